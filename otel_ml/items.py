@@ -15,6 +15,7 @@ from otel_ml import attributes as wire
 # A manifest travels as artifacts of this name with a number, each of at most so many bytes.
 MANIFEST: Final = "items."
 PART_BYTES: Final = 65_536
+_PARTS_A_RECORD: Final = 8
 ID_CHARS: Final = 256
 REASON_CHARS: Final = 1_000
 ID_WANTED: Final = f"a text of 1 to {ID_CHARS} characters without a line break"
@@ -89,19 +90,46 @@ def digest_version(digests: Mapping[str, str]) -> str:
     return sha256(write_manifest(digests).encode()).hexdigest()
 
 
-def write_definition(items: int, parts: int, description: str, reason: str) -> str:
-    """Write what is told of a version beside its manifest, as JSON.
+def write_version(
+    name: str, digests: Mapping[str, str], description: str, reason: str
+) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
+    """Write a version of a data set for the wire: its manifest, and what is told beside it.
 
     Args:
-        items: How many it has.
-        parts: In how many parts its manifest travels.
+        name: Of the data set.
+        digests: Of each item, by its id.
         description: Of the data set.
         reason: Why the version was made; empty where nobody said.
+
+    Returns:
+        The attributes of all its records, and of each record those of its events: artifacts, the
+        parts of the manifest.
     """
-    told = {"items": items, "parts": parts, "description": description}
+    manifest = write_manifest(digests)
+    parts = split_manifest(manifest)
+    told = {"items": len(digests), "parts": len(parts), "description": description}
     # The greatest text of one version holds: with the reason first, one that is sent again without
     # a reason takes none away.
-    return orjson.dumps({"reason": reason, **told} if reason else told).decode()
+    definition = orjson.dumps({"reason": reason, **told} if reason else told).decode()
+    said = {
+        wire.TARGET_MODEL: name,
+        wire.TARGET_VERSION: sha256(manifest.encode()).hexdigest(),
+        wire.TARGET_KIND: "dataset",
+        wire.MODEL_DEFINITION: definition,
+    }
+    events = [_artifact(f"{MANIFEST}{number}", part) for number, part in enumerate(parts)]
+    starts = range(0, len(events), _PARTS_A_RECORD)
+    return said, [events[start : start + _PARTS_A_RECORD] for start in starts]
+
+
+def _artifact(ref: str, text: str) -> dict[str, Any]:
+    document = orjson.dumps(text)
+    return {
+        wire.ARTIFACT_REF: ref,
+        wire.ARTIFACT_BYTES: len(document),
+        wire.ARTIFACT_SHA256: sha256(document).hexdigest(),
+        wire.ARTIFACT_JSON: document.decode(),
+    }
 
 
 def split_manifest(manifest: str) -> list[str]:

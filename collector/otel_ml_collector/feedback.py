@@ -267,12 +267,19 @@ def make_span(
         "name": name,
         "startTimeUnixNano": str(time_ns),
         "endTimeUnixNano": str(time_ns),
-        "attributes": [
-            {"key": name, "value": _value(value)}
-            for name, value in told.items()
-            if value is not None
-        ],
+        "attributes": _attributes(told),
     }
+
+
+def make_event(name: str, time_ns: int, told: Mapping[str, object]) -> dict[str, Any]:
+    """Make an event of such a span."""
+    return {"name": name, "timeUnixNano": str(time_ns), "attributes": _attributes(told)}
+
+
+def _attributes(told: Mapping[str, object]) -> list[dict[str, Any]]:
+    return [
+        {"key": name, "value": _value(value)} for name, value in told.items() if value is not None
+    ]
 
 
 def _value(value: object) -> dict[str, object]:

@@ -27,7 +27,6 @@ from otel_ml.capture.description import type_name
 from otel_ml.errors import quiet
 from otel_ml.items import (
     ID_WANTED,
-    MANIFEST,
     REASON_CHARS,
     digest_item,
     digest_version,
@@ -35,9 +34,7 @@ from otel_ml.items import (
     is_item_id,
     name_items,
     refer_document,
-    split_manifest,
-    write_definition,
-    write_manifest,
+    write_version,
 )
 from otel_ml.late import late
 from otel_ml.notebook import Card, HasCard, note, table
@@ -69,7 +66,6 @@ _TAG_CHARS: Final = 16
 _SHOWN: Final = 20
 _ITEM_BYTES: Final = 1024 * 1024
 _ROOM_EVERY: Final = 5_000
-_PARTS_A_RECORD: Final = 16
 _ASK_S: Final = 10.0
 _CELL_CHARS: Final = 80
 _NAMED: Final = 5
@@ -712,7 +708,15 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
             recorder.send_record("item", None, said, events)
             if number % _ROOM_EVERY == 0:
                 recorder.make_room()
-        _send_version(recorder, dataset, reason)
+        digests = {item.id: item.digest for item in dataset.items}
+        shown = recorder.redaction.shown
+        told, records = write_version(
+            dataset.name, digests, shown(dataset.description), shown(reason)
+        )
+        for parts in records:
+            at_ns = time.time_ns()
+            sent = [(names.ARTIFACT_EVENT, part, at_ns) for part in parts]
+            recorder.send_record("update", None, told, sent)
         return
     recorder.forget(key)
 
@@ -751,38 +755,6 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
     if notes:
         said[names.CAPTURE] = orjson.dumps(notes).decode()
     return said, events
-
-
-def _send_version(recorder: Recorder, dataset: Dataset, reason: str) -> None:
-    parts = split_manifest(write_manifest({item.id: item.digest for item in dataset.items}))
-    shown = recorder.redaction.shown
-    told = write_definition(
-        len(dataset.items), len(parts), shown(dataset.description), shown(reason)
-    )
-    about: dict[str, Any] = {
-        names.TARGET_MODEL: dataset.name,
-        names.TARGET_VERSION: dataset.digest,
-        names.TARGET_KIND: "dataset",
-        names.MODEL_DEFINITION: told,
-    }
-    for start in range(0, len(parts), _PARTS_A_RECORD):
-        at_ns = time.time_ns()
-        events = [
-            _manifest_event(number, part, at_ns)
-            for number, part in enumerate(parts[start : start + _PARTS_A_RECORD], start)
-        ]
-        recorder.send_record("update", None, about, events)
-
-
-def _manifest_event(number: int, part: str, at_ns: int) -> Event:
-    document = orjson.dumps(part)
-    said: dict[str, Any] = {
-        names.ARTIFACT_REF: f"{MANIFEST}{number}",
-        names.ARTIFACT_BYTES: len(document),
-        names.ARTIFACT_SHA256: sha256(document).hexdigest(),
-        names.ARTIFACT_JSON: document.decode(),
-    }
-    return names.ARTIFACT_EVENT, said, at_ns
 
 
 def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) -> str:

@@ -1,9 +1,7 @@
 """New versions of data sets: of items that are written, and of recorded runs."""
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -19,9 +17,7 @@ from otel_ml.items import (
     digest_version,
     is_item_id,
     name_items,
-    split_manifest,
-    write_definition,
-    write_manifest,
+    write_version,
 )
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
@@ -33,11 +29,9 @@ from otel_ml_collector.store.reader import Reader, load_json
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
 
-_KIND: Final = "dataset"
 MOST_ITEMS: Final = 10_000
 _MOST_NEW: Final = 1_000
 _MOST_RUNS: Final = 100
-_PARTS_A_RECORD: Final = 8
 
 _KNOWN: Final = Sql("""
     SELECT digest, max(source_session != '') AS has_session FROM items
@@ -237,8 +231,10 @@ def make_change(
     ]
     version = digest_version(digests)
     is_new = all(row["digest"] != version for row in rows)  # one that is there keeps its reason
-    about = description, wanted.reason if is_new else ""
-    spans += _spans_of_version(project, name, digests, about, now_ns)
+    reason = wanted.reason if is_new else ""
+    about, records = write_version(name, digests, description, reason)
+    about |= {names.RECORD: "update", names.PROJECT: project}
+    spans += [_span_of_version(about, parts, now_ns) for parts in records]
     return version, orjson.dumps(feedback.make_request(spans))
 
 
@@ -257,39 +253,12 @@ def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> d
     return feedback.make_span("otel_ml.item", identity, now_ns, told)
 
 
-def _spans_of_version(
-    project: str, name: str, digests: Mapping[str, str], about: tuple[str, str], now_ns: int
-) -> list[dict[str, Any]]:
-    version, parts = digest_version(digests), split_manifest(write_manifest(digests))
-    told: dict[str, object] = {
-        names.RECORD: "update",
-        names.PROJECT: project,
-        names.TARGET_KIND: _KIND,
-        names.TARGET_MODEL: name,
-        names.TARGET_VERSION: version,
-        names.MODEL_DEFINITION: write_definition(len(digests), len(parts), *about),
-    }
-    spans = []
-    for first in range(0, len(parts), _PARTS_A_RECORD):
-        identity = feedback.identify(project, f"dataset {name} {version} {first}")
-        span = feedback.make_span("otel_ml.update", identity, now_ns, told)
-        span["events"] = [
-            _manifest_event(place, part, now_ns)
-            for place, part in enumerate(parts[first : first + _PARTS_A_RECORD], first)
-        ]
-        spans.append(span)
-    return spans
-
-
-def _manifest_event(place: int, part: str, now_ns: int) -> dict[str, Any]:
-    document = orjson.dumps(part)
-    told = {
-        names.ARTIFACT_REF: f"{MANIFEST}{place}",
-        names.ARTIFACT_JSON: document.decode(),
-        names.ARTIFACT_SHA256: hashlib.sha256(document).hexdigest(),
-    }
-    return {
-        "name": names.ARTIFACT_EVENT,
-        "timeUnixNano": str(now_ns),
-        "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in told.items()],
-    }
+def _span_of_version(
+    about: dict[str, Any], parts: list[dict[str, Any]], now_ns: int
+) -> dict[str, Any]:
+    first = parts[0][names.ARTIFACT_REF].removeprefix(MANIFEST)
+    version = f"{about[names.TARGET_MODEL]} {about[names.TARGET_VERSION]} {first}"
+    identity = feedback.identify(about[names.PROJECT], f"dataset {version}")
+    span = feedback.make_span("otel_ml.update", identity, now_ns, about)
+    span["events"] = [feedback.make_event(names.ARTIFACT_EVENT, now_ns, one) for one in parts]
+    return span
