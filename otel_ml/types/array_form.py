@@ -19,6 +19,12 @@ _EXTRA_DTYPES: Final = frozenset(
 )
 
 
+def why_not(value: object) -> str:
+    """Say why a value cannot be written as an array, as what was expected; empty where it can."""
+    is_ours = issubclass(type(value), np.ndarray | np.generic)
+    return "" if is_ours else "expected an array or scalar of numpy"
+
+
 def write(array: "np.ndarray[Any, Any]", writer: ValueWriter) -> Form:
     """Write an array of any layout, in C order; a masked one with its mask."""
     plain = np.asarray(array)
@@ -94,8 +100,10 @@ def read_bytes(
     return np.ndarray(shape, dtype, buffer=raw).copy()
 
 
-def write_scalar(value: "np.generic[Any]", writer: ValueWriter) -> Form:
-    """Write a scalar of numpy: as an array without dimensions, with a mark."""
+def write_value(value: Any, writer: ValueWriter) -> Form:
+    """Write an array, or a scalar of numpy: as an array without dimensions, with a mark."""
+    if not isinstance(value, np.generic):
+        return write(value, writer)
     form = write(np.asarray(value), writer)
     if isinstance(value, np.bytes_ | np.str_):  # an array would drop trailing zeros
         raw: Any = bytes(value) if isinstance(value, np.bytes_) else str.__str__(value)
@@ -103,8 +111,10 @@ def write_scalar(value: "np.generic[Any]", writer: ValueWriter) -> Form:
     return {**form, "scalar": True}
 
 
-def read_scalar(params: Params, decode: Decode) -> Any:
-    """Read a scalar of numpy, of the type that it had."""
+def read_value(params: Params, decode: Decode) -> Any:
+    """Read an array, or a scalar of the type that it had."""
+    if not params.get("scalar"):
+        return read(params, decode)
     if "text" in params:
         return read_dtype(params["dtype"], params, decode).type(decode(params["text"]))
     return read(params, decode)[()]

@@ -29,6 +29,11 @@ _SIDEWAYS: Final = frozenset({_Turn.TRANSPOSE, _Turn.ROTATE_90, _Turn.ROTATE_270
 _PNG_LEVEL: Final = 1  # of compression: the standard one takes three times as long for a tenth less
 
 
+def why_not(value: object) -> str:
+    """Say why a value cannot be written as an image, as what was expected; empty where it can."""
+    return "" if issubclass(type(value), Image.Image) else "expected an image of Pillow"
+
+
 def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
     """Write an image, of several frames the one that it stands at.
 

@@ -321,43 +321,6 @@ class Bytes(BuiltIn):
         return cls(bytearray(raw) if params.get("mutable") else raw)
 
 
-@wraps("numpy", "ndarray", "generic")
-class Numpy(BuiltIn):
-    """An array or a scalar of numpy."""
-
-    type_name = "otel_ml.types.Numpy"
-    looks = Looks(
-        _of_array,
-        size_of=_nbytes,
-        is_binary=lambda array: not array.dtype.hasobject,
-    )
-
-    def validate(self, data: Any) -> None:
-        """Refuse what is not numpy's."""
-        import numpy as np
-
-        if not issubclass(type(data), np.ndarray | np.generic):
-            raise _refused(data, "expected an array or scalar of numpy")
-
-    def write(self, walker: Walker) -> Form:
-        """Write dtype, shape and content."""
-        import numpy as np
-
-        from otel_ml.types import array_form
-
-        if isinstance(self.data, np.generic):
-            return array_form.write_scalar(self.data, walker)
-        return array_form.write(self.data, walker)
-
-    @classmethod
-    def from_jcr(cls, params: Params) -> "Numpy":
-        """Read an array of its own memory, writable; or a scalar."""
-        from otel_ml.types import array_form
-
-        reads = array_form.read_scalar if params.get("scalar") else array_form.read
-        return cls(reads(params, decode))
-
-
 class _Formed(BuiltIn):
     """A wrapper of which a module of this package says all.
 
@@ -396,6 +359,21 @@ class _Formed(BuiltIn):
     def forms(cls) -> Any:
         """Load the module that writes and reads its values."""
         return import_module(f"otel_ml.types.{cls.form_name}")
+
+
+@wraps("numpy", "ndarray", "generic")
+class Numpy(_Formed):
+    """An array or a scalar of numpy."""
+
+    type_name = "otel_ml.types.Numpy"
+    form_name = "array_form"
+    part = "_value"
+    expected = "an array or scalar of numpy"
+    looks = Looks(
+        _of_array,
+        size_of=_nbytes,
+        is_binary=lambda array: not array.dtype.hasobject,
+    )
 
 
 @wraps("pandas", "DataFrame")
@@ -496,7 +474,7 @@ class Polars(_Formed):
 
 
 @wraps("PIL", "Image")
-class Image(BuiltIn):
+class Image(_Formed):
     """An image of Pillow.
 
     Attributes:
@@ -505,6 +483,8 @@ class Image(BuiltIn):
     """
 
     type_name = "otel_ml.types.Image"
+    form_name = "image_form"
+    expected = "an image of Pillow"
     looks = Looks(
         _of_image,
         size_of=lambda image: image.width * image.height * len(image.getbands()),
@@ -515,25 +495,15 @@ class Image(BuiltIn):
         super().__init__(data)
         self.lossless = check_flag("lossless", lossless)
 
-    def validate(self, data: Any) -> None:
-        """Refuse what is no image of Pillow."""
-        from PIL import Image as Pillow
-
-        if not issubclass(type(data), Pillow.Image):
-            raise _refused(data, "expected an image of Pillow")
-
     def write(self, walker: Walker) -> Form:
         """Write mode, size and pixels."""
-        from otel_ml.types import image_form
-
-        return image_form.write(self.data, self.lossless, walker)
+        form: Form = self.forms().write(self.data, self.lossless, walker)
+        return form
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Image":
         """Read an image."""
-        from otel_ml.types import image_form
-
-        return cls(image_form.read(params, decode), params["lossless"])
+        return cls(cls.forms().read(params, decode), params["lossless"])
 
 
 @wraps("matplotlib", "Figure", "Axes")
