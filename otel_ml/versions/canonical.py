@@ -5,7 +5,7 @@ Python versions and a model version must not.
 """
 
 import ast
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 # What a function has beside its body.
 HEAD: Final = frozenset({"args", "returns", "type_params"})
@@ -31,13 +31,11 @@ def canonical(
         without: `HEAD` or `BODY`, to leave it out.
     """
     pieces: list[str] = []
-    waiting: list[object] = [_Whole(node)]
+    waiting = _parts(node, _OWN_SKIPPED | without)[::-1]
     while waiting:
         part = waiting.pop()
         if isinstance(part, str):
             pieces.append(part)
-        elif isinstance(part, _Whole):
-            waiting.extend(reversed(_parts(part.node, _OWN_SKIPPED | without)))
         else:
             waiting.extend(reversed(_parts(part, frozenset())))
     return "".join(pieces)
@@ -52,10 +50,6 @@ def canonical_value(value: object) -> str:
     if type(value) is int and value.bit_length() > _LONG_BITS:  # Python refuses to write them
         return f"int:{value:#x}"
     return f"{type(value).__name__}:{value!a}"
-
-
-class _Whole(NamedTuple):
-    node: ast.AST
 
 
 def _parts(node: object, skipped: frozenset[str]) -> list[object]:

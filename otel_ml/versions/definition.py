@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -183,16 +183,15 @@ def _bound_arguments(target: object) -> list[str]:
 def join(definition: Definition, name: str, other: Definition) -> Definition:
     """Make one definition of two: it changes with either, and shows the other one as a helper."""
     shown = {} if other.source is None else {name: other.source}
-    return Definition(
+    return replace(
+        definition,
         digest=digest([definition.digest, other.digest]),
-        source=definition.source,
-        signature=definition.signature,
-        params=definition.params,
         helpers={**definition.helpers, **other.helpers, **shown},
         constants={**definition.constants, **other.constants},
         unseen=tuple(dict.fromkeys(definition.unseen + other.unseen)),
         read_by={**definition.read_by, **other.read_by},
         watched=definition.watched + other.watched,
+        marks=None,
     )
 
 

@@ -1,12 +1,12 @@
 """Finished runs that wait until their version is known, because weights are still being read."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from otel_ml.errors import quiet
+from otel_ml.process import renew_in_child
 
 _MOST: Final = 1_000
 _EXIT_S: Final = 2.0
@@ -80,5 +80,4 @@ def _are_done(jobs: Sequence[Job]) -> bool:
 
 
 HELD: Final = HeldRuns()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=HELD.restart_in_child)
+renew_in_child(HELD.restart_in_child)

@@ -5,7 +5,6 @@ is imported for it. An object is read once, and again when its mark is another o
 of what `fit` sets, the counters of tensors, the number of trees.
 """
 
-import os
 import threading
 import time
 import weakref
@@ -18,6 +17,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from otel_ml.errors import report
+from otel_ml.process import renew_in_child
 from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.held import HELD, Job
 
@@ -360,14 +360,6 @@ def _feed_tensor(tensor: Any, found: Hash) -> None:
 # --- Boosters, sessions, pipelines.
 
 
-def _feed_xgboost(booster: Any, found: Hash) -> None:
-    found.update(booster.save_raw(raw_format="json"))
-
-
-def _feed_lightgbm(booster: Any, found: Hash) -> None:
-    found.update(booster.model_to_string().encode())
-
-
 def _feed_onnx(session: Any, found: Hash) -> None:
     given = getattr(session, "_model_bytes", None)
     if isinstance(given, bytes):
@@ -393,8 +385,14 @@ KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("xgboost", "XGBModel"): _ESTIMATOR,
     ("lightgbm", "LGBMModel"): _ESTIMATOR,
     ("torch", "Module"): WeightKind(_mark_torch, _feed_torch),
-    ("xgboost", "Booster"): WeightKind(lambda one: one.num_boosted_rounds(), _feed_xgboost),
-    ("lightgbm", "Booster"): WeightKind(lambda one: one.current_iteration(), _feed_lightgbm),
+    ("xgboost", "Booster"): WeightKind(
+        lambda one: one.num_boosted_rounds(),
+        lambda one, found: found.update(one.save_raw(raw_format="json")),
+    ),
+    ("lightgbm", "Booster"): WeightKind(
+        lambda one: one.current_iteration(),
+        lambda one, found: found.update(one.model_to_string().encode()),
+    ),
     ("onnxruntime", "InferenceSession"): WeightKind(id, _feed_onnx),
     ("transformers", "Pipeline"): WeightKind(
         lambda one: (id(one.model), _mark_torch(one.model)), _feed_pipeline
@@ -404,5 +402,4 @@ KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
 _lock = threading.RLock()
 _worker = _Worker()
 _known: Final[dict[int, _Known]] = {}
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_in_child)
+renew_in_child(_restart_in_child)
