@@ -1,44 +1,23 @@
 """Where spans go: over HTTP by our own encoder, or to any exporter of OpenTelemetry's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml.errors import report
 from otel_ml.export.answer import Answer
 from otel_ml.export.documents import Document
-from otel_ml.export.encoder import EncodedRequest
 from otel_ml.export.http import HttpSender
+from otel_ml.export.queue import SpanBatch, SpooledBatch
 from otel_ml.export.settings import TRACES_PATH, ExportSettings
-
-
-class Encodable(Protocol):
-    """A batch that can be written as one OTLP request."""
-
-    @property
-    def count(self) -> int:
-        """How many spans."""
-
-    def encode(self) -> EncodedRequest:
-        """Write it."""
-
-
-class Listed(Protocol):
-    """A batch of spans in memory."""
-
-    @property
-    def spans(self) -> Sequence[ReadableSpan]:
-        """The spans."""
 
 
 class OtlpDestination(HttpSender):
     """Sends batches as OTLP over HTTP."""
 
-    def send(self, batch: Encodable, timeout_s: float) -> Answer:
+    def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
         """Send one batch, once."""
         encoded = batch.encode()
         if encoded.failed == batch.count:
@@ -105,7 +84,7 @@ class ExporterDestination:
         self.page = page
         self._exporter = exporter
 
-    def send(self, batch: Listed, timeout_s: float) -> Answer:
+    def send(self, batch: SpanBatch, timeout_s: float) -> Answer:
         """Hand over one batch; the exporter keeps to its own timeout."""
         try:
             result = self._exporter.export(batch.spans)
