@@ -159,7 +159,8 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     ours = {names.PROJECT: recorder.project}
     sent, total = 0, Delivery()
     recorder.flush(timeout_s)  # what was told before is not ours to tell
-    for part in _parts(records):
+    rest = iter(records)
+    while part := list(islice(rest, _AT_ONCE)):
         for record in part:
             _put(recorder, record, ours)
         sent += len(part)
@@ -169,20 +170,19 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     return sent, total
 
 
-def _parts(records: Iterable[Record]) -> Iterator[list[Record]]:
-    rest = iter(records)
-    while part := list(islice(rest, _AT_ONCE)):
-        yield part
-
-
 def _put(recorder: Recorder, record: Record, ours: Attributes) -> None:
     start = recorder.start or recorder.open()
     context, identity = Context(), record.identity
     if record.parent_id is not None:
         above = Identity(identity.trace_id, record.parent_id)
         context = trace.set_span_in_context(NonRecordingSpan(above.context), context)
-    span: Any = start(record.name, context, record.start_ns, ours, True)
-    span.trace_id, span.span_id = _checked(span, identity)
+    span = start(record.name, context, record.start_ns, ours, True)
+    if type(span) is not RunSpan or span._made_context is not None:  # somebody looked at its ids
+        raise ValueError(
+            f"Invalid client: expected Client(join=False), spans of {type(span).__name__} under "
+            "a provider of the service's cannot be given ids"
+        )
+    span.trace_id, span.span_id = identity.trace_id, identity.span_id
     for name, told, at_ns in record.events:
         span.add_event(name, told, timestamp=at_ns)
     if record.link is not None:
@@ -192,16 +192,6 @@ def _put(recorder: Recorder, record: Record, ours: Attributes) -> None:
     span.weight += weigh(record.attributes, record.events)
     span.write(record.attributes, ours)
     span.end(record.end_ns)
-
-
-def _checked(span: trace.Span, identity: Identity) -> tuple[int, int]:
-    """Return the ids for a span that takes them: one of ours that nobody has looked at yet."""
-    if type(span) is not RunSpan or span._made_context is not None:
-        raise ValueError(
-            f"Invalid client: expected Client(join=False), spans of {type(span).__name__} under "
-            "a provider of the service's cannot be given ids"
-        )
-    return identity.trace_id, identity.span_id
 
 
 T = TypeVar("T")
@@ -284,13 +274,9 @@ def import_mlflow_run(
     """
     tracking = MlflowClient()
     run = tracking.get_run(run_id)
-    target = client or Client(join=False)
-    try:
-        chosen = name or str(tracking.get_experiment(run.info.experiment_id).name)
-        return _import(tracking, run, target, chosen, timeout_s, content_bytes=content_bytes)
-    finally:
-        if client is None:
-            target.close()
+    model = name or str(tracking.get_experiment(run.info.experiment_id).name)
+    [imported] = _import(tracking, [run], client, model, timeout_s, content_bytes=content_bytes)
+    return imported
 
 
 def import_mlflow_experiment(
@@ -319,44 +305,36 @@ def import_mlflow_experiment(
     """
     tracking = MlflowClient()
     experiment = tracking.get_experiment_by_name(name_or_id) or tracking.get_experiment(name_or_id)
+    runs, model = _runs_of(tracking, experiment.experiment_id), name or experiment.name
+    return _import(tracking, runs, client, model, timeout_s, content_bytes=content_bytes)
+
+
+def _import(
+    tracking: MlflowClient,
+    runs: Iterable[Run],
+    client: Client | None,
+    model: str,
+    timeout_s: float,
+    *,
+    content_bytes: int,
+) -> list[Imported]:
+    check_integer("content_bytes", content_bytes, 0, _MOST_BYTES)
     target = client or Client(join=False)
+    hides, upload = target._recorder.redaction, target._recorder.upload
     done: list[Imported] = []
     try:
-        for run in _runs_of(tracking, experiment.experiment_id):
-            done.append(
-                _import(
-                    tracking,
-                    run,
-                    target,
-                    name or experiment.name,
-                    timeout_s,
-                    content_bytes=content_bytes,
-                )
+        for run in runs:
+            found = MlflowRun(
+                tracking, run, hides, model, content_bytes=content_bytes, upload=upload
             )
-            if not done[-1]:
+            sent, delivery = send(target, found.records(), timeout_s)
+            done.append(Imported(run.info.run_id, found.identity.run_id, sent, delivery))
+            if not delivery:
                 break
     finally:
         if client is None:
             target.close()
     return done
-
-
-def _import(
-    tracking: MlflowClient,
-    run: Run,
-    client: Client,
-    name: str,
-    timeout_s: float,
-    *,
-    content_bytes: int,
-) -> Imported:
-    check_integer("content_bytes", content_bytes, 0, _MOST_BYTES)
-    recorder = client._recorder
-    found = MlflowRun(
-        tracking, run, recorder.redaction, name, content_bytes=content_bytes, upload=recorder.upload
-    )
-    sent, delivery = send(client, found.records(), timeout_s)
-    return Imported(run.info.run_id, found.identity.run_id, sent, delivery)
 
 
 def _runs_of(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
@@ -473,10 +451,9 @@ class MlflowRun:
             attributes=about,
             link=self.identity,
         )
-        made_here = lineage_event(
-            "produced", Subject("model", clean(self._model), version), self._start_ns
-        )
-        yield self._update(span_id_of("mlflow produced", self._run_id), {}, made_here)
+        model = Subject("model", clean(self._model), version)
+        produced = lineage_event("produced", model, self._start_ns)
+        yield self._update(span_id_of("mlflow produced", self._run_id), {}, produced)
 
     def _artifacts(self) -> Iterator[Record]:
         """One record each: when there are more of them later, the others are the same."""
@@ -663,7 +640,7 @@ def _describe_model(client: MlflowClient, run: Run) -> dict[str, Any]:
         "model_config": flavors.get(_PYFUNC, {}).get("config"),
         "input_datasets": _describe_datasets(run),
         "signature": {
-            part: _schema_json(getattr(signature, part, None))
+            part: schema.to_json() if (schema := getattr(signature, part, None)) else None
             for part in ("inputs", "outputs", "params")
         },
     }
@@ -705,11 +682,6 @@ def _typed(text: str) -> object:
 
 
 _WORDS: Final = {"True": True, "False": False, "None": None}
-
-
-def _schema_json(schema: Any) -> str | None:
-    """Write a schema as MLflow does; None where there is none."""
-    return schema.to_json() if schema else None
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
