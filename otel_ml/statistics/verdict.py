@@ -428,10 +428,10 @@ def compare_groups(
     judges = {one.judge: _paired(one, pairs, confidence, by) for one in setups}
     reasons: list[str] = []
     if shared.share < LEAST_IN_COMMON and not partial:
-        every = len(shared.common) + len(shared.new) + len(shared.gone) + len(shared.changed)
+        common, new, gone, changed = shared.counts
         reasons.append(
-            f"{len(shared.common)} of {every} items in common ({len(shared.new)} new,"
-            f" {len(shared.gone)} gone, {len(shared.changed)} changed): at least 90 % are needed"
+            f"{common} of {sum(shared.counts)} items in common ({new} new, {gone} gone, {changed} "
+            "changed): at least 90 % are needed"
         )
         judges = {name: replace(one, word="inconclusive") for name, one in judges.items()}
     amounts = _paired_amounts(pairs, margins, by)
@@ -727,19 +727,16 @@ def _group(before: _Items, after: _Items) -> list[ItemGroup]:
 
 
 def _share(groups: Sequence[ItemGroup]) -> SharedItems:
-    common: list[str] = []
-    new: list[str] = []
-    gone: list[str] = []
-    changed: list[str] = []
+    found: defaultdict[str, list[str]] = defaultdict(list)
     for one in groups:
         if one.is_pair:
-            of = common
+            what = "common"
         elif not one.before:
-            of = new
+            what = "new"
         else:
-            of = changed if one.after else gone
-        of += [one.name] * one.count
-    return SharedItems(common=common, new=new, gone=gone, changed=changed)
+            what = "changed" if one.after else "gone"
+        found[what] += [one.name] * one.count
+    return SharedItems(*(found[what] for what in ("common", "new", "gone", "changed")))
 
 
 def _judges(*sides: _Counted) -> list[str]:
@@ -763,10 +760,7 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> Judge
             reasons=reasons or ["no item"],
         )
     change, p = _pair_difference(judged, values, confidence)
-    if change.n < LEAST_ITEMS:
-        reasons.append(f"{change.n} items: at least {LEAST_ITEMS} are needed")
-    elif change.clusters < LEAST_CLUSTERS:
-        reasons.append(f"{change.clusters} clusters: at least {LEAST_CLUSTERS} are needed")
+    reasons += _too_few_items(change)
     own = [
         _estimate(
             _sums((cluster, pair[side], count) for cluster, _, count, *pair in values),
@@ -873,14 +867,9 @@ def _paired_amounts(
         ]
         if found:
             ratio = log_ratio(found)
-            reasons = []
-            if ratio.n < LEAST_ITEMS:
-                reasons = [f"{ratio.n} items: at least {LEAST_ITEMS} are needed"]
-            elif ratio.clusters < LEAST_CLUSTERS:
-                reasons = [f"{ratio.clusters} clusters: at least {LEAST_CLUSTERS} are needed"]
             margin = margins.get(name, AMOUNT_MARGIN)
             n = _count(ratio, by if any(cluster is not None for cluster, *_ in found) else None)
-            amounts[name] = _amount(name, ratio, margin, n, reasons)
+            amounts[name] = _amount(name, ratio, margin, n, _too_few_items(ratio))
     return amounts
 
 
@@ -951,6 +940,14 @@ def _amounts(runs: Sequence[ScoredRun], name: str) -> list[tuple[str, float]]:
 
 def _cluster(run: ScoredRun, place: int) -> str:
     return f"c{run.cluster}" if run.cluster else f"r{place}"
+
+
+def _too_few_items(of: Estimate) -> list[str]:
+    if of.n < LEAST_ITEMS:
+        return [f"{of.n} items: at least {LEAST_ITEMS} are needed"]
+    if of.clusters < LEAST_CLUSTERS:
+        return [f"{of.clusters} clusters: at least {LEAST_CLUSTERS} are needed"]
+    return []
 
 
 def _too_few_runs(*sides: Sequence[tuple[str, float]]) -> list[str]:
