@@ -8,11 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import orjson
 
 from otel_ml import attributes as wire
+
+T = TypeVar("T")
 
 TagValue = str | bool | int | float
 Actual = TagValue | Sequence[TagValue]
@@ -79,6 +81,16 @@ def about(text: str) -> dict[str, Any]:
     return {ABOUT: text}
 
 
+def kept_field(default: T, about: str, sql: str, *, attribute: str = "", **more: Any) -> T:
+    """Declare a field that is a column and has a default; see `kept`."""
+    return field(default=default, metadata=kept(about, sql, attribute=attribute, **more))
+
+
+def about_field(default: T, text: str) -> T:
+    """Declare a field that is no column and has a default."""
+    return field(default=default, metadata=about(text))
+
+
 def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
     """List the columns of a record, in the order of its table.
 
@@ -135,8 +147,8 @@ class Tag:
 
     name: str = field(metadata=kept("The tag's name", _TEXT))
     value: TagValue = field(metadata=kept("What it is", _TEXT, comment="JSON text"))
-    type: str = field(default="", metadata=kept("The user's own word", _NAME))
-    group: str = field(default="", metadata=kept("What belongs together", _NAME))
+    type: str = kept_field("", "The user's own word", _NAME)
+    group: str = kept_field("", "What belongs together", _NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,119 +165,81 @@ class RunFields:
     """What a run has under one name in the store, in the API's answers and in the reader."""
 
     project: str = field(metadata=kept("Where it is filed", _NAME, attribute=wire.PROJECT))
-    start_ns: int = field(
-        default=0, metadata=kept("When it began, nanoseconds since the epoch (UTC)", _TIME)
+    start_ns: int = kept_field(0, "When it began, nanoseconds since the epoch (UTC)", _TIME)
+    kind: str = kept_field(
+        "",
+        "model, chain, tool, retriever, embedding, agent, training, experiment; or span",
+        _NAME,
+        attribute=wire.KIND,
     )
-    kind: str = field(
-        default="",
-        metadata=kept(
-            "model, chain, tool, retriever, embedding, agent, training, experiment; or span",
-            _NAME,
-            attribute=wire.KIND,
-        ),
+    name: str = kept_field("", "The span's name", _NAME)
+    span_kind: str = kept_field("", "OpenTelemetry's: server, client, internal, ...", _NAME)
+    model: str = kept_field(
+        "",
+        "The name under which versions gather; empty for kind span",
+        _NAME,
+        attribute=wire.MODEL_NAME,
     )
-    name: str = field(default="", metadata=kept("The span's name", _NAME))
-    span_kind: str = field(
-        default="", metadata=kept("OpenTelemetry's: server, client, internal, ...", _NAME)
+    digest: str = kept_field("", "Of the model's definition; empty without a version", _NAME)
+    outcome: str = kept_field(
+        "",
+        "ok, error, cancelled or abandoned; of a run without an end running, or crashed when "
+        "its process ended or was silent for 5 minutes",
+        _NAME,
+        attribute=wire.OUTCOME,
+        at_end=True,
     )
-    model: str = field(
-        default="",
-        metadata=kept(
-            "The name under which versions gather; empty for kind span",
-            _NAME,
-            attribute=wire.MODEL_NAME,
-        ),
+    error_type: str = kept_field(
+        "", "What was raised", _NAME, attribute=wire.ERROR_TYPE, at_end=True
     )
-    digest: str = field(
-        default="", metadata=kept("Of the model's definition; empty without a version", _NAME)
+    error_message: str = kept_field("", "Its message", _TEXT, at_end=True)
+    session: str = kept_field(
+        "", "Whose conversation it belongs to", _TEXT, attribute=wire.SESSION_ID
     )
-    outcome: str = field(
-        default="",
-        metadata=kept(
-            "ok, error, cancelled or abandoned; of a run without an end running, or crashed when "
-            "its process ended or was silent for 5 minutes",
-            _NAME,
-            attribute=wire.OUTCOME,
-            at_end=True,
-        ),
+    user: str = kept_field("", "For whom it ran", _TEXT, attribute=wire.USER_ID)
+    environment: str = kept_field("", "Where it was deployed", _NAME, attribute=wire.ENVIRONMENT)
+    release: str = kept_field("", "The version of the service", _NAME)
+    provider: str = kept_field(
+        "", "Who answered, such as openai", _NAME, attribute=wire.GEN_AI_PROVIDER
     )
-    error_type: str = field(
-        default="",
-        metadata=kept("What was raised", _NAME, attribute=wire.ERROR_TYPE, at_end=True),
+    provider_model: str = kept_field(
+        "",
+        "The provider's name of the model that answered",
+        _NAME,
+        attribute=wire.GEN_AI_REQUEST_MODEL,
     )
-    error_message: str = field(default="", metadata=kept("Its message", _TEXT, at_end=True))
-    session: str = field(
-        default="",
-        metadata=kept("Whose conversation it belongs to", _TEXT, attribute=wire.SESSION_ID),
+    cost: float | None = kept_field(
+        None, "In the currency of the provider's prices", "Nullable(Float64)", at_end=True
     )
-    user: str = field(default="", metadata=kept("For whom it ran", _TEXT, attribute=wire.USER_ID))
-    environment: str = field(
-        default="", metadata=kept("Where it was deployed", _NAME, attribute=wire.ENVIRONMENT)
+    first_token_ms: float | None = kept_field(
+        None,
+        "Of an answer that came in pieces: milliseconds from its call to the first one",
+        "Nullable(Float64)",
+        at_end=True,
     )
-    release: str = field(default="", metadata=kept("The version of the service", _NAME))
-    provider: str = field(
-        default="",
-        metadata=kept("Who answered, such as openai", _NAME, attribute=wire.GEN_AI_PROVIDER),
+    stream_chunks: int | None = kept_field(
+        None, "How many pieces an answer came in", _COUNT, at_end=True
     )
-    provider_model: str = field(
-        default="",
-        metadata=kept(
-            "The provider's name of the model that answered",
-            _NAME,
-            attribute=wire.GEN_AI_REQUEST_MODEL,
-        ),
+    experiment: str = kept_field(
+        "",
+        "Of a run over an item of a data set: the run id of the experiment; or empty",
+        _NAME,
+        attribute=wire.EXPERIMENT,
     )
-    cost: float | None = field(
-        default=None,
-        metadata=kept("In the currency of the provider's prices", "Nullable(Float64)", at_end=True),
+    dataset: str = kept_field(
+        "",
+        "Of an experiment and its runs: the name of the data set",
+        _NAME,
+        attribute=wire.EXPERIMENT_DATASET,
     )
-    first_token_ms: float | None = field(
-        default=None,
-        metadata=kept(
-            "Of an answer that came in pieces: milliseconds from its call to the first one",
-            "Nullable(Float64)",
-            at_end=True,
-        ),
+    item: str = kept_field(
+        "", "Of a run over an item: the item's id", _TEXT, attribute=wire.ITEM_ID
     )
-    stream_chunks: int | None = field(
-        default=None,
-        metadata=kept("How many pieces an answer came in", _COUNT, at_end=True),
+    item_digest: str = kept_field(
+        "", "Of a run over an item: the digest of what is in it", _TEXT, attribute=wire.ITEM_DIGEST
     )
-    experiment: str = field(
-        default="",
-        metadata=kept(
-            "Of a run over an item of a data set: the run id of the experiment; or empty",
-            _NAME,
-            attribute=wire.EXPERIMENT,
-        ),
-    )
-    dataset: str = field(
-        default="",
-        metadata=kept(
-            "Of an experiment and its runs: the name of the data set",
-            _NAME,
-            attribute=wire.EXPERIMENT_DATASET,
-        ),
-    )
-    item: str = field(
-        default="",
-        metadata=kept("Of a run over an item: the item's id", _TEXT, attribute=wire.ITEM_ID),
-    )
-    item_digest: str = field(
-        default="",
-        metadata=kept(
-            "Of a run over an item: the digest of what is in it",
-            _TEXT,
-            attribute=wire.ITEM_DIGEST,
-        ),
-    )
-    repeat: int = field(
-        default=0,
-        metadata=kept(
-            "Of a run over an item: which repeat of it, from 0",
-            "UInt32",
-            attribute=wire.ITEM_REPEAT,
-        ),
+    repeat: int = kept_field(
+        0, "Of a run over an item: which repeat of it, from 0", "UInt32", attribute=wire.ITEM_REPEAT
     )
 
 
@@ -278,119 +252,86 @@ class Run(RunFields):
 
     trace_id: bytes = field(metadata=kept("16 bytes", _TRACE_ID, after="start_ns"))
     span_id: bytes = field(metadata=kept("8 bytes", _SPAN_ID))
-    parent_span_id: bytes = field(default=b"", metadata=kept("Empty for a root", _SPAN_ID))
-    structure: str = field(
-        default="",
-        metadata=kept("Digest of the output's structure, dynamic, or empty", _NAME, after="digest"),
+    parent_span_id: bytes = kept_field(b"", "Empty for a root", _SPAN_ID)
+    structure: str = kept_field(
+        "", "Digest of the output's structure, dynamic, or empty", _NAME, after="digest"
     )
-    inputs_preview: str = field(
-        default="",
-        metadata=kept(
-            "Short plain text, for lists",
-            _TEXT,
-            attribute=wire.INPUTS_PREVIEW,
-            after="error_message",
-        ),
+    inputs_preview: str = kept_field(
+        "",
+        "Short plain text, for lists",
+        _TEXT,
+        attribute=wire.INPUTS_PREVIEW,
+        after="error_message",
     )
-    outputs_preview: str = field(
-        default="",
-        metadata=kept(
-            "Short plain text, for lists", _TEXT, attribute=wire.OUTPUTS_PREVIEW, at_end=True
-        ),
+    outputs_preview: str = kept_field(
+        "", "Short plain text, for lists", _TEXT, attribute=wire.OUTPUTS_PREVIEW, at_end=True
     )
-    tags: Sequence[Tag] = field(
-        default=(),
-        metadata=kept(
-            "For filtering", "Map(LowCardinality(String), String)", comment="JSON text by name"
-        ),
+    tags: Sequence[Tag] = kept_field(
+        (), "For filtering", "Map(LowCardinality(String), String)", comment="JSON text by name"
     )
-    input_tokens: int | None = field(
-        default=None,
-        metadata=kept(
-            "Tokens that went in, cached ones included",
-            _COUNT,
-            attribute=wire.GEN_AI_INPUT_TOKENS,
-            after="provider_model",
-            at_end=True,
-        ),
+    input_tokens: int | None = kept_field(
+        None,
+        "Tokens that went in, cached ones included",
+        _COUNT,
+        attribute=wire.GEN_AI_INPUT_TOKENS,
+        after="provider_model",
+        at_end=True,
     )
-    output_tokens: int | None = field(
-        default=None,
-        metadata=kept(
-            "Tokens that came out, reasoning included",
-            _COUNT,
-            attribute=wire.GEN_AI_OUTPUT_TOKENS,
-            at_end=True,
-        ),
+    output_tokens: int | None = kept_field(
+        None,
+        "Tokens that came out, reasoning included",
+        _COUNT,
+        attribute=wire.GEN_AI_OUTPUT_TOKENS,
+        at_end=True,
     )
-    cached_tokens: int | None = field(
-        default=None,
-        metadata=kept(
-            "Tokens of the input that were read from a cache",
-            _COUNT,
-            attribute=wire.GEN_AI_CACHE_READ_TOKENS,
-            at_end=True,
-        ),
+    cached_tokens: int | None = kept_field(
+        None,
+        "Tokens of the input that were read from a cache",
+        _COUNT,
+        attribute=wire.GEN_AI_CACHE_READ_TOKENS,
+        at_end=True,
     )
-    reasoning_tokens: int | None = field(
-        default=None,
-        metadata=kept(
-            "Tokens of the output that were spent on reasoning",
-            _COUNT,
-            attribute=wire.GEN_AI_REASONING_TOKENS,
-            at_end=True,
-        ),
+    reasoning_tokens: int | None = kept_field(
+        None,
+        "Tokens of the output that were spent on reasoning",
+        _COUNT,
+        attribute=wire.GEN_AI_REASONING_TOKENS,
+        at_end=True,
     )
-    dialect: str = field(
-        default="", metadata=kept("Which dialect named its fields first", _NAME, after="cost")
+    dialect: str = kept_field("", "Which dialect named its fields first", _NAME, after="cost")
+    process: str = kept_field("", "The sender, 8 hex digits; empty for foreign spans", _NAME)
+    seq: int = kept_field(
+        0,
+        "Number of the span within process and project, from 1; 0 when there is none",
+        _TIME,
+        at_end=True,
     )
-    process: str = field(
-        default="", metadata=kept("The sender, 8 hex digits; empty for foreign spans", _NAME)
+    inputs: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    outputs: str = kept_field("", "JSON text", _LONG, is_payload=True, at_end=True)
+    params: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    logs: Sequence[LogLine] = kept_field(
+        (), "Lines of text", _LONG, comment="JSON: lines of text", is_payload=True
     )
-    seq: int = field(
-        default=0,
-        metadata=kept(
-            "Number of the span within process and project, from 1; 0 when there is none",
-            _TIME,
-            at_end=True,
-        ),
+    events: str = kept_field(
+        "", "JSON text", _LONG, comment="JSON: other span events", is_payload=True
     )
-    inputs: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
-    outputs: str = field(
-        default="", metadata=kept("JSON text", _LONG, is_payload=True, at_end=True)
+    links: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    attributes: str = kept_field(
+        "",
+        "What no dialect has a field for, JSON text",
+        _LONG,
+        comment="JSON: what no field holds",
+        is_payload=True,
     )
-    params: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
-    logs: Sequence[LogLine] = field(
-        default=(),
-        metadata=kept("Lines of text", _LONG, comment="JSON: lines of text", is_payload=True),
-    )
-    events: str = field(
-        default="",
-        metadata=kept("JSON text", _LONG, comment="JSON: other span events", is_payload=True),
-    )
-    links: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
-    attributes: str = field(
-        default="",
-        metadata=kept(
-            "What no dialect has a field for, JSON text",
-            _LONG,
-            comment="JSON: what no field holds",
-            is_payload=True,
-        ),
-    )
-    resource: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
-    scope: str = field(default="", metadata=kept("JSON text", _LONG, is_payload=True))
-    arrived_ns: int = field(default=0, metadata=kept("When it was stored; 0 before that", _TIME))
-    rank: int = field(
-        default=0,
-        metadata=kept(
-            "Says which of several deliveries wins, in whatever order they come", "UInt64"
-        ),
+    resource: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    scope: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    arrived_ns: int = kept_field(0, "When it was stored; 0 before that", _TIME)
+    rank: int = kept_field(
+        0, "Says which of several deliveries wins, in whatever order they come", "UInt64"
     )
     end_ns: int = field(metadata=about("When it ended; kept as its latency"))
-    response_id: str = field(
-        default="",
-        metadata=about("The provider's id of its answer, by which it is found; kept with the tags"),
+    response_id: str = about_field(
+        "", "The provider's id of its answer, by which it is found; kept with the tags"
     )
 
     @property
@@ -411,17 +352,13 @@ class ListedRun(RunFields):
     run_id: str = field(metadata=about("<32 hex>-<16 hex>"))
     trace_id: str = field(metadata=about("32 hex digits"))
     parent_run_id: str | None = None
-    trace_key: str = field(
-        default="", metadata=about("The user's own key of the trace, the first of several")
-    )
-    version: int | None = field(default=None, metadata=about("The model version's small number"))
-    latency_ms: float | None = field(default=None, metadata=about("Null while the run has no end"))
+    trace_key: str = about_field("", "The user's own key of the trace, the first of several")
+    version: int | None = about_field(None, "The model version's small number")
+    latency_ms: float | None = about_field(None, "Null while the run has no end")
     tags: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     passed: Mapping[str, bool] = field(default_factory=dict)
-    failed_judges: Sequence[str] = field(
-        default=(), metadata=about("Judges that raised instead of scoring")
-    )
+    failed_judges: Sequence[str] = about_field((), "Judges that raised instead of scoring")
     truth: Mapping[str, Any] = field(
         default_factory=dict, metadata=about("What turned out to be true, by name: the newest word")
     )
@@ -432,16 +369,13 @@ class ListedRun(RunFields):
         default_factory=dict, metadata=about("What agents said of it, by name: the newest word")
     )
     tokens: Tokens = Tokens()
-    tokens_per_second: float | None = field(
-        default=None,
-        metadata=about("Tokens that came out, by the time from the first piece of them to the end"),
+    tokens_per_second: float | None = about_field(
+        None, "Tokens that came out, by the time from the first piece of them to the end"
     )
-    record_of: str | None = field(
-        default=None,
-        metadata=about(
-            "The run that counts for the call that this one records as well; null for one that "
-            "counts itself"
-        ),
+    record_of: str | None = about_field(
+        None,
+        "The run that counts for the call that this one records as well; null for one that "
+        "counts itself",
     )
 
 
@@ -463,7 +397,7 @@ class Evaluation:
     """
 
     judge: str
-    version: int | None = field(default=None, metadata=about("The judge's small version number"))
+    version: int | None = about_field(None, "The judge's small version number")
     score: float | None = None
     passed: bool | None = None
     label: str = ""
@@ -474,8 +408,8 @@ class Evaluation:
     actual: Any = field(
         default=None, metadata=about("What turned out to be true; null when it has no value")
     )
-    time: str = field(default="", metadata=about("When it was said, RFC 3339, UTC"))
-    annotator: str = field(default="", metadata=about("Who said it; empty when not known"))
+    time: str = about_field("", "When it was said, RFC 3339, UTC")
+    annotator: str = about_field("", "Who said it; empty when not known")
 
 
 def write_actual(value: object) -> str:
@@ -612,11 +546,8 @@ class ModelVersion:
             "Start of the last run", "SimpleAggregateFunction(max, Int64)", after="structure"
         )
     )
-    first_arrived_ns: int = field(
-        default=0,
-        metadata=kept(
-            "When it was stored first", "SimpleAggregateFunction(min, Int64)", after="structure"
-        ),
+    first_arrived_ns: int = kept_field(
+        0, "When it was stored first", "SimpleAggregateFunction(min, Int64)", after="structure"
     )
 
 
@@ -635,11 +566,9 @@ class Metric:
     owner_start_ns: int = field(metadata=kept("The run's start, 0 when unknown", "Int64"))
     name: str = field(metadata=kept("The metric's name, or the judge's", _NAME))
     source: str = field(metadata=kept("logged, judge, human, actual or agent", _NAME))
-    judge_version: str = field(default="", metadata=kept("Digest of the judge", _NAME))
-    record_id: str = field(default="", metadata=kept("The span that brought it", _TEXT))
-    position: int = field(
-        default=0, metadata=kept("The place among the points of that span", "UInt32")
-    )
+    judge_version: str = kept_field("", "Digest of the judge", _NAME)
+    record_id: str = kept_field("", "The span that brought it", _TEXT)
+    position: int = kept_field(0, "The place among the points of that span", "UInt32")
     value: float | None = field(metadata=kept("None for a judge that failed", "Nullable(Float64)"))
     step: int = field(metadata=kept("-1 when it has none", "Int64"))
     time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
@@ -648,22 +577,14 @@ class Metric:
             "How points of one name combine: append, auto, single, replace, restart", _NAME
         )
     )
-    passed: bool | None = field(
-        default=None, metadata=kept("Whether the run passed", "Nullable(Bool)")
-    )
-    label: str = field(default="", metadata=kept("A word for the score", _NAME))
-    explanation: str = field(default="", metadata=kept("Why, in a sentence", _LONG))
-    error: str = field(default="", metadata=kept("Why the judge failed", _LONG))
-    actual: str = field(
-        default="", metadata=kept("What turned out to be true, JSON text, or empty", _TEXT)
-    )
-    annotator: str = field(default="", metadata=kept("Who said it, or empty", _NAME))
-    latency_ms: float | None = field(
-        default=None, metadata=kept("How long the judge took", "Nullable(Float64)")
-    )
-    cost: float | None = field(
-        default=None, metadata=kept("What the judge's answer cost", "Nullable(Float64)")
-    )
+    passed: bool | None = kept_field(None, "Whether the run passed", "Nullable(Bool)")
+    label: str = kept_field("", "A word for the score", _NAME)
+    explanation: str = kept_field("", "Why, in a sentence", _LONG)
+    error: str = kept_field("", "Why the judge failed", _LONG)
+    actual: str = kept_field("", "What turned out to be true, JSON text, or empty", _TEXT)
+    annotator: str = kept_field("", "Who said it, or empty", _NAME)
+    latency_ms: float | None = kept_field(None, "How long the judge took", "Nullable(Float64)")
+    cost: float | None = kept_field(None, "What the judge's answer cost", "Nullable(Float64)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -692,18 +613,11 @@ class LateLog:
         )
     )
     position: int = field(metadata=kept("The place among the lines of that span", "UInt32"))
-    event: str = field(
-        default="",
-        metadata=kept(
-            "What kind of event it is",
-            _NAME,
-            comment="empty for an ordinary line",
-            after="message",
-        ),
+    event: str = kept_field(
+        "", "What kind of event it is", _NAME, comment="empty for an ordinary line", after="message"
     )
-    attributes: str = field(
-        default="",
-        metadata=kept("JSON text", _LONG, comment="JSON text, empty when there are none"),
+    attributes: str = kept_field(
+        "", "JSON text", _LONG, comment="JSON text, empty when there are none"
     )
 
 
@@ -864,16 +778,12 @@ class DatasetVersion:
     items: int = field(metadata=about("How many it has"))
     stored: int = field(metadata=about("How many of them are here"))
     is_complete: bool = field(metadata=about("Whether its manifest and all of its items are here"))
-    added: int | None = field(
-        default=None, metadata=about("Ids that the version before has not; null when not asked for")
+    added: int | None = about_field(
+        None, "Ids that the version before has not; null when not asked for"
     )
-    removed: int | None = field(
-        default=None, metadata=about("Ids that only the version before has")
-    )
-    changed: int | None = field(
-        default=None, metadata=about("Ids whose content the version before has otherwise")
-    )
-    reason: str = field(default="", metadata=about("Why it was made; empty where nobody said"))
+    removed: int | None = about_field(None, "Ids that only the version before has")
+    changed: int | None = about_field(None, "Ids whose content the version before has otherwise")
+    reason: str = about_field("", "Why it was made; empty where nobody said")
     time: str = field(metadata=about("When it came first, RFC 3339, UTC"))
 
 
@@ -886,11 +796,9 @@ class DatasetItem:
     inputs: Any = field(default=None, metadata=about("What goes in, by name, or as a whole"))
     expected: Any = field(default=None, metadata=about("What is right; null for nothing told"))
     tags: Mapping[str, Any] = field(default_factory=dict)
-    source_run: str | None = field(
-        default=None, metadata=about("The id of the run that it was made of")
-    )
-    source_session: str | None = field(
-        default=None, metadata=about("The session of that run, as it was when the item was made")
+    source_run: str | None = about_field(None, "The id of the run that it was made of")
+    source_session: str | None = about_field(
+        None, "The session of that run, as it was when the item was made"
     )
     is_here: bool = field(metadata=about("Whether its content is here yet"))
     is_whole: bool = field(metadata=about("Whether it can be run: nothing of it was left out"))
@@ -1025,8 +933,8 @@ class ExperimentRow:
     digest: str = field(metadata=about("Of what is in it"))
     tags: Mapping[str, Any] = field(metadata=about("Of the item"))
     source_run: str = field(metadata=about("The run that the item was made of, or empty"))
-    source_session: str = field(
-        default="", metadata=about("The session of that run, or empty: the cluster unless told")
+    source_session: str = about_field(
+        "", "The session of that run, or empty: the cluster unless told"
     )
     state: str = field(
         metadata=about(
