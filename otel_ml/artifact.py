@@ -148,14 +148,7 @@ def _told(form: Form, texts: int) -> Form:
 def _preview(
     data: Data, redaction: Redaction, *, is_cut: bool = False, told: Form | None = None
 ) -> str:
-    """Describe data in short; of a text that is cut not its end, which may be half a secret.
-
-    Args:
-        data: With what is secret hidden.
-        redaction: Hides it in what is described, too.
-        is_cut: Whether it is too long to be written.
-        told: What is said first.
-    """
+    """Describe data in short; of a text that is cut not its end, which may be half a secret."""
     form = describe(data)
     if is_cut and isinstance(data, Text | Native):
         form.pop("head", None)

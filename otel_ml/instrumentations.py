@@ -41,10 +41,6 @@ _logger = logging.getLogger(__name__)
 def instrument(library: str, provider: trace.TracerProvider) -> Any:
     """Instrument a library with what is installed for it.
 
-    Args:
-        library: Its name, or that of the package of its instrumentation.
-        provider: What the instrumentation writes into.
-
     Returns:
         The instrumentor; None where another one has instrumented it already, which stays.
 

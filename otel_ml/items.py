@@ -73,20 +73,12 @@ def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
 
 
 def write_manifest(digests: Mapping[str, str]) -> str:
-    """Write the manifest of a version: a line for each item, ``id digest``, sorted by id.
-
-    Args:
-        digests: Of each item, by its id.
-    """
+    """Write the manifest of a version: a line for each item, ``id digest``, sorted by id."""
     return "".join(f"{item_id} {digests[item_id]}\n" for item_id in sorted(digests))
 
 
 def digest_version(digests: Mapping[str, str]) -> str:
-    """Return the digest of a version: the SHA-256 of its manifest, as 64 hex digits.
-
-    Args:
-        digests: Of each item, by its id.
-    """
+    """Return the digest of a version: the SHA-256 of its manifest, as 64 hex digits."""
     return sha256(write_manifest(digests).encode()).hexdigest()
 
 
@@ -154,12 +146,7 @@ def read_manifest(manifest: str) -> dict[str, str]:
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Write what stands in an item for a typed value: its document is an artifact of that hash.
-
-    Args:
-        kind: How to read the document, such as ``otel_ml.types.Numpy``.
-        digest: The SHA-256 of the document, as 64 hex digits.
-    """
+    """Write what stands in an item for a typed value: its document is an artifact of that hash."""
     return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
 
 

@@ -484,10 +484,6 @@ class Recorder:
         """Let every held run go, deliver, and stop. Never raises.
 
         A second call waits for the first one, which may be at work on another thread.
-
-        Args:
-            timeout_s: For the delivery.
-            judges_s: For judges that are at work or queued.
         """
         with self.lock:
             if self._outlet is NOWHERE:  # nothing was recorded, something may yet be

@@ -251,16 +251,7 @@ def feedback_attributes(
     label: str | None,
     explanation: str | None,
 ) -> dict[str, Value]:
-    """Write what a person said of a run, or what turned out to be true.
-
-    Args:
-        name: What is scored.
-        source: ``human``, ``actual`` or ``agent``.
-        score: The number.
-        passed: Whether it is good enough.
-        label: A word for it.
-        explanation: Why.
-    """
+    """Write what a person said of a run, or what turned out to be true."""
     return _said(
         {
             names.JUDGE_NAME: str(name),
@@ -276,14 +267,7 @@ def feedback_attributes(
 def actual_attributes(
     name: str, value: Any, explanation: str | None, annotator: str | None
 ) -> dict[str, Value]:
-    """Write what turned out to be true of a run; a list travels as JSON text.
-
-    Args:
-        name: What it is the truth of.
-        value: A text, number, bool or list of these.
-        explanation: How it is known.
-        annotator: Who says so.
-    """
+    """Write what turned out to be true of a run; a list travels as JSON text."""
     is_list = isinstance(value, list)
     return _said(
         {
@@ -308,13 +292,7 @@ def _said(found: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:
-    """Write what is known of a run that is still open: no output, and inputs in short.
-
-    Args:
-        known: The attributes of the run so far, with a preview of its inputs.
-        run_id: The run.
-        parent: Its parent span, 16 hex digits; None for a root.
-    """
+    """Write what is known of a run that is still open: no output, and inputs in short."""
     found: dict[str, Value] = {
         key: item
         for key, item in known.items()

@@ -27,11 +27,7 @@ class Instrumentor:
     _patched: Final[list[tuple[Any, str, Any]]] = []
 
     def instrument(self, **kwargs: Any) -> None:
-        """Trace the functions; never raises, a second call does nothing.
-
-        Args:
-            kwargs: What ``opentelemetry-instrument`` says to all instrumentors.
-        """
+        """Trace the functions; never raises, a second call does nothing."""
         kind = type(self)
         if kind._active:
             return

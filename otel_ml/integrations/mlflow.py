@@ -289,13 +289,6 @@ def import_mlflow_experiment(
 ) -> list[Imported]:
     """Import all runs of an MLflow experiment but the deleted ones, as `import_mlflow_run` does.
 
-    Args:
-        name_or_id: The experiment.
-        client: See `import_mlflow_run`.
-        name: See `import_mlflow_run`.
-        content_bytes: See `import_mlflow_run`.
-        timeout_s: See `import_mlflow_run`.
-
     Returns:
         What became of each run, the oldest first; the first that is not delivered is the last.
 

@@ -405,15 +405,7 @@ def compare_groups(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare as `compare_items` does what was counted: the digits are the same.
-
-    Args:
-        groups: The items of both sides, each in one group.
-        margin: As `compare_items` takes it, and so the others.
-        lower_is_better: The judges of which less is better.
-        partial: Whether there is a verdict though under 90 % of the items are in common.
-        cluster: What made the clusters of the runs: for the words.
-    """
+    """Compare as `compare_items` does what was counted: the digits are the same."""
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
     pairs = [one for one in groups if one.is_pair]

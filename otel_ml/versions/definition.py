@@ -54,12 +54,7 @@ class Definition:
     marks: WeightMarks | None = field(default=None, compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
-        """Write the definition for the wire.
-
-        Args:
-            redaction: Hides what must not leave the process.
-            output: The output structure, when known.
-        """
+        """Write the definition for the wire."""
         told = {} if is_source_left_out() else self._told(redaction)
         content: dict[str, object] = {
             "source": None,
