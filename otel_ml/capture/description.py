@@ -87,51 +87,21 @@ def words_of(value: Any) -> str | None:
             _SLOW[kind] = now + _SLOW_FOR_S
 
 
-@describe.register(set)
-@describe.register(frozenset)
-def _describe_set(value: "set[object] | frozenset[object]") -> object:
-    return sorted(value, key=text_of)
-
-
-@describe.register(bytes)
-@describe.register(bytearray)
-@describe.register(memoryview)
-def _describe_bytes(value: bytes | bytearray | memoryview) -> object:
-    return {"type": "bytes", "length": len(value), "head": bytes(value[:HEAD]).hex()}
-
-
-@describe.register(enum.Enum)
-def _describe_enum(value: enum.Enum) -> object:
-    return value.value
-
-
-@describe.register(datetime.date)
-@describe.register(datetime.time)
-def _describe_time(value: "datetime.date | datetime.time") -> object:
-    return value.isoformat()
-
-
-@describe.register(complex)
-@describe.register(int)
-@describe.register(uuid.UUID)
-def _describe_as_text(value: object) -> object:
-    return str(value)
-
-
-@describe.register(str)
-def _describe_text(value: str) -> object:
-    return value.encode("utf-8", "replace").decode()
-
-
-@describe.register(dict)
-def _describe_mapping(value: dict[object, object]) -> object:
-    return dict(value)
-
-
-@describe.register(list)
-@describe.register(tuple)
-def _describe_sequence(value: "list[object] | tuple[object, ...]") -> object:
-    return list(value)
+for _kinds, _describer in (
+    ((set, frozenset), lambda value: sorted(value, key=text_of)),
+    (
+        (bytes, bytearray, memoryview),
+        lambda value: {"type": "bytes", "length": len(value), "head": bytes(value[:HEAD]).hex()},
+    ),
+    ((enum.Enum,), lambda value: value.value),
+    ((datetime.date, datetime.time), lambda value: value.isoformat()),
+    ((complex, int, uuid.UUID), str),
+    ((str,), lambda value: value.encode("utf-8", "replace").decode()),
+    ((dict,), dict),
+    ((list, tuple), list),
+):
+    for _kind in _kinds:
+        describe.register(_kind, _describer)
 
 
 def _describe_numpy(value: Any) -> object:
