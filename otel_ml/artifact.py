@@ -265,7 +265,19 @@ class _Hider:
         listed: Callable[[], list[Any]],
         make: Callable[[list[Any]], Any],
     ) -> Any:
-        """Return a column with what is secret in it hidden, see `otel_ml.types.data.Hider`."""
+        """Return a column with what is secret in it hidden.
+
+        Args:
+            column: The column.
+            name: What it is called.
+            dtype: Its dtype in words.
+            listed: Returns its elements as Python's own values.
+            make: Makes a column of its dtype of such elements.
+
+        Returns:
+            The column itself where nothing is secret; None where all of it is, and where its dtype
+            cannot hold what is shown instead.
+        """
         if self._redaction.is_secret(name):
             return None
         if not self._looks_into(dtype):
@@ -308,7 +320,7 @@ def _hide_form(form: Form, redaction: Redaction) -> Form:
     table = _TABLES.get(kind)
     if table is not None:
         value = table.from_jcr(params).data
-        shown = table.forms().hide(value, _Hider(redaction))
+        shown = table.forms().hide(value, _Hider(redaction).column)
         return form if shown is value else table(shown).form(Walker())
     if kind == Text.type_name and isinstance(params["data"], str):
         shown = {"data": redaction.text(params["data"])}

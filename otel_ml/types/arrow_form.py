@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from otel_ml.types.data import Decode, Form, Hider, Params, ValueWriter
+from otel_ml.types.data import Decode, Form, HideColumn, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 _ALONE: Final = "value"  # the column that an array alone stands in
@@ -38,7 +38,7 @@ def _as_table(value: Any) -> tuple[str, Any]:
     return "array", pa.record_batch([value], names=[_ALONE])
 
 
-def hide(value: Any, hider: Hider) -> Any:
+def hide(value: Any, hide_column: HideColumn) -> Any:
     """Return a value without its secret columns, and with what is secret in the others hidden.
 
     Where nothing is, it is the value itself.
@@ -48,7 +48,7 @@ def hide(value: Any, hider: Hider) -> Any:
         return value
     columns = table.columns
     hidden = [
-        hider.column(
+        hide_column(
             column, name, str(column.type), column.to_pylist, partial(pa.array, type=column.type)
         )
         for name, column in zip(table.schema.names, columns, strict=True)

@@ -30,30 +30,9 @@ class ValueWriter(Protocol):
         """Return what stands for each; the list may be the given one."""
 
 
-class Hider(Protocol):
-    """Hides what is secret in the columns of a table."""
-
-    def column(
-        self,
-        column: Any,
-        name: str,
-        dtype: str,
-        listed: Callable[[], list[Any]],
-        make: Callable[[list[Any]], Any],
-    ) -> Any:
-        """Return a column with what is secret in it hidden.
-
-        Args:
-            column: The column.
-            name: What it is called.
-            dtype: Its dtype in words.
-            listed: Returns its elements as Python's own values.
-            make: Makes a column of its dtype of such elements.
-
-        Returns:
-            The column itself where nothing is secret; None where all of it is, and where its dtype
-            cannot hold what is shown instead.
-        """
+# Hides what is secret in a column of a table, see `otel_ml.artifact`: of the column, its name, its
+# dtype in words, what returns its elements as Python's own values, and what makes one of such.
+HideColumn = Callable[[Any, str, str, Callable[[], list[Any]], Callable[[list[Any]], Any]], Any]
 
 
 class Data(ABC):

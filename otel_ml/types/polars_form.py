@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from otel_ml.types.data import Decode, Form, Hider, Params, ValueWriter
+from otel_ml.types.data import Decode, Form, HideColumn, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 
@@ -24,14 +24,14 @@ def write(value: "pl.DataFrame | pl.Series", _writer: ValueWriter) -> Form:
     }
 
 
-def hide(value: "pl.DataFrame | pl.Series", hider: Hider) -> "pl.DataFrame | pl.Series":
+def hide(value: "pl.DataFrame | pl.Series", hide_column: HideColumn) -> "pl.DataFrame | pl.Series":
     """Return a value without its secret columns, and with what is secret in the others hidden.
 
     Where nothing is, it is the value itself.
     """
     columns = [value] if isinstance(value, pl.Series) else value.get_columns()
     hidden = [
-        hider.column(
+        hide_column(
             column,
             column.name,
             str(column.dtype),
