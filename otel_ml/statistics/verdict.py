@@ -582,11 +582,11 @@ class _Judged:
     judge: str
     is_rate: bool
     lower_is_better: bool
-    margin: float
-    deviation: float
     versions: tuple[Sequence[str], Sequence[str]]
-    missing: tuple[float, float]
     of_failed: float | None
+    margin: float = 0.0
+    deviation: float = 1.0
+    missing: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def of(
@@ -605,23 +605,14 @@ class _Judged:
         ]
         every = [one for side in said for one in side]
         is_rate = any(one.passed is not None for one in every)
-        versions = tuple(sorted({one.version for one in side}) for side in said)
+        versions = [tuple(sorted({one.version for one in side})) for side in said]
         of_failed: float | None = None
         if is_rate:
             of_failed = float(lower_is_better)
         elif counts_failed:
             scores = [one.score for one in every if one.score is not None and not one.failed]
             of_failed = (max if lower_is_better else min)(scores, default=None)
-        made = cls(
-            judge,
-            is_rate,
-            lower_is_better,
-            margin=0.0,
-            deviation=1.0,
-            versions=(versions[0], versions[1]),
-            missing=(0.0, 0.0),
-            of_failed=of_failed,
-        )
+        made = cls(judge, is_rate, lower_is_better, (versions[0], versions[1]), of_failed)
         values = [[(made.value(run), count) for run, count in runs] for runs in (before, after)]
         missing = [
             sum(count for one, count in side if one is None) / sum(count for _, count in side)
