@@ -183,7 +183,6 @@ class _Prepared:
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
         """Open the experiment's run and close it with what became of it."""
         progress = Progress(self.recorder, tell)
-        baseline, told = self.baseline, self.comparison.told
         version, source = _version_of_function(self.target.traced), ""
         with untrusted:  # a file that cannot be read
             source = source_digest(self.target.function)
@@ -201,23 +200,7 @@ class _Prepared:
             source=source,
         )
         self.started = self._find_started(self.about)
-        given: dict[str, Any] = {
-            names.EXPERIMENT_DATASET: self.dataset.name,
-            names.EXPERIMENT_DATASET_VERSION: self.dataset.digest,
-            names.EXPERIMENT_ITEMS: len(self.items),
-            names.EXPERIMENT_REPEATS: self.repeats,
-            names.EXPERIMENT_SOURCE: source or None,
-            names.EXPERIMENT_BASELINE: None
-            if baseline is None
-            else baseline.experiment.id or baseline.label,
-            names.EXPERIMENT_COMPARISON: orjson.dumps(told).decode() if told else None,
-            names.PARAMS: {
-                "function": self.target.traced.name,
-                "version": version,
-                "judges": judges,
-                **self.params,
-            },
-        }
+        given = self._attributes(self.about)
         with marking({names.EXPERIMENT_NAME: self.name}):
             run = open_run(
                 self.recorder,
@@ -267,6 +250,21 @@ class _Prepared:
             first_errors=progress.first_errors,
             is_interrupted=progress.is_interrupted,
         )
+
+    def _attributes(self, about: Experiment) -> dict[str, Any]:
+        baseline, told = self.baseline, self.comparison.told
+        label = None if baseline is None else baseline.experiment.id or baseline.label
+        made_of = {"function": about.function, "version": about.version, "judges": about.judges}
+        return {
+            names.EXPERIMENT_DATASET: about.dataset,
+            names.EXPERIMENT_DATASET_VERSION: about.dataset_version,
+            names.EXPERIMENT_ITEMS: about.items,
+            names.EXPERIMENT_REPEATS: about.repeats,
+            names.EXPERIMENT_SOURCE: about.source or None,
+            names.EXPERIMENT_BASELINE: label,
+            names.EXPERIMENT_COMPARISON: orjson.dumps(told).decode() if told else None,
+            names.PARAMS: {**made_of, **self.params},
+        }
 
     def _work(self, links: tuple[Link, ...]) -> Work:
         before = by_item([] if self.baseline is None else self.baseline.runs)
