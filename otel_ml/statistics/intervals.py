@@ -294,27 +294,6 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return _square_and_add(first, second, 0.0, n, clusters)
 
 
-def newcombe_unpaired(
-    first_passed: int,
-    first_n: int,
-    second_passed: int,
-    second_n: int,
-    *,
-    confidence: float = CONFIDENCE,
-) -> Estimate:
-    """Return the difference of the rates of two independent samples, second less first.
-
-    Raises:
-        ValueError: A sample is empty, or more passed than there were.
-
-    Source: see `difference`.
-    """
-    return difference(
-        wilson(first_passed, first_n, confidence=confidence),
-        wilson(second_passed, second_n, confidence=confidence),
-    )
-
-
 def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return the difference of the means of two independent samples, second less first.
 

@@ -26,8 +26,8 @@ from otel_ml.statistics.intervals import (
     log_ratio,
     median_ratio,
     newcombe_paired,
-    newcombe_unpaired,
     welch,
+    wilson,
 )
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
 from tests.support.examples import AT_NIGHT
@@ -95,7 +95,8 @@ def samples(
     draw: Draw, first: int, second: int, rates: tuple[float, float]
 ) -> tuple[Estimate, float]:
     passed = int(draw.binomial(first, rates[0])), int(draw.binomial(second, rates[1]))
-    return newcombe_unpaired(passed[0], first, passed[1], second), rates[1] - rates[0]
+    change = difference(wilson(passed[0], first), wilson(passed[1], second))
+    return change, rates[1] - rates[0]
 
 
 def clustered_rate(
