@@ -55,7 +55,6 @@ def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
 
 
 def _of_native(value: Any) -> Form:
-    """Describe any other value."""
     form: Form = {"of": clean(type(value).__name__[:_TEXT_CHARS])}
     if isinstance(value, list | tuple | dict | set | frozenset | deque):
         form["length"] = len(value)
@@ -63,18 +62,15 @@ def _of_native(value: Any) -> Form:
 
 
 def _of_text(value: str) -> Form:
-    """Describe a text."""
     return {"length": len(value), "head": _brief(value[:_TEXT_CHARS])}
 
 
 def _of_bytes(value: bytes | bytearray | memoryview) -> Form:
-    """Describe bytes."""
     raw = value.tobytes() if isinstance(value, memoryview) else value
     return {"length": len(raw), "head": raw[:_HEAD].hex()}
 
 
 def _of_array(value: Any) -> Form:
-    """Describe an array of numpy, or one that is like it."""
     return {
         "dtype": str(value.dtype)[:_TEXT_CHARS],
         "shape": list(value.shape),
@@ -84,7 +80,6 @@ def _of_array(value: Any) -> Form:
 
 
 def _of_series(value: Any) -> Form:
-    """Describe a series of pandas."""
     known = value.dropna()
     return {
         "dtype": str(value.dtype)[:_TEXT_CHARS],
@@ -97,7 +92,6 @@ def _of_series(value: Any) -> Form:
 
 
 def _of_frame(value: Any) -> Form:
-    """Describe a table of pandas."""
     columns = _columns(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS])
     form: Form = {"shape": list(value.shape), "columns": columns}
     if value.size <= _COUNTED:
@@ -108,7 +102,6 @@ def _of_frame(value: Any) -> Form:
 
 
 def _of_image(value: Any) -> Form:
-    """Describe an image of Pillow."""
     from otel_ml.types import image_form  # who has an image has loaded Pillow
 
     orientation = image_form.orientation_of(value)
@@ -117,12 +110,10 @@ def _of_image(value: Any) -> Form:
 
 
 def _of_picture(value: Any) -> Form:
-    """Describe a figure that is drawn."""
     return {"of": type_name(value)[:_TEXT_CHARS], "kept": "a picture of it"}
 
 
 def _of_tensor(value: Any) -> Form:
-    """Describe a tensor of torch."""
     form: Form = {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
     form["device"] = str(value.device)
     if "sparse" in str(value.layout):
@@ -135,7 +126,6 @@ def _of_tensor(value: Any) -> Form:
 
 
 def _of_state(value: dict[str, Any]) -> Form:
-    """Describe tensors of torch by name."""
     tensors = [*value.values()]
     return {
         "length": len(tensors),
@@ -147,7 +137,6 @@ def _of_state(value: dict[str, Any]) -> Form:
 
 
 def _of_jax(value: Any) -> Form:
-    """Describe an array of jax."""
     import numpy as np  # jax needs it
 
     devices = sorted(str(device) for device in value.devices())
@@ -155,7 +144,6 @@ def _of_jax(value: Any) -> Form:
 
 
 def _of_sparse(value: Any) -> Form:
-    """Describe a sparse matrix of scipy."""
     return {
         "of": type(value).__name__,
         "dtype": str(value.dtype),
@@ -166,7 +154,6 @@ def _of_sparse(value: Any) -> Form:
 
 
 def _of_arrow(value: Any) -> Form:
-    """Describe a value of pyarrow."""
     form: Form = {"of": type(value).__name__}
     if hasattr(value, "schema"):
         form["shape"] = [value.num_rows, value.num_columns]
@@ -181,7 +168,6 @@ def _of_arrow(value: Any) -> Form:
 
 
 def _of_polars(value: Any) -> Form:
-    """Describe a frame or series of polars."""
     form: Form = {"of": type(value).__name__, "shape": list(value.shape)}
     if hasattr(value, "columns"):
         return {
