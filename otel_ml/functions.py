@@ -50,12 +50,6 @@ class CaptureMode:
     inputs: bool
     outputs: bool
 
-    @property
-    def notes(self) -> dict[str, list[str]]:
-        """What ``otel_ml.capture`` says of the parts that are left out."""
-        left_out = {"inputs": not self.inputs, "outputs": not self.outputs}
-        return {part: [LEFT_OUT] for part, is_left_out in left_out.items() if is_left_out}
-
 
 def capture_mode(given: str | None) -> CaptureMode:
     """Read the mode that was given to a decorator, else ``OTEL_ML_CAPTURE``, else all.
