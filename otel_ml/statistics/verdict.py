@@ -801,14 +801,6 @@ def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tup
     return change, cluster_p(sums, of_rates=judged.is_rate)
 
 
-def estimate(
-    values: Sequence[tuple[Hashable, float]], *, is_rate: bool, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Estimate the rate or the mean of values, each with the cluster that it belongs to."""
-    sums = _sums((cluster, value, 1) for cluster, value in values)
-    return _estimate(sums, is_rate=is_rate, confidence=confidence)
-
-
 def _estimate(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)
