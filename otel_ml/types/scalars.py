@@ -143,27 +143,16 @@ def _named(name: str, by: str | None) -> datetime.tzinfo:
     return zoneinfo.ZoneInfo(name)
 
 
-def _write_datetime(value: datetime.datetime, _encode: Encode) -> Any:
-    zone = None if value.tzinfo is None else write_zone(value.tzinfo, value)
-    local = value.replace(tzinfo=None, fold=0)
-    return tagged("datetime", [local.isoformat(), zone, value.fold])
+def _write_clock(tag: str, value: Any, at: datetime.datetime | None) -> Any:
+    """Write a time, or a date and time, with its zone, see `write_zone`."""
+    zone = None if value.tzinfo is None else write_zone(value.tzinfo, at)
+    return tagged(tag, [value.replace(tzinfo=None, fold=0).isoformat(), zone, value.fold])
 
 
-def _read_datetime(form: Any, _decode: Decode) -> datetime.datetime:
+def _read_clock(kind: Any, form: Any) -> Any:
     local, zone, fold = form
     tz = None if zone is None else read_zone(zone)
-    return datetime.datetime.fromisoformat(local).replace(tzinfo=tz, fold=fold)
-
-
-def _write_time(value: datetime.time, _encode: Encode) -> Any:
-    zone = None if value.tzinfo is None else write_zone(value.tzinfo)
-    return tagged("time", [value.replace(tzinfo=None, fold=0).isoformat(), zone, value.fold])
-
-
-def _read_time(form: Any, _decode: Decode) -> datetime.time:
-    local, zone, fold = form
-    tz = None if zone is None else read_zone(zone)
-    return datetime.time.fromisoformat(local).replace(tzinfo=tz, fold=fold)
+    return kind.fromisoformat(local).replace(tzinfo=tz, fold=fold)
 
 
 def _write_path(value: pathlib.PurePath, encode: Encode) -> Any:
@@ -199,9 +188,9 @@ WRITERS: Final[dict[type, Callable[[Any, Encode], Any]]] = {
     bytes: lambda value, _encode: tagged("bytes", to_base64(value)),
     bytearray: lambda value, _encode: tagged("bytearray", to_base64(value)),
     memoryview: lambda value, _encode: tagged("bytes", to_base64(value.tobytes())),
-    datetime.datetime: _write_datetime,
+    datetime.datetime: lambda value, _encode: _write_clock("datetime", value, value),
     datetime.date: lambda value, _encode: tagged("date", value.isoformat()),
-    datetime.time: _write_time,
+    datetime.time: lambda value, _encode: _write_clock("time", value, None),
     datetime.timedelta: lambda value, _encode: tagged(
         "timedelta", [value.days, value.seconds, value.microseconds]
     ),
@@ -229,9 +218,9 @@ READERS: Final[dict[str, Callable[[Any, Decode], Any]]] = {
     "complex": lambda form, decode: complex(*map(decode, form)),
     "bytes": lambda form, _decode: from_base64(form),
     "bytearray": lambda form, _decode: bytearray(from_base64(form)),
-    "datetime": _read_datetime,
+    "datetime": lambda form, _decode: _read_clock(datetime.datetime, form),
     "date": lambda form, _decode: datetime.date.fromisoformat(form),
-    "time": _read_time,
+    "time": lambda form, _decode: _read_clock(datetime.time, form),
     "timedelta": lambda form, _decode: datetime.timedelta(*form),
     "decimal": lambda form, _decode: decimal.Decimal(form),
     "fraction": lambda form, decode: fractions.Fraction(*map(decode, form)),
