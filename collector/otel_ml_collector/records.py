@@ -24,6 +24,7 @@ from otel_ml.records import (
     Tag,
     TagValue,
     kept,
+    kept_field,
     run_id,
 )
 
@@ -101,21 +102,16 @@ class ProcessSign:
 
     project: str = field(metadata=kept("Where its spans are filed", "LowCardinality(String)"))
     process: str = field(metadata=kept("The process", "String"))
-    heartbeat_ns: int = field(default=0, metadata=kept("When it said that it lives", _HIGHEST))
-    goodbye_ns: int = field(default=0, metadata=kept("When it said that it ends", _HIGHEST))
-    seq: int = field(
-        default=0,
-        metadata=kept(
-            "The highest number that it gave to a span of the project",
-            _HIGHEST,
-            comment="highest number given to a span",
-        ),
+    heartbeat_ns: int = kept_field(0, "When it said that it lives", _HIGHEST)
+    goodbye_ns: int = kept_field(0, "When it said that it ends", _HIGHEST)
+    seq: int = kept_field(
+        0,
+        "The highest number that it gave to a span of the project",
+        _HIGHEST,
+        comment="highest number given to a span",
     )
-    dropped: int = field(
-        default=0,
-        metadata=kept(
-            "How many spans of the project it dropped", _HIGHEST, comment="spans that it dropped"
-        ),
+    dropped: int = kept_field(
+        0, "How many spans of the project it dropped", _HIGHEST, comment="spans that it dropped"
     )
 
     def join(self, other: "ProcessSign") -> "ProcessSign":

@@ -19,6 +19,7 @@ from otel_ml.records import (
     RunFields,
     Tokens,
     about,
+    about_field,
     tokens_of,
 )
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
@@ -131,8 +132,8 @@ class RunSummary(ListedRun):
     outputs: str | None = field(
         metadata=about("A preview in plain text, null while the run has no end")
     )
-    also_recorded: Sequence[SameCall] = field(
-        default=(), metadata=about("Other runs that record its call, and do not count")
+    also_recorded: Sequence[SameCall] = about_field(
+        (), "Other runs that record its call, and do not count"
     )
     counted: Counted | None = field(
         default=None,

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from otel_ml import records
-from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about
+from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about, about_field
 from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
@@ -113,9 +113,7 @@ class LogLine(records.LogLine):
     """A line of text of a run."""
 
     offset_ms: float = field(metadata=about("Time since the run's start"))
-    event: str = field(
-        default="", metadata=about("What kind of event it is, such as gen_ai.choice")
-    )
+    event: str = about_field("", "What kind of event it is, such as gen_ai.choice")
     attributes: dict[str, JsonValue] = field(
         default_factory=dict, metadata=about("What else a log record says")
     )
