@@ -91,19 +91,21 @@ class _StreamReading:
             self._is_over = True
             self._chunks.fail(error)
 
+    def _stop(self, error: BaseException, end: type[Exception]) -> None:
+        """End the run by what a step raised; one that was closed meanwhile says so itself."""
+        if issubclass(type(error), end):
+            self.end()
+        elif not issubclass(type(error), GeneratorExit):
+            self.fail(error)
+
     def step(self, advance: Callable[[], Any]) -> Any:
         """Take one step of an iterator."""
         self.depth += 1
         try:
             chunk = advance()
-        except (StopIteration, GeneratorExit) as stop:
-            self.depth -= 1
-            if isinstance(stop, StopIteration):
-                self.end()
-            raise
         except BaseException as error:
             self.depth -= 1
-            self.fail(error)
+            self._stop(error, StopIteration)
             raise
         self.depth -= 1
         self.take(chunk)
@@ -114,14 +116,9 @@ class _StreamReading:
         self.depth += 1
         try:
             chunk = await advance()
-        except (StopAsyncIteration, GeneratorExit) as stop:
-            self.depth -= 1
-            if isinstance(stop, StopAsyncIteration):
-                self.end()
-            raise
         except BaseException as error:
             self.depth -= 1
-            self.fail(error)
+            self._stop(error, StopAsyncIteration)
             raise
         self.depth -= 1
         self.take(chunk)
