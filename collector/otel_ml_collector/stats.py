@@ -89,6 +89,8 @@ _WITH_NUMBERS: Final = Sql("""
 # Of which group a cell is: of one that is wanted, else of the others.
 _PLACED: Final = Sql(""", has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
+# Noted of a project whose runs have labels that are not known: models without versions.
+_OTHERS: Final = "other_labels"
 # What a judge or a person said of keys and tags, besides what was said of runs by their ids.
 _TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
   AND {is_score}""").fill(first=Sql(FIRST), is_score=IS_SCORE)
@@ -103,12 +105,14 @@ class Grouping:
         is_daily: Whether the rollup has it.
         join: SQL that joins what the label needs to `runs`.
         parameters: Of both.
+        labels: Those that are known; of a project that has others, `_OTHERS` is noted.
     """
 
     label: Sql
     is_daily: bool = False
     join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +535,8 @@ def _by_version(numbers: Numbers) -> Grouping:
         "version_keys": list(versions) or [""],
         "version_labels": list(versions.values()) or [""],
     }
-    return Grouping(_VERSION, is_daily=True, parameters=parameters)
+    labels = [*dict.fromkeys(versions.values())]
+    return Grouping(_VERSION, is_daily=True, parameters=parameters, labels=labels)
 
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
@@ -603,12 +608,8 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
         BadQuery: Filter or group is wrong, or there would be too many buckets.
     """
     question = make_question(reader, query)
-    is_listed = bool(query.group) and query.by is None
-    named = list_groups(reader, question, query.groups) if is_listed else []
-    wanted = [row["label"] for row in named] if is_listed else list(query.only)
-    scores = reader.ahead(read_scores, question, wanted)
-    rows = read_runs(reader, question, wanted)
-    judged = _judged(reader, query.project, scores.result())
+    rows, scores, wanted, groups_found = _read_groups(reader, question, query)
+    judged = _judged(reader, query.project, scores)
     found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
     buckets = _buckets(found, query)
     groups = {
@@ -629,9 +630,37 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
             if query.group
             else list(groups.values())
         ),
-        groups_found=(named[0]["groups"] if named else len(wanted)) if query.group else 1,
+        groups_found=groups_found if query.group else 1,
         other=groups.get((0, "")) if query.group else None,
     )
+
+
+def _read_groups(
+    reader: Reader, question: StatsQuestion, query: StatsQuery
+) -> tuple[list[Row], list[Row], Sequence[str], int]:
+    """Read runs and scores by group; say which groups are told apart, and how many there are."""
+    if not query.group or query.by is not None:
+        return *_read_cells(reader, question, query.only), query.only, len(query.only)
+    labels = question.grouping.labels
+    has_others = _OTHERS in reader.memory.recall(query.project)[0]
+    if 0 < len(labels) <= query.groups and not has_others:  # all of them: none is to be chosen
+        rows, scores = _read_cells(reader, question, labels)
+        if all(row["is_wanted"] for row in rows if row["level"] != _ALL):
+            found = [row for row in rows if row["level"] == _A_GROUP]
+            found.sort(key=lambda row: (-row["runs"], row["named"]))
+            return rows, scores, [row["named"] for row in found], len(found)
+        reader.memory.note(query.project, [_OTHERS])
+    named = list_groups(reader, question, query.groups)
+    wanted = [row["label"] for row in named]
+    return *_read_cells(reader, question, wanted), wanted, named[0]["groups"] if named else 0
+
+
+def _read_cells(
+    reader: Reader, question: StatsQuestion, wanted: Sequence[str]
+) -> tuple[list[Row], list[Row]]:
+    """Read runs and scores at once."""
+    scores = reader.ahead(read_scores, question, wanted)
+    return read_runs(reader, question, wanted), scores.result()
 
 
 def find_total(reader: Reader, query: StatsQuery) -> Figures:

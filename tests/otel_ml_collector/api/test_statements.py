@@ -55,7 +55,7 @@ def count(service: Service, path: str) -> int:
         ("/projects/{}/runs/{run}", 4),
         ("/traces/{trace}", 4),
         ("/traces/{trace}?format=zip", 8),  # of 41 runs as of one
-        ("/projects/{}/stats?group=version", 3),
+        ("/projects/{}/stats?group=version", 2),
         ("/projects/{}/stats", 2),
         ("/stats", 1),
         ("/projects", 2),
@@ -77,7 +77,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/runs", 6),
         ("/projects/{}/chart", 2),
         ("/projects/{}/chart?roots=1", 3),
-        ("/projects/{}/runs/{run}", 14),
+        ("/projects/{}/runs/{run}", 13),
         ("/projects/{}/models", 2),
         ("/projects/{}/models/answer", 8),
         ("/projects/{}/judges", 3),

@@ -215,6 +215,21 @@ def test_many_versions(store: Store, project: str, monkeypatch: pytest.MonkeyPat
     assert [ask(store, project, "version", where) for where in filters] == few
 
 
+def test_models_without_versions(store: Store, project: str) -> None:
+    """A model without versions is a group beside versions, also where there was none before."""
+    version = {"otel_ml.model.version": "aa"}
+    store.take(project, *(make_call("answer", version, start_ns=WEEK.start_ns) for _ in range(2)))
+    first = ask(store, project, "version")
+    store.take(project, make_call("gpt-4o", start_ns=WEEK.start_ns))
+    asked = [ask(store, project, "version") for _ in range(2)]
+    told = [[(one.group, one.total.runs) for one in stats.groups] for stats in (first, *asked)]
+    assert told == [[("answer:v1", 2)], *[[("answer:v1", 2), ("gpt-4o", 1)]] * 2]
+    assert [(one.groups_found, one.other) for one in (first, *asked)] == [
+        (1, None),
+        *[(2, None)] * 2,
+    ]
+
+
 def test_late_score(store: Store, project: str) -> None:
     """A score that comes after its day was computed is told at once."""
     call = make_call(start_ns=WEEK.start_ns)
