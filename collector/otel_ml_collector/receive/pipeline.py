@@ -217,7 +217,10 @@ class Intake:
         try:
             async with asyncio.timeout(left_s):
                 with self.pressure.work():
-                    answer = await self._store(export, held, deadline)
+                    onward = _onward(export, self._forward) if self._forward else None
+                    found = await self._on_thread(self._read, export, held, deadline)
+                    export = replace(export, body=b"")  # its bytes are records by now
+                    answer = await self._store(export, found, onward, held, deadline)
         except TimeoutError as error:
             held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
@@ -232,9 +235,15 @@ class Intake:
         if self._is_ending and not self._under_way:
             self._idle.set()
 
-    async def _store(self, export: Export, held: Held, deadline: float) -> ExportAnswer:
-        onward = _onward(export, self._forward) if self._forward else None
-        found = await self._on_thread(self._read, export, held, deadline)
+    async def _store(
+        self,
+        export: Export,
+        found: Records | bytes,
+        onward: OtlpRequest | None,
+        held: Held,
+        deadline: float,
+    ) -> ExportAnswer:
+        """Store what was read of a request: its records, or the body of a large one."""
         if isinstance(found, bytes):
             held.begin(len(found))
             return await self._wait_for_large(export, found, onward, held)

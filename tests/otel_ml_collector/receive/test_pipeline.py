@@ -50,6 +50,11 @@ class Way:
             held.grow(len(body))
             return await self._pipeline.accept(Export(body, encoding, project), held)
 
+    async def accept_last(self, exports: list[Export]) -> ExportAnswer:
+        """Accept the last one, which nobody else has then."""
+        with self._pipeline.hold() as held:
+            return await self._pipeline.accept(exports.pop(), held)
+
     def stop(self) -> None:
         """Store what is queued, and nothing after it."""
         self.may_write.set()
@@ -102,6 +107,33 @@ def test_success(way: Way, encoding: str, compress: type[bytes]) -> None:
         ("shop", "one"),
         ("shop", "two"),
     ]
+
+
+class Body(bytes):
+    """Bytes that tell when nobody has them any more."""
+
+    gone: threading.Event
+
+    def __del__(self) -> None:
+        self.gone.set()
+
+
+def test_body_while_it_is_stored(way: Way) -> None:
+    """The bytes of a request leave the memory before its spans are stored."""
+
+    async def send() -> None:
+        body = Body(encode([make_now()]))
+        gone = body.gone = threading.Event()
+        exports = [Export(body, "identity", None)]
+        del body
+        way.may_write.clear()
+        sending = asyncio.create_task(way.accept_last(exports))
+        await asyncio.to_thread(way.is_writing.wait, WAIT_S)
+        assert gone.is_set()
+        way.may_write.set()
+        await sending
+
+    asyncio.run(send())
 
 
 def test_numbers(way: Way) -> None:
