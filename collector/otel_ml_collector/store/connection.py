@@ -8,11 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import clickhouse_connect
+import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse, Unavailable
@@ -353,6 +355,18 @@ class ConfirmingClient:
         """Store a table of columns."""
         return self._written(self._client.insert_arrow(*args, **kwargs))
 
+    def insert_portions(
+        self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = None
+    ) -> Any:
+        """Store tables of columns as one insert; embedded, one after the other is in memory."""
+        if not self._is_embedded:  # all at once, so that it is sent again on another connection
+            return self.insert_arrow(table, pa.concat_tables(portions), settings=settings)
+        first = next(portions)
+        stream = _write_stream(chain([first], portions), first.schema)
+        return self._written(
+            self._client.raw_insert(table, first.schema.names, stream, settings, "ArrowStream")
+        )
+
     def confirm(self) -> None:
         """Raise `Unavailable` when a file could not be written since the last time."""
         before, self.unwritten = self.unwritten, self._count()
@@ -366,6 +380,18 @@ class ConfirmingClient:
 
     def _count(self) -> int:
         return int(self._client.query(_UNWRITTEN).result_rows[0][0]) if self._is_embedded else 0
+
+
+def _write_stream(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[bytes]:
+    """Write tables in Arrow's format of a stream.
+
+    Spec: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
+    """
+    yield schema.serialize().to_pybytes()
+    for table in tables:
+        for batch in table.to_batches():
+            yield batch.serialize().to_pybytes()
+    yield b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def _invalid(url: str) -> BadSetting:

@@ -1,7 +1,7 @@
 """SQL that is built from literals only: a value is a parameter, never text of a statement."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
@@ -119,6 +119,18 @@ class StoreClient(Protocol):
         self, table: str, arrow_table: pa.Table, *, settings: dict[str, Any] | None = ...
     ) -> Any:
         """Store a table of columns."""
+        ...
+
+    def insert_portions(
+        self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = ...
+    ) -> Any:
+        """Store tables of the same columns as one insert; each is made when it is taken.
+
+        Args:
+            table: Where.
+            portions: At least one.
+            settings: Of the engine.
+        """
         ...
 
     def confirm(self) -> None:

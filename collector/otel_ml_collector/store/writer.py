@@ -41,6 +41,8 @@ _DATA_CODES: Final = frozenset(
 )
 # One block is one thread's work: more of them only wait for each other.
 _INSERT: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
+# Of an insert so many have columns at a time: of a group all of them would take 100 MB.
+_PORTION_ROWS: Final = 1_024
 _SEEN_EVERY_NS: Final = MINUTE_NS
 _KNOWN_VERSIONS: Final = 10_000
 _HEARD_EVERY_NS: Final = MINUTE_NS
@@ -295,8 +297,13 @@ def _insert(
     rows: Sequence[Any],
     stamps: Sequence[int],
 ) -> None:
-    arrow = table.to_arrow(rows, stamps, collector)
-    client.insert_arrow(table.name, arrow, settings=dict(_INSERT))
+    portions = (
+        table.to_arrow(
+            rows[first : first + _PORTION_ROWS], stamps[first : first + _PORTION_ROWS], collector
+        )
+        for first in range(0, len(rows), _PORTION_ROWS)
+    )
+    client.insert_portions(table.name, portions, settings=dict(_INSERT))
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:

@@ -492,6 +492,18 @@ def test_no_run_without_payload(store: Store) -> None:
     assert found.inputs == {"question": "Where?"}
 
 
+def test_large_group(store: Store) -> None:
+    """The rows of a large group are one insert of each table."""
+    (run,) = map_all(make_call()).runs
+    many = [replace(run, span_id=span_id(number + 1)) for number in range(2_500)]
+    store.writer.write(Records(runs=many))
+    for table in ("runs", "payloads"):
+        sql = Sql("SELECT uniq(span_id) AS rows, uniq(_part) AS parts FROM {table}").fill(
+            table=identifier(table, TABLE_NAMES)
+        )
+        assert store.reader.rows(sql, {}) == [{"rows": 2_500, "parts": 1}]
+
+
 def test_many_months(store: Store) -> None:
     """A group whose runs are of 60 months is stored, each run in its month."""
     (run,) = map_all(make_call()).runs
