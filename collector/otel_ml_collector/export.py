@@ -8,9 +8,6 @@ from typing import Annotated, Any, Final, Literal
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
@@ -742,9 +739,11 @@ def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
     """
+    from pyarrow import csv  # heavy, as compute and parquet: who exports nothing does without
+
     file = Outgoing()
     flat = pa.schema([(field.name, _flat_type(field.type)) for field in schema])
-    with pa_csv.CSVWriter(file, flat) as writer:
+    with csv.CSVWriter(file, flat) as writer:
         for batch in batches:
             columns = [
                 _flat(_plain(column) if field.metadata == _IS_JSON else column)
@@ -757,8 +756,10 @@ def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]
 
 def write_parquet(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
     """Write a row group a batch; a file without its end has no footer, and is none."""
+    from pyarrow import parquet  # heavy
+
     file = Outgoing()
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_table(batch)
             yield file.take()
@@ -805,14 +806,16 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    from pyarrow import compute  # heavy
+
     kind = column.type
     if pa.types.is_timestamp(kind):
-        return pc.strftime(column, _TIME)
+        return compute.strftime(column, _TIME)
     if pa.types.is_map(kind) or pa.types.is_list(kind):
         values = [dict(v) if pa.types.is_map(kind) else v for v in column.to_pylist()]
         return pa.chunked_array([[orjson.dumps(value).decode() for value in values]], pa.string())
     if pa.types.is_string(kind):
-        return pc.replace_substring_regex(column, _FORMULA, r"'\1")
+        return compute.replace_substring_regex(column, _FORMULA, r"'\1")
     return column
 
 
