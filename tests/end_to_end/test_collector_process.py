@@ -39,8 +39,8 @@ def test_second_collector_on_the_same_data(collector: CollectorProcess, tmp_path
         first.kill()
 
 
-def test_no_pandas(collector: CollectorProcess) -> None:
-    """A collector that has stored and exported does not carry pandas about."""
+def test_lean(collector: CollectorProcess) -> None:
+    """A collector that has stored and exported carries neither numpy nor pandas about."""
     client = Client("lean", endpoint=collector.endpoint)
     client.trace(lambda: "said")()
     client.close()
@@ -48,6 +48,7 @@ def test_no_pandas(collector: CollectorProcess) -> None:
     assert urllib3.request("GET", path).data.startswith(b"PAR1")
     mapped = Path(f"/proc/{collector.pid}/maps").read_text()
     assert "pyarrow" in mapped
+    assert "numpy" not in mapped
     assert "pandas" not in mapped
     assert "ERROR" not in collector.output
 

@@ -19,7 +19,7 @@ from otel_ml_collector.cli.program import main
 
 _FORKING: Final = multiprocessing.get_context("forkserver")
 # Without the engine: what is forked must have no threads that work.
-_FORKING.set_forkserver_preload(["otel_ml_collector.serve.app", __name__])
+_FORKING.set_forkserver_preload(["tests.support.preloaded", __name__])
 
 
 class Forked:

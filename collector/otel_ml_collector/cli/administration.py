@@ -28,6 +28,7 @@ from otel_ml_collector.cli.place import (
 )
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import start_logging
+from otel_ml_collector.serve.absent import leave_out
 from otel_ml_collector.settings.sources import load, warnings_of
 
 _NEEDED: Final = ("chdb", "clickhouse_connect", "fastapi", "grpc", "jinja2", "pyarrow", "uvicorn")
@@ -54,6 +55,7 @@ def serve(flags: Flags) -> int:
         _logger.warning("%s", warning)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC prints what peers say, as they said it
     gc.disable()  # until it serves: what is imported stays
+    leave_out()
     from otel_ml_collector.serve.app import serve as serve_until_told  # heavy
 
     return serve_until_told(settings)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Final
 
@@ -418,22 +417,12 @@ def _delete_old(retention: Retention) -> None:
         _logger.info("Retention deleted rows: %s", rows)
 
 
-class _NoPandas(MetaPathFinder):
-    """Lets pandas be absent: to see that a value is none of its, pyarrow would load 40 MB."""
-
-    @staticmethod
-    def find_spec(name: str, path: object, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
 def serve(settings: Settings) -> int:
     """Run the collector until SIGTERM or SIGINT; returns the exit status.
 
     Raises:
         BadSetting: It cannot start as it was told.
     """
-    sys.meta_path.insert(0, _NoPandas)
     raise_file_limit(_limits(settings))
     listener = _listen(settings.http)
     collector = open_collector(settings)
