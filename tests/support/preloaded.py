@@ -1,7 +1,10 @@
 """What forked collectors begin with: the program, imported as ``otel-ml serve`` does it."""
 
+import os
+
 from otel_ml_collector.serve.absent import leave_out
 
 leave_out()
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it when it is imported
 
 import otel_ml_collector.serve.app  # noqa: E402, F401 - what it does not find is told above
