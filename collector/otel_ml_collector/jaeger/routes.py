@@ -1,42 +1,501 @@
-"""Addresses of Jaeger's query API, for Grafana's Jaeger data source: over the spans that are here.
+"""Jaeger's query API, for Grafana's Jaeger data source: over the spans that are here.
 
-It is under ``/jaeger/api`` and under ``/api``: some releases of Grafana drop the path of the data
-source's address when they search.
+What is asked: services, operations, dependencies, traces by what their spans said. It is under
+``/jaeger/api`` and under ``/api``: some releases of Grafana drop the path of the data source's
+address when they search.
 """
 
-# ruff: noqa: N803 - the names are Jaeger's
+# ruff: noqa: N803, N815 - the names are Jaeger's
 
+import re
 import time
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import headers_of, problem_of
-from otel_ml_collector.errors import CollectorError
-from otel_ml_collector.jaeger.find import (
-    NewSearch,
-    Text,
-    TraceSearch,
-    find_dependencies,
-    find_jaeger_trace,
-    find_newly,
-    find_operations,
-    find_services,
-    find_spans,
-    read_trace_id,
-    read_traces,
-    search,
+from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
+from otel_ml_collector.jaeger.attributes import (
+    ANSWER_BYTES,
+    SPAN_KEY,
+    VALUE_CHARS,
+    WITHIN,
+    SpanFacts,
+    TraceFacts,
+    is_tagged,
+    read_facts,
 )
-from otel_ml_collector.jaeger.traces import JaegerError, MissingTrace, Structured, make_result
+from otel_ml_collector.jaeger.traces import (
+    UNKNOWN_SERVICE,
+    Dependency,
+    JaegerError,
+    JaegerTrace,
+    MissingTrace,
+    Operation,
+    Structured,
+    make_result,
+    make_trace,
+)
+from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
+from otel_ml_collector.store.runs import (
+    OF_KEYS,
+    Key,
+    Place,
+    find_all_places,
+    key_parameters,
+    read_evaluations,
+    read_whole_traces,
+)
+from otel_ml_collector.store.sql import Sql, join_sql
+from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, UNITS_NS, from_rfc3339
 
 PREFIXES: Final = ("/jaeger/api", "/api")
 _NEW: Final = "/v3/"
+_US: Final = 1_000
+_MS: Final = 1_000_000
+_NAMES: Final = 1_000
+
+_SERVICE: Final = Sql("""if(JSONExtractString(resource, 'service.name') = '', '{unknown}',
+  JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(UNKNOWN_SERVICE))
+_OF_SERVICE: Final = Sql("""({key}) IN (
+  SELECT {key} FROM payloads WHERE {within} AND {service} = {service:String})""").fill(
+    key=SPAN_KEY, within=WITHIN, service=_SERVICE
+)
+_MAX_LIMIT: Final = 1_000
+_LIMIT: Final = 100
+_MOST_IDS: Final = 100
+_SPANS: Final = 10_000
+# Of how many spans with a parent it is counted who called them: the newest.
+_CALLS: Final = 100_000
+_KNOWN_NS: Final = 30 * DAY_NS
+_LOOKBACK_NS: Final = 2 * DAY_NS  # Jaeger's own, when no start is named
+_MOST_TAGS: Final = 20
+_TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
+_DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION_UNITS_NS: Final = UNITS_NS | {"µs": 1_000, "μs": 1_000}
+Text = Annotated[str, Query(max_length=1_000)]
+Texts = Annotated[list[Annotated[str, Query(max_length=4_000)]], Query(max_length=20)]
+
+
+class TraceSearch(BaseModel):
+    """The parameters of a search: times are microseconds, durations as Go writes them."""
+
+    service: Text = ""
+    operation: Text = ""
+    tag: Texts = []
+    tags: Texts = []
+    start: Text = ""
+    end: Text = ""
+    minDuration: Text = ""
+    maxDuration: Text = ""
+    limit: int = Field(default=_LIMIT, ge=1)
+    traceID: list[str] = Field(default=[], max_length=_MOST_IDS)
+
+
+class NewSearch(BaseModel):
+    """The parameters of a search in the third version: times are RFC 3339."""
+
+    service: Text = Field(default="", alias="query.service_name")
+    operation: Text = Field(default="", alias="query.operation_name")
+    start: Text = Field(default="", alias="query.start_time_min")
+    end: Text = Field(default="", alias="query.start_time_max")
+    least: Text = Field(default="", alias="query.duration_min")
+    most: Text = Field(default="", alias="query.duration_max")
+    attributes: Annotated[str, Query(max_length=4_000)] = Field(
+        default="", alias="query.attributes"
+    )
+    traces: int | None = Field(default=None, alias="query.num_traces", ge=1)
+    depth: int | None = Field(default=None, alias="query.search_depth", ge=1)
+
+
+class SearchQuery(BaseModel):
+    """A search of either version; times and durations are nanoseconds, both ends included."""
+
+    service: str
+    operation: str
+    tags: Mapping[str, str]
+    start_ns: int
+    end_ns: int
+    least_ns: int
+    most_ns: int
+    limit: int
+
+
+def find_services(reader: Reader, now_ns: int) -> list[str]:
+    """Find the services that sent spans in the last 30 days, at most 1,000."""
+    sql = Sql("""
+        SELECT DISTINCT {service} AS service FROM payloads
+        WHERE {within} ORDER BY service LIMIT {names}
+        """).fill(service=_SERVICE, within=WITHIN, names=_NAMES)
+    return [row["service"] for row in reader.rows(sql, _lately(now_ns))]
+
+
+def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation]:
+    """Find names and kinds of a service's spans of the last 30 days, at most 1,000."""
+    sql = Sql("""
+        SELECT DISTINCT name, span_kind FROM runs
+        WHERE {within} AND {of_service} ORDER BY name, span_kind LIMIT {names}
+        """).fill(within=WITHIN, of_service=_OF_SERVICE, names=_NAMES)
+    rows = reader.rows(sql, {**_lately(now_ns), "service": service})
+    return [Operation(name=row["name"], spanKind=row["span_kind"]) for row in rows]
+
+
+def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> list[Dependency]:
+    """Count spans by their service and that of their parent, at most 1,000 pairs.
+
+    Args:
+        reader: The store.
+        end: Up to when, milliseconds since the epoch; empty for now.
+        lookback: How long before that, in milliseconds; empty for a day.
+        now_ns: The time.
+
+    Returns:
+        What the newest 100,000 spans with a parent in that time say.
+
+    Raises:
+        BadQuery: One of them is no number.
+    """
+    told_ns = _read_time(end, "endTs", "milliseconds")
+    end_ns = now_ns if told_ns is None else told_ns
+    back_ns = _read_time(lookback, "lookback", "milliseconds") or DAY_NS
+    sql = Sql("""
+        WITH below AS (
+          SELECT project, start_ns, trace_id, span_id, parent_span_id FROM runs
+          WHERE {within} AND parent_span_id != toFixedString('', 8)
+          ORDER BY start_ns DESC LIMIT {calls}
+        ),
+        services AS (
+          SELECT trace_id, span_id, any({service}) AS service FROM payloads
+          WHERE {within} AND trace_id IN (SELECT trace_id FROM below)
+          GROUP BY trace_id, span_id
+        )
+        SELECT above.service AS parent, own.service AS child,
+          uniqExact(below.trace_id, below.span_id) AS calls
+        FROM below
+        INNER JOIN services AS own
+          ON own.trace_id = below.trace_id AND own.span_id = below.span_id
+        INNER JOIN services AS above
+          ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
+        GROUP BY parent, child ORDER BY parent, child LIMIT {names}
+        """).fill(within=WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES)
+    rows = reader.rows(sql, {"start": max(end_ns - back_ns, 0), "end": end_ns + 1})
+    return [
+        Dependency(parent=row["parent"], child=row["child"], callCount=row["calls"]) for row in rows
+    ]
+
+
+def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]:
+    """Find traces by one of their spans, the one that began last first; of 10,000 spans in all.
+
+    Raises:
+        BadQuery: A parameter is missing or cannot be read.
+    """
+    if not asked.service:
+        raise BadQuery("parameter 'service' is required", "service")
+    least_ns = _read_duration(asked.minDuration, "minDuration")
+    most_ns = _read_duration(asked.maxDuration, "maxDuration")
+    if most_ns and most_ns < least_ns:
+        raise BadQuery("'maxDuration' should be greater than 'minDuration'", "maxDuration")
+    start_ns = _read_time(asked.start, "start", "microseconds")
+    end_ns = _read_time(asked.end, "end", "microseconds")
+    wanted = SearchQuery(
+        service=asked.service,
+        operation=asked.operation,
+        tags=_read_tags(asked),
+        start_ns=now_ns - _LOOKBACK_NS if start_ns is None else start_ns,
+        end_ns=now_ns + HOUR_NS if end_ns is None else end_ns,
+        least_ns=least_ns,
+        most_ns=most_ns,
+        limit=min(asked.limit, _MAX_LIMIT),
+    )
+    return read_traces(reader, _find_traces(reader, wanted), now_ns)
+
+
+def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]:
+    """Find the spans of traces as the third version asks: also of all services.
+
+    Raises:
+        BadQuery: A parameter is missing or cannot be read.
+        NotFound: There is no such trace.
+    """
+    if not (asked.start and asked.end):
+        raise BadQuery(
+            "query.start_time_min and query.start_time_max are required", "query.start_time_min"
+        )
+    tags = _read_map(asked.attributes, "query.attributes") if asked.attributes else {}
+    if len(tags) > _MOST_TAGS:
+        raise BadQuery(f"Too many attributes: expected at most {_MOST_TAGS}", "query.attributes")
+    wanted = SearchQuery(
+        service=asked.service,
+        operation=asked.operation,
+        tags=tags,
+        start_ns=from_rfc3339(asked.start, "query.start_time_min"),
+        end_ns=from_rfc3339(asked.end, "query.start_time_max"),
+        least_ns=_read_duration(asked.least, "query.duration_min"),
+        most_ns=_read_duration(asked.most, "query.duration_max"),
+        limit=min(asked.traces or asked.depth or _LIMIT, _MAX_LIMIT),
+    )
+    found = _read_traces(reader, _find_traces(reader, wanted), now_ns)
+    spans = [span for trace in found for span in trace.spans]
+    if not spans:
+        raise NotFound("No traces found")
+    return spans
+
+
+def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
+    """Find the ids of traces, that of the one that began last first."""
+    parameters: dict[str, Any] = {
+        "start": wanted.start_ns,
+        "end": min(wanted.end_ns, LATEST_NS - 1) + 1,
+        "service": wanted.service,
+        "operation": wanted.operation,
+        "least": wanted.least_ns,
+        "most": wanted.most_ns or LATEST_NS,
+        "limit": wanted.limit,
+    }
+    conditions = [_OF_SERVICE] if wanted.service else []
+    for number, (name, text) in enumerate(wanted.tags.items()):
+        condition = is_tagged(number, name, text)
+        parameters |= condition.parameters
+        conditions.append(condition.sql)
+    sql = Sql("""
+        SELECT lower(hex(trace_id)) AS trace FROM runs
+        WHERE {within} AND latency_ns >= {least:Int64} AND latency_ns <= {most:Int64}
+          AND ({operation:String} = '' OR name = {operation:String})
+          AND {conditions}
+        GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {limit:UInt32}
+        """).fill(within=WITHIN, conditions=join_sql(" AND ", conditions) or Sql("1"))
+    return [row["trace"] for row in reader.rows(sql, parameters)]
+
+
+def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
+    """Read those of some traces that are here, until there are 10,000 spans."""
+    return [
+        make_trace(trace.trace_id, trace.spans, is_cut=trace.is_cut)
+        for trace in _read_traces(reader, trace_ids, now_ns)
+    ]
+
+
+def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace:
+    """Find one trace with the spans of all projects that may be read.
+
+    Raises:
+        BadQuery: The id is none.
+        NotFound: There is no such trace.
+    """
+    spans, is_cut = find_spans(reader, trace_id, now_ns, "trace not found")
+    return make_trace(spans[0].row["trace_id"], spans, is_cut=is_cut)
+
+
+def find_spans(
+    reader: Reader, trace_id: str, now_ns: int, otherwise: str = "No traces found"
+) -> tuple[Sequence[SpanFacts], bool]:
+    """Find the spans of one trace, and tell whether there are more than are shown.
+
+    Raises:
+        BadQuery: The id is none.
+        NotFound: There is no such trace; `otherwise` is what is said then.
+    """
+    for trace in _read_traces(reader, [read_trace_id(trace_id)], now_ns):
+        return trace.spans, trace.is_cut
+    raise NotFound(otherwise)
+
+
+def read_trace_id(text: str) -> str:
+    """Read a trace id: hex, without the zeros before it if need be.
+
+    Raises:
+        BadQuery: It is none.
+    """
+    if not _TRACE_ID.fullmatch(text.lower()):
+        raise BadQuery(f"Invalid traceID {text[:80]!r}: expected up to 32 hex digits", "traceID")
+    return text.lower().rjust(32, "0")
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What the spans of a trace said, oldest first, and whether there are more than are shown."""
+
+    trace_id: str
+    spans: Sequence[SpanFacts]
+    is_cut: bool
+
+
+def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[_Trace]:
+    """Read those of some traces that are here, in their order, until there are 10,000 spans."""
+    places = find_all_places(reader, trace_ids)
+    within: dict[str, list[Place]] = {}
+    for trace_id in trace_ids:
+        for place in places.get(trace_id, ()):
+            within.setdefault(place.project, []).append(place)
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for project, ours in within.items():
+        for row in _read_rows(reader, project, ours, now_ns):
+            rows.setdefault((project, row["trace_id"]), []).append(row)
+    shown: list[tuple[str, list[Row], bool]] = []
+    left = _SPANS
+    for trace_id in trace_ids:
+        every = [
+            row
+            for place in places.get(trace_id, ())
+            for row in rows.get((place.project, place.trace_id), ())
+        ]
+        every.sort(key=lambda row: (row["start_ns"], row["span_id"]))
+        if every and left > 0:
+            shown.append((trace_id, every[:left], len(every) > left))
+            left -= len(every)
+    told = _read_told(reader, [row for _, of, _ in shown for row in of])
+    return [
+        _Trace(trace_id, [read_facts(row, told) for row in of], is_cut)
+        for trace_id, of, is_cut in shown
+    ]
+
+
+def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: int) -> list[Row]:
+    """Read light rows of traces of one project, those of runs without an end behind the others."""
+    ended = read_whole_traces(reader, project, places, _SPANS + 1)
+    known = {run_id_of(row) for row in ended}
+    open_keys = find_all_open_keys(reader, project, [place.trace_id for place in places])
+    keys = [key for key in open_keys if key.run_id not in known]
+    return ended + read_open_runs(reader, project, keys, now_ns)
+
+
+def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
+    """Read what is told of the runs of traces beside their rows; payloads while there is room."""
+    payloads: dict[tuple[str, str], Row] = {}
+    scores: dict[str, list[Row]] = {}
+    keys: dict[tuple[str, str], str] = {}
+    below: dict[str, list[Row]] = {}
+    for row in rows:
+        below.setdefault(row["project"], []).append(row)
+    room = ANSWER_BYTES
+    for project, ours in below.items():
+        told, room = _read_payloads(reader, project, ours, room)
+        payloads |= {(project, run_id): row for run_id, row in told.items()}
+        calls = [row for row in ours if row["kind"] != "span"]
+        if not calls:
+            continue
+        for row in read_evaluations(reader, project, [run_id_of(row) for row in calls]):
+            if row["source"] != "agent":
+                scores.setdefault(row["owner"], []).append(row)
+        keys |= _read_keys(reader, project, sorted({row["trace_id"] for row in calls}))
+    return TraceFacts(payloads, scores, keys)
+
+
+def _read_payloads(
+    reader: Reader, project: str, rows: Sequence[Row], room: int
+) -> tuple[dict[str, Row], int]:
+    """Read what spans told beside their light rows, by run id, and how much room there is then.
+
+    Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
+    no room for them.
+    """
+    told = Sql("""{ids}, logs, events, links, attributes, resource, scope, inputs, params, rank,
+      start_ns""").fill(ids=IDS)
+    names = [Sql("inputs"), Sql("outputs"), Sql("params")]
+    sizes = [Sql("least(length({n}), {most})").fill(n=n, most=4 * VALUE_CHARS) for n in names]
+    shown = [
+        Sql("""if(fits, substringUTF8({n}, 1, {chars}), '') AS shown_{n},
+          lengthUTF8({n}) AS {n}_chars""").fill(n=name, chars=VALUE_CHARS)
+        for name in names
+    ]
+    sql = Sql("""
+        SELECT trace_id, span_id, logs, events, links, attributes, resource, scope, rank,
+          sum({size}) OVER (ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id,
+            rank ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) <= {room:Int64} AS fits, {shown}
+        FROM (
+          SELECT {told}, outputs FROM payloads WHERE {ours}
+          UNION ALL
+          SELECT {told}, '' AS outputs FROM open_runs WHERE {ours})
+        ORDER BY rank LIMIT {spans}
+        """)
+    sql = sql.fill(
+        told=told,
+        ours=OF_KEYS,
+        spans=2 * _SPANS,
+        size=join_sql(" + ", sizes),
+        shown=join_sql(", ", shown),
+    )
+    keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
+    traces = [*dict.fromkeys(row["trace_id"] for row in rows)]
+    asked = {**key_parameters(project, keys), "traces": traces, "room": max(room, 0)}
+    found = {}
+    for row in reader.rows(sql, asked):  # the delivery that counts is last
+        told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
+        room -= sum(len(text.encode()) for text in told_of.values())
+        found[run_id_of(row)] = {**row, **told_of}
+    return found, room
+
+
+def _read_keys(
+    reader: Reader, project: str, trace_ids: Sequence[str]
+) -> dict[tuple[str, str], str]:
+    """Read the user's own keys of some traces, of several of one the first."""
+    sql = Sql("""
+        SELECT lower(hex(trace_id)) AS trace, min(key) AS first FROM trace_keys
+        WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
+        GROUP BY trace""")
+    rows = reader.rows(sql, {"project": project, "traces": [*trace_ids]})
+    return {(project, row["trace"]): row["first"] for row in rows}
+
+
+def _read_tags(asked: TraceSearch) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in asked.tag:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise BadQuery(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
+        found[name] = value
+    for text in asked.tags:
+        found |= _read_map(text, "tags")
+    if len(found) > _MOST_TAGS:
+        raise BadQuery(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
+    return found
+
+
+def _read_map(text: str, field: str) -> Mapping[str, str]:
+    try:
+        told = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise BadQuery(f"malformed '{field}' parameter: expected a JSON object of text", field)
+    return told
+
+
+def _read_time(text: str, field: str, unit: Literal["milliseconds", "microseconds"]) -> int | None:
+    """Read a number of milliseconds or microseconds, in nanoseconds; None when it is not told."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(LATEST_NS)):
+        raise BadQuery(f"unable to parse param '{field}': expected {unit}", field)
+    return min(int(text) * (_MS if unit == "milliseconds" else _US), LATEST_NS - 1)
+
+
+def _read_duration(text: str, field: str) -> int:
+    """Read a duration as Go writes it, such as ``1.5s`` or ``1m30s``, in nanoseconds."""
+    if not text:
+        return 0
+    if len(text) > len("2562047h47m16.854775807s") or _DURATION.sub("", text):
+        raise BadQuery(f"unable to parse param '{field}': invalid duration {text[:80]!r}", field)
+    total = sum(
+        float(number) * _DURATION_UNITS_NS[unit] for number, unit in _DURATION.findall(text)
+    )
+    return min(int(total), LATEST_NS)
+
+
+def _lately(now_ns: int) -> dict[str, Any]:
+    return {"start": now_ns - _KNOWN_NS, "end": now_ns + HOUR_NS}
 
 
 class JaegerRoute(APIRoute):

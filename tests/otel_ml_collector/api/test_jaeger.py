@@ -13,7 +13,7 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.errors import NotFound
-from otel_ml_collector.jaeger.find import (
+from otel_ml_collector.jaeger.routes import (
     TraceSearch,
     find_jaeger_trace,
     find_operations,
