@@ -1,5 +1,16 @@
-"""Raymon's import path: ``from otel_ml.compat.raymon import Trace, RaymonAPILogger, Tag``."""
+"""Raymon's import path: ``from otel_ml.compat.raymon import Trace, RaymonAPILogger, Tag``.
 
+Logger and trace are here: a thin face of `otel_ml.Client`, and a run that stays open.
+"""
+
+import weakref
+from collections.abc import Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Final
+from uuid import UUID, uuid4
+
+from otel_ml.client import Client
 from otel_ml.compat.raymon.api import (
     ActualComponent,
     EvalComponent,
@@ -8,15 +19,7 @@ from otel_ml.compat.raymon.api import (
     OutputComponent,
     RaymonAPI,
 )
-from otel_ml.compat.raymon.tag import DataException, Tag
-from otel_ml.compat.raymon.trace import (
-    RaymonAPILogger,
-    Trace,
-    TraceException,
-    clear_trace,
-    current_trace,
-    set_current_trace,
-)
+from otel_ml.compat.raymon.tag import AnyTag, DataException, Tag, read_tags
 
 __all__ = [
     "ActualComponent",
@@ -34,3 +37,164 @@ __all__ = [
     "current_trace",
     "set_current_trace",
 ]
+
+_current: Final[ContextVar["Trace | None"]] = ContextVar("otel_ml-raymon-trace", default=None)
+
+
+class RaymonAPILogger:
+    """Sends what is logged from a thread of its own; a missing server is no error.
+
+    Args:
+        project_id: Where the traces gather.
+        url: Base address of the collector; as in `otel_ml.Client` when not given.
+        auth_path: Taken and not read; the key is ``OTEL_ML_API_KEY``.
+        env: Taken and not read, too.
+        batch_size: Taken and not needed: records leave in batches by themselves.
+
+    Attributes:
+        client: What sends.
+    """
+
+    def __init__(
+        self,
+        project_id: str,
+        url: str | None = None,
+        auth_path: object = None,
+        env: object = None,
+        batch_size: int = 1,
+    ) -> None:
+        self.project_id = project_id
+        self.client = Client(str(project_id), endpoint=url)
+
+    def info(self, trace_id: str | UUID, text: str) -> None:
+        """Add a line of text to a trace, wherever it is; see `otel_ml.Client.about`."""
+        self.client.about(trace_key=str(trace_id)).info(text)
+
+    def log(self, trace_id: str | UUID, ref: str, data: object) -> None:
+        """Log data under a reference of a trace, wherever it is."""
+        self.client.about(trace_key=str(trace_id)).log(ref, data)
+
+    def tag(self, trace_id: str | UUID, tags: Iterable[AnyTag]) -> None:
+        """Tag a trace, wherever it is.
+
+        Raises:
+            ValueError: One of them is no tag.
+        """
+        self.client.about(trace_key=str(trace_id)).tag(read_tags(tags))
+
+    def flush(self) -> None:
+        """Deliver what is queued. Runs at exit by itself; what cannot be delivered is kept."""
+        self.client.flush()
+
+
+class TraceException(LookupError):
+    """There is no current trace."""
+
+
+class Trace:
+    """A trace with an id of the user's.
+
+    It can be read at once and ends with its ``with`` block, by `end`, when nobody holds it any
+    more, or with the process. The current trace of a task or thread is held by it.
+
+    Args:
+        logger: Sends what is logged.
+        trace_id: Any text or UUID; a random UUID when not given. Traces of several processes
+            may share one.
+        set_global: Make it the current trace of this task or thread.
+
+    Attributes:
+        run: The run that it is, as `otel_ml.Client.run` returns one.
+    """
+
+    def __init__(
+        self,
+        logger: RaymonAPILogger,
+        trace_id: str | UUID | None = None,
+        set_global: bool = True,
+    ) -> None:
+        self.trace_id = str(uuid4() if trace_id is None else trace_id)
+        self.logger = logger
+        self.set_global = set_global
+        self.run = logger.client.run("trace", kind="chain", trace_key=self.trace_id)
+        outer = _current.get()
+        # Weak: a chain of all traces before would keep each of them open.
+        self._outer = None if outer is None else weakref.ref(outer)
+        if set_global:
+            set_current_trace(self)
+
+    def info(self, text: str) -> None:
+        """Add a line of text."""
+        self.run.info(text)
+
+    def tag(self, tags: Iterable[AnyTag]) -> None:
+        """Set tags.
+
+        Args:
+            tags: `Tag` objects and dicts with name, value, type and group, in any order.
+
+        Raises:
+            ValueError: One of them is no tag.
+        """
+        self.run.tag(read_tags(tags))
+
+    def log(self, ref: str, data: object) -> None:
+        """Log data under a reference, by which it can be fetched.
+
+        Args:
+            ref: Its name within the trace.
+            data: A wrapper of `otel_ml.compat.raymon.types`, or the value itself.
+        """
+        self.run.log(ref, data)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the trace, failed when an error is given. A second call does nothing."""
+        self.run.end(error)
+        if _current.get() is self:
+            _current.set(None if self._outer is None else self._outer())
+
+    def __str__(self) -> str:
+        return self.trace_id
+
+    def __enter__(self) -> "Trace":
+        """Make its run the current one, too: runs within the block are children of it."""
+        self.run.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        """End the trace; an exception of the block becomes its outcome and goes on."""
+        self.run.__exit__(kind, error, stack)
+        self.end(error)
+
+
+def current_trace() -> Trace:
+    """Return the current trace of the calling task or thread.
+
+    Raises:
+        TraceException: There is none.
+    """
+    trace = _current.get()
+    if trace is None:
+        raise TraceException("No current trace: expected one that was made in this task or thread")
+    return trace
+
+
+def set_current_trace(trace: Trace) -> None:
+    """Make a trace the current one of this task or thread.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"Invalid trace of type {type(trace).__name__}: expected a Trace")
+    _current.set(trace)
+
+
+def clear_trace() -> None:
+    """Let this task or thread have no current trace."""
+    _current.set(None)
