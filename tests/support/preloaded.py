@@ -2,7 +2,7 @@
 
 import os
 
-from otel_ml_collector.serve.absent import leave_out
+from otel_ml_collector.cli.administration import leave_out
 
 leave_out()
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it when it is imported
