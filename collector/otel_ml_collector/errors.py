@@ -24,23 +24,23 @@ class CollectorError(Exception):
     """Anything that the collector answers a request with, other than success."""
 
 
-class Refused(CollectorError):
+class Rejected(CollectorError):
     """The request is wrong for good: sending it again cannot help (400, INVALID_ARGUMENT)."""
 
 
-class TooLarge(Refused):
+class TooLarge(Rejected):
     """The request is over the size limit (413, RESOURCE_EXHAUSTED without a delay)."""
 
 
-class UnknownMediaType(Refused):
+class UnknownMediaType(Rejected):
     """The request is in a form that is not read here (415)."""
 
 
-class WrongMethod(Refused):
+class WrongMethod(Rejected):
     """The request is of a method that means nothing here (405)."""
 
 
-class BadField(Refused):
+class BadField(Rejected):
     """The request has a value that is wrong, at a known place.
 
     Args:
@@ -54,11 +54,11 @@ class BadField(Refused):
         self.description = description
 
 
-class Unauthenticated(Refused):
+class Unauthenticated(Rejected):
     """The request has no key, or one that is not valid (401, UNAUTHENTICATED)."""
 
 
-class NotPermitted(Refused):
+class NotPermitted(Rejected):
     """The request's key has not the scope that is needed (403, PERMISSION_DENIED)."""
 
 
@@ -83,7 +83,7 @@ class StoreTimeout(Unavailable):
     """The store took longer than a question may take; a narrower one may be answered."""
 
 
-class BadQuery(CollectorError):
+class BadInput(CollectorError):
     """A question to the store that makes no sense (400), with the field that is wrong.
 
     Args:
@@ -102,7 +102,7 @@ class Outdated(CollectorError):
     """What the request starts from is not the newest any more (412)."""
 
 
-class NotFound(CollectorError):
+class Missing(CollectorError):
     """There is no such record (404)."""
 
 

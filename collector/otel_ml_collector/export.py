@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from otel_ml_collector.api.parameters import End, FromReader, Since, Where
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import find_artifacts
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
 from otel_ml_collector.filter.sql import compile_where, lend_reasons, reasons_of
@@ -228,7 +228,7 @@ def choose_columns(text: str) -> list[str]:
     A name may be a field of the filters, such as ``tags["client"]``.
 
     Raises:
-        BadQuery: One of them is unknown, or named twice.
+        BadInput: One of them is unknown, or named twice.
     """
     if not text.strip():
         return list(SHORT)
@@ -238,16 +238,16 @@ def choose_columns(text: str) -> list[str]:
     for place, name in enumerate(names):
         try:
             field = None if name in TYPES else read_field(name)
-        except BadQuery as error:
-            raise BadQuery(
+        except BadInput as error:
+            raise BadInput(
                 f"Unknown column {name[:80]!r}: expected * or some of {', '.join(TYPES)}, or a "
                 'field of the filters such as tags["client"]',
                 "columns",
             ) from error
         if field is not None and field.path and FIELD_NAMES[field.name].kind in _WHOLES:
-            raise BadQuery(f"The column {name[:80]!r} has no parts", "columns")
+            raise BadInput(f"The column {name[:80]!r} has no parts", "columns")
         if name in names[:place]:
-            raise BadQuery(f"The column {name!r} is named twice", "columns")
+            raise BadInput(f"The column {name!r} is named twice", "columns")
     return names
 
 
@@ -491,7 +491,7 @@ def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
     A run that is stored meanwhile is in it when it started after the place that is reached.
 
     Raises:
-        BadQuery: The filter is wrong.
+        BadInput: The filter is wrong.
     """
     asked = query.columns
     if any(name not in TYPES for name in asked):
@@ -845,7 +845,7 @@ def parse_export(
     """Read what to export, and as which kind of file.
 
     Raises:
-        BadQuery: A column is unknown.
+        BadInput: A column is unknown.
     """
     query = ExportQuery(
         project=project,

@@ -25,7 +25,7 @@ from otel_ml_collector.access import ANNOTATE, INGEST, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadQuery, Refused
+from otel_ml_collector.errors import BadInput, Rejected
 from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.receive.admission import Held
@@ -193,7 +193,7 @@ def make_feedback(
     """Make the spans of some statements, and look up what is known of their targets.
 
     Raises:
-        BadQuery: A time cannot be read, or is too far away to be stored.
+        BadInput: A time cannot be read, or is too far away to be stored.
     """
     starts = find_starts(reader, project, [one.run_id for one in wanted if one.run_id])
     keys = find_keys(reader, project, [key for one in wanted if (key := _key_of(one))])
@@ -229,7 +229,7 @@ def _time_of(one: WantedEvaluation, place: int, now_ns: int) -> int:
     field = f"evaluations.{place}.time"
     time_ns = from_rfc3339(one.time, field)
     if time_ns not in StartWindow(now_ns):
-        raise BadQuery(
+        raise BadInput(
             f"Invalid time {one.time!r}: expected one from 400 days ago to an hour from now", field
         )
     return time_ns
@@ -383,11 +383,11 @@ async def store_request(
     """Store an OTLP request of our own under a project, by the road that all records take.
 
     Raises:
-        Refused: It cannot be stored.
+        Rejected: It cannot be stored.
     """
     held.grow(len(body))
     may = replace(access, scopes=access.scopes | {INGEST}, projects=(project,))
     export = Export(body, "identity", None, Signal.TRACES, Form.JSON, may)
     answer = await pipeline.accept(export, held)
     if answer.rejected:
-        raise Refused(answer.message)
+        raise Rejected(answer.message)

@@ -25,7 +25,7 @@ from otel_ml_collector.access import (
     SCOPES,
     Access,
 )
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
 
@@ -101,12 +101,12 @@ class Keyring:
             wanted: What it allows; its `key_id` is not looked at.
 
         Raises:
-            BadQuery: A part of it cannot be.
+            BadInput: A part of it cannot be.
             Unavailable: The store has trouble.
         """
         _check(wanted)
         if len(self._keys) >= MOST:
-            raise BadQuery(f"There are {MOST} keys already, revoked ones counted", "name")
+            raise BadInput(f"There are {MOST} keys already, revoked ones counted", "name")
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
         key = StoredKey(replace(wanted, key_id=key_id), _hash(secret), self._clock())
         with self._changing:
@@ -118,13 +118,13 @@ class Keyring:
         """Revoke a key, here at once and elsewhere at the next refresh; twice is harmless.
 
         Raises:
-            NotFound: There is no such key among those that `find_keys` finds.
+            Missing: There is no such key among those that `find_keys` finds.
             Unavailable: The store has trouble.
         """
         with self._changing:
             key = self._keys.get(key_id)
             if key is None or not within.covers(key.access.projects):
-                raise NotFound(f"There is no key {key_id[:80]!r}")
+                raise Missing(f"There is no key {key_id[:80]!r}")
             if not key.revoked_ns:
                 key = self._store.revoke(key, self._clock())
                 self._keys = {**self._keys, key_id: key}
@@ -185,20 +185,20 @@ def _sign(key: StoredKey, until_s: int) -> str:
 def _check(wanted: Access) -> None:
     """Refuse what no key can be."""
     if len(wanted.name) > _NAME_CHARS or not wanted.name.isprintable():
-        raise BadQuery(f"Invalid name: expected at most {_NAME_CHARS} visible characters", "name")
+        raise BadInput(f"Invalid name: expected at most {_NAME_CHARS} visible characters", "name")
     unknown = sorted(wanted.scopes - set(SCOPES))
     if unknown or not wanted.scopes:
         named = repr(unknown[0][:80]) if unknown else "''"
-        raise BadQuery(f"Invalid scope {named}: expected some of {', '.join(SCOPES)}", "scopes")
+        raise BadInput(f"Invalid scope {named}: expected some of {', '.join(SCOPES)}", "scopes")
     for project in wanted.projects or ():
         if not project or project == ALL_PROJECTS or not is_project(project):
-            raise BadQuery(
+            raise BadInput(
                 f"Invalid project {project[:80]!r}: expected 1 to 128 visible characters, or "
                 f"{ALL_PROJECTS!r} alone for all",
                 "projects",
             )
     if wanted.projects is not None and not 1 <= len(wanted.projects) <= _PROJECTS:
-        raise BadQuery(f"Invalid projects: expected 1 to {_PROJECTS}", "projects")
+        raise BadInput(f"Invalid projects: expected 1 to {_PROJECTS}", "projects")
     for field in ("spans_per_second", "bytes_per_second"):
         if not 0 <= getattr(wanted, field) <= _MAX_RATE:
-            raise BadQuery(f"Invalid {field}: expected 0 (any number) to {_MAX_RATE}", field)
+            raise BadInput(f"Invalid {field}: expected 0 (any number) to {_MAX_RATE}", field)

@@ -18,7 +18,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.api.parameters import FromReader, Where
-from otel_ml_collector.errors import BadQuery, CollectorError, Unavailable
+from otel_ml_collector.errors import BadInput, CollectorError, Unavailable
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
 from otel_ml_collector.services import service_of
@@ -388,5 +388,5 @@ def _read_id(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and int(text) <= LATEST_NS):
-        raise BadQuery(f"Invalid event id {text!r}: expected the id of an event", "last-event-id")
+        raise BadInput(f"Invalid event id {text!r}: expected the id of an event", "last-event-id")
     return int(text)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.api.parameters import End, FromReader, Start
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
@@ -203,10 +203,10 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool
         is_sampled: Whether what is not here was dropped on purpose.
 
     Raises:
-        BadQuery: The time is empty, or longer than 31 days.
+        BadInput: The time is empty, or longer than 31 days.
     """
     if not 0 < query.end_ns - query.start_ns <= _MOST_NS:
-        raise BadQuery("Invalid start: expected one before end, by at most 31 days", "start")
+        raise BadInput("Invalid start: expected one before end, by at most 31 days", "start")
     first, last = query.start_ns // HOUR_NS, (query.end_ns - 1) // HOUR_NS + 1
     hours = Hours(first, last, now_ns, query.project)
     rows = [_called(row, is_sampled) for row in read_loss(reader, hours, limit=query.limit)]

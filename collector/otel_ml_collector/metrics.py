@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
@@ -105,13 +105,13 @@ def find_version_metrics(
     """Read the series that were logged for a version of a model, and not for one of its runs.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     for row in read_versions(reader, project, "model", [model]):
         if row["number"] == number:
             owner = own_model(model, row["digest"])
             return MetricsPage(series=_find_series(reader, project, owner, name, points), runs=[])
-    raise NotFound(f"Model {model!r} has no version {number}")
+    raise Missing(f"Model {model!r} has no version {number}")
 
 
 def _find_series(
@@ -237,5 +237,5 @@ def _find_run(reader: Reader, run_id: str, project: str) -> Run | None:
     """Read a run; None while only its metrics are here."""
     try:
         return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
-    except NotFound:
+    except Missing:
         return None

@@ -20,7 +20,7 @@ from otel_ml_collector.api.parameters import (
     read_cursor,
     write_place,
 )
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.statistics import list_projects
@@ -90,11 +90,11 @@ def find_project(reader: Reader, project: str) -> Project:
     """Tell how much there is of one project, without a look at the others.
 
     Raises:
-        NotFound: There is no such project.
+        Missing: There is no such project.
     """
     for found in find_projects(reader.narrow(replace(reader.access, projects=(project,)))):
         return found
-    raise NotFound(f"There is no project {project[:80]!r}")
+    raise Missing(f"There is no project {project[:80]!r}")
 
 
 @api.get("/projects/{project:path}")

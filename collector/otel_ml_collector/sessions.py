@@ -26,7 +26,7 @@ from otel_ml_collector.api.parameters import (
     read_cursor,
     write_place,
 )
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import RunSummary, add_up
 from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
@@ -201,7 +201,7 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     """List sessions, the one of the latest run first; figures are of all of their runs.
 
     Raises:
-        BadQuery: Filter or cursor is wrong.
+        BadInput: Filter or cursor is wrong.
     """
     apart = find_apart(reader, query.project)
     if "session" not in apart.names:
@@ -258,8 +258,8 @@ def find_session(
     """Read a session with its turns: of its first 1,000 runs, or those behind a cursor.
 
     Raises:
-        BadQuery: The cursor is wrong.
-        NotFound: No run of the project names this session.
+        BadInput: The cursor is wrong.
+        Missing: No run of the project names this session.
     """
     return _read_session(reader, project, session, now_ns, cursor)[0]
 
@@ -275,7 +275,7 @@ def _read_session(
     found = find_runs(reader, query, now_ns)
     known = figures.result().get(session) or _of_open(session, found.runs)
     if known is None:
-        raise NotFound(f"There is no session {session[:80]!r}")
+        raise Missing(f"There is no session {session[:80]!r}")
     turns = _make_turns(found.runs, now_ns)
     told = Session(**dict(known), conversation=turns, next_cursor=found.next_cursor)
     return told, found.runs

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api.parameters import End, FromReader, Start, Where
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
@@ -504,7 +504,7 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
     """Make the grouping that a text names; empty for one group of all.
 
     Raises:
-        BadQuery: Runs cannot be grouped by that.
+        BadInput: Runs cannot be grouped by that.
     """
     if not group:
         return Grouping(Sql("''"), is_daily=True)
@@ -518,7 +518,7 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
     match = _TAG.fullmatch(group)
     if match is None:
-        raise BadQuery(
+        raise BadInput(
             f"Invalid group {group[:80]!r}: expected one of {', '.join(GROUPS)}", "group"
         )
     return _by_tag(match[1] or match[2], apart)
@@ -605,7 +605,7 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     """Count the recorded runs of a project, by group and bucket.
 
     Raises:
-        BadQuery: Filter or group is wrong, or there would be too many buckets.
+        BadInput: Filter or group is wrong, or there would be too many buckets.
     """
     question = make_question(reader, query)
     rows, scores, wanted, groups_found = _read_groups(reader, question, query)
@@ -667,7 +667,7 @@ def find_total(reader: Reader, query: StatsQuery) -> Figures:
     """Count the recorded runs of a project in all, without what judges said of them.
 
     Raises:
-        BadQuery: The filter is wrong.
+        BadInput: The filter is wrong.
     """
     rows = read_runs(reader, make_question(reader, query), [])
     return next((_figures(row, []) for row in rows if row["level"] == _ALL), _NOTHING)
@@ -679,7 +679,7 @@ def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
     Of each judge the newest version that said so counts, alone.
 
     Raises:
-        BadQuery: The filter is wrong, or there would be too many buckets.
+        BadInput: The filter is wrong, or there would be too many buckets.
     """
     scores = read_scores(reader, make_question(reader, query), [])
     judged = _judged(reader, query.project, scores)
@@ -738,15 +738,15 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """Make the question to the store: days that the rollup knows are read from there.
 
     Raises:
-        BadQuery: Filter or group is wrong, or there would be too many buckets.
+        BadInput: Filter or group is wrong, or there would be too many buckets.
     """
     window, step_ns = query.window, query.step_ns
     if window.end_ns <= window.start_ns:
-        raise BadQuery("The end is not after the start: expected a later one", "end")
+        raise BadInput("The end is not after the start: expected a later one", "end")
     buckets = -(-(window.end_ns - window.start_ns) // step_ns)
     most = min(MAX_BUCKETS, _MAX_CELLS // (query.groups + 2))
     if buckets > most:
-        raise BadQuery(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
+        raise BadInput(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
     apart = find_apart(reader, query.project)
     condition, _ = compile_where(
         reader, query.project, query.where, is_bounded=True, apart=apart, hides=False
@@ -894,11 +894,11 @@ def parse_stats(
     """Read what to count.
 
     Raises:
-        BadQuery: The length of a bucket cannot be read.
+        BadInput: The length of a bucket cannot be read.
     """
     match = _BUCKET.fullmatch(bucket)
     if match is None:
-        raise BadQuery(f"Invalid bucket {bucket!r}: expected such as 15m, 1h or 1d", "bucket")
+        raise BadInput(f"Invalid bucket {bucket!r}: expected such as 15m, 1h or 1d", "bucket")
     step_ns = int(match[1]) * UNITS_NS[match[2]]
     if end_ns is None:
         end_ns = -(-time.time_ns() // step_ns) * step_ns

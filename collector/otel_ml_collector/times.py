@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 
 SECOND_NS: Final = 10**9
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -40,7 +40,7 @@ def from_rfc3339(text: str, field: str) -> int:
     """Read a time; without an offset it is UTC.
 
     Raises:
-        BadQuery: The text is no time; `field` names the parameter.
+        BadInput: The text is no time; `field` names the parameter.
     """
     try:
         match = _FRACTION.search(text)
@@ -49,12 +49,12 @@ def from_rfc3339(text: str, field: str) -> int:
             moment = moment.replace(tzinfo=UTC)
         whole = int(moment.replace(microsecond=0).timestamp())
     except (ValueError, OverflowError) as error:
-        raise BadQuery(
+        raise BadInput(
             f"Invalid time {text!r}: expected RFC 3339 such as 2026-11-20T07:16:40Z", field
         ) from error
     time_ns = whole * SECOND_NS + int(match[1].ljust(9, "0")[:9] if match else 0)
     if not 0 <= time_ns <= LATEST_NS:
-        raise BadQuery(f"Invalid time {text!r}: expected a year from 1970 to 2261", field)
+        raise BadInput(f"Invalid time {text!r}: expected a year from 1970 to 2261", field)
     return time_ns
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from otel_ml_collector.access import ANNOTATE
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.connection import Connections, store_trouble
@@ -65,13 +65,13 @@ class ViewStore:
         """Save a view in place of the one of its name; when this returns, it is on disk.
 
         Raises:
-            BadQuery: Its filter is wrong, or there are too many views.
+            BadInput: Its filter is wrong, or there are too many views.
             Unavailable: The store has trouble.
         """
         compile_where(reader, project, wanted.parameters.get("where", ""), is_bounded=True)
         names = {view.name for view in find_views(reader, project)}
         if len(names) >= MOST and name not in names:
-            raise BadQuery(f"The project has {MOST} views already: delete one first", "name")
+            raise BadInput(f"The project has {MOST} views already: delete one first", "name")
         saved_ns = self._insert(project, name, wanted.page, wanted.parameters)
         return View(name=name, saved_time=to_rfc3339(saved_ns), **dict(wanted))
 
@@ -79,7 +79,7 @@ class ViewStore:
         """Delete a view, and return what it was; when this returns, that is on disk.
 
         Raises:
-            NotFound: There is none of that name.
+            Missing: There is none of that name.
             Unavailable: The store has trouble.
         """
         view = find_view(reader, project, name)
@@ -111,12 +111,12 @@ def find_view(reader: Reader, project: str, name: str) -> View:
     """Find one saved view.
 
     Raises:
-        NotFound: There is none of that name.
+        Missing: There is none of that name.
     """
     for view in find_views(reader, project):
         if view.name == name:
             return view
-    raise NotFound(f"There is no view {name[:80]!r}")
+    raise Missing(f"There is no view {name[:80]!r}")
 
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.items import digest_item, digest_version, split_manifest, write_manifest
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
@@ -371,7 +371,7 @@ def test_deletion_of_a_session(service: Service, project: str) -> None:
         )
         found = call(service, project, "/qa/versions/1/items")["items"]
         assert [one["inputs"] for one in found if one["is_here"]] == left
-    with pytest.raises(NotFound):
+    with pytest.raises(Missing):
         deleter.delete(project, SESSION, "never")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.access import INGEST, OPEN, OPEN_BEYOND, READ, Access
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.sql import Sql
@@ -160,7 +160,7 @@ def test_impossible(fresh: Store) -> None:
     """A key that cannot be is refused with the field that is wrong, and nothing is made."""
     ring = make_ring(fresh)
     for wanted, field, message in IMPOSSIBLE:
-        with pytest.raises(BadQuery) as caught:
+        with pytest.raises(BadInput) as caught:
             ring.add(wanted)
         assert (caught.value.field, str(caught.value)[: len(message)]) == (field, message)
     assert not ring.is_on
@@ -174,6 +174,6 @@ def test_own_keys(fresh: Store) -> None:
     within = replace(WANTED, projects=("a",))
     assert ring.find_keys(within) == [mine]
     for key in theirs:
-        with pytest.raises(NotFound):
+        with pytest.raises(Missing):
             ring.revoke(key.access.key_id, within)
     assert [key.revoked_ns for key in ring.find_keys()] == [0, 0, 0]

@@ -12,7 +12,7 @@ import orjson
 from fastapi import Depends, Query, Request
 
 from otel_ml_collector.access import ADMIN, READ, Access, access_of
-from otel_ml_collector.errors import BadQuery, NotFound, NotPermitted
+from otel_ml_collector.errors import BadInput, Missing, NotPermitted
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
@@ -32,7 +32,7 @@ def needs(scope: str) -> Callable[[Request], Awaitable[Access]]:
         access = access_of(request.scope).demand(scope)
         project = request.path_params.get("project")
         if project is not None and not access.may(scope, project):
-            raise NotFound(f"There is no project {project[:80]!r}")
+            raise Missing(f"There is no project {project[:80]!r}")
         return access
 
     return check
@@ -105,7 +105,7 @@ def read_place(text: str, field: str) -> list[Any]:
     """Read what `write_place` wrote; its parts are to be checked.
 
     Raises:
-        BadQuery: The text is no such word; `field` names the parameter.
+        BadInput: The text is no such word; `field` names the parameter.
     """
     try:
         padded = text + "=" * (-len(text) % 4)
@@ -113,13 +113,13 @@ def read_place(text: str, field: str) -> list[Any]:
     except (ValueError, binascii.Error):
         parts = None
     if not isinstance(parts, list):
-        raise BadQuery(f"Invalid {field} {text[:80]!r}: expected a {_WORDS[field]}", field)
+        raise BadInput(f"Invalid {field} {text[:80]!r}: expected a {_WORDS[field]}", field)
     return parts
 
 
-def bad_cursor(text: str) -> BadQuery:
+def bad_cursor(text: str) -> BadInput:
     """Say that a text is no cursor."""
-    return BadQuery(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
+    return BadInput(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
 def read_cursor(text: str, *kinds: type, numbers: range = _PLACES) -> list[Any]:
@@ -131,7 +131,7 @@ def read_cursor(text: str, *kinds: type, numbers: range = _PLACES) -> list[Any]:
         numbers: Which are possible: those of places, or `TIMES`.
 
     Raises:
-        BadQuery: It is none that an answer gave.
+        BadInput: It is none that an answer gave.
     """
     parts = read_place(text, "cursor")
     if [type(one) for one in parts] == [*kinds] and all(

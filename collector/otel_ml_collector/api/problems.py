@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from otel_ml_collector.errors import (
-    BadQuery,
+    BadInput,
     CollectorError,
-    NotFound,
+    Missing,
     NotPermitted,
     Outdated,
     OverQuota,
-    Refused,
+    Rejected,
     StoreTimeout,
     TooLarge,
     Unauthenticated,
@@ -27,14 +27,14 @@ from otel_ml_collector.errors import (
 
 # Status and code of an answer by the error, the narrower one first.
 _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
-    NotFound: (404, "not_found"),
-    BadQuery: (400, "bad_query"),
+    Missing: (404, "not_found"),
+    BadInput: (400, "bad_query"),
     Outdated: (412, "outdated"),
     TooLarge: (413, "too_large"),
     UnknownMediaType: (415, "unknown_media_type"),
     Unauthenticated: (401, "unauthenticated"),
     NotPermitted: (403, "forbidden"),
-    Refused: (400, "bad_request"),
+    Rejected: (400, "bad_request"),
     OverQuota: (429, "over_quota"),
     StoreTimeout: (503, "store_timeout"),
     CollectorError: (503, "unavailable"),
@@ -89,7 +89,7 @@ def problem_of(error: CollectorError) -> tuple[int, Problem]:
     """Return status and content of the answer to an error."""
     status, code = next(told for kind, told in _ANSWERS.items() if isinstance(error, kind))
     problem = Problem(code=code, message=str(error), field=None)
-    if isinstance(error, BadQuery):
+    if isinstance(error, BadInput):
         problem.field, problem.column = error.field, error.column
     return status, problem
 

@@ -27,7 +27,7 @@ from otel_ml_collector.artifacts.find import (
     read_image,
 )
 from otel_ml_collector.decode.signals import Form
-from otel_ml_collector.errors import CollectorError, Refused, Unavailable
+from otel_ml_collector.errors import CollectorError, Rejected, Unavailable
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.refusals import note_http
@@ -163,9 +163,9 @@ class ArtifactEndpoint:
     def _check(self, project: str, sha256: str, request: Request) -> None:
         """Refuse what can be refused before the body is read."""
         if not _SHA256.fullmatch(sha256):
-            raise Refused(f"Invalid sha256 {sha256[:80]!r}: expected 64 digits of lower-case hex")
+            raise Rejected(f"Invalid sha256 {sha256[:80]!r}: expected 64 digits of lower-case hex")
         if not project or not is_project(project):
-            raise Refused("Invalid project: expected 1 to 128 printable characters")
+            raise Rejected("Invalid project: expected 1 to 128 printable characters")
         too_large = f"The artifact has more than {self._limit_bytes} bytes"
         check_json(request, self._limit_bytes, too_large)
 

@@ -27,7 +27,7 @@ from otel_ml_collector.api.parameters import (
     read_place,
     write_place,
 )
-from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
+from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, SET, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
@@ -164,7 +164,7 @@ def find_objects(reader: Reader, project: str, query: ObjectsQuery) -> ObjectsPa
     """List logged artifacts, newest first.
 
     Raises:
-        BadQuery: The cursor is wrong.
+        BadInput: The cursor is wrong.
     """
     owners = _find_owners(reader, project, query)
     rows = _list_rows(reader, project, query, owners, query.limit + 1)
@@ -183,12 +183,12 @@ def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocu
     """Read the newest artifact of a reference, with its document.
 
     Raises:
-        NotFound: Nothing was logged under the reference, or its document is not here.
+        Missing: Nothing was logged under the reference, or its document is not here.
     """
     rows = _list_rows(reader, project, query, _find_owners(reader, project, query), 1)
     if not rows:
         owner = query.run_id or query.trace_id
-        raise NotFound(f"Nothing is logged as {query.ref[:80]!r} in {owner[:80]!r}")
+        raise Missing(f"Nothing is logged as {query.ref[:80]!r} in {owner[:80]!r}")
     return _open_row(reader, project, rows[0])
 
 
@@ -196,12 +196,12 @@ def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocume
     """Read an artifact by its id, with its document.
 
     Raises:
-        NotFound: There is no such artifact, or its document is not here.
+        Missing: There is no such artifact, or its document is not here.
     """
     rows: list[Row] = []
     try:
         key = _read_key(read_place(obj_id, "obj_id"))
-    except BadQuery:
+    except BadInput:
         key = None
     if key is not None:
         sql = Sql("""
@@ -212,7 +212,7 @@ def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocume
             """).fill(light=_LIGHT)
         rows = reader.rows(sql, {"project": project, **_key_parameters(key)})
     if not rows:
-        raise NotFound(f"Project {project!r} has no object {obj_id[:80]!r}")
+        raise Missing(f"Project {project!r} has no object {obj_id[:80]!r}")
     return _open_row(reader, project, rows[0])
 
 
@@ -220,7 +220,7 @@ def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
     """Find a document by its hash in hex: uploaded, or come along with a record.
 
     Raises:
-        NotFound: The project has no such document.
+        Missing: The project has no such document.
     """
     if _HASH.fullmatch(sha256):
         size = find_sizes(reader, project, [sha256]).get(sha256)
@@ -234,26 +234,26 @@ def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
         inline = reader.blob(sql, {"project": project, "sha256": sha256})
         if inline:
             return StoredDocument(len(inline), iter([inline]))
-    raise NotFound(f"Project {project!r} has no artifact {sha256[:80]!r}")
+    raise Missing(f"Project {project!r} has no artifact {sha256[:80]!r}")
 
 
 def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
     """Find the only project that knows a trace or a run.
 
     Raises:
-        NotFound: None does.
-        BadQuery: Several do, or neither trace nor run is named.
+        Missing: None does.
+        BadInput: Several do, or neither trace nor run is named.
     """
     if not trace_id and not run_id:
-        raise BadQuery("Without a project expected a trace_id or a run_id", "trace_id")
+        raise BadInput("Without a project expected a trace_id or a run_id", "trace_id")
     key = run_id[:_TRACE_CHARS] or trace_id
     keyed = find_key(reader, key)
     found = {*keyed.told, *(place.project for place in keyed.places)}
     if not found:
-        raise NotFound(f"There is no trace {key[:80]!r}")
+        raise Missing(f"There is no trace {key[:80]!r}")
     if len(found) > 1:
         names = ", ".join(sorted(found))
-        raise BadQuery(f"Several projects have trace {key[:80]!r}: name one of {names}", "project")
+        raise BadInput(f"Several projects have trace {key[:80]!r}: name one of {names}", "project")
     return found.pop()
 
 
@@ -333,7 +333,7 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
     """Put the facts of an artifact around its document."""
     (facts,) = _describe(reader, project, [row])
     if facts["sha256"] is None or facts["url"] is None:
-        raise NotFound(f"The document of {facts['ref'][:80]!r} is not here: only its preview is")
+        raise Missing(f"The document of {facts['ref'][:80]!r} is not here: only its preview is")
     document = open_document(reader, project, facts["sha256"])
     told = {**facts, **_ids(row)}
     head = orjson.dumps({name: told[name] for name in _HEAD})[:-1] + b',"obj_data":'
@@ -423,7 +423,7 @@ def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
         Its media type and its bytes.
 
     Raises:
-        NotFound: There is no such document, or no PNG or JPEG in it, or it is over 16 MiB, or the
+        Missing: There is no such document, or no PNG or JPEG in it, or it is over 16 MiB, or the
             image says that it has more pixels than should be drawn.
         Unavailable: Too many are read at once.
     """
@@ -438,7 +438,7 @@ def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
                 return head.media_type, content
     finally:
         _AT_ONCE.release()
-    raise NotFound(
+    raise Missing(
         f"Artifact {sha256} has no PNG or JPEG of up to {LARGEST_BYTES} bytes and {PIXELS} pixels"
     )
 
@@ -449,7 +449,7 @@ def why_no_image(reader: Reader, project: str, sha256: str) -> str:
     Only the beginning of the document is read.
 
     Raises:
-        NotFound: There is no such document.
+        Missing: There is no such document.
     """
     document = open_document(reader, project, sha256)
     if document.size > LARGEST_BYTES:

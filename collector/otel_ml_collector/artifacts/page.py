@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import Request
 
 from otel_ml_collector.artifacts.find import IMAGE_TYPES, LARGEST_BYTES, Artifact, why_no_image
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web.view import Slice, cut_slice, number, read_state, shorten
@@ -105,7 +105,7 @@ def _look(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
         return shown
     try:
         why = why_no_image(reader, project, sha256)
-    except NotFound as error:  # it was deleted meanwhile
+    except Missing as error:  # it was deleted meanwhile
         why = str(error)
     return replace(shown, image=None, no_image=why) if why else shown
 

@@ -17,9 +17,9 @@ from otel_ml_collector.assistants.definitions import LIMIT_S
 from otel_ml_collector.assistants.find import has_project
 from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.errors import (
-    BadQuery,
+    BadInput,
     CollectorError,
-    NotFound,
+    Missing,
     StoreTimeout,
     Unavailable,
 )
@@ -94,14 +94,14 @@ class ToolCall:
         """The time that is asked about.
 
         Raises:
-            BadQuery: A time cannot be read, or the end is not after the start.
+            BadInput: A time cannot be read, or the end is not after the start.
         """
         start_ns = read_time(self.given.get("since"), "since", self.now_ns) or 0
         end_ns = read_time(self.given.get("until"), "until", self.now_ns)
         if end_ns is None:
             end_ns = self.now_ns + AHEAD_NS
         if end_ns <= start_ns:
-            raise BadQuery(f"until: {self.given['until']!r}: expected a time after since", "until")
+            raise BadInput(f"until: {self.given['until']!r}: expected a time after since", "until")
         return Window(start_ns, end_ns)
 
     def query(self, limit: int = 0, **more: Any) -> RunsQuery:
@@ -155,7 +155,7 @@ class ToolCall:
         since = _to_minute(to_rfc3339(window.start_ns))
         try:
             found = find_runs(self.reader, before, self.now_ns).runs
-        except BadQuery:  # what may be asked of a window alone
+        except BadInput:  # what may be asked of a window alone
             return f"no run since {since} matches"
         if found:
             newest = _to_minute(found[0].start_time)
@@ -174,7 +174,7 @@ def read_time(text: str | None, name: str, now_ns: int) -> int | None:
     """Read ``24h`` or a time; None for nothing.
 
     Raises:
-        BadQuery: It is neither.
+        BadInput: It is neither.
     """
     if not text:
         return None
@@ -184,8 +184,8 @@ def read_time(text: str | None, name: str, now_ns: int) -> int | None:
         return start_ns // SECOND_NS * SECOND_NS
     try:
         return from_rfc3339(text.strip(), name)
-    except BadQuery as error:
-        raise BadQuery(
+    except BadInput as error:
+        raise BadInput(
             f"{name}: {show(text[:40])!r}: expected 15m, 24h, 7d or a time such as "
             "2026-11-20T07:16:40Z",
             name,
@@ -202,25 +202,25 @@ def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str
     """Choose the project of a call: the one that is named, else the only one of the key.
 
     Raises:
-        NotFound: It is not there, or not for this key.
-        BadQuery: One is needed.
+        Missing: It is not there, or not for this key.
+        BadInput: One is needed.
     """
     own = reader.access.projects
     name = given or (own[0] if own is not None and len(own) == 1 else "")
     if not name and is_needed:
-        raise BadQuery("project: missing: expected one of those that overview lists", "project")
+        raise BadInput("project: missing: expected one of those that overview lists", "project")
     for text in dict.fromkeys((name, unshow(name))):
         if text and reader.access.reaches(text) and has_project(reader, text):
             return text
     if name:
-        raise NotFound(f"There is no project {show(name[:80])!r}")
+        raise Missing(f"There is no project {show(name[:80])!r}")
     return ""
 
 
 def explain(error: CollectorError, where: str) -> str:
     """Word a refusal for whoever asked; of a wrong filter in three lines or four."""
     if (
-        isinstance(error, BadQuery)
+        isinstance(error, BadInput)
         and error.field == "where"
         and where
         and error.column is not None
@@ -238,7 +238,7 @@ def explain_timeout(limit_s: float) -> str:
     return f"The answer took longer than {limit_s:g} s: ask for less with since, until or where"
 
 
-def _explain_filter(error: BadQuery, where: str) -> str:
+def _explain_filter(error: BadInput, where: str) -> str:
     column = min(error.column or 0, len(where))
     start = where.rfind("\n", 0, column) + 1
     line = where[start:].partition("\n")[0]
@@ -263,7 +263,7 @@ def mend(where: str) -> str:
     for _ in range(_MENDS):
         try:
             compile_filter(mended)
-        except BadQuery as error:
+        except BadInput as error:
             at = error.column or 0
             word = _WORD.match(mended, at)
             near = nearest(word[0]) if word else None

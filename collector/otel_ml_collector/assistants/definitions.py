@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeGuard
 
 from otel_ml_collector.assistants.answers import show
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 
 NAME: Final = "otel-ml"
 PATH: Final = "/mcp"
@@ -99,7 +99,7 @@ class Argument:
         """Check a value.
 
         Raises:
-            BadQuery: It is wrong; the message says what would be right.
+            BadInput: It is wrong; the message says what would be right.
         """
         match self.kind:
             case "integer":
@@ -147,11 +147,11 @@ class Argument:
             raise self._wrong(value, f"expected one of {', '.join(map(repr, self.choices))}{meant}")
         return value
 
-    def _wrong(self, value: object, expected: str) -> BadQuery:
+    def _wrong(self, value: object, expected: str) -> BadInput:
         shown = show(str(value)[:_SHOWN_CHARS])
         way = "is" if expected.startswith("is ") else ":"
         told = f"{shown} {expected}" if way == "is" else f"{shown!r}: {expected}"
-        return BadQuery(f"{self.name}: {told}", self.name)
+        return BadInput(f"{self.name}: {told}", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,21 +204,21 @@ class Tool:
         """Check the arguments of a call, and add those that are left out.
 
         Raises:
-            BadQuery: One is unknown, wrong or missing.
+            BadInput: One is unknown, wrong or missing.
         """
         known = {one.name: one for one in self.arguments}
         for name in given:
             if name not in known:
                 near = get_close_matches(name[:_SHOWN_CHARS], known, n=1)
                 meant = f" (did you mean {near[0]}?)" if near else ""
-                raise BadQuery(
+                raise BadInput(
                     f"{show(name[:_SHOWN_CHARS])}: {self.name} has no such argument{meant}; "
                     f"expected some of {', '.join(known)}",
                     "arguments",
                 )
         for name, one in known.items():
             if one.is_needed and given.get(name) is None:
-                raise BadQuery(f"{name}: missing: {self.name} needs it", name)
+                raise BadInput(f"{name}: missing: {self.name} needs it", name)
         return {
             name: one.default if given.get(name) is None else one.read(given[name])
             for name, one in known.items()
@@ -228,14 +228,14 @@ class Tool:
         """Read the arguments of a call as a shell gives them: ``limit=5``, ``columns=run,ms``.
 
         Raises:
-            BadQuery: A word has no ``=``.
+            BadInput: A word has no ``=``.
         """
         kinds = {one.name: one.kind for one in self.arguments}
         found: dict[str, Any] = {}
         for word in words:
             name, sign, text = word.partition("=")
             if not sign:
-                raise BadQuery(f"{word[:_SHOWN_CHARS]!r}: expected NAME=VALUE", "arguments")
+                raise BadInput(f"{word[:_SHOWN_CHARS]!r}: expected NAME=VALUE", "arguments")
             if kinds.get(name) == "integer" and _INTEGER.fullmatch(text):
                 found[name] = int(text)
             elif kinds.get(name) == "number" and _DECIMAL.fullmatch(text):

@@ -18,7 +18,7 @@ from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.comparison.find import flatten
 from otel_ml_collector.datasets.find import find_datasets
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
 from otel_ml_collector.filter.sql import compile_filter
@@ -135,7 +135,7 @@ def compare(call: ToolCall) -> Digest:
     """Answer compare: pairs of experiments decide, else what production says."""
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
-        raise BadQuery("b: the same as a: expected another version, experiment or filter", "b")
+        raise BadInput("b: the same as a: expected another version, experiment or filter", "b")
     pair = _find_pair(call, a, b)
     if pair is not None:
         return _compare_experiments(call, a, b, *pair)
@@ -146,18 +146,18 @@ def _find_side(call: ToolCall, text: str, field: str) -> _Side:
     """Find what one side is.
 
     Raises:
-        BadQuery: It is a filter that is wrong.
-        NotFound: It is nothing of the project.
+        BadInput: It is a filter that is wrong.
+        Missing: It is nothing of the project.
     """
     try:
         reference = find_reference(call.reader, call.project, text, field)
-    except NotFound:
+    except Missing:
         if not _IS_FILTER.search(text):
             raise
         try:
             compile_filter(text)
-        except BadQuery as error:
-            raise BadQuery(f"{field}: {error}", field, error.column) from error
+        except BadInput as error:
+            raise BadInput(f"{field}: {error}", field, error.column) from error
         return _Side(Own(text), where=text)
     return _side_of(call, reference, text, field)
 
@@ -170,7 +170,7 @@ def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Si
     if reference.kind == "run":
         found = experiments.find_one(call.reader, call.project, reference.name, call.now_ns)
         return _Side(found.name, experiment=found)
-    raise BadQuery(
+    raise BadInput(
         f"{field}: {text[:80]!r} is a {reference.kind}: expected a version such as answer:v4, an "
         "experiment or a filter",
         field,
@@ -206,7 +206,7 @@ def _compare_experiments(
     detail = experiments.describe(call.reader, call.project, compared)
     verdict = detail.verdict
     if verdict is None:
-        raise BadQuery("b: expected an experiment with items", "b")
+        raise BadInput("b: expected an experiment with items", "b")
     production = None
     if a.where and b.where:
         beside = _judge_production(call, a, b)
@@ -314,7 +314,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     """Say what production says of two sides, which are not paired."""
     for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
-            raise BadQuery(
+            raise BadInput(
                 f"{name}: an experiment, and the other side has none on its data set: compare two "
                 "experiments, or run one with otel-ml evaluate",
                 name,

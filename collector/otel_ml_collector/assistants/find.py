@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.judges.find import SAID, SAID_APART
 from otel_ml_collector.runs.answers import RunSummary, summarise
@@ -62,7 +62,7 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
     """Count the runs that a list has from where its cursor says, those without an end too.
 
     Raises:
-        BadQuery: Filter or cursor is wrong.
+        BadInput: Filter or cursor is wrong.
     """
     condition, is_filtered = _condition(reader, query)
     after = None if query.cursor is None else read_cursor(query.cursor)
@@ -84,7 +84,7 @@ def find_ordered(reader: Reader, query: RunsQuery, order: str, now_ns: int) -> O
     ``lowest:JUDGE`` or ``highest:JUDGE``.
 
     Raises:
-        BadQuery: The filter or the order is wrong.
+        BadInput: The filter or the order is wrong.
     """
     condition, _ = _condition(reader, query)
     by, parameters = _read_order(reader, query.project, order)
@@ -114,7 +114,7 @@ def _read_order(reader: Reader, project: str, order: str) -> tuple[Sql, dict[str
     way, _, judge = order.partition(":")
     if way not in JUDGED or not judge:
         expected = ", ".join((*ORDERS, *(f"{one}:JUDGE" for one in JUDGED)))
-        raise BadQuery(f"order: {order[:80]!r}: expected one of {expected}", "order")
+        raise BadInput(f"order: {order[:80]!r}: expected one of {expected}", "order")
     apart = find_apart(reader, project)
     join = Sql("""
         INNER JOIN (

@@ -50,7 +50,7 @@ from otel_ml_collector.assistants.definitions import (
 )
 from otel_ml_collector.assistants.read import read
 from otel_ml_collector.assistants.writer import ToolWriter, Writing
-from otel_ml_collector.errors import BadQuery, CollectorError, StoreTimeout, Unavailable
+from otel_ml_collector.errors import BadInput, CollectorError, StoreTimeout, Unavailable
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.log import going_on
 from otel_ml_collector.receive.admission import Pressure
@@ -125,7 +125,7 @@ def _taken_back(name: str, value: Any) -> Any:
     if name in _FILTERS and isinstance(value, str) and unshow(value) != value:
         try:
             compile_filter(value)
-        except BadQuery:
+        except BadInput:
             return unshow(value)
     return value
 

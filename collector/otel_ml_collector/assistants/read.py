@@ -26,7 +26,7 @@ from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.experiments import interval_cells
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.datasets.find import find_items, find_versions
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.judges.find import find_judge_versions
 from otel_ml_collector.models.find import find_version
@@ -134,13 +134,13 @@ def _find_part(value: Mapping[str, object], part: str) -> object:
     """Find a part of a record by its way: ``outputs.items[0]``.
 
     Raises:
-        BadQuery: There is none.
+        BadInput: There is none.
     """
     try:
         return step_into(value, read_steps(part))
     except LookupError as error:
         known = ", ".join(name for name, one in value.items() if one not in (None, "", {}, []))
-        raise BadQuery(
+        raise BadInput(
             f"part: there is no {part[:80]!r} here: expected some of {known}", "part"
         ) from error
 
@@ -174,7 +174,7 @@ def _read_run(call: ToolCall, reference: Reference) -> Digest:
         return Digest({}, _children(call, run, _ROWS), url=url, chars=_chars(call))
     if part == "source":
         if run.version is None:
-            raise BadQuery("part: the run has no version, and so no source", "part")
+            raise BadInput("part: the run has no version, and so no source", "part")
         version = find_version(call.reader, call.project, run.model, run.version)
         name = numbered(run.model, run.version)
         return _open_part(call, version.definition.source or "", url, name)
@@ -266,7 +266,7 @@ def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
     columns = ("run", "name", "kind", "outcome", "ms", "output")
     try:
         trace = find_trace(call.reader, run.trace_id, call.project, now_ns=call.now_ns, page=page)
-    except NotFound:
+    except Missing:
         return DigestTable(columns, [])
     start = int(call.given["start"]) if call.given["part"] else 0
     rows = [

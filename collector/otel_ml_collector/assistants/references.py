@@ -7,7 +7,7 @@ from typing import Final, Literal
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml_collector.assistants.answers import show, unshow
 from otel_ml_collector.assistants.find import find_short
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.store.statistics import read_version_numbers
@@ -39,14 +39,14 @@ def find_reference(reader: Reader, project: str, text: str, field: str = "ref") 
     """Find what a text refers to: as it stands, else with the escapes that an answer wrote.
 
     Raises:
-        BadQuery: Several runs have that short id.
-        NotFound: Nothing of the project is called so, or it is not for this key.
+        BadInput: Several runs have that short id.
+        Missing: Nothing of the project is called so, or it is not for this key.
     """
     for form in dict.fromkeys((text.strip(), unshow(text.strip()))):
         found = _find(reader, project, form, field)
         if found is not None:
             return found
-    raise NotFound(f"{field}: there is no {show(text[:120])!r} in the project: {_EXPECTED}")
+    raise Missing(f"{field}: there is no {show(text[:120])!r} in the project: {_EXPECTED}")
 
 
 def _find(reader: Reader, project: str, text: str, field: str) -> Reference | None:
@@ -55,7 +55,7 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
     if _SHORT.fullmatch(text):
         ids = find_short(reader, project, text)
         if len(ids) > 1:
-            raise BadQuery(
+            raise BadInput(
                 f"{field}: {text} is the short id of {' and '.join(ids)}: name one", field
             )
         if ids:

@@ -13,7 +13,7 @@ from otel_ml_collector.assistants.call import (
 from otel_ml_collector.assistants.experiments import experiment_table
 from otel_ml_collector.assistants.find import count_behind, find_ordered
 from otel_ml_collector.completion import CompletionQuery, find_completion
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.projects import find_projects
@@ -87,7 +87,7 @@ def list_runs(call: ToolCall) -> Digest:
             total = count_behind(call.reader, query, call.now_ns)
     else:
         if call.given["cursor"]:
-            raise BadQuery("cursor: only newest and oldest have pages: ask for a limit", "cursor")
+            raise BadInput("cursor: only newest and oldest have pages: ask for a limit", "cursor")
         ordered = find_ordered(call.reader, call.query(call.limit), order, call.now_ns)
         runs, total = ordered.runs, ordered.total
 
@@ -129,13 +129,13 @@ def _cell(name: str) -> Callable[[RunSummary], object]:
     """Find what a column shows of a run.
 
     Raises:
-        BadQuery: There is no such column.
+        BadInput: There is no such column.
     """
     if name in _CELLS:
         return _CELLS[name]
     match = _BY_NAME.fullmatch(name)
     if match is None:
-        raise BadQuery(
+        raise BadInput(
             f"columns: {name[:80]!r}: expected some of {', '.join(_CELLS)}, "
             'tags["client"], scores["exact"]',
             "columns",
@@ -290,10 +290,10 @@ def _list_projects(call: ToolCall) -> Digest:
     """List the projects that the key reaches, with what ran since then.
 
     Raises:
-        BadQuery: There is a filter, which means something within a project alone.
+        BadInput: There is a filter, which means something within a project alone.
     """
     if call.where:
-        raise BadQuery("project: missing: a filter is about the runs of one project", "project")
+        raise BadInput("project: missing: a filter is about the runs of one project", "project")
     window = call.window
     ahead = call.reader.ahead(find_projects)
     counts = count_projects(call.reader, window, window.end_ns - window.start_ns)
@@ -331,7 +331,7 @@ def complete(call: ToolCall) -> Digest:
     problem = None
     try:
         compile_filter(text)
-    except BadQuery as error:
+    except BadInput as error:
         problem = str(error)
     end_ns = call.now_ns + AHEAD_NS
     window = Window(max(end_ns - _DAYS * DAY_NS, 0), end_ns)

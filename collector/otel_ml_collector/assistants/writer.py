@@ -41,7 +41,7 @@ class ToolWriter:
         """Store records, an OTLP request in JSON, under a project.
 
         Raises:
-            Refused: They cannot be stored.
+            Rejected: They cannot be stored.
             Unavailable: They are not known to be stored.
         """
 

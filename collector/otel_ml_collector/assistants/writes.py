@@ -15,7 +15,7 @@ from otel_ml_collector.assistants.references import find_reference
 from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.datasets import changes
 from otel_ml_collector.datasets.find import find_digest, read_dataset_versions, read_manifests
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web.view import quoted
@@ -38,21 +38,21 @@ def add_feedback(call: ToolCall) -> Digest:
     """Store what an agent says of some runs; the same request, or the same words, once.
 
     Raises:
-        BadQuery: Nothing is said, or the request said something else of a run before.
-        NotFound: A run is not there.
+        BadInput: Nothing is said, or the request said something else of a run before.
+        Missing: A run is not there.
     """
     run_ids = _find_runs(call)
     starts = feedback.find_starts(call.reader, call.project, run_ids)
     for run_id in run_ids:
         if run_id not in starts:
-            raise NotFound(f"runs: there is no {run_id!r} in the project")
+            raise Missing(f"runs: there is no {run_id!r} in the project")
     said = {name: call.given[name] for name in _SAID if call.given[name] not in (None, "")}
     if not said:
         told = "score: missing: expected a score, passed, a label or an explanation"
-        raise BadQuery(told, "score")
+        raise BadInput(told, "score")
     judge = call.given["judge"]
     if not judge:
-        raise BadQuery("judge: '': expected a name such as triage", "judge")
+        raise BadInput("judge: '': expected a name such as triage", "judge")
     access = call.reader.access
     wanted = [
         feedback.WantedEvaluation(
@@ -92,12 +92,12 @@ def save_as_tests(call: ToolCall) -> Digest:
     """Make runs items of the next version of a data set; those that are there stay.
 
     Raises:
-        BadQuery: None of the runs can be an item.
-        NotFound: A run is not there.
+        BadInput: None of the runs can be an item.
+        Missing: A run is not there.
     """
     name = call.given["dataset"]
     if not name:
-        raise BadQuery("dataset: '': expected a name such as qa", "dataset")
+        raise BadInput("dataset: '': expected a name such as qa", "dataset")
     wanted = changes.WantedRuns(
         run_ids=_find_runs(call), expected=_EXPECTED[call.given["expected"]]
     )
@@ -138,14 +138,14 @@ def _find_runs(call: ToolCall) -> list[str]:
     """Find the ids of the runs that are meant, each once.
 
     Raises:
-        BadQuery: A reference is to something else.
-        NotFound: It is to nothing.
+        BadInput: A reference is to something else.
+        Missing: It is to nothing.
     """
     found = []
     for text in call.given["runs"]:
         reference = find_reference(call.reader, call.project, text, "runs")
         if reference.kind != "run":
-            raise BadQuery(
+            raise BadInput(
                 f"runs: {show(text[:80])!r} is a {reference.kind}: expected runs", "runs"
             )
         found.append(reference.name)
@@ -171,12 +171,12 @@ def _check_same(call: ToolCall, there: Mapping[str, Row], told: Mapping[str, Any
     """Check that a request which comes again says what it said.
 
     Raises:
-        BadQuery: It says something else.
+        BadInput: It says something else.
     """
     for run_id, row in there.items():
         stored = {name: row[name] for name in ("judge", *_SAID) if row[name] not in (None, "")}
         if stored != told:
-            raise BadQuery(
+            raise BadInput(
                 f"request: {show(call.given['request'][:80])!r} stored another evaluation of "
                 f"{short_id(run_id)}: expected a new one for a new evaluation",
                 "request",
@@ -194,11 +194,11 @@ def _writer(call: ToolCall) -> ToolWriter:
     """Return what stores.
 
     Raises:
-        BadQuery: Nothing is written here.
+        BadInput: Nothing is written here.
     """
     if call.writer is None:
         told = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"
-        raise BadQuery(told, "tool")
+        raise BadInput(told, "tool")
     return call.writer
 
 

@@ -21,7 +21,7 @@ from otel_ml_collector.assistants.definitions import (
     TOOLS,
 )
 from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, USAGE, CommandFailed, failure_of
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 
 _TIMEOUT_S: Final = 30.0
 # The newest revision whose requests need no more than a handshake, which is answered without a
@@ -95,7 +95,7 @@ def call_tool(
         raise CommandFailed(f"There is no tool {tool!r}: expected one of {expected}", USAGE)
     try:
         arguments = ALL_TOOLS[tool].read_words(words)
-    except BadQuery as error:
+    except BadInput as error:
         raise CommandFailed(str(error), USAGE) from error
     request = {
         "jsonrpc": "2.0",

@@ -39,7 +39,7 @@ from otel_ml_collector.cli.place import (
     with_place,
     with_project,
 )
-from otel_ml_collector.errors import BadQuery, BadSetting
+from otel_ml_collector.errors import BadInput, BadSetting
 from otel_ml_collector.filter.grammar import Field, read_field, step_into
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> Field:
     """Read a column as a field of the filter language."""
     try:
         return read_field(column)
-    except BadQuery as error:
+    except BadInput as error:
         known = ", ".join(sorted(rows[0]))
         raise CommandFailed(
             f"Unknown column {column!r}: expected some of {known}, or a field of the filters such "

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.records import Infinite
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import ExperimentDetail, compare_listed, make_experiments
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
@@ -215,14 +215,14 @@ def find_comparison(
     """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
 
     Raises:
-        BadQuery: They are too few, too many, of several kinds, or no such references.
-        NotFound: One of them is not there.
+        BadInput: They are too few, too many, of several kinds, or no such references.
+        Missing: One of them is not there.
     """
     of, numbered = asked.of, _read_versions(asked.of)
     _check_count(of)
     baseline = of[0] if asked.baseline is None else asked.baseline
     if baseline not in of:
-        raise BadQuery(
+        raise BadInput(
             f"Invalid baseline {baseline[:80]!r}: expected one of those that are compared",
             "baseline",
         )
@@ -242,7 +242,7 @@ def _read_versions(of: Sequence[str]) -> dict[str, tuple[str, int]]:
     """Read the references that name versions: model and number of each.
 
     Raises:
-        BadQuery: One is neither a version nor an id.
+        BadInput: One is neither a version nor an id.
     """
     numbered = {}
     for one in of:
@@ -250,7 +250,7 @@ def _read_versions(of: Sequence[str]) -> dict[str, tuple[str, int]]:
             numbered[one] = version[1], int(version[2])
         elif not RUN_ID.fullmatch(one):
             expected = "the id of a run or an experiment, or a version such as answer:v3"
-            raise BadQuery(f"Invalid of {one[:80]!r}: expected {expected}", "of")
+            raise BadInput(f"Invalid of {one[:80]!r}: expected {expected}", "of")
     return numbered
 
 
@@ -258,13 +258,13 @@ def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
     """Refuse what is not of one kind, and more than six of it."""
     other = next((one for one in of if one not in same), None)
     if other is not None:
-        raise BadQuery(
+        raise BadInput(
             "Invalid of: expected runs, versions or experiments, and not several of these: "
             f"{same[0][:80]} is {'an' if kind == _EXPERIMENT else 'a'} {kind}, {other} is none",
             "of",
         )
     if len(of) > MOST:
-        raise BadQuery(f"Invalid of: expected at most {MOST} {kind}s, found {len(of)}", "of")
+        raise BadInput(f"Invalid of: expected at most {MOST} {kind}s, found {len(of)}", "of")
 
 
 def _read_runs(
@@ -273,15 +273,15 @@ def _read_runs(
     """Read runs with their metrics; of more than six without inputs and outputs.
 
     Raises:
-        BadQuery: There are more than six, and one of them logged no metric.
-        NotFound: One is not there.
+        BadInput: There are more than six, and one of them logged no metric.
+        Missing: One is not there.
     """
     found = {}
     is_many = len(of) > MOST
     most = _FEW_POINTS if is_many else _POINTS
     for run, series in find_named_runs(reader, project, of, now_ns, most):
         if is_many and not series and run.kind != _EXPERIMENT:
-            raise BadQuery(
+            raise BadInput(
                 f"Invalid of: expected at most {MOST}, or up to {MOST_TRAININGS} runs that logged "
                 f"metrics, found {len(of)}, and {run.run_id} logged none",
                 "of",
@@ -296,14 +296,14 @@ def _read_runs(
 
 def _check_count(of: Sequence[str]) -> None:
     if not LEAST <= len(of) <= MOST_TRAININGS:
-        raise BadQuery(
+        raise BadInput(
             f"Invalid of: expected {LEAST} to {MOST} runs, versions or experiments, or up to "
             f"{MOST_TRAININGS} runs that logged metrics, found {len(of)}",
             "of",
         )
     twice = next((one for one, count in Counter(of).items() if count > 1), None)
     if twice is not None:
-        raise BadQuery(f"Invalid of: expected each once, found {twice[:80]!r} twice", "of")
+        raise BadInput(f"Invalid of: expected each once, found {twice[:80]!r} twice", "of")
 
 
 def letter_of(place: int) -> str:
@@ -429,12 +429,12 @@ def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[Comp
     """Name the metrics that any of them has, in their order.
 
     Raises:
-        BadQuery: The one that is asked for is not among them.
+        BadInput: The one that is asked for is not among them.
     """
     counts = Counter(name for side in sides for name in side.metrics)
     if asked.metric is not None and asked.metric not in counts:
         known = ", ".join(map(repr, [*counts][:_NAMED])) or "none"
-        raise BadQuery(
+        raise BadInput(
             f"Invalid metric {asked.metric[:80]!r}: expected one that was logged ({known[:400]})",
             "metric",
         )
@@ -534,7 +534,7 @@ def _compare_versions(
     }
     for model, number in named.values():
         if number not in known[model]:
-            raise NotFound(f"Model {model!r} has no version {number}")
+            raise Missing(f"Model {model!r} has no version {number}")
     versions = {one: known[model][number] for one, (model, number) in named.items()}
     owners = {one: [own_model(of.model, of.digest)] for one, of in versions.items()}
     series = find_all_series(reader, project, owners, most=_POINTS)

@@ -22,7 +22,7 @@ from otel_ml.items import (
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
 from otel_ml_collector.datasets.find import read_dataset_versions, read_manifests
-from otel_ml_collector.errors import BadQuery, Outdated
+from otel_ml_collector.errors import BadInput, Outdated
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.store.reader import Reader, load_json
@@ -149,7 +149,7 @@ def read_runs(
             items.append(item)
     if not items:
         told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
-        raise BadQuery(f"None of these runs can be an item: {told}", "run_ids")
+        raise BadInput(f"None of these runs can be an item: {told}", "run_ids")
     return items, dict(left_out)
 
 
@@ -187,8 +187,8 @@ def make_change(
         Its digest, and an OTLP request in JSON.
 
     Raises:
-        BadQuery: An id is given twice, or is to be removed and is not there.
-        NotFound: It is to be made from a version of a data set that is not there.
+        BadInput: An id is given twice, or is to be removed and is not there.
+        Missing: It is to be made from a version of a data set that is not there.
         Outdated: It is to be made from a version that is not the newest, or is not whole.
     """
     rows = read_dataset_versions(reader, project, [name])
@@ -206,14 +206,14 @@ def make_change(
             raise Outdated(f"Version {newest['number']} of {name[:80]!r} is not here as a whole")
     for place, gone in enumerate(wanted.remove):
         if digests.pop(gone, None) is None:
-            raise BadQuery(f"There is no item {gone[:80]!r}", f"remove.{place}")
+            raise BadInput(f"There is no item {gone[:80]!r}", f"remove.{place}")
     added = [digest_item(one.inputs, one.expected, one.tags) for one in wanted.items]
     ids = name_items(
         [(one.id, one.inputs, own) for one, own in zip(wanted.items, added, strict=True)]
     )
     for place, (item_id, digest) in enumerate(zip(ids, added, strict=True)):
         if item_id in ids[:place] and digests[item_id] != digest:
-            raise BadQuery(
+            raise BadInput(
                 f"Two items are called {item_id[:80]!r}: {digests[item_id][:16]} and {digest[:16]}",
                 f"items.{place}.id",
             )

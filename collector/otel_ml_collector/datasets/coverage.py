@@ -59,7 +59,7 @@ def find_coverage(
     """Say what production a version of a data set stands for.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     row = version_row(reader, project, name, number)
     end_ns = (now_ns // DAY_NS + 1) * DAY_NS  # of whole days the rollup knows the total

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from otel_ml.items import MANIFEST, read_manifest
 from otel_ml.records import ChangedItem, DatasetDiff, DatasetItem, DatasetVersion
 from otel_ml_collector.api.parameters import read_cursor, write_place
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
@@ -97,8 +97,8 @@ def find_versions(
     """List the versions of a data set with what each changed, newest first.
 
     Raises:
-        BadQuery: The cursor is wrong.
-        NotFound: There is no such data set.
+        BadInput: The cursor is wrong.
+        Missing: There is no such data set.
     """
     return list_versions(reader, project, versions_of(reader, project, name), limit, cursor)
 
@@ -140,8 +140,8 @@ def find_items(
     """Read items of a version, in the order of their ids.
 
     Raises:
-        BadQuery: The cursor is wrong.
-        NotFound: There is no such version.
+        BadInput: The cursor is wrong.
+        Missing: There is no such version.
     """
     row = version_row(reader, project, name, number)
     return list_items(reader, project, row, limit=limit, cursor=cursor)
@@ -190,7 +190,7 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
     """Tell what changed between two versions of a data set, whichever came first.
 
     Raises:
-        NotFound: One of them is not there.
+        Missing: One of them is not there.
     """
     rows = [version_row(reader, project, name, one) for one in (against, number)]
     manifests = read_manifests(reader, project, rows)
@@ -241,11 +241,11 @@ def versions_of(reader: Reader, project: str, name: str) -> list[Row]:
     """Read the versions of a data set, the oldest first.
 
     Raises:
-        NotFound: There is no such data set.
+        Missing: There is no such data set.
     """
     rows = read_dataset_versions(reader, project, [name])
     if not rows:
-        raise NotFound(f"Project {project!r} has no data set {name[:80]!r}")
+        raise Missing(f"Project {project!r} has no data set {name[:80]!r}")
     return rows
 
 
@@ -253,7 +253,7 @@ def version_row(reader: Reader, project: str, name: str, number: int) -> Row:
     """Read a version of a data set.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     return choose_version(versions_of(reader, project, name), name, number)
 
@@ -262,12 +262,12 @@ def choose_version(rows: Sequence[Row], name: str, number: int) -> Row:
     """Choose a version among those of a data set.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     for row in rows:
         if row["number"] == number:
             return row
-    raise NotFound(f"Data set {name[:80]!r} has no version {number}")
+    raise Missing(f"Data set {name[:80]!r} has no version {number}")
 
 
 def _owners(rows: Sequence[Row]) -> list[str]:

@@ -183,7 +183,7 @@ class ItemHistory:
             cursor: Of the page before.
 
         Raises:
-            BadQuery: The cursor is wrong.
+            BadInput: The cursor is wrong.
         """
         reader, project, row = self._reader, self._project, self._row
         if show == "all":

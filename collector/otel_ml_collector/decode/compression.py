@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from otel_ml_collector.errors import Refused, TooLarge
+from otel_ml_collector.errors import Rejected, TooLarge
 
 # zlib's window argument: 32 more reads gzip and zlib alike.
 _WINDOW: Final = zlib.MAX_WBITS | 32
@@ -40,7 +40,7 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
     Raises:
         TooLarge: The result is larger; no more than the limit was ever made.
-        Refused: The body is not compressed as it says.
+        Rejected: The body is not compressed as it says.
     """
     if encoding == "identity":
         return body
@@ -57,7 +57,7 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
                 raise TooLarge(f"The body has more than {limit_bytes} bytes uncompressed")
             parts.append(part)
     except (zlib.error, OSError, ValueError) as error:
-        raise Refused(f"The body is not {encoding} data: {error}") from error
+        raise Rejected(f"The body is not {encoding} data: {error}") from error
     return b"".join(parts)
 
 

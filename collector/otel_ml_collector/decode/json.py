@@ -20,7 +20,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.decode.protobuf import event_of
-from otel_ml_collector.errors import BadField, Refused
+from otel_ml_collector.errors import BadField, Rejected
 from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
 JsonObject = dict[str, object]
@@ -53,7 +53,7 @@ def decode_json_traces(body: bytes) -> list[Span]:
     """Read the spans of one OTLP export request in JSON.
 
     Raises:
-        Refused: The body is no export request; where a field is wrong, a `BadField`.
+        Rejected: The body is no export request; where a field is wrong, a `BadField`.
     """
     levels = ("resourceSpans", "scopeSpans", "spans")
     return _read_records(body, "ExportTraceServiceRequest", levels, _read_span)
@@ -63,7 +63,7 @@ def decode_json_logs(body: bytes) -> list[Log]:
     """Read the records of one OTLP export request in JSON.
 
     Raises:
-        Refused: The body is no export request; where a field is wrong, a `BadField`.
+        Rejected: The body is no export request; where a field is wrong, a `BadField`.
     """
     levels = ("resourceLogs", "scopeLogs", "logRecords")
     return _read_records(body, "ExportLogsServiceRequest", levels, _read_log)
@@ -73,7 +73,7 @@ def read_json_metrics(body: bytes) -> tuple[int, str]:
     """Count the data points of one OTLP export request in JSON, and name their first service.
 
     Raises:
-        Refused: The body is no export request; where a field is wrong, a `BadField`.
+        Rejected: The body is no export request; where a field is wrong, a `BadField`.
     """
     request = parse(body, "ExportMetricsServiceRequest")
     points = _count_resources(request)
@@ -91,7 +91,7 @@ def parse(body: bytes, message: str) -> JsonObject:
         message: What it should be, for the error.
 
     Raises:
-        Refused: It is no JSON object.
+        Rejected: It is no JSON object.
     """
     try:
         try:
@@ -101,9 +101,9 @@ def parse(body: bytes, message: str) -> JsonObject:
                 raise
             found = orjson.loads(_ESCAPE.sub(_whole_escape, body))
     except orjson.JSONDecodeError as error:
-        raise Refused(f"The body is not JSON: {error}") from error
+        raise Rejected(f"The body is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise Refused(
+        raise Rejected(
             f"The body is not an OTLP {message}: expected an object, got {_TYPES[type(found)]}"
         )
     return found

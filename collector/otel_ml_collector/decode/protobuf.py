@@ -18,7 +18,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.bounds import check_records
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.errors import Rejected
 from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
 # What event a record is before there was a field for it (OpenTelemetry 1.40 and older).
@@ -65,7 +65,7 @@ def decode_traces(body: bytes) -> Spans:
         whether they are valid is for the mapping to say, span by span.
 
     Raises:
-        Refused: The body is no export request. Sending it again cannot help.
+        Rejected: The body is no export request. Sending it again cannot help.
 
     Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
     """
@@ -88,7 +88,7 @@ def decode_logs(body: bytes) -> list[Log]:
         Records in the order of the request, empty for an empty request. Ids are as they came.
 
     Raises:
-        Refused: The body is no export request. Sending it again cannot help.
+        Rejected: The body is no export request. Sending it again cannot help.
     """
     request = _parse(body, ExportLogsServiceRequest)
     check_records(len(request.resource_logs))
@@ -110,7 +110,7 @@ def read_metrics(body: bytes) -> tuple[int, str]:
     """Count the data points of one OTLP export request in protobuf, and name their first service.
 
     Raises:
-        Refused: The body is no export request.
+        Rejected: The body is no export request.
     """
     request = _parse(body, ExportMetricsServiceRequest)
     points = sum(
@@ -127,13 +127,13 @@ def _parse(body: bytes, message: type[Request]) -> Request:
     """Read a request.
 
     Raises:
-        Refused: It is no such message.
+        Rejected: It is no such message.
     """
     try:
         return message.FromString(body)
     except (DecodeError, RecursionError) as error:
         name = message.DESCRIPTOR.name
-        raise Refused(f"The body is not an OTLP {name} in protobuf") from error
+        raise Rejected(f"The body is not an OTLP {name} in protobuf") from error
 
 
 def _scope_of(resource: dict[str, Value], scope: InstrumentationScope) -> Scope:

@@ -45,7 +45,7 @@ def read_spans(body: bytes, form: Form) -> Spans | list[Span]:
     """Read the spans of a request.
 
     Raises:
-        Refused: The body is no such request. Sending it again cannot help.
+        Rejected: The body is no such request. Sending it again cannot help.
     """
     check_values(body, form)
     return decode_json_traces(body) if form is Form.JSON else decode_traces(body)
@@ -55,7 +55,7 @@ def read_logs(body: bytes, form: Form) -> list[Log]:
     """Read the log records of a request.
 
     Raises:
-        Refused: The body is no such request. Sending it again cannot help.
+        Rejected: The body is no such request. Sending it again cannot help.
     """
     check_values(body, form)
     return decode_json_logs(body) if form is Form.JSON else decode_logs(body)
@@ -65,7 +65,7 @@ def read_points(body: bytes, form: Form) -> tuple[int, str]:
     """Count the data points of a request of metrics, and name their first service.
 
     Raises:
-        Refused: The body is no such request. Sending it again cannot help.
+        Rejected: The body is no such request. Sending it again cannot help.
     """
     check_values(body, form)
     return read_json_metrics(body) if form is Form.JSON else read_metrics(body)
@@ -111,7 +111,7 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
     """Cut a request into portions of about `PORTION_BYTES`.
 
     Raises:
-        Refused: It is no such request, or has more than can be meant; nothing is given before.
+        Rejected: It is no such request, or has more than can be meant; nothing is given before.
     """
     check_values(body, form)
     levels = _LEVELS[signal]

@@ -43,7 +43,7 @@ from otel_ml.statistics.verdict import (
     tag_of_cluster,
 )
 from otel_ml_collector.api.parameters import read_cursor, write_place
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
@@ -199,7 +199,7 @@ def find_experiments(
     """List the experiments of a project, the newest first.
 
     Raises:
-        BadQuery: Filter or cursor is wrong.
+        BadInput: Filter or cursor is wrong.
     """
     ours = f'kind == "{_KIND}"'
     query = runs.RunsQuery(
@@ -270,8 +270,8 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
     """Read one experiment.
 
     Raises:
-        NotFound: There is no such experiment.
-        BadQuery: The id is none.
+        Missing: There is no such experiment.
+        BadInput: The id is none.
     """
     return make_experiments(reader, project, [_read_run(reader, project, run_id, now_ns)])[0]
 
@@ -284,18 +284,18 @@ def find_pair(
     The baseline is the run id of another one, or ``none``; None for what it was run beside.
 
     Raises:
-        NotFound: There is no such experiment, or no such baseline.
-        BadQuery: An id is none, or both are the same.
+        Missing: There is no such experiment, or no such baseline.
+        BadInput: An id is none, or both are the same.
     """
     run = _read_run(reader, project, run_id, now_ns)
     other: Run | None = None
     if baseline == run_id:
-        raise BadQuery("Invalid baseline: expected another experiment", "baseline")
+        raise BadInput("Invalid baseline: expected another experiment", "baseline")
     if baseline and baseline != NO_BASELINE:
         other = _read_run(reader, project, baseline, now_ns)
     told = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
     if not baseline and names.RUN_ID.fullmatch(told) and told != run_id:
-        with suppress(NotFound):
+        with suppress(Missing):
             other = _read_run(reader, project, told, now_ns)
     if other is None:
         return make_experiments(reader, project, [run])[0], None
@@ -306,7 +306,7 @@ def find_pair(
 def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     if run.kind != _KIND:
-        raise NotFound(f"Run {run_id} is no experiment")
+        raise Missing(f"Run {run_id} is no experiment")
     return run
 
 
@@ -316,8 +316,8 @@ def find_experiment(
     """Say what came of an experiment, and what of it is better or worse than its baseline.
 
     Raises:
-        NotFound: There is no such experiment, or no such baseline.
-        BadQuery: An id is none.
+        Missing: There is no such experiment, or no such baseline.
+        BadInput: An id is none.
     """
     return describe(reader, project, compare(reader, project, run_id, now_ns, baseline))
 
@@ -347,8 +347,8 @@ def find_rows(
     """List the items of an experiment: of all in the order of ids, else the largest change first.
 
     Raises:
-        NotFound: There is no such experiment, or no such baseline.
-        BadQuery: An id or the cursor is wrong.
+        Missing: There is no such experiment, or no such baseline.
+        BadInput: An id or the cursor is wrong.
     """
     experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     if show != "all" or other is not None:
@@ -497,8 +497,8 @@ def compare(
     The baseline is given as `find_pair` takes it. At most so many items of each sort are named.
 
     Raises:
-        NotFound: There is no such experiment, or no such baseline.
-        BadQuery: An id is none.
+        Missing: There is no such experiment, or no such baseline.
+        BadInput: An id is none.
     """
     experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     compared = _compare_sides(reader, project, experiment, other, most=most)
@@ -520,7 +520,7 @@ def _compare_sides(
     """
     both = [one for one in (other, experiment) if one is not None]
     if sum(one.done for one in both) >= MOST_RUNS:
-        raise BadQuery(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
+        raise BadInput(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
     start_ns = min(one.start_ns for one in both)
     state = read_state(reader, project, [one.run_id for one in both], start_ns)
     most = max(most, _NAMED)
@@ -805,7 +805,7 @@ def first_of(cursor: str | None) -> int:
     """Read how many items of a sort came before.
 
     Raises:
-        BadQuery: The cursor is wrong.
+        BadInput: The cursor is wrong.
     """
     (first,) = read_cursor(cursor, int) if cursor else (0,)
     return max(min(first, MOST_RUNS), 0)

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.verdict import SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.experiments.find import (
     ROWS,
     SHOWN,
@@ -223,7 +223,7 @@ def _is_marked(reader: Reader, project: str, row: ExperimentRow, now_ns: int) ->
     """Tell whether an item of an experiment is marked: its first run has the tag."""
     try:
         first = runs.find_run(reader, row.runs[0].run_id, project, now_ns=now_ns)
-    except NotFound:  # it was deleted meanwhile
+    except Missing:  # it was deleted meanwhile
         return False
     return first.tags.get(_MARK) is True
 
@@ -252,7 +252,7 @@ def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) 
         return view.tell_error(run.error_type or run.outcome, run.error_message)
     try:
         output = runs.find_run(reader, run.run_id, project, now_ns=now_ns).outputs
-    except NotFound:  # it was deleted meanwhile
+    except Missing:  # it was deleted meanwhile
         return run.outputs
     if isinstance(output, str):
         return output

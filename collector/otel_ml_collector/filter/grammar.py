@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
 from otel_ml_collector.times import DAY_NS, UNITS_NS
 
@@ -175,7 +175,7 @@ def parse(text: str) -> Tree | None:
         The tree, or None for no filter.
 
     Raises:
-        BadQuery: The text is no filter; the error points at the column.
+        BadInput: The text is no filter; the error points at the column.
     """
     if not text.strip():
         return None
@@ -194,7 +194,7 @@ def read_field(text: str) -> Field:
     """Read a field with its path, such as ``tags["client"]``, that stands alone.
 
     Raises:
-        BadQuery: The text is none.
+        BadInput: The text is none.
     """
     tree = parse(f"{text} == 0")
     if (
@@ -272,9 +272,9 @@ def fields_of(tree: Tree | None) -> set[str]:
     return {comparison.field.name for comparison in comparisons_of(tree)}
 
 
-def bad(message: str, column: int) -> BadQuery:
+def bad(message: str, column: int) -> BadInput:
     """Make the error that points at a column of the filter."""
-    return BadQuery(message, "where", column)
+    return BadInput(message, "where", column)
 
 
 class Token(NamedTuple):
@@ -298,7 +298,7 @@ class _Expression:
     """An expression of Python's grammar, and where its parts are in the text.
 
     Raises:
-        BadQuery: The text is none.
+        BadInput: The text is none.
     """
 
     def __init__(self, text: str) -> None:
@@ -319,7 +319,7 @@ class _Expression:
         """Read a condition.
 
         Raises:
-            BadQuery: It is none of the language.
+            BadInput: It is none of the language.
         """
         if isinstance(node, ast.BoolOp):
             parts = [self.tree(value) for value in node.values]
@@ -468,7 +468,7 @@ class _Expression:
         """Return the length of time that a constant is, None when it is another constant."""
         return self._lengths_ns.get(self._column(node) - self._indent)
 
-    def _bad(self, expected: str, node: ast.expr, hint: str = "") -> BadQuery:
+    def _bad(self, expected: str, node: ast.expr, hint: str = "") -> BadInput:
         return bad(f"{expected}, found {self._shown(node)}{hint}", self._column(node))
 
     def _shown(self, node: ast.expr) -> str:
@@ -547,7 +547,7 @@ def _find_slices(text: str) -> list[FieldComparison]:
     One condition alone is a slice when its value is bare, and its name no field nor near to one.
 
     Raises:
-        BadQuery: Parts are joined by ``&&``, and one of them is no condition on a tag.
+        BadInput: Parts are joined by ``&&``, and one of them is no condition on a tag.
     """
     if _AND not in text and _NO_SLICE.search(text):
         return []

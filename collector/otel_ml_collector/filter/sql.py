@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import (
     FIELD_NAMES,
     FIELDS,
@@ -248,7 +248,7 @@ def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, 
         ``start`` and ``end``, the window of time that is asked about.
 
     Raises:
-        BadQuery: The text is no filter, names an unknown field or compares with a value of
+        BadInput: The text is no filter, names an unknown field or compares with a value of
             another type.
     """
     tree = parse(where)
@@ -287,7 +287,7 @@ def compile_where(
         The condition, and whether it leaves out much.
 
     Raises:
-        BadQuery: The filter is wrong.
+        BadInput: The filter is wrong.
     """
     hidden = [_NO_REPEATS] if hides and may_share_calls(reader, project) else []
     production = [_NO_ITEMS] if hides and may_have_experiments(reader, project) else []
@@ -313,7 +313,7 @@ def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounde
     """Refuse regular expressions that cannot be read, or that would be tried on every run.
 
     Raises:
-        BadQuery: One of them is wrong, or stands alone.
+        BadInput: One of them is wrong, or stands alone.
     """
     patterns = [one for one in comparisons_of(tree) if one.operator == "matches"]
     if not patterns:
@@ -327,7 +327,7 @@ def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounde
     for pattern in patterns:
         try:
             reader.rows(_PROBE, {"project": project, "pattern": pattern.value})
-        except BadQuery as error:
+        except BadInput as error:
             raise bad(str(error), pattern.column) from error
 
 
@@ -490,7 +490,7 @@ class _Compiler:
         elif isinstance(tree.value, str):
             try:
                 moment = self._value("Int64", from_rfc3339(tree.value, "where"))
-            except BadQuery as error:
+            except BadInput as error:
                 raise bad(str(error), tree.column) from error
         else:
             found = "several" if isinstance(tree.value, tuple) else _shown(tree.value)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from otel_ml_collector.errors import CollectorError, Refused, Unavailable
+from otel_ml_collector.errors import CollectorError, Rejected, Unavailable
 from otel_ml_collector.forward.otlp_request import (
     PASSED_HEADER,
     Later,
@@ -81,18 +81,18 @@ class OtlpForward:
             passed: Their ids as they came in the header, with commas between.
 
         Raises:
-            Refused: It has been here already, or in too many places.
+            Rejected: It has been here already, or in too many places.
         """
         if not _PASSED.fullmatch(passed):
-            raise Refused(f"Invalid header {PASSED_HEADER}: expected ids with commas between")
+            raise Rejected(f"Invalid header {PASSED_HEADER}: expected ids with commas between")
         before = passed.split(",") if passed else []
         if self._id in before:
-            raise Refused(
+            raise Rejected(
                 "This request was forwarded from here: the forward targets form a loop, "
                 "expected one that does not lead back to this collector"
             )
         if len(before) >= _MOST_PASSED:
-            raise Refused(f"This request was forwarded through {_MOST_PASSED} collectors already")
+            raise Rejected(f"This request was forwarded through {_MOST_PASSED} collectors already")
         return ",".join([*before, self._id])
 
     async def pass_on(self, request: OtlpRequest, deadline: float) -> None:
@@ -106,7 +106,7 @@ class OtlpForward:
             deadline: `time.monotonic` until which the sender waits.
 
         Raises:
-            Refused: A required target has refused it for good.
+            Rejected: A required target has refused it for good.
             Unavailable: A required target has not acknowledged it in time.
         """
         await self._demand(request, deadline - _MARGIN_S)
@@ -239,12 +239,12 @@ class OtlpLine:
         except Unreadable as error:
             self._queue.forget(item, is_answered=False)
             self._drop(item.request, "unreadable", str(error))
-            item.answer.set_result(Refused(f"It cannot be written as {self._name} takes it"))
+            item.answer.set_result(Rejected(f"It cannot be written as {self._name} takes it"))
         except Never as error:
             self._queue.forget(item, is_answered=True)
             self._drop(item.request, "refused", str(error))
-            kind = Refused if error.blames_data else Unavailable
-            item.answer.set_result(kind(f"Refused by {self._name}: {error}"))
+            kind = Rejected if error.blames_data else Unavailable
+            item.answer.set_result(kind(f"Rejected by {self._name}: {error}"))
         else:
             self._queue.forget(item, is_answered=True)
             self._count(item.request, partial)

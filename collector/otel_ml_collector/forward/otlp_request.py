@@ -37,7 +37,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.json import JsonObject, parse
 from otel_ml_collector.decode.signals import SERVICES, Form, Signal, media_type_of
-from otel_ml_collector.errors import BadSetting, Refused
+from otel_ml_collector.errors import BadSetting, Rejected
 from otel_ml_collector.settings.targets import OtlpTarget
 
 # Where a request has been: the ids of collectors, with commas between.
@@ -145,7 +145,7 @@ class OtlpRequest:
             found = parse(self.plain().body, message.DESCRIPTOR.name)
             _spell_ids(found)
             ParseDict(found, message, ignore_unknown_fields=True)
-        except (Refused, ParseError, ValueError) as error:
+        except (Rejected, ParseError, ValueError) as error:
             raise Unreadable(str(error)) from error
         body = message.SerializeToString()
         return replace(self, body=body, encoding="identity", form=Form.PROTOBUF)

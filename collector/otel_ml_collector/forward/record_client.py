@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from otel_ml.records import columns_of
 from otel_ml_collector._proto import records_pb2 as pb
 from otel_ml_collector._proto.records_pb2_grpc import RecordServiceStub
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import (
     Artifact,
     LateLog,
@@ -198,7 +198,7 @@ class RecordClient:
         deadline = time.monotonic() + timeout_s
         try:
             self._call(items, deadline)
-        except Refused:
+        except Rejected:
             if len(items) == 1:
                 return 1
             middle = len(items) // 2
@@ -222,7 +222,7 @@ class RecordClient:
         except grpc.RpcError as error:
             code = error.code()
             if _is_refusal(code, items, request.ByteSize()):
-                raise Refused(f"The RecordService refuses a record: {code.name}") from error
+                raise Rejected(f"The RecordService refuses a record: {code.name}") from error
             raise Unavailable(f"The RecordService answers {code.name}") from error
         except ValueError as error:  # the channel was closed
             raise Unavailable("The connection to the RecordService is closed") from error

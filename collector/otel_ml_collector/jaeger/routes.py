@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import headers_of, problem_of
-from otel_ml_collector.errors import BadQuery, CollectorError, NotFound
+from otel_ml_collector.errors import BadInput, CollectorError, Missing
 from otel_ml_collector.jaeger.attributes import (
     ANSWER_BYTES,
     SPAN_KEY,
@@ -163,7 +163,7 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
         What the newest 100,000 spans with a parent in that time say.
 
     Raises:
-        BadQuery: One of them is no number.
+        BadInput: One of them is no number.
     """
     told_ns = _read_time(end, "endTs", "milliseconds")
     end_ns = now_ns if told_ns is None else told_ns
@@ -198,14 +198,14 @@ def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]
     """Find traces by one of their spans, the one that began last first; of 10,000 spans in all.
 
     Raises:
-        BadQuery: A parameter is missing or cannot be read.
+        BadInput: A parameter is missing or cannot be read.
     """
     if not asked.service:
-        raise BadQuery("parameter 'service' is required", "service")
+        raise BadInput("parameter 'service' is required", "service")
     least_ns = _read_duration(asked.minDuration, "minDuration")
     most_ns = _read_duration(asked.maxDuration, "maxDuration")
     if most_ns and most_ns < least_ns:
-        raise BadQuery("'maxDuration' should be greater than 'minDuration'", "maxDuration")
+        raise BadInput("'maxDuration' should be greater than 'minDuration'", "maxDuration")
     start_ns = _read_time(asked.start, "start", "microseconds")
     end_ns = _read_time(asked.end, "end", "microseconds")
     wanted = SearchQuery(
@@ -225,16 +225,16 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
     """Find the spans of traces as the third version asks: also of all services.
 
     Raises:
-        BadQuery: A parameter is missing or cannot be read.
-        NotFound: There is no such trace.
+        BadInput: A parameter is missing or cannot be read.
+        Missing: There is no such trace.
     """
     if not (asked.start and asked.end):
-        raise BadQuery(
+        raise BadInput(
             "query.start_time_min and query.start_time_max are required", "query.start_time_min"
         )
     tags = _read_map(asked.attributes, "query.attributes") if asked.attributes else {}
     if len(tags) > _MOST_TAGS:
-        raise BadQuery(f"Too many attributes: expected at most {_MOST_TAGS}", "query.attributes")
+        raise BadInput(f"Too many attributes: expected at most {_MOST_TAGS}", "query.attributes")
     wanted = SearchQuery(
         service=asked.service,
         operation=asked.operation,
@@ -248,7 +248,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
     found = _read_traces(reader, _find_traces(reader, wanted), now_ns)
     spans = [span for trace in found for span in trace.spans]
     if not spans:
-        raise NotFound("No traces found")
+        raise Missing("No traces found")
     return spans
 
 
@@ -290,8 +290,8 @@ def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace
     """Find one trace with the spans of all projects that may be read.
 
     Raises:
-        BadQuery: The id is none.
-        NotFound: There is no such trace.
+        BadInput: The id is none.
+        Missing: There is no such trace.
     """
     spans, is_cut = find_spans(reader, trace_id, now_ns, "trace not found")
     return make_trace(spans[0].row["trace_id"], spans, is_cut=is_cut)
@@ -303,22 +303,22 @@ def find_spans(
     """Find the spans of one trace, and tell whether there are more than are shown.
 
     Raises:
-        BadQuery: The id is none.
-        NotFound: There is no such trace; `otherwise` is what is said then.
+        BadInput: The id is none.
+        Missing: There is no such trace; `otherwise` is what is said then.
     """
     for trace in _read_traces(reader, [read_trace_id(trace_id)], now_ns):
         return trace.spans, trace.is_cut
-    raise NotFound(otherwise)
+    raise Missing(otherwise)
 
 
 def read_trace_id(text: str) -> str:
     """Read a trace id: hex, without the zeros before it if need be.
 
     Raises:
-        BadQuery: It is none.
+        BadInput: It is none.
     """
     if not _TRACE_ID.fullmatch(text.lower()):
-        raise BadQuery(f"Invalid traceID {text[:80]!r}: expected up to 32 hex digits", "traceID")
+        raise BadInput(f"Invalid traceID {text[:80]!r}: expected up to 32 hex digits", "traceID")
     return text.lower().rjust(32, "0")
 
 
@@ -454,12 +454,12 @@ def _read_tags(asked: TraceSearch) -> dict[str, str]:
     for text in asked.tag:
         name, colon, value = text.partition(":")
         if not colon:
-            raise BadQuery(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
+            raise BadInput(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
         found[name] = value
     for text in asked.tags:
         found |= _read_map(text, "tags")
     if len(found) > _MOST_TAGS:
-        raise BadQuery(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
+        raise BadInput(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
     return found
 
 
@@ -469,7 +469,7 @@ def _read_map(text: str, field: str) -> Mapping[str, str]:
     except orjson.JSONDecodeError:
         told = None
     if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
-        raise BadQuery(f"malformed '{field}' parameter: expected a JSON object of text", field)
+        raise BadInput(f"malformed '{field}' parameter: expected a JSON object of text", field)
     return told
 
 
@@ -478,7 +478,7 @@ def _read_time(text: str, field: str, unit: Literal["milliseconds", "microsecond
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > len(str(LATEST_NS)):
-        raise BadQuery(f"unable to parse param '{field}': expected {unit}", field)
+        raise BadInput(f"unable to parse param '{field}': expected {unit}", field)
     return min(int(text) * (_MS if unit == "milliseconds" else _US), LATEST_NS - 1)
 
 
@@ -487,7 +487,7 @@ def _read_duration(text: str, field: str) -> int:
     if not text:
         return 0
     if len(text) > len("2562047h47m16.854775807s") or _DURATION.sub("", text):
-        raise BadQuery(f"unable to parse param '{field}': invalid duration {text[:80]!r}", field)
+        raise BadInput(f"unable to parse param '{field}': invalid duration {text[:80]!r}", field)
     total = sum(
         float(number) * _DURATION_UNITS_NS[unit] for number, unit in _DURATION.findall(text)
     )

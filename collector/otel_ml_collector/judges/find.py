@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.models.find import VersionDefinition
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
@@ -220,14 +220,14 @@ def find_judge_versions(
     The window holds for the buckets alone; all other figures are of all runs.
 
     Raises:
-        NotFound: Nobody ever spoke of such a judge.
+        Missing: Nobody ever spoke of such a judge.
     """
     known = _read_known(reader, project, [judge]).get(judge, {})
     rows = _read_figures(reader, project, [judge]).get(judge, {})
     if not known and judge not in {
         row["name"] for row in reader.rows(_NAMES, {"project": project})
     }:
-        raise NotFound(f"Project {project!r} has no judge {judge!r}")
+        raise Missing(f"Project {project!r} has no judge {judge!r}")
     numbers = _all_numbers(judge, known, rows)
     bins = _read_bins(reader, project, judge, list(rows.values()))
     buckets = _read_buckets(reader, project, judge, window, step_ns)

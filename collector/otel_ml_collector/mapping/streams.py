@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.values import parse, to_float, to_int
 from otel_ml_collector.span import Value
 from otel_ml_collector.times import from_rfc3339
@@ -67,5 +67,5 @@ def _read_moment(text: str) -> list[int]:
     told = parse(text)
     try:
         return [from_rfc3339(told if isinstance(told, str) else text, FIRST_MOMENT)]
-    except BadQuery:
+    except BadInput:
         return []

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, Model, about
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samples
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.price import round_cost
@@ -151,11 +151,11 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     """Read the versions of a model with what their recorded runs look like, newest first.
 
     Raises:
-        NotFound: The model has no version.
+        Missing: The model has no version.
     """
     rows = read_versions(reader, project, "model", [model])
     if not rows:
-        raise NotFound(f"Project {project!r} has no version of a model {model!r}")
+        raise Missing(f"Project {project!r} has no version of a model {model!r}")
     by_number: defaultdict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_number[row["number"]].append(row)
@@ -207,7 +207,7 @@ def find_verdict(
     without one, are one cluster.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     for number in (version, baseline):
         find_digest(reader, project, model, number)
@@ -266,7 +266,7 @@ def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Wi
     """Count the runs of a sample in a window, as `find_stats` does, without what judges said.
 
     Raises:
-        BadQuery: The filter is wrong.
+        BadInput: The filter is wrong.
     """
     step_ns = window.end_ns - window.start_ns
     beside = sample.beside(reader, project)
@@ -291,7 +291,7 @@ def find_samples_verdict(
     without one, are one cluster.
 
     Raises:
-        BadQuery: A filter is wrong.
+        BadInput: A filter is wrong.
     """
     ahead = reader.ahead(_read_sample, project, candidate, window, are_few=are_few)
     runs, said = _read_sample(reader, project, baseline, window, are_few=are_few)
@@ -358,11 +358,11 @@ def find_aliases(reader: Reader, project: str, model: str) -> Aliases:
     """Read the names of a model's versions, and when they moved.
 
     Raises:
-        NotFound: The model has no version.
+        Missing: The model has no version.
     """
     rows = read_versions(reader, project, "model", [model])
     if not rows:
-        raise NotFound(f"Project {project!r} has no version of a model {model!r}")
+        raise Missing(f"Project {project!r} has no version of a model {model!r}")
     numbers = _first_numbers(rows)
     now = read_current_aliases(reader, project, model)
     moves = read_aliases(reader, project, model, _MOVES)
@@ -384,24 +384,24 @@ def find_digest(reader: Reader, project: str, model: str, number: int) -> str:
     """Return the digest of a version.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     for row in read_versions(reader, project, "model", [model]):
         if row["number"] == number:
             return str(row["digest"])
-    raise NotFound(f"Model {model!r} has no version {number}")
+    raise Missing(f"Model {model!r} has no version {number}")
 
 
 def find_version(reader: Reader, project: str, model: str, number: int) -> VersionDetail:
     """Read one version of a model.
 
     Raises:
-        NotFound: There is no such version.
+        Missing: There is no such version.
     """
     for version in find_versions(reader, project, model):
         if version.version == number:
             return version
-    raise NotFound(f"Model {model!r} has no version {number}")
+    raise Missing(f"Model {model!r} has no version {number}")
 
 
 def _find_told(

@@ -21,7 +21,7 @@ from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs
 from otel_ml_collector.artifacts.page import lay_out
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
@@ -151,18 +151,18 @@ def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, se
     """Write the record of a move, for a version that is here.
 
     Raises:
-        BadQuery: The name is none that a version may have, or the time cannot be read.
-        NotFound: There is no such version, or no version has the name that is taken away.
+        BadInput: The name is none that a version may have, or the time cannot be read.
+        Missing: There is no such version, or no version has the name that is taken away.
     """
     if not is_alias(wanted.alias):
         expected = "letters, digits and _.-, a letter or _ first, no v3"
-        raise BadQuery(f"Invalid alias {wanted.alias!r}: expected {expected}", "alias")
+        raise BadInput(f"Invalid alias {wanted.alias!r}: expected {expected}", "alias")
     now_ns = time.time_ns()
     time_ns = now_ns if wanted.time is None else from_rfc3339(wanted.time, "time")
     if wanted.version is None:
         current = {one.alias: one for one in models.find_aliases(reader, project, model).aliases}
         if wanted.alias not in current:
-            raise NotFound(f"No version of {model!r} is called {wanted.alias!r}")
+            raise Missing(f"No version of {model!r} is called {wanted.alias!r}")
         digest = current[wanted.alias].digest
     else:
         digest = models.find_digest(reader, project, model, wanted.version)

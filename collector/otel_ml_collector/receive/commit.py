@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.records import Records, Run
 from otel_ml_collector.telemetry.service import Telemetry
@@ -84,7 +84,7 @@ class Commit:
     """Stores records in groups on a thread of its own.
 
     Args:
-        write: Stores a group durably or raises `Refused` or `Unavailable`.
+        write: Stores a group durably or raises `Rejected` or `Unavailable`.
         telemetry: Takes duration and size of the groups.
         prepare: Run on the thread before its first group.
         on_stored: Is given the records of each stored group that were not stored before, on the
@@ -122,7 +122,7 @@ class Commit:
 
         Returns:
             A future that ends when the records are durable and can be queried, or fails with
-            `Refused` or `Unavailable`.
+            `Rejected` or `Unavailable`.
         """
         waiting = _Waiting(records, deadline)
         with self._changed:
@@ -199,7 +199,7 @@ class Commit:
         try:
             if len(records) or records.trace_keys:
                 self._write(records)
-        except Refused as error:
+        except Rejected as error:
             if len(group) == 1:
                 _fail(group, error)
                 return

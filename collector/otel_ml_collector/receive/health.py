@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class Health:
             self.check_room()
             try:
                 result = write(*args, **kwargs)
-            except Refused:
+            except Rejected:
                 raise
             except Exception as error:
                 self._note(str(error) if isinstance(error, Unavailable) else type(error).__name__)

@@ -22,7 +22,7 @@ from otel_ml_collector.decode.signals import SERVICES, Form, Signal, media_type_
 from otel_ml_collector.errors import (
     BadSetting,
     CollectorError,
-    Refused,
+    Rejected,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -166,7 +166,7 @@ class RootEndpoint:
         if form is None:
             response = Response(status_code=405, headers={"Allow": "GET, HEAD"})
         else:
-            error = Refused(f"OTLP is at {', '.join(f'/v1/{signal}' for signal in Signal)}")
+            error = Rejected(f"OTLP is at {', '.join(f'/v1/{signal}' for signal in Signal)}")
             note_http(request, on_wire(error).outcome, error)
             response = Response(write(status_of(error), form), 404, media_type=form)
         await response(scope, receive, send)
@@ -265,7 +265,7 @@ class OtlpService(_Exports):
         held.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
         body = await context.read()
         if not isinstance(body, bytes):
-            raise Refused("The call has no message: expected one")
+            raise Rejected("The call has no message: expected one")
         if len(self._sizes) > _SENDERS:
             self._sizes.clear()
         self._sizes[sender] = len(body)

@@ -24,7 +24,7 @@ from otel_ml_collector.decode.requests import (
     read_spans,
 )
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadField, Refused, TooLarge, Unavailable
+from otel_ml_collector.errors import BadField, Rejected, TooLarge, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
@@ -109,7 +109,7 @@ class _Large:
     stored: int = 0
     received: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    outcome: ExportAnswer | Refused | None = None
+    outcome: ExportAnswer | Rejected | None = None
     trouble: Unavailable | None = None
     work: "asyncio.Task[None] | None" = None
 
@@ -204,7 +204,7 @@ class Intake:
             held: Its part of the budget, in which its body is counted already.
 
         Raises:
-            Refused: The request is wrong for good.
+            Rejected: The request is wrong for good.
             OverQuota: Its key has sent more than it may.
             Unavailable: It is not known to be stored; the sender should send it again. Raised
                 within 4 s.
@@ -332,7 +332,7 @@ class Intake:
             large.outcome = await self._conclude(
                 export, large.received, large.rejected, onward, deadline
             )
-        except Refused as error:
+        except Rejected as error:
             large.outcome = error
         except Unavailable as error:
             large.trouble = error

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, Final, TypeVar
 
-from otel_ml_collector.errors import Refused, TooLarge, Unavailable
+from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
 from otel_ml_collector.store.artifacts import CHUNK_BYTES, ArtifactWriter
 from otel_ml_collector.telemetry.service import Telemetry
 
@@ -71,14 +71,14 @@ class UploadIntake:
             How many it has.
 
         Raises:
-            Refused: Its hash is another one.
+            Rejected: Its hash is another one.
             TooLarge: It has more bytes.
             Unavailable: It is not known to be stored; the sender should send it again.
         """
         with self._slot(), _open_spool() as file:
             size, found = await self._spool(body, file, limit_bytes)
             if found != sha256:
-                raise Refused(f"Invalid sha256 {sha256}: the body's is {found}")
+                raise Rejected(f"Invalid sha256 {sha256}: the body's is {found}")
             file.seek(0)
             await self._run(lambda: self._writer.write(project, sha256, file))
         self._telemetry.count_artifact(size)

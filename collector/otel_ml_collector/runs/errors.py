@@ -69,7 +69,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
     """Group the runs that failed by type and shape of the message, the largest group first.
 
     Raises:
-        BadQuery: The filter is wrong.
+        BadInput: The filter is wrong.
     """
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     ours = Sql("runs FINAL WHERE outcome = 'error' AND {matching}").fill(

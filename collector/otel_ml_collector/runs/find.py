@@ -12,7 +12,7 @@ from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api import parameters
 from otel_ml_collector.api.parameters import MAX_LIMIT, TIMES, bad_cursor, write_place
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import REASONS, compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
@@ -182,13 +182,13 @@ class TracePage:
         """The parent's span id.
 
         Raises:
-            BadQuery: It is no run id.
+            BadInput: It is no run id.
         """
         if self.parent is None:
             return None
         match = _RUN_ID.fullmatch(self.parent)
         if match is None:
-            raise BadQuery(
+            raise BadInput(
                 f"Invalid parent {self.parent[:80]!r}: expected <32 hex>-<16 hex>", "parent"
             )
         return match[2]
@@ -204,7 +204,7 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     process is silent has crashed, here and wherever runs are read.
 
     Raises:
-        BadQuery: Filter or cursor is wrong.
+        BadInput: Filter or cursor is wrong.
     """
     asked = AskedEvaluations()
     rows = _list_rows(reader, query, now_ns, asked)
@@ -232,7 +232,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
         The condition, and whether it leaves out much.
 
     Raises:
-        BadQuery: The filter is wrong.
+        BadInput: The filter is wrong.
     """
     is_bounded = query.start_ns > 0
     compiled = compile_where(reader, query.project, query.where, is_bounded=is_bounded)
@@ -277,7 +277,7 @@ def read_cursor(text: str) -> Key:
     """Read a cursor.
 
     Raises:
-        BadQuery: The text is no cursor that `write_cursor` made.
+        BadInput: The text is no cursor that `write_cursor` made.
     """
     start_ns, trace_id, span_id = parameters.read_cursor(text, int, str, str, numbers=TIMES)
     if not (_TRACE_ID.fullmatch(trace_id) and _SPAN_ID.fullmatch(span_id)):
@@ -300,8 +300,8 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
         now_ns: By it a run whose process is silent has crashed.
 
     Raises:
-        BadQuery: The id is none, or several projects have the run.
-        NotFound: There is no such run.
+        BadInput: The id is none, or several projects have the run.
+        Missing: There is no such run.
     """
     return find_run_with_series(reader, run_id, project, now_ns=now_ns)[0]
 
@@ -312,12 +312,12 @@ def find_run_with_series(
     """Read one run, and the metrics that were logged for it under its id, point by point.
 
     Raises:
-        BadQuery: The id is none, or several projects have the run.
-        NotFound: There is no such run.
+        BadInput: The id is none, or several projects have the run.
+        Missing: There is no such run.
     """
     match = _RUN_ID.fullmatch(run_id)
     if match is None:
-        raise BadQuery(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
+        raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
     found = [
         rows
         for place in find_places(reader, match[1])
@@ -325,10 +325,10 @@ def find_run_with_series(
         and (rows := _read_rows(reader, [place], [run_id], now_ns))
     ]
     if not found:
-        raise NotFound(f"There is no run {run_id}")
+        raise Missing(f"There is no run {run_id}")
     if len(found) > 1:
         names = ", ".join(sorted(rows[0]["project"] for rows in found))
-        raise BadQuery(f"Several projects have run {run_id}: name one of {names}", "project")
+        raise BadInput(f"Several projects have run {run_id}: name one of {names}", "project")
     ((run, series),) = _make_runs(reader, found[0])
     return run, series
 
@@ -348,8 +348,8 @@ def find_named_runs(
         most: Points of a metric that are read.
 
     Raises:
-        BadQuery: An id is none.
-        NotFound: There is no such run.
+        BadInput: An id is none.
+        Missing: There is no such run.
     """
     for first in range(0, len(run_ids), _NAMED_RUNS):
         part = run_ids[first : first + _NAMED_RUNS]
@@ -357,14 +357,14 @@ def find_named_runs(
         for run_id in part:
             match = _RUN_ID.fullmatch(run_id)
             if match is None:
-                raise BadQuery(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "of")
+                raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "of")
             if match[1] not in places:
                 found = [one for one in find_places(reader, match[1]) if one.project == project]
                 places |= {one.trace_id: one for one in found}
         rows = _read_rows(reader, [*places.values()], part, now_ns) if places else []
         missing = set(part).difference(map(run_id_of, rows))
         if missing:
-            raise NotFound(f"There is no run {min(missing)}")
+            raise Missing(f"There is no run {min(missing)}")
         made = {run.run_id: (run, series) for run, series in _make_runs(reader, rows, most)}
         yield from (made[run_id] for run_id in part)
 

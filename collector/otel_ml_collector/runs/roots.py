@@ -27,7 +27,7 @@ def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """List runs as `find_runs` does; of roots and traces also what is inside each of them.
 
     Raises:
-        BadQuery: Filter or cursor is wrong.
+        BadInput: Filter or cursor is wrong.
     """
     page = find_runs(reader, query, now_ns)
     if not query.is_of_tops:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Since, Where
 from otel_ml_collector.api.problems import problem_of
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.loss import find_gaps
@@ -365,7 +365,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
     page = RunsPage(runs=[], next_cursor=None)
     try:
         page = find_roots(reader, query, now_ns)
-    except BadQuery as error:
+    except BadInput as error:
         if error.field != "where":
             raise
         problem = problem_of(error)[1]

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
 from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
 from otel_ml_collector.assistants.definitions import PATH as ASSISTANTS
-from otel_ml_collector.errors import NotPermitted, Refused, Unauthenticated
+from otel_ml_collector.errors import NotPermitted, Rejected, Unauthenticated
 from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
 from otel_ml_collector.keys import SIGN_IN
 
@@ -212,7 +212,7 @@ class Gate:
             return None
         if not path.startswith(_API) and request.method in {"GET", "HEAD"}:
             return _send_to_sign_in(request.headers, request)
-        error: Refused = NotPermitted(_NO_METRICS) if access else Unauthenticated(NO_KEY)
+        error: Rejected = NotPermitted(_NO_METRICS) if access else Unauthenticated(NO_KEY)
         status, problem = problem_of(error)
         return JSONResponse(
             ErrorAnswer(error=problem).model_dump(), status, headers=headers_of(error)

@@ -25,7 +25,7 @@ from typing import Any, Final
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import BadQuery, BadSetting, InUse, Refused, Unavailable
+from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unavailable
 from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.schema import TABLE_NAMES, TABLES
@@ -91,12 +91,12 @@ class Backups:
             folder: An absolute path at which nothing is, or an empty folder.
 
         Raises:
-            Refused: The store is on a server, which has backups of its own.
-            BadQuery: The folder cannot be used.
+            Rejected: The store is on a server, which has backups of its own.
+            BadInput: The folder cannot be used.
             Unavailable: The store has trouble, there is no room, or a backup is being written.
         """
         if self._store is None:
-            raise Refused("The store is a ClickHouse server: use its own BACKUP command")
+            raise Rejected("The store is a ClickHouse server: use its own BACKUP command")
         if not self._lock.acquire(blocking=False):
             raise Unavailable("A backup is being written already")
         try:
@@ -144,25 +144,25 @@ class Backups:
 def _make_folder(folder: Path) -> Path:
     """Make the folder that gets another name once it is whole."""
     if not folder.is_absolute():
-        raise BadQuery(f"Invalid folder {str(folder)!r}: expected an absolute path", "folder")
+        raise BadInput(f"Invalid folder {str(folder)!r}: expected an absolute path", "folder")
     partial = folder.with_name(folder.name + PARTIAL)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadQuery(f"The folder {folder} is not empty: expected a new one", "folder")
+            raise BadInput(f"The folder {folder} is not empty: expected a new one", "folder")
         if partial.exists():  # a backup that was killed
             _refuse_strangers(partial)
             shutil.rmtree(partial)
         partial.mkdir(mode=0o700, parents=True)
     except OSError as error:
         message = f"The folder {folder} cannot be used: {error.strerror}"
-        raise BadQuery(message, "folder") from error
+        raise BadInput(message, "folder") from error
     return partial
 
 
 def _refuse_strangers(partial: Path) -> None:
     """Delete nothing that no backup has made: it has folders, of parts, and its list at last."""
     if any(path.is_file() and path.name not in {MANIFEST, CHECKSUMS} for path in partial.iterdir()):
-        raise BadQuery(f"The folder {partial} is in the way: it is no backup", "folder")
+        raise BadInput(f"The folder {partial} is in the way: it is no backup", "folder")
 
 
 def _copy_parts(frozen: Path, target: Path, checksums: dict[str, str]) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_ml_collector.errors import BadQuery, NotFound, Unavailable
+from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, TAG
 from otel_ml_collector.store.calls import settle_deleted
 from otel_ml_collector.store.connection import Connections, store_trouble
@@ -162,8 +162,8 @@ class Deleter:
             The deletion, and how many runs and spans it took away.
 
         Raises:
-            BadQuery: There is nothing of that kind, or the id of a run is none.
-            NotFound: There is no such thing.
+            BadInput: There is nothing of that kind, or the id of a run is none.
+            Missing: There is no such thing.
             Unavailable: The store has trouble or no room, or deletes something else for a minute
                 already. What was asked is deleted later nevertheless, once it is noted.
         """
@@ -173,7 +173,7 @@ class Deleter:
         try:
             with store_trouble():
                 if not self._is_there(Deletion(project, kind, target, 0)):
-                    raise NotFound(f"There is no {kind} {(target or project)[:80]!r}")
+                    raise Missing(f"There is no {kind} {(target or project)[:80]!r}")
                 deletion = self._tombstones.add(project, kind, target, time.time_ns())
                 self._carry_out(deletion)
                 if self._is_alone:
@@ -321,12 +321,12 @@ def _in_project(condition: Sql) -> Sql:
 
 def _check(kind: str, target: str) -> None:
     if kind not in KINDS:
-        raise BadQuery(f"Invalid kind {kind!r}: expected one of {', '.join(KINDS)}", "kind")
+        raise BadInput(f"Invalid kind {kind!r}: expected one of {', '.join(KINDS)}", "kind")
     if kind == RUN:
         trace, dash, span = target.partition("-")
         is_hex = all(char in "0123456789abcdef" for char in trace + span)
         if not (dash and is_hex and (len(trace), len(span)) == (32, 16)):
-            raise NotFound(f"There is no run {target[:80]!r}")
+            raise Missing(f"There is no run {target[:80]!r}")
 
 
 def _parameters(deletion: Deletion) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.errors import BadQuery, NotFound, NotPermitted, StoreTimeout, Unavailable
+from otel_ml_collector.errors import BadInput, Missing, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections, name_of
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values, substitute
 
@@ -76,7 +76,7 @@ class Reader:
             Rows by column name; ids are hex text, times integers.
 
         Raises:
-            NotFound: It is about a project that may not be read.
+            Missing: It is about a project that may not be read.
             NotPermitted: It is about all projects, and not all may be read.
             StoreTimeout: It took longer than a question may take.
             Unavailable: The store has trouble, or is asked too much at once.
@@ -121,7 +121,7 @@ class Reader:
         """Hold a question to the projects that may be read: one that names none is refused."""
         own, values = self._access.projects, dict(parameters)
         if own is not None and values.get("project", own[0]) not in own:
-            raise NotFound(f"There is no project {str(values['project'])[:80]!r}")
+            raise Missing(f"There is no project {str(values['project'])[:80]!r}")
         if READABLE in sql:
             if own is None:
                 return substitute(sql, READABLE, _EVERY_PROJECT), values
@@ -142,7 +142,7 @@ class Reader:
             if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
                 raise StoreTimeout("The store did not answer within 10 s") from error
             if getattr(error, "code", None) == _CANNOT_COMPILE_REGEXP:
-                raise BadQuery("This is no regular expression that RE2 reads", "where") from error
+                raise BadInput("This is no regular expression that RE2 reads", "where") from error
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         finally:
             self._idle.put(client)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.same_calls import find_stored
 from otel_ml_collector.store import tables
@@ -126,7 +126,7 @@ class Writer:
         A second call with the same records changes no answer, and what was deleted stays deleted.
 
         Raises:
-            Refused: The engine will never take these rows. Some of them may be stored.
+            Rejected: The engine will never take these rows. Some of them may be stored.
             Unavailable: The store has trouble. Some of the rows may be stored; sending all of
                 them again completes the group.
         """
@@ -134,10 +134,10 @@ class Writer:
             with self._tombstones.hold():
                 self._insert_all(self._leave(records))
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
-            raise Refused(f"A value does not fit its column: {type(error).__name__}") from error
+            raise Rejected(f"A value does not fit its column: {type(error).__name__}") from error
         except (ClickHouseError, OSError) as error:  # an insert passes through a temporary file
             if getattr(error, "code", None) in _DATA_CODES:
-                raise Refused(f"The store refuses these rows: {name_of(error)}") from error
+                raise Rejected(f"The store refuses these rows: {name_of(error)}") from error
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         if records.open_runs:
             self._sweep(len(records.open_runs))

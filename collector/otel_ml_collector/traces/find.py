@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import (
     RunSummary,
@@ -65,8 +65,8 @@ def find_trace(
         page: Which of the runs. What was told besides comes with the first page only.
 
     Raises:
-        BadQuery: Cursor or parent is wrong.
-        NotFound: There is no such trace.
+        BadInput: Cursor or parent is wrong.
+        Missing: There is no such trace.
     """
     after = None if page.cursor is None else read_cursor(page.cursor)
     runs: list[RunSummary] = []
@@ -91,7 +91,7 @@ def find_trace(
                 is_whole = told.result() <= {*map(run_id_of, rows)}
                 records += _find_records(reader, place, key, is_whole=is_whole)
     if not runs and not records and after is None:
-        raise NotFound(f"There is no trace {key[:80]!r}")
+        raise Missing(f"There is no trace {key[:80]!r}")
     shown, more = _cut(runs, until, page.limit)
     return Trace(
         key=key,

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from otel_ml.records import Evaluation
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
@@ -603,7 +603,7 @@ def show_spans(
     context: dict[str, Any] = {"axis": axis, "current": None, "usages": {}}
     try:
         trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
-    except NotFound:  # nothing stands below it
+    except Missing:  # nothing stands below it
         return show_page(request, "spans.html", context | {"rows": [], "marks": {}})
     counts = count_children(reader, run.trace_id, [child.run_id for child in trace.runs])
     rows = lay_out_below(trace.runs, counts, below.level, axis, now_ns)

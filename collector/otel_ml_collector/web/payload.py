@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from otel_ml.genai.messages import read_message
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web.images import MEDIA_TYPES, read_head
@@ -112,7 +112,7 @@ def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
     """Find the value at some path below another one, and the last steps of the way to it.
 
     Raises:
-        BadQuery: There is none.
+        BadInput: There is none.
     """
     crumbs: list[Crumb] = []
     places = path.split(".") if path else []
@@ -120,7 +120,7 @@ def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
         is_place = place.isascii() and place.isdecimal() and len(place) <= _DIGITS
         found = next(islice(_pairs(value), int(place), None), None) if is_place else None
         if found is None:
-            raise BadQuery(f"There is nothing at {path[:80]!r} of this value", "at")
+            raise BadInput(f"There is nothing at {path[:80]!r} of this value", "at")
         value = found[1]
         crumbs.append(Crumb(shorten(str(found[0]), _LABEL_CHARS), ".".join(places[:depth])))
     return value, crumbs[-_CRUMBS:]
@@ -447,7 +447,7 @@ def make_payload(
         nodes: How many nodes a tree has at most.
 
     Raises:
-        BadQuery: There is nothing at the end of that way.
+        BadInput: There is nothing at the end of that way.
     """
     inner = alone(value)
     found = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(value, first)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.errors import BadQuery, CollectorError
+from otel_ml_collector.errors import BadInput, CollectorError
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
@@ -94,7 +94,7 @@ class PageRoute(APIRoute):
             except RequestValidationError as error:
                 first = error.errors()[0]
                 field = str(first["loc"][-1])
-                status, problem = problem_of(BadQuery(f"{field}: {first['msg']}", field))
+                status, problem = problem_of(BadInput(f"{field}: {first['msg']}", field))
                 return show_problem(request, status, problem)
 
         return answer

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import orjson
 from starlette.requests import Request
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import conjuncts
 
 _SPARK_POINTS: Final = 100
@@ -321,23 +321,23 @@ class State:
         """Return a parameter; empty where there is none.
 
         Raises:
-            BadQuery: It is too long to be one.
+            BadInput: It is too long to be one.
         """
         value = self.given.get(name, "")
         if len(value) > _TEXT_CHARS:
-            raise BadQuery(f"{name}: expected at most {_TEXT_CHARS} characters", name)
+            raise BadInput(f"{name}: expected at most {_TEXT_CHARS} characters", name)
         return value
 
     def first(self, key: str) -> int:
         """Return where a part begins, from 0.
 
         Raises:
-            BadQuery: The address says something else than a place.
+            BadInput: The address says something else than a place.
         """
         name = f"{key}_from"
         value = self.given.get(name, "0")
         if not (value.isascii() and value.isdecimal() and len(value) <= _PLACE_DIGITS):
-            raise BadQuery(f"{name}: expected a whole number, found {value[:80]!r}", name)
+            raise BadInput(f"{name}: expected a whole number, found {value[:80]!r}", name)
         return int(value)
 
     def path(self, **changes: object) -> Exact:

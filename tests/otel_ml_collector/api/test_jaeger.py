@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from otel_ml_collector.access import READ, Access
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.jaeger.routes import (
     TraceSearch,
     find_jaeger_trace,
@@ -339,5 +339,5 @@ def test_projects_of_a_key(shop: Service) -> None:
     assert [one.name for one in find_operations(reader, "shop", NOW_NS)] == ["secret"]
     found = search(reader, TraceSearch(service="shop", limit=10), NOW_NS)
     assert [trace.traceID for trace in found] == [trace_id(3).hex()]
-    with pytest.raises(NotFound):
+    with pytest.raises(Missing):
         find_jaeger_trace(reader, "1", NOW_NS)

@@ -18,7 +18,7 @@ from backports import zstd
 from otel_ml_collector.decode.compression import ENCODINGS, decompress
 from otel_ml_collector.decode.requests import read_spans
 from otel_ml_collector.decode.signals import Form
-from otel_ml_collector.errors import Refused, TooLarge
+from otel_ml_collector.errors import Rejected, TooLarge
 
 MIB = 2**20
 STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
@@ -146,7 +146,7 @@ def test_many_members(encoding: str) -> None:
     member = chunk(1, b"") if encoding == "x-snappy-framed" else COMPRESS[encoding](b"")
     start = STREAM if encoding == "x-snappy-framed" else b""
     started = time.monotonic()
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(Rejected):
         decompress(start + member * (3 * MIB // len(member)), encoding, MIB)
     assert time.monotonic() - started < 3
 
@@ -196,7 +196,7 @@ def test_lying_block() -> None:
 @on_each_compression
 def test_truncated(encoding: str) -> None:
     """A body that ends in the middle of its compressed data is refused for good."""
-    with pytest.raises(Refused, match=f"^The body is not {encoding} data: "):
+    with pytest.raises(Rejected, match=f"^The body is not {encoding} data: "):
         decompress(COMPRESS[encoding](b"content")[:-1], encoding, MIB)
 
 
@@ -204,7 +204,7 @@ def test_truncated(encoding: str) -> None:
 @pytest.mark.parametrize("body", [b"content", b"\xff" * 100, STREAM + b"\x02\x04\x00\x00...."])
 def test_other_data(encoding: str, body: bytes) -> None:
     """A body of anything else is refused for good."""
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         decompress(body, encoding, MIB)
 
 
@@ -219,5 +219,5 @@ def test_other_data(encoding: str, body: bytes) -> None:
 )
 def test_not_compressed(body: bytes) -> None:
     """A body that is not what its encoding says is refused for good."""
-    with pytest.raises(Refused, match=r"^The body is not gzip data: "):
+    with pytest.raises(Rejected, match=r"^The body is not gzip data: "):
         decompress(body, "gzip", MIB)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.decode.json import decode_json_traces
 from otel_ml_collector.decode.protobuf import decode_traces
-from otel_ml_collector.errors import BadField, Refused
+from otel_ml_collector.errors import BadField, Rejected
 from otel_ml_collector.span import Event, Link, Scope, Span
 from tests.otel_ml_collector.decode.test_traces import spans
 from tests.otel_ml_collector.json_wire import encode_json
@@ -446,7 +446,7 @@ def test_deep_value(kind: str) -> None:
 )
 def test_no_request(body: bytes, said: str) -> None:
     """A body that is no JSON object is refused for good."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         decode_json_traces(body)
     assert str(caught.value).startswith(said)
 
@@ -474,7 +474,7 @@ def test_any_json(given_spans: list[Span], random: Random, other: Any) -> None:
     holder[key] = other
     try:
         found = decode_json_traces(json.dumps(body).encode())
-    except Refused as error:
+    except Rejected as error:
         assert str(error)  # noqa: PT017 - both ways are right
     else:
         assert all(isinstance(span, Span) for span in found)

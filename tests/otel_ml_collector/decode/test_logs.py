@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.decode.json import decode_json_logs
 from otel_ml_collector.decode.protobuf import decode_logs
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.errors import Rejected
 from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.decode.test_traces import attributes, texts, times, values
 from tests.otel_ml_collector.json_wire import encode_json_logs
@@ -95,5 +95,7 @@ def test_empty(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)
 def test_undecodable(body: bytes) -> None:
     """A body that is no export request is refused for good."""
-    with pytest.raises(Refused, match=r"^The body is not an OTLP ExportLogsServiceRequest in prot"):
+    with pytest.raises(
+        Rejected, match=r"^The body is not an OTLP ExportLogsServiceRequest in prot"
+    ):
         decode_logs(body)

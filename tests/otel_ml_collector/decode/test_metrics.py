@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from otel_ml_collector.decode.json import read_json_metrics
 from otel_ml_collector.decode.protobuf import read_metrics
-from otel_ml_collector.errors import BadField, Refused
+from otel_ml_collector.errors import BadField, Rejected
 
 KINDS = {
     "gauge": "gauge",
@@ -45,7 +45,7 @@ def test_json(kind: str) -> None:
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)
 def test_undecodable(body: bytes) -> None:
     """A body that is no export request is refused for good."""
-    with pytest.raises(Refused, match=r"^The body is not an OTLP ExportMetricsServiceRequest in "):
+    with pytest.raises(Rejected, match=r"^The body is not an OTLP ExportMetricsServiceRequest in "):
         read_metrics(body)
 
 

@@ -16,7 +16,7 @@ from otel_ml_collector.decode.requests import (
     read_spans,
 )
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadField, Refused, TooLarge
+from otel_ml_collector.errors import BadField, Rejected, TooLarge
 from otel_ml_collector.span import Scope, Span
 from tests.otel_ml_collector.decode.test_traces import field
 from tests.otel_ml_collector.json_wire import encode_json
@@ -133,7 +133,7 @@ def test_place_of_error() -> None:
 def test_odd(body: bytes, form: Form) -> None:
     """A request that is none is one portion, and whoever reads it says what is wrong."""
     (portion,) = cut(body, Signal.TRACES, form)
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         list(read_spans(portion.body, form))
 
 

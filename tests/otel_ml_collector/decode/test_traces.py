@@ -8,7 +8,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.protobuf import decode_traces
-from otel_ml_collector.errors import Refused
+from otel_ml_collector.errors import Rejected
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.spans import make_span, span_id, trace_id
 from tests.otel_ml_collector.wire import encode
@@ -166,7 +166,7 @@ def test_empty_request(body: bytes) -> None:
 )
 def test_undecodable(body: bytes) -> None:
     """A body that is no export request is refused for good."""
-    with pytest.raises(Refused, match=f"^{NOT_OTLP}$"):
+    with pytest.raises(Rejected, match=f"^{NOT_OTLP}$"):
         decode_traces(body)
 
 
@@ -176,7 +176,7 @@ def test_deep_value() -> None:
     for _ in range(5_000):
         value = field(5, field(1, value))  # a list of one value
     attribute = field(9, field(1, b"key") + field(2, value))
-    with pytest.raises(Refused, match=f"^{NOT_OTLP}$"):
+    with pytest.raises(Rejected, match=f"^{NOT_OTLP}$"):
         decode_traces(field(1, field(2, field(2, attribute))))
 
 
@@ -185,7 +185,7 @@ def test_any_bytes(body: bytes) -> None:
     """Whatever bytes come are decoded or refused, and nothing else happens."""
     try:
         assert all(isinstance(span, Span) for span in decode_traces(body))
-    except Refused as error:
+    except Rejected as error:
         assert str(error) == NOT_OTLP  # noqa: PT017 - both ways are right
 
 

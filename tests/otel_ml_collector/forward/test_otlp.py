@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadSetting, Refused, Unavailable
+from otel_ml_collector.errors import BadSetting, Rejected, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.settings.targets import OtlpTarget
@@ -131,8 +131,8 @@ def test_again_over_grpc(code: StatusCode) -> None:
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        (StatusCode.INVALID_ARGUMENT, Refused),
-        (StatusCode.RESOURCE_EXHAUSTED, Refused),
+        (StatusCode.INVALID_ARGUMENT, Rejected),
+        (StatusCode.RESOURCE_EXHAUSTED, Rejected),
         (StatusCode.UNAUTHENTICATED, Unavailable),
         (StatusCode.UNIMPLEMENTED, Unavailable),
     ],
@@ -146,7 +146,7 @@ def test_refused_over_grpc(code: StatusCode, error: type[Exception]) -> None:
         with forwarding(target) as way:
             with pytest.raises(error) as caught:
                 way.send(make())
-            assert str(caught.value) == f"Refused by the forward target there: {code.name} no"
+            assert str(caught.value) == f"Rejected by the forward target there: {code.name} no"
             assert type(caught.value) is error
             assert len(sink.requests) == 1
 
@@ -247,7 +247,7 @@ def test_required_before_others(sink: Sink) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(400, Refused), (413, Refused), (401, Unavailable), (404, Unavailable)]
+    ("status", "error"), [(400, Rejected), (413, Rejected), (401, Unavailable), (404, Unavailable)]
 )
 def test_required_refuses(sink: Sink, status: int, error: type[Exception]) -> None:
     """What is wrong with the data is told to its sender; a wrong key or address is our trouble."""
@@ -255,7 +255,7 @@ def test_required_refuses(sink: Sink, status: int, error: type[Exception]) -> No
     with forwarding(at(sink, required=True)) as way:
         with pytest.raises(error) as caught:
             way.send(make())
-        assert str(caught.value) == f"Refused by the forward target there: {status} no"
+        assert str(caught.value) == f"Rejected by the forward target there: {status} no"
         assert type(caught.value) is error
 
 
@@ -285,12 +285,12 @@ def test_passed(sink: Sink, passed: str, expected: str | None) -> None:
     """A request carries where it has been, and must not come back."""
     with forwarding(at(sink)) as way:
         if expected:
-            with pytest.raises(Refused, match=expected):
+            with pytest.raises(Rejected, match=expected):
                 way.forward.add_self(passed)
             return
         told = way.forward.add_self(passed)
         assert told.startswith(f"{passed},") or not passed
-        with pytest.raises(Refused, match="the forward targets form a loop"):
+        with pytest.raises(Rejected, match="the forward targets form a loop"):
             way.forward.add_self(f"{told},more")
 
 

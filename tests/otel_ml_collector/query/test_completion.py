@@ -12,7 +12,7 @@ from otel_ml_collector.completion import (
     find_completion,
     read_caret,
 )
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
@@ -133,7 +133,7 @@ def test_insert(filled: Store, where: str) -> None:
         where = where[: found.start] + found.items[0].insert
         try:
             compile_filter(where)
-        except BadQuery:
+        except BadInput:
             where += " "
         else:
             break

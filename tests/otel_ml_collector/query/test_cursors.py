@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.find import read_cursor, write_cursor
 from otel_ml_collector.store.runs import Key
 
@@ -71,7 +71,7 @@ def encode(content: object) -> str:
 )
 def test_garbage(text: str) -> None:
     """What no answer gave as a cursor is told as such, shortened."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         read_cursor(text)
     assert str(caught.value) == (
         f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer"
@@ -84,5 +84,5 @@ def test_any_text(text: str) -> None:
     """Any text is a cursor or a mistake in one, and nothing else happens."""
     try:
         read_cursor(text)
-    except BadQuery as error:
+    except BadInput as error:
         assert error.field == "cursor"  # noqa: PT017 - both ways are right

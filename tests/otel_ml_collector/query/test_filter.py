@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
@@ -418,7 +418,7 @@ def test_hard_filter(sample: Sample, where: str) -> None:
 )
 def test_error(where: str, message: str, column: int) -> None:
     """A filter that makes no sense is told with what was expected, and where."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         compile_filter(where)
     assert str(caught.value).startswith(message)
     assert (caught.value.field, caught.value.column) == ("where", column)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.judges.find import (
     JudgeVersion,
     bounds_of,
@@ -212,7 +212,7 @@ def test_people_are_no_judges(store: Store, project: str) -> None:
 
 def test_unknown_judge(store: Store, project: str) -> None:
     """A judge that nobody spoke of is not found."""
-    with pytest.raises(NotFound, match="has no judge 'nobody'"):
+    with pytest.raises(Missing, match="has no judge 'nobody'"):
         versions_of(store, project, "nobody")
 
 
@@ -341,7 +341,7 @@ def test_filters(rejudged: tuple[Store, list[Span]], where: str, expected: set[i
 def test_wrong_filters(rejudged: tuple[Store, list[Span]], where: str, message: str) -> None:
     """A filter on a version that cannot be is refused with what would be right."""
     store, _ = rejudged
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         find_runs(store.reader, RunsQuery("judged again", where), NOW_NS)
     assert message in str(caught.value)
 

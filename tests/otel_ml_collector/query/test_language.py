@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_ml.records import Run, columns_of
 from otel_ml_collector.completion import read_caret
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import (
     Ago,
@@ -205,7 +205,7 @@ def test_parentheses() -> None:
 )
 def test_error(text: str, message: str, column: int) -> None:
     """What is no filter is told with what was expected, and where, in characters."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         parse(text)
     assert str(caught.value).startswith(message)
     assert (caught.value.field, caught.value.column) == ("where", column)
@@ -216,7 +216,7 @@ def test_error(text: str, message: str, column: int) -> None:
 )
 def test_error_in_a_later_line(text: str, column: int) -> None:
     """A column counts from the beginning of the whole text, also over several lines."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         parse(text)
     assert caught.value.column == column
 
@@ -241,7 +241,7 @@ def test_error_in_a_later_line(text: str, column: int) -> None:
 def test_nothing_is_evaluated(tmp_path: Path, text: str) -> None:
     """Code in a filter is refused and never run."""
     file = tmp_path / "touched"
-    with pytest.raises(BadQuery):
+    with pytest.raises(BadInput):
         parse(text.format(file=file))
     assert not file.exists()
 
@@ -280,13 +280,13 @@ def test_nothing_is_evaluated(tmp_path: Path, text: str) -> None:
 )
 def test_refused(text: str) -> None:
     """Whatever is no comparison of fields and values is refused, however it is nested and long."""
-    with pytest.raises(BadQuery):
+    with pytest.raises(BadInput):
         parse(text)
 
 
 def test_long_filter() -> None:
     """A filter of more than 4,000 characters is told as such."""
-    with pytest.raises(BadQuery, match=r"^The filter has 4001 characters: expected at most 4000$"):
+    with pytest.raises(BadInput, match=r"^The filter has 4001 characters: expected at most 4000$"):
         parse('model == "' + "x" * 3_990 + '"')
 
 
@@ -309,7 +309,7 @@ def test_any_text(text: str) -> None:
     """Any text is a filter or a mistake in one, soon, and the mistake is inside the text."""
     try:
         compile_filter(text)
-    except BadQuery as error:
+    except BadInput as error:
         assert error.field == "where"  # noqa: PT017 - both ways are right
         assert error.column is not None  # noqa: PT017
         assert 0 <= error.column <= len(text)  # noqa: PT017
@@ -342,7 +342,7 @@ def test_any_beginning(text: str) -> None:
 def test_quickly(text: str) -> None:
     """A text made to take long does not."""
     begin = time.process_time()
-    with suppress(BadQuery):
+    with suppress(BadInput):
         compile_filter(text)
     read_caret(text)
     assert time.process_time() - begin < 2

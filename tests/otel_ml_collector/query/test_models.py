@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from otel_ml.records import MetricPoint
-from otel_ml_collector.errors import NotFound
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.metrics import MetricSeries, find_metrics
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
@@ -166,13 +166,13 @@ def test_find_version(store: Store, project: str) -> None:
     """One version is found by its number, and one that is not there is not."""
     store.take(project, make_version("aa", "s", 9), make_version("bb", "s", 8))
     assert models.find_version(store.reader, project, "answer", 2).digest == "bb"
-    with pytest.raises(NotFound, match=r"^Model 'answer' has no version 3$"):
+    with pytest.raises(Missing, match=r"^Model 'answer' has no version 3$"):
         models.find_version(store.reader, project, "answer", 3)
 
 
 def test_unknown_model(store: Store, project: str) -> None:
     """A model without versions is not found."""
-    with pytest.raises(NotFound, match=r"^Project 'test_unknown_model' has no version of"):
+    with pytest.raises(Missing, match=r"^Project 'test_unknown_model' has no version of"):
         models.find_versions(store.reader, project, "answer")
 
 

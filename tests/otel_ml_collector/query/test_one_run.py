@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.runs.answers import RUN
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Link, Scope, Span
@@ -279,7 +279,7 @@ def test_find_run_in_two_projects(store: Store, project: str) -> None:
     call = make_call()
     store.take(f"{project} a", call)
     store.take(f"{project} b", call)
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         find_run(store.reader, id_of(call), now_ns=NOW_NS)
     assert str(caught.value) == (
         f"Several projects have run {id_of(call)}: name one of {project} a, {project} b"
@@ -293,7 +293,7 @@ def test_find_run_in_two_projects(store: Store, project: str) -> None:
 @pytest.mark.parametrize("run_id", ["", "nonsense", "A" * 32 + "-" + "B" * 16, "a" * 32])
 def test_find_run_by_bad_id(store: Store, run_id: str) -> None:
     """What is no run id is told with what would be one."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         find_run(store.reader, run_id, now_ns=NOW_NS)
     assert str(caught.value) == f"Invalid run id {run_id!r}: expected <32 hex>-<16 hex>"
 
@@ -303,9 +303,9 @@ def test_find_unknown_run(store: Store, project: str) -> None:
     call = make_call()
     store.take(project, call)
     unknown = f"{call.trace_id.hex()}-{'f' * 16}"
-    with pytest.raises(NotFound, match=f"^There is no run {unknown}$"):
+    with pytest.raises(Missing, match=f"^There is no run {unknown}$"):
         find_run(store.reader, unknown, now_ns=NOW_NS)
-    with pytest.raises(NotFound):
+    with pytest.raises(Missing):
         find_run(store.reader, id_of(call), "another project", now_ns=NOW_NS)
 
 
@@ -365,5 +365,5 @@ def test_long_key(store: Store, project: str) -> None:
 
 def test_find_unknown_trace(store: Store, project: str) -> None:
     """A trace that is not there is not found."""
-    with pytest.raises(NotFound, match=r"^There is no trace 'test_find_unknown_trace'$"):
+    with pytest.raises(Missing, match=r"^There is no trace 'test_find_unknown_trace'$"):
         find_trace(store.reader, project, now_ns=NOW_NS)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.errors import BadQuery, NotFound
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
@@ -239,7 +239,7 @@ def test_two_projects(line: Timeline) -> None:
     assert line.run(run, other).outcome == "ok"
     assert [found.outcome for found in line.runs()] == ["running"]
     assert [found.outcome for found in line.runs(project=other)] == ["ok"]
-    with pytest.raises(BadQuery, match="Several projects have run"):
+    with pytest.raises(BadInput, match="Several projects have run"):
         find_run(line.reader, id_of(run), now_ns=line.now_ns)
 
 
@@ -247,7 +247,7 @@ def test_run_of_another_project(line: Timeline) -> None:
     """A run without an end is not found in a project that does not have it."""
     run = line.call()
     line.take(make_start(run))
-    with pytest.raises(NotFound):
+    with pytest.raises(Missing):
         find_run(line.reader, id_of(run), "another project", now_ns=line.now_ns)
     assert find_run(line.reader, id_of(run), now_ns=line.now_ns).project == line.project
 
@@ -306,5 +306,5 @@ def test_only_start_of_a_trace(line: Timeline) -> None:
     run = line.call()
     line.take(make_start(run))
     unknown = make_call(trace_id=run.trace_id)
-    with pytest.raises(NotFound):
+    with pytest.raises(Missing):
         line.run(unknown)

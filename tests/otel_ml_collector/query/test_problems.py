@@ -4,10 +4,10 @@ import pytest
 
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import (
-    BadQuery,
+    BadInput,
     CollectorError,
-    NotFound,
-    Refused,
+    Missing,
+    Rejected,
     StoreTimeout,
     TooLarge,
     Unavailable,
@@ -18,10 +18,10 @@ from otel_ml_collector.errors import (
 @pytest.mark.parametrize(
     ("error", "status", "code", "field", "column"),
     [
-        (BadQuery("wrong", "where", 7), 400, "bad_query", "where", 7),
-        (BadQuery("wrong", "limit"), 400, "bad_query", "limit", None),
-        (NotFound("wrong"), 404, "not_found", None, None),
-        (Refused("wrong"), 400, "bad_request", None, None),
+        (BadInput("wrong", "where", 7), 400, "bad_query", "where", 7),
+        (BadInput("wrong", "limit"), 400, "bad_query", "limit", None),
+        (Missing("wrong"), 404, "not_found", None, None),
+        (Rejected("wrong"), 400, "bad_request", None, None),
         (TooLarge("wrong"), 413, "too_large", None, None),
         (UnknownMediaType("wrong"), 415, "unknown_media_type", None, None),
         (StoreTimeout("wrong"), 503, "store_timeout", None, None),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.answers import Inside
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
@@ -220,7 +220,7 @@ def test_wrong_filter_of_traces(store: Store, project: str) -> None:
     """An error in a filter names the column that was typed."""
     told = []
     for traces in (False, True):
-        with pytest.raises(BadQuery) as caught:
+        with pytest.raises(BadInput) as caught:
             find_roots(store.reader, RunsQuery(project, "nosuch == 1", traces=traces), LATER)
         told.append(str(caught.value))
     assert told[0] == told[1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import (
     RunsQuery,
@@ -268,14 +268,14 @@ def test_nothing(store: Store, project: str) -> None:
 @pytest.mark.parametrize("cursor", ["", "nonsense", "bm9uc2Vuc2U", "W10"])
 def test_bad_cursor(store: Store, project: str, cursor: str) -> None:
     """A cursor that no answer gave is told as such."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         find_runs(store.reader, RunsQuery(project, cursor=cursor), NOW_NS)
     assert caught.value.field == "cursor"
 
 
 def test_bad_filter(store: Store, project: str) -> None:
     """A filter that cannot be read is told with its column."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         ask(store, project, where='model == "a" and colour == 1')
     assert (caught.value.field, caught.value.column) == ("where", 17)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
@@ -100,7 +100,7 @@ def test_refused_pattern(
     store: Store, where: str, start_ns: int, message: str, column: int
 ) -> None:
     """A pattern that cannot be read, or that would read every run, is refused at its place."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         find_runs(store.reader, RunsQuery("none", where, start_ns=start_ns), NOW_NS)
     assert str(caught.value).startswith(message)
     assert (caught.value.field, caught.value.column) == ("where", column)

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.decode.protobuf import decode_traces
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.models.find import find_models, find_versions
@@ -271,13 +271,13 @@ def test_score_without_a_start(store: Store, project: str) -> None:
 def test_too_many_buckets(store: Store, project: str) -> None:
     """More buckets than an answer holds are refused, with how many it holds."""
     query = StatsQuery(project, "", "", WEEK, SECOND_NS, 10)
-    with pytest.raises(BadQuery, match="604,800 buckets: expected at most 750"):
+    with pytest.raises(BadInput, match="604,800 buckets: expected at most 750"):
         find_stats(store.reader, query)
 
 
 def test_unknown_group(store: Store, project: str) -> None:
     """What runs cannot be grouped by is named."""
-    with pytest.raises(BadQuery, match="Invalid group 'colour'"):
+    with pytest.raises(BadInput, match="Invalid group 'colour'"):
         ask(store, project, "colour")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from tests.otel_ml_collector.spans import NOW_NS
 
@@ -57,7 +57,7 @@ def test_round_trip(time_ns: int) -> None:
 )
 def test_no_time(text: str) -> None:
     """What is no time is told with the name of its parameter."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         from_rfc3339(text, "end")
     assert str(caught.value) == (
         f"Invalid time {text!r}: expected RFC 3339 such as 2026-11-20T07:16:40Z"
@@ -77,7 +77,7 @@ def test_no_time(text: str) -> None:
 )
 def test_far_time(text: str) -> None:
     """A time that no run can have is told with the years that it can."""
-    with pytest.raises(BadQuery) as caught:
+    with pytest.raises(BadInput) as caught:
         from_rfc3339(text, "start")
     assert str(caught.value) == f"Invalid time {text!r}: expected a year from 1970 to 2261"
 
@@ -87,5 +87,5 @@ def test_any_text(text: str) -> None:
     """Any text is a time or a mistake in one, and nothing else happens."""
     try:
         assert 0 <= from_rfc3339(text, "start") < 2**63
-    except BadQuery as error:
+    except BadInput as error:
         assert error.field == "start"  # noqa: PT017 - both ways are right

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.telemetry.service import Telemetry
@@ -91,7 +91,7 @@ def error_of(answer: "Future[None]") -> tuple[type[BaseException], str] | None:
 
 def refuse_poison(names: set[str]) -> None:
     if "poison" in names:
-        raise Refused("poison")
+        raise Rejected("poison")
 
 
 def test_stored() -> None:
@@ -143,7 +143,7 @@ def test_poison(place: int) -> None:
         with store.held(commit):
             answers = [submit(commit, name) for name in names]
         errors = [error_of(answer) for answer in answers]
-    assert errors == [(Refused, "poison") if name == "poison" else None for name in names]
+    assert errors == [(Rejected, "poison") if name == "poison" else None for name in names]
     assert store.stored == sorted(["first", *names[:place], *names[place + 1 :]])
 
 
@@ -153,7 +153,7 @@ def test_only_poison() -> None:
     with running(store) as commit:
         with store.held(commit):
             answers = [submit(commit, "poison") for _ in range(3)]
-        assert [error_of(answer) for answer in answers] == [(Refused, "poison")] * 3
+        assert [error_of(answer) for answer in answers] == [(Rejected, "poison")] * 3
 
 
 def test_unavailable() -> None:
@@ -207,7 +207,7 @@ def test_unforeseen_among_halves() -> None:
             answers = [submit(commit, name) for name in ("good", "poison", "broken", "late")]
         assert [error_of(answer) for answer in answers] == [
             None,
-            (Refused, "poison"),
+            (Rejected, "poison"),
             (Unavailable, "The store has trouble: RuntimeError"),
             (Unavailable, "The store has trouble: RuntimeError"),
         ]

@@ -11,7 +11,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.errors import BadSetting, Refused, Unavailable
+from otel_ml_collector.errors import BadSetting, Rejected, Unavailable
 from otel_ml_collector.receive.otlp import make_server
 from tests.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.otel_ml_collector.spans import span_id
@@ -87,7 +87,7 @@ def test_undecodable(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "number"),
     [
-        (Refused("wrong"), grpc.StatusCode.INVALID_ARGUMENT, 3),
+        (Rejected("wrong"), grpc.StatusCode.INVALID_ARGUMENT, 3),
         (Unavailable("busy"), grpc.StatusCode.UNAVAILABLE, 14),
         (RuntimeError("unforeseen"), grpc.StatusCode.UNAVAILABLE, 14),
     ],

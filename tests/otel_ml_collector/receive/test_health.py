@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.receive.health import PROBE_EVERY_S, Health
 
 
@@ -97,8 +97,8 @@ def test_refused_data() -> None:
     disk = Disk()
     health = disk.health()
     health.watch(lambda: None)()
-    disk.trouble = Refused("bad data")
-    with pytest.raises(Refused):
+    disk.trouble = Rejected("bad data")
+    with pytest.raises(Rejected):
         health.watch(disk.write)()
     assert reason_of(health) == ""
 

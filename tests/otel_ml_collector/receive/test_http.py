@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from starlette.applications import Starlette
 
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.receive.otlp import make_routes
 from otel_ml_collector.receive.refusals import REFUSALS
 from tests.otel_ml_collector.asgi import Answered, ask
@@ -159,7 +159,7 @@ def test_trouble(error: Exception, message: str) -> None:
 
 def test_refused() -> None:
     """When the store refuses the records the answer is 400."""
-    with open_backend(failing(Refused("A value does not fit"))) as backend:
+    with open_backend(failing(Rejected("A value does not fit"))) as backend:
         answered = post(backend, make_body(span_id(1)))
     assert answered.status == 400
     assert Status.FromString(answered.body) == Status(code=3, message="A value does not fit")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.errors import Refused, TooLarge, Unavailable
+from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.pipeline import Export, Intake
@@ -142,7 +142,7 @@ def test_numbers(way: Way) -> None:
     async def send() -> None:
         await way.accept(encode([make_now(), make_now(span_id=bytes(8))]))
         await way.accept(encode([make_now()]))
-        with pytest.raises(Refused):
+        with pytest.raises(Rejected):
             await way.accept(b"\xff")
 
     asyncio.run(send())
@@ -196,7 +196,7 @@ def test_all_rejected(way: Way) -> None:
 )
 def test_refused(way: Way, body: bytes, encoding: str, message: str) -> None:
     """A body that can never be read is refused for good."""
-    with pytest.raises(Refused, match=f"^{message}"):
+    with pytest.raises(Rejected, match=f"^{message}"):
         asyncio.run(way.accept(body, encoding))
     assert "otel_ml_queue_bytes 0.0" in way.numbers
 
@@ -238,7 +238,7 @@ def test_budget_is_given_back(way: Way) -> None:
     async def send() -> None:
         for _ in range(3):
             assert await way.accept(body) == ExportAnswer(0, "")
-            with pytest.raises(Refused):
+            with pytest.raises(Rejected):
                 await way.accept(b"\xff" * 50 * MIB)
 
     asyncio.run(send())

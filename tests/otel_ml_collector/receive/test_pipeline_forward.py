@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.decode.signals import Signal
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
@@ -144,7 +144,7 @@ def test_back_again(way: Way) -> None:
     """What has been here already is refused before it is stored."""
     passed = way.forward.add_self("elsewhere")
     export = Export(encode([make_now()]), "identity", None, passed=passed)
-    with pytest.raises(Refused, match="the forward targets form a loop"):
+    with pytest.raises(Rejected, match="the forward targets form a loop"):
         asyncio.run(way.accept(export))
 
 

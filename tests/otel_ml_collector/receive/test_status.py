@@ -10,7 +10,7 @@ from otel_ml_collector.errors import (
     CollectorError,
     NotPermitted,
     OverQuota,
-    Refused,
+    Rejected,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -23,7 +23,7 @@ from otel_ml_collector.receive.answers import on_wire, status_of
 @pytest.mark.parametrize(
     ("error", "http", "code", "outcome"),
     [
-        (Refused("no"), 400, 3, "refused"),
+        (Rejected("no"), 400, 3, "refused"),
         (BadField("spans[0].name", "no"), 400, 3, "refused"),
         (UnknownMediaType("no"), 415, 3, "refused"),
         (TooLarge("no"), 413, 8, "refused"),
@@ -39,7 +39,7 @@ def test_on_wire(error: CollectorError, http: int, code: int, outcome: str) -> N
     assert on_wire(error) == (http, code, outcome)
 
 
-@pytest.mark.parametrize("error", [Refused("wrong"), TooLarge("wrong")])
+@pytest.mark.parametrize("error", [Rejected("wrong"), TooLarge("wrong")])
 def test_refusal(error: CollectorError) -> None:
     """A refusal tells what is wrong and no delay: sending it again cannot help."""
     assert status_of(error) == Status(code=on_wire(error).code, message="wrong")
@@ -64,7 +64,7 @@ def test_field() -> None:
 @pytest.mark.parametrize("text", ["x" * 10_000, "é" * 10_000])
 def test_long_message(text: str) -> None:
     """A message is cut to what the trailers of a gRPC client hold."""
-    assert status_of(Refused(text)).message == text[: 1_000 // len(text[0].encode())]
+    assert status_of(Rejected(text)).message == text[: 1_000 // len(text[0].encode())]
 
 
 def test_delay() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from otel_ml_collector.errors import Refused, TooLarge, Unavailable
+from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
 from otel_ml_collector.receive.uploads import AT_ONCE, UploadIntake
 from otel_ml_collector.store.artifacts import KEPT_NS, ArtifactWriter
 from otel_ml_collector.telemetry.service import Telemetry
@@ -74,8 +74,8 @@ def test_accepted(case: Case, project: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "error"),
     [
-        ([DOCUMENT[:-1]], Refused),
-        ([], Refused),
+        ([DOCUMENT[:-1]], Rejected),
+        ([], Rejected),
         ([b"x" * LIMIT, b"x"], TooLarge),
     ],
     ids=["cut", "empty", "large"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.access import READ, Access
-from otel_ml_collector.errors import NotFound, NotPermitted, StoreTimeout, Unavailable
+from otel_ml_collector.errors import Missing, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.records import Records
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import READABLE
@@ -142,7 +142,7 @@ def test_own_project(store: Store) -> None:
     assert narrow.rows(sql, {"project": "ours"}) == [{"name": "known"}]
     assert narrow.rows(sql, {"project": "mine"}) == []
     for ask in (narrow.rows, narrow.blob):
-        with pytest.raises(NotFound, match=r"^There is no project 'theirs'$"):
+        with pytest.raises(Missing, match=r"^There is no project 'theirs'$"):
             ask(sql, {"project": "theirs"})
     assert store.reader.rows(sql, {"project": "theirs"}) == [{"name": "secret"}]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.commit import Commit
@@ -148,14 +148,14 @@ TROUBLES: Final = {
                 Sql("ALTER TABLE runs ADD COLUMN span_kind LowCardinality(String)"),
             ],
         ),
-        (Refused, "The store refuses these rows: CANNOT_PARSE_TEXT"),
+        (Rejected, "The store refuses these rows: CANNOT_PARSE_TEXT"),
     ),
     "constraint": (
         statements(
             [Sql("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'")],
             [Sql("ALTER TABLE runs DROP CONSTRAINT good")],
         ),
-        (Refused, "The store refuses these rows: VIOLATED_CONSTRAINT"),
+        (Rejected, "The store refuses these rows: VIOLATED_CONSTRAINT"),
     ),
 }
 
@@ -198,7 +198,7 @@ def test_poison(engine: Engine, table: str, place: int) -> None:
     engine.command(constraint.fill(table=name, condition=condition))
     requests = [call(str(number)) for number in range(REQUESTS)]
     requests[place] = map_all(bad)
-    refused = (Refused, "The store refuses these rows: VIOLATED_CONSTRAINT")
+    refused = (Rejected, "The store refuses these rows: VIOLATED_CONSTRAINT")
     answers = engine.submit(*requests)
     assert answers == [refused if number == place else None for number in range(REQUESTS)]
     assert engine.names() == [str(number) for number in range(REQUESTS) if number != place]

@@ -10,7 +10,7 @@ import pytest
 from pydantic_core import to_jsonable_python
 
 from otel_ml_collector.artifacts.find import ObjectsQuery, find_objects
-from otel_ml_collector.errors import Refused, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.metrics import find_metrics
@@ -438,7 +438,7 @@ def test_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     """A run with a value that no column holds is refused for good, and no row of it is read."""
     (run,) = map_all(make_call()).runs
     with open_store(tmp_path) as store:
-        with pytest.raises(Refused, match=r"^A value does not fit its column: \w+$"):
+        with pytest.raises(Rejected, match=r"^A value does not fit its column: \w+$"):
             store.writer.write(Records(runs=[replace(run, **wrong)]))
         store.writer.write(Records(runs=[replace(run, name="after")]))
         assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == [{"name": "after"}]
@@ -448,7 +448,7 @@ def test_refused_by_the_engine(store: Store) -> None:
     """Rows that the engine itself will never take are refused for good, by its own name for it."""
     client = store.connections.open()
     client.command(Sql("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'"))
-    with pytest.raises(Refused, match=r"^The store refuses these rows: VIOLATED_CONSTRAINT$"):
+    with pytest.raises(Rejected, match=r"^The store refuses these rows: VIOLATED_CONSTRAINT$"):
         store.take("p", make_call("good"), make_call("bad"))
     store.take("p", make_call("good"))
     assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == [{"name": "good"}]
@@ -471,7 +471,7 @@ def test_runs_come_last(tmp_path: Path) -> None:
     (run,) = map_all(make_call()).runs
     key = TraceKey("key", "p", b"short", NOW_NS, NOW_NS)
     with open_store(tmp_path) as store:
-        with pytest.raises(Refused):
+        with pytest.raises(Rejected):
             store.writer.write(Records(runs=[run], trace_keys=[key]))
         assert store.reader.rows(Sql("SELECT name FROM runs"), {}) == []
         store.writer.write(Records(runs=[run], trace_keys=[replace(key, trace_id=run.trace_id)]))

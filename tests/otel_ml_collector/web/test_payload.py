@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 
-from otel_ml_collector.errors import BadQuery
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.web.payload import (
     Cell,
     Crumb,
@@ -130,7 +130,7 @@ def test_a_way_into_a_tree() -> None:
     assert shown.text is not None
     assert shown.text.head == "text"
     for wrong in ("9", "0.2", "1.0", "x", "-1", "0..0", "\u0663", "9" * 99):
-        with pytest.raises(BadQuery, match="There is nothing at"):
+        with pytest.raises(BadInput, match="There is nothing at"):
             make_payload(value, "Tree", wrong)
 
 
