@@ -69,6 +69,10 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
 BESIDE: Final[Mapping[str, Measure]] = {
     "ingest": ingest.measure_beside,
     "queries": queries.measure_beside,
+    "written": queries.measure_written,
+    "pages": pages.measure_beside,
+    "caller": caller.measure_beside,
+    "ready": ready.measure_beside,
 }
 
 

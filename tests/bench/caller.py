@@ -4,12 +4,14 @@ Every contender runs each workload in a process of its own, by hand and ours in 
 the median of the rounds' ratios, so that what else the machine does counts little.
 """
 
+import json
 import operator
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from tests.bench.beside import Tree
 from tests.bench.sink import open_sink
 from tests.bench.spread import spread
 from tests.bench.table import print_table, verdict
@@ -86,6 +88,27 @@ def measure(rounds: int = ROUNDS) -> Rounds:
             if contender == "ours":
                 assert _features(both[1]) == default, (both[1].configuration, default)
             found[pair].append((both[0], both[1]))
+    return found
+
+
+_TIMED: Final = """
+import runpy, sys
+sys.argv = ["timed", {!r}, {!r}, {!r}]
+runpy.run_module("tests.bench.timed", run_name="__main__")
+"""
+
+
+def measure_beside(tree: Tree) -> Mapping[str, float]:
+    """Time what a call costs with the code of a tree: the wall, and CPU of the caller's thread."""
+    found = {}
+    with open_sink() as endpoint:
+        for row in ROWS:
+            if row.figure is not _WALL or row.reference == _OFF:
+                continue
+            printed = tree.run(_TIMED.format(row.contender, row.workload, endpoint))
+            timed = json.loads(printed.splitlines()[-1])
+            found[f"{row.title}, µs"] = timed["wall_us"]
+            found[f"{row.title}, CPU of the thread, µs"] = timed["thread_us"]
     return found
 
 

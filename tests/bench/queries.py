@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tests.bench.beside import Tree
 from tests.bench.dataset import Dataset, Plan
-from tests.bench.dataset_load import load, send_all
+from tests.bench.dataset_load import Loaded, load, send_all
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.queries_store import report_store
 from tests.bench.table import print_table, verdict
@@ -88,20 +88,36 @@ def _store_of(tree: Tree) -> tempfile.TemporaryDirectory[str]:
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
     """Ask a collector of a tree each question several times; the store is loaded once."""
+    with open_beside(tree) as (collector, loaded):
+        return _ask_all(collector, loaded)
+
+
+def measure_written(tree: Tree) -> Mapping[str, float]:
+    """Ask the same while 2,000 runs a second are written."""
+    with open_beside(tree) as (collector, loaded), _writing(collector):
+        return _ask_all(collector, loaded)
+
+
+@contextmanager
+def open_beside(tree: Tree) -> Iterator[tuple[CollectorProcess, Loaded]]:
+    """Start a collector of a tree over the store that its own code loaded, once."""
     data_dir = Path(_store_of(tree).name) / "data"
     collector = CollectorProcess(data_dir, launcher=tree.launcher)
     try:
         collector.wait_ready()
-        found = {}
-        for one in make_queries(collector, load(data_dir, _RUNS_BESIDE)):
-            if one.title in _TOO_FEW:
-                continue
+        yield collector, load(data_dir, _RUNS_BESIDE)
+    finally:
+        collector.stop()
+
+
+def _ask_all(collector: CollectorProcess, loaded: Loaded) -> Mapping[str, float]:
+    found = {}
+    for one in make_queries(collector, loaded):
+        if one.title not in _TOO_FEW:
             took_ms = ask(collector, one, _TIMES_BESIDE)
             assert not isinstance(took_ms, str), (one.title, took_ms)
             found[f"{one.title}, ms"] = statistics.median(took_ms)
-        return found
-    finally:
-        collector.stop()
+    return found
 
 
 def ask(collector: CollectorProcess, asked: Asked, times: int = TIMES) -> list[float] | str:

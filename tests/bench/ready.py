@@ -1,10 +1,13 @@
 """Time from the command to the line that says that the collector is ready."""
 
+import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bench.beside import Tree
 from tests.bench.spread import spread
 from tests.bench.table import print_table
 from tests.support.collector import CollectorProcess
@@ -12,19 +15,24 @@ from tests.support.collector import CollectorProcess
 ROUNDS: Final = 5
 
 
-def measure() -> list[float]:
+def measure(launcher: Sequence[str] = ()) -> list[float]:
     """Start a collector on the same data several times; seconds each, the first one left out."""
     times_s = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(ROUNDS + 1):
             started = time.perf_counter()
-            collector = CollectorProcess(Path(folder) / "data")
+            collector = CollectorProcess(Path(folder) / "data", launcher=launcher)
             try:
                 collector.wait_ready()
                 times_s.append(time.perf_counter() - started)
             finally:
                 collector.stop()
     return times_s[1:]
+
+
+def measure_beside(tree: Tree) -> Mapping[str, float]:
+    """Start the collector of a tree several times."""
+    return {"ready, ms": statistics.median(measure(tree.launcher)) * 1e3}
 
 
 def report() -> None:
