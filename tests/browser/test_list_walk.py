@@ -3,7 +3,7 @@
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import Tab
 from tests.support.collector import CollectorProcess
@@ -104,6 +104,47 @@ def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess)
     page.go_forward()
     expect(page.locator(ROWS)).to_have_count(len(errors))
     assert page.locator("input[role=combobox]").input_value() == 'outcome == "error"'
+
+
+def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> None:
+    """The page stays, and the box with it: rows, chips, links and the call below are the filter's."""
+    page = tab.open(f"{RUNS}?roots=1")
+    page.evaluate("window.stays = true")
+    box = page.locator("input[role=combobox]")
+    box.fill('outcome == "error"')
+    box.press("Enter")
+    page.wait_for_url("**where=**")
+    errors = [run["run_id"] for run in demo.runs(DOCS, where='outcome == "error"', roots=True)]
+    expect(page.locator(ROWS)).to_have_count(len(errors))
+    assert shown(page) == errors
+    expect(box).to_be_focused()
+    expect(page.locator("#tools .chip")).to_contain_text('outcome == "error"')
+    expect(page.locator("#api-call")).to_contain_text('where=outcome == "error"')
+    all_runs = page.locator("#tops").get_by_role("link", name="All runs").get_attribute("href") or ""
+    assert parse_qs(urlsplit(all_runs).query) == {"where": ['outcome == "error"']}
+    box.fill('latency_ms > 0 and outcome == "error"')
+    box.press("Enter")
+    expect(page.locator("#tools .chip")).to_have_count(2)
+    page.locator("#last").select_option("15m")
+    page.wait_for_url("**last=15m**")
+    expect(page.locator("#last")).to_have_value("15m")
+    assert page.evaluate("window.stays") is True
+
+
+def test_a_wrong_filter_is_told_in_place(chromium: Browser, demo: CollectorProcess) -> None:
+    """What is wrong stands below the box, which says so, until a right one comes."""
+    page = chromium.new_page()
+    page.goto(f"{demo.endpoint}{RUNS}")
+    page.evaluate("window.stays = true")
+    box = page.locator("input[role=combobox]")
+    for text, is_wrong in (("outcome ==", True), ('outcome == "error"', False)):
+        box.fill(text)
+        box.press("Enter")
+        expect(box).to_have_attribute("aria-invalid", str(is_wrong).lower())
+        expect(page.locator("#why .caret")).to_have_count(int(is_wrong))
+        expect(page.locator(ROWS).first).to_be_attached(attached=not is_wrong)
+    assert page.evaluate("window.stays") is True
+    page.close()
 
 
 def test_rows_are_walked_with_keys(tab: Tab) -> None:

@@ -1,8 +1,5 @@
 // The calls that give a page's data, as they are typed: with this server's own address.
 
-const api = document.querySelector("#api-call");
-const python = document.querySelector("#python-call");
-
 /** Write a text for a shell. */
 function quoted(text) {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`;
@@ -15,21 +12,28 @@ function given([name, value]) {
     : ` --data-urlencode ${quoted(`${name}=${value}`)}`;
 }
 
-if (api) {
-  const [path, query] = api.dataset.path.split("?");
-  const key = "key" in api.dataset ? ' -H "x-api-key: $OTEL_ML_API_KEY"' : "";
-  const parameters = [...new URLSearchParams(query)].map(given);
-  const get = parameters.length ? " -G" : "";
-  api.textContent = `curl${get}${key} ${quoted(location.origin + path)}${parameters.join("")}`;
+/** Write both; a filter brings them anew. */
+function write() {
+  const api = document.querySelector("#api-call");
+  const python = document.querySelector("#python-call");
+  if (api) {
+    const [path, query] = api.dataset.path.split("?");
+    const key = "key" in api.dataset ? ' -H "x-api-key: $OTEL_ML_API_KEY"' : "";
+    const parameters = [...new URLSearchParams(query)].map(given);
+    const get = parameters.length ? " -G" : "";
+    api.textContent = `curl${get}${key} ${quoted(location.origin + path)}${parameters.join("")}`;
+  }
+  if (python) {
+    // Copied with what it needs to run; a text in JSON is one in Python.
+    const { project } = python.dataset;
+    const where = [`endpoint=${JSON.stringify(location.origin)}`];
+    if (project) where.unshift(JSON.stringify(project));
+    const reader = `reader = Reader(${where.join(", ")})`;
+    python.dataset.text = `from otel_ml.reader import Reader\n\n${reader}\n${python.textContent}\n`;
+  }
 }
-if (python) {
-  // Copied with what it needs to run; a text in JSON is one in Python.
-  const { project } = python.dataset;
-  const where = [`endpoint=${JSON.stringify(location.origin)}`];
-  if (project) where.unshift(JSON.stringify(project));
-  python.dataset.text = `from otel_ml.reader import Reader
 
-reader = Reader(${where.join(", ")})
-${python.textContent}
-`;
-}
+write();
+document.addEventListener("htmx:after:swap", (event) => {
+  if (event.target.id === "filter") write();
+});

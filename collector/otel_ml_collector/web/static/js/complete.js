@@ -137,4 +137,8 @@ if (input) {
   input.addEventListener("keydown", onKey);
   input.addEventListener("blur", dismiss);
   form.addEventListener("submit", dismiss);
+  // The list is swapped below the box, which stays.
+  form.addEventListener("htmx:after:swap", () => {
+    input.setAttribute("aria-invalid", String(form.querySelector(".caret") !== null));
+  });
 }

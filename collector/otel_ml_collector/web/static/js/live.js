@@ -1,7 +1,8 @@
 // Live tail: new runs that match the filter take their places in the table as they come.
 
-const button = document.querySelector("#live");
-const body = document.querySelector(".runs tbody");
+// Both are others after a filter.
+const find = () => document.querySelector("#live");
+const findBody = () => document.querySelector(".runs tbody");
 const MOST_ROWS = 1000;
 const GATHER_MS = 250;
 let source = null;
@@ -10,6 +11,7 @@ let earliest = null;
 
 /** Put new rows where they stand by start, newest first; what is there already stays. */
 function place(html) {
+  const body = findBody();
   const fresh = document.createElement("tbody");
   fresh.innerHTML = html;
   for (const row of fresh.querySelectorAll("tr[data-run]")) {
@@ -31,11 +33,11 @@ function place(html) {
 /** Fetch the rows of what came in the last moment, all in one request. */
 async function fetchRows() {
   waiting = null;
-  if (!body) {
+  if (!findBody()) {
     location.reload(); // the first run of an empty list brings the table with it
     return;
   }
-  const address = new URL(button.dataset.rows, location.href);
+  const address = new URL(find().dataset.rows, location.href);
   address.searchParams.set("start", earliest);
   earliest = null;
   const answer = await fetch(address);
@@ -49,18 +51,18 @@ function onRun(event) {
 }
 
 function start() {
-  source = new EventSource(button.dataset.live);
+  source = new EventSource(find().dataset.live);
   source.addEventListener("run", onRun);
   source.addEventListener("error", () => {
     if (source?.readyState === EventSource.CLOSED) stop();
   });
-  button.setAttribute("aria-pressed", "true");
+  find().setAttribute("aria-pressed", "true");
 }
 
 function stop() {
   source?.close();
   source = null;
-  button.setAttribute("aria-pressed", "false");
+  find().setAttribute("aria-pressed", "false");
 }
 
 /** Keep the choice in the address, so that a link and a reload are live too. */
@@ -71,12 +73,17 @@ function remember(isLive) {
   history.replaceState(history.state, "", address);
 }
 
-if (button) {
-  button.addEventListener("click", () => {
-    if (source) stop();
-    else start();
-    remember(source !== null);
-  });
-  if (new URL(location.href).searchParams.has("live")) start();
-  addEventListener("pagehide", stop);
-}
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("#live")) return;
+  if (source) stop();
+  else start();
+  remember(source !== null);
+});
+document.querySelector("#filter").addEventListener("htmx:after:swap", () => {
+  if (!source) return;
+  stop();
+  start();
+  remember(true);
+});
+if (new URL(location.href).searchParams.has("live")) start();
+addEventListener("pagehide", stop);

@@ -2,7 +2,7 @@
 
 import { mark, marked } from "./rows.js";
 
-const body = document.querySelector(".runs tbody");
+let body = document.querySelector(".runs tbody");
 const WAIT_MS = 100;
 const HOLD_MS = 10_000;
 const MOST_ROWS = 1000; // as many as one answer has
@@ -14,6 +14,7 @@ function rowOf(run) {
 
 /** Note in the history's entry how many rows there are, and which one stands where. */
 function keep() {
+  if (!body) return;
   const rows = [...body.querySelectorAll("tr[data-run]:not(.kid)")];
   const first = rows.find((row) => row.getBoundingClientRect().top >= 0);
   const list = {
@@ -22,7 +23,7 @@ function keep() {
     top: first?.getBoundingClientRect().top,
     marked: marked()?.dataset.run,
   };
-  history.replaceState({ ...history.state, list }, "");
+  history.replaceState({ htmx: true, ...history.state, list }, "");
 }
 
 /** Load the rows that were there beyond those that the page brings. */
@@ -64,12 +65,15 @@ async function restore({ rows, first, top, marked: run }) {
   if (before) mark(before);
 }
 
-if (body) {
-  const [navigation] = performance.getEntriesByType("navigation");
-  if (navigation?.type !== "navigate" && history.state?.list) restore(history.state.list);
-  addEventListener("scroll", () => {
-    clearTimeout(timer);
-    timer = setTimeout(keep, WAIT_MS);
-  });
-  document.addEventListener("click", keep, { capture: true });
-}
+const [navigation] = performance.getEntriesByType("navigation");
+if (body && navigation?.type !== "navigate" && history.state?.list) restore(history.state.list);
+addEventListener("scroll", () => {
+  clearTimeout(timer);
+  timer = setTimeout(keep, WAIT_MS);
+});
+document.addEventListener("click", keep, { capture: true });
+// A filter brings another table.
+document.querySelector("#filter")?.addEventListener("submit", keep, { capture: true });
+document.addEventListener("htmx:after:swap", () => {
+  body = document.querySelector(".runs tbody");
+});

@@ -1,7 +1,5 @@
 // Roots of the list: what each of them called is loaded below it once, then folded and unfolded.
 
-const body = document.querySelector(".runs tbody");
-
 function* kids(row) {
   for (let next = row.nextElementSibling; next; next = next.nextElementSibling) {
     if (!next.classList.contains("kid")) return;
@@ -25,13 +23,14 @@ async function turn(button) {
 
 /** Fold or unfold the marked root; without one fold all of them. */
 export function foldRoots(isOpen) {
+  const body = document.querySelector(".runs tbody");
   const row = body?.querySelector("tr.cur");
   for (const button of (row ?? (isOpen ? null : body))?.querySelectorAll("button.twist") ?? []) {
     if ((button.getAttribute("aria-expanded") === "true") !== isOpen) turn(button);
   }
 }
 
-body?.addEventListener("click", (event) => {
-  const button = event.target.closest("button.twist");
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".runs button.twist");
   if (button) turn(button);
 });

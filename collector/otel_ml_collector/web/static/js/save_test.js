@@ -4,23 +4,31 @@ import { readTyped, send } from "./api.js";
 import { say } from "./toast.js";
 
 const LAST = "otel-ml-data-set";
-const dialog = document.querySelector("#save-test");
-const form = dialog?.querySelector("form");
+
+/** Find the dialog, which a filter brings anew. */
+function find() {
+  return document.querySelector("#save-test");
+}
 
 /** Open the form with the data set of last time. */
 function open() {
-  form.elements.name.value ||= localStorage.getItem(LAST) ?? "";
-  dialog.showModal();
+  const { name } = find().querySelector("form").elements;
+  name.value ||= localStorage.getItem(LAST) ?? "";
+  find().showModal();
 }
 
-for (const button of document.querySelectorAll("[data-save-test]")) {
-  button.addEventListener("click", open);
-}
-dialog?.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-form?.elements.given?.addEventListener("input", () => {
-  form.elements.expected.value = "given";
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-save-test]")) open();
+  else if (event.target.closest("#save-test [data-close]")) find().close();
 });
-form?.addEventListener("submit", async (event) => {
+document.addEventListener("input", (event) => {
+  if (!event.target.matches("#save-test [name=given]")) return;
+  event.target.form.elements.expected.value = "given";
+});
+document.addEventListener("submit", async (event) => {
+  const dialog = find();
+  const form = event.target;
+  if (form.parentElement !== dialog) return;
   event.preventDefault();
   const { name, expected, reason } = form.elements;
   const wanted = { ...JSON.parse(form.dataset.runs), expected: expected.value, reason: reason.value };

@@ -3,10 +3,9 @@
 import { send } from "./api.js";
 
 const KEPT = ["where", "last", "start", "end", "order", "live"];
-const views = document.querySelector("#views");
 
 function addressOf(name) {
-  return `${views.dataset.views}/${encodeURIComponent(name)}`;
+  return `${document.querySelector("#views").dataset.views}/${encodeURIComponent(name)}`;
 }
 
 /** Read from the address what a view keeps. */
@@ -19,15 +18,16 @@ function parameters() {
   return kept;
 }
 
-views?.querySelector("#save-view").addEventListener("submit", async (event) => {
+document.addEventListener("submit", async (event) => {
+  if (event.target.id !== "save-view") return;
   event.preventDefault();
   const name = event.target.elements.name.value.trim();
   const view = { page: "runs", parameters: parameters() };
   if (name && (await send("PUT", addressOf(name), view))) location.reload();
 });
 
-views?.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-delete]");
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("#views [data-delete]");
   if (button && (await send("DELETE", addressOf(button.dataset.delete)))) {
     button.closest(".row").remove();
   }
