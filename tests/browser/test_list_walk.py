@@ -107,7 +107,7 @@ def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess)
 
 
 def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> None:
-    """The page stays, and the box with it: rows, chips, links and the call below are the filter's."""
+    """The page and its box stay: rows, chips, links and the call below are the filter's."""
     page = tab.open(f"{RUNS}?roots=1")
     page.evaluate("window.stays = true")
     box = page.locator("input[role=combobox]")
@@ -120,7 +120,9 @@ def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> N
     expect(box).to_be_focused()
     expect(page.locator("#tools .chip")).to_contain_text('outcome == "error"')
     expect(page.locator("#api-call")).to_contain_text('where=outcome == "error"')
-    all_runs = page.locator("#tops").get_by_role("link", name="All runs").get_attribute("href") or ""
+    all_runs = (
+        page.locator("#tops").get_by_role("link", name="All runs").get_attribute("href") or ""
+    )
     assert parse_qs(urlsplit(all_runs).query) == {"where": ['outcome == "error"']}
     box.fill('latency_ms > 0 and outcome == "error"')
     box.press("Enter")

@@ -23,7 +23,6 @@ from fastapi import FastAPI
 from grpc import ServerCredentials, ssl_server_credentials
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 
 from otel_ml_collector import keys, routes
 from otel_ml_collector.api.problems import add_error_handlers
@@ -91,7 +90,7 @@ from otel_ml_collector.telemetry.service import (
 )
 from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.views import ViewStore
-from otel_ml_collector.web.render import STATIC, show_problem
+from otel_ml_collector.web.render import Assets, show_problem
 
 _DRAIN_S: Final = 10
 # By then each call has been answered for long: what is left is no call of ours.
@@ -266,7 +265,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
             collector.reader, collector.telemetry, collector.pipeline.pressure, writing
         )
         app.router.routes.append(route)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", Assets())
     add_error_handlers(app, show_problem)
     describe(app)
 

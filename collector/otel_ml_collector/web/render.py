@@ -1,6 +1,9 @@
 """Renders pages: the templates with what they may use, and errors as pages that help."""
 
+import os
+import re
 from collections.abc import Callable, Coroutine
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +13,8 @@ from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
@@ -26,9 +31,51 @@ STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
 _PARTS: Final = ("runs", "models", "metrics", "datasets", "experiments", "judges")
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_HASH: Final = re.compile(r"[0-9a-f]{16}")
 
 
-def _templates() -> Jinja2Templates:
+def _hash_files() -> str:
+    found = blake2b(digest_size=8)
+    for file in sorted(STATIC.rglob("*.*")):
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+_FILES: Final = _hash_files()
+
+
+class Assets(StaticFiles):
+    """What pages load, below a hash of all of it: a browser asks for each file once.
+
+    Modules import each other by relative addresses, so all of them are below the hash. Under one of
+    another version, as while collectors are renewed one by one, a file is not kept.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(directory=STATIC)
+
+    def get_path(self, scope: Scope) -> str:
+        """Find the path of a file, without the hash."""
+        path = super().get_path(scope)
+        head, _, below = path.partition(os.sep)
+        return below if _HASH.fullmatch(head) else path
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Answer with a file, for ever under the present hash."""
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        is_present = f"/{_FILES}/" in scope["path"]
+        answer.headers["Cache-Control"] = _FOR_EVER if is_present else "no-cache"
+        return answer
+
+
+def _make_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(sorted(_COLLECTOR.glob("*/templates"))),
         autoescape=True,
@@ -46,6 +93,7 @@ def _templates() -> Jinja2Templates:
         narrow=view.narrow,
         percent=view.percent,
         quoted=view.quoted,
+        static=f"/static/{_FILES}",
         without=view.without,
     )
     environment.filters.update(
@@ -65,7 +113,11 @@ def _templates() -> Jinja2Templates:
         tag_value=view.tag_value,
         whole=whole,
     )
-    return Jinja2Templates(env=environment)
+    return environment
+
+
+TEMPLATES: Final = _make_environment()
+_PAGES: Final = Jinja2Templates(env=TEMPLATES)
 
 
 def python_call(method: str, *values: object, **named: object) -> str:
@@ -73,9 +125,6 @@ def python_call(method: str, *values: object, **named: object) -> str:
     given = [repr(value) for value in values if value not in (None, "")]
     given += [f"{name}={value!r}" for name, value in named.items() if value not in (None, "")]
     return f"reader.{method}({', '.join(given)})"
-
-
-_PAGES: Final = _templates()
 
 
 class PageRoute(APIRoute):

@@ -4,12 +4,21 @@ import re
 from pathlib import Path
 from typing import Final
 
-from otel_ml_collector.web.render import STATIC
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from otel_ml_collector.web.render import STATIC, TEMPLATES, Assets
+from tests.otel_ml_collector.asgi import ask
 
 COLLECTOR: Final = STATIC.parents[1]
 MOST_BYTES: Final = 300_000
-# Written by uPlot, and by templates as `l{{ level }}`.
-WRITTEN_ELSEWHERE: Final = {"u-legend", "u-marker", *(f"l{level}" for level in range(2, 9))}
+# Written by uPlot, by htmx, and by templates as `l{{ level }}`.
+WRITTEN_ELSEWHERE: Final = {
+    "u-legend",
+    "u-marker",
+    "htmx-request",
+    *(f"l{level}" for level in range(2, 9)),
+}
 
 
 def words_of(*files: Path) -> set[str]:
@@ -19,6 +28,26 @@ def words_of(*files: Path) -> set[str]:
 def test_all_assets_are_small() -> None:
     """Everything that a browser may load from here is less than 300 kB."""
     assert sum(file.stat().st_size for file in STATIC.rglob("*") if file.is_file()) < MOST_BYTES
+
+
+def test_a_file_is_kept_under_the_hash_of_all() -> None:
+    """A file is kept for ever under the present hash, and looked for again under another one."""
+    app = Starlette(routes=[Mount("/static", Assets())])
+    below = str(TEMPLATES.globals["static"])
+    kept = ask(app, f"{below}/style.css")
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for other in ("/static/style.css", f"/static/{'0' * 16}/style.css"):
+        found = ask(app, other)
+        assert (found.status, found.headers["cache-control"]) == (200, "no-cache")
+        assert found.body == kept.body
+    for odd in (f"{below}/../../render.py", f"{below}/{'0' * 16}/style.css", below):
+        assert ask(app, odd).status == 404
+
+
+def test_pages_load_by_the_hash() -> None:
+    """No template names a file but below the hash."""
+    pages = COLLECTOR.glob("*/templates/**/*.html")
+    assert [page.name for page in pages if '"/static/' in page.read_text()] == []
 
 
 def test_every_class_of_the_style_is_used() -> None:
