@@ -18,7 +18,7 @@ from opentelemetry.context import Context, get_current
 
 from otel_ml import attributes as names
 from otel_ml.capture.description import is_stream
-from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole
+from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole, glance
 from otel_ml.errors import hand_on, quiet, report, untrusted
 from otel_ml.functions import LEFT_OUT, Judging, Options, TracedFunction
 from otel_ml.late import late
@@ -287,7 +287,7 @@ class Call(Run):
         if self._traced.capture.outputs:
             self._put(names.OUTPUTS, "outputs", whole)
             if whole is not output:
-                self._put_chunks(output)
+                self._put_chunks(output, whole)
         else:
             self._note("outputs", LEFT_OUT)
         if type(output) not in _PLAIN and is_stream(output):
@@ -311,7 +311,7 @@ class Call(Run):
         is_told = self._traced.generative is not None
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
 
-    def _put_chunks(self, chunks: object) -> None:
+    def _put_chunks(self, chunks: object, whole: object) -> None:
         """Write chunks beside what they amount to, unless something was hidden there.
 
         A secret that stands across two chunks would not be seen in them.
@@ -320,7 +320,13 @@ class Call(Run):
             self._note("chunks", REDACTED)
             return
         redaction = self._traced.recorder.redaction
-        text = encode_whole(chunks)
+        is_short = (
+            type(whole) is str
+            and type(chunks) is list
+            and len(chunks) <= len(whole)
+            and glance(whole) is False
+        )
+        text = encode_whole(chunks, True if is_short else None)
         if text is None or redaction.concerns(chunks, text):
             text, notes = redaction.encode(chunks)
             self._note("chunks", *notes)
