@@ -1,7 +1,7 @@
 """Models and their versions: one `find` behind the JSON API and the pages."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -161,6 +161,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
         by_number[row["number"]].append(row)
     definitions = _definitions(rows)
     said = reader.ahead(read_version_scores, project, model)
+    named = reader.ahead(read_current_aliases, project, model)
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
     scores = said.result()
@@ -175,7 +176,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     newest = max(by_number)
     numbers = _first_numbers(rows)
     aliases: defaultdict[int, list[str]] = defaultdict(list)
-    for row in read_current_aliases(reader, project, model):
+    for row in named.result():
         aliases[numbers.get(row["digest"], 0)].append(row["alias"])
     return [
         _version(
@@ -367,6 +368,14 @@ def find_aliases(reader: Reader, project: str, model: str) -> Aliases:
     now = read_current_aliases(reader, project, model)
     moves = read_aliases(reader, project, model, _MOVES)
     return Aliases([_alias(row, numbers) for row in now], [_alias(row, numbers) for row in moves])
+
+
+def find_moves(
+    reader: Reader, project: str, model: str, versions: Iterable[VersionDetail]
+) -> list[Alias]:
+    """Read when the names of a model's versions moved, which are known, the newest first."""
+    numbers = {one.digest: one.version for one in versions}
+    return [_alias(row, numbers) for row in read_aliases(reader, project, model, _MOVES)]
 
 
 def _alias(row: Row, numbers: Mapping[str, int]) -> Alias:

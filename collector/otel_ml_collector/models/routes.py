@@ -320,7 +320,7 @@ def show_model(
             )
             for version in shown.items
         },
-        "moves": models.find_aliases(reader, project, model).history,
+        "moves": models.find_moves(reader, project, model, versions),
         "metrics": metrics[:_METRICS],
         "more_metrics": len(metrics[_METRICS:]),
         "judges": [newest for newest, _ in spoken[:_JUDGES]],

@@ -79,7 +79,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/chart?roots=1", 3),
         ("/projects/{}/runs/{run}", 13),
         ("/projects/{}/models", 2),
-        ("/projects/{}/models/answer", 8),
+        ("/projects/{}/models/answer", 6),
         ("/projects/{}/judges", 3),
         ("/projects/{}/judges/grounded", 5),
         ("/projects/{}/metrics", 3),
