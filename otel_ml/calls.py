@@ -320,13 +320,11 @@ class Call(Run):
             self._note("chunks", REDACTED)
             return
         redaction = self._traced.recorder.redaction
-        is_short = (
-            type(whole) is str
-            and type(chunks) is list
-            and len(chunks) <= len(whole)
-            and glance(whole) is False
-        )
-        text = encode_whole(chunks, True if is_short else None)
+        seen = None
+        if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
+            # Texts are as short together as what they make.
+            seen = (len(chunks) <= len(whole) and glance(whole) is False) or None
+        text = encode_whole(chunks, seen)
         if text is None or redaction.concerns(chunks, text):
             text, notes = redaction.encode(chunks)
             self._note("chunks", *notes)
