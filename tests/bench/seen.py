@@ -1,0 +1,110 @@
+"""How soon a run can be read: after its span was posted, and after a traced call returned."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.bench.beside import Tree
+from tests.bench.payload import Template
+from tests.bench.spread import spread
+from tests.bench.table import print_table
+from tests.house import ROOT
+from tests.support.collector import CollectorProcess
+
+TIMES: Final = 15
+_WARM: Final = 3
+_OK: Final = 200
+_AGAIN_S: Final = 0.002
+_HEADERS: Final = {"Content-Type": "application/x-protobuf"}
+# A program with the client of a tree: it says when each call returned, and rests.
+_CALLS: Final = """
+import sys, time
+from otel_ml import Client, current_run
+client = Client("seen", endpoint=sys.argv[1])
+
+@client.trace
+def answer(text):
+    return current_run().id
+
+for _ in range(int(sys.argv[2])):
+    run = answer("question")
+    print(time.time_ns(), run, flush=True)
+    time.sleep(0.7)
+"""
+
+
+def measure(tree: Tree) -> dict[str, list[float]]:
+    """Time both with a collector of a tree on a new store; milliseconds by what was done."""
+    with tempfile.TemporaryDirectory() as folder, _open(Path(folder), tree) as collector:
+        connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+        posted = [_post(connection) for _ in range(_WARM + TIMES)]
+        called = list(_call(connection, collector.endpoint, tree))
+    return {"posted, then read": posted[_WARM:], "returned, then read": called[_WARM:]}
+
+
+def measure_beside(tree: Tree) -> Mapping[str, float]:
+    """Return the medians."""
+    return {f"{what}, ms": statistics.median(took) for what, took in measure(tree).items()}
+
+
+def report() -> None:
+    """Measure and print."""
+    found = measure(Tree("now", ROOT))
+    print_table(
+        ("a run is", "after"), [(what, spread(took, " ms", 0)) for what, took in found.items()]
+    )
+
+
+@contextmanager
+def _open(folder: Path, tree: Tree) -> Iterator[CollectorProcess]:
+    collector = CollectorProcess(folder / "data", launcher=tree.launcher)
+    try:
+        collector.wait_ready()
+        yield collector
+    finally:
+        collector.stop()
+
+
+def _post(connection: HTTPConnection) -> float:
+    body = Template("seen", 1).fresh()
+    [span] = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
+    started = time.perf_counter()
+    connection.request("POST", "/v1/traces", body, _HEADERS)
+    answer = connection.getresponse()
+    assert answer.status == _OK, answer.read()
+    answer.read()
+    _wait(connection, f"/api/v1/runs/{span.trace_id.hex()}-{span.span_id.hex()}")
+    return (time.perf_counter() - started) * 1e3
+
+
+def _call(connection: HTTPConnection, endpoint: str, tree: Tree) -> Iterator[float]:
+    times = _WARM + TIMES
+    command = [*tree.launcher, sys.executable, "-c", _CALLS, endpoint, str(times)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tree.folder) as program:
+        assert program.stdout is not None
+        for line in program.stdout:
+            returned_ns, run = line.split()
+            _wait(connection, f"/api/v1/runs/{run}")
+            yield (time.time_ns() - int(returned_ns)) / 1e6
+
+
+def _wait(connection: HTTPConnection, path: str) -> None:
+    """Ask until a run that has ended is answered."""
+    for _ in range(int(10 / _AGAIN_S)):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status == _OK and b'"running"' not in body:
+            return
+        time.sleep(_AGAIN_S)
+    raise AssertionError(path)
