@@ -1,8 +1,8 @@
 // Live tail: new runs that match the filter take their places in the table as they come.
 
-// Both are others after a filter.
-const find = () => document.querySelector("#live");
-const findBody = () => document.querySelector(".runs tbody");
+import { findBody } from "./rows.js";
+
+const find = () => document.querySelector("#live"); // another one after a filter
 const MOST_ROWS = 1000;
 const GATHER_MS = 250;
 let source = null;

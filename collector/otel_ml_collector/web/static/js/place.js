@@ -1,19 +1,19 @@
 // Where one was in a list, for Back and reload: as many rows as were loaded, the same one in sight.
 
-import { mark, marked } from "./rows.js";
+import { findBody, mark, marked } from "./rows.js";
 
-let body = document.querySelector(".runs tbody");
 const WAIT_MS = 100;
 const HOLD_MS = 10_000;
 const MOST_ROWS = 1000; // as many as one answer has
 let timer = null;
 
 function rowOf(run) {
-  return body.querySelector(`tr[data-run="${CSS.escape(run ?? "")}"]`);
+  return findBody()?.querySelector(`tr[data-run="${CSS.escape(run ?? "")}"]`);
 }
 
 /** Note in the history's entry how many rows there are, and which one stands where. */
 function keep() {
+  const body = findBody();
   if (!body) return;
   const rows = [...body.querySelectorAll("tr[data-run]:not(.kid)")];
   const first = rows.find((row) => row.getBoundingClientRect().top >= 0);
@@ -23,11 +23,13 @@ function keep() {
     top: first?.getBoundingClientRect().top,
     marked: marked()?.dataset.run,
   };
+  // An entry of htmx's keeps what is noted in it when a filter follows.
   history.replaceState({ htmx: true, ...history.state, list }, "");
 }
 
 /** Load the rows that were there beyond those that the page brings. */
 async function load(rows) {
+  const body = findBody();
   const more = body.querySelector(".more");
   const missing = Math.min(rows - body.querySelectorAll("tr[data-run]:not(.kid)").length, MOST_ROWS);
   if (!more || missing <= 0) return;
@@ -66,14 +68,11 @@ async function restore({ rows, first, top, marked: run }) {
 }
 
 const [navigation] = performance.getEntriesByType("navigation");
-if (body && navigation?.type !== "navigate" && history.state?.list) restore(history.state.list);
+if (findBody() && navigation?.type !== "navigate" && history.state?.list) {
+  restore(history.state.list);
+}
 addEventListener("scroll", () => {
   clearTimeout(timer);
   timer = setTimeout(keep, WAIT_MS);
 });
-document.addEventListener("click", keep, { capture: true });
-// A filter brings another table.
-document.querySelector("#filter")?.addEventListener("submit", keep, { capture: true });
-document.addEventListener("htmx:after:swap", () => {
-  body = document.querySelector(".runs tbody");
-});
+for (const leave of ["click", "submit"]) document.addEventListener(leave, keep, { capture: true });

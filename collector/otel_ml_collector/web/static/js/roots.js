@@ -1,5 +1,7 @@
 // Roots of the list: what each of them called is loaded below it once, then folded and unfolded.
 
+import { findBody } from "./rows.js";
+
 function* kids(row) {
   for (let next = row.nextElementSibling; next; next = next.nextElementSibling) {
     if (!next.classList.contains("kid")) return;
@@ -23,7 +25,7 @@ async function turn(button) {
 
 /** Fold or unfold the marked root; without one fold all of them. */
 export function foldRoots(isOpen) {
-  const body = document.querySelector(".runs tbody");
+  const body = findBody();
   const row = body?.querySelector("tr.cur");
   for (const button of (row ?? (isOpen ? null : body))?.querySelectorAll("button.twist") ?? []) {
     if ((button.getAttribute("aria-expanded") === "true") !== isOpen) turn(button);

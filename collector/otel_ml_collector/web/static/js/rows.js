@@ -1,5 +1,10 @@
 // The marked row of a table of runs, moved with the keyboard; its link has the focus.
 
+/** Return the table's body, if there is one: a filter brings another. */
+export function findBody() {
+  return document.querySelector(".runs tbody");
+}
+
 function rows() {
   return [...document.querySelectorAll(".runs tbody tr[data-run]:not([hidden])")];
 }
