@@ -14,6 +14,7 @@ from typing import Final
 from tests.bench.spread import spread
 from tests.bench.table import print_table
 from tests.house import ROOT, unpack
+from tests.support.collector import CollectorProcess
 
 ROUNDS: Final = 5
 _RUN_S: Final = 600
@@ -44,6 +45,16 @@ class Tree:
             command, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True, timeout=_RUN_S
         )
         return done.stdout
+
+    @contextmanager
+    def serve(self, data_dir: Path) -> Iterator[CollectorProcess]:
+        """Run a collector of this tree over a data directory, until the block ends."""
+        collector = CollectorProcess(data_dir, launcher=self.launcher)
+        try:
+            collector.wait_ready()
+            yield collector
+        finally:
+            collector.stop()
 
 
 # Measures a tree once: figures by their names, the unit in each of them.

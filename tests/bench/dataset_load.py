@@ -90,7 +90,7 @@ def send_all(
         try:
             connection = HTTPConnection(urlsplit(endpoint).netloc)
             while (request := take()) is not None:
-                _send(connection, request[0])
+                send(connection, request[0])
             connection.close()
         except BaseException as error:
             errors.append(error)
@@ -104,7 +104,8 @@ def send_all(
     assert not errors, errors
 
 
-def _send(connection: HTTPConnection, body: bytes) -> None:
+def send(connection: HTTPConnection, body: bytes) -> None:
+    """Send one request until it is stored."""
     headers = {"Content-Type": "application/x-protobuf"}
     while True:
         connection.request("POST", "/v1/traces", body, headers)

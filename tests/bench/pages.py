@@ -43,8 +43,8 @@ _WATCH: Final = """
   const now = () => performance.timeOrigin + performance.now();
   const rows = "tr[data-run], .empty";
   const look = () => {
-    const isNew = [...document.querySelectorAll(rows)].some((row) => !("old" in row.dataset));
-    if (sessionStorage.asked && isNew) {
+    const isNew = (row) => !("old" in row.dataset);
+    if (sessionStorage.asked && [...document.querySelectorAll(rows)].some(isNew)) {
       const asked = Number(sessionStorage.asked);
       delete sessionStorage.asked;
       setTimeout(() => { sessionStorage.took = now() - asked; });

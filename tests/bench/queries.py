@@ -102,12 +102,8 @@ def measure_written(tree: Tree) -> Mapping[str, float]:
 def open_beside(tree: Tree) -> Iterator[tuple[CollectorProcess, Loaded]]:
     """Start a collector of a tree over the store that its own code loaded, once."""
     data_dir = Path(_store_of(tree).name) / "data"
-    collector = CollectorProcess(data_dir, launcher=tree.launcher)
-    try:
-        collector.wait_ready()
+    with tree.serve(data_dir) as collector:
         yield collector, load(data_dir, _RUNS_BESIDE)
-    finally:
-        collector.stop()
 
 
 def _ask_all(collector: CollectorProcess, loaded: Loaded) -> Mapping[str, float]:

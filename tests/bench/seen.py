@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -15,17 +14,16 @@ from urllib.parse import urlsplit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.bench.beside import Tree
+from tests.bench.dataset_load import send
 from tests.bench.payload import Template
 from tests.bench.spread import spread
 from tests.bench.table import print_table
 from tests.house import ROOT
-from tests.support.collector import CollectorProcess
 
 TIMES: Final = 15
 _WARM: Final = 3
 _OK: Final = 200
 _AGAIN_S: Final = 0.002
-_HEADERS: Final = {"Content-Type": "application/x-protobuf"}
 # A program with the client of a tree: it says when each call returned, and rests.
 _CALLS: Final = """
 import sys, time
@@ -45,7 +43,10 @@ for _ in range(int(sys.argv[2])):
 
 def measure(tree: Tree) -> dict[str, list[float]]:
     """Time both with a collector of a tree on a new store; milliseconds by what was done."""
-    with tempfile.TemporaryDirectory() as folder, _open(Path(folder), tree) as collector:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tree.serve(Path(folder) / "data") as collector,
+    ):
         connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
         posted = [_post(connection) for _ in range(_WARM + TIMES)]
         called = list(_call(connection, collector.endpoint, tree))
@@ -65,24 +66,11 @@ def report() -> None:
     )
 
 
-@contextmanager
-def _open(folder: Path, tree: Tree) -> Iterator[CollectorProcess]:
-    collector = CollectorProcess(folder / "data", launcher=tree.launcher)
-    try:
-        collector.wait_ready()
-        yield collector
-    finally:
-        collector.stop()
-
-
 def _post(connection: HTTPConnection) -> float:
     body = Template("seen", 1).fresh()
     [span] = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
     started = time.perf_counter()
-    connection.request("POST", "/v1/traces", body, _HEADERS)
-    answer = connection.getresponse()
-    assert answer.status == _OK, answer.read()
-    answer.read()
+    send(connection, body)
     _wait(connection, f"/api/v1/runs/{span.trace_id.hex()}-{span.span_id.hex()}")
     return (time.perf_counter() - started) * 1e3
 
