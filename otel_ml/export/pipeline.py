@@ -5,6 +5,7 @@ makes progress: see `Pipeline.put`.
 """
 
 import logging
+import math
 import random
 import sys
 import threading
@@ -24,6 +25,7 @@ from otel_ml.process import LOADING, renew_each_in_child, start_if_possible
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024
 _POLL_S: Final = 0.02
+_FIRST_WAITS: Final = 0.1  # of the delay
 _FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 30.0
 _HURRIED_PAUSE_S: Final = 1.0
@@ -47,7 +49,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many spans go in one request, and how long the first of them waits for the others."""
+    """How many spans go in one request, and how much later than the last one it begins.
+
+    After a rest of that long a span waits for others for a tenth of it alone.
+    """
 
     batch_spans: int = 2_048
     delay_s: float = 0.2
@@ -230,6 +235,7 @@ class Pipeline(Generic[B]):
         self._ends_since: float | None = None
         self._give_up_at: float | None = None
         self._progress_at = 0.0
+        self._sent_at = -math.inf
 
     def restart_in_child(self) -> None:
         """Begin empty in a forked child, with a thread and connections of its own."""
@@ -443,7 +449,7 @@ class Pipeline(Generic[B]):
                 is_well = False
                 with quiet("sender"):
                     self._rest()
-                    self._progress_at = time.monotonic()
+                    self._progress_at = self._sent_at = time.monotonic()
                     self._send_all(None)
                     is_well = True
                 if not is_well:
@@ -452,7 +458,7 @@ class Pipeline(Generic[B]):
             self._is_asleep = True
 
     def _rest(self) -> None:
-        """Sleep until there are spans, then a moment, or until they are many."""
+        """Sleep until there are spans, then as the pace says, or until they are many."""
         while not self._source.pending and not self._stopping:
             self._is_asleep = True
             if not self._source.pending:  # a span that came before we slept woke nobody
@@ -460,11 +466,14 @@ class Pipeline(Generic[B]):
             self._is_asleep = False
             if self._source.look_every_s is not None:
                 break
-        until = time.monotonic() + self._pace.delay_s
-        while not (self._hurry or self._pressed or self._stopping or time.monotonic() >= until):
+        delay_s = self._pace.delay_s
+        until = max(time.monotonic() + delay_s * _FIRST_WAITS, self._sent_at + delay_s)
+        while (left_s := until - time.monotonic()) > 0:
+            if self._hurry or self._pressed or self._stopping:
+                break
             if self._source.pending >= self._pace.batch_spans:
                 return
-            self._pause(min(_POLL_S, self._pace.delay_s))
+            self._pause(min(_POLL_S, left_s))
         self._pressed = False
 
     def _pause(self, timeout_s: float | None) -> None:

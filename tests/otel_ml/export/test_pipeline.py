@@ -357,6 +357,24 @@ def test_part_that_breaks_is_lost_alone() -> None:
     pipeline.close(LONG_S)
 
 
+def test_after_a_rest_a_span_waits_a_tenth(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first span of a while leaves soon; requests are no nearer to each other than asked."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "2000")
+    client = Client("shop", endpoint=sink.address, join=False)
+    call(client)
+    client.flush()  # the sender is loaded and begins to rest
+    time.sleep(2.1)
+    began = time.monotonic()
+    call(client)
+    wait_until(lambda: len(sink.spans) == 2, timeout_s=LONG_S)
+    first_s = time.monotonic() - began
+    call(client, 5)
+    wait_until(lambda: len(sink.spans) == 7, timeout_s=LONG_S)
+    assert 0.2 <= first_s < 1.5
+    assert time.monotonic() - began - first_s > 1.0
+    client.close()
+
+
 def test_span_that_is_too_large_is_lost_alone(client: Client, sink: Sink) -> None:
     """A single span that is too large is lost, all others of its batch are delivered."""
     sink.reply = lambda request: Reply(
