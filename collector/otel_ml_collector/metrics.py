@@ -1,7 +1,7 @@
 """Metric series of runs and versions, and the runs that logged some: the JSON API and the page."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -13,8 +13,8 @@ from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import model_of, own_model
-from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.find import find_run_with_series
 from otel_ml_collector.runs.logs import MOST, MOST_OF_ALL, LoggedMetric, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, run_id_of
@@ -206,19 +206,20 @@ def show_metrics(
     request: Request, reader: FromReader, project: str, asked: Annotated[MetricsAsked, Query()]
 ) -> Response:
     """Metric curves by step or by time of one run or version, beside the runs that logged some."""
-    owners = find_metrics(reader, project).runs
+    listed = reader.ahead(find_metrics, project)
     chosen, run, python = None, None, None
+    series: Sequence[MetricSeries | LoggedMetric] = ()
     if asked.model and asked.version:
         owner: dict[str, object] = {"model": asked.model, "version": asked.version}
-        found = find_version_metrics(reader, project, asked.model, asked.version)
+        series = find_version_metrics(reader, project, asked.model, asked.version).series
         python = python_call("metrics", **owner)
     else:
-        chosen = asked.run_id or (owners[0].run_id if owners else None)
+        chosen = asked.run_id or next((one.run_id for one in listed.result().runs), None)
         owner = {"run_id": chosen}
-        found = find_metrics(reader, project, chosen)
         if chosen:
             python = python_call("metrics", chosen)
-            run = _find_run(reader, chosen, project)
+            run, series = _find_run(reader, chosen, project)
+    owners = listed.result().runs
     context = {
         "owners": owners,
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),
@@ -226,16 +227,18 @@ def show_metrics(
         "asked": asked,
         "run": run,
         "here": lambda by: view.address(project, "metrics", **owner, by="" if by == "step" else by),
-        "plots": make_plots(project, owner, found.series),
+        "plots": make_plots(project, owner, series),
         "api": view.api_address("projects", project, "metrics", **owner),
         "python": python,
     }
     return show_page(request, "metrics.html", context)
 
 
-def _find_run(reader: Reader, run_id: str, project: str) -> Run | None:
-    """Read a run; None while only its metrics are here."""
+def _find_run(
+    reader: Reader, run_id: str, project: str
+) -> tuple[Run | None, Sequence[MetricSeries | LoggedMetric]]:
+    """Read a run and its series; None for the run while only its metrics are here."""
     try:
-        return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
+        return find_run_with_series(reader, run_id, project, now_ns=time.time_ns())
     except Missing:
-        return None
+        return None, find_metrics(reader, project, run_id).series
