@@ -307,9 +307,21 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
 
 
 def find_run_with_series(
-    reader: Reader, run_id: str, project: str | None = None, *, now_ns: int
+    reader: Reader,
+    run_id: str,
+    project: str | None = None,
+    *,
+    now_ns: int,
+    places: Sequence[Place] | None = None,
 ) -> tuple[Run, Sequence[LoggedMetric]]:
     """Read one run, and the metrics that were logged for it under its id, point by point.
+
+    Args:
+        reader: The store.
+        run_id: ``<32 hex>-<16 hex>``.
+        project: Where to look; None when exactly one project has the run.
+        now_ns: By it a run whose process is silent has crashed.
+        places: Where its trace is, where that is known.
 
     Raises:
         BadInput: The id is none, or several projects have the run.
@@ -320,7 +332,7 @@ def find_run_with_series(
         raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
     found = [
         rows
-        for place in find_places(reader, match[1])
+        for place in (find_places(reader, match[1]) if places is None else places)
         if project in {None, place.project}
         and (rows := _read_rows(reader, [place], [run_id], now_ns))
     ]

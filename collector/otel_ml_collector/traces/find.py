@@ -30,6 +30,7 @@ from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, wi
 from otel_ml_collector.store.runs import (
     OF_SPANS,
     OF_TRACE,
+    KeyedTraces,
     Place,
     Window,
     find_hidden,
@@ -54,6 +55,7 @@ def find_trace(
     *,
     now_ns: int,
     page: TracePage = WHOLE_TRACE,
+    found: KeyedTraces | None = None,
 ) -> Trace:
     """Read the runs of the traces that have this id or key, oldest first, also open ones.
 
@@ -63,6 +65,7 @@ def find_trace(
         project: Where to look; None for all projects.
         now_ns: By it a run whose process is silent has crashed.
         page: Which of the runs. What was told besides comes with the first page only.
+        found: What the key finds, where that is known.
 
     Raises:
         BadInput: Cursor or parent is wrong.
@@ -71,7 +74,7 @@ def find_trace(
     after = None if page.cursor is None else read_cursor(page.cursor)
     runs: list[RunSummary] = []
     until: list[tuple[int, str]] = []
-    found = find_key(reader, key)
+    found = find_key(reader, key) if found is None else found
     records = [
         record
         for owner in (found.told if after is None else ())

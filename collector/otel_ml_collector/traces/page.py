@@ -35,7 +35,7 @@ from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.runs import Window, find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.traces.find import (
     Sender,
@@ -529,10 +529,13 @@ def show_run(
 ) -> Response:
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
-    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns)
+    found = find_key(reader, run_id.partition("-")[0])
+    run, series = runs.find_run_with_series(
+        reader, run_id, project, now_ns=now_ns, places=found.places
+    )
     beside = reader.ahead(_find_beside, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
-    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
+    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=found)
     told = read_state(request)
     talk = find_conversation(run, trace.runs, told.first("conversation"))
     # A way into the input or the output leads to them as they were sent.

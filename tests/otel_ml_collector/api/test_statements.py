@@ -77,12 +77,12 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/runs", 6),
         ("/projects/{}/chart", 2),
         ("/projects/{}/chart?roots=1", 3),
-        ("/projects/{}/runs/{run}", 13),
+        ("/projects/{}/runs/{run}", 12),
         ("/projects/{}/models", 2),
         ("/projects/{}/models/answer", 6),
         ("/projects/{}/judges", 3),
         ("/projects/{}/judges/grounded", 5),
-        ("/projects/{}/metrics", 3),
+        ("/projects/{}/metrics", 2),
     ],
 )
 def test_pages(shop: Service, path: str, most: int) -> None:
@@ -94,7 +94,7 @@ def test_pages(shop: Service, path: str, most: int) -> None:
     ("path", "most"),
     [
         (f"/projects/{SHOP}/runs", 12),
-        (f"/projects/{SHOP}/runs/{FIRST}", 17),
+        (f"/projects/{SHOP}/runs/{FIRST}", 16),
         (f"/traces/{FIRST[:32]}", 10),
         (f"/projects/{SHOP}/models/answer/versions", 13),
     ],
