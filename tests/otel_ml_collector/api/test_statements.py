@@ -110,10 +110,11 @@ def test_everything(shop: Service, path: str, most: int) -> None:
         (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
         (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
         (f"/projects/{SHOP}/datasets/{QA['name']}", 29),
+        (f"/projects/{SHOP}/metrics?run_id={FIRST}", 18),
     ],
 )
-def test_experiments(shop: Service, path: str, most: int) -> None:
-    """A question about an experiment or a data set asks no more than that."""
+def test_pages_of_everything(shop: Service, path: str, most: int) -> None:
+    """A page or answer of a project that has everything asks no more than that."""
     assert count(shop, path) <= most
 
 
