@@ -49,7 +49,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many spans go in one request, and how much later than the last one it begins.
+    """How many spans go in one request, and how long the next one waits after it was answered.
 
     After a rest of that long a span waits for others for a tenth of it alone.
     """
@@ -449,8 +449,9 @@ class Pipeline(Generic[B]):
                 is_well = False
                 with quiet("sender"):
                     self._rest()
-                    self._progress_at = self._sent_at = time.monotonic()
+                    self._progress_at = time.monotonic()
                     self._send_all(None)
+                    self._sent_at = time.monotonic()
                     is_well = True
                 if not is_well:
                     self._pause(_FIRST_PAUSE_S)
