@@ -63,9 +63,11 @@ from otel_ml_collector.store.runs import (
     OF_KEYS,
     OF_TRACES,
     Key,
+    KeyedTraces,
     Listing,
     Place,
     Window,
+    find_key,
     find_places,
     find_topped,
     key_parameters,
@@ -312,7 +314,7 @@ def find_run_with_series(
     project: str | None = None,
     *,
     now_ns: int,
-    places: Sequence[Place] | None = None,
+    found: KeyedTraces | None = None,
 ) -> tuple[Run, Sequence[LoggedMetric]]:
     """Read one run, and the metrics that were logged for it under its id, point by point.
 
@@ -321,7 +323,7 @@ def find_run_with_series(
         run_id: ``<32 hex>-<16 hex>``.
         project: Where to look; None when exactly one project has the run.
         now_ns: By it a run whose process is silent has crashed.
-        places: Where its trace is, where that is known.
+        found: What its trace's id finds, where that is known.
 
     Raises:
         BadInput: The id is none, or several projects have the run.
@@ -330,18 +332,19 @@ def find_run_with_series(
     match = _RUN_ID.fullmatch(run_id)
     if match is None:
         raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
-    found = [
+    found = found or find_key(reader, match[1])
+    here = [
         rows
-        for place in (find_places(reader, match[1]) if places is None else places)
+        for place in found.places
         if project in {None, place.project}
         and (rows := _read_rows(reader, [place], [run_id], now_ns))
     ]
-    if not found:
+    if not here:
         raise Missing(f"There is no run {run_id}")
-    if len(found) > 1:
-        names = ", ".join(sorted(rows[0]["project"] for rows in found))
+    if len(here) > 1:
+        names = ", ".join(sorted(rows[0]["project"] for rows in here))
         raise BadInput(f"Several projects have run {run_id}: name one of {names}", "project")
-    ((run, series),) = _make_runs(reader, found[0])
+    ((run, series),) = _make_runs(reader, here[0])
     return run, series
 
 

@@ -74,7 +74,7 @@ def find_trace(
     after = None if page.cursor is None else read_cursor(page.cursor)
     runs: list[RunSummary] = []
     until: list[tuple[int, str]] = []
-    found = find_key(reader, key) if found is None else found
+    found = found or find_key(reader, key)
     records = [
         record
         for owner in (found.told if after is None else ())

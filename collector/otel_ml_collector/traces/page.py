@@ -530,9 +530,7 @@ def show_run(
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
     found = find_key(reader, run_id.partition("-")[0])
-    run, series = runs.find_run_with_series(
-        reader, run_id, project, now_ns=now_ns, places=found.places
-    )
+    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=found)
     beside = reader.ahead(_find_beside, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=found)
