@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.support.collector import CollectorProcess, running
-from tests.support.demo import record_demo
+from tests.support.demo import OUTPUT, record_demo
 from tests.support.examples import AT_NIGHT, load_profile
 from tests.support.tiers import is_harder_at_night, waiting
 
@@ -60,10 +60,9 @@ def recorded_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recorded = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "recorded-demo"
     with recorded.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not recorded.exists():
-            part = recorded.with_suffix(".part")
-            record_demo(part)
-            part.rename(recorded)
+        if not (recorded / OUTPUT).exists():  # written last
+            shutil.rmtree(recorded, ignore_errors=True)
+            record_demo(recorded)
     return recorded
 
 

@@ -81,7 +81,31 @@ BLOCKS: Final = [
 ]
 SHELL: Final = [block for block in BLOCKS if block.language == "bash"]
 IN_FRESH: Final = [one for one in SHELL if re.search(r"^(pip|make)\b", one.text, re.MULTILINE)]
+# What a page says to install, in a block of any language or in a sentence.
+INSTALL: Final = re.compile(
+    r"((?:pip|pipx|npm) install\s+[^\s`#][^`#]*?)\s*(?:`|  #|$)", re.MULTILINE
+)
+# Typed by tests/test_evaluate_in_ci.py, behind what brings the file.
+OF_A_FILE: Final = ("docs/how-to/evaluate-in-ci.md", "pip install wheels/otel_ml-*.whl")
 HERE: Final = sorted({one.page for one in SHELL if one not in IN_FRESH and one.statements})
+
+
+def find_installs() -> list[tuple[str, str]]:
+    """Find the pages' lines that install and stand in no block that is typed as a whole."""
+    typed = {
+        (block.page, line.partition("  #")[0].rstrip())
+        for block in IN_FRESH
+        for line in block.statements
+    }
+    installs = {
+        (str(page.relative_to(ROOT)), " ".join(line.split()))
+        for page in PAGES
+        for line in INSTALL.findall(page.read_text())
+    }
+    return sorted(installs - typed - {OF_A_FILE})
+
+
+INSTALLS: Final = find_installs()
 
 
 @dataclass(slots=True)
@@ -457,6 +481,38 @@ def test_fresh_environment(block: Block, fresh: Terminal) -> None:
     """What a page says to install is installed from a clone, and what it says to start starts."""
     for statement in block.statements:
         fresh.type(statement)
+
+
+def test_installs_are_found() -> None:
+    """Lines that install are found in sentences and in blocks, whoever installs."""
+    assert {
+        ("docs/how-to/agents.md", "pip install ."),
+        ("docs/how-to/records.md", "npm install @grpc/grpc-js @grpc/proto-loader"),
+        ("CONTRIBUTING.md", "pipx install pre-commit"),
+    } <= set(INSTALLS)
+    assert ("README.md", "pip install '.[collector]'") not in INSTALLS  # its block is typed
+
+
+def test_no_install_from_an_index() -> None:
+    """No page installs this project by its name: it is on no index."""
+    lines = [line for page in PAGES for line in INSTALL.findall(page.read_text())]
+    assert [line for line in lines if "otel-ml" in shlex.split(line)] == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("page", "line"), INSTALLS, ids=[f"{page}: {line}" for page, line in INSTALLS]
+)
+def test_install(page: str, line: str, fresh: Terminal, tmp_path: Path) -> None:
+    """What a sentence says to install can be installed as it stands, in a fresh environment."""
+    if line.startswith("pipx "):
+        fresh.environment = {
+            **fresh.environment,
+            "PIPX_HOME": str(tmp_path / "pipx"),
+            "PIPX_BIN_DIR": str(tmp_path / "pipx" / "bin"),
+        }
+        fresh.type("pip install pipx")
+    fresh.type(line)
 
 
 @pytest.mark.nightly

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,15 +42,24 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_workflow(folder: Path) -> tuple[list[str], str]:
-    """Run the steps of the workflow; returns those that failed, and the summary."""
+def run_workflow(folder: Path, programs: Path | None = None) -> tuple[list[str], str]:
+    """Run the steps of the workflow; returns those that failed, and the summary.
+
+    Args:
+        folder: The repository.
+        programs: Those of an empty environment, into which it installs; None for this one's.
+    """
     workflow: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
     summary = folder / "summary.md"
     failed: list[str] = []
     for step in workflow["jobs"]["evaluate"]["steps"]:
         is_due = not failed or step.get("if") == "always()"
-        if "run" in step and step["name"] != "install" and is_due:
-            ended = shell(folder, step["run"], GITHUB_STEP_SUMMARY=str(summary))
+        is_done = step["name"] == "install" and programs is None if "run" in step else True
+        if is_due and not is_done:
+            variables = {"GITHUB_STEP_SUMMARY": str(summary)}
+            if programs is not None:
+                variables["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+            ended = shell(folder, step["run"], **variables)
             if ended.returncode:
                 failed.append(f"{step['name']} {ended.returncode}: {ended.stderr.strip()}")
     return failed, summary.read_text()
@@ -58,6 +68,22 @@ def run_workflow(folder: Path) -> tuple[list[str], str]:
 def test_nothing_changed(repository: Path) -> None:
     """A pull request that changes nothing passes, and its summary shows the table."""
     failed, summary = run_workflow(repository)
+    assert failed == []
+    assert "| exact | 100.0% " in summary
+
+
+@pytest.mark.nightly
+def test_fresh_runner(repository: Path, tmp_path: Path) -> None:
+    """The workflow passes on a runner that has nothing but Python, and installs as it says."""
+    unwanted = shutil.ignore_patterns(".*", "node_modules")
+    clone = shutil.copytree(PAGE.parents[2], tmp_path / "clone", ignore=unwanted)
+    for command in blocks("bash"):
+        ended = shell(clone, command)
+        assert ended.returncode == 0, ended.stderr
+    shutil.move(clone / "wheels", repository / "wheels")
+    shutil.rmtree(clone)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    failed, summary = run_workflow(repository, tmp_path / "env" / "bin")
     assert failed == []
     assert "| exact | 100.0% " in summary
 

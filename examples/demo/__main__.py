@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -68,15 +69,35 @@ def _run(console: Console, folder: Path, *, once: bool) -> int:
             _make_records(steps, folder, collector)
         records = read_records(Api(collector.address))
         print_report(console, records)
-        console.print(f"Pages: {collector.address}/ (API under {collector.address}/api/v1)")
-        if not once:
+        console.print(
+            f"Pages: {collector.address}/ (API under {collector.address}/api/v1), "
+            "reachable only while the demo serves"
+        )
+        missing: list[str] = []
+        if once:
+            missing = find_missing(records)
+            for line in missing:
+                console.print(f"Missing: {line}")
+        else:
             console.print("Ctrl-C ends the demo.")
             _wait_for_ctrl_c(collector)
-            return 0
-        missing = find_missing(records)
-        for line in missing:
-            console.print(f"Missing: {line}")
-        return 1 if missing else 0
+    _print_farewell(console, folder)
+    return 1 if missing else 0
+
+
+def _print_farewell(console: Console, folder: Path) -> None:
+    """Say where the records are once nobody serves them, and how to serve them again."""
+    data_dir = _from_here(folder / "data")
+    command = [_from_here(Path(sys.executable)), "-m", "otel_ml_collector", "serve"]
+    console.print(f"The demo has ended. Its records stay in {data_dir} until the next demo;")
+    console.print("this serves them again, with their pages:")
+    console.print(f"  {shlex.join([*command, '--data-dir', data_dir])}", soft_wrap=True)
+
+
+def _from_here(path: Path) -> str:
+    """Write a path as short as it works in this folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _make_records(steps: Steps, folder: Path, collector: Process) -> None:

@@ -2,8 +2,11 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +23,7 @@ from tests.support.demo import OUTPUT, usual_ports_taken
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
+SERVED = re.compile(r"otel-ml is ready: (http://\S+) ")
 TIMEOUT_S = 180
 
 
@@ -75,6 +79,31 @@ def test_demo_once_shows_what_it_promises(recorded_demo: Path) -> None:
         assert record in output
 
 
+def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
+    """The command that the demo ends with serves its records again, in the folder it was run in."""
+    *_, command = (recorded_demo / OUTPUT).read_text().splitlines()
+    copied = shutil.copytree(recorded_demo / "data", tmp_path / "data", symlinks=True)
+    command = command.strip().replace(str(recorded_demo / "data"), str(copied))
+    assert command.endswith(f"otel_ml_collector serve --data-dir {copied}")
+    environment = {**os.environ, "OTEL_ML_HTTP": "127.0.0.1:0", "OTEL_ML_GRPC": "127.0.0.1:0"}
+    output = tmp_path / "output.txt"
+    with (
+        output.open("w") as file,
+        subprocess.Popen(
+            shlex.split(command), cwd=CHECKOUT, env=environment, stdout=file, stderr=file
+        ) as collector,
+    ):
+        try:
+            wait_until(lambda: SERVED.search(output.read_text()) is not None, TIMEOUT_S)
+            served = SERVED.search(output.read_text())
+            assert served is not None
+            with urlopen(f"{served[1]}/api/v1/projects", timeout=30) as answer:
+                runs = {one["project"]: one["runs"] for one in json.load(answer)["projects"]}
+        finally:
+            collector.terminate()
+    assert runs["docs-search"] >= 300
+
+
 def test_demo_stays_up_until_ctrl_c(tmp_path: Path) -> None:
     """Ctrl-C is a good end that leaves nothing running."""
     with running_demo(tmp_path) as demo:
@@ -83,8 +112,10 @@ def test_demo_stays_up_until_ctrl_c(tmp_path: Path) -> None:
         assert address, demo.output
         with urlopen(f"{address[1]}/healthz", timeout=10) as answer:
             assert answer.status == 200
+        assert "reachable only while the demo serves" in demo.output
         demo.interrupt()
         assert demo.wait() == 0, demo.output
+        assert f"Its records stay in {tmp_path / 'demo' / 'data'}" in demo.output
         with pytest.raises(OSError, match="refused"):
             urlopen(f"{address[1]}/healthz", timeout=10)
 
