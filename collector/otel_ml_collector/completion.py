@@ -15,8 +15,10 @@ from pydantic import Field as Described
 from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import WORD
@@ -79,9 +81,9 @@ _COLUMNS: Final = {
 _WINDOW: Final = Sql(
     "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
 )
-_NEWEST: Final = Sql("FROM runs WHERE {window} ORDER BY start_ns DESC LIMIT {rows:UInt32}").fill(
-    window=_WINDOW
-)
+_NEWEST: Final = Sql(
+    "FROM {deliveries} WHERE {window} ORDER BY start_ns DESC LIMIT {rows:UInt32}"
+).fill(deliveries=DELIVERIES, window=_WINDOW)
 _LATE_TAGS: Final = Sql("""
   SELECT name, value FROM late_tags WHERE project = {project:String} LIMIT 50000""")
 _TAGS: Final = Sql("""SELECT arrayJoin(names) AS value FROM (SELECT mapKeys(tags) AS names {newest})
@@ -91,7 +93,7 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
     newest=_NEWEST, late=_LATE_TAGS
 )
 # The judges, and whoever else gave scores.
-_JUDGES: Final = Sql("SELECT judge AS value FROM scores_by_judge WHERE ") + _WINDOW
+_JUDGES: Final = Sql("SELECT judge AS value FROM {scores} WHERE ").fill(scores=SCORES) + _WINDOW
 _METRICS: Final = Sql("""SELECT name AS value FROM metrics
   WHERE project = {project:String} AND source = 'logged' LIMIT 1000000""")
 # What truths, people or agents said, by the source that a field is made of.

@@ -23,8 +23,10 @@ from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, read_content, values_of
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
+from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     LENT,
@@ -98,21 +100,17 @@ _KEYS: Final = Sql("start_ns, trace_id, span_id")
 _SCORES: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, span_id,
-    mapFromArrays(groupArrayIf(toString(judge), last.1 IS NOT NULL),
-      groupArrayIf(assumeNotNull(last.1), last.1 IS NOT NULL)) AS scores,
-    mapFromArrays(groupArrayIf(toString(judge), last.2 IS NOT NULL),
-      groupArrayIf(assumeNotNull(last.2), last.2 IS NOT NULL)) AS passed,
-    groupArrayIf(toString(judge), last.3) AS failed_judges
-  FROM (
-    SELECT trace_id, span_id, judge,
-      argMax((score, passed, failed), (time_ns, judge_version)) AS last
-    FROM scores_by_judge FINAL
-    WHERE project = {project:String}
-      AND (start_ns >= {start:Int64} AND start_ns < {end:Int64} OR start_ns = 0)
-      AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {near})
-    GROUP BY trace_id, span_id, judge)
+    mapFromArrays(groupArrayIf(toString(judge), score IS NOT NULL),
+      groupArrayIf(assumeNotNull(score), score IS NOT NULL)) AS scores,
+    mapFromArrays(groupArrayIf(toString(judge), said.passed IS NOT NULL),
+      groupArrayIf(assumeNotNull(said.passed), said.passed IS NOT NULL)) AS passed,
+    groupArrayIf(toString(judge), failed) AS failed_judges
+  FROM ({newest}) AS said
   GROUP BY trace_id, span_id
 ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id""")
+_OF_RUNS: Final = IN_WINDOW + Sql(
+    " AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM {deliveries} WHERE {near})"
+)
 _OBJECT: Final = Sql("""concat('{', arrayStringConcat(arraySort(groupArrayIf(
       concat(toJSONString(toString(name)), ':', newest), source = '{source}')), ','), '}')""")
 _WORDS: Final = Sql("""
@@ -124,14 +122,15 @@ LEFT JOIN (
       SELECT owner, source, name, time_ns, record_id, {word} AS word FROM metrics
       PREWHERE source IN ('actual', 'human', 'agent')
       WHERE project = {project:String} AND word != '' AND owner IN (
-        SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM runs WHERE {near}))
+        SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id)))
+        FROM {deliveries} WHERE {near}))
     GROUP BY owner, source, name)
   GROUP BY owner
 ) AS spoken ON spoken.trace_id = run.trace_id AND spoken.span_id = run.span_id""")
 _TRACE_KEYS: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, min(key) AS trace_key FROM trace_keys
-  WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM runs WHERE {near})
+  WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM {deliveries} WHERE {near})
   GROUP BY trace_id
 ) AS keyed ON keyed.trace_id = run.trace_id""")
 _VERSIONS: Final = Sql("""
@@ -277,9 +276,9 @@ def find_stretch_end(
     More of them when they started in the same nanosecond.
     """
     sql = Sql("""
-        SELECT start_ns FROM runs
+        SELECT start_ns FROM {deliveries}
         WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
-        ORDER BY start_ns LIMIT 1 OFFSET {deliveries:UInt32}""")
+        ORDER BY start_ns LIMIT 1 OFFSET {deliveries:UInt32}""").fill(deliveries=DELIVERIES)
     parameters = {"project": project, "start": start_ns, "end": end_ns, "deliveries": deliveries}
     rows = reader.rows(sql, parameters)
     return max(int(rows[0]["start_ns"]), start_ns + 1) if rows else end_ns
@@ -311,8 +310,15 @@ def read_stretch(
         if lent := {name: one for name, one in _LENT_PAYLOAD.items() if name in kept}:
             payloads = filled(payloads, Sql("payloads"), lent, near)
     joins = [
-        _SCORES.fill(near=near) if set(SCORED).intersection(columns) else EMPTY,
+        _SCORES.fill(
+            newest=newest_scores(
+                all_scores(_OF_RUNS.fill(deliveries=DELIVERIES, near=near)), by=BY_JUDGE
+            )
+        )
+        if set(SCORED).intersection(columns)
+        else EMPTY,
         _WORDS.fill(
+            deliveries=DELIVERIES,
             run=RUN,
             truth=_OBJECT.fill(source=Sql("actual")),
             label=_OBJECT.fill(source=Sql("human")),
@@ -322,7 +328,7 @@ def read_stretch(
         )
         if set(WORDS).intersection(columns)
         else EMPTY,
-        _TRACE_KEYS.fill(near=near) if "trace_key" in columns else EMPTY,
+        _TRACE_KEYS.fill(deliveries=DELIVERIES, near=near) if "trace_key" in columns else EMPTY,
         _VERSIONS if "version" in columns else EMPTY,
         _RECORDED.fill(near=near) if "record_of" in columns else EMPTY,
         _PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
@@ -346,12 +352,12 @@ def _select(stretch: ExportStretch, what: Sql) -> Sql:
         after = Sql("""({keys}) > ({start:Int64}, toFixedString(unhex({trace:String}), 16),
           toFixedString(unhex({span:String}), 8))""").fill(keys=_KEYS)
     return Sql("""
-        SELECT {what} FROM runs FINAL
+        SELECT {what} FROM {recorded}
         WHERE project = {project:String}
           AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
           AND {after} AND ({condition})
         ORDER BY {keys} LIMIT {limit:UInt32}""").fill(
-        what=what, after=after, condition=stretch.condition.sql, keys=_KEYS
+        recorded=RECORDED, what=what, after=after, condition=stretch.condition.sql, keys=_KEYS
     )
 
 

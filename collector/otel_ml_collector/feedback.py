@@ -31,6 +31,7 @@ from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
@@ -303,12 +304,12 @@ def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[st
     if not run_ids:
         return {}
     sql = Sql("""
-        SELECT {run_id} AS run_id, start_ns FROM runs
+        SELECT {run_id} AS run_id, start_ns FROM {deliveries}
         WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {within})
           AND start_ns <= (SELECT maxOrNull(end_ns) {within})
         UNION ALL
         SELECT {run_id} AS run_id, start_ns FROM open_runs WHERE {ours}
-        """).fill(run_id=_RUN_ID, ours=_OURS, within=_WITHIN)
+        """).fill(deliveries=DELIVERIES, run_id=_RUN_ID, ours=_OURS, within=_WITHIN)
     parameters = {
         "project": project,
         "run_ids": list(run_ids),

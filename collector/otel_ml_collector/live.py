@@ -22,6 +22,7 @@ from otel_ml_collector.errors import BadInput, CollectorError, Unavailable
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
 from otel_ml_collector.services import service_of
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import OF_KEYS, Key, key_parameters
 from otel_ml_collector.store.sql import Condition, Sql
@@ -53,17 +54,19 @@ class Recorded:
 
 def read_last_arrival(reader: Reader, project: str) -> int:
     """Read when the last run of a project was stored; 0 when there is none."""
-    sql = Sql("SELECT max(arrived_ns) AS last FROM runs WHERE project = {project:String}")
+    sql = Sql(
+        "SELECT max(arrived_ns) AS last FROM {deliveries} WHERE project = {project:String}"
+    ).fill(deliveries=DELIVERIES)
     return int(reader.rows(sql, {"project": project})[0]["last"])
 
 
 def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[Recorded]:
     """List the runs of a project that were stored after a time, the first one first."""
     sql = Sql("""
-        SELECT arrived_ns, start_ns, {ids}, rank FROM runs
+        SELECT arrived_ns, start_ns, {ids}, rank FROM {deliveries}
         WHERE project = {project:String} AND arrived_ns > {after:Int64}
         ORDER BY arrived_ns LIMIT {limit:UInt32}
-        """).fill(ids=IDS)
+        """).fill(deliveries=DELIVERIES, ids=IDS)
     parameters = {"project": project, "after": after_ns, "limit": limit}
     return [Recorded(row.pop("arrived_ns"), Key(**row)) for row in reader.rows(sql, parameters)]
 
@@ -77,8 +80,8 @@ def read_recorded(
         Rows with `arrived_ns`, and with `matches`: whether the condition holds.
     """
     sql = Sql("""
-        SELECT {light}, arrived_ns, ({condition}) AS matches FROM runs WHERE {these}
-        """).fill(light=LIGHT, condition=condition.sql, these=OF_KEYS)
+        SELECT {light}, arrived_ns, ({condition}) AS matches FROM {deliveries} WHERE {these}
+        """).fill(deliveries=DELIVERIES, light=LIGHT, condition=condition.sql, these=OF_KEYS)
     parameters = {
         **key_parameters(project, keys),
         "start": min((key.start_ns for key in keys), default=0),

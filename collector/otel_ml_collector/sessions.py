@@ -46,11 +46,10 @@ from otel_ml_collector.store.apart import (
     named_by_traces,
     own_or_named,
 )
+from otel_ml_collector.store.counted import DELIVERIES, find_counted
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import OF_TRACES, Window
 from otel_ml_collector.store.sql import Condition, Sql
-from otel_ml_collector.store.statistics import no_items
-from otel_ml_collector.store.tables import IS_CALL
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers
 from otel_ml_collector.traces.find import outline_of
@@ -67,7 +66,7 @@ _WANTED: Final = Sql("session IN {wanted:Array(String)}")
 _LATEST: Final = Sql("""
     SELECT belongs AS session, max(start_ns) AS last_ns FROM (
       SELECT start_ns, {belongs} AS belongs
-      FROM runs {join}
+      FROM {deliveries} {join}
       WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
         AND ({condition})
     ) WHERE belongs != '' GROUP BY belongs
@@ -79,14 +78,14 @@ _FACTS: Final = Sql("""
       argMinIf(user, start_ns, user != '') AS user,
       argMin(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns)) AS asked
     FROM (
-      SELECT *, {belongs} AS belongs FROM runs {join}
-      WHERE project = {project:String} AND {is_call} AND {these} {no_items}
+      SELECT *, {belongs} AS belongs FROM {deliveries} {join}
+      WHERE {counted} AND {these}
     ) GROUP BY belongs""")
 
 _BESIDE: Final = Sql("""
     WITH all_of AS (
       SELECT belongs AS session, max(start_ns) AS last_ns FROM (
-        SELECT start_ns, {belongs} AS belongs FROM runs {join}
+        SELECT start_ns, {belongs} AS belongs FROM {deliveries} {join}
         WHERE project = {project:String} AND start_ns < {end:Int64} AND ({condition})
       ) WHERE belongs != '' GROUP BY belongs),
     (SELECT max(last_ns) FROM all_of WHERE session = {session:String}) AS mine
@@ -100,8 +99,9 @@ _BESIDE: Final = Sql("""
 # only where they are not enough.
 _LAST_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _IN_WINDOW: Final = Sql("""
-    SELECT trace_id FROM runs
-    WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""")
+    SELECT trace_id FROM {deliveries}
+    WHERE project = {project:String}
+      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(deliveries=DELIVERIES)
 # Of so many traces, with names of so many characters, it is looked up which they are before
 # anything else is asked about them.
 _MOST_TRACES: Final = 2_000
@@ -226,6 +226,7 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     # Of few runs it takes as long to look for them in a part of the time as in all of it.
     for start_ns in [query.start_ns] if is_filtered else _find_starts(query, from_ns):
         sql = _LATEST.fill(
+            deliveries=DELIVERIES,
             belongs=own_or_named(_SESSION),
             join=join_named(_SESSION, apart, traces=_IN_WINDOW if start_ns else None),
             condition=condition.sql,
@@ -288,6 +289,7 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
         return "", ""
     condition, _ = compile_where(reader, project, "", apart=apart)
     sql = _BESIDE.fill(
+        deliveries=DELIVERIES,
         belongs=own_or_named(_SESSION),
         join=join_named(_SESSION, apart),
         condition=condition.sql,
@@ -361,11 +363,11 @@ def _find_naming(reader: Reader, project: str, wanted: Sequence[str], apart: Apa
 
 def _read_facts(reader: Reader, project: str, naming: _Naming) -> list[Row]:
     sql = _FACTS.fill(
+        deliveries=DELIVERIES,
         belongs=own_or_named(_SESSION),
         join=naming.join,
-        is_call=IS_CALL,
         these=naming.these.sql,
-        no_items=no_items(reader, project),
+        counted=find_counted(reader, project, repeats=True).sql,
     )
     return reader.rows(sql, {"project": project, **naming.these.parameters})
 

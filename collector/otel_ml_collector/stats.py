@@ -21,7 +21,6 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.apart import (
     Apart,
@@ -29,11 +28,18 @@ from otel_ml_collector.store.apart import (
     join_named,
     late_tags,
     own_or_named,
-    uncounted,
+)
+from otel_ml_collector.store.counted import (
+    RECORDED,
+    Bounds,
+    CountedRuns,
+    find_counted_of_all,
+    shares,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import COUNTED_SUMS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
     ALWAYS,
     EMPTY,
@@ -48,8 +54,7 @@ from otel_ml_collector.store.statistics import (
     all_version_numbers,
     version_numbers,
 )
-from otel_ml_collector.store.tables import IS_CALL, IS_SCORE, experiments, repeats, shares
-from otel_ml_collector.store.targets import TAG_TEXT, told_of_others
+from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS, to_rfc3339
 from otel_ml_collector.web.view import numbered, spark
@@ -57,8 +62,7 @@ from otel_ml_collector.web.view import numbered, spark
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
 
-_IN_PIECES: Final = Sql("""project = {project:String}
-  AND start_ns >= {first:Int64} AND start_ns < {until:Int64}""")
+_IN_PIECES: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
 _OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
   SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
 _TOKENS: Final = join_sql(
@@ -91,9 +95,6 @@ _PLACED: Final = Sql(""", has({wanted:Array(String)}, label) AS is_wanted,
   if(is_wanted, label, '') AS named""")
 # Noted of a project whose runs have labels that are not known: models without versions.
 _OTHERS: Final = "other_labels"
-# What a judge or a person said of keys and tags, besides what was said of runs by their ids.
-_TOLD: Final = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-  AND {is_score}""").fill(first=Sql(FIRST), is_score=IS_SCORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,8 @@ class StatsQuestion:
         step_ns: How long a bucket is; the first begins with the window.
         grouping: By what runs are grouped.
         is_told: Whether scores of keys and tags count too.
+        counted: The runs of its pieces that count.
         shares_calls: Whether of some runs something else counts than they say.
-        hides_repeats: Whether other records of a call that counts already are left out.
-        hides_items: Whether runs over items of data sets are.
         days: Days that the rollup knows as they stand, each with when it was computed.
         pieces: What is read from the runs.
     """
@@ -138,9 +138,8 @@ class StatsQuestion:
     step_ns: int
     grouping: Grouping
     is_told: bool
+    counted: CountedRuns
     shares_calls: bool
-    hides_repeats: bool
-    hides_items: bool
     days: Mapping[int, int]
     pieces: Sequence[Window]
 
@@ -224,18 +223,17 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
 
 def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     """Count the recorded runs of all projects, by project and bucket, with errors and latency."""
-    in_window = READABLE + Sql(" AND start_ns >= {start:Int64} AND start_ns < {end:Int64}")
+    bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     sql = Sql("""
         SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
           count() AS runs, countIf(outcome = 'error') AS errors,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
-        FROM runs FINAL
-        WHERE {is_call} AND {in_window} {uncounted}
+        FROM {recorded}
+        WHERE {counted}
         GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
         """).fill(
-        is_call=IS_CALL,
-        in_window=in_window,
-        uncounted=uncounted(reader, in_window, Sql("{start:Int64}"), Sql("{end:Int64}")),
+        recorded=RECORDED,
+        counted=find_counted_of_all(reader, bounds).sql,
     )
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
     return reader.rows(sql, parameters)
@@ -270,9 +268,10 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
     columns = question.columns + placed
     own = Sql("""
         SELECT {bucket}, {columns}, {raw}
-        FROM runs FINAL {join} {shares} WHERE {of_runs}
+        FROM {recorded} {join} {shares} WHERE {of_runs}
         GROUP BY ALL""").fill(
-        shares=shares(_IN_PIECES) if question.shares_calls else EMPTY,
+        recorded=RECORDED,
+        shares=shares(_IN_PIECES.sql) if question.shares_calls else EMPTY,
         bucket=_bucket(Sql("start_ns")),
         columns=columns,
         raw=raw,
@@ -288,17 +287,18 @@ def _score_cells(question: StatsQuestion) -> Sql:
         SELECT bucket, label, outcome, is_wanted, named, judge, judge_version, {score_sums}
         FROM (
           SELECT trace_id, span_id, {bucket}, {columns}
-          FROM runs FINAL {join} WHERE {of_runs}
+          FROM {recorded} {join} WHERE {of_runs}
         ) AS run
-        INNER JOIN ({newest}) AS told
-          ON told.trace_id = run.trace_id AND told.span_id = run.span_id
+        INNER JOIN ({newest}) AS said
+          ON said.trace_id = run.trace_id AND said.span_id = run.span_id
         GROUP BY ALL""").fill(
+        recorded=RECORDED,
         score_sums=SCORE_SUMS,
         bucket=_bucket(Sql("start_ns")),
         columns=columns,
         join=question.grouping.join,
         of_runs=_of_runs(question),
-        newest=_told_scores() if question.is_told else NEWEST_SCORES,
+        newest=newest_scores(all_scores(is_told=True)) if question.is_told else NEWEST_SCORES,
     )
     daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
     return _with_days(question, own, daily, Sql("daily_scores"))
@@ -320,28 +320,6 @@ def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql
     return own
 
 
-def _told_scores() -> Sql:
-    """Write the SQL for what each version of a judge said of each run, also by keys and tags."""
-    columns = Sql("""name AS judge, judge_version, value, passed, error != '' AS failed, time_ns,
-      record_id""")
-    return Sql("""
-        SELECT judge, judge_version, trace_id, span_id,
-          argMax((score, passed, failed), (time_ns, record_id)) AS newest
-        FROM (
-          SELECT trace_id, span_id, judge, judge_version, score, passed, failed, time_ns,
-            '' AS record_id
-          FROM scores_by_judge WHERE project = {project:String}
-          UNION ALL {others})
-        GROUP BY judge, judge_version, trace_id, span_id""").fill(
-        others=told_of_others(columns, _TOLD)
-    )
-
-
-_ITEMS: Final = experiments(
-    Sql("project = {project:String}"), Sql("{first:Int64}"), Sql("{until:Int64}")
-)
-
-
 def _bucket(time: Sql) -> Sql:
     return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
 
@@ -353,14 +331,10 @@ def _of_runs(question: StatsQuestion) -> Sql:
         )
         for place in range(len(question.pieces))
     ]
-    ours = [_IN_PIECES, Sql("({condition})").fill(condition=question.condition.sql)]
+    wanted = [question.counted.sql, Sql("({condition})").fill(condition=question.condition.sql)]
     if len(pieces) != 1:  # one is all of it
-        ours.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
-    if question.shares_calls and question.hides_repeats:
-        ours.append(Sql("NOT ") + repeats(_IN_PIECES))
-    if question.hides_items:
-        ours.append(Sql("NOT ") + _ITEMS)
-    return join_sql(" AND ", ours)
+        wanted.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
+    return join_sql(" AND ", wanted)
 
 
 _DAILY: Final = ("model", "kind", "outcome", "digest")
@@ -752,14 +726,14 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         reader, query.project, query.where, is_bounded=True, apart=apart, hides=False
     )
     fields = fields_of(parse(query.where))
-    hides_items = apart.experiments and fields.isdisjoint(OF_ITEMS)
+    has_items = not fields.isdisjoint(OF_ITEMS)
     grouping = query.by or make_grouping(reader, query.project, query.group, apart)
     # Without buckets of days only a total could come from the rollup.
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
     is_daily = in_days and grouping.is_daily and not apart.told_scores
     days: dict[int, int] = {}
     # The rollup knows nothing of runs over items.
-    if is_daily and fields <= _DAILY_FIELDS and hides_items == apart.experiments:
+    if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):
         days = _read_days(reader, query.project, window)
     pieces = _between(list(days), window)
     if len(pieces) > _PIECES:
@@ -771,9 +745,13 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         step_ns=step_ns,
         grouping=grouping,
         is_told=apart.told_scores,
+        counted=CountedRuns(
+            _IN_PIECES,
+            repeats=apart.same_calls and RECORD_OF not in fields,
+            items=apart.experiments and not has_items,
+            kinds=True,  # the condition says which
+        ),
         shares_calls=apart.same_calls,
-        hides_repeats=RECORD_OF not in fields,
-        hides_items=hides_items,
         days=days,
         pieces=pieces,
     )

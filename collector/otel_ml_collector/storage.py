@@ -18,6 +18,7 @@ from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
 from otel_ml_collector.store.backup import Backups
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.retention import PARTS, Purger, Retention, Swept, Wish
@@ -254,8 +255,10 @@ def find_storage(
 def _find_models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
     """Give the models with most runs, 100, their share of the bytes of runs and payloads."""
     sql = Sql("""
-        SELECT model, count() AS rows FROM runs WHERE project = {project:String}
-        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(models=_MODELS)
+        SELECT model, count() AS rows FROM {deliveries} WHERE project = {project:String}
+        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(
+        deliveries=DELIVERIES, models=_MODELS
+    )
     both = share.kinds["runs"].bytes + share.kinds["payloads"].bytes
     runs = max(share.kinds["runs"].rows, 1)
     return [

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.judges.find import SAID, SAID_APART
+from otel_ml_collector.judges.find import OF_JUDGES
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, read_cursor
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, run_id_of, winners
 from otel_ml_collector.store.runs import (
@@ -19,7 +20,8 @@ from otel_ml_collector.store.runs import (
     Listing,
     read_runs,
 )
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql
+from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
+from otel_ml_collector.store.sql import Condition, Sql
 
 _MOST_SHORT: Final = 3
 ORDERS: Final = ("newest", "oldest", "slowest", "costliest")
@@ -37,10 +39,12 @@ class Ordered:
 def has_project(reader: Reader, project: str) -> bool:
     """Tell whether anything of a project is here."""
     sql = Sql("""
-        SELECT 1 FROM runs WHERE project = {project:String} LIMIT 1
+        SELECT 1 FROM {deliveries} WHERE project = {project:String} LIMIT 1
         UNION ALL SELECT 1 FROM open_runs WHERE project = {project:String} LIMIT 1
         UNION ALL SELECT 1 FROM model_versions WHERE project = {project:String} LIMIT 1
-        UNION ALL SELECT 1 FROM metrics WHERE project = {project:String} LIMIT 1""")
+        UNION ALL SELECT 1 FROM metrics WHERE project = {project:String} LIMIT 1""").fill(
+        deliveries=DELIVERIES
+    )
     return bool(reader.rows(sql, {"project": project}))
 
 
@@ -48,12 +52,12 @@ def find_short(reader: Reader, project: str, span_id: str) -> list[str]:
     """Find the runs whose spans have these 16 hex digits, ended or open; at most three."""
     sql = Sql("""
         SELECT DISTINCT {ids} FROM (
-          SELECT trace_id, span_id FROM runs WHERE project = {project:String}
+          SELECT trace_id, span_id FROM {deliveries} WHERE project = {project:String}
             AND span_id = toFixedString(unhex({span:String}), 8)
           UNION ALL
           SELECT trace_id, span_id FROM open_runs WHERE project = {project:String}
             AND span_id = toFixedString(unhex({span:String}), 8))
-        ORDER BY trace_id LIMIT {most:UInt32}""").fill(ids=IDS)
+        ORDER BY trace_id LIMIT {most:UInt32}""").fill(deliveries=DELIVERIES, ids=IDS)
     rows = reader.rows(sql, {"project": project, "span": span_id, "most": _MOST_SHORT})
     return [run_id_of(row) for row in rows]
 
@@ -68,8 +72,8 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
     after = None if query.cursor is None else read_cursor(query.cursor)
     listing = Listing(query.project, condition, is_filtered, after, query.newest_first)
     window = query.window(now_ns)
-    sql = Sql("SELECT count() AS number FROM runs FINAL WHERE {matching} AND {seek}").fill(
-        matching=MATCHING.fill(condition=condition.sql), seek=listing.seek
+    sql = Sql("SELECT count() AS number FROM {recorded} WHERE {matching} AND {seek}").fill(
+        recorded=RECORDED, matching=MATCHING.fill(condition=condition.sql), seek=listing.seek
     )
     [row] = reader.rows(sql, listing.parameters(window), FILTERED if is_filtered else {})
     keys = list_open_keys(reader, listing, window)
@@ -92,10 +96,12 @@ def find_ordered(reader: Reader, query: RunsQuery, order: str, now_ns: int) -> O
         SELECT run.start_ns AS start, lower(hex(run.trace_id)) AS trace,
           lower(hex(run.span_id)) AS span, run.rank AS ranked, count() OVER () AS total
         FROM (
-          SELECT start_ns, trace_id, span_id, rank, latency_ns, cost FROM runs FINAL
+          SELECT start_ns, trace_id, span_id, rank, latency_ns, cost FROM {recorded}
           WHERE {matching}
         ) AS run {by}, run.start_ns DESC, run.trace_id, run.span_id
-        LIMIT {limit:UInt32}""").fill(matching=MATCHING.fill(condition=condition.sql), by=by)
+        LIMIT {limit:UInt32}""").fill(
+        recorded=RECORDED, matching=MATCHING.fill(condition=condition.sql), by=by
+    )
     values = {**query.values(condition, now_ns), **parameters, "limit": query.limit}
     rows = reader.rows(sql, values, ACROSS_PARTITIONS)
     keys = [Key(row["start"], row["trace"], row["span"], row["ranked"]) for row in rows]
@@ -116,14 +122,12 @@ def _read_order(reader: Reader, project: str, order: str) -> tuple[Sql, dict[str
         expected = ", ".join((*ORDERS, *(f"{one}:JUDGE" for one in JUDGED)))
         raise BadInput(f"order: {order[:80]!r}: expected one of {expected}", "order")
     apart = find_apart(reader, project)
+    scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=("score",))
     join = Sql("""
-        INNER JOIN (
-          SELECT trace_id, span_id,
-            argMax(tuple(score), (time_ns, judge_version, record_id)).1 AS score
-          FROM ({said}) GROUP BY trace_id, span_id
-        ) AS told ON told.trace_id = run.trace_id AND told.span_id = run.span_id
-        WHERE told.score IS NOT NULL ORDER BY told.score {direction}""").fill(
-        said=SAID + (SAID_APART if apart.told_scores else EMPTY),
+        INNER JOIN ({newest}) AS said
+          ON said.trace_id = run.trace_id AND said.span_id = run.span_id
+        WHERE said.score IS NOT NULL ORDER BY said.score {direction}""").fill(
+        newest=newest_scores(scores, by=BY_RUN, said=("score",)),
         direction=Sql("ASC") if way == "lowest" else Sql("DESC"),
     )
     return join, {"judges": [judge]}

@@ -49,6 +49,7 @@ from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.stats import StatsQuery, list_groups, make_question
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.experiments import MOST_RUNS
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
@@ -86,14 +87,16 @@ _COUNTS: Final = Sql("""
     GROUP BY name, value""").fill(text=TAG_TEXT.fill(value=Sql("tag.2")), tagged=_TAGGED)
 # The models of recorded runs that items were made of.
 _SOURCES: Final = Sql("""
-    SELECT model, count() AS runs FROM runs
+    SELECT model, count() AS runs FROM {deliveries}
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
       AND model != '' AND (trace_id, span_id) IN (
         SELECT toFixedString(unhex(left(source_run, 32)), 16),
           toFixedString(unhex(right(source_run, 16)), 8)
         FROM items WHERE project = {project:String} AND source_run != ''
           AND digest IN (SELECT right(line, 64) FROM ({lines})))
-    GROUP BY model ORDER BY runs DESC, model LIMIT {most}""").fill(lines=LINES, most=_MODELS)
+    GROUP BY model ORDER BY runs DESC, model LIMIT {most}""").fill(
+    deliveries=DELIVERIES, lines=LINES, most=_MODELS
+)
 
 api = APIRouter(prefix="/api/v1")
 writes = APIRouter(prefix="/api/v1", route_class=JsonRoute)

@@ -42,15 +42,15 @@ from otel_ml_collector.store.apart import (
     belong,
     find_apart,
     late_tags,
-    may_have_experiments,
-    may_share_calls,
     named_by_traces,
     own_tags,
     points,
     scores,
     words,
 )
+from otel_ml_collector.store.counted import DELIVERIES, Bounds, find_counted
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
 from otel_ml_collector.store.sql import (
     ALWAYS,
     EMPTY,
@@ -64,16 +64,13 @@ from otel_ml_collector.store.sql import (
     parameter,
 )
 from otel_ml_collector.store.tables import (
-    IS_CALL,
     LENT,
     LENT_PAYLOAD,
     RESPONSE_ID,
     TOKENS_PER_SECOND,
     LentColumn,
     count_for_others,
-    experiments,
     filled,
-    repeats,
 )
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
@@ -81,16 +78,9 @@ from otel_ml_collector.times import from_rfc3339
 
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
 _MAX_SQL: Final = 230_000
-_MODEL_CALLS: Final = Condition(IS_CALL)
 # The window of the question: it chooses the parts and granules that are read.
-_WINDOW: Final = Sql(
-    "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
-)
-_NO_REPEATS: Final = Condition(Sql("NOT ") + repeats(_WINDOW))
-_NO_ITEMS: Final = Condition(
-    Sql("NOT ")
-    + experiments(Sql("project = {project:String}"), Sql("{start:Int64}"), Sql("{end:Int64}"))
-)
+_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_WINDOW: Final = _BOUNDS.sql
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _WORD: Final = re.compile("[0-9A-Za-z]{4}")
 _TRACE_ID_CHARS: Final = 32
@@ -136,14 +126,12 @@ _NUMBERS: Final = {
 _LAST_NAME: Final = Sql(r"extract(error_type, '(\\w+)\\W*$')")
 _ID_TIMES: Final = Sql("""(start_ns >= (SELECT min(start_ns) {times})
   AND start_ns <= (SELECT max(end_ns) {times}) AND {found})""")
-# What was said last of a run, in the order in which it was said.
-_LAST_SAID: Final = Sql("""tupleElement(argMax(tuple({column}),
-  (time_ns, judge_version, record_id)), 1)""")
+# The column of a score that a field is.
 _SAID: Final = {
-    "scores": Sql("score"),
-    "passed": Sql("passed"),
-    "failed": Sql("failed"),
-    "judge_version": Sql("judge_version"),
+    "scores": "score",
+    "passed": "passed",
+    "failed": "failed",
+    "judge_version": "judge_version",
 }
 # A judge, and perhaps one version of it: ``scores["grounded"][2]``.
 _JUDGE_STEPS: Final = 2
@@ -178,7 +166,9 @@ _APART: Final = Sql("""UNION ALL
     FROM (SELECT * FROM payloads WHERE {window} AND (inputs = '' OR outputs = '')) AS payload
     INNER JOIN ({contents}) AS told USING (trace_id, span_id)) AS whole
   WHERE {tests}""")
-_BESIDE: Final = Sql("AND start_ns IN (SELECT start_ns FROM runs WHERE {window} AND {rest})")
+_BESIDE: Final = Sql(
+    "AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {window} AND {rest})"
+)
 # The attributes in which emitters say why a model stopped: a list of texts first, or one text.
 REASONS: Final = (
     Sql("gen_ai.response.finish_reasons"),
@@ -289,24 +279,24 @@ def compile_where(
     Raises:
         BadInput: The filter is wrong.
     """
-    hidden = [_NO_REPEATS] if hides and may_share_calls(reader, project) else []
-    production = [_NO_ITEMS] if hides and may_have_experiments(reader, project) else []
-    if not where:
-        left = [*hidden, *production]
-        return (all_of([_MODEL_CALLS, *left]) if left else _MODEL_CALLS), False
-    if apart is None:
-        apart = find_apart(reader, project)
-    tree, condition = compile_filter(where, apart)
-    check_patterns(reader, project, tree, is_bounded=is_bounded)
+    tree, conditions = None, list[Condition]()
+    if where:
+        if apart is None:
+            apart = find_apart(reader, project)
+        tree, condition = compile_filter(where, apart)
+        check_patterns(reader, project, tree, is_bounded=is_bounded)
+        conditions.append(condition)
     fields = fields_of(tree)
-    conditions = [condition]
-    if RECORD_OF not in fields:
-        conditions = [*hidden, condition]
-    if fields.isdisjoint(OF_ITEMS):
-        conditions = [*production, *conditions]
-    if "kind" not in fields:
-        conditions = [_MODEL_CALLS, *conditions]
-    return all_of(conditions), tree is not None
+    counted = find_counted(
+        reader,
+        project,
+        _BOUNDS,
+        repeats=not hides or RECORD_OF in fields,
+        items=not hides or not fields.isdisjoint(OF_ITEMS),
+        kinds="kind" in fields,
+    )
+    counting = list(map(Condition, counted.conditions))
+    return all_of([*counting, *conditions]), tree is not None
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
@@ -671,31 +661,34 @@ class _Compiler:
     def _said(self, tree: FieldComparison) -> Sql:
         """Write a condition on what a judge or a person said last, or a version of the judge."""
         kind, path = _kind(tree), tree.field.path
-        newest = _LAST_SAID.fill(column=_SAID[tree.field.name])
+        said = _SAID[tree.field.name]
+        newest = identifier(said, _SAID.values())
         versions = 1 if kind is Kind.JUDGE_VERSION else _JUDGE_STEPS
         if not 0 < len(path) <= versions or not isinstance(path[0], str):
             label = self._value("String", _key_of(tree))
             sign = Sql("!= ''") if kind is Kind.JUDGE_VERSION else Sql("IS NOT NULL")
-            return _negate(tree, self._of_said(label, newest + Sql(" ") + sign))
+            return _negate(tree, self._of_said(label, said, newest + Sql(" ") + sign))
         label = self._value("String", path[0])
         if kind is Kind.JUDGE_VERSION:
-            return self._of_said(label, self._test_judge_version(tree, label, newest))
+            return self._of_said(label, said, self._test_judge_version(tree, label, newest))
         test = self._test_number(tree) if kind is Kind.SCORE else self._test_passed(tree)
-        version = EMPTY if len(path) == 1 else self._of_version(path[1], label)
-        return self._of_said(label, newest + Sql(" ") + test, version)
+        version = ANYTHING if len(path) == 1 else self._of_version(path[1], label)
+        return self._of_said(label, said, newest + Sql(" ") + test, version)
 
-    def _of_said(self, label: Sql, test: Sql, version: Sql = EMPTY) -> Sql:
-        """Write that what a judge said of a run passes a test, perhaps one version of it alone."""
+    def _of_said(self, label: Sql, said: str, test: Sql, version: Sql = ANYTHING) -> Sql:
+        """Write that what a judge said last of a run passes a test, or one version of it alone."""
+        newest = newest_scores(
+            scores(label, self._apart, said), by=BY_RUN, said=(said,), where=version
+        )
         return Sql("""(trace_id, span_id) IN (
-          SELECT trace_id, span_id FROM ({scores}) {version} GROUP BY trace_id, span_id
-          HAVING {test})""").fill(scores=scores(label, self._apart), version=version, test=test)
+          SELECT trace_id, span_id FROM ({newest}) WHERE {test})""").fill(newest=newest, test=test)
 
     def _of_version(self, version: str | int, label: Sql) -> Sql:
         """Choose what one version of a judge said, named by its number or its digest."""
         if isinstance(version, str):
-            return Sql("WHERE judge_version = ") + self._value("String", version)
+            return Sql("judge_version = ") + self._value("String", version)
         number = Sql("= ") + self._value("Int64", version)
-        return Sql("WHERE judge_version IN ") + _judge_digests(label, number)
+        return Sql("judge_version IN ") + _judge_digests(label, number)
 
     def _test_passed(self, tree: FieldComparison) -> Sql:
         values = _values_of(tree)
@@ -850,7 +843,7 @@ def _fill(table: Sql, columns: Mapping[str, LentColumn]) -> Sql:
 
 def _beside(rest: Sql) -> Sql:
     """Write that only payloads of such runs are read for which another condition holds."""
-    return _BESIDE.fill(window=_WINDOW, rest=rest) if rest else EMPTY
+    return _BESIDE.fill(deliveries=DELIVERIES, window=_WINDOW, rest=rest) if rest else EMPTY
 
 
 def _in_brackets(part: Sql) -> Sql:

@@ -45,6 +45,7 @@ from otel_ml_collector.jaeger.traces import (
     make_result,
     make_trace,
 )
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.runs import (
@@ -143,9 +144,9 @@ def find_services(reader: Reader, now_ns: int) -> list[str]:
 def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation]:
     """Find names and kinds of a service's spans of the last 30 days, at most 1,000."""
     sql = Sql("""
-        SELECT DISTINCT name, span_kind FROM runs
+        SELECT DISTINCT name, span_kind FROM {deliveries}
         WHERE {within} AND {of_service} ORDER BY name, span_kind LIMIT {names}
-        """).fill(within=WITHIN, of_service=_OF_SERVICE, names=_NAMES)
+        """).fill(deliveries=DELIVERIES, within=WITHIN, of_service=_OF_SERVICE, names=_NAMES)
     rows = reader.rows(sql, {**_lately(now_ns), "service": service})
     return [Operation(name=row["name"], spanKind=row["span_kind"]) for row in rows]
 
@@ -170,7 +171,7 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
     back_ns = _read_time(lookback, "lookback", "milliseconds") or DAY_NS
     sql = Sql("""
         WITH below AS (
-          SELECT project, start_ns, trace_id, span_id, parent_span_id FROM runs
+          SELECT project, start_ns, trace_id, span_id, parent_span_id FROM {deliveries}
           WHERE {within} AND parent_span_id != toFixedString('', 8)
           ORDER BY start_ns DESC LIMIT {calls}
         ),
@@ -187,7 +188,9 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
         INNER JOIN services AS above
           ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
         GROUP BY parent, child ORDER BY parent, child LIMIT {names}
-        """).fill(within=WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES)
+        """).fill(
+        deliveries=DELIVERIES, within=WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES
+    )
     rows = reader.rows(sql, {"start": max(end_ns - back_ns, 0), "end": end_ns + 1})
     return [
         Dependency(parent=row["parent"], child=row["child"], callCount=row["calls"]) for row in rows
@@ -269,12 +272,14 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
         parameters |= condition.parameters
         conditions.append(condition.sql)
     sql = Sql("""
-        SELECT lower(hex(trace_id)) AS trace FROM runs
+        SELECT lower(hex(trace_id)) AS trace FROM {deliveries}
         WHERE {within} AND latency_ns >= {least:Int64} AND latency_ns <= {most:Int64}
           AND ({operation:String} = '' OR name = {operation:String})
           AND {conditions}
         GROUP BY trace_id ORDER BY max(start_ns) DESC, trace LIMIT {limit:UInt32}
-        """).fill(within=WITHIN, conditions=join_sql(" AND ", conditions) or Sql("1"))
+        """).fill(
+        deliveries=DELIVERIES, within=WITHIN, conditions=join_sql(" AND ", conditions) or Sql("1")
+    )
     return [row["trace"] for row in reader.rows(sql, parameters)]
 
 

@@ -13,23 +13,23 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.models.find import VersionDefinition
-from otel_ml_collector.owners import FIRST
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, find_counted
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.statistics import no_items, read_versions
-from otel_ml_collector.store.tables import IS_SCORE
-from otel_ml_collector.store.targets import told_of_others
+from otel_ml_collector.store.scores import SAID, all_scores, newest_scores
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.statistics import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.view import quoted
 
 _BINS: Final = 10
 _MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
 CRITERION: Final = "passing_criteria"
+_SAID: Final = (*SAID, "latency_ms", "cost")
 
 _NAMES: Final = Sql("""
     SELECT DISTINCT name FROM (
@@ -38,39 +38,24 @@ _NAMES: Final = Sql("""
       UNION ALL
       SELECT name FROM metrics WHERE project = {project:String} AND source = 'judge'
     ) ORDER BY name LIMIT 1000""")
-SAID: Final = Sql("""
-    SELECT trace_id, span_id, judge, judge_version, score, passed, failed, latency_ms, cost,
-      time_ns, '' AS record_id
-    FROM scores_by_judge WHERE project = {project:String} AND judge IN {judges:Array(String)}""")
-# Of keys of traces and of tags.
-SAID_APART: Final = Sql(" UNION ALL ") + told_of_others(
-    Sql("""name AS judge, judge_version, value, passed, error != '' AS failed, latency_ms, cost,
-      time_ns, record_id"""),
-    Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-      AND name IN {judges:Array(String)} AND {is_score}""").fill(
-        first=Sql(FIRST), is_score=IS_SCORE
-    ),
-)
-# The runs that a list shows, and what each version of the judges said last of each.
+# The runs that count, also those without an end, and what each version of the judges said last of
+# each. Spans that are no calls are among them where they were judged.
 _JUDGED: Final = Sql("""
     SELECT run.start_ns AS start_ns, said.judge AS judge, said.judge_version AS judge_version,
-      said.newest.1 AS score, said.newest.2 AS passed, said.newest.3 AS failed,
-      said.newest.4 AS latency_ms, said.newest.5 AS cost
+      said.score AS score, said.passed AS passed, said.failed AS failed,
+      said.latency_ms AS latency_ms, said.cost AS cost
     FROM (
-      SELECT trace_id, span_id, start_ns FROM runs FINAL
-      WHERE project = {project:String} AND kind != 'span' {no_items}
+      SELECT trace_id, span_id, start_ns FROM {recorded} WHERE kind != 'span' AND {counted}
       UNION ALL
       SELECT trace_id, span_id, start_ns FROM open_runs FINAL
-      WHERE project = {project:String} AND kind != 'span' {no_items}
+      WHERE kind != 'span' AND {counted}
         AND (trace_id, span_id) NOT IN (
-        SELECT trace_id, span_id FROM runs WHERE project = {project:String}
+        SELECT trace_id, span_id FROM {deliveries} WHERE project = {project:String}
           AND start_ns IN (SELECT start_ns FROM open_runs WHERE project = {project:String}))
     ) AS run
-    INNER JOIN (
-      SELECT judge, judge_version, trace_id, span_id,
-        argMax((score, passed, failed, latency_ms, cost), (time_ns, record_id)) AS newest
-      FROM ({said}) GROUP BY judge, judge_version, trace_id, span_id
-    ) AS said ON said.trace_id = run.trace_id AND said.span_id = run.span_id""")
+    INNER JOIN ({newest}) AS said
+      ON said.trace_id = run.trace_id AND said.span_id = run.span_id""")
+OF_JUDGES: Final = Sql("{judge} IN {judges:Array(String)}")
 _FIGURES: Final = Sql("""
     SELECT judge, judge_version, count() AS evaluations, countIf(failed) AS errors,
       count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total,
@@ -277,9 +262,12 @@ def _definition(text: str) -> JudgeDefinition:
 
 def _said(reader: Reader, project: str) -> Sql:
     apart = find_apart(reader, project)
+    scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=_SAID)
     return _JUDGED.fill(
-        said=SAID + (SAID_APART if apart.told_scores else EMPTY),
-        no_items=no_items(reader, project),
+        recorded=RECORDED,
+        deliveries=DELIVERIES,
+        counted=find_counted(reader, project, kinds=True).sql,
+        newest=newest_scores(scores, said=_SAID),
     )
 
 

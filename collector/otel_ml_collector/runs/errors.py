@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.find import MATCHING, RunsQuery
+from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import all_version_numbers
@@ -72,8 +73,8 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
         BadInput: The filter is wrong.
     """
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
-    ours = Sql("runs FINAL WHERE outcome = 'error' AND {matching}").fill(
-        matching=MATCHING.fill(condition=condition.sql)
+    ours = Sql("{recorded} WHERE outcome = 'error' AND {matching}").fill(
+        recorded=RECORDED, matching=MATCHING.fill(condition=condition.sql)
     )
     sql = Sql("""
         SELECT toString(error_type) AS type, shape, count() AS number, min(start_ns) AS first_ns,

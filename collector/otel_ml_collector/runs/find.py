@@ -49,6 +49,7 @@ from otel_ml_collector.runs.logs import (
 )
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -688,8 +689,8 @@ def _keep_matching(
     if not page:
         return []
     sql = Sql("""
-        SELECT {key} FROM runs WHERE {these} AND ({rest})
-        """).fill(key=KEY, these=OF_KEYS, rest=search.rest)
+        SELECT {key} FROM {deliveries} WHERE {these} AND ({rest})
+        """).fill(deliveries=DELIVERIES, key=KEY, these=OF_KEYS, rest=search.rest)
     parameters = {
         **listing.parameters(window),
         **key_parameters(listing.project, page),

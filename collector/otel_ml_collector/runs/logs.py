@@ -26,6 +26,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.values import structured, to_text
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
@@ -240,13 +241,13 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
           SELECT lower(hex(span_id)) AS span,
             argMax((lower(hex(parent_span_id)), kind != 'span'), (is_ended, rank)) AS above
           FROM (
-            SELECT span_id, parent_span_id, kind, 1 AS is_ended, rank FROM runs
+            SELECT span_id, parent_span_id, kind, 1 AS is_ended, rank FROM {deliveries}
             WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {times})
               AND start_ns <= (SELECT maxOrNull(end_ns) {times})
             UNION ALL
             SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
           GROUP BY span_id LIMIT {spans})
-        """).fill(ours=ours, times=times, spans=_SPANS)
+        """).fill(deliveries=DELIVERIES, ours=ours, times=times, spans=_SPANS)
     (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
     return {
         f"{trace_id}-{span}": SpanNode(f"{trace_id}-{parent}", bool(is_call))

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
-from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
-from otel_ml_collector.store.reader import ID16, READABLE, Reader, Row
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
+from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.reader import ID16, Reader, Row
+from otel_ml_collector.store.scores import IN_WINDOW, all_scores
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     EXPERIMENT_TRACES,
-    IS_SCORE,
     LATE_LOGS,
     LATE_TAGS,
     LINEAGE,
@@ -25,8 +26,6 @@ from otel_ml_collector.store.tables import (
     TRACE_KEYS,
     WORD,
     Table,
-    experiments,
-    repeats,
 )
 from otel_ml_collector.store.targets import RUN, told_of_others
 
@@ -36,10 +35,6 @@ _TEXTS: Final = 128
 _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
 )
-# A score whose run's start was not told stands at 0.
-_IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
-
-
 _OWNERS: Final = 100
 
 
@@ -48,12 +43,12 @@ _TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key =
 
 # The spans of a trace that are here.
 _SPANS: Final = Sql("""
-  SELECT span_id FROM runs WHERE project = {project:String} AND trace_id = {id16}
+  SELECT span_id FROM {deliveries} WHERE project = {project:String} AND trace_id = {id16}
     AND start_ns >= (SELECT minOrNull(start_ns) {times})
     AND start_ns <= (SELECT maxOrNull(end_ns) {times})
   UNION ALL
   SELECT span_id FROM open_runs WHERE project = {project:String} AND trace_id = {id16}""").fill(
-    id16=ID16, times=_TIMES
+    deliveries=DELIVERIES, id16=ID16, times=_TIMES
 )
 
 
@@ -214,44 +209,6 @@ def find_apart(reader: Reader, project: str) -> Apart:
     return Apart(**{name: name in found for name in _SIGNS})
 
 
-def may_share_calls(reader: Reader, project: str) -> bool:
-    """Tell whether a project may have runs of which something else counts, without asking."""
-    return _may_have(reader, project, "same_calls")
-
-
-def may_have_experiments(reader: Reader, project: str) -> bool:
-    """Tell whether a project may have runs over items of data sets, without asking."""
-    return _may_have(reader, project, "experiments")
-
-
-def _may_have(reader: Reader, project: str, name: str) -> bool:
-    found, is_settled = reader.memory.recall(project)
-    return name in found or not is_settled
-
-
-def uncounted(reader: Reader, ours: Sql, start: Sql | None = None, end: Sql | None = None) -> Sql:
-    """Write what leaves out of the runs of all projects those that do not count, if there are any.
-
-    Args:
-        reader: The store. Where nobody else writes to it, it is asked once whether it has any.
-        ours: A condition on the project and start of the runs.
-        start: Where the window of the runs begins, if there is one.
-        end: Where it ends.
-    """
-    memory, signs = reader.memory, ("same_calls", "experiments")
-    is_settled = memory.recall(EVERY_PROJECT)[1]
-    if not is_settled and memory.is_alone and reader.access.projects is None:
-        probes = [_SIGNS[name].probe(name, READABLE) for name in signs]
-        found = [row["name"] for row in reader.rows(join_sql(" UNION ALL ", probes), {})]
-        memory.note(EVERY_PROJECT, found, settled=True)
-    left_out = EMPTY
-    if may_share_calls(reader, EVERY_PROJECT):
-        left_out += Sql(" AND NOT ") + repeats(ours)
-    if may_have_experiments(reader, EVERY_PROJECT):
-        left_out += Sql(" AND NOT ") + experiments(READABLE, start, end)
-    return left_out
-
-
 def note_apart(memory: Memory, records: Records) -> None:
     """Note what is about to be stored, so that no question leaves it out."""
     told = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
@@ -378,10 +335,10 @@ def read_names(reader: Reader, project: str, traces: Sequence[str], apart: Apart
       AND lower(hex(trace_id)) IN {traces:Array(String)}""")
     columns = Sql("trace_id, span_id, parent_span_id, start_ns, session, user")
     naming = Sql("""
-        SELECT {columns} FROM runs WHERE {ours}
+        SELECT {columns} FROM {deliveries} WHERE {ours}
           AND start_ns >= (SELECT minOrNull(start_ns) {index})
           AND start_ns <= (SELECT maxOrNull(end_ns) {index})""").fill(
-        columns=columns, ours=ours, index=index
+        deliveries=DELIVERIES, columns=columns, ours=ours, index=index
     )
     if apart.open_runs:
         naming += Sql(" UNION ALL SELECT {columns} FROM open_runs WHERE {ours}").fill(
@@ -433,36 +390,25 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
     return Sql("""
         SELECT own.trace_id, own.span_id, own.rank
         FROM (
-          SELECT trace_id, span_id, rank, start_ns + latency_ns AS told_ns FROM runs WHERE {ours}
+          SELECT trace_id, span_id, rank, start_ns + latency_ns AS told_ns FROM {deliveries}
+          WHERE {ours}
           UNION ALL
           SELECT trace_id, span_id, rank, start_ns FROM open_runs WHERE {ours}
         ) AS own
         INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
         WHERE late.newest_ns < own.told_ns
-        """).fill(ours=ours, late_tags=late_tags(label, apart))
+        """).fill(deliveries=DELIVERIES, ours=ours, late_tags=late_tags(label, apart))
 
 
 @lru_cache(_TEXTS)
-def scores(label: Sql, apart: Apart) -> Sql:
-    """Write the SQL for all scores of the judge or person that a parameter holds, by run.
+def scores(label: Sql, apart: Apart, said: str) -> Sql:
+    """Write the SQL for the scores of the judge or person that a parameter holds.
 
-    Returns:
-        SQL that selects `trace_id`, `span_id`, `score`, `passed`, `failed`, and in what order they
-        were said: `time_ns`, `judge_version`, `record_id`.
+    `said` is what of them is wanted, as `all_scores` takes it.
     """
-    direct = Sql("""
-        SELECT trace_id, span_id, score, passed, failed, time_ns, judge_version, '' AS record_id
-        FROM scores_by_judge
-        WHERE project = {project:String} AND judge = {label} AND {in_window}""").fill(
-        label=label, in_window=_IN_WINDOW
-    )
-    if not apart.told_scores:
-        return direct
-    told = Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
-      AND name = {label} AND {is_score}""").fill(first=Sql(FIRST), label=label, is_score=IS_SCORE)
-    columns = Sql("value, passed, error != '' AS failed, time_ns, judge_version, record_id")
-    return direct + Sql(" UNION ALL ") + told_of_others(columns, told)
+    judge = Sql("{judge} = ") + label
+    return all_scores(IN_WINDOW, judges=judge, is_told=apart.told_scores, said=(said,))
 
 
 @lru_cache(_TEXTS)

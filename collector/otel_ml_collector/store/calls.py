@@ -30,6 +30,7 @@ from otel_ml_collector.same_calls import (
     name_scope,
 )
 from otel_ml_collector.store.connection import Connections, Memory, store_trouble
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
@@ -67,10 +68,13 @@ _TELLS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_to
   OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
 _IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _NEW: Final = Sql("""
-    SELECT project, lower(hex(trace_id)) AS trace_id FROM runs
+    SELECT project, lower(hex(trace_id)) AS trace_id FROM {deliveries}
     WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {ours} AND {tells}
     LIMIT {most}""").fill(
-    ours=Sql("({all:Bool} OR project IN {projects:Array(String)})"), tells=_TELLS, most=_NEW_RUNS
+    deliveries=DELIVERIES,
+    ours=Sql("({all:Bool} OR project IN {projects:Array(String)})"),
+    tells=_TELLS,
+    most=_NEW_RUNS,
 )
 _WHERE: Final = Sql("""
     SELECT min(start_ns) AS start, max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
@@ -82,8 +86,9 @@ _CALL_RUNS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
       {response} AS response
-    FROM runs WHERE {of_traces} AND {tells}
+    FROM {deliveries} WHERE {of_traces} AND {tells}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.trace_id""").fill(
+    deliveries=DELIVERIES,
     ids=_IDS,
     tokens=OF_TOKENS,
     response=RESPONSE_ID,
@@ -97,8 +102,8 @@ _SCOPES: Final = Sql("""
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=_IDS, ours=_OURS)
 _OTHER_SPANS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, rank
-    FROM runs WHERE {of_traces} AND NOT ({tells}) LIMIT {most} BY runs.trace_id""").fill(
-    ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_SPANS
+    FROM {deliveries} WHERE {of_traces} AND NOT ({tells}) LIMIT {most} BY runs.trace_id""").fill(
+    deliveries=DELIVERIES, ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_SPANS
 )
 _KNOWN: Final = Sql("""
     SELECT {ids}, start_ns, lower(hex(record_of)) AS record_of, others, {tokens}, cost
@@ -114,8 +119,8 @@ _SHARES: Final = Sql("""
 )
 _NEWEST_CALLS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, kind, provider_model, input_tokens, output_tokens, cost
-    FROM runs WHERE {ours} AND {tells} ORDER BY start_ns DESC LIMIT {newest}""").fill(
-    ours=_OURS, tells=_TELLS, newest=_NEWEST
+    FROM {deliveries} WHERE {ours} AND {tells} ORDER BY start_ns DESC LIMIT {newest}""").fill(
+    deliveries=DELIVERIES, ours=_OURS, tells=_TELLS, newest=_NEWEST
 )
 _NEWEST_SCOPES: Final = Sql("""
     SELECT DISTINCT scope FROM payloads
@@ -130,8 +135,8 @@ _NEWEST_SCOPES: Final = Sql("""
 _MARKS: Final = Sql("""
     SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'same_calls ')
     GROUP BY name""")
-_LAST: Final = Sql("SELECT max(arrived_ns) AS last FROM runs")
-_FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM runs")
+_LAST: Final = Sql("SELECT max(arrived_ns) AS last FROM {deliveries}").fill(deliveries=DELIVERIES)
+_FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM {deliveries}").fill(deliveries=DELIVERIES)
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM same_calls
     WHERE {ours} AND trace_id IN (

@@ -15,6 +15,7 @@ from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, TAG
 from otel_ml_collector.store.calls import settle_deleted
 from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql
@@ -54,9 +55,10 @@ _DELETED_RUNS: Final = Sql("""(start_ns, trace_id, span_id) IN (
 # A trace is gone when none of its runs is left.
 _GONE_TRACES: Final = Sql("""
   trace_id IN {traces}
-  AND trace_id NOT IN (SELECT trace_id FROM runs WHERE {ours} AND trace_id IN {traces})
+  AND trace_id NOT IN (SELECT trace_id FROM {deliveries} WHERE {ours} AND trace_id IN {traces})
   AND trace_id NOT IN (SELECT trace_id FROM open_runs WHERE {ours} AND trace_id IN {traces})
 """).fill(
+    deliveries=DELIVERIES,
     ours=_OURS,
     traces=Sql("(SELECT trace_id FROM deleted_runs WHERE {deleted})").fill(deleted=_DELETED),
 )
@@ -80,15 +82,15 @@ _MADE_OF_SESSION: Final = Sql("""({runs}
   OR source_session = {target:String} AND time_ns <= {deleted:Int64})""").fill(runs=_MADE_OF_RUNS)
 # What belongs to a session or a user: its runs, and those of the same traces that say nothing.
 _OF_TRACES: Final = Sql("""trace_id IN (
-  SELECT trace_id FROM runs WHERE {ours} AND {name} = {target:String}
+  SELECT trace_id FROM {deliveries} WHERE {ours} AND {name} = {target:String}
   UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND {name} = {target:String})
   AND {name} IN ('', {target:String})""")
 # Which runs and open runs a deletion means.
 _MEANT: Final = {
     RUN: Sql("""trace_id = toFixedString(unhex({trace:String}), 16)
       AND span_id = toFixedString(unhex({span:String}), 8)"""),
-    SESSION: _OF_TRACES.fill(ours=_OURS, name=Sql("session")),
-    USER: _OF_TRACES.fill(ours=_OURS, name=Sql("user")),
+    SESSION: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_OURS, name=Sql("session")),
+    USER: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_OURS, name=Sql("user")),
     MODEL: Sql("model = {target:String}"),
     PROJECT: Sql("1"),
 }
@@ -116,7 +118,7 @@ _FILL_RESPONSES: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
     SELECT DISTINCT project, concat('{tag}', arrayJoin(
       arrayFilter(text -> startsWith(text, '{response}'), tag_kv))), {deleted:Int64}
-    FROM runs WHERE {ours} AND ({meant})""")
+    FROM {deliveries} WHERE {ours} AND ({meant})""")
 # And the keys of traces of which nothing is left then.
 _FILL_KEYS: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
@@ -135,8 +137,8 @@ _FORGOTTEN: Final = {MODEL: Sql("kind = 'model' AND name = {target:String}"), PR
 _BEFORE: Final = Sql("arrived_ns <= {deleted:Int64}")
 _NAMED_BY: Final = Sql("""sha256 IN (SELECT sha256 FROM objects WHERE {ours} AND ({gone}))
   AND sha256 NOT IN (SELECT sha256 FROM objects WHERE {ours} AND NOT ({gone}))""")
-_TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM runs WHERE {ours}
-  UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(ours=_OURS)
+_TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM {deliveries} WHERE {ours}
+  UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(deliveries=DELIVERIES, ours=_OURS)
 
 _logger = logging.getLogger(__name__)
 
@@ -222,7 +224,9 @@ class Deleter:
         for table in (Sql("runs"), Sql("open_runs")):
             self._command(_FILL_RUNS.fill(table=table, ours=_OURS, meant=meant), deletion)
         self._command(
-            _FILL_RESPONSES.fill(tag=Sql(TAG), response=Sql(RESPONSE), ours=_OURS, meant=meant),
+            _FILL_RESPONSES.fill(
+                deliveries=DELIVERIES, tag=Sql(TAG), response=Sql(RESPONSE), ours=_OURS, meant=meant
+            ),
             deletion,
         )
         mark_days(self._client, [(deletion.project, day) for day in self._days(deletion)])

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.statistics.verdict import DEFAULT_CLUSTER
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
+from otel_ml_collector.store.scores import BY_JUDGE, SCORES, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import ALL_TOKENS
 from otel_ml_collector.store.targets import BY_IDS
@@ -31,8 +33,8 @@ _COUNTS: Final = Sql("""
       countIf(is_done AND outcome != 'ok') AS errors, sumOrNullIf(cost, is_done) AS cost,
       count() != uniqExact(cityHash64(trace_id, span_id))
         OR done != uniqExactIf(cityHash64(item, item_digest, repeat), is_done) AS is_doubled
-    FROM (SELECT *, outcome != 'cancelled' AS is_done FROM runs WHERE {called})
-    GROUP BY experiment""").fill(called=_CALLED)
+    FROM (SELECT *, outcome != 'cancelled' AS is_done FROM {deliveries} WHERE {called})
+    GROUP BY experiment""").fill(deliveries=DELIVERIES, called=_CALLED)
 _EXACT_COUNTS: Final = Sql("""
     SELECT experiment, count() AS done, countIf(outcome != 'ok') AS errors, sum(every) AS every,
       sumOrNull(cost) AS cost
@@ -42,12 +44,12 @@ _EXACT_COUNTS: Final = Sql("""
       FROM (
         SELECT experiment, item, item_digest, repeat, outcome, cost,
           (start_ns + latency_ns, trace_id, span_id) AS ended
-        FROM runs FINAL
+        FROM {recorded}
         WHERE {ours}
       )
       GROUP BY experiment, item, item_digest, repeat
     )
-    GROUP BY experiment""").fill(ours=_OURS)
+    GROUP BY experiment""").fill(recorded=RECORDED, ours=_OURS)
 # A score says when its run began as the run itself does, but for what rounds.
 _SLACK_NS: Final = SECOND_NS
 _FOR_EVER_NS: Final = 2**62
@@ -60,31 +62,32 @@ _ITEM_RUNS: Final = Sql("""
       SELECT experiment, item, item_digest, repeat, trace_id, span_id, start_ns, outcome,
         error_type, error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview,
         outputs_preview
-      FROM runs FINAL
+      FROM {recorded}
       WHERE {ours} {among}
       {first}
     ) LIMIT {most}""").fill(
-    ids=IDS, tokens=ALL_TOKENS, ours=_OURS, among=_AMONG, first=_FIRST, most=MOST_RUNS
+    recorded=RECORDED,
+    ids=IDS,
+    tokens=ALL_TOKENS,
+    ours=_OURS,
+    among=_AMONG,
+    first=_FIRST,
+    most=MOST_RUNS,
 )
-_SAID: Final = Sql("""
-    SELECT {ids}, judge, judge_version, newest.1 AS score, newest.2 AS passed,
-      newest.3 AS failed, newest_ns AS time_ns
-    FROM (
-      SELECT trace_id, span_id, judge, judge_version,
-        argMax((score, passed, failed), time_ns) AS newest, max(time_ns) AS newest_ns
-      FROM scores_by_judge
-      WHERE {scores} AND {among}
-      GROUP BY trace_id, span_id, judge, judge_version
-    )
-    ORDER BY judge, judge_version, trace_id, span_id""").fill(ids=IDS, scores=_SCORES, among=BY_IDS)
+_SAID: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})").fill(
+    ids=IDS,
+    newest=newest_scores(
+        all_scores(_SCORES + Sql(" AND ") + BY_IDS), said=("score", "passed", "failed", "time_ns")
+    ),
+) + Sql(" ORDER BY judge, judge_version, trace_id, span_id")
 # Each row that is stored, or goes, makes another sum.
 _STATE: Final = Sql("""
     WITH (
       SELECT (min(start_ns), max(start_ns), count(), sum(cityHash64(span_id, rank, arrived_ns)))
-      FROM runs WHERE {called}) AS runs
+      FROM {deliveries} WHERE {called}) AS runs
     SELECT runs, (
       SELECT (count(), sum(cityHash64(span_id, judge_version, rank, score, passed, failed)))
-      FROM scores_by_judge
+      FROM {scores}
       WHERE project = {project:String}
         AND start_ns >= runs.1 - {slack} AND start_ns <= runs.2 + {slack}) AS scores, (
       SELECT (count(), sum(cityHash64(rank, arrived_ns))) FROM items
@@ -93,7 +96,7 @@ _STATE: Final = Sql("""
       WHERE project = {project:String} AND kind = 'judge') AS judges, (
       SELECT (count(), sum(cityHash64(ref, rank, arrived_ns))) FROM objects
       WHERE project = {project:String} AND owner = {owner:String}) AS manifest""").fill(
-    called=_CALLED, slack=_SLACK_NS
+    deliveries=DELIVERIES, scores=SCORES, called=_CALLED, slack=_SLACK_NS
 )
 # How often each item passed and failed in each experiment, by the newest word of each judge; a
 # call that failed has failed. A run of which no judge says whether it passed counts for neither.
@@ -106,20 +109,13 @@ _JUDGED: Final = Sql("""
         SELECT item, item_digest, experiment, if(outcome != 'ok', 1, said) AS word
         FROM (
           SELECT experiment, item, item_digest, repeat, trace_id, span_id, outcome
-          FROM runs FINAL
+          FROM {recorded}
           WHERE {ours}
           {first}
         ) AS run
         LEFT JOIN (
-          SELECT trace_id, span_id, min(newest) + 1 AS said
-          FROM (
-            SELECT trace_id, span_id, judge, argMax(tuple(passed), time_ns).1 AS newest
-            FROM scores_by_judge
-            WHERE {scores}
-              AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours})
-            GROUP BY trace_id, span_id, judge
-          )
-          WHERE newest IS NOT NULL
+          SELECT trace_id, span_id, min(passed) + 1 AS said
+          FROM ({newest}) WHERE passed IS NOT NULL
           GROUP BY trace_id, span_id
         ) AS score USING (trace_id, span_id)
       )
@@ -132,11 +128,11 @@ _JUDGED: Final = Sql("""
 # text, such as "1" and 1, and a run is a row of each of its repeats and sides.
 _COMMON_TAGS: Final = Sql("""
     SELECT tag.1 AS name, tag.2 AS json
-    FROM (SELECT item_digest AS digest FROM runs WHERE {ours} {among}) AS run
+    FROM (SELECT item_digest AS digest FROM {deliveries} WHERE {ours} {among}) AS run
     INNER JOIN (
       SELECT digest, tags FROM items
       WHERE project = {project:String} AND tags NOT IN ('', '{}')
-        AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
+        AND digest IN (SELECT item_digest FROM {deliveries} WHERE {ours} {among})
       ORDER BY digest, rank DESC LIMIT 1 BY digest
     ) AS content USING (digest)
     ARRAY JOIN JSONExtractKeysAndValuesRaw(tags) AS tag
@@ -145,7 +141,7 @@ _CONTENT: Final = Sql("""
     LEFT JOIN (
       SELECT digest, tags, source_run, source_session FROM items
       WHERE project = {project:String}
-        AND digest IN (SELECT item_digest FROM runs WHERE {ours} {among})
+        AND digest IN (SELECT item_digest FROM {deliveries} WHERE {ours} {among})
       ORDER BY digest, rank DESC LIMIT 1 BY digest
     ) AS content USING (digest)""")
 _SESSION: Final = Sql("""
@@ -196,17 +192,14 @@ _ALIKE: Final = Sql("""
           SELECT item, item_digest, trace_id, span_id, outcome != 'ok' AS failed,
             experiment != {baseline:String} AS is_new, latency_ns / 1e6 AS latency_ms,
             toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost
-          FROM runs FINAL
+          FROM {recorded}
           WHERE {ours} {among}
           {first}
         ) AS run
         LEFT JOIN (
           SELECT trace_id, span_id,
             arraySort(groupArray((judge, judge_version, score, passed, failed))) AS said
-          FROM scores_by_judge FINAL
-          WHERE {scores}
-            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM runs WHERE {ours} {among})
-          GROUP BY trace_id, span_id
+          FROM ({newest}) GROUP BY trace_id, span_id
         ) AS score USING (trace_id, span_id)
         GROUP BY item
       ) AS each
@@ -269,9 +262,9 @@ def list_items(
 ) -> list[str]:
     """List the ids of the items of an experiment that come behind one, in their order."""
     sql = Sql("""
-        SELECT DISTINCT item FROM runs
+        SELECT DISTINCT item FROM {deliveries}
         WHERE {ours} AND item > {after:String}
-        ORDER BY item LIMIT {limit:UInt32}""").fill(ours=_OURS)
+        ORDER BY item LIMIT {limit:UInt32}""").fill(deliveries=DELIVERIES, ours=_OURS)
     parameters = item_parameters(project, [experiment], start_ns)
     rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
     return [row["item"] for row in rows]
@@ -334,16 +327,19 @@ def count_alike(
         among, asked["items"] = _AMONG, list(items)
     if cluster == DEFAULT_CLUSTER and not reader.rows(_SESSION, asked):
         cluster = asked["cluster"] = ""
-    tags = reader.rows(_COMMON_TAGS.fill(ours=_OURS, among=among), asked)
+    tags = reader.rows(_COMMON_TAGS.fill(deliveries=DELIVERIES, ours=_OURS, among=among), asked)
     asked["tags"] = [f"{row['name']}={row['json']}" for row in tags]
-    content = _CONTENT.fill(ours=_OURS, among=among) if tags or cluster else EMPTY
+    content = (
+        _CONTENT.fill(deliveries=DELIVERIES, ours=_OURS, among=among) if tags or cluster else EMPTY
+    )
     sql = _ALIKE.fill(
+        recorded=RECORDED,
         ours=_OURS,
         among=among,
         tokens=ALL_TOKENS,
         content=content,
         own=_OWN if content else _NO_CONTENT,
-        scores=_SCORES,
+        newest=newest_scores(_scores_of(among)),
         first=_FIRST if is_doubled else EMPTY,
     )
     return reader.rows(sql, asked)
@@ -367,4 +363,13 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
         those of `item_parameters` beside those of `within`.
     """
     first = _FIRST if is_doubled else EMPTY
-    return _JUDGED.fill(ours=_OURS, scores=_SCORES, first=first, within=within)
+    newest = newest_scores(_scores_of(EMPTY), by=BY_JUDGE, said=("passed",))
+    return _JUDGED.fill(recorded=RECORDED, ours=_OURS, newest=newest, first=first, within=within)
+
+
+def _scores_of(among: Sql) -> Sql:
+    """Write the SQL for all scores of the runs over items, or over some of them."""
+    runs = Sql("SELECT trace_id, span_id FROM {deliveries} WHERE {ours} {among}").fill(
+        deliveries=DELIVERIES, ours=_OURS, among=among
+    )
+    return all_scores(_SCORES + Sql(" AND (trace_id, span_id) IN ({runs})").fill(runs=runs))

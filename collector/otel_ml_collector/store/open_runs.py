@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from otel_ml.records import RunFields
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import (
     ACROSS_PARTITIONS,
@@ -91,12 +92,13 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
     sql = Sql("""
         SELECT {key} FROM open_runs FINAL
         WHERE {began} AND {seek} AND (trace_id, span_id) NOT IN (
-          SELECT trace_id, span_id FROM runs
+          SELECT trace_id, span_id FROM {deliveries}
           WHERE project = {project:String} AND start_ns IN (
             SELECT start_ns FROM open_runs WHERE {began}))
         ORDER BY start_ns {direction}, open_runs.trace_id {direction},
           open_runs.span_id {direction}
         LIMIT {looked_at}""").fill(
+        deliveries=DELIVERIES,
         key=_KEY,
         began=began,
         seek=listing.seek,

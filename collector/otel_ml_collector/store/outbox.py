@@ -28,6 +28,7 @@ from otel_ml_collector.records import (
     TraceKey,
 )
 from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import (
@@ -50,8 +51,10 @@ _NEW: Final = Sql("""collector = {collector:String}
 _PAYLOADS: Final = Sql("""
 SELECT {select}
 FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN (
-  SELECT project, start_ns, runs.trace_id, runs.span_id FROM runs WHERE {new})
-ORDER BY rank""").fill(select=PAYLOADS.select("start_ns", "arrived_ns"), new=_NEW)
+  SELECT project, start_ns, runs.trace_id, runs.span_id FROM {deliveries} WHERE {new})
+ORDER BY rank""").fill(
+    deliveries=DELIVERIES, select=PAYLOADS.select("start_ns", "arrived_ns"), new=_NEW
+)
 # One row a version, whatever came of it when: the definition may come later than the version.
 _VERSIONS: Final = Sql("""
 SELECT * FROM (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import TABLE_NAMES
@@ -35,9 +36,9 @@ _PAYLOADS: Final[Sequence[_Place]] = (
     *((table.sql, _OLD_OWNED) for table in OWNED if table.is_payload),
 )
 # What has no time of arrival leaves after the run that it belongs to.
-_RUNS_LEFT: Final = Sql("FROM runs WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}").fill(
-    ours=_OURS, ahead_ns=AHEAD_NS
-)
+_RUNS_LEFT: Final = Sql(
+    "FROM {deliveries} WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}"
+).fill(deliveries=DELIVERIES, ours=_OURS, ahead_ns=AHEAD_NS)
 _OLD_CALLS: Final = Sql("""{ours} AND start_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
     SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
@@ -246,8 +247,10 @@ class Retention:
     def _mark(self, condition: Sql, values: dict[str, Any]) -> None:
         """Tell the rollup which days change, before they do."""
         sql = Sql("""
-            SELECT DISTINCT project, intDiv(start_ns, {day_ns}) * {day_ns} AS day_ns FROM runs
-            WHERE {condition}""").fill(day_ns=DAY_NS, condition=condition)
+            SELECT DISTINCT project, intDiv(start_ns, {day_ns}) * {day_ns} AS day_ns
+            FROM {deliveries} WHERE {condition}""").fill(
+            deliveries=DELIVERIES, day_ns=DAY_NS, condition=condition
+        )
         mark_days(self._client, [(row[0], int(row[1])) for row in self._ask(sql, values)])
 
     def _ask(self, sql: Sql, values: dict[str, Any]) -> Sequence[Sequence[Any]]:

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import ExperimentTrace, Records
+from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, counted, shares
+from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
     Sql,
     StoreClient,
@@ -20,11 +22,7 @@ from otel_ml_collector.store.sql import (
 )
 from otel_ml_collector.store.tables import (
     OF_TOKENS,
-    counted,
-    experiments,
     is_score,
-    repeats,
-    shares,
 )
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
@@ -45,22 +43,22 @@ _DAY_OF: Final = Sql("intDiv(start_ns, {day_ns}) * {day_ns}").fill(day_ns=DAY_NS
 # A sum of these is the same in any order. Beyond 1e50 a number counts as that.
 EXACT: Final = Sql("toInt256(least(greatest({number}, -1e50), 1e50) * 1e15)")
 _CELL: Final = Sql("kind, model, digest, structure, outcome")
-_IN_DAYS: Final = Sql("""project = {project:String}
-  AND start_ns >= {first:Int64} AND start_ns < {until:Int64}""")
-_NO_ITEMS: Final = Sql("NOT ") + experiments(
-    Sql("project = {project:String}"), Sql("{first:Int64}"), Sql("{until:Int64}")
+# The runs of some days that count, of all kinds: none over items of data sets is in the rollup.
+_COUNTED: Final = CountedRuns(
+    Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}")), kinds=True
 )
-# The runs of some days, each once, but for those over items of data sets.
 _RUNS: Final = Sql("""
-  FROM runs FINAL
-  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT {repeats} AND {no_items}""").fill(
-    in_days=_IN_DAYS, day_of=_DAY_OF, repeats=repeats(_IN_DAYS), no_items=_NO_ITEMS
+  FROM {recorded} WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
+    recorded=RECORDED, counted=_COUNTED.sql, day_of=_DAY_OF
 )
 # The same, beside what counts of them.
 _COUNTED_RUNS: Final = Sql("""
-  FROM runs FINAL {shares}
-  WHERE {in_days} AND {day_of} IN {days:Array(Int64)} AND NOT is_repeat AND {no_items}""").fill(
-    shares=shares(_IN_DAYS), in_days=_IN_DAYS, day_of=_DAY_OF, no_items=_NO_ITEMS
+  FROM {recorded} {shares}
+  WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
+    recorded=RECORDED,
+    shares=shares(_COUNTED.bounds.sql),
+    counted=_COUNTED.sql,
+    day_of=_DAY_OF,
 )
 
 
@@ -83,20 +81,16 @@ def sums(cost: Sql, tokens: Mapping[str, Sql]) -> Sql:
 SUMS: Final = sums(Sql("cost"), {name: identifier(name, TOKENS) for name in TOKENS})
 # The same of runs beside what counts of them: the join of `shares`.
 COUNTED_SUMS: Final = sums(counted("cost"), {name: counted(name) for name in TOKENS})
-# What a score adds, under the names of the columns of `daily_scores`.
-SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(newest.3) AS failed,
-  sum({score}) AS score, count(newest.1) AS scored,
-  countIf(newest.2 = true) AS passed, count(newest.2) AS judged""").fill(
-    score=EXACT.fill(number=Sql("ifNull(newest.1, 0)"))
+# What a score, which `said` has, adds under the names of the columns of `daily_scores`.
+SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS failed,
+  sum({score}) AS score, count(said.score) AS scored,
+  countIf(said.passed = true) AS passed, count(said.passed) AS judged""").fill(
+    score=EXACT.fill(number=Sql("ifNull(said.score, 0)"))
 )
-# What each version of a judge said of each run that started in a window, or nobody knows when.
-NEWEST_SCORES: Final = Sql("""
-  SELECT judge, judge_version, trace_id, span_id,
-    argMax((score, passed, failed), time_ns) AS newest
-  FROM scores_by_judge
-  WHERE project = {project:String}
-    AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))
-  GROUP BY judge, judge_version, trace_id, span_id""")
+# What each version of a judge said of each run that began in a window, or nobody knows when.
+NEWEST_SCORES: Final = newest_scores(
+    all_scores(Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))"))
+)
 
 _COMPUTE_RUNS: Final = Sql("""
 INSERT INTO daily_runs (project, day_ns, computed_ns, {cell}, runs, last_ns, latency,
@@ -110,8 +104,8 @@ INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, judge_ver
   failed, score, scored, passed, judged)
 SELECT {project:String}, day_ns, {computed:Int64}, {cell}, judge, judge_version, {score_sums}
 FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {cell} {runs}) AS run
-INNER JOIN ({newest_scores}) AS told
-  ON told.trace_id = run.trace_id AND told.span_id = run.span_id
+INNER JOIN ({newest_scores}) AS said
+  ON said.trace_id = run.trace_id AND said.span_id = run.span_id
 GROUP BY day_ns, {cell}, judge, judge_version""").fill(
     cell=_CELL, score_sums=SCORE_SUMS, day_of=_DAY_OF, runs=_RUNS, newest_scores=NEWEST_SCORES
 )

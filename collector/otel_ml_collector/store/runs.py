@@ -14,6 +14,7 @@ import orjson
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.store.counted import DELIVERIES, counted, repeats, shares
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -30,9 +31,6 @@ from otel_ml_collector.store.tables import (
     OF_PAYLOADS,
     PAYLOAD,
     SAME_CALLS,
-    counted,
-    repeats,
-    shares,
 )
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows. What
@@ -181,13 +179,14 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
     Of a run that was delivered several times the delivery with the highest rank comes first.
     """
     sql = Sql("""
-        SELECT {key} FROM runs
+        SELECT {key} FROM {deliveries}
         WHERE project = {project:String}
           AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
           AND {seek} AND ({condition})
         ORDER BY start_ns {direction}, runs.trace_id {direction}, runs.span_id {direction},
           rank DESC
         LIMIT {limit:UInt32}""").fill(
+        deliveries=DELIVERIES,
         key=KEY,
         seek=listing.seek,
         condition=listing.condition.sql,
@@ -209,7 +208,9 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
     """Read light rows of some keys, or other columns: each delivery of a run that is there."""
-    sql = Sql("SELECT {columns} FROM runs PREWHERE {these}").fill(columns=columns, these=OF_KEYS)
+    sql = Sql("SELECT {columns} FROM {deliveries} PREWHERE {these}").fill(
+        deliveries=DELIVERIES, columns=columns, these=OF_KEYS
+    )
     return reader.rows(sql, key_parameters(project, keys), BY_KEY)
 
 
@@ -253,7 +254,9 @@ def read_trace(
     if parent_span_id is not None:
         wanted += Sql(" AND parent_span_id = toFixedString(unhex({parent:String}), 8)")
         parameters["parent"] = parent_span_id
-    flat = Sql("SELECT {light} FROM runs PREWHERE {wanted}").fill(light=LIGHT, wanted=wanted)
+    flat = Sql("SELECT {light} FROM {deliveries} PREWHERE {wanted}").fill(
+        deliveries=DELIVERIES, light=LIGHT, wanted=wanted
+    )
     last = Sql(" LIMIT {limit:UInt32}")
     if limit >= _WHOLE:
         rows = reader.rows(flat + last, parameters, BY_KEY)
@@ -278,12 +281,12 @@ def read_whole_traces(
     """
     sql = Sql("""
         SELECT * FROM (
-          SELECT {light}, toString(process) AS process, seq FROM runs
+          SELECT {light}, toString(process) AS process, seq FROM {deliveries}
           WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
             AND lower(hex(trace_id)) IN {traces:Array(String)}
           ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id)
         ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id LIMIT {limit:UInt32}
-        """).fill(light=LIGHT)
+        """).fill(deliveries=DELIVERIES, light=LIGHT)
     parameters = {
         "project": project,
         "start": min(place.start_ns for place in places),
@@ -297,30 +300,30 @@ def read_whole_traces(
 def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Count the ended runs below some runs of a trace: rows of `span_id` and `children`."""
     sql = Sql("""
-        SELECT lower(hex(parent_span_id)) AS span_id, uniqExact(runs.span_id) AS children FROM runs
-        WHERE {ours} AND lower(hex(parent_span_id)) IN {spans:Array(String)}
+        SELECT lower(hex(parent_span_id)) AS span_id, uniqExact(runs.span_id) AS children
+        FROM {deliveries} WHERE {ours} AND lower(hex(parent_span_id)) IN {spans:Array(String)}
         GROUP BY parent_span_id
-        """).fill(ours=OF_TRACE)
+        """).fill(deliveries=DELIVERIES, ours=OF_TRACE)
     return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
 
 
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Read which of some runs of a trace have ended: their `span_id`."""
     sql = Sql("""
-        SELECT DISTINCT lower(hex(span_id)) AS span_id FROM runs
+        SELECT DISTINCT lower(hex(span_id)) AS span_id FROM {deliveries}
         WHERE {ours} AND {of_spans}
-        """).fill(ours=OF_TRACE, of_spans=OF_SPANS)
+        """).fill(deliveries=DELIVERIES, ours=OF_TRACE, of_spans=OF_SPANS)
     return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
 
 
 def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
     """Read the light rows of some spans of traces of one project."""
     sql = Sql("""
-        SELECT {light} FROM runs
+        SELECT {light} FROM {deliveries}
         PREWHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns <= {end:Int64} AND lower(hex(trace_id)) IN {traces:Array(String)}
           AND {of_spans}
-        """).fill(light=LIGHT, of_spans=OF_SPANS)
+        """).fill(deliveries=DELIVERIES, light=LIGHT, of_spans=OF_SPANS)
     parameters = {
         "project": places[0].project,
         "start": min(place.start_ns for place in places),
@@ -339,14 +342,20 @@ def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[R
     sql = Sql("""
         SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           if({repeats}, 'span', toString(kind)) AS kind
-        FROM runs
+        FROM {deliveries}
         WHERE {ours} AND {of_spans}
         UNION ALL
         SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           toString(kind) AS kind
         FROM open_runs WHERE project = {project:String}
           AND lower(hex(trace_id)) IN {traces:Array(String)} AND {of_spans}
-        """).fill(ids=IDS, ours=OF_TRACES, of_spans=OF_SPANS, repeats=repeats(OF_TRACES))
+        """).fill(
+        deliveries=DELIVERIES,
+        ids=IDS,
+        ours=OF_TRACES,
+        of_spans=OF_SPANS,
+        repeats=repeats(OF_TRACES),
+    )
     ids = [run_id.partition("-") for run_id in run_ids]
     parameters = {
         "project": project,
@@ -359,13 +368,13 @@ def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[R
 def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[str]:
     """Find those of some traces of a project that have a span without a parent, ended or open."""
     sql = Sql("""
-        SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM runs
+        SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM {deliveries}
         WHERE {ours} AND {top} AND NOT {repeats}
         UNION DISTINCT
         SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM open_runs
         WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
           AND {top}
-        """).fill(ours=OF_TRACES, top=IS_TOP, repeats=repeats(OF_TRACES))
+        """).fill(deliveries=DELIVERIES, ours=OF_TRACES, top=IS_TOP, repeats=repeats(OF_TRACES))
     parameters = {"project": project, "traces": sorted(traces)}
     return {row["trace_id"] for row in reader.rows(sql, parameters)} if traces else set()
 
@@ -480,13 +489,13 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
         return []
     traces = Sql("FROM trace_index WHERE key IN {traces:Array(String)}")
     sql = Sql("""
-        SELECT DISTINCT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id FROM runs
-        WHERE NOT {readable} AND project IN (SELECT project {traces})
+        SELECT DISTINCT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id
+        FROM {deliveries} WHERE NOT {readable} AND project IN (SELECT project {traces})
           AND start_ns >= (SELECT minOrNull(start_ns) {traces})
           AND start_ns <= (SELECT maxOrNull(end_ns) {traces})
           AND run_id IN {run_ids:Array(String)}
         ORDER BY run_id
-        """).fill(readable=READABLE, traces=traces)
+        """).fill(deliveries=DELIVERIES, readable=READABLE, traces=traces)
     parameters = {
         "run_ids": list(run_ids),
         "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
@@ -551,9 +560,10 @@ def outlines(ids: Sql, ours: Sql) -> Sql:
         SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
           {tokens}, {cost} AS cost, has_share, is_repeat
-        FROM runs {shares} WHERE {ours}
+        FROM {deliveries} {shares} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id LIMIT {limit:UInt32}
         """).fill(
+        deliveries=DELIVERIES,
         ids=ids,
         tokens=join_sql(", ", counts),
         cost=counted("cost"),

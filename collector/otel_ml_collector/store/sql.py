@@ -25,7 +25,7 @@ _LITERALS: Final[dict[str, "Sql"]] = {}
 
 
 class Sql(str):
-    """A piece of SQL: ``Sql("SELECT {columns} FROM runs").fill(columns=LIGHT)``.
+    """A piece of SQL: ``Sql("SELECT {columns} FROM views").fill(columns=LIGHT)``.
 
     ``{name}`` stands for another piece; ``{name:Type}`` is a parameter, whose value the engine
     takes beside the text. What any other method of `str` makes of it is no `Sql` any more.

@@ -9,17 +9,24 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.apart import (
     find_apart,
-    may_have_experiments,
-    may_share_calls,
     read_names,
-    uncounted,
 )
 from otel_ml_collector.store.connection import EVERY_NAME
+from otel_ml_collector.store.counted import (
+    DELIVERIES,
+    IS_CALL,
+    OF_PROJECT,
+    RECORDED,
+    Bounds,
+    find_counted,
+    find_counted_of_all,
+    repeats,
+)
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP, Window
+from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
-from otel_ml_collector.store.tables import IS_CALL, experiments, repeats
 from otel_ml_collector.store.versions import (
     CURRENT_ALIASES,
     VERSIONS,
@@ -32,12 +39,11 @@ _MOST_PROJECTS: Final = 20_000
 _NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 # A sum of floats depends on their order in the last digit.
-_SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.newest.1), 0), s.newest.1, 0)"))
+_SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.score), 0), s.score, 0)"))
 ALL_TOKENS: Final = join_sql(
     " + ", [Sql("ifNull({n}, 0)").fill(n=identifier(name, TOKENS)) for name in TOKENS[:2]]
 )
 _UNREAD: Final = Sql("''")
-_OURS: Final = Sql("project = {project:String}")
 # The small numbers of versions by name, digest and structure.
 Numbers = dict[tuple[str, str, str], int]
 
@@ -47,14 +53,15 @@ def list_projects(reader: Reader) -> list[Row]:
 
     A project that has nothing but open runs is listed with none.
     """
+    unknown = Bounds(READABLE, days=uncomputed(READABLE))
     sql = Sql("""
         SELECT project, sum(ended) AS runs, sum(others) AS other_spans, sum(failed) AS errors,
           max(last_ns) AS last_start_ns
         FROM (
           SELECT project, countIf({is_call}) AS ended, countIf(NOT {is_call}) AS others,
             countIf({is_call} AND outcome = 'error') AS failed, max(start_ns) AS last_ns
-          FROM runs FINAL
-          WHERE {readable} AND {uncomputed} {uncounted} GROUP BY project
+          FROM {recorded}
+          WHERE {counted} GROUP BY project
           UNION ALL
           SELECT project, sumIf(runs, {is_call}), sumIf(runs, NOT {is_call}),
             sumIf(runs, {is_call} AND outcome = 'error'), max(last_ns)
@@ -64,32 +71,14 @@ def list_projects(reader: Reader) -> list[Row]:
         )
         GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {most_projects}
         """).fill(
+        recorded=RECORDED,
         is_call=IS_CALL,
         readable=READABLE,
-        uncomputed=uncomputed(READABLE),
-        uncounted=uncounted(reader, READABLE + Sql(" AND ") + uncomputed(READABLE)),
+        counted=find_counted_of_all(reader, unknown, kinds=True).sql,
         computed=computed(READABLE),
         most_projects=_MOST_PROJECTS,
     )
     return reader.rows(sql, {})
-
-
-def _once(reader: Reader, project: str, ours: Sql) -> Sql:
-    """Write the condition that leaves out what does not count, if there is any.
-
-    That are runs of whose call another one counts, and runs over items of data sets.
-    """
-    left_out = EMPTY
-    if may_share_calls(reader, project):
-        left_out += Sql("AND NOT {repeats}").fill(repeats=repeats(ours))
-    return left_out + no_items(reader, project)
-
-
-def no_items(reader: Reader, project: str) -> Sql:
-    """Write the condition that leaves out runs over items of data sets, if there are any."""
-    if not may_have_experiments(reader, project):
-        return EMPTY
-    return Sql(" AND NOT ") + experiments(_OURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +112,11 @@ def count_runs(reader: Reader, project: str, condition: Condition, buckets: Buck
     sql = Sql("""
         SELECT intDiv(start_ns - {origin:Int64}, {step:Int64}) AS bucket, count() AS runs,
           countIf(outcome = 'error') AS errors
-        FROM runs FINAL
+        FROM {recorded}
         WHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns < {end:Int64} AND ({condition})
         GROUP BY bucket ORDER BY bucket
-        """).fill(condition=condition.sql)
+        """).fill(recorded=RECORDED, condition=condition.sql)
     return reader.rows(sql, buckets.parameters(project, condition))
 
 
@@ -137,7 +126,7 @@ _MOST_BELOW: Final = 1_000_000
 _BELOW: Final = Sql("""
     SELECT trace_id, parent_span_id AS above, outcome = 'error' AS has_failed,
       intDiv(start_ns - {origin:Int64}, {step:Int64}) AS bucket
-    FROM runs FINAL
+    FROM {recorded}
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
       AND parent_span_id != toFixedString('', 8) AND ({condition})
     LIMIT {most:UInt32}""")
@@ -150,10 +139,10 @@ _AROUND: Final = Sql("""
     ) AS outside ON inside.trace_id = of_trace AND inside.above = of_span""")
 _SPANS: Final = Sql("""
     SELECT trace_id, span_id, parent_span_id, if({repeats}, 'span', toString(kind)) AS kind
-    FROM runs WHERE project = {project:String}
+    FROM {deliveries} WHERE project = {project:String}
     UNION ALL
     SELECT trace_id, span_id, parent_span_id, toString(kind) FROM open_runs
-    WHERE project = {project:String}""").fill(repeats=repeats(_OURS))
+    WHERE project = {project:String}""").fill(deliveries=DELIVERIES, repeats=repeats(OF_PROJECT))
 _PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 8)")
 
 
@@ -167,7 +156,7 @@ def count_roots(
     every = count_runs(reader, project, condition, buckets)
     roots = {row["bucket"]: row for row in every}
     parameters = {**buckets.parameters(project, condition), "most": _MOST_BELOW + 1}
-    below = _BELOW.fill(condition=condition.sql)
+    below = _BELOW.fill(recorded=RECORDED, condition=condition.sql)
     for _ in range(_LEVELS):
         around = _AROUND.fill(below=below, spans=_SPANS)
         sql = Sql("""
@@ -190,16 +179,16 @@ def count_roots(
 
 
 _OF_TOPS: Final = Sql("""
-    SELECT trace_id FROM runs WHERE project = {project:String} AND {top} AND NOT {repeats}
+    SELECT trace_id FROM {deliveries} WHERE project = {project:String} AND {top} AND NOT {repeats}
     UNION ALL
     SELECT trace_id FROM open_runs WHERE project = {project:String} AND {top}""").fill(
-    top=IS_TOP, repeats=repeats(_OURS)
+    deliveries=DELIVERIES, top=IS_TOP, repeats=repeats(OF_PROJECT)
 )
 _LOST: Final = Condition(Sql("trace_id NOT IN ({tops})").fill(tops=_OF_TOPS))
 _TOPS: Final = Condition(
     Sql("""{top} AND (kind != 'span' OR trace_id IN (
-      SELECT trace_id FROM runs WHERE project = {project:String}
-        AND kind NOT IN ('span', 'judge')))""").fill(top=IS_TOP)
+      SELECT trace_id FROM {deliveries} WHERE project = {project:String}
+        AND kind NOT IN ('span', 'judge')))""").fill(deliveries=DELIVERIES, top=IS_TOP)
 )
 
 
@@ -223,9 +212,9 @@ def count_traces(
 def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window | None:
     """Find the starts of a project's first and last recorded run, or span where these count too."""
     sql = Sql("""
-        SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs FROM runs
-        WHERE project = {project:String} AND {is_call} {no_items}""").fill(
-        is_call=Sql("1") if plain else IS_CALL, no_items=no_items(reader, project)
+        SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs
+        FROM {deliveries} WHERE {counted}""").fill(
+        deliveries=DELIVERIES, counted=find_counted(reader, project, repeats=True, kinds=plain).sql
     )
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
@@ -244,8 +233,8 @@ def list_models(reader: Reader, project: str) -> list[Row]:
         FROM (
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
             countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
-          FROM runs FINAL
-          WHERE {ours} AND {is_call} AND model != '' AND {uncomputed} {once}
+          FROM {recorded}
+          WHERE {counted} AND model != ''
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
@@ -266,11 +255,11 @@ def list_models(reader: Reader, project: str) -> list[Row]:
         )
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
         """).fill(
-        ours=_OURS,
+        recorded=RECORDED,
+        ours=OF_PROJECT,
         is_call=IS_CALL,
-        uncomputed=uncomputed(_OURS),
-        computed=computed(_OURS),
-        once=_once(reader, project, _OURS + Sql(" AND ") + uncomputed(_OURS)),
+        computed=computed(OF_PROJECT),
+        counted=find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT))).sql,
     )
     return reader.rows(sql, {"project": project})
 
@@ -304,9 +293,11 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
         SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
           quantileExact(0.5)(latency_ns) AS p50_ns, quantileExact(0.95)(latency_ns) AS p95_ns,
           max(start_ns) AS last_start_ns
-        FROM runs FINAL WHERE project = {project:String} AND model = {model:String} {once}
+        FROM {recorded} WHERE {counted} AND model = {model:String}
         GROUP BY number HAVING number > 0 ORDER BY number
-        """).fill(number=_NUMBER, once=_once(reader, project, _OURS))
+        """).fill(
+        recorded=RECORDED, number=_NUMBER, counted=find_counted(reader, project, kinds=True).sql
+    )
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
@@ -315,41 +306,35 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     sql = Sql("""
         SELECT r.number AS number, s.judge AS judge, s.judge_version AS judge_version,
           count() AS evaluations,
-          countIf(s.newest.3) AS failed,
-          if(countIf(isFinite(s.newest.1)) = count(s.newest.1),
-            toFloat64(sum({score})) / 1e15 / nullIf(count(s.newest.1), 0),
-            avgOrNull(s.newest.1)) AS mean_score,
-          countIf(s.newest.2 = true) AS passed, countIf(isNotNull(s.newest.2)) AS judged
+          countIf(s.failed) AS failed,
+          if(countIf(isFinite(s.score)) = count(s.score),
+            toFloat64(sum({score})) / 1e15 / nullIf(count(s.score), 0),
+            avgOrNull(s.score)) AS mean_score,
+          countIf(s.passed = true) AS passed, countIf(isNotNull(s.passed)) AS judged
         FROM (
-          SELECT trace_id, span_id, {number} AS number FROM runs FINAL
-          WHERE project = {project:String} AND model = {model:String} AND number > 0 {once}
+          SELECT trace_id, span_id, {number} AS number FROM {recorded}
+          WHERE {counted} AND model = {model:String} AND number > 0
         ) AS r
-        INNER JOIN (
-          SELECT judge, judge_version, trace_id, span_id,
-            argMax((score, passed, failed), time_ns) AS newest
-          FROM scores_by_judge WHERE project = {project:String}
-          GROUP BY judge, judge_version, trace_id, span_id
-        ) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
+        INNER JOIN ({newest}) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
-        """).fill(number=_NUMBER, score=_SCORE, once=_once(reader, project, _OURS))
+        """).fill(
+        recorded=RECORDED,
+        number=_NUMBER,
+        score=_SCORE,
+        counted=find_counted(reader, project, kinds=True).sql,
+        newest=newest_scores(all_scores()),
+    )
     return reader.rows(sql, _of_versions(reader, project, model))
 
 
 # What each version of a judge said last of some runs of a window, by their spans. A score stands at
 # the start of its run that was told with it: at 0 where none was.
-_SAID_LAST: Final = Sql("""
-    SELECT trace_id, span_id, judge, judge_version, newest.1 AS score, newest.2 AS passed,
-      newest.3 AS failed
-    FROM (
-      SELECT trace_id, span_id, judge, judge_version,
-        argMax((score, passed, failed), time_ns) AS newest
-      FROM scores_by_judge
-      WHERE project = {project:String}
-        AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
-        AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}
-      GROUP BY trace_id, span_id, judge, judge_version
+_SAID_LAST: Final = newest_scores(
+    all_scores(
+        Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
+          AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
     )
-    ORDER BY judge, judge_version, trace_id, span_id""")
+) + Sql(" ORDER BY judge, judge_version, trace_id, span_id")
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
@@ -392,11 +377,11 @@ def read_scored_runs(
     sql = Sql("""
         SELECT trace_id, span_id, reinterpretAsUInt64(span_id) AS span, start_ns,
           session AS belongs, outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
-        FROM runs FINAL
+        FROM {recorded}
         WHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns < {end:Int64} AND ({condition})
         ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
-        """).fill(tokens=ALL_TOKENS, condition=condition.sql)
+        """).fill(recorded=RECORDED, tokens=ALL_TOKENS, condition=condition.sql)
     parameters = {
         "project": project,
         "start": window.start_ns,
@@ -438,9 +423,9 @@ def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
     """List the runs that logged metrics, the last one first, with the metrics' names."""
     items_left = EMPTY
-    if may_have_experiments(reader, project):
+    if find_counted(reader, project).items:
         items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
-          SELECT trace_id FROM experiment_traces WHERE {ours})""").fill(ours=_OURS)
+          SELECT trace_id FROM experiment_traces WHERE {ours})""").fill(ours=OF_PROJECT)
     sql = Sql("""
         SELECT owner, max(owner_start_ns) AS start_ns,
           arraySort(groupUniqArray(100)(name)) AS names, count() AS points,

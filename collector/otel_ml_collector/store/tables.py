@@ -31,7 +31,6 @@ from otel_ml.records import (
 )
 from otel_ml_collector.owners import RESPONSE, is_run
 from otel_ml_collector.records import (
-    UNCOUNTED,
     Arrivals,
     ExperimentTrace,
     ProcessSign,
@@ -40,7 +39,6 @@ from otel_ml_collector.records import (
 )
 from otel_ml_collector.same_calls import StoredShare
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
-from otel_ml_collector.times import DAY_NS
 
 Record = TypeVar("Record")
 
@@ -646,42 +644,6 @@ SAME_CALLS: Final[Table[StoredShare]] = Table(
     stamp="",
     month_of=attrgetter("start_ns"),
 )
-_IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
-
-
-def repeats(ours: Sql) -> Sql:
-    """Write the condition on `runs` for those of whose call another run counts.
-
-    Args:
-        ours: A condition on the project and start of runs: which of them may be asked about.
-    """
-    return Sql("""(project, trace_id, span_id) IN (
-      SELECT project, trace_id, span_id FROM same_calls FINAL
-      WHERE {ours} AND {repeat})""").fill(ours=ours, repeat=_IS_REPEAT)
-
-
-def shares(ours: Sql) -> Sql:
-    """Write the join that tells of `runs` what counts of them: `is_repeat`, and `counted`."""
-    columns = [
-        Sql("{n} AS shared_{n}").fill(n=identifier(name, SAME_CALLS.names()))
-        for name in (*TOKENS, "cost")
-    ]
-    return Sql("""
-      LEFT JOIN (
-        SELECT trace_id AS shared_trace, span_id AS shared_span, 1 AS has_share,
-          {repeat} AS is_repeat, {columns}
-        FROM same_calls FINAL WHERE {ours}
-      ) AS share ON shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
-        repeat=_IS_REPEAT, columns=join_sql(", ", columns), ours=ours
-    )
-
-
-def counted(name: str) -> Sql:
-    """Write what counts of a number of a run, beside the join of `shares`."""
-    column = identifier(name, SAME_CALLS.names())
-    return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
-
-
 _SHARED: Final = Sql("FROM same_calls FINAL WHERE {ours} AND others NOT IN ('', '[]')")
 # The other records of calls, by the run that counts, in the order in which they are asked.
 _RECORDS: Final = Sql("""
@@ -810,26 +772,6 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     stamp="",
     month_of=attrgetter("start_ns"),
 )
-# What a run over an item sets off begins no later after its end.
-_AFTERMATH_NS: Final = DAY_NS
-
-
-def experiments(ours: Sql, start: Sql | None = None, end: Sql | None = None) -> Sql:
-    """Write the condition on `runs` for those in traces of runs over items of data sets.
-
-    Args:
-        ours: A condition on the project.
-        start: Where the window of the runs begins, if there is one.
-        end: Where it ends.
-    """
-    if start and end:
-        ours += Sql(" AND start_ns - {after} < {end} AND end_ns + {after} >= {start}").fill(
-            after=_AFTERMATH_NS, start=start, end=end
-        )
-    return Sql("""(project, trace_id) IN (
-      SELECT project, trace_id FROM experiment_traces WHERE {ours})""").fill(ours=ours)
-
-
 # In the order in which a group is written, but for runs, which come last: no reader sees a run
 # without what belongs to it.
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
@@ -846,10 +788,6 @@ LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)
 _BESIDE: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_BESIDE))
 OF_PAYLOADS: Final = PAYLOADS.select(*_BESIDE)
-# Runs that are counted: no plain spans, no calls that a judge makes, and no experiments.
-IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
-    kinds=join_sql(", ", [Sql("'{k}'").fill(k=identifier(one, UNCOUNTED)) for one in UNCOUNTED])
-)
 # The id of a provider's answer among the texts of a run's tags; empty where there is none.
 RESPONSE_ID: Final = Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), tag_kv),
   {behind})""").fill(response=Sql(RESPONSE), behind=len(RESPONSE) + 1)

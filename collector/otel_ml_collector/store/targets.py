@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.sql import Sql, join_sql
 
@@ -85,12 +86,12 @@ def _calls_of(traces: Sql) -> Sql:
         traces=traces
     )
     return Sql("""
-        SELECT trace_id, span_id, parent_span_id FROM runs
+        SELECT trace_id, span_id, parent_span_id FROM {deliveries}
         WHERE {ours} AND start_ns >= (SELECT minOrNull(start_ns) {times})
           AND start_ns <= (SELECT maxOrNull(end_ns) {times})
         UNION ALL
         SELECT trace_id, span_id, parent_span_id FROM open_runs WHERE {ours}
-        """).fill(ours=ours, times=times)
+        """).fill(deliveries=DELIVERIES, ours=ours, times=times)
 
 
 def _by_tag(owners: Sql) -> Sql:
@@ -147,14 +148,14 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
         return set()
     traces = Sql("key IN {traces:Array(String)}")
     sql = Sql("""
-        SELECT {ids} FROM runs
+        SELECT {ids} FROM {deliveries}
         WHERE project = {project:String} AND kind != 'span' AND {by_ids}
           AND start_ns >= (SELECT minOrNull(start_ns) FROM trace_index WHERE {traces})
           AND start_ns <= (SELECT maxOrNull(end_ns) FROM trace_index WHERE {traces})
         UNION ALL
         SELECT {ids} FROM open_runs
         WHERE project = {project:String} AND kind != 'span' AND {by_ids}
-        """).fill(ids=IDS, by_ids=BY_IDS, traces=traces)
+        """).fill(deliveries=DELIVERIES, ids=IDS, by_ids=BY_IDS, traces=traces)
     parameters = {
         "project": project,
         "ids": list(run_ids),
@@ -177,10 +178,10 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
     """Read under which texts what is said of responses stands, by the run ids of light rows."""
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
-        FROM runs
+        FROM {deliveries}
         WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)} AND {by_ids}
           AND response != ''
-        """).fill(ids=IDS, response=Sql(RESPONSE), by_ids=BY_IDS)
+        """).fill(deliveries=DELIVERIES, ids=IDS, response=Sql(RESPONSE), by_ids=BY_IDS)
     parameters = {
         "project": project,
         "starts": sorted({row["start_ns"] for row in rows}),

@@ -19,6 +19,7 @@ from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
 from otel_ml_collector.store.calls import write_shares
 from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks, traces_of_experiments
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
@@ -70,8 +71,10 @@ LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
 # Of an ended run the start record says nothing more. 30 ms for 2,000 rows beside 1 M runs.
 _SWEEP: Final = Sql("""
     DELETE FROM open_runs WHERE (project, trace_id, span_id) IN (
-      SELECT project, trace_id, span_id FROM runs
-      WHERE (project, start_ns) IN (SELECT project, start_ns FROM open_runs))""")
+      SELECT project, trace_id, span_id FROM {deliveries}
+      WHERE (project, start_ns) IN (SELECT project, start_ns FROM open_runs))""").fill(
+    deliveries=DELIVERIES
+)
 
 _logger = logging.getLogger(__name__)
 

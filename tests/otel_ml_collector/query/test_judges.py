@@ -18,6 +18,7 @@ from otel_ml_collector.judges.find import (
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.runs import Window
 from tests.otel_ml_collector.spans import (
     DAY_NS,
@@ -28,6 +29,7 @@ from tests.otel_ml_collector.spans import (
     make_span,
     make_start,
 )
+from tests.otel_ml_collector.store.test_calls import make_answer
 from tests.otel_ml_collector.stores import Store
 from tests.support.examples import examples
 
@@ -398,3 +400,13 @@ def test_any_order_twice(
         del one["definition"]
     assert told == told_again
     check_bars(store, first)
+
+
+def test_call_of_several_records(store: Store, project: str) -> None:
+    """A call that three instrumentations recorded, each of them judged, is one evaluation."""
+    answer = make_answer(1)
+    store.take(project, *answer, *(say(span, "aa", 0.75) for span in answer[1:]))
+    check_bars(store, project)
+    [version] = versions_of(store, project)
+    stats = find_stats(store.reader, StatsQuery(project, "", "", MONTH, DAY_NS, 1))
+    assert version.evaluations == stats.total.judges[0].evaluations == 1

@@ -1,0 +1,196 @@
+"""Recorded runs as three relations, from the widest to the narrowest; nobody else names the table.
+
+* `DELIVERIES`: ended runs, each as often as it was delivered. For a question by key, or whether
+  there is any.
+* `RECORDED`: ended runs, each once, as its winning delivery says.
+* `CountedRuns`: the recorded runs that a number is of, and what counts of each.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml.records import TOKENS
+from otel_ml_collector.records import UNCOUNTED
+from otel_ml_collector.store.connection import EVERY_PROJECT
+from otel_ml_collector.store.reader import READABLE, Reader
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.tables import SAME_CALLS
+from otel_ml_collector.times import DAY_NS
+
+DELIVERIES: Final = Sql("runs")
+RECORDED: Final = Sql("runs FINAL")
+OF_PROJECT: Final = Sql("project = {project:String}")
+# No plain spans, no calls that a judge makes, and no experiments themselves.
+IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
+    kinds=join_sql(", ", [Sql("'{k}'").fill(k=identifier(kind, UNCOUNTED)) for kind in UNCOUNTED])
+)
+# What a run over an item sets off begins no later after its end.
+_AFTERMATH_NS: Final = DAY_NS
+_IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
+_PROBES: Final = Sql("""
+    (SELECT 'same_calls' AS name FROM same_calls WHERE {projects} LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM experiment_traces WHERE {projects} LIMIT 1)""")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which runs a question may be about: those of some projects that began in a window.
+
+    Attributes:
+        projects: A condition on `project`.
+        start: The first start, as SQL; None without a bound.
+        end: The end of the window, which is not in it.
+        days: A condition on `project` and `start_ns` beside these.
+    """
+
+    projects: Sql = OF_PROJECT
+    start: Sql | None = None
+    end: Sql | None = None
+    days: Sql | None = None
+
+    @property
+    def sql(self) -> Sql:
+        """The condition on runs, and on whatever has their key."""
+        parts = [self.projects]
+        if self.start is not None:
+            parts.append(Sql("start_ns >= {start}").fill(start=self.start))
+        if self.end is not None:
+            parts.append(Sql("start_ns < {end}").fill(end=self.end))
+        if self.days is not None:
+            parts.append(self.days)
+        return join_sql(" AND ", parts)
+
+
+ANY_TIME: Final = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRuns:
+    """The recorded runs that count: the one place that says which these are.
+
+    A run counts when it
+
+    * has ended: an open one has no figures yet;
+    * is a call: no plain span, and no call of a judge (`IS_CALL`), unless `kinds` says that the
+      question speaks of kinds;
+    * is the one run that counts for its call: of several records of one call the others are left
+      out where `repeats` says so;
+    * is production: what is recorded in the trace of a run over an item of a data set is left out
+      where `items` says so.
+
+    Of its tokens and its cost that counts which `shares` joins: nothing counts twice.
+
+    Attributes:
+        bounds: Which runs the question may be about.
+        repeats, items: Whether there may be such to leave out: a question of a project that has
+            none is asked without, and so is one that speaks of them itself.
+        kinds: Whether runs of all kinds count.
+    """
+
+    bounds: Bounds
+    repeats: bool = True
+    items: bool = True
+    kinds: bool = False
+
+    @property
+    def conditions(self) -> list[Sql]:
+        """What must hold for a run beside the bounds."""
+        conditions = [] if self.kinds else [IS_CALL]
+        if self.items:
+            conditions.append(Sql("NOT ") + of_experiments(self.bounds))
+        if self.repeats:
+            conditions.append(Sql("NOT ") + repeats(self.bounds.sql))
+        return conditions
+
+    @property
+    def sql(self) -> Sql:
+        """The condition on runs, bounds included."""
+        return join_sql(" AND ", [self.bounds.sql, *self.conditions])
+
+
+def find_counted(
+    reader: Reader,
+    project: str,
+    bounds: Bounds = ANY_TIME,
+    *,
+    repeats: bool = False,
+    items: bool = False,
+    kinds: bool = False,
+) -> CountedRuns:
+    """Return the runs of a project that count, without asking the store.
+
+    Args:
+        reader: The store, of which the memory tells what a project surely has none of.
+        project: Of which project.
+        bounds: Which of its runs the question may be about.
+        repeats: Whether the question speaks of records of one call itself, so that all are in it.
+        items: Whether it speaks of experiments, so that runs over items are in it.
+        kinds: Whether it speaks of kinds.
+    """
+    return CountedRuns(
+        bounds,
+        repeats=not repeats and _may_have(reader, project, "same_calls"),
+        items=not items and _may_have(reader, project, "experiments"),
+        kinds=kinds,
+    )
+
+
+def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
+    """Return the runs of all readable projects that count.
+
+    Where nobody else writes to the store, it is asked once whether it has any to leave out.
+    """
+    is_settled = reader.memory.recall(EVERY_PROJECT)[1]
+    if not is_settled and reader.memory.is_alone and reader.access.projects is None:
+        names = [row["name"] for row in reader.rows(_PROBES.fill(projects=READABLE), {})]
+        reader.memory.note(EVERY_PROJECT, names, settled=True)
+    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
+
+
+def _may_have(reader: Reader, project: str, name: str) -> bool:
+    known, is_settled = reader.memory.recall(project)
+    return name in known or not is_settled
+
+
+def repeats(among: Sql) -> Sql:
+    """Write the condition on runs for those of whose call another run counts.
+
+    Args:
+        among: A condition on the project and start of runs: which of them may be asked about.
+    """
+    return Sql("""(project, trace_id, span_id) IN (
+      SELECT project, trace_id, span_id FROM same_calls FINAL
+      WHERE {among} AND {repeat})""").fill(among=among, repeat=_IS_REPEAT)
+
+
+def of_experiments(bounds: Bounds) -> Sql:
+    """Write the condition on runs for those in traces of runs over items of data sets."""
+    among = bounds.projects
+    if bounds.start is not None and bounds.end is not None:
+        among += Sql(" AND start_ns - {after} < {end} AND end_ns + {after} >= {start}").fill(
+            after=_AFTERMATH_NS, start=bounds.start, end=bounds.end
+        )
+    return Sql("""(project, trace_id) IN (
+      SELECT project, trace_id FROM experiment_traces WHERE {among})""").fill(among=among)
+
+
+def shares(among: Sql) -> Sql:
+    """Write the join that says of `runs` what counts of them: `is_repeat`, and `counted`."""
+    columns = [
+        Sql("{n} AS shared_{n}").fill(n=identifier(name, SAME_CALLS.names()))
+        for name in (*TOKENS, "cost")
+    ]
+    return Sql("""
+      LEFT JOIN (
+        SELECT trace_id AS shared_trace, span_id AS shared_span, 1 AS has_share,
+          {repeat} AS is_repeat, {columns}
+        FROM same_calls FINAL WHERE {among}
+      ) AS share ON shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
+        repeat=_IS_REPEAT, columns=join_sql(", ", columns), among=among
+    )
+
+
+def counted(name: str) -> Sql:
+    """Write what counts of a number of a run, beside the join of `shares`."""
+    column = identifier(name, SAME_CALLS.names())
+    return Sql("if(has_share, shared_{n}, {n})").fill(n=column)

@@ -1,0 +1,52 @@
+"""Tests that recorded runs and scores are asked for by name, and of what the names mean."""
+
+import re
+from itertools import permutations
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import otel_ml_collector
+from otel_ml_collector.assistants.find import find_ordered
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
+from tests.otel_ml_collector.query.test_judges import say
+from tests.otel_ml_collector.spans import NOW_NS, make_call
+from tests.otel_ml_collector.stores import Store
+
+_FOLDER: Final = Path(otel_ml_collector.__file__).parent
+# The steps of older schemas stay what they were.
+_NAMING: Final = {"store/counted.py", "store/scores.py", "store/migrations.py"}
+_TABLES: Final = re.compile(r"\b(?:FROM|JOIN) (?:runs|scores_by_judge)\b|(?<!_)\bruns FINAL\b")
+
+
+def test_asked_by_name() -> None:
+    """No statement names the tables of runs and scores but those of the relations."""
+    found = {
+        str(file.relative_to(_FOLDER))
+        for file in _FOLDER.rglob("*.py")
+        if _TABLES.search(file.read_text())
+    }
+    assert found <= _NAMING
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) -> None:
+    """Of scores that were given at one time the same one is the last, wherever it is asked."""
+    call = make_call()
+    scores = [say(call, "aa", 0.25), say(call, "bb", 0.75), say(call, "aa", 0.5, after_s=0.5)]
+    store.take(project, call)
+    for place in order:
+        store.take(project, scores[place])
+    [listed] = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert listed.scores == {"grounded": 0.75}
+    filtered = RunsQuery(project, 'scores["grounded"] == 0.75')
+    assert len(find_runs(store.reader, filtered, NOW_NS).runs) == 1
+    [ordered] = find_ordered(store.reader, RunsQuery(project), "lowest:grounded", NOW_NS).runs
+    assert ordered.scores == listed.scores
+    [last] = store.reader.rows(
+        newest_scores(all_scores(), by=BY_RUN, said=("score", "judge_version")),
+        {"project": project},
+    )
+    assert (last["score"], last["judge_version"]) == (0.75, "bb")
