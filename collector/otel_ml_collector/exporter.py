@@ -27,6 +27,9 @@ from otel_ml_collector.span import Event, Link, Scope, Span, Value
 __all__ = ["RecordExporter"]
 
 _NONE: Final[Mapping[str, Value]] = {}
+# Bits of OTLP's flags: that it is known whether a context is remote, and that it is.
+_KNOWN_REMOTE: Final = 0x100
+_IS_REMOTE: Final = 0x200
 
 _logger = logging.getLogger(__name__)
 
@@ -143,6 +146,8 @@ class _Scopes:
                 scope.name if scope else "",
                 (scope.version or "") if scope else "",
                 _attributes(getattr(scope, "attributes", None)),
+                (scope.schema_url or "") if scope else "",
+                resource_schema_url=span.resource.schema_url or "",
             )
         return self._found[key]
 
@@ -169,12 +174,42 @@ def _span(span: ReadableSpan, scopes: _Scopes) -> Span:
         span.status.description or "",
         _attributes(span.attributes),
         [
-            Event(event.name, event.timestamp, _attributes(event.attributes))
+            Event(event.name, event.timestamp, _attributes(event.attributes), _dropped(event))
             for event in span.events
         ],
-        [Link(*_ids(link.context), _attributes(link.attributes)) for link in span.links],
+        [
+            Link(
+                *_ids(link.context),
+                _attributes(link.attributes),
+                flags=_flags(link.context),
+                dropped_attributes=_dropped(link),
+            )
+            for link in span.links
+        ],
         scopes.of(span),
+        _otlp(span, context),
     )
+
+
+def _otlp(span: ReadableSpan, context: SpanContext | None) -> dict[str, Value]:
+    told: dict[str, Value] = {
+        "trace_state": context.trace_state.to_header() if context else "",
+        "flags": _flags(span.parent),
+        "dropped_attributes_count": span.dropped_attributes,
+        "dropped_events_count": span.dropped_events,
+        "dropped_links_count": span.dropped_links,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _flags(context: SpanContext | None) -> int:
+    """Write whether a context is remote, as OTLP does in the flags of who refers to it."""
+    return _KNOWN_REMOTE | (_IS_REMOTE if context is not None and context.is_remote else 0)
+
+
+def _dropped(found: object) -> int:
+    count: int | None = getattr(found, "dropped_attributes", None)  # not in SDK 1.25
+    return count or 0
 
 
 def _ids(context: SpanContext) -> tuple[bytes, bytes]:

@@ -1,7 +1,7 @@
 """Spans and log records as they arrived, free of the wire: what decode makes and mapping reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 # Attribute values: OTLP's AnyValue as Python values. Bytes stay bytes.
@@ -13,6 +13,8 @@ STATUS_CODE: Final = "otel.status_code"
 STATUS_DESCRIPTION: Final = "otel.status_description"
 # Which attributes of a span are bytes: as JSON they are text in base64.
 BINARY: Final = "otel_ml.binary"
+# Under which name the store keeps `Span.otlp` among the attributes of a span.
+OTLP: Final = "otel_ml.otlp"
 
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
@@ -30,12 +32,21 @@ def is_span_id(span_id: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Resource and instrumentation scope, shared by the spans that came under them."""
+    """Resource and instrumentation scope, shared by the spans that came under them.
+
+    Attributes:
+        dropped_attributes: How many attributes of the scope its sender left out.
+        resource_dropped_attributes: How many of the resource.
+    """
 
     resource: Mapping[str, Value]
     name: str
     version: str
     attributes: Mapping[str, Value]
+    schema_url: str = ""
+    dropped_attributes: int = 0
+    resource_schema_url: str = ""
+    resource_dropped_attributes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,7 @@ class Event:
     name: str
     time_ns: int
     attributes: Mapping[str, Value]
+    dropped_attributes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,9 @@ class Link:
     trace_id: bytes
     span_id: bytes
     attributes: Mapping[str, Value]
+    trace_state: str = ""
+    flags: int = 0
+    dropped_attributes: int = 0
 
 
 @dataclass(slots=True)  # not frozen: that triples the time it takes to make one
@@ -65,6 +80,8 @@ class Span:
         kind: OTLP's span kind, 0 to 5.
         start_ns: Nanoseconds since the epoch (UTC), and so is `end_ns`.
         status_code: 0 unset, 1 ok, 2 error.
+        otlp: Those of `trace_state`, `flags`, `dropped_attributes_count`, `dropped_events_count`
+            and `dropped_links_count` that are not empty.
     """
 
     trace_id: bytes
@@ -80,6 +97,7 @@ class Span:
     events: Sequence[Event]
     links: Sequence[Link]
     scope: Scope
+    otlp: Mapping[str, Value] = field(default_factory=dict)
 
 
 def service_of(resource: Mapping[str, Value]) -> str:

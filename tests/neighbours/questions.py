@@ -9,6 +9,9 @@ from tests.neighbours.programs import Answer
 from tests.neighbours.story import trace_id
 
 SHOWN: Final = "Jaeger shows the tag and does not find it; here what is shown is found"
+LINKS: Final = (
+    "Jaeger 2.13 finds no attributes of links; here they are found as those of events are"
+)
 NO_STATUS: Final = "Jaeger 2.13 compares with the status OK, whatever is asked"
 NAMELESS: Final = "a span that names no service is of `unknown_service` here, OpenTelemetry's word"
 NO_TAGS: Final = "Jaeger 2.13 reads no attributes in this version of its API"
@@ -182,7 +185,8 @@ PLACES: Final[Sequence[Question]] = (
     _tagged("shop", "why", "busy"),
     _tagged("shop", "event", "retry"),
     _tagged("shop", "name", "retry"),
-    _tagged("shop", "link.reason", "batch"),
+    _tagged("shop", "link.reason", "batch", LINKS),
+    _tagged("shop", "w3c.tracestate", "vendor=here,other=1", SHOWN),
     _tagged("bank", "exception.type", "NoMoney"),
     _tagged("bank", "exception.message", "the account is empty"),
     _tagged("bank", "error.type", "NoMoney"),

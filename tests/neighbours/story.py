@@ -29,6 +29,10 @@ SHOP: Final = Scope(
     "lib.shop",
     "1.2",
     {"scope.team": "blue", "scope.level": 7},
+    schema_url="https://shop.example/scope/1",
+    dropped_attributes=3,
+    resource_schema_url="https://shop.example/resource/1",
+    resource_dropped_attributes=2,
 )
 BANK: Final = Scope({"service.name": "bank", "host.name": "b"}, "lib.bank", "2.0", {})
 MODELS: Final = Scope({"service.name": "models"}, "otel_ml", "1.0", {})
@@ -112,9 +116,18 @@ def make_story(now_ns: int | None = None) -> list[Span]:
         scope=SHOP,
         events=[
             Event("retry", start + 5 * MS, {"attempt": 2, "why": "busy"}),
-            Event("bare", start + 6 * MS, {}),
+            Event("bare", start + 6 * MS, {}, 6),
         ],
-        links=[Link(trace_id(0x104), span_id(7), {"link.reason": "batch"})],
+        links=[
+            Link(trace_id(0x104), span_id(7), {"link.reason": "batch"}, "vendor=there", 0x301, 4)
+        ],
+        otlp={
+            "trace_state": "vendor=here,other=1",
+            "flags": 0x101,
+            "dropped_attributes_count": 9,
+            "dropped_events_count": 8,
+            "dropped_links_count": 7,
+        },
     )
     pay = make_span(
         "pay",

@@ -18,6 +18,7 @@ BLANKS: Final = "JSON is stored without blanks"
 LINE: Final = "the line of plain text that lists show; the whole stands beside it"
 ENDS: Final = "Jaeger lets a span without a length last 1 ns, and warns; here it lasts nothing"
 NO_NAME: Final = "Jaeger names a service that nobody named `missing-service-name`"
+SCHEMAS: Final = "Jaeger keeps no schema URLs; here those of resource and scope come back"
 DIFFERENCES: Final = {
     "otel_ml.kind": FILED,
     "otel_ml.outcome": FILED,
@@ -32,6 +33,7 @@ DIFFERENCES: Final = {
     "@jaeger@warnings": ENDS,
     "serviceName": NO_NAME,
     "service.name": NO_NAME,
+    "schemaUrl": SCHEMAS,
 }
 
 
@@ -101,6 +103,8 @@ def new_spans(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 attributes = {pair["key"]: pair["value"] for pair in pairs}
                 assert len(attributes) == len(pairs)
                 told = {**span, "events": events, "scope": scope["scope"]}
+                told["schemaUrl"] = (resource.get("schemaUrl"), scope.get("schemaUrl"))
+                told["lost"] = resource["resource"].get("droppedAttributesCount")
                 spans[span["spanId"]] = {**told, **attributes}
     return spans
 

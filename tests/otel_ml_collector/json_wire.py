@@ -9,6 +9,13 @@ from typing import Any
 
 from otel_ml_collector.span import Log, Scope, Span, Value
 
+_IN_JSON = {
+    "trace_state": "traceState",
+    "flags": "flags",
+    "dropped_attributes_count": "droppedAttributesCount",
+    "dropped_events_count": "droppedEventsCount",
+    "dropped_links_count": "droppedLinksCount",
+}
 _NOT_IN_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -39,8 +46,18 @@ class _Writer:
         request = {
             resources: [
                 {
-                    "resource": {"attributes": self.pairs(scope.resource)},
-                    scopes: [{"scope": self.scope(scope), records: [record]}],
+                    "resource": self._object(
+                        attributes=self.pairs(scope.resource),
+                        droppedAttributesCount=scope.resource_dropped_attributes,
+                    ),
+                    "schemaUrl": scope.resource_schema_url,
+                    scopes: [
+                        {
+                            "scope": self.scope(scope),
+                            "schemaUrl": scope.schema_url,
+                            records: [record],
+                        }
+                    ],
                 }
                 for scope, record in told
             ]
@@ -63,6 +80,7 @@ class _Writer:
                     name=event.name,
                     timeUnixNano=self._integer(event.time_ns),
                     attributes=self.pairs(event.attributes),
+                    droppedAttributesCount=self._integer(event.dropped_attributes),
                 )
                 for event in span.events
             ],
@@ -71,9 +89,13 @@ class _Writer:
                     traceId=self._hex(link.trace_id),
                     spanId=self._hex(link.span_id),
                     attributes=self.pairs(link.attributes),
+                    traceState=link.trace_state,
+                    flags=link.flags,
+                    droppedAttributesCount=link.dropped_attributes,
                 )
                 for link in span.links
             ],
+            **{_IN_JSON[name]: value for name, value in span.otlp.items()},
         )
 
     def log(self, log: Log) -> dict[str, Any]:
@@ -91,7 +113,10 @@ class _Writer:
 
     def scope(self, scope: Scope) -> dict[str, Any]:
         return self._object(
-            name=scope.name, version=scope.version, attributes=self.pairs(scope.attributes)
+            name=scope.name,
+            version=scope.version,
+            attributes=self.pairs(scope.attributes),
+            droppedAttributesCount=scope.dropped_attributes,
         )
 
     def pairs(self, attributes: Mapping[str, Value]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Spans as OTLP in protobuf, written with the official messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import (
@@ -20,20 +21,31 @@ def encode(spans: Iterable[Span]) -> bytes:
     """Write spans as one export request; each brings resource and scope of its own."""
     request = ExportTraceServiceRequest()
     for span in spans:
-        resource_spans = request.resource_spans.add(resource=resource_of(span.scope))
-        resource_spans.scope_spans.add(scope=instrumentation(span.scope), spans=[_message(span)])
+        scope = span.scope
+        resource_spans = request.resource_spans.add(
+            resource=resource_of(scope), schema_url=scope.resource_schema_url
+        )
+        resource_spans.scope_spans.add(
+            scope=instrumentation(scope), spans=[_message(span)], schema_url=scope.schema_url
+        )
     return request.SerializeToString()
 
 
 def resource_of(scope: Scope) -> Resource:
     """Write the resource of a scope."""
-    return Resource(attributes=pairs(scope.resource))
+    return Resource(
+        attributes=pairs(scope.resource),
+        dropped_attributes_count=scope.resource_dropped_attributes,
+    )
 
 
 def instrumentation(scope: Scope) -> InstrumentationScope:
     """Write a scope without its resource."""
     return InstrumentationScope(
-        name=scope.name, version=scope.version, attributes=pairs(scope.attributes)
+        name=scope.name,
+        version=scope.version,
+        attributes=pairs(scope.attributes),
+        dropped_attributes_count=scope.dropped_attributes,
     )
 
 
@@ -78,14 +90,23 @@ def _message(span: Span) -> trace_pb2.Span:
         attributes=pairs(span.attributes),
         events=[
             trace_pb2.Span.Event(
-                name=event.name, time_unix_nano=event.time_ns, attributes=pairs(event.attributes)
+                name=event.name,
+                time_unix_nano=event.time_ns,
+                attributes=pairs(event.attributes),
+                dropped_attributes_count=event.dropped_attributes,
             )
             for event in span.events
         ],
         links=[
             trace_pb2.Span.Link(
-                trace_id=link.trace_id, span_id=link.span_id, attributes=pairs(link.attributes)
+                trace_id=link.trace_id,
+                span_id=link.span_id,
+                attributes=pairs(link.attributes),
+                trace_state=link.trace_state,
+                flags=link.flags,
+                dropped_attributes_count=link.dropped_attributes,
             )
             for link in span.links
         ],
+        **cast("dict[str, Any]", span.otlp),
     )

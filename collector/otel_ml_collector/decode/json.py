@@ -133,11 +133,11 @@ def _read_records(
 
     def read_resource(found: object) -> list[Item]:
         parent = _object(found)
-        resource = _at(parent, "resource", _RESOURCE)["attributes"]
+        resource = _at(parent, "resource", _RESOURCE) | _SCHEMA_OF_RESOURCE(parent)
 
         def read_scope(inner: object) -> list[Item]:
             holder = _object(inner)
-            scope = _at(holder, "scope", lambda told: Scope(resource, **_SCOPE(told)))
+            scope = Scope(**resource, **_at(holder, "scope", _SCOPE), **_SCHEMA(holder))
             return _at(holder, records, _list_of(lambda record: read(_object(record), scope)))
 
         return list(chain.from_iterable(_at(parent, scopes, _list_of(read_scope))))
@@ -244,6 +244,7 @@ def _whole(low: int, high: int) -> Callable[..., int]:
 
 
 _uint64: Final = _whole(0, 2**64 - 1)
+_uint32: Final = _whole(0, 2**32 - 1)
 _int64: Final = _whole(-(2**63), 2**63 - 1)
 _int32: Final = _whole(-(2**31), 2**31 - 1)
 
@@ -375,11 +376,35 @@ _KINDS: Final = {
 }
 _CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 _TOLD: Final = ("attributes", _attributes)
-_RESOURCE: Final = _fields(attributes=_TOLD)
-_SCOPE: Final = _fields(name=("name", _text), version=("version", _text), attributes=_TOLD)
+_LOST: Final = ("droppedAttributesCount", _uint32)
+_SCHEMA: Final = _fields(schema_url=("schemaUrl", _text))
+_SCHEMA_OF_RESOURCE: Final = _fields(resource_schema_url=("schemaUrl", _text))
+_RESOURCE: Final = _fields(resource=("attributes", _attributes), resource_dropped_attributes=_LOST)
+_SCOPE: Final = _fields(
+    name=("name", _text), version=("version", _text), attributes=_TOLD, dropped_attributes=_LOST
+)
 _STATUS: Final = _fields(status_code=("code", _enum(_CODES)), status_message=("message", _text))
-_EVENT: Final = _fields(name=("name", _text), time_ns=("timeUnixNano", _uint64), attributes=_TOLD)
-_LINK: Final = _fields(trace_id=("traceId", _id), span_id=("spanId", _id), attributes=_TOLD)
+_EVENT: Final = _fields(
+    name=("name", _text),
+    time_ns=("timeUnixNano", _uint64),
+    attributes=_TOLD,
+    dropped_attributes=_LOST,
+)
+_LINK: Final = _fields(
+    trace_id=("traceId", _id),
+    span_id=("spanId", _id),
+    attributes=_TOLD,
+    trace_state=("traceState", _text),
+    flags=("flags", _uint32),
+    dropped_attributes=_LOST,
+)
+_OTLP: Final = _fields(
+    trace_state=("traceState", _text),
+    flags=("flags", _uint32),
+    dropped_attributes_count=_LOST,
+    dropped_events_count=("droppedEventsCount", _uint32),
+    dropped_links_count=("droppedLinksCount", _uint32),
+)
 _SPAN: Final = _fields(
     status=("status", _STATUS),
     trace_id=("traceId", _id),
@@ -408,7 +433,8 @@ _LOG: Final = _fields(
 
 def _read_span(found: JsonObject, scope: Scope) -> Span:
     told = _SPAN(found)
-    return Span(scope=scope, **told.pop("status"), **told)
+    otlp = {name: value for name, value in _OTLP(found).items() if value}
+    return Span(scope=scope, **told.pop("status"), **told, otlp=otlp)
 
 
 def _read_log(found: JsonObject, scope: Scope) -> Log:

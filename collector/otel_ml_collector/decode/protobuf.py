@@ -23,6 +23,11 @@ from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service
 
 # What event a record is before there was a field for it (OpenTelemetry 1.40 and older).
 _EVENT_NAME: Final = "event.name"
+# The fields of `Span.otlp`.
+OTLP_FIELDS: Final = (
+    *("trace_state", "flags"),
+    *("dropped_attributes_count", "dropped_events_count", "dropped_links_count"),
+)
 
 Request = TypeVar("Request", bound=Message)
 
@@ -49,7 +54,7 @@ class Spans:
         for resource_spans in self._request.resource_spans:
             resource = _attributes_of(resource_spans.resource.attributes)
             for scope_spans in resource_spans.scope_spans:
-                scope = _scope_of(resource, scope_spans.scope)
+                scope = _scope_of(resource, scope_spans.scope, scope_spans, resource_spans)
                 for span in scope_spans.spans:
                     yield _span(span, scope)
 
@@ -136,8 +141,22 @@ def _parse(body: bytes, message: type[Request]) -> Request:
         raise Rejected(f"The body is not an OTLP {name} in protobuf") from error
 
 
-def _scope_of(resource: dict[str, Value], scope: InstrumentationScope) -> Scope:
-    return Scope(resource, scope.name, scope.version, _attributes_of(scope.attributes))
+def _scope_of(
+    resource: dict[str, Value],
+    scope: InstrumentationScope,
+    below_scope: trace_pb2.ScopeSpans | logs_pb2.ScopeLogs,
+    below_resource: trace_pb2.ResourceSpans | logs_pb2.ResourceLogs,
+) -> Scope:
+    return Scope(
+        resource,
+        scope.name,
+        scope.version,
+        _attributes_of(scope.attributes),
+        below_scope.schema_url,
+        scope.dropped_attributes_count,
+        below_resource.schema_url,
+        below_resource.resource.dropped_attributes_count,
+    )
 
 
 def _span(span: trace_pb2.Span, scope: Scope) -> Span:
@@ -154,15 +173,31 @@ def _span(span: trace_pb2.Span, scope: Scope) -> Span:
         status.message,
         _attributes_of(span.attributes),
         [
-            Event(event.name, event.time_unix_nano, _attributes_of(event.attributes))
+            Event(
+                event.name,
+                event.time_unix_nano,
+                _attributes_of(event.attributes),
+                event.dropped_attributes_count,
+            )
             for event in events
         ]
         if events
         else [],
-        [Link(link.trace_id, link.span_id, _attributes_of(link.attributes)) for link in links]
+        [
+            Link(
+                link.trace_id,
+                link.span_id,
+                _attributes_of(link.attributes),
+                link.trace_state,
+                link.flags,
+                link.dropped_attributes_count,
+            )
+            for link in links
+        ]
         if links
         else [],
         scope,
+        {name: value for name in OTLP_FIELDS if (value := getattr(span, name))},
     )
 
 
@@ -170,7 +205,7 @@ def _logs(request: ExportLogsServiceRequest) -> Iterator[Log]:
     for resource_logs in request.resource_logs:
         resource = _attributes_of(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
-            scope = _scope_of(resource, scope_logs.scope)
+            scope = _scope_of(resource, scope_logs.scope, scope_logs, resource_logs)
             for record in scope_logs.log_records:
                 yield _log(record, scope)
 

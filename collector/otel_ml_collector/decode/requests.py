@@ -73,9 +73,14 @@ def read_points(body: bytes, form: Form) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Envelope:
-    """A resource or a scope: its own fields as they came, and what is below it."""
+    """A resource or a scope: its own fields as they came, and what is below it.
+
+    Attributes:
+        schema: In JSON the member beside it that says which schema it follows.
+    """
 
     head: bytes = b""
+    schema: bytes = b"null"
     scopes: "list[_Envelope]" = field(default_factory=list)
     records: list[_Range] = field(default_factory=list)
 
@@ -335,7 +340,7 @@ def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
         found.append(resource)
         check_records(len(found))
         scopes = _reader(walk, resource.scopes, lambda here: read_scope(here, resource))
-        return walk.members(at, {b"resource": _head(walk, body, resource), scope_key: scopes})
+        return walk.members(at, _heads(walk, body, b"resource", resource) | {scope_key: scopes})
 
     def read_scope(at: int, resource: _Envelope) -> int:
         scope = _Envelope()
@@ -349,7 +354,7 @@ def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
             return end
 
         records = _reader(walk, scope.records, read_record)
-        return walk.members(at, {b"scope": _head(walk, body, scope), record_key: records})
+        return walk.members(at, _heads(walk, body, b"scope", scope) | {record_key: records})
 
     end = walk.space(walk.members(walk.space(0), {resource_key: read_resources}))
     if end != len(body):
@@ -357,13 +362,20 @@ def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
     return found
 
 
-def _head(walk: _Json, body: bytes, envelope: _Envelope) -> Callable[[int], int]:
-    def read(at: int) -> int:
+def _heads(
+    walk: _Json, body: bytes, key: bytes, envelope: _Envelope
+) -> dict[bytes, Callable[[int], int]]:
+    def read_head(at: int) -> int:
         end = walk.skip(at)
         envelope.head = body[at:end]
         return end
 
-    return read
+    def read_schema(at: int) -> int:
+        end = walk.skip(at)
+        envelope.schema = body[at:end]
+        return end
+
+    return {key: read_head, b"schemaUrl": read_schema}
 
 
 def _reader(
@@ -383,13 +395,18 @@ def _write_json(levels: tuple[str, str, str]) -> Callable[[bytes, _Chosen], byte
         resources = []
         for resource, scopes in chosen:
             below = [
-                b'{"scope":%b,"%b":[%b]}'
-                % (scope.head or b"null", record_key, b",".join(body[a:b] for a, b in records))
+                b'{"scope":%b,"schemaUrl":%b,"%b":[%b]}'
+                % (
+                    scope.head or b"null",
+                    scope.schema,
+                    record_key,
+                    b",".join(body[a:b] for a, b in records),
+                )
                 for scope, records in scopes
             ]
             resources.append(
-                b'{"resource":%b,"%b":[%b]}'
-                % (resource.head or b"null", scope_key, b",".join(below))
+                b'{"resource":%b,"schemaUrl":%b,"%b":[%b]}'
+                % (resource.head or b"null", resource.schema, scope_key, b",".join(below))
             )
         return b'{"%b":[%b]}' % (resource_key, b",".join(resources))
 

@@ -16,7 +16,7 @@ from otel_ml import attributes as names
 from otel_ml.records import Run, attributes_of
 from otel_ml_collector.mapping.values import read_payload
 from otel_ml_collector.records import text_of
-from otel_ml_collector.span import BINARY, STATUS_CODE, STATUS_DESCRIPTION
+from otel_ml_collector.span import BINARY, OTLP, STATUS_CODE, STATUS_DESCRIPTION
 from otel_ml_collector.store.reader import READABLE, Row, is_open, load_json, run_id_of
 from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.tables import PAYLOADS as PAYLOAD_TABLE
@@ -48,7 +48,7 @@ WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {en
 # What Go takes for a bool.
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-# Where attributes of a span, its resource, its scope and its events stand as JSON text.
+# Where attributes of a span, its resource, scope, events and links stand as JSON text.
 _PLACES: Final = (
     Sql("(multiSearchAny(attributes, {pieces}) AND JSONHas(attributes, {name}))"),
     Sql("(multiSearchAny(resource, {pieces}) AND JSONHas(resource, {name}))"),
@@ -57,8 +57,14 @@ _PLACES: Final = (
       event -> JSONHas(event, 'attributes', {name})
         AND multiSearchAny(JSONExtractRaw(event, 'attributes'), {pieces}),
       JSONExtractArrayRaw(events)))"""),
+    Sql("""(multiSearchAny(links, {pieces}) AND arrayExists(
+      link -> JSONHas(link, 'attributes', {name})
+        AND multiSearchAny(JSONExtractRaw(link, 'attributes'), {pieces}),
+      JSONExtractArrayRaw(links)))"""),
 )
 _OF_SCOPE: Final = {"otel.scope.name": Sql("'name'"), "otel.scope.version": Sql("'version'")}
+# Jaeger's name of a tag for the trace state.
+TRACE_STATE: Final = "w3c.tracestate"
 _LINES: Final = {names.LOG_SEVERITY: "severity", names.LOG_MESSAGE: "message"}
 _SIZES: Final = 2**62
 
@@ -89,6 +95,7 @@ class SpanFacts:
         resource: Of its sender. `scope`: name, version and attributes.
         events: In the order of time, each with name, time_ns and attributes.
         links: Each with trace_id, span_id and attributes.
+        otlp: Trace state, flags and dropped counts, as `Span.otlp` has them.
         status: ``OK``, ``ERROR`` or empty, with what it says.
         warnings: What of it is not as it was sent.
     """
@@ -100,6 +107,7 @@ class SpanFacts:
     scope: Mapping[str, Any]
     events: Sequence[Mapping[str, Any]]
     links: Sequence[Mapping[str, Any]]
+    otlp: Mapping[str, Any]
     status: tuple[str, str]
     warnings: Sequence[str]
 
@@ -109,6 +117,7 @@ def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
     payload = told.payloads.get((row["project"], run_id_of(row)), {})
     said = load_object(payload.get("attributes", ""))
     binary = frozenset(map(str, said.pop(BINARY, ())))
+    otlp = said.pop(OTLP, {})
     failed = row["outcome"] == "error"
     code = to_text(said.pop(STATUS_CODE, "ERROR" if failed else ""))
     message = to_text(said.pop(STATUS_DESCRIPTION, row["error_message"] if failed else ""))
@@ -122,6 +131,7 @@ def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
         scope=load_object(payload.get("scope", "")),
         events=_events(payload),
         links=_load_list(payload.get("links", "")),
+        otlp=otlp if isinstance(otlp, dict) else {},
         status=(code, message),
         warnings=warnings,
     )
@@ -311,7 +321,7 @@ def is_tagged(number: int, name: str, text: str) -> Condition:
 
     Args:
         number: Of the tag, for the names of its parameters.
-        name: Of an attribute of a span, its resource, its scope or its events, or of a tag of the
+        name: Of an attribute of a span, its resource, scope, events or links, or of a tag of the
             user's own; or `error`, `span.kind` and what else the span shows.
         text: The value as Jaeger writes it.
     """
@@ -385,6 +395,13 @@ def _in_payload(tag: _Tag) -> list[Sql]:
     if key := _OF_SCOPE.get(tag.name):
         said = tag.put("scope", tag.text)
         found.append(Sql("JSONExtractString(scope, {key}) = {it}").fill(key=key, it=said))
+    if tag.name == TRACE_STATE:
+        said = tag.put("state", tag.text)
+        found.append(
+            Sql("JSONExtractString(attributes, '{otlp}', 'trace_state') = {it}").fill(
+                otlp=Sql(OTLP), it=said
+            )
+        )
     if line := _LINES.get(tag.name):
         lines = tag.put("lines", tag.pieces(line))
         found.append(Sql("multiSearchAny(logs, {lines})").fill(lines=lines))

@@ -10,7 +10,7 @@ address when they search.
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -76,6 +76,7 @@ _MAX_LIMIT: Final = 1_000
 _LIMIT: Final = 100
 _MOST_IDS: Final = 100
 _SPANS: Final = 10_000
+_NO_ROOM: Final = f"an answer holds {_SPANS} spans"
 # Of how many spans with a parent it is counted who called them: the newest.
 _CALLS: Final = 100_000
 _KNOWN_NS: Final = 30 * DAY_NS
@@ -249,7 +250,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
         limit=min(asked.traces or asked.depth or _LIMIT, _MAX_LIMIT),
     )
     found = _read_traces(reader, _find_traces(reader, wanted), now_ns)
-    spans = [span for trace in found for span in trace.spans]
+    spans = [span for trace in found for span in trace.warned]
     if not spans:
         raise Missing("No traces found")
     return spans
@@ -286,7 +287,7 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
     """Read those of some traces that are here, until there are 10,000 spans."""
     return [
-        make_trace(trace.trace_id, trace.spans, is_cut=trace.is_cut)
+        make_trace(trace.trace_id, trace.spans, trace.warnings)
         for trace in _read_traces(reader, trace_ids, now_ns)
     ]
 
@@ -298,22 +299,21 @@ def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace
         BadInput: The id is none.
         Missing: There is no such trace.
     """
-    spans, is_cut = find_spans(reader, trace_id, now_ns, "trace not found")
-    return make_trace(spans[0].row["trace_id"], spans, is_cut=is_cut)
+    for trace in read_traces(reader, [read_trace_id(trace_id)], now_ns):
+        return trace
+    raise Missing("trace not found")
 
 
-def find_spans(
-    reader: Reader, trace_id: str, now_ns: int, otherwise: str = "No traces found"
-) -> tuple[Sequence[SpanFacts], bool]:
-    """Find the spans of one trace, and tell whether there are more than are shown.
+def find_spans(reader: Reader, trace_id: str, now_ns: int) -> Sequence[SpanFacts]:
+    """Find the spans of one trace; the first one warns where there are more than are shown.
 
     Raises:
         BadInput: The id is none.
-        Missing: There is no such trace; `otherwise` is what is said then.
+        Missing: There is no such trace.
     """
     for trace in _read_traces(reader, [read_trace_id(trace_id)], now_ns):
-        return trace.spans, trace.is_cut
-    raise Missing(otherwise)
+        return trace.warned
+    raise Missing("No traces found")
 
 
 def read_trace_id(text: str) -> str:
@@ -329,15 +329,24 @@ def read_trace_id(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """What the spans of a trace said, oldest first, and whether there are more than are shown."""
+    """What the spans of a trace said, oldest first, and what of the answer is not whole."""
 
     trace_id: str
     spans: Sequence[SpanFacts]
-    is_cut: bool
+    warnings: Sequence[str]
+
+    @property
+    def warned(self) -> Sequence[SpanFacts]:
+        """The spans, of which the first one has the warnings of the trace, too."""
+        first, *others = self.spans
+        return [replace(first, warnings=[*self.warnings, *first.warnings]), *others]
 
 
 def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[_Trace]:
-    """Read those of some traces that are here, in their order, until there are 10,000 spans."""
+    """Read those of some traces that are here, in their order, until there are 10,000 spans.
+
+    A trace that is not whole warns of that, and the last one of traces that are left out.
+    """
     places = find_all_places(reader, trace_ids)
     within: dict[str, list[Place]] = {}
     for trace_id in trace_ids:
@@ -347,8 +356,8 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
     for project, ours in within.items():
         for row in _read_rows(reader, project, ours, now_ns):
             rows.setdefault((project, row["trace_id"]), []).append(row)
-    shown: list[tuple[str, list[Row], bool]] = []
-    left = _SPANS
+    shown: list[tuple[str, list[Row], list[str]]] = []
+    left, left_out = _SPANS, 0
     for trace_id in trace_ids:
         every = [
             row
@@ -357,12 +366,17 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
         ]
         every.sort(key=lambda row: (row["start_ns"], row["span_id"]))
         if every and left > 0:
-            shown.append((trace_id, every[:left], len(every) > left))
+            more = f"There are more spans than the {left} shown"
+            shown.append((trace_id, every[:left], [more] if len(every) > left else []))
             left -= len(every)
+        elif left <= 0 and trace_id in places:  # what is behind the limit was not read
+            left_out += 1
+    if left_out:
+        shown[-1][2].append(f"Traces that are not shown: {left_out}, {_NO_ROOM}")
     told = _read_told(reader, [row for _, of, _ in shown for row in of])
     return [
-        _Trace(trace_id, [read_facts(row, told) for row in of], is_cut)
-        for trace_id, of, is_cut in shown
+        _Trace(trace_id, [read_facts(row, told) for row in of], warnings)
+        for trace_id, of, warnings in shown
     ]
 
 
@@ -569,7 +583,14 @@ def get_traces(reader: FromReader, asked: Annotated[TraceSearch, Query()]) -> St
     wanted = [read_trace_id(text) for text in asked.traceID]
     found = read_traces(reader, wanted, now_ns)
     known = {trace.traceID for trace in found}
-    missing = [MissingTrace(traceID=one) for one in wanted if one not in known]
+    others = [trace_id for trace_id in wanted if trace_id not in known]
+    left_out = find_all_places(reader, others) if others else {}
+    missing = [
+        MissingTrace(traceID=trace_id, msg=_NO_ROOM)
+        if trace_id in left_out
+        else MissingTrace(traceID=trace_id)
+        for trace_id in others
+    ]
     return Structured(data=found, errors=missing or None)
 
 
@@ -608,5 +629,4 @@ def get_new_traces(reader: FromReader, asked: Annotated[NewSearch, Query()]) -> 
 @router.get("/v3/traces/{trace_id}")
 def get_new_trace(trace_id: str, reader: FromReader) -> Response:
     """Read one trace."""
-    spans, _ = find_spans(reader, trace_id, time.time_ns())
-    return JSONResponse(make_result(spans))
+    return JSONResponse(make_result(find_spans(reader, trace_id, time.time_ns())))

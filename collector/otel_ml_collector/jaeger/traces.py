@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from otel_ml_collector.jaeger.attributes import SpanFacts, load_object, to_text
+from otel_ml_collector.jaeger.attributes import TRACE_STATE, SpanFacts, load_object, to_text
 
 TagType = Literal["string", "bool", "int64", "float64", "binary"]
 UNKNOWN_SERVICE: Final = "unknown_service"
@@ -21,6 +21,14 @@ _US: Final = 1_000
 _SAFE: Final = 2**53 - 1
 _KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 _CODES: Final = {"OK": 1, "ERROR": 2}
+# What `Span.otlp` has, as OTLP's JSON names it.
+_IN_JSON: Final = {
+    "trace_state": "traceState",
+    "flags": "flags",
+    "dropped_attributes_count": "droppedAttributesCount",
+    "dropped_events_count": "droppedEventsCount",
+    "dropped_links_count": "droppedLinksCount",
+}
 # Jaeger's own name of an attribute that holds what is wrong with a span.
 _WARNINGS: Final = "@jaeger@warnings"
 
@@ -102,7 +110,7 @@ class JaegerError(BaseModel):
 
 
 class MissingTrace(BaseModel):
-    """One of several traces that is not here."""
+    """One of several traces that is not here, or has no room in the answer."""
 
     msg: str = "trace not found"
     traceID: str
@@ -118,8 +126,10 @@ class Structured(BaseModel):
     errors: list[JaegerError] | list[MissingTrace] | None = None
 
 
-def make_trace(trace_id: str, spans: Sequence[SpanFacts], *, is_cut: bool) -> JaegerTrace:
-    """Make a trace of its spans."""
+def make_trace(
+    trace_id: str, spans: Sequence[SpanFacts], warnings: Sequence[str] = ()
+) -> JaegerTrace:
+    """Make a trace of its spans, with what is wrong with it."""
     processes: dict[str, JaegerProcess] = {}
     known: dict[str, str] = {}
     made: list[JaegerSpan] = []
@@ -128,8 +138,9 @@ def make_trace(trace_id: str, spans: Sequence[SpanFacts], *, is_cut: bool) -> Ja
             known[span.resource] = f"p{len(known) + 1}"
             processes[known[span.resource]] = _process(load_object(span.resource))
         made.append(_span(span, known[span.resource]))
-    warnings = [f"There are more spans than the {len(spans)} shown"] if is_cut else None
-    return JaegerTrace(traceID=trace_id, spans=made, processes=processes, warnings=warnings)
+    return JaegerTrace(
+        traceID=trace_id, spans=made, processes=processes, warnings=list(warnings) or None
+    )
 
 
 def _process(resource: Mapping[str, Any]) -> JaegerProcess:
@@ -180,6 +191,7 @@ def _span_tags(span: SpanFacts) -> list[KeyValue]:
         "otel.scope.version": span.scope.get("version"),
         "otel.status_code": code,
         "otel.status_description": message,
+        TRACE_STATE: span.otlp.get("trace_state"),
     }
     if code == "ERROR":
         added["error"] = True
@@ -207,32 +219,39 @@ def _tag(name: str, value: Any) -> KeyValue:
 
 def make_result(spans: Sequence[SpanFacts]) -> dict[str, Any]:
     """Write spans below their resources and scopes, as ``{"result": {"resourceSpans": …}}``."""
-    resources: dict[str, dict[str, dict[str, Any]]] = {}
+    resources: dict[tuple[str, str], dict[str, Any]] = {}
+    scopes: dict[tuple[str, str], dict[str, Any]] = {}
     for span in spans:
-        scopes = resources.setdefault(span.resource, {})
-        scope = scopes.setdefault(
-            to_text(span.scope), {"scope": _scope(span.scope), "spans": list[Any]()}
+        told = span.scope.get("resource", {})
+        resource = resources.setdefault(
+            (span.resource, to_text(told)),
+            {"resource": _resource(span.resource, told), "scopeSpans": [], **_schema(told)},
         )
-        scope["spans"].append(_otlp_span(span))
-    return {
-        "result": {
-            "resourceSpans": [
-                {"resource": _resource(resource), "scopeSpans": list(scopes.values())}
-                for resource, scopes in resources.items()
-            ]
-        }
-    }
+        key = span.resource, to_text(span.scope)  # which tells of the resource, too
+        if key not in scopes:
+            scopes[key] = {"scope": _scope(span.scope), "spans": [], **_schema(span.scope)}
+            resource["scopeSpans"].append(scopes[key])
+        scopes[key]["spans"].append(_otlp_span(span))
+    return {"result": {"resourceSpans": list(resources.values())}}
 
 
-def _resource(text: str) -> dict[str, Any]:
+def _schema(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"schemaUrl": told["schema_url"]} if told.get("schema_url") else {}
+
+
+def _otlp(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Write trace state, flags and dropped counts by their names in JSON."""
+    return {written: told[name] for name, written in _IN_JSON.items() if told.get(name)}
+
+
+def _resource(text: str, told: Mapping[str, Any]) -> dict[str, Any]:
     said = load_object(text)
-    return {
-        "attributes": _pairs({**said, "service.name": said.get("service.name") or UNKNOWN_SERVICE})
-    }
+    service = said.get("service.name") or UNKNOWN_SERVICE
+    return {"attributes": _pairs({**said, "service.name": service}), **_otlp(told)}
 
 
 def _scope(scope: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: scope[name] for name in ("name", "version") if scope.get(name)}
+    told = {name: scope[name] for name in ("name", "version") if scope.get(name)} | _otlp(scope)
     attributes = scope.get("attributes", {})
     return {**told, "attributes": _pairs(attributes)} if attributes else told
 
@@ -254,6 +273,7 @@ def _otlp_span(span: SpanFacts) -> dict[str, Any]:
         "attributes": _pairs(said, span.binary),
         "events": [_event(event) for event in span.events],
         "links": [_link(link) for link in span.links],
+        **_otlp(span.otlp),
     }
     status = {"message": message, "code": _CODES.get(code, 0)}
     return {
@@ -263,13 +283,13 @@ def _otlp_span(span: SpanFacts) -> dict[str, Any]:
 
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:
-    made = {"timeUnixNano": str(event["time_ns"]), "name": event["name"]}
+    made = {"timeUnixNano": str(event["time_ns"]), "name": event["name"], **_otlp(event)}
     attributes = event["attributes"]
     return {**made, "attributes": _pairs(attributes)} if attributes else made
 
 
 def _link(link: Mapping[str, Any]) -> dict[str, Any]:
-    made = {"traceId": link["trace_id"], "spanId": link["span_id"]}
+    made = {"traceId": link["trace_id"], "spanId": link["span_id"], **_otlp(link)}
     attributes = link.get("attributes")
     return {**made, "attributes": _pairs(attributes)} if attributes else made
 

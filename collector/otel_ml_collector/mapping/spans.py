@@ -48,6 +48,7 @@ from otel_ml_collector.records import (
 )
 from otel_ml_collector.span import (
     BINARY,
+    OTLP,
     STATUS_CODE,
     STATUS_DESCRIPTION,
     Scope,
@@ -434,6 +435,8 @@ def _rest(alike: _Alike, found: Found, columns: Mapping[str, list[Any]]) -> list
             kept[BINARY] = sorted(name for name in kept if type(kept[name]) is bytes)
         if span.status_code and not alike.is_open:
             _keep_status(span, outcome, message, kept)
+        if span.otlp and not alike.is_open:  # a record that announces a run has its own
+            kept[OTLP] = span.otlp
         texts.append(to_sorted_json(kept) if kept else "")
     return texts
 
@@ -450,7 +453,12 @@ def _keep_status(span: Span, outcome: str, message: str, kept: dict[str, Value])
 def _events(span: Span) -> str:
     """Write the events that are neither text lines, artifacts nor lineage of ours."""
     events = [
-        {"name": event.name, "time_ns": event.time_ns, "attributes": event.attributes}
+        {
+            "name": event.name,
+            "time_ns": event.time_ns,
+            "attributes": event.attributes,
+            **_non_empty(dropped_attributes_count=event.dropped_attributes),
+        }
         for event in span.events
         if event.name != names.LOG_EVENT and not is_artifact(event) and not is_link(event)
     ]
@@ -463,10 +471,20 @@ def _links(span: Span) -> str:
             "trace_id": link.trace_id.hex(),
             "span_id": link.span_id.hex(),
             "attributes": link.attributes,
+            **_non_empty(
+                trace_state=link.trace_state,
+                flags=link.flags,
+                dropped_attributes_count=link.dropped_attributes,
+            ),
         }
         for link in span.links
     ]
     return to_json(links) if links else ""
+
+
+def _non_empty(**fields: Value) -> dict[str, Value]:
+    """Return the fields that say something."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
@@ -509,9 +527,17 @@ def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) 
     """
     key = id(scope)
     if key not in texts:
+        resource = _non_empty(
+            schema_url=scope.resource_schema_url,
+            dropped_attributes_count=scope.resource_dropped_attributes,
+        )
         described: dict[str, Value] = {"name": scope.name, "version": scope.version}
-        if scope.attributes:
-            described["attributes"] = scope.attributes
+        described |= _non_empty(
+            attributes=scope.attributes,
+            schema_url=scope.schema_url,
+            dropped_attributes_count=scope.dropped_attributes,
+            resource=resource,
+        )
         texts[key] = scope, (to_sorted_json(scope.resource), to_sorted_json(described))
     return texts[key][1]
 

@@ -175,6 +175,9 @@ class Run(RunSummary):
     events: JsonValue
     links: JsonValue
     attributes: dict[str, JsonValue]
+    otlp: dict[str, JsonValue] = field(
+        metadata=about("Trace state, flags and dropped counts, where its span has them")
+    )
     resource: dict[str, JsonValue]
     scope: dict[str, JsonValue]
     dialect: str

@@ -48,6 +48,7 @@ from otel_ml_collector.runs.logs import (
     values_of,
 )
 from otel_ml_collector.same_calls import CALLS
+from otel_ml_collector.span import OTLP
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.open_runs import (
@@ -857,6 +858,7 @@ def _make_run(row: Row, details: _Details) -> Run:
         events=events,
         links=load_json(payload.get("links", ""), []),
         attributes=attributes,
+        otlp=otlp if isinstance(otlp := attributes.pop(OTLP, {}), dict) else {},
         resource=load_json(payload.get("resource", ""), {}),
         scope=load_json(payload.get("scope", ""), {}),
         dialect=row["dialect"],

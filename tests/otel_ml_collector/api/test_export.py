@@ -11,7 +11,7 @@ import pytest
 
 from otel_ml_collector.export import TYPES, ExportQuery, export_runs
 from otel_ml_collector.filter.fields import FIELD_NAMES
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -156,6 +156,44 @@ def test_whole(service: Service, project: str) -> None:
     assert first["metrics"] == {"a": [1.0, 2.0]}
     assert [artifact["ref"] for artifact in first["artifacts"]] == ["table"]
     assert second == {"metrics": {}, "artifacts": []}
+
+
+def test_beside_attributes(service: Service, project: str) -> None:
+    """Trace state, flags, schema URLs and dropped counts are exported as they came."""
+    answer = make_call(
+        "answer",
+        scope=Scope({"service.name": "shop"}, "lib", "1", {}, "url/scope", 1, "url/resource", 2),
+        events=[Event("retry", NOW_NS, {}, 3)],
+        links=[Link(bytes(15) + b"\1", bytes(7) + b"\2", {}, "vendor=there", 0x301, 4)],
+        otlp={"trace_state": "vendor=here", "flags": 0x101, "dropped_links_count": 5},
+    )
+    service.store.take(project, answer)
+    (line,) = lines(service, project, columns="attributes,events,links,scope")
+    otlp = {"trace_state": "vendor=here", "flags": 0x101, "dropped_links_count": 5}
+    link = {
+        "trace_id": f"{1:032x}",
+        "span_id": f"{2:016x}",
+        "attributes": {},
+        "trace_state": "vendor=there",
+        "flags": 0x301,
+        "dropped_attributes_count": 4,
+    }
+    scope = {
+        "name": "lib",
+        "version": "1",
+        "schema_url": "url/scope",
+        "dropped_attributes_count": 1,
+        "resource": {"schema_url": "url/resource", "dropped_attributes_count": 2},
+    }
+    event = {"name": "retry", "time_ns": NOW_NS, "attributes": {}, "dropped_attributes_count": 3}
+    assert line == {
+        "attributes": {"otel_ml.otlp": otlp},
+        "events": [event],
+        "links": [link],
+        "scope": scope,
+    }
+    run = ask(service.app, f"/api/v1/projects/{project}/runs/{id_of(answer)}").json
+    assert (run["attributes"], run["otlp"], run["scope"]) == ({}, otlp, scope)
 
 
 def test_parquet(service: Service, project: str) -> None:

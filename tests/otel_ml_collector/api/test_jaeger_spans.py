@@ -17,7 +17,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Scope, Span, Value
 from tests.neighbours.story import ANSWER, PROJECT, QUESTION, make_story
 from tests.otel_ml_collector.asgi import Answered, ask
-from tests.otel_ml_collector.spans import make_call, span_id, trace_id
+from tests.otel_ml_collector.spans import make_call, make_span, span_id, trace_id
 from tests.otel_ml_collector.stores import Service, open_service
 
 SPANS = make_story()
@@ -33,9 +33,19 @@ def large() -> list[Span]:
     return [make_call("many", told, trace_id=one, start_ns=NOW_NS, scope=scope) for one in ids]
 
 
+def many(number: int, count: int) -> list[Span]:
+    """Make a trace of many spans; of two traces the higher number began last."""
+    scope = Scope({"service.name": "many"}, "", "", {})
+    began_ns = NOW_NS + number * 10**6
+    return [
+        make_span("many", trace_id=trace_id(number), start_ns=began_ns + at, scope=scope)
+        for at in range(count)
+    ]
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector that has the story, and a run with an input that is not shown whole."""
+    """A collector that has the story, and what is too large to be shown whole."""
     with open_service(tmp_path_factory.mktemp("data")) as opened:
         long = make_call(
             "long",
@@ -44,7 +54,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             start_ns=SPANS[0].start_ns,
         )
         opened.store.writer.write(map_spans([*SPANS, long], Filing(PROJECT, NOW_NS)))
-        opened.store.writer.write(map_spans(large(), Filing(PROJECT, NOW_NS)))
+        for spans in (large(), many(0x900, 3), many(0x901, 10_008)):
+            opened.store.writer.write(map_spans(spans, Filing(PROJECT, NOW_NS)))
         yield opened
 
 
@@ -166,6 +177,55 @@ def test_answer_is_bounded(told: Service) -> None:
     assert warning == "otel_ml.inputs is cut: 0 of 65538 characters are shown"
 
 
+MORE = "There are more spans than the 10000 shown"
+LEFT_OUT = "Traces that are not shown: 1, an answer holds 10000 spans"
+
+
+def new_warnings(answer: Answered) -> tuple[int, list[list[str]]]:
+    """Read how many spans an answer of the third version has, and what they warn of."""
+    spans = [
+        span
+        for resource in answer.json["result"]["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+    lists = [
+        pair["value"]["arrayValue"]["values"]
+        for span in spans
+        for pair in span["attributes"]
+        if pair["key"] == "@jaeger@warnings"
+    ]
+    return len(spans), [[one["stringValue"] for one in values] for values in lists]
+
+
+def test_cut_trace_says_so(told: Service) -> None:
+    """Of a trace of 10,008 spans both versions show 10,000, and say that there are more."""
+    (trace,) = get(told, "/traces/901").json["data"]
+    assert (len(trace["spans"]), trace["warnings"]) == (10_000, [MORE])
+    assert new_warnings(get(told, "/v3/traces/901")) == (10_000, [[MORE]])
+
+
+def test_cut_search_says_so(told: Service) -> None:
+    """A search that has no room for all traces says how many it leaves out, in both versions."""
+    (trace,) = get(told, "/traces", service="many").json["data"]
+    assert (len(trace["spans"]), trace["warnings"]) == (10_000, [MORE, LEFT_OUT])
+    times = {
+        "query.start_time_min": "2020-01-01T00:00:00Z",
+        "query.start_time_max": "2100-01-01T00:00:00Z",
+    }
+    found = get(told, "/v3/traces", **{**times, "query.service_name": "many"})
+    assert new_warnings(found) == (10_000, [[MORE, LEFT_OUT]])
+
+
+def test_traces_without_room(told: Service) -> None:
+    """Of several traces by their ids, one without room is told apart from one that is not here."""
+    ids = [trace_id(number).hex() for number in (0x901, 0x900, 0x902)]
+    assert get(told, "/traces", traceID=ids).json["errors"] == [
+        {"traceID": ids[1], "msg": "an answer holds 10000 spans"},
+        {"traceID": ids[2], "msg": "trace not found"},
+    ]
+
+
 @pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
 def test_what_is_shown_is_found(told: Service, span: Any) -> None:
     """A trace is found by each tag that one of its spans shows, but for details of judges."""
@@ -202,6 +262,9 @@ def test_another_value_is_not_found(told: Service, span: Any) -> None:
         ("shop", {"attempt": "2"}, True),
         ("shop", {"attempt": "2", "a.text": "plain"}, True),
         ("shop", {"attempt": "2", "a.text": "other"}, False),
+        ("shop", {"link.reason": "batch"}, True),
+        ("shop", {"link.reason": "other"}, False),
+        ("shop", {"trace_id": "batch"}, False),
         ("shop", {"name": "retry"}, False),
         ("shop", {"deep": "1"}, False),
         ("shop", {"a.whole": "2.0"}, False),
@@ -270,7 +333,7 @@ def names_of(answer: Answered) -> list[str]:
 def test_new_services(told: Service) -> None:
     """The third version lists services and operations."""
     assert get(told, "/v3/services").json == {
-        "services": ["bank", "large", "models", "shop", "unknown_service"]
+        "services": ["bank", "large", "many", "models", "shop", "unknown_service"]
     }
     assert get(told, "/v3/operations", service="bank", span_kind="client").json == {
         "operations": [{"name": "pay", "spanKind": "client"}]

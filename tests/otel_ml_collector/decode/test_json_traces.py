@@ -120,6 +120,7 @@ def test_whole_span() -> None:
             events=[Event("an event", 1544712660500000000, {"n": 1})],
             links=[Link(bytes(15) + b"\x01", bytes(7) + b"\x02", {"n": 2})],
             scope=Scope({"service.name": "my.service"}, "my.library", "1.0.0", {"s": True}),
+            otlp={"trace_state": "a=b", "flags": 257},
         )
     ]
 

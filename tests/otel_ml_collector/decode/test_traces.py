@@ -30,6 +30,8 @@ values: st.SearchStrategy[Value] = st.recursive(
     max_leaves=6,
 )
 attributes = st.dictionaries(texts, values, max_size=4)
+counts = st.integers(0, 2**32 - 1)
+more = st.integers(1, 2**32 - 1)
 spans = st.builds(
     Span,
     trace_id=st.binary(max_size=17),
@@ -42,11 +44,24 @@ spans = st.builds(
     status_code=st.integers(0, 2),
     status_message=texts,
     attributes=attributes,
-    events=st.lists(st.builds(Event, texts, times, attributes), max_size=2),
+    events=st.lists(st.builds(Event, texts, times, attributes, counts), max_size=2),
     links=st.lists(
-        st.builds(Link, st.binary(max_size=16), st.binary(max_size=8), attributes), max_size=2
+        st.builds(
+            Link, st.binary(max_size=16), st.binary(max_size=8), attributes, texts, counts, counts
+        ),
+        max_size=2,
     ),
-    scope=st.builds(Scope, attributes, texts, texts, attributes),
+    scope=st.builds(Scope, attributes, texts, texts, attributes, texts, counts, texts, counts),
+    otlp=st.fixed_dictionaries(
+        {},
+        optional={
+            "trace_state": texts.filter(bool),
+            "flags": more,
+            "dropped_attributes_count": more,
+            "dropped_events_count": more,
+            "dropped_links_count": more,
+        },
+    ),
 )
 
 

@@ -454,7 +454,16 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
     parent = span.parent_span_id
     left = {name: span.attributes[name] for name in rest if name not in found["used"]}
     scope = span.scope
-    more = {"attributes": scope.attributes} if scope.attributes else {}
+    of_resource = {
+        "schema_url": scope.resource_schema_url,
+        "dropped_attributes_count": scope.resource_dropped_attributes,
+    }
+    more = {
+        "attributes": scope.attributes,
+        "schema_url": scope.schema_url,
+        "dropped_attributes_count": scope.dropped_attributes,
+        "resource": {name: value for name, value in of_resource.items() if value},
+    }
     message = found.get("error_message", "")[: spans._MESSAGE_CHARS]
     has_failed = found["outcome"] == "error"
     failure = line_of_error(found.get("error_type", ""), message) if has_failed else ""
@@ -467,6 +476,8 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
             left["otel.status_code"] = "ERROR"
         if span.status_message[: spans._MESSAGE_CHARS] != message:
             left["otel.status_description"] = span.status_message[: spans._MESSAGE_CHARS]
+    if span.otlp and found["outcome"] != "running":
+        left["otel_ml.otlp"] = span.otlp
     run = Run(
         project=project,
         trace_id=span.trace_id,
@@ -489,7 +500,10 @@ def _make_run(span: Span, project: str, found: Found, rest: Sequence[str]) -> Ru
         links=spans._links(span) if span.links else "",
         attributes=to_sorted_json(left) if left else "",
         resource=to_sorted_json(scope.resource),
-        scope=to_sorted_json({"name": scope.name, "version": scope.version, **more}),
+        scope=to_sorted_json(
+            {"name": scope.name, "version": scope.version}
+            | {name: value for name, value in more.items() if value}
+        ),
         **{name: value for name, value in found.items() if name in spans._AS_FOUND},
     )
     run.rank = _rank(run)
