@@ -40,9 +40,10 @@ Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
 # What is read of streams, whoever writes it.
 _STREAMS: Final = """\
 Of whichever dialect a span is, `first_token_ms` of its run is the first of these that is a number
-from 0 to a day, and `stream_chunks` is `otel_ml.stream.chunks`, else the number of its events whose
-name ends in `content.completion.chunk`. `tokens_per_second` is made of both ends: tokens that came
-out, by the time from the first piece to the end of the run."""
+from 0 to a day; one that is later than the end of the run is read in a finer unit. `stream_chunks`
+is `otel_ml.stream.chunks`, else the number of its events whose name ends in
+`content.completion.chunk`. `tokens_per_second` is made of both ends: tokens that came out, by the
+time from the first piece to the end of the run."""
 
 
 def make() -> str:

@@ -25,7 +25,7 @@ SPELLINGS: Final = {
     "azure.ai.openai": ("az.ai.openai", "azure", "azure-openai", "azure_openai"),
     "cohere": (),
     "deepseek": (),
-    "gcp.gemini": ("gemini", "google.generative-ai", "google_genai"),
+    "gcp.gemini": ("gemini", "google.generative-ai", "google_genai", "googleai"),
     "gcp.gen_ai": ("google",),
     "gcp.vertex_ai": ("google.vertex", "vertex_ai", "vertexai"),
     "groq": (),
@@ -38,6 +38,13 @@ SPELLINGS: Final = {
 _NAMES: Final = {
     spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
 }
+# Names of providers' interfaces that frameworks write behind a model's.
+_INTERFACES: Final = frozenset(
+    {
+        *("chat", "chat-completions", "chat_completions", "completion", "completions"),
+        *("embeddings", "messages", "responses"),
+    }
+)
 
 
 def provider_of(text: str) -> str:
@@ -64,6 +71,15 @@ def bare_model(provider: str, model: str) -> str:
     """Take its provider's name off a model: ``openai/gpt-5`` of ``openai`` is ``gpt-5``."""
     head, _, bare = model.partition("/")
     return bare if bare and head and provider_of(head) == provider else model
+
+
+def without_interface(model: str) -> str:
+    """Take off a model's name by which of its provider's interfaces it was called.
+
+    ``gpt-5:completions`` is ``gpt-5``; what else stands behind a colon is part of the name.
+    """
+    name, colon, interface = model.rpartition(":")
+    return name if colon and interface.lower() in _INTERFACES else model
 
 
 @dataclass(frozen=True, slots=True)

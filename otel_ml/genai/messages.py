@@ -7,7 +7,7 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 
@@ -189,7 +189,22 @@ def read_parts(content: object) -> list[Part]:
         return [_text(str(content))]
     if not isinstance(content, list | tuple):
         return []
-    return [part for item in content if (part := _part(item)) is not None]
+    parts: list[Part] = []
+    for item in content:
+        if _is_nested(item):
+            parts += read_parts(item["content"])
+        elif (part := _part(item)) is not None:
+            parts.append(part)
+    return parts
+
+
+def _is_nested(item: object) -> TypeGuard[dict[str, Any]]:
+    """Tell a text that is a provider's list of blocks, handed on as it came."""
+    return (
+        isinstance(item, dict)
+        and item.get("type") == "text"
+        and isinstance(item.get("content"), list | tuple)
+    )
 
 
 def _part(item: object) -> Part | None:
@@ -221,6 +236,28 @@ def _thought_part(item: object) -> Part:
     return _reasoning(read_text(item, "thinking", "content", "text") or "")
 
 
+def _server_call(item: object) -> Part:
+    """Read a call that the provider ran: its arguments, or all that is said of it."""
+    told = read(item, "server_tool_call")
+    given = read(told, "arguments")
+    if given is None and isinstance(told, Mapping):
+        given = {name: value for name, value in told.items() if name != "type"}
+    return _tool_call(item, told if given is None else given)
+
+
+def _server_response(call: str | None, said: object) -> Part:
+    """Read what a tool of the provider's gave, whole: each has fields of its own."""
+    is_plain = isinstance(said, str | Mapping)
+    return _known(
+        type="tool_call_response", id=call, response=said if is_plain else {"content": said}
+    )
+
+
+# Tools that Anthropic runs itself, each of which has a type of its own for what it gave.
+_SERVER_TOOLS: Final = (
+    *("web_search", "web_fetch", "code_execution", "bash_code_execution"),
+    *("text_editor_code_execution", "tool_search", "mcp"),
+)
 _PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "text": _text_part,
     "input_text": _text_part,
@@ -231,6 +268,15 @@ _PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "tool_use": lambda item: _call(item, "input"),
     "tool_result": lambda item: _response(read_name(item, "tool_use_id"), read(item, "content")),
     "tool-call": lambda item: _call(item, "input"),
+    "server_tool_use": lambda item: _call(item, "input"),
+    "server_tool_call": _server_call,
+    "server_tool_call_response": lambda item: _server_response(
+        read_name(item, "id"), read(item, "server_tool_call_response")
+    ),
+    **dict.fromkeys(
+        (f"{tool}_tool_result" for tool in _SERVER_TOOLS),
+        lambda item: _server_response(read_name(item, "tool_use_id"), read(item, "content")),
+    ),
 }
 
 
@@ -285,7 +331,7 @@ def _call(call: object, *inputs: str) -> Part:
 def _tool_call(call: object, arguments: object, name: str | None = None) -> Part:
     return _known(
         type="tool_call",
-        id=read_name(call, "call_id", "id", "toolCallId", "toolUseId"),
+        id=read_name(call, "call_id", "id", "toolCallId", "toolUseId", "ref"),
         name=name or read_name(call, "name", "tool_name") or "",
         arguments=_decoded(arguments),
     )
@@ -312,10 +358,12 @@ def _result(item: object) -> Part:
     return _response(read_name(read(item, "origin"), "id"), read(item, "result"))
 
 
-# Parts whose kind is the name of their only member: Gemini's, Bedrock's, Haystack's, OpenAI's
-# former calls.
+# Parts whose kind is the name of their only member: Gemini's, Bedrock's, Haystack's, Genkit's,
+# OpenAI's former calls.
 _NAMED_PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "functionCall": _call,
+    "toolRequest": lambda item: _call(item, "input"),
+    "toolResponse": lambda item: _response(read_name(item, "ref"), read(item, "output")),
     "function_call": _call,
     "functionResponse": lambda item: _response(read_name(item, "id"), read(item, "response")),
     "function_response": lambda item: _response(read_name(item, "id"), read(item, "response")),

@@ -79,7 +79,7 @@ def answer(path: str, body: Body) -> Answer | None:
         told = _response(body)
         return _stream(_response_events(told)) if body.get("stream") else _json(told)
     if ":streamGenerateContent" in path:
-        return _stream(iter([("", _GEMINI)]))
+        return _stream(("", chunk) for chunk in _gemini_chunks())
     if ":generateContent" in path:
         return _json(_GEMINI)
     if path.endswith("/embeddings"):
@@ -240,6 +240,15 @@ def _pieces_of_call() -> Iterator[dict[str, object]]:
         yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
 
 
+def _gemini_chunks() -> Iterator[dict[str, object]]:
+    """Say the answer word by word; the last chunk ends it, and says no more."""
+    for text in (*_WORDS, ""):
+        candidate: dict[str, object] = {"content": {"role": "model", "parts": [{"text": text}]}}
+        if not text:
+            candidate["finishReason"] = "STOP"
+        yield {**_GEMINI, "candidates": [candidate]}
+
+
 def _embeddings(body: Body) -> dict[str, object]:
     asked = body["input"] if isinstance(body["input"], list) else [body["input"]]
     vector: object = list(_VECTOR)
@@ -278,7 +287,7 @@ def _messages(body: Body) -> Answer:
     reason = "end_turn"
     if body.get("thinking"):
         content.insert(0, {"type": "thinking", "thinking": _THOUGHT, "signature": "none"})
-    if body.get("tools"):
+    if body.get("tools") and "tool_result" not in json.dumps(body["messages"][-1]):
         content = [{"type": "tool_use", "id": "toolu_1", "name": "find_weather"}]
         content[0]["input"] = _CITY
         reason = "tool_use"

@@ -79,6 +79,7 @@ class Call:
         stated: Whether its emitter states a cost of its own.
         session: The one that the recorder named; empty for none.
         asked, answered: What the provider was sent, and what it sent.
+        dollars: What it takes for a million tokens, where that is not what its usage tells.
     """
 
     case: str
@@ -88,6 +89,7 @@ class Call:
     session: str = ""
     asked: str = ASKED
     answered: str = ANSWER
+    dollars: tuple[float, float, float] | None = None
 
 
 def calls(*cases: str, untold: str = "", **more: Any) -> list[Call]:
@@ -127,6 +129,14 @@ NO_USAGE: Final = "tokens,cost"
 # The calls of each recording that counts, in the order in which they began.
 CALLS: Final[dict[str, list[Call]]] = {
     "ai": calls("plain", "stream", "tools", "embedding", "404", session="session-1"),
+    "genai_langchain": calls("tools", "plain", usage=CLAUDE),
+    "genkit": [
+        *calls("plain", "tools", "plain"),
+        *calls("stream", untold=FIRST),
+        *calls("embedding", untold=NO_USAGE),
+        *calls("404"),
+    ],
+    "google_genai": calls("plain", "stream", dollars=(0.3, 0.03, 2.5)),
     "langfuse": [
         *calls("plain", session="session-1"),
         *calls("stream", "tools"),
@@ -293,7 +303,7 @@ def _judge_cost(call: Call, run: Run) -> str:
     if run.cost is None:
         return NOTHING if call.usage == NONE else SILENT
     given, out, cached, _ = call.usage
-    into, kept, answered = DOLLARS[call.usage]
+    into, kept, answered = call.dollars or DOLLARS[call.usage]
     of_cache = cached if run.cached_tokens else 0
     cost = ((given - of_cache) * into + of_cache * kept + out * answered) / 1e6
     return EXACT if run.cost == pytest.approx(cost, rel=1e-12) else str(run.cost)

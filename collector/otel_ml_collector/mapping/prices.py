@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_ml.records import TOKENS, Tokens
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.price import Price, bare_model, is_provider, provider_of
+from otel_ml_collector.price import (
+    Price,
+    bare_model,
+    is_provider,
+    provider_of,
+    without_interface,
+)
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
@@ -129,6 +135,7 @@ class Prices:
         own = self._own.get((provider, model))
         if own is not None:
             return ListedPrice(own, provider, is_own=True, is_named=True)
+        model = without_interface(model)
         if max(len(provider), len(model)) > _NAME_CHARS:
             return None
         try:

@@ -1,7 +1,8 @@
 """What is told of answers that come in pieces: when the first one came, and how many there were."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from itertools import groupby
+from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.errors import BadInput
@@ -22,13 +23,25 @@ FIRST_MOMENT: Final = "langfuse.observation.completion_start_time"
 # Events at it, and events of each piece.
 FIRST_PIECE: Final = "First Token Stream Event"
 PIECE: Final = "content.completion.chunk"
+# Of one piece there is nothing to join; of a part of these kinds the pieces are its text.
+_LEAST_PIECES: Final = 2
+_JOINED: Final = ("text", "reasoning")
 # A day: what takes longer is no call.
 _LONGEST_MS: Final = 86_400_000
 TELLING: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
 
 
+# A unit is mistaken for one that is so many times as long: seconds were milliseconds, or less.
+_FINER: Final = (1, 1e-3, 1e-6, 1e-9)
+# The clock of a span is not the one that the time to its first token was measured by.
+_SLACK_MS: Final = 1.0
+
+
 def find_first_token_ms(
-    attributes: Mapping[str, Value], events: Iterable[tuple[str, int]], start_ns: int
+    attributes: Mapping[str, Value],
+    events: Iterable[tuple[str, int]],
+    start_ns: int,
+    end_ns: int = 0,
 ) -> float | None:
     """Find how long a call took to its first token, in whichever way its emitter says it.
 
@@ -36,14 +49,22 @@ def find_first_token_ms(
         attributes: Of its span.
         events: Of its span: the name of each, and its time in nanoseconds.
         start_ns: When the call began.
+        end_ns: When it ended; 0 where it has not.
 
     Returns:
         Milliseconds, None where nothing says it: a number below zero or above a day says nothing.
+        One that is later than the end was told in a finer unit, whatever its name says.
     """
+    has_ended = end_ns > start_ns
+    longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS
     for name, unit in FIRST_TOKENS.items():
         told = to_float(attributes.get(name))
-        if told is not None and 0 <= told * unit < _LONGEST_MS:
-            return told * unit
+        if told is not None and told >= 0:
+            finer = _FINER if has_ended and name != names.STREAM_FIRST_CHUNK_MS else (1,)
+            times = (told * unit * part for part in finer)
+            first_ms = next((time for time in times if time <= longest_ms), None)
+            if first_ms is not None:
+                return first_ms
     moments = [at_ns for name, at_ns in events if name == FIRST_PIECE or name.endswith(PIECE)]
     moment = attributes.get(FIRST_MOMENT)
     if isinstance(moment, str):
@@ -60,6 +81,38 @@ def find_stream_chunks(
     if told is not None and told >= 0:
         return told
     return sum(name.endswith(PIECE) for name, _ in events) or None
+
+
+def join_pieces(messages: object) -> object:
+    """Join the messages of a stream that were told one a piece; any other value stays what it is.
+
+    Only the last piece of an answer says why it ended.
+    """
+    if not isinstance(messages, list) or len(messages) < _LEAST_PIECES:
+        return messages
+    *pieces, last = messages
+    if not all(map(_is_piece, messages)) or not last["finish_reason"]:
+        return messages
+    if any(piece["finish_reason"] or piece["role"] != last["role"] for piece in pieces):
+        return messages
+    parts: list[Any] = []
+    told = (part for message in messages for part in message["parts"])
+    for kind, alike in groupby(told, key=lambda part: part.get("type")):
+        if kind in _JOINED:
+            text = "".join(str(part.get("content") or "") for part in alike)
+            parts += [{"type": kind, "content": text}] if text else []
+        else:
+            parts += alike
+    return [{**last, "parts": parts}]
+
+
+def _is_piece(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and {"role", "parts", "finish_reason"} <= message.keys()
+        and isinstance(message["parts"], list)
+        and all(isinstance(part, dict) for part in message["parts"])
+    )
 
 
 def _read_moment(text: str) -> list[int]:

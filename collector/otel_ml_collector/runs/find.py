@@ -876,7 +876,8 @@ def _tell_stream(
     times = [(event["name"], event["time_ns"]) for event in events]
     first_ms, chunks = summary.first_token_ms, summary.stream_chunks
     if first_ms is None:
-        first_ms = find_first_token_ms(attributes, times, row["start_ns"])
+        end_ns = 0 if is_open(row) else row["start_ns"] + row["latency_ns"]
+        first_ms = find_first_token_ms(attributes, times, row["start_ns"], end_ns)
     if chunks is None:
         chunks = find_stream_chunks(attributes, times)
     latency_ns = None if is_open(row) else row["latency_ns"]

@@ -102,7 +102,9 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
 
 def _read_stream(span: Span, found: Found) -> None:
     events = [(event.name, event.time_ns) for event in span.events]
-    found["first_token_ms"] = find_first_token_ms(span.attributes, events, span.start_ns)
+    found["first_token_ms"] = find_first_token_ms(
+        span.attributes, events, span.start_ns, span.end_ns
+    )
     found["stream_chunks"] = find_stream_chunks(span.attributes, events)
 
 
@@ -114,11 +116,11 @@ def _read_general(span: Span, found: Found) -> None:
     failed = span.status_code == plan._STATUS_ERROR or names.ERROR_TYPE in attributes
     if found.setdefault("outcome", "error" if failed else "ok") != "ok":
         _read_error(span, found)
-    if names.SESSION_ID in attributes:
-        found.setdefault("session", to_text(attributes[names.SESSION_ID]))
-    if names.USER_ID in attributes:
-        found.setdefault("user", to_text(attributes[names.USER_ID]))
     fields = found
+    for field, sources in plan._OF_SPAN.items():
+        for name in sources:
+            if name in attributes:
+                fields.setdefault(field, to_text(attributes[name]))
     for field, sources in plan._OF_RESOURCE.items():
         told = next((resource[name] for name in sources if resource.get(name) is not None), None)
         if told is not None:
@@ -226,6 +228,10 @@ def _read_events(events: Sequence[CallEvent], found: Found) -> None:
         found.setdefault("inputs", (inputs, to_json(inputs)))
     if outputs:
         found.setdefault("outputs", (outputs, to_json(outputs)))
+    for event, (field, name) in gen_ai_events._WHOLE.items():
+        content = gen_ai_events._read_whole(events, event, name)
+        if content is not None:
+            found.update({field: found.get(field) or (content, to_json(content))})
 
 
 class SpanValues:
@@ -316,6 +322,8 @@ def _read_kind(span: Span, its_plan: plan.Plan) -> str:
             word = to_text(evaluator._unquote(attributes[name])).strip().lower()
             ends = [its for end, its in present.dialect.endings.items() if word.endswith(end)]
             kind = kinds.get(word) or (*ends, present.dialect.other_kind)[0] if word else ""
+            if kind == "model" and present.needed is not None:
+                return kind if plan.has_needed(span, present.needed) else "span"
             if kind:
                 return kind
             is_worded = is_worded or bool(word)
@@ -353,7 +361,8 @@ def _read_field(
     if of is None:
         return
     if row.field in evaluator._PAYLOADS:
-        values.used.update(of.names or chosen[0])
+        if not of.member:
+            values.used.update(of.names or chosen[0])
         if row.system and row.system in attributes:
             chosen = _with_system(row.system, chosen, values)
     fields[row.field] = chosen

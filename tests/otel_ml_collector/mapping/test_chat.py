@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.genai.messages import join_chunks
-from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error, line_out
+from otel_ml.genai.messages import join_chunks, read_message
+from otel_ml_collector.mapping.chat import (
+    find_messages,
+    line_in,
+    line_of_error,
+    line_out,
+    text_of_part,
+)
 from tests.otel_ml.genai.responses import (
     ANTHROPIC,
     ANTHROPIC_EVENTS,
@@ -215,6 +221,42 @@ TEXT = '{"line":"M7","zones":3}'
             "role": "assistant",
             "content": [{"tool_call": {"tool_name": "fare", "arguments": GIVEN}}],
         },
+        {
+            "role": "model",
+            "content": [{"toolRequest": {"name": "fare", "ref": "c1", "input": GIVEN}}],
+        },
+        {
+            "role": "assistant",
+            "parts": [
+                {
+                    "type": "server_tool_call",
+                    "id": "c1",
+                    "name": "fare",
+                    "server_tool_call": {"type": "fare", "arguments": GIVEN},
+                }
+            ],
+        },
+        {
+            "role": "assistant",
+            "parts": [
+                {
+                    "type": "server_tool_call",
+                    "name": "fare",
+                    "server_tool_call": {"type": "fare", **GIVEN},
+                }
+            ],
+        },
+        {
+            "role": "assistant",
+            "parts": [
+                {
+                    "type": "text",
+                    "content": [
+                        {"type": "server_tool_use", "id": "c1", "name": "fare"} | {"input": GIVEN}
+                    ],
+                }
+            ],
+        },
         {"type": "function_call", "call_id": "c1", "name": "fare", "arguments": TEXT},
         {"type": "ai", "content": "", "tool_calls": [{"name": "fare", "args": GIVEN, "id": "c1"}]},
     ],
@@ -243,6 +285,20 @@ def test_tool_call(message: object) -> None:
             "role": "tool",
             "content": [{"tool_call_result": {"result": "2.80", "origin": {"id": "c1"}}}],
         },
+        {
+            "role": "tool",
+            "content": [{"toolResponse": {"name": "fare", "ref": "c1", "output": "2.80"}}],
+        },
+        {
+            "role": "tool",
+            "parts": [
+                {
+                    "type": "server_tool_call_response",
+                    "id": "c1",
+                    "server_tool_call_response": {"output": "2.80"},
+                }
+            ],
+        },
         {"type": "function_call_output", "call_id": "c1", "output": "2.80"},
         {"type": "tool", "content": "2.80", "tool_call_id": "c1"},
     ],
@@ -251,6 +307,21 @@ def test_tool_result(message: object) -> None:
     """What a tool gave reads as that, in each form in which it is written."""
     assert line_out([message]) == "2.80"
     assert line_in([USER, message]) == "Where?"
+
+
+def test_blocks_as_one_text() -> None:
+    """A provider's list of blocks as the content of one text is what stands in the blocks."""
+    found = [
+        {"type": "thinking", "thinking": "Which line?", "signature": "none"},
+        {"type": "text", "text": "By boat."},
+        {"type": "web_search_tool_result", "tool_use_id": "c1", "content": [{"url": "u"}]},
+    ]
+    message = {"role": "assistant", "parts": [{"type": "text", "content": found}]}
+    assert line_out([message]) == "By boat."
+    told = read_message(message)
+    assert told is not None
+    assert [part["type"] for part in told["parts"]] == ["reasoning", "text", "tool_call_response"]
+    assert text_of_part(told["parts"][2]) == '[{"url":"u"}]'
 
 
 @pytest.mark.parametrize(

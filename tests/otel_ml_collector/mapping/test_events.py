@@ -39,6 +39,26 @@ def content(run: Run) -> tuple[Any, Any]:
     return inputs, outputs
 
 
+def test_whole_content() -> None:
+    """The former events of a prompt and a completion hold what was asked and answered."""
+    run = call(
+        event("gen_ai.content.completion", 9, **{"gen_ai.completion": json.dumps(GAVE)}),
+        event("gen_ai.content.prompt", 1, **{"gen_ai.prompt": json.dumps(ASKED)}),
+    )
+    assert content(run) == (ASKED, GAVE)
+    assert (run.inputs_preview, run.outputs_preview) == ("Where?", "Here.")
+
+
+def test_whole_content_in_parts() -> None:
+    """Several events of a prompt are one prompt in the order of their times; a text is a text."""
+    run = call(
+        event("gen_ai.content.prompt", 2, **{"gen_ai.prompt": json.dumps(GAVE)}),
+        event("gen_ai.content.prompt", 1, **{"gen_ai.prompt": json.dumps(ASKED)}),
+        event("gen_ai.content.completion", 3, **{"gen_ai.completion": "Here."}),
+    )
+    assert content(run) == ([*ASKED, *GAVE], "Here.")
+
+
 def test_messages() -> None:
     """Messages are the inputs by their times, and choices the outputs by their numbers."""
     run = call(

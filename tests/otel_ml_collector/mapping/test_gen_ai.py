@@ -1,5 +1,6 @@
 """Tests of the GenAI conventions' dialect."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -49,6 +50,52 @@ CALL: Final[dict[str, Value]] = {"gen_ai.operation.name": "chat"}
 
 def map_call(attributes: dict[str, Value]) -> Run:
     return map_one(make_span("chat gpt-5", attributes))
+
+
+RECORDS: Final = '[{"id": "m-1", "content": "Likes temples.", "score": 0.9}]'
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "lines"),
+    [
+        ("search_memory", "retriever", ("What does she like?", "Likes temples.")),
+        ("upsert_memory", "tool", ("Likes temples.", "")),
+    ],
+)
+def test_memory(operation: str, kind: str, lines: tuple[str, str]) -> None:
+    """A search of memory has its query and the records found; what is written is an input."""
+    told: dict[str, Value] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": "mem0",
+        "gen_ai.memory.records": RECORDS,
+    }
+    if kind == "retriever":
+        told["gen_ai.memory.query.text"] = "What does she like?"
+    run = map_one(make_span(operation, told))
+    assert (run.kind, run.model, run.outcome) == (kind, operation, "ok")
+    assert (run.inputs_preview, run.outputs_preview) == lines
+    assert RECORDS.replace(": ", ":").replace(", ", ",") in {run.inputs, run.outputs}
+
+
+def test_pieces_of_a_stream() -> None:
+    """The chunks of a streamed answer are one answer, whole in lists and in the payload."""
+    pieces = [
+        {"role": "assistant", "parts": [{"type": "text", "content": text}], "finish_reason": reason}
+        for text, reason in (("In ", ""), ("Kyoto.", ""), ("", "stop"))
+    ]
+    run = map_call({**CHAT, "gen_ai.output.messages": json.dumps(pieces)})
+    assert run.outputs_preview == "In Kyoto."
+    assert json.loads(run.outputs) == [
+        {**pieces[-1], "parts": [{"type": "text", "content": "In Kyoto."}]}
+    ]
+
+
+def test_cache_of_a_google_agent() -> None:
+    """What came from a cache is read from the answer that Google's agents write whole."""
+    answer = {"usage_metadata": {"prompt_token_count": 12, "cached_content_token_count": 8}}
+    told: dict[str, Value] = {**CHAT, "gcp.vertex.agent.llm_response": json.dumps(answer)}
+    del told["gen_ai.usage.cache_read.input_tokens"]
+    assert map_call(told).cached_tokens == 8
 
 
 def test_chat() -> None:

@@ -110,7 +110,6 @@ def test_retriever() -> None:
         ("TOOL", "tool"),
         ("EMBEDDING", "embedding"),
         ("AGENT", "agent"),
-        ("RERANKER", "model"),
         ("GUARDRAIL", "chain"),
         ("EVALUATOR", "chain"),
         ("PROMPT", "chain"),
@@ -125,6 +124,37 @@ def test_retriever() -> None:
 def test_kind(word: Value, kind: str) -> None:
     """Each kind has ours, or the nearest of them."""
     assert map_call("it", {"openinference.span.kind": word}).kind == kind
+
+
+# As BeeAI's instrumentation writes an event of a stream: a span of its call's kind.
+EVENT: Final[dict[str, Value]] = {
+    "openinference.span.kind": "LLM",
+    "input.value": '{"value": {"output": [{"role": "assistant"}]}}',
+    "input.mime_type": "application/json",
+    "metadata.path": "backend.ollama.chat.new_token",
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({}, "span"),
+        ({"llm.model_name": ""}, "span"),
+        ({"llm.model_name": "granite"}, "model"),
+        ({"llm.token_count.prompt": 3}, "model"),
+        ({"llm.input_messages.0.message.content": "Where?"}, "model"),
+        ({"output.value": "In Kyoto."}, "model"),
+        ({"gen_ai.request.model": "granite"}, "model"),
+    ],
+)
+def test_call_without_anything_of_one(more: dict[str, Value], kind: str) -> None:
+    """A span of the kind LLM that says nothing of a call is none."""
+    assert map_call("it", {**EVENT, **more}).kind == kind
+
+
+def test_call_that_failed_at_once() -> None:
+    """A span of the kind LLM that failed is a call, whatever else it says."""
+    assert map_call("it", EVENT, status_code=2).kind == "model"
 
 
 @pytest.mark.parametrize(

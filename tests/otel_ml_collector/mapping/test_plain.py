@@ -164,6 +164,17 @@ def make_described(attributes: dict[str, Value], resource: dict[str, Value]) -> 
         ({"session.id": 7}, {}, {"session": "7"}),
         ({"user.id": "u"}, {}, {"user": "u", "attributes": ""}),
         ({}, {"deployment.environment.name": "prod"}, {"environment": "prod"}),
+        ({"deployment.environment.name": "dev"}, {}, {"environment": "dev"}),
+        (
+            {"deployment.environment": "dev"},
+            {"deployment.environment.name": "prod"},
+            {"environment": "dev"},
+        ),
+        (
+            {},
+            {"langfuse.environment": "prod", "langfuse.release": "v7"},
+            {"environment": "prod", "release": "v7"},
+        ),
         ({}, {"deployment.environment": "former"}, {"environment": "former"}),
         (
             {},

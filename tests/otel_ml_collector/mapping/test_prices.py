@@ -67,6 +67,8 @@ def cached(number: int) -> dict[str, Value]:
         ("perplexity", "sonar", (1_000, 1_000), {}, 0.001 + 0.001 + 0.012),  # 12 for 1,000 calls
         ("openai", "gpt-4o", (0, 0), {}, 0.0),
         ("openai", "openai/gpt-4o", (1_000, 200), {}, 0.0045),
+        ("openai", "gpt-4o:completions", (1_000, 200), {}, 0.0045),
+        ("", "gpt-4o:responses", (1_000, 200), {}, 0.0045),
         ("strands-agents", "gpt-4o", (1_000, 200), {}, 0.0045),
         ("microsoft.agent_framework", "gpt-4o-2024-08-06", (1_000, 200), {}, 0.0045),
         ("my-openai-proxy", "openai/gpt-4o", (1_000, 200), {}, 0.0045),

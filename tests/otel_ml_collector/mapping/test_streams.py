@@ -1,10 +1,14 @@
 """Tests of what emitters tell of streams: when the first piece came, and how many there were."""
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
+from otel_ml_collector.mapping.streams import (
+    find_first_token_ms,
+    find_stream_chunks,
+    join_pieces,
+)
 from otel_ml_collector.span import Value
 
 START_NS: Final = 1_700_000_000_000_000_000
@@ -43,6 +47,71 @@ def test_first_token(
 ) -> None:
     """Milliseconds to the first token are read in each way in which they are written."""
     assert find_first_token_ms(attributes, events, START_NS) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "expected"),
+    [
+        ("gen_ai.server.time_to_first_token", 0.25, 250.0),
+        ("gen_ai.server.time_to_first_token", 250, 250.0),
+        ("gen_ai.response.time_to_first_chunk", 250_000, 250.0),
+        ("ttft_ms", 250, 250.0),
+        ("ttft_ms", 250_000_000, 250.0),
+        ("ttft_ms", 1_000.5, 1_000.5),
+        ("otel_ml.stream.first_chunk_ms", 250, 250.0),
+        ("otel_ml.stream.first_chunk_ms", 2_500, None),
+    ],
+)
+def test_unit_of_a_first_token(name: str, told: float, expected: float | None) -> None:
+    """A first token that is later than the end of its span was told in a finer unit."""
+    found = find_first_token_ms({name: told}, [], START_NS, START_NS + 1_000_000_000)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def piece(text: str, reason: str | None = "", kind: str = "text") -> dict[str, Any]:
+    parts = [{"type": kind, "content": text}]
+    return {"role": "assistant", "parts": parts, "finish_reason": reason, "name": None}
+
+
+CALLED: Final = {"type": "tool_call", "name": "find", "arguments": {}}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parts"),
+    [
+        (
+            [piece("Sunny"), piece(" in", None), piece(" Ghent"), piece("", "stop")],
+            [{"type": "text", "content": "Sunny in Ghent"}],
+        ),
+        (
+            [piece("I ", kind="reasoning"), piece("see", kind="reasoning"), piece("Yes", "stop")],
+            [{"type": "reasoning", "content": "I see"}, {"type": "text", "content": "Yes"}],
+        ),
+        ([piece(""), {**piece("", "stop"), "parts": [CALLED]}], [CALLED]),
+    ],
+)
+def test_pieces_are_one_answer(pieces: list[dict[str, Any]], parts: list[object]) -> None:
+    """The messages of a stream, one a piece, are one answer, which says why it ended."""
+    assert join_pieces(pieces) == [{**pieces[-1], "parts": parts}]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [piece("a", "stop"), piece("b", "stop")],
+        [piece("a"), piece("b")],
+        [{**piece("a"), "role": "user"}, piece("b", "stop")],
+        [{"role": "assistant", "parts": []}, piece("b", "stop")],
+        [piece("a", "stop")],
+        [],
+        "text",
+        [1, 2],
+    ],
+    ids=repr,
+)
+def test_messages_are_no_pieces(messages: object) -> None:
+    """Choices, and whatever else is a list, stay what they are."""
+    assert join_pieces(messages) is messages
 
 
 @pytest.mark.parametrize(

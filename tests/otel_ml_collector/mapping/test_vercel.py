@@ -33,6 +33,23 @@ INNER: Final[dict[str, Value]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"openai": {"cachedPromptTokens": 7}}',
+        '{"anthropic": {"usage": {"cache_read_input_tokens": 7}, "cacheCreationInputTokens": 0}}',
+        '{"bedrock": {"usage": {"cacheReadInputTokens": 7}}}',
+        '{"google": {"usageMetadata": {"cachedContentTokenCount": 7}}}',
+        '{"deepseek": {"promptCacheHitTokens": 7}}',
+    ],
+)
+def test_cache_in_words_of_the_provider(told: str) -> None:
+    """What came from a cache is read from what the provider says of it, too."""
+    silent = without(INNER, "ai.usage.cachedInputTokens")
+    run = map_call("it", {**silent, "ai.response.providerMetadata": told})
+    assert run.cached_tokens == 7
+
+
 def test_inner() -> None:
     """The span of the model has the tokens."""
     assert map_call("ai.generateText.doGenerate", INNER) == expect(

@@ -20,6 +20,7 @@ from otel_ml_collector.mapping.dialects.table import (
     Row,
 )
 from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.streams import join_pieces
 from otel_ml_collector.mapping.values import (
     find_member,
     parse,
@@ -190,7 +191,9 @@ def _note_payload(
     """Note what a payload was read of; put instructions before its messages."""
     found = values.found
     column = found.columns[row.field]
-    if source.names:
+    if source.member:  # what else stands beside it is told nowhere else
+        pass
+    elif source.names:
         found.use(source.names, places)
     else:
         for at in places:
@@ -325,7 +328,9 @@ def _read_text(value: Value, form: Form) -> str | None:
 
 
 def _read_provider(value: Value, form: Form) -> str | None:
-    text = _read_text(value, form)
+    text = _read_text(value, form) or ""
+    if form == "head":
+        text = text.partition("/")[0] if "/" in text else ""
     return provider_of(text) if text else None
 
 
@@ -347,6 +352,10 @@ def _read_cost(value: Value, form: Form) -> float | None:
 def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
     if value is None:
         return None
+    if form == "messages":
+        told, text = read_payload(value)
+        joined = join_pieces(told)
+        return (told, text) if joined is told else (joined, to_json(joined))
     if form == "json":
         return read_payload(value)
     told = _read_quoted(value) if form == "quoted" else read_structured(value)

@@ -27,7 +27,12 @@ _ROLES: Final = {
     "gen_ai.tool.message": "tool",
 }
 _PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
-CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES})
+# Former events whose attribute holds all messages, or a text: the field that each fills.
+_WHOLE: Final = {
+    "gen_ai.content.prompt": ("inputs", "gen_ai.prompt"),
+    "gen_ai.content.completion": ("outputs", "gen_ai.completion"),
+}
+CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES, *_WHOLE})
 # The body of an event that can have none, as JSON text.
 _BODY: Final = "gen_ai.event.content"
 
@@ -76,6 +81,10 @@ def read_events(events: Sequence[CallEvent], found: Found) -> None:
         found.fill_missing("inputs", (inputs, to_json(inputs)))
     if outputs:
         found.fill_missing("outputs", (outputs, to_json(outputs)))
+    for event, (field, name) in _WHOLE.items():
+        content = _read_whole(events, event, name)
+        if content is not None:
+            found.fill_missing(field, (content, to_json(content)))
 
 
 def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
@@ -101,6 +110,20 @@ def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
     told = [(event, _content(event)) for event in events if event.name == _CHOICE]
     told.sort(key=lambda one: (_number(one[1]), one[0].time_ns, to_sorted_json(one[1])))
     return [_answer(content) for _, content in told]
+
+
+def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
+    """Read the content of one sort of event, in the order of their times; None for none."""
+    ordered = sorted((one for one in events if one.name == event), key=lambda one: one.time_ns)
+    told = [structured(one.attributes.get(name)) for one in ordered]
+    contents = [content for content in told if content not in (None, "")]
+    if len(contents) <= 1:
+        return contents[0] if contents else None
+    return [item for content in contents for item in _items(content)]
+
+
+def _items(content: Value) -> Sequence[object]:
+    return content if isinstance(content, list | tuple) else [content]
 
 
 def _content(event: CallEvent) -> _Content:

@@ -41,12 +41,17 @@ _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
 # Fields that the resource names, and the attributes that do, the preferred one first.
+_ENVIRONMENTS: Final = (names.ENVIRONMENT, "deployment.environment")
 _OF_RESOURCE: Final = {
-    "environment": (names.ENVIRONMENT, "deployment.environment"),
-    "release": (names.SERVICE_VERSION,),
+    "environment": (*_ENVIRONMENTS, "langfuse.environment"),
+    "release": (names.SERVICE_VERSION, "langfuse.release"),
 }
 # And those that the span names itself.
-_OF_SPAN: Final = {"session": names.SESSION_ID, "user": names.USER_ID}
+_OF_SPAN: Final = {
+    "session": (names.SESSION_ID,),
+    "user": (names.USER_ID,),
+    "environment": _ENVIRONMENTS,
+}
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
 # Names of the general conventions that fill a field of a run, whatever their values.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
@@ -131,7 +136,10 @@ def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
         return
     events = [[(event.name, event.time_ns) for event in span.events] for span in spans]
     pairs = list(zip(spans, events, strict=True))
-    first = [find_first_token_ms(span.attributes, told, span.start_ns) for span, told in pairs]
+    first = [
+        find_first_token_ms(span.attributes, told, span.start_ns, span.end_ns)
+        for span, told in pairs
+    ]
     values.found.fill("first_token_ms", first)
     chunks = [find_stream_chunks(span.attributes, told) for span, told in pairs]
     values.found.fill("stream_chunks", chunks)
@@ -148,11 +156,23 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
         places = found.missing("kind")
         if not places:
             return
-        found.fill("kind", read_words(present, values, places, unknown), places)
+        kinds = read_words(present, values, places, unknown)
+        if present.needed is not None:
+            kinds = [
+                "span" if kind == "model" and not has_needed(spans[at], present.needed) else kind
+                for at, kind in zip(places, kinds, strict=True)
+            ]
+        found.fill("kind", kinds, places)
     places = found.missing("kind") if plan.dialects else ()
     if places:
         kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
         found.fill("kind", kinds, places)
+
+
+def has_needed(span: Span, needed: Sequence[str]) -> bool:
+    """Tell whether a span has anything that a call needs, or failed before it could have."""
+    says = any(span.attributes[name] not in _SAYS_NOTHING for name in needed)
+    return says or span.status_code == _STATUS_ERROR
 
 
 def _part_requests(spans: Sequence[Span], found: Found, places: Sequence[int]) -> None:
@@ -234,10 +254,11 @@ def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
     failed = [at for at, outcome in enumerate(found.columns["outcome"]) if outcome != "ok"]
     if failed:
         _read_errors(spans, failed, found)
-    for field, name in _OF_SPAN.items():
-        if name in values.names and (places := found.missing(field)):
-            told = values.column(name)
-            found.fill(field, [to_text(told[at]) for at in places], places)
+    for field, sources in _OF_SPAN.items():
+        for name in sources:
+            if name in values.names and (places := found.missing(field)):
+                told = values.column(name)
+                found.fill(field, [to_text(told[at]) for at in places], places)
     resource = spans[0].scope.resource
     for field, sources in _OF_RESOURCE.items():
         said = next((resource[name] for name in sources if resource.get(name) is not None), None)

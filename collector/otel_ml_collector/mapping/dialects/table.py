@@ -35,8 +35,10 @@ _WRAPPERS: Final = frozenset({"message", "message_content", "tool_call", "docume
 _PARTS: Final = ("contents", "content")
 
 # How the values of a dialect are written: as they are, lists and mappings as JSON; whatever it is
-# as JSON, so that a text has quotes; or as anything, of which all that can be read as JSON is.
-Form = Literal["plain", "quoted", "json"]
+# as JSON, so that a text has quotes; or as anything, of which all that can be read as JSON is, and
+# of messages the pieces of a streamed answer are joined; or as a text whose head, before a slash,
+# is the value.
+Form = Literal["plain", "quoted", "json", "messages", "head"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Dialect:
             name is ``text/plain``.
         instead: Names of other conventions, by the sources that do not count beside them; one that
             ends in a dot is a beginning.
+        needs: Names of which a call by its word has one, as in marks; a span without any of them
+            that did not fail is no call, and of no kind.
         request: What a call is sent with, and names of an answer as in marks: a span with the first
             and none of the others, that did not fail, is no call; its answer has a span of its own.
         failure: How it says that a run failed.
@@ -141,6 +145,7 @@ class Dialect:
     scores: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
     request: tuple[str, ...] = ()
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
@@ -189,6 +194,7 @@ class Present:
         kind_sources: The names that may say another one.
         rows: Each row of which something is there, its sources, and how their values are written.
         scores: What holds scores.
+        needed: What a call by its word needs, as far as it is there; None where it needs nothing.
         is_request: Whether the answer to what it asks has a span of its own.
     """
 
@@ -197,6 +203,7 @@ class Present:
     kind_sources: Sequence[str]
     rows: Sequence[tuple[Row, Sequence[FieldSource], Form]]
     scores: Sequence[FieldSource]
+    needed: Sequence[str] | None = None
     is_request: bool = False
 
 
@@ -223,6 +230,9 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
         [name for name in dialect.kind_sources if name in there],
         [(row, sources, form) for row, sources, form in rows if sources],
         find(dialect.scores),
+        [key for key in keys if any(_is_marked(key, mark) for mark in dialect.needs)]
+        if dialect.needs
+        else None,
         is_request,
     )
 

@@ -46,6 +46,18 @@ _CALL_WORDS: Final = {
     **{f"a{word}": kind for word, kind in _OPERATIONS.items() if kind in CALLS},
 }
 
+# Operations on what agents remember: a search finds records, the others write them.
+_MEMORY: Final = {
+    "search_memory": "retriever",
+    **dict.fromkeys(
+        (
+            *("create_memory", "update_memory", "upsert_memory", "delete_memory"),
+            *("create_memory_store", "delete_memory_store"),
+        ),
+        "tool",
+    ),
+}
+
 # OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 _OPENINFERENCE: Final = Dialect(
@@ -140,11 +152,21 @@ _OPENINFERENCE: Final = Dialect(
         Row("user", ("user.id",)),
         Row("tags", ("tag.tags", "metadata")),
     ),
+    # Of what streams some write a span a token, of the kind of the call.
+    needs=(
+        *("llm.model_name", "llm.request.model_name", "llm.response.model_name"),
+        *("llm.token_count.", "llm.input_messages.N", "llm.output_messages.N"),
+        *("llm.prompts", "llm.prompts.N", "llm.choices.N", "output.value", "gen_ai."),
+        "reranker.",
+    ),
     scores=("evaluations.N.evaluation", "annotations.N.annotation"),
     texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
     notes=(
         "An evaluation or annotation of `annotator_kind` `HUMAN` is a score of source `human`, any "
         "other of source `judge`.",
+        "A span of the kind `LLM` or `RERANKER` that names no model, tokens, messages or "
+        "`output.value`, and did not fail, is no call: some libraries write one for each token of "
+        "a stream.",
         "`graph.node.*`, templates, prompts, tools, details of costs and what is said of a trace "
         "or session (`trace.evaluations`, `session.evaluations`) stay attributes.",
         "CrewAI writes no span of an agent that is handed a task: the run of the tool "
@@ -253,6 +275,14 @@ _MLFLOW: Final = Dialect(
     ),
 )
 
+# Where providers say in an answer what came from a cache, as the AI SDK hands it on.
+_CACHED_BY_PROVIDER: Final = (
+    *("openai.cachedPromptTokens", "azure.cachedPromptTokens"),
+    *("anthropic.usage.cache_read_input_tokens", "anthropic.cacheReadInputTokens"),
+    *("bedrock.usage.cacheReadInputTokens", "deepseek.promptCacheHitTokens"),
+    *("google.usageMetadata.cachedContentTokenCount",),
+    *("vertex.usageMetadata.cachedContentTokenCount",),
+)
 # The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
 # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
 _VERCEL: Final = Dialect(
@@ -318,7 +348,11 @@ _VERCEL: Final = Dialect(
         Row("output_tokens", ("ai.usage.outputTokens", "ai.usage.completionTokens")),
         Row(
             "cached_tokens",
-            ("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"),
+            (
+                "ai.usage.inputTokenDetails.cacheReadTokens",
+                "ai.usage.cachedInputTokens",
+                *(f"ai.response.providerMetadata{{{member}}}" for member in _CACHED_BY_PROVIDER),
+            ),
         ),
         Row(
             "reasoning_tokens",
@@ -333,6 +367,64 @@ _VERCEL: Final = Dialect(
         "The span of the function is a chain and that of the model inside it, whose operation ends "
         "in `.doGenerate`, `.doStream` or `.doEmbed`, is the call that has the tokens.",
         "Tools, headers, reasons to finish and times of the first chunk stay attributes.",
+    ),
+)
+
+_GENKIT_KIND: Final = "genkit:metadata:subtype"
+_GENKIT_RAW: Final = "genkit:output{raw."
+# Genkit: actions, each with what went in and came out, models and tools among them.
+# https://genkit.dev/docs/observability/overview/
+_GENKIT: Final = Dialect(
+    name="genkit",
+    marks=("genkit:name", "genkit:type"),
+    kind_sources=(_GENKIT_KIND, "genkit:type"),
+    kinds={
+        "model": "model",
+        "background-model": "model",
+        "reranker": "model",
+        "embedder": "embedding",
+        "retriever": "retriever",
+        "tool": "tool",
+        "tool.v2": "tool",
+        "agent": "agent",
+    },
+    other_kind="chain",
+    rows=(
+        Row("model", ("genkit:name",)),
+        Row(
+            "provider_model",
+            (f"{_GENKIT_RAW}model}}", f"{_GENKIT_RAW}modelVersion}}", "genkit:name"),
+            CALLS,
+        ),
+        Row("provider", ("genkit:name",), CALLS, form="head"),
+        Row("inputs", ("genkit:input",), form="quoted"),
+        Row("outputs", ("genkit:output{message}",), form="quoted"),
+        Row("outputs", ("genkit:output",), form="quoted"),
+        Row("params", ("genkit:input{config}",), CALLS),
+        Row("input_tokens", ("genkit:output{usage.inputTokens}",), CALLS),
+        Row("output_tokens", ("genkit:output{usage.outputTokens}",), CALLS),
+        Row(
+            "cached_tokens",
+            (
+                "genkit:output{usage.cachedContentTokens}",
+                f"{_GENKIT_RAW}usage.prompt_tokens_details.cached_tokens}}",
+            ),
+            CALLS,
+        ),
+        Row(
+            "reasoning_tokens",
+            (
+                "genkit:output{usage.thoughtsTokens}",
+                f"{_GENKIT_RAW}usage.completion_tokens_details.reasoning_tokens}}",
+            ),
+            CALLS,
+        ),
+        Row("response_id", (f"{_GENKIT_RAW}id}}", f"{_GENKIT_RAW}responseId}}"), CALLS),
+    ),
+    notes=(
+        "The provider is what stands before the slash in the name of a model.",
+        "Whatever else an action is (a flow, a prompt, `generate` itself) is a chain: it repeats "
+        "the usage of the calls inside it.",
     ),
 )
 
@@ -593,7 +685,7 @@ GEN_AI: Final = Dialect(
     name="gen_ai",
     marks=("gen_ai.",),
     kind_sources=(names.GEN_AI_OPERATION,),
-    kinds=_CALL_WORDS,
+    kinds={**_CALL_WORDS, **_MEMORY},
     evidence=Evidence(
         tools=(names.GEN_AI_TOOL_NAME,),
         agents=(names.GEN_AI_AGENT_NAME,),
@@ -622,11 +714,13 @@ GEN_AI: Final = Dialect(
                 names.GEN_AI_INPUT_MESSAGES,
                 names.GEN_AI_TOOL_ARGUMENTS,
                 "gen_ai.retrieval.query.text",
+                "gen_ai.memory.query.text",
                 "gen_ai.prompt",
             ),
             form="json",
             system=names.GEN_AI_SYSTEM,
         ),
+        Row("inputs", ("gen_ai.memory.records",), frozenset({"tool"}), form="json"),
         Row(
             "outputs",
             (
@@ -635,18 +729,28 @@ GEN_AI: Final = Dialect(
                 "gen_ai.retrieval.documents",
                 "gen_ai.completion",
             ),
-            form="json",
+            form="messages",
         ),
+        Row("outputs", ("gen_ai.memory.records",), frozenset({"retriever"}), form="json"),
         Row("params", (f"{names.GEN_AI_REQUEST_PREFIX}*",)),
         Row("input_tokens", (names.GEN_AI_INPUT_TOKENS, "gen_ai.usage.prompt_tokens")),
         Row("output_tokens", (names.GEN_AI_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens")),
         Row(
             "cached_tokens",
-            (names.GEN_AI_CACHE_READ_TOKENS, "gen_ai.usage.cache_read_input_tokens"),
+            (
+                names.GEN_AI_CACHE_READ_TOKENS,
+                "gen_ai.usage.cache_read_input_tokens",
+                # Google's agents, of whichever model they have.
+                "gcp.vertex.agent.llm_response{usage_metadata.cached_content_token_count}",
+            ),
         ),
         Row(
             "reasoning_tokens",
-            (names.GEN_AI_REASONING_TOKENS, "gen_ai.usage.reasoning_tokens"),
+            (
+                names.GEN_AI_REASONING_TOKENS,
+                "gen_ai.usage.reasoning_tokens",
+                "gen_ai.usage.thinking_tokens",
+            ),
         ),
         Row("cost", ("gen_ai.usage.cost", "gen_ai.cost.total_cost", "litellm.cost.total")),
         Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
@@ -657,6 +761,7 @@ GEN_AI: Final = Dialect(
 
 DIALECTS: Final = (
     *(_GEMINI_CLI, _CODEX),
-    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _LOGFIRE, _LANGFUSE, _HAYSTACK, _OPENLIT),
+    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _GENKIT, _LOGFIRE, _LANGFUSE),
+    *(_HAYSTACK, _OPENLIT),
     GEN_AI,
 )
