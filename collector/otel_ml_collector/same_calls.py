@@ -11,6 +11,11 @@ one of the same model right inside it, or right around it: libraries write spans
 calls. It records that call, whoever wrote it; of two such runs the outer one counts. What our own
 decorators record stays a run of its own.
 
+A run that says usage and nothing else, no id of a response and no content, is an account of the
+call that it stands in, around or right behind, whose usage it repeats, whoever wrote it:
+frameworks write spans of their own for what was used. Alone it counts: nobody else may have
+recorded the call.
+
 The rule looks at the runs of a
 trace alone, so the order in which they came changes nothing. Why so:
 docs/design/021-counted-once.md.
@@ -29,7 +34,7 @@ import orjson
 
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import Run, Tokens
-from otel_ml_collector.price import is_provider, provider_of
+from otel_ml_collector.price import is_provider, provider_of, without_interface
 
 # The kinds of runs that are calls of a provider's model, of the product or of a judge.
 CALLS: Final = frozenset({"model", "embedding", JUDGE_KIND})
@@ -38,6 +43,8 @@ _WRAPPERS: Final = frozenset({"chain", "span"})
 OWN_SCOPE: Final = "otel_ml"
 # Two spans around one call read the clock one after the other, and some round it.
 _SLACK_NS: Final = 1_000_000
+# What a call used is written down as soon as it is over; a busy machine may take its time.
+_ACCOUNTED_NS: Final = 1_000_000_000
 # ``gpt-4o-2024-08-06`` answers for ``gpt-4o``, ``models/gemini-pro`` is ``gemini-pro``.
 _DATED: Final = re.compile(r"(?:[-@:](?:\d{4}-\d{2}-\d{2}|\d{6,8}|\d{3,4}|latest|v\d+(?::\d+)?))+$")
 # So many runs of a scope under one parent are compared with those of another scope.
@@ -59,6 +66,8 @@ class CallRun:
         model: The provider's name of its model.
         tokens, cost: What it says that was used; None for what it does not say.
         failed: Whether it ended with an error.
+        has_content: Whether it says what was asked or answered.
+        is_client: Whether its span is one of a client, as of a call that leaves the process.
     """
 
     span_id: bytes
@@ -73,6 +82,8 @@ class CallRun:
     tokens: Tokens = UNTOLD
     cost: float | None = None
     failed: bool = False
+    has_content: bool = True
+    is_client: bool = False
 
     @property
     def has_tokens(self) -> bool:
@@ -84,6 +95,12 @@ class CallRun:
         """Whether it names a model and says nothing of an answer, so that it may wrap a call."""
         is_call = self.kind in CALLS and self.scope != OWN_SCOPE and bool(self.model)
         return is_call and not (self.response_id or self.has_tokens or self.cost is not None)
+
+    @property
+    def is_account(self) -> bool:
+        """Whether it says usage and nothing else of an answer, so that it may repeat a call's."""
+        is_call = self.kind in CALLS and self.scope != OWN_SCOPE and not self.failed
+        return is_call and self.has_tokens and not (self.has_content or self.response_id)
 
     @property
     def tells(self) -> bool:
@@ -150,6 +167,8 @@ def call_run_of(run: Run) -> CallRun:
         Tokens(run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens),
         run.cost,
         run.outcome == "error",
+        has_content=bool(run.inputs_preview or run.outputs_preview),
+        is_client=run.span_kind == "client",
     )
 
 
@@ -157,7 +176,7 @@ def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
     """Tell what counts of runs that come together, as far as these tell."""
     told = [run for run in runs if is_telling(run)]
     if len({(run.project, run.scope) for run in told}) == len({run.project for run in told}) and (
-        CALLS.issuperset(run.kind for run in told) and not any(map(is_bare, told))
+        CALLS.issuperset(run.kind for run in told) and not any(map(may_be_second, told))
     ):
         return []
     if len(told) > _AT_ONCE:
@@ -172,7 +191,7 @@ def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
         and (
             len({run.scope for run in telling}) > 1
             or {run.kind for run in telling} - CALLS
-            or any(map(is_bare, telling))
+            or any(map(may_be_second, telling))
         )
     }
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
@@ -209,6 +228,17 @@ def is_bare(run: Run) -> bool:
     )
 
 
+def may_be_second(run: Run) -> bool:
+    """Tell whether a run may record a call that another one of its own scope records."""
+    is_account = run.input_tokens is not None or run.output_tokens is not None
+    return is_bare(run) or (
+        is_account
+        and not (run.inputs_preview or run.outputs_preview)
+        and run.kind in CALLS
+        and call_run_of(run).is_account
+    )
+
+
 @lru_cache(1_000)
 def name_scope(scope: str) -> str:
     """Read the name of an instrumentation from the JSON text of a run's scope."""
@@ -239,6 +269,8 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
     return shares
 
 
+# The least sure of what tells that two runs record one call: one of them says its usage alone.
+_ACCOUNTED: Final = 3
 # Two runs that may record one call, behind what says how sure that is: the least is the surest.
 _Order = tuple[int, int, int, bytes, bytes]
 _Pair = tuple[_Order, CallRun, CallRun]
@@ -265,9 +297,10 @@ def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iter
 def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterator[_Pair]:
     """Pair runs of one parent: those near each other, perhaps only such as run at one time."""
     siblings.sort(key=attrgetter("start_ns", "span_id"))
+    slack_ns = _ACCOUNTED_NS if any(run.is_account for run in siblings) else _SLACK_NS
     for place, run in enumerate(siblings):
         for other in siblings[place + 1 : place + 1 + _NEIGHBOURS]:
-            if at_once and other.start_ns > run.end_ns + _SLACK_NS:
+            if at_once and other.start_ns > run.end_ns + slack_ns:
                 break
             if order := _compare(run, other, _BESIDE):
                 yield order, run, other
@@ -302,7 +335,10 @@ def _compare(one: CallRun, other: CallRun, distance: int) -> _Order | None:
     doubt = _find_doubt(one, other, is_around=distance < _BESIDE)
     if doubt is None:
         return None
-    gap_ns = abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+    if doubt == _ACCOUNTED:
+        gap_ns = min(abs(one.start_ns - other.end_ns), abs(other.start_ns - one.end_ns))
+    else:
+        gap_ns = abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
     first, last = sorted((one.span_id, other.span_id))
     return doubt, distance, gap_ns, first, last
 
@@ -312,11 +348,25 @@ def _find_doubt(one: CallRun, other: CallRun, *, is_around: bool) -> int | None:
     is_other = one.scope != other.scope
     if is_other and one.response_id and one.response_id == other.response_id:
         return 0
-    if (one.response_id and other.response_id) or not _is_within(one, other):
+    if one.response_id and other.response_id:
         return None
-    if is_other and _use_the_same(one, other):
+    is_within = _is_within(one, other)
+    if is_within and is_other and _use_the_same(one, other):
         return 1
-    return 2 if is_around and _is_wrapping(one, other) else None
+    if is_within and is_around and _is_wrapping(one, other):
+        return 2
+    return _ACCOUNTED if _is_accounted(one, other) or _is_accounted(other, one) else None
+
+
+def _is_accounted(call: CallRun, account: CallRun) -> bool:
+    """Tell whether a run repeats the usage of a call: during it, or right after it."""
+    if not account.is_account or not (
+        call.has_content or (call.is_client and not account.is_client)
+    ):
+        return False
+    is_behind = call.start_ns <= account.start_ns <= call.end_ns + _ACCOUNTED_NS
+    is_around = account.start_ns <= call.start_ns and call.end_ns <= account.end_ns
+    return (is_behind or is_around) and _use_the_same(call, account)
 
 
 def _is_wrapping(above: CallRun, below: CallRun) -> bool:
@@ -376,7 +426,7 @@ def _words_of(provider: str) -> frozenset[str]:
 @lru_cache(1_000)
 def name_model(name: str) -> str:
     """Name a provider's model without its folder and date, as another library may write it."""
-    return _DATED.sub("", name.strip().lower().rpartition("/")[2])
+    return _DATED.sub("", without_interface(name.strip().lower().rpartition("/")[2]))
 
 
 def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[CallRun]]:
@@ -400,6 +450,8 @@ def _may_join(one: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bo
     """Tell whether a call may have both runs."""
     if one.span_id == other.span_id or one.scope != other.scope:
         return one.span_id != other.span_id
+    if _is_accounted(one, other) or _is_accounted(other, one):
+        return True
     return (one.is_bare or other.is_bare) and (
         one in _ancestors(other, tree) or other in _ancestors(one, tree)
     )
@@ -407,15 +459,17 @@ def _may_join(one: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bo
 
 def _precedence(
     run: CallRun, call: Sequence[CallRun], tree: Mapping[bytes, CallRun]
-) -> tuple[bool, bool, int, int, int, str, bytes]:
+) -> tuple[bool, bool, bool, int, int, int, str, bytes]:
     """Order the records of a call: our own first, as it has the version, then the outermost.
 
-    What says nothing of the answer comes last.
+    What says nothing of the answer comes last, and before it what says its usage alone.
     """
     ids = {one.span_id for one in call}
     depth = sum(above.span_id in ids for above in _ancestors(run, tree))
     is_ours = run.scope == OWN_SCOPE
-    return run.is_bare, not is_ours, depth, run.start_ns, -run.end_ns, run.scope, run.span_id
+    is_account = any(one.scope == run.scope and _is_accounted(one, run) for one in call)
+    order = depth, run.start_ns, -run.end_ns, run.scope, run.span_id
+    return run.is_bare, is_account, not is_ours, *order
 
 
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:

@@ -17,6 +17,7 @@ from otel_ml_collector.same_calls import (
     OtherRecord,
     call_run_of,
     find_shares,
+    find_stored,
     name_model,
 )
 from tests.recorded.test_recorded import filing_of, read
@@ -31,6 +32,8 @@ LANGCHAIN: Final = "openinference.instrumentation.langchain"
 LLAMA: Final = "openinference.instrumentation.llama_index"
 BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # of a run that says nothing of an answer
 USED: Final = Tokens(input=50, output=7)
+AG2: Final = "opentelemetry.instrumentation.ag2"
+ACCOUNT: Final[dict[str, Any]] = {"has_content": False}  # of a run that says usage alone
 
 
 def run(
@@ -348,6 +351,81 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
         [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (110, 120), model="m")],
         ["a", "b"],
     ),
+    "the usage of a call, written down beside it": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2, is_client=True),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+        ],
+        ["a b"],
+    ),
+    "the usage of two like calls, written down beside each": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+            run("c", "r", AG2, (102, 140)),
+            run("d", "r", AG2, (141, 141), **ACCOUNT),
+        ],
+        ["a b", "c d"],
+    ),
+    "the usage of a call, written down in it": (
+        [run("a", "", AG2), run("b", "a", AG2, (99, 99), **ACCOUNT)],
+        ["a b"],
+    ),
+    "the usage of a call, written down around it": (
+        [run("a", "", AG2, **ACCOUNT), run("b", "a", AG2, (1, 99))],
+        ["b a"],
+    ),
+    "the usage of a call, written down by somebody else": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", INFERENCE),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+        ],
+        ["a b"],
+    ),
+    "the usage of a call whose content nobody keeps": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2, is_client=True, has_content=False),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+        ],
+        ["a b"],
+    ),
+    "the usage of a call that nobody else records": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (101, 101), tokens=Tokens(input=9, output=7), has_content=False),
+        ],
+        ["a", "b"],
+    ),
+    "one more usage than calls": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+            run("c", "r", AG2, (103, 103), **ACCOUNT),
+        ],
+        ["a b", "c"],
+    ),
+    "the usage of another call of long after": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (5_000, 5_000), **ACCOUNT),
+        ],
+        ["a", "b"],
+    ),
+    "calls one after the other whose content nobody keeps": (
+        [
+            around("r"),
+            run("a", "r", LANGCHAIN, **ACCOUNT),
+            run("b", "r", LANGCHAIN, (101, 200), **ACCOUNT),
+        ],
+        ["a", "b"],
+    ),
     "spans above each other": ([run("a", "b"), run("b", "a", OPENAI)], ["a b"]),
     "a span that is its own parent": ([run("a", "a"), run("b", "a", OPENAI)], ["a b"]),
 }
@@ -420,11 +498,25 @@ def test_total_of_cost_alone() -> None:
         ("anthropic.claude-3-haiku-20240307-v1:0", "anthropic.claude-3-haiku"),
         ("gpt-3.5-turbo-0613", "gpt-3.5-turbo"),
         ("llama-3", "llama-3"),
+        ("gpt-5:completions", "gpt-5"),
     ],
 )
 def test_names_of_models(name: str, plain: str) -> None:
     """A model is the same one with or without its folder and date."""
     assert name_model(name) == plain
+
+
+def test_recorded_usage_beside_calls() -> None:
+    """Each of AG2's calls is one, as its middleware writes them: what it used stands beside it."""
+    request = read("ag2.json")["request"]
+    spans = decode_json_traces(json.dumps(request).encode())
+    runs = map_spans(spans, filing_of(request)).runs
+    stored = {one.span_id: one.share for one in find_stored(runs)}
+    accounts = {one.span_id for one in runs if one.name.startswith("record_usage")}
+    assert len(accounts) == 2
+    assert {span_id for span_id, share in stored.items() if share.record_of} == accounts
+    counted = [one for one in runs if one.kind == "model" and one.span_id not in accounts]
+    assert [(one.input_tokens, one.output_tokens) for one in counted] == [(12, 5), (12, 5)]
 
 
 def test_recorded() -> None:

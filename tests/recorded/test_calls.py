@@ -128,6 +128,7 @@ FURTHER: Final = (
 NO_USAGE: Final = "tokens,cost"
 # The calls of each recording that counts, in the order in which they began.
 CALLS: Final[dict[str, list[Call]]] = {
+    "ag2": calls("tools", "plain"),
     "ai": calls("plain", "stream", "tools", "embedding", "404", session="session-1"),
     "genai_langchain": calls("tools", "plain", usage=CLAUDE),
     "genkit": [

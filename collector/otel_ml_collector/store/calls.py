@@ -25,8 +25,8 @@ from otel_ml_collector.same_calls import (
     OtherRecord,
     StoredShare,
     find_shares,
-    is_bare,
     is_telling,
+    may_be_second,
     name_scope,
 )
 from otel_ml_collector.store.connection import Connections, Memory, store_trouble
@@ -38,7 +38,8 @@ from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SAME_CALLS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 SHARED: Final = "same_calls"  # in what is known of a project
-# Among the scopes of its calls: some may wrap others of their scope; older ones are not read yet.
+# Among the scopes of its calls: some may record calls of others of their scope; older ones are
+# not read yet.
 _BARE: Final = "bare"
 _UNREAD: Final = "unread"
 # Of one look: traces, and the new runs that name them.
@@ -82,16 +83,18 @@ _WHERE: Final = Sql("""
 _OF_TRACES: Final = Sql("""{ours} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
   AND trace_id IN (
     SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_OURS)
+_SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 _CALL_RUNS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
-      {response} AS response
+      {response} AS response, {says} AS has_content, span_kind = 'client' AS is_client
     FROM {deliveries} WHERE {of_traces} AND {tells}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.trace_id""").fill(
     deliveries=DELIVERIES,
     ids=_IDS,
     tokens=OF_TOKENS,
     response=RESPONSE_ID,
+    says=_SAYS,
     of_traces=_OF_TRACES,
     tells=_TELLS,
     most=_TELLING,
@@ -118,17 +121,24 @@ _SHARES: Final = Sql("""
     ids=_IDS, tokens=OF_TOKENS, ours=_OURS
 )
 _NEWEST_CALLS: Final = Sql("""
-    SELECT start_ns, trace_id, span_id, kind, provider_model, input_tokens, output_tokens, cost
+    SELECT start_ns, trace_id, span_id, kind, provider_model, input_tokens, output_tokens, cost,
+      NOT ({says}) AND {response} = '' AND process = '' AS is_account
     FROM {deliveries} WHERE {ours} AND {tells} ORDER BY start_ns DESC LIMIT {newest}""").fill(
-    deliveries=DELIVERIES, ours=_OURS, tells=_TELLS, newest=_NEWEST
+    deliveries=DELIVERIES,
+    ours=_OURS,
+    tells=_TELLS,
+    newest=_NEWEST,
+    says=_SAYS,
+    response=RESPONSE_ID,
 )
 _NEWEST_SCOPES: Final = Sql("""
     SELECT DISTINCT scope FROM payloads
     WHERE {ours} AND (start_ns, trace_id, span_id) IN (
       SELECT start_ns, trace_id, span_id FROM ({newest}))
     UNION ALL SELECT '{bare}' FROM ({newest})
-    WHERE kind IN ('model', 'embedding') AND provider_model != ''
-      AND input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL LIMIT 1
+    WHERE kind IN ('model', 'embedding') AND if(
+      input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
+      provider_model != '', is_account) LIMIT 1
     UNION ALL SELECT '{shared}' FROM same_calls WHERE {ours} LIMIT 1""").fill(
     ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE), shared=Sql(SHARED)
 )
@@ -243,7 +253,7 @@ def _is_mixed(rows: Sequence[Row], scopes: Mapping[str, str]) -> bool:
     return (
         bool({run.kind for run in runs} - CALLS)
         or len({run.scope for run in runs}) > 1
-        or any(run.is_bare for run in runs)
+        or any(run.is_bare or run.is_account for run in runs)
     )
 
 
@@ -262,6 +272,8 @@ def _call_run(row: Row, scope: str) -> CallRun:
         tokens_of(row),
         row["cost"],
         bool(row["has_failed"]),
+        has_content=bool(row["has_content"]),
+        is_client=bool(row["is_client"]),
     )
 
 
@@ -330,7 +342,7 @@ class CallWatch:
         for run in records.runs:
             if is_telling(run):
                 news[run.project].add(run.scope if run.kind in CALLS else run.kind)
-            if is_bare(run):
+            if may_be_second(run):
                 news[run.project].add(_BARE)
         with self._guard:
             self._noted_ns = max(self._noted_ns, stamped_ns)

@@ -33,6 +33,7 @@ from tests.support.examples import examples
 OWN: Final = Scope({}, "otel_ml", "1", {})
 ANTHROPIC: Final = Scope({}, "com.anthropic.sdk.python", "2.11", {})
 TRACELOOP: Final = Scope({}, "opentelemetry.instrumentation.anthropic", "1", {})
+AG2: Final = Scope({}, "opentelemetry.instrumentation.ag2", "", {})
 USED: Final[dict[str, Value]] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "anthropic",
@@ -181,6 +182,42 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
+
+
+@pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
+def test_usage_beside_its_call(service: Service, project: str, order: str) -> None:
+    """A run that repeats the usage of a call of its own scope is no second call, in any order."""
+    spent = {name: value for name, value in USED.items() if "operation" not in name}
+    asked = {"gen_ai.output.messages": '[{"role": "assistant", "content": "In Kyoto."}]'}
+    call = make_span(
+        "chat", {**USED, **asked}, trace_id=trace_id(50), span_id=span_id(51), kind=3, scope=AG2
+    )
+    call = replace(call, parent_span_id=span_id(59))
+    usage = replace(
+        call,
+        span_id=span_id(52),
+        name="record_usage",
+        start_ns=call.end_ns + 600_000,
+        end_ns=call.end_ns + 620_000,
+        attributes=spent,
+        kind=1,
+    )
+    groups = {
+        "together": [[call, usage]],
+        "call first": [[call], [usage]],
+        "usage first": [[usage], [call]],
+        "older": [[call], [usage]],
+    }[order]
+    watch = CallWatch(service.store.connections)
+    for group in groups:
+        service.store.take(project, *group)
+        if order != "older":
+            watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
+            watch.look()
+    settle(service.store)
+    assert count(service, project) == ONCE
+    [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(usage), id_of(call))
 
 
 def test_every_answer(service: Service, project: str) -> None:
