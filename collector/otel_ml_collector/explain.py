@@ -1,0 +1,130 @@
+"""Prints the SQL that runs for a filter: ``python -m otel_ml_collector.explain 'cost > 1'``.
+
+The questions are asked of an empty store in a temporary folder, by the functions that answer
+requests, so what is printed is what runs. Values are parameters; they stand below each statement.
+"""
+
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Final
+
+import click
+
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.stats import StatsQuery, find_stats
+from otel_ml_collector.store.apart import Apart
+from otel_ml_collector.store.experiments import count_alike, item_parameters
+from otel_ml_collector.store.migrations import connect
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Key, Window, read_runs
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.statistics import read_scored_runs
+from otel_ml_collector.times import DAY_NS
+
+_PROJECT: Final = "project"
+_ITEMS: Final = 30
+_MOST: Final = 10_000
+
+
+class ListeningReader(Reader):
+    """A reader that keeps what it asks.
+
+    Attributes:
+        asked: Each statement once, with the values of its first question.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.asked: dict[Sql, dict[str, Any]] = {}
+
+    def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
+        sql, values = super()._within(sql, parameters)
+        self.asked.setdefault(sql, values)
+        return sql, values
+
+
+def ask_list(reader: Reader, where: str, now_ns: int) -> None:
+    """Ask for the newest runs that match, and the rows of one."""
+    find_runs(reader, RunsQuery(_PROJECT, where), now_ns)
+    read_runs(reader, _PROJECT, [Key(now_ns, "0" * 32, "0" * 16)])
+
+
+def ask_statistic(reader: Reader, where: str, now_ns: int) -> None:
+    """Ask for the statistics of a month by version."""
+    end_ns = (now_ns // DAY_NS + 1) * DAY_NS
+    window = Window(end_ns - _ITEMS * DAY_NS, end_ns)
+    find_stats(reader, StatsQuery(_PROJECT, where, "version", window, DAY_NS, 10))
+
+
+def ask_verdict(reader: Reader, where: str, now_ns: int) -> None:
+    """Ask what two versions are compared by in production, and two experiments over a data set."""
+    condition, _ = compile_where(reader, _PROJECT, where)
+    read_scored_runs(reader, _PROJECT, condition, Window(0, now_ns), _MOST)
+    experiments = [f"{'0' * 32}-{number:016x}" for number in (1, 2)]
+    asked = item_parameters(_PROJECT, experiments, now_ns)
+    count_alike(reader, asked, experiments[0], most=_ITEMS)
+
+
+QUESTIONS: Final[Mapping[str, Callable[[Reader, str, int], None]]] = {
+    "list": ask_list,
+    "statistic": ask_statistic,
+    "verdict": ask_verdict,
+}
+
+
+@contextmanager
+def open_empty(*, is_full: bool) -> Iterator[ListeningReader]:
+    """Open an empty store, of which it is believed that its project has nothing, or everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        connections = connect(f"chdb://{folder}")
+        try:
+            every = [one.name for one in fields(Apart)] if is_full else []
+            connections.memory.note(_PROJECT, every, settled=True)
+            reader = ListeningReader(connections)
+            yield reader
+            reader.close()
+        finally:
+            connections.close()
+
+
+def explain(reader: ListeningReader, question: str, where: str) -> str:
+    """Write the statements that one of `QUESTIONS` asks.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
+    reader.asked.clear()
+    QUESTIONS[question](reader, where, time.time_ns())
+    return "\n\n".join(
+        f"-- {question}, {number} of {len(reader.asked)}\n"
+        + textwrap.dedent(str(sql)).strip()
+        + "".join(f"\n-- {name} = {value!r}" for name, value in values.items())
+        for number, (sql, values) in enumerate(reader.asked.items(), 1)
+    )
+
+
+@click.command(help="Print the SQL that runs for WHERE, a filter, which may be empty.")
+@click.argument("where", default="")
+@click.option("--of", "question", type=click.Choice([*QUESTIONS]), help="One question alone.")
+@click.option(
+    "--full", is_flag=True, help="Of a project with late tags, scores of keys, experiments and all."
+)
+def main(where: str, question: str | None, full: bool) -> None:
+    """Print the statements of one question, or of each."""
+    with open_empty(is_full=full) as reader:
+        try:
+            for name in [question] if question else QUESTIONS:
+                click.echo(explain(reader, name, where) + "\n")
+        except BadInput as error:
+            sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()
