@@ -70,6 +70,12 @@ def _name_version(number: int | None, digest: str) -> str:
     return digest[:_DIGEST_CHARS] if number is None else f"v{number}"
 
 
+def _run_of(score: Score) -> RunKey:
+    trace_id, _, span_id = score.owner.partition("-")
+    start_ns = score.owner_start_ns
+    return score.project, start_ns, bytes.fromhex(trace_id), bytes.fromhex(span_id)
+
+
 class Remembered(Generic[Key, Value]):
     """Keeps at least the last `number` values that were put, and at most twice as many."""
 
@@ -215,7 +221,8 @@ class RunNumbers(Collector):
     """Counts recorded runs as they are stored, and what judges say of them.
 
     A run is counted once while it is among the last 20,000, and so is a judge's score of a run. A
-    score whose run is not among them has no model. What is beyond the label sets is counted under
+    score whose run is not among them has no model. What judges say of runs over items of data sets,
+    and of other records of a call, is not counted. What is beyond the label sets is counted under
     the model ``other``. Of the runs that record one call, the one that counts is counted, or the
     one that came first where that came alone: counters never fall.
 
@@ -254,6 +261,7 @@ class RunNumbers(Collector):
         self._find_shares = find_shares
         self._settling = threading.Lock()
         self._held: list[_Held] = []
+        self._held_scores: list[Score] = []
         # Of those that were held, which were, and which were counted.
         self._waited: Remembered[str, bool] = Remembered(recent)
         self._counted: Remembered[str, bool] = Remembered(recent)
@@ -270,7 +278,7 @@ class RunNumbers(Collector):
             held: Projects in which several runs may record one call: these wait for `settle`.
         """
         with self._lock:
-            for run in records.runs:
+            for run in (*records.open_runs, *records.runs):
                 if run.experiment:
                     self._experiments.put((run.project, run.trace_id), True)
             for run in records.runs:
@@ -278,7 +286,7 @@ class RunNumbers(Collector):
                     self._count_run(run, run.project in held and is_telling(run))
             for score in records.metrics:
                 if score.source == "judge" and is_run(score.owner):
-                    self._count_score(score)
+                    self._take_score(score, score.project in held)
 
     def settle(self) -> None:
         """Look at what was stored, and count the runs that waited for that.
@@ -288,12 +296,17 @@ class RunNumbers(Collector):
         """
         with self._settling:
             with self._lock:
-                held = self._held.copy()
-            shares = self._find_shares([run.key for run in held])
+                held, scores = self._held.copy(), self._held_scores.copy()
+            keys = [*(run.key for run in held), *map(_run_of, scores)]
+            shares = self._find_shares(keys)
             with self._lock:
-                del self._held[: len(held)]
+                del self._held[: len(held)], self._held_scores[: len(scores)]
                 for run in held:
                     self._count_held(run, shares)
+                for score in scores:
+                    share = shares.get(score.owner)
+                    if share is None or not share.record_of:
+                        self._count_score(score)
 
     def describe(self) -> Iterable[Metric]:
         """Name no metric ahead, so that the store is not asked at the start."""
@@ -377,13 +390,20 @@ class RunNumbers(Collector):
         is_known = self._places.find((project, trace_id, span_id)) is not None
         return is_known and not (self._waited.find(name) and not self._counted.find(name))
 
-    def _count_score(self, score: Score) -> None:
+    def _take_score(self, score: Score, is_held: bool) -> None:
+        """Count a score of production, or let it wait until it is known which run counts."""
+        _, _, trace_id, _ = _run_of(score)
         key = (score.project, score.owner, score.name, score.judge_version)
-        if not self._scored.put(key, True):
+        if self._experiments.find((score.project, trace_id)) or not self._scored.put(key, True):
             return
-        trace_id, _, span_id = score.owner.partition("-")
-        run = (score.project, bytes.fromhex(trace_id), bytes.fromhex(span_id))
-        place = self._places.find(run) or self._empty(score.project, "")
+        if is_held and len(self._held_scores) < _HELD:
+            self._held_scores.append(score)
+        else:
+            self._count_score(score)
+
+    def _count_score(self, score: Score) -> None:
+        project, _, trace_id, span_id = _run_of(score)
+        place = self._places.find((project, trace_id, span_id)) or self._empty(score.project, "")
         judged = (place, score.name[:_NAME_CHARS], score.judge_version[:_NAME_CHARS])
         if judged not in self._scores and len(self._scores) >= self._sets:
             judged = (self._other(score.project), _OTHER, "")

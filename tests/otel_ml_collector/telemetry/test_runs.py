@@ -1,11 +1,14 @@
 """Tests of the users' numbers: what is counted of recorded runs and of scores."""
 
 import math
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
+from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.telemetry.runs import RunNumbers, VersionKind, Versions
 from tests.otel_ml_collector.spans import (
     MS_NS,
@@ -16,7 +19,10 @@ from tests.otel_ml_collector.spans import (
     make_span,
     map_all,
 )
+from tests.otel_ml_collector.store.test_calls import make_answer
+from tests.otel_ml_collector.stores import open_store
 from tests.otel_ml_collector.telemetry.page import Numbers, read_collector
+from tests.otel_ml_collector.test_experiments import make_experiment, make_runs
 
 DIGEST: Final = "0123456789abcdef"
 VERSION: Final = {"otel_ml.model.version": DIGEST}
@@ -320,3 +326,31 @@ def test_failed_judge() -> None:
     assert read(numbers, "otel_ml_judge") == {
         ("otel_ml_judge_errors_total", ("grounded", "", "answer", "p", "")): 1
     }
+
+
+def test_scores_of_experiments() -> None:
+    """What judges say of runs over items of data sets is counted no more than these runs are."""
+    numbers = RunNumbers((), no_versions)
+    experiment = make_experiment(1)
+    count(numbers, experiment, *make_runs(experiment, "pfpf"))
+    asked = make_call("answer")
+    count(numbers, asked, evaluate(asked, "exact", **{"score.value": 0.5}))
+    assert {key[0]: value for key, value in read(numbers, "otel_ml_judge_score").items()} == {
+        "otel_ml_judge_score_count": 1,
+        "otel_ml_judge_score_sum": 0.5,
+    }
+
+
+def test_scores_of_a_call_of_several_records(tmp_path: Path) -> None:
+    """A call that several instrumentations recorded, each of them judged, has one score."""
+    with open_store(tmp_path) as store:
+        watch = CallWatch(store.connections)
+        numbers = RunNumbers((), no_versions, watch.settle)
+        answer = make_answer(1)
+        spans = [*answer, *(evaluate(span, "exact", **{"score.value": 0.5}) for span in answer[1:])]
+        records = store.take("p", *spans)
+        numbers.count(records, watch.note(records, time.time_ns()))
+        assert {key[0]: value for key, value in read(numbers, "otel_ml_judge_score").items()} == {
+            "otel_ml_judge_score_count": 1,
+            "otel_ml_judge_score_sum": 0.5,
+        }
