@@ -263,6 +263,7 @@ def compile_where(
     is_bounded: bool = False,
     apart: Apart | None = None,
     hides: bool = True,
+    also: str = "",
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
 
@@ -271,7 +272,8 @@ def compile_where(
 
     `is_bounded` says that the question has a bound in time beside it; `apart` what of the project
     came apart from its runs, None where that is not known yet; `hides` that what asks does not
-    leave these out itself.
+    leave these out itself; `also` is a filter that must hold beside it, on spans of all kinds, and
+    that lets in nothing else.
 
     Returns:
         The condition, and whether it leaves out much.
@@ -287,13 +289,17 @@ def compile_where(
         check_patterns(reader, project, tree, is_bounded=is_bounded)
         conditions.append(condition)
     fields = fields_of(tree)
+    if also:
+        both = f"({where}) and {also}" if where.strip() else also
+        tree, condition = compile_filter(both, apart or find_apart(reader, project))
+        conditions = [condition]
     counted = find_counted(
         reader,
         project,
         _BOUNDS,
         repeats=not hides or RECORD_OF in fields,
         items=not hides or not fields.isdisjoint(OF_ITEMS),
-        kinds="kind" in fields,
+        kinds="kind" in fields or bool(also),
     )
     counting = list(map(Condition, counted.conditions))
     return all_of([*counting, *conditions]), tree is not None

@@ -210,6 +210,7 @@ class Stretch:
     Attributes:
         tokens, cost: What counts of it.
         is_settled: Whether that is known, and not what it says itself.
+        names_provider: Whether it says whose model it called: such a call has used tokens.
     """
 
     run_id: str
@@ -222,6 +223,7 @@ class Stretch:
     cost: float | None
     is_settled: bool = False
     kind: str = ""
+    names_provider: bool = True
 
 
 def make_stretch(row: Row, trace_id: str, project: str) -> Stretch:
@@ -238,6 +240,7 @@ def make_stretch(row: Row, trace_id: str, project: str) -> Stretch:
         cost=row["cost"],
         is_settled=bool(row["has_share"]),
         kind=row["kind"],
+        names_provider=bool(row["names_provider"]),
     )
 
 

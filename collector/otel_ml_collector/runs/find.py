@@ -13,6 +13,9 @@ from otel_ml_collector.api import parameters
 from otel_ml_collector.api.parameters import MAX_LIMIT, TIMES, bad_cursor, write_place
 from otel_ml_collector.artifacts.find import Artifact, find_artifacts
 from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.filter.fields import OF_ITEMS
+from otel_ml_collector.filter.grammar import fields_of
+from otel_ml_collector.filter.grammar import parse as parse_filter
 from otel_ml_collector.filter.sql import REASONS, compile_where
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
@@ -108,6 +111,7 @@ _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 _TOPS: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
+_PRODUCTION: Final = 'kind != "experiment"'
 # The attributes that hold the provider's id of an answer.
 _RESPONSES: Final = tuple(
     dict.fromkeys(
@@ -239,12 +243,11 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
         BadInput: The filter is wrong.
     """
     is_bounded = query.start_ns > 0
-    compiled = compile_where(reader, query.project, query.where, is_bounded=is_bounded)
-    if not query.traces:
-        return compiled
-    # What was asked is compiled by itself first: an error tells its own column.
-    where = f"({query.where}) and {_TOPS}" if query.where.strip() else _TOPS
-    return compile_where(reader, query.project, where, is_bounded=is_bounded)
+    also = ""
+    if query.traces:
+        speaks_of_items = not fields_of(parse_filter(query.where)).isdisjoint(OF_ITEMS)
+        also = _TOPS if speaks_of_items else f"{_TOPS} and {_PRODUCTION}"
+    return compile_where(reader, query.project, query.where, is_bounded=is_bounded, also=also)
 
 
 def _list_rows(

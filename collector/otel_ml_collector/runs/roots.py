@@ -66,7 +66,9 @@ def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
     above = {one.parent_run_id for one in calls}
     asked = [one for one in calls if one.kind == "model" and one.run_id not in above]
     total = add_up(spans)
-    is_least = any(not has_tokens(one.tokens) and not one.is_settled for one in asked)
+    is_least = any(
+        one.names_provider and not has_tokens(one.tokens) and not one.is_settled for one in asked
+    )
     has_sum = has_tokens(total.tokens) or total.cost is not None
     return Inside(len(calls), total.tokens, total.cost, is_least and has_sum)
 

@@ -559,7 +559,8 @@ def outlines(ids: Sql, ours: Sql) -> Sql:
     return Sql("""
         SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
-          {tokens}, {cost} AS cost, has_share, is_repeat
+            {tokens}, {cost} AS cost, has_share, is_repeat,
+          provider != '' OR provider_model != '' AS names_provider
         FROM {deliveries} {shares} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id LIMIT {limit:UInt32}
         """).fill(

@@ -215,6 +215,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
             cost=run.cost if run.counted is None else run.counted.cost,
             is_settled=run.counted is not None,
             kind=run.kind,
+            names_provider=bool(run.provider or run.provider_model),
         )
         for run in runs
     ]

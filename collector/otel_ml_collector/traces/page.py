@@ -359,7 +359,8 @@ def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
         run
         for run in runs
         if run.kind == "model" and run.run_id not in above and not run.record_of
-        if run.counted is None and not has_tokens(run.tokens)
+        if (run.provider or run.provider_model) and run.counted is None
+        if not has_tokens(run.tokens)
     ]
 
 

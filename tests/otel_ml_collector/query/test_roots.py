@@ -25,6 +25,7 @@ from tests.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.otel_ml_collector.stores import Store
+from tests.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.examples import examples
 
 LATER = NOW_NS + 60 * SECOND_NS
@@ -134,6 +135,17 @@ def test_traces(store: Store, project: str) -> None:
     assert {run_id: inside.calls for run_id, inside in page.inside.items()} == dict(
         zip(tops, (1, 2), strict=True)
     )
+
+
+def test_traces_of_experiments(store: Store, project: str) -> None:
+    """Runs over items are among the traces, and in their number, where a filter speaks of them."""
+    experiment = make_experiment(1)
+    alone = make_call("alone", start_ns=NOW_NS)
+    store.take(project, alone, experiment, *make_runs(experiment, "pf"))
+    assert listed_traces(store, project) == [id_of(alone)]
+    assert count_of(store, project, traces=True) == 1
+    assert len(listed_traces(store, project, 'item != ""')) == 2
+    assert count_of(store, project, 'item != ""', traces=True) == 2
 
 
 def test_trace_without_its_first_span(store: Store, project: str) -> None:
@@ -259,10 +271,20 @@ def test_what_is_inside(store: Store, project: str) -> None:
     assert page.inside == {
         id_of(agent): Inside(4, Tokens(input=20, output=4), None, is_least=False)
     }
-    told_nothing = below(agent, 6)
+    told_nothing = below(agent, 6, gen_ai__provider__name="anthropic")
     store.take(project, told_nothing)
     page = find_roots(store.reader, query, LATER)
     assert page.inside[id_of(agent)] == Inside(5, Tokens(input=20, output=4), None, is_least=True)
+
+
+def test_plain_function_lacks_no_tokens(store: Store, project: str) -> None:
+    """A traced function that names no provider and no model of one has no tokens to tell."""
+    agent = make_call("agent", {"otel_ml.kind": "agent"}, trace_id=trace_id(1), span_id=span_id(1))
+    store.take(project, agent, below(agent, 2, **USED), below(agent, 3))
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    assert page.inside == {
+        id_of(agent): Inside(2, Tokens(input=10, output=2), None, is_least=False)
+    }
 
 
 def test_calls_inside(store: Store, project: str) -> None:

@@ -282,7 +282,8 @@ def test_usages_of_a_call_that_says_none() -> None:
     runs = [
         make_run("agent", kind="agent"),
         make_run("ask", "agent", tokens=USED, cost=0.5),
-        make_run("stream", "agent"),
+        make_run("stream", "agent", provider="anthropic"),
+        make_run("plain", "agent"),
     ]
     assert find_usages(runs, outline_of(runs, NOW_NS)) == {
         "agent": Usage(57, 0.5, is_sum=True, is_least=True),
