@@ -468,6 +468,9 @@ class Model:
     versions: int
     latest_version: int | None
     last_start_time: str
+    experiment_runs: int = field(
+        default=0, metadata=about("Those in experiments, which are not among `runs`")
+    )
 
 
 @dataclass(frozen=True, slots=True)

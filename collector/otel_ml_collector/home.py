@@ -109,6 +109,7 @@ def show_home(
         "shown": [_show(project, stats.get(project.project), day) for project in some.items],
         "day_runs": sum(one.runs for one in stats.values()),
         "day_errors": sum(one.errors for one in stats.values()),
+        "failed_traces": sum(one.failed_traces for one in stats.values()),
         "unfinished": find_unfinished(reader, now_ns),
         "gaps": find_gaps(request, reader),
         "left_points": find_service(request, Telemetry).left_points,

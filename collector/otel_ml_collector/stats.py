@@ -222,15 +222,21 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
 
 
 def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
-    """Count the recorded runs of all projects, by project and bucket, with errors and latency."""
+    """Count the recorded runs of all projects, with errors and latency.
+
+    Returns:
+        Rows by project and `bucket`, and one in all of each project, which `is_total`.
+    """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     sql = Sql("""
         SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
-          count() AS runs, countIf(outcome = 'error') AS errors,
+          grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,
+          uniqExactIf(trace_id, outcome = 'error') AS failed_traces,
           quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
         FROM {recorded}
         WHERE {counted}
-        GROUP BY project, bucket ORDER BY project, bucket LIMIT 100000
+        GROUP BY GROUPING SETS ((project, bucket), (project))
+        ORDER BY project, is_total, bucket LIMIT 100000
         """).fill(
         recorded=RECORDED,
         counted=find_counted_of_all(reader, bounds).sql,
@@ -444,6 +450,7 @@ class ProjectStats(BaseModel):
     project: str
     runs: int
     errors: int
+    failed_traces: int = Field(description="Traces in which a run failed: one error fails each")
     buckets: list[ProjectBucket] = Field(description="Those that have runs, oldest first")
 
 
@@ -694,11 +701,12 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
     groups = [
         ProjectStats(
             project=project,
-            runs=sum(row["runs"] for row in of_project),
-            errors=sum(row["errors"] for row in of_project),
+            runs=total["runs"],
+            errors=total["errors"],
+            failed_traces=total["failed_traces"],
             buckets=[_project_bucket(row, window) for row in of_project],
         )
-        for project, of_project in rows.items()
+        for project, (*of_project, total) in rows.items()
     ]
     return AllStats(
         start_time=to_rfc3339(window.start_ns),

@@ -67,6 +67,11 @@ _FIGURES: Final = Sql("""
       countIf(isFinite(score) AND score != round(score)) AS fractions,
       max(start_ns) AS last_start_ns
     FROM ({judged}) GROUP BY judge, judge_version ORDER BY judge, judge_version""")
+_TRIED: Final = Sql("""
+    SELECT judge, judge_version, count() AS tried FROM ({judged}) GROUP BY judge, judge_version""")
+_UNHEARD: Final[Row] = dict.fromkeys(
+    ("evaluations", "errors", "scored", "passes", "verdicts", "priced", "timed", "tried"), 0
+)
 _DISTRIBUTION: Final = Sql("""
     SELECT judge_version, arrayCount(edge -> assumeNotNull(score) >= edge, {edges:Array(Float64)})
       AS place, count() AS evaluations, countIf(passed = true) AS passes, count(passed) AS verdicts
@@ -99,6 +104,9 @@ class JudgeNumbers(JudgeVersionName):
     last_start_time: str | None = Field(description="When the last of its runs began")
     where: str = Field(description="The filter that lists its runs")
     where_errors: str = Field(description="The filter that lists those where it failed")
+    experiment_evaluations: int = Field(
+        default=0, description="Runs in experiments of which it spoke, which are in no other figure"
+    )
 
 
 class ScoreBin(BaseModel):
@@ -260,13 +268,15 @@ def _definition(text: str) -> JudgeDefinition:
     return found
 
 
-def _said(reader: Reader, project: str) -> Sql:
+def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
+    """Write the SQL for what was said of the runs that count, or of those in experiments."""
     apart = find_apart(reader, project)
+    counted = find_counted(reader, project, kinds=True)
     scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=_SAID)
     return _JUDGED.fill(
         recorded=RECORDED,
         deliveries=DELIVERIES,
-        counted=find_counted(reader, project, kinds=True).sql,
+        counted=counted.tried if tried else counted.sql,
         newest=newest_scores(scores, said=_SAID),
     )
 
@@ -285,7 +295,12 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
     sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_said(reader, project))
     found: defaultdict[str, dict[str, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, judges, {}):
-        found[row["judge"]][row["judge_version"]] = row
+        found[row["judge"]][row["judge_version"]] = row | {"tried": 0}
+    if find_apart(reader, project).experiments:
+        tried = _TRIED.fill(judged=_said(reader, project, tried=True))
+        for row in _ask(reader, tried, project, judges, {}):
+            version = found[row["judge"]].setdefault(row["judge_version"], {**_UNHEARD})
+            version["tried"] = row["tried"]
     return found
 
 
@@ -303,8 +318,7 @@ def _all_numbers(
 
 def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> JudgeNumbers:
     failed = named(judge, version, digest, "failed")
-    if row is None:
-        row = dict.fromkeys(("evaluations", "errors", "scored", "passes", "verdicts", "priced"), 0)
+    row = row or _UNHEARD
     p50, p95 = row["latency"] if row.get("timed") else (None, None)
     return JudgeNumbers(
         judge=judge,
@@ -324,6 +338,7 @@ def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> J
         last_start_time=to_rfc3339(row["last_start_ns"]) if row["evaluations"] else None,
         where=f"{failed} in (True, False)",
         where_errors=failed,
+        experiment_evaluations=row["tried"],
     )
 
 

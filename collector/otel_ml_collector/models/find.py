@@ -142,6 +142,7 @@ def find_models(reader: Reader, project: str) -> list[Model]:
             versions=len(numbers[row["model"]]),
             latest_version=max(numbers[row["model"]], default=None),
             last_start_time=to_rfc3339(row["last_start_ns"]),
+            experiment_runs=row["experiment_runs"],
         )
         for row in rows
     ]

@@ -6,7 +6,7 @@
 * `CountedRuns`: the recorded runs that a number is of, and what counts of each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.records import TOKENS
@@ -106,6 +106,15 @@ class CountedRuns:
     def sql(self) -> Sql:
         """The condition on runs, bounds included."""
         return join_sql(" AND ", [self.bounds.sql, *self.conditions])
+
+    @property
+    def tried(self) -> Sql:
+        """The condition on the runs that count in experiments, of any time and in place of these.
+
+        A run over an item counts there as one of production does here.
+        """
+        others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
+        return join_sql(" AND ", [others.sql, of_experiments(others.bounds)])
 
 
 def find_counted(

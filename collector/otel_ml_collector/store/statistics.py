@@ -220,38 +220,48 @@ def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window |
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
 
 
+_TRIED: Final = Sql("""
+          UNION ALL
+          SELECT model, argMax(kind, start_ns), 0, 0, 0, max(start_ns), count()
+          FROM {recorded} WHERE {counted} AND model != '' GROUP BY model""")
+
+
 def list_models(reader: Reader, project: str) -> list[Row]:
     """List the models of a project, the one that ran last first.
 
     A model that has nothing but open runs is listed with none, and so is one that was told of
-    without any, which has the time at which that was.
+    without any, which has the time at which that was. Runs in experiments are counted apart.
     """
+    counted = find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT)))
     sql = Sql("""
         SELECT model, argMax(last_kind, last_ns) AS kind, sum(ended) AS runs,
           sum(failed) AS errors,
-          if(max(last_ns) > 0, max(last_ns), max(told_ns)) AS last_start_ns
+          if(max(last_ns) > 0, max(last_ns), max(told_ns)) AS last_start_ns,
+          sum(tried) AS experiment_runs
         FROM (
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
-            countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
+            countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns,
+            0 AS tried
           FROM {recorded}
           WHERE {counted} AND model != ''
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
-            max(last_ns), 0
+            max(last_ns), 0, 0
           FROM daily_runs
           WHERE {ours} AND {is_call} AND model != '' AND {computed}
           GROUP BY model
           UNION ALL
-          SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
+          SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0, 0
           FROM open_runs
           WHERE project = {project:String} AND {is_call} AND model != ''
           GROUP BY model
           UNION ALL
-          SELECT name, kind, 0, 0, 0, max(last_seen_ns)
+          SELECT name, kind, 0, 0, 0, max(last_seen_ns), 0
           FROM model_versions
           WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
+          {tried}
         )
         GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
         """).fill(
@@ -259,7 +269,8 @@ def list_models(reader: Reader, project: str) -> list[Row]:
         ours=OF_PROJECT,
         is_call=IS_CALL,
         computed=computed(OF_PROJECT),
-        counted=find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT))).sql,
+        counted=counted.sql,
+        tried=_TRIED.fill(recorded=RECORDED, counted=counted.tried) if counted.items else EMPTY,
     )
     return reader.rows(sql, {"project": project})
 

@@ -151,6 +151,7 @@ def test_versions(store: Store, project: str) -> None:
         "last_start_time": "2026-11-20T06:59:59.000000000Z",
         "where": 'failed["grounded"][1] in (True, False)',
         "where_errors": 'failed["grounded"][1]',
+        "experiment_evaluations": 0,
     }
     definition = oldest.definition
     assert (definition.description, definition.criterion, definition.source) == (

@@ -68,6 +68,7 @@ def test_models(store: Store, project: str) -> None:
             "versions": 2,
             "latest_version": 2,
             "last_start_time": "2026-11-20T06:59:59.000000000Z",
+            "experiment_runs": 0,
         },
         {
             "model": "bare",
@@ -77,6 +78,7 @@ def test_models(store: Store, project: str) -> None:
             "versions": 0,
             "latest_version": None,
             "last_start_time": "2026-11-20T06:59:51.000000000Z",
+            "experiment_runs": 0,
         },
     ]
 

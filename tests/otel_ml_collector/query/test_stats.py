@@ -1,6 +1,7 @@
 """Tests of statistics: what they count, and that the daily rollup tells the same as the runs."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -35,6 +36,8 @@ from tests.otel_ml_collector.spans import (
     SECOND_NS,
     make_call,
     make_record,
+    span_id,
+    trace_id,
 )
 from tests.otel_ml_collector.stores import Store
 
@@ -311,3 +314,24 @@ def test_calls_of_judges(store: Store, project: str) -> None:
     compute(store, project)
     again = {where: ask(store, project, where=where).total for where in counted}
     assert again == counted
+
+
+def test_failing_turn_of_nested_runs(store: Store, project: str) -> None:
+    """A turn of three nested runs that fails is three failed runs, and one trace that failed."""
+    fails: dict[str, Value] = {"otel_ml.outcome": "error"}
+    now_ns = time.time_ns()
+    spans = [
+        make_call(
+            f"level {depth}",
+            fails,
+            trace_id=trace_id(1),
+            span_id=span_id(depth),
+            parent_span_id=span_id(depth - 1) if depth > 1 else b"",
+            start_ns=now_ns - SECOND_NS,
+        )
+        for depth in (1, 2, 3)
+    ]
+    store.take(project, *spans, now_ns=now_ns)
+    [found] = [one for one in find_all_stats(store.reader, now_ns).groups if one.project == project]
+    assert (found.runs, found.errors, found.failed_traces) == (3, 3, 1)
+    assert sum(bucket.runs for bucket in found.buckets) == 3

@@ -9,11 +9,14 @@ import pytest
 
 import otel_ml_collector
 from otel_ml_collector.assistants.find import find_ordered
+from otel_ml_collector.judges.find import find_judges
+from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
 from tests.otel_ml_collector.query.test_judges import say
 from tests.otel_ml_collector.spans import NOW_NS, make_call
 from tests.otel_ml_collector.stores import Store
+from tests.otel_ml_collector.test_experiments import make_experiment, make_runs
 
 _FOLDER: Final = Path(otel_ml_collector.__file__).parent
 # The steps of older schemas stay what they were.
@@ -50,3 +53,17 @@ def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) ->
         {"project": project},
     )
     assert (last["score"], last["judge_version"]) == (0.75, "bb")
+
+
+def test_models_and_judges_of_experiments(store: Store, project: str) -> None:
+    """What only experiments called says how many runs these were, apart from those that count."""
+    experiment = make_experiment(1)
+    store.take(project, experiment, *make_runs(experiment, "pfpx"))
+    [model] = find_models(store.reader, project)
+    assert (model.model, model.runs, model.errors, model.experiment_runs) == ("answer", 0, 0, 4)
+    [judge] = find_judges(store.reader, project)
+    assert (judge.newest.evaluations, judge.newest.experiment_evaluations) == (0, 3)
+    call = make_call("answer")
+    store.take(project, call, say(call, "", 0.75))
+    [model] = find_models(store.reader, project)
+    assert (model.runs, model.experiment_runs) == (1, 4)
