@@ -186,7 +186,7 @@ OPERATIONS: Final = {
     "execute_tool": "tool",
 }
 OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "abandoned"})
-METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart"})
+METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart", "clear"})
 SOURCES: Final = frozenset({"judge", "human", "actual", "agent"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})

@@ -51,7 +51,10 @@ class MetricValues:
         found = self._found
         for name, value, _, _, mode in points:
             before = found.get(name)
-            if before is None:
+            if mode == "clear":
+                if before is not None or len(found) < MOST_NAMES:
+                    found[name] = array("d")
+            elif before is None:
                 if len(found) < MOST_NAMES:
                     found[name] = array("d", (value,)) if mode in _SERIES else value
             elif mode in _CUTTING:
@@ -87,7 +90,7 @@ def make_points(
         values: Numbers, or lists of them, by name.
         step: Of all of them.
         mode: Of the numbers; lists are series.
-        overwrite: The first point of a name cuts what came before it.
+        overwrite: The first point of a name cuts what came before it; an empty list leaves none.
 
     Raises:
         InvalidMetricError: A value is no number; it names key and value.
@@ -107,7 +110,9 @@ def make_points(
                 LoggedPoint(name, number(name, item), at, now_ns + place, "append")
                 for place, item in enumerate(series)
             ]
-        if overwrite and found:
+        if overwrite and not found:
+            found = [LoggedPoint(name, 0.0, at, now_ns, "clear")]
+        elif overwrite:
             first = "restart" if found[0].mode == "append" else "replace"
             found[0] = found[0]._replace(mode=first)
         points += found

@@ -577,7 +577,7 @@ class Metric:
     time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
     mode: str = field(
         metadata=kept(
-            "How points of one name combine: append, auto, single, replace, restart", _NAME
+            "How points of one name combine: append, auto, single, replace, restart, clear", _NAME
         )
     )
     passed: bool | None = kept_field(None, "Whether the run passed", "Nullable(Bool)")

@@ -88,6 +88,24 @@ VECTORS: list[tuple[str, list[Log], dict[str, Metric]]] = [
         {"x": 2.0},
     ),
     ("an empty list says nothing", [lambda run: run.log_metric("x", [])], {}),
+    (
+        "an empty list that overwrites empties",
+        [
+            lambda run: run.log_metric("x", [1, 2]),
+            lambda run: run.log_metric("x", [], overwrite=True),
+        ],
+        {"x": []},
+    ),
+    (
+        "what is emptied is a series",
+        [
+            lambda run: run.log_metrics({"x": 1}),
+            lambda run: run.log_metrics({"x": []}, overwrite=True),
+            lambda run: run.log_metrics({"x": 3}),
+            lambda run: run.log_metric("x", 4, single_value=True),
+        ],
+        {"x": [3.0]},
+    ),
 ]
 
 
@@ -123,7 +141,7 @@ def test_metrics_of_no_run() -> None:
     assert NO_RUN.metrics == {}
 
 
-MODES = st.sampled_from(["append", "auto", "single", "replace", "restart"])
+MODES = st.sampled_from(["append", "auto", "single", "replace", "restart", "clear"])
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(allow_nan=False), MODES)))

@@ -138,7 +138,7 @@ _JUDGE_STEPS: Final = 2
 _JUDGE_DIGESTS: Final = Sql("""(SELECT digest FROM ({versions})
   WHERE kind = 'judge' AND name = {label} AND number {test})""")
 _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
-  argMaxIf(value, (time_ns, record_id, position), mode != 'single'),
+  argMaxIf(if(mode = 'clear', nan, value), (time_ns, record_id, position), mode != 'single'),
   argMin(value, (time_ns, record_id, position)))""")
 
 _COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (

@@ -65,16 +65,19 @@ WHERE {logged} AND (part, name) IN (
   SELECT if({apart:Bool}, owner, '') AS part, name FROM metrics WHERE {logged}
   GROUP BY part, name ORDER BY part, name LIMIT {names} BY part)
 """).fill(logged=_LOGGED, names=_NAMES)
-# In that order `replace` and `restart` cut what came before them, and `single` counts as the
-# first one only.
+# In that order `replace`, `restart` and `clear` cut what came before them, `clear` is no point
+# itself and begins a series, and `single` counts as the first one only.
 _COUNTING: Final = Sql("""
-SELECT part, name, value, step, time_ns, mode,
+SELECT part, name, value, step, time_ns,
+  if(cleared > 0 AND cleared = cut, 'append', told_mode) AS mode,
   toInt64(row_number() OVER (PARTITION BY part, name ORDER BY place)) AS nth,
   toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM (
-  SELECT *, max(if(mode IN ('replace', 'restart'), place, 0)) OVER (PARTITION BY part, name) AS cut
-  FROM ({points})
-) WHERE place >= cut AND (mode != 'single' OR place = 1)
+  SELECT part, name, value, step, time_ns, place, mode AS told_mode,
+    max(if(told_mode IN ('replace', 'restart', 'clear'), place, 0)) OVER metric AS cut,
+    max(if(told_mode = 'clear', place, 0)) OVER metric AS cleared
+  FROM ({points}) WINDOW metric AS (PARTITION BY part, name)
+) WHERE place >= cut AND told_mode != 'clear' AND (told_mode != 'single' OR place = 1)
 """).fill(points=_POINTS)
 # The first point, the last one, and of each bucket between them the lowest and the highest one.
 # A bucket of nothing but NaN keeps one. Arrays of numbers: comparing tuples takes three times as
@@ -414,8 +417,9 @@ def find_series(
 ) -> list[LoggedMetric]:
     """Find the metrics that were logged for some owners, the first 1,000 by name.
 
-    A metric alone is a series after ``append`` and ``restart``, else a number; two points are a
-    series. Of more points than `most`, or than 100,000 in all, the shape of the curve is kept.
+    A metric alone is a series after ``append``, ``restart`` and ``clear``, else a number; two
+    points are a series; one without points is none. Of more points than `most`, or than 100,000
+    in all, the shape of the curve is kept.
     """
     return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
 
@@ -431,7 +435,7 @@ def find_all_series(
     """Find the metrics of several, each with owners of its own, as `find_series` does of one."""
     sql = Sql("""
         SELECT owner, groupUniqArray({names})(name) AS names,
-          countIf(mode IN ('single', 'replace', 'restart')) = 0 AS is_plain
+          countIf(mode IN ('single', 'replace', 'restart', 'clear')) = 0 AS is_plain
         FROM metrics WHERE {logged} GROUP BY owner""").fill(logged=_LOGGED, names=_NAMES)
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     told = {

@@ -73,6 +73,13 @@ def test_not_a_number(store: Store, project: str) -> None:
     assert find(store, project, 'metrics["loss"] < 5 or metrics["loss"] >= 5') == []
 
 
+def test_emptied_metric(store: Store, project: str) -> None:
+    """A metric without points is neither less nor more than a number."""
+    call = make_call()
+    store.take(project, call, log(call, "append", 1), log(call, "clear", 0, after_s=1))
+    assert find(store, project, 'metrics["loss"] < 5 or metrics["loss"] >= 5') == []
+
+
 def test_metric_of_an_open_run(store: Store, project: str) -> None:
     """A run that has no end is found by what it logged so far."""
     call = make_call()

@@ -89,6 +89,11 @@ def deliver(store: Store, groups: Sequence[Sequence[Point]], order: Iterable[int
         # A list on a key that holds a single value makes a series.
         ([("auto", "x", 1.0), ("append", "x", 2.0), ("append", "x", 3.0)], {"x": [1.0, 2.0, 3.0]}),
         ([("single", "x", 1.0), ("append", "x", 2.0)], {"x": [1.0, 2.0]}),
+        # What is emptied has no point, and is a series from then on.
+        ([("append", "x", 1.0), ("clear", "x", 0.0)], {}),
+        ([("auto", "x", 1.0), ("clear", "x", 0.0), ("auto", "x", 2.0)], {"x": [2.0]}),
+        ([("clear", "x", 0.0), ("single", "x", 2.0)], {}),
+        ([("clear", "x", 0.0), ("replace", "x", 2.0)], {"x": 2.0}),
         ([("auto", "x", 0.0), ("auto", "x", 0.0)], {"x": [0.0, 0.0]}),
         # What is no number is a point too; JSON has no room for it.
         ([("append", "x", 1.0), ("append", "x", math.nan)], {"x": [1.0, None]}),
@@ -113,15 +118,17 @@ def resolve(points: Iterable[Point]) -> Mapping[str, Any]:
     metrics: dict[str, Any] = {}
     for mode, name, value in points:
         known = metrics.get(name)
-        if known is None or mode in {"replace", "restart"}:
+        if mode == "clear":
+            metrics[name] = []
+        elif known is None or mode in {"replace", "restart"}:
             metrics[name] = [value] if mode in {"append", "restart"} else value
         elif mode != "single":
             metrics[name] = [*known, value] if isinstance(known, list) else [known, value]
-    return metrics
+    return {name: value for name, value in metrics.items() if value != []}
 
 
 drawn = st.tuples(
-    st.sampled_from(["append", "auto", "single", "replace", "restart"]),
+    st.sampled_from(["append", "auto", "single", "replace", "restart", "clear"]),
     st.sampled_from(["loss", "acc"]),
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
 )

@@ -61,6 +61,8 @@ def test_log_metrics_overwrites_by_position(entity: Entity) -> None:
         ([("x", 1, False, True), ("x", 2, False, True)], 1.0),
         ([("x", 1, False, True), ("x", 2, True, True)], 2.0),
         ([("x", 1, False, True), ("x", [2, 3])], [1.0, 2.0, 3.0]),
+        ([("x", [1, 2]), ("x", [], True)], []),
+        ([("x", 1, False, True), ("x", [], True), ("x", 2)], [2.0]),
     ],
 )
 def test_log_metric(
