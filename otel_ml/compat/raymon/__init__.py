@@ -7,9 +7,12 @@ import weakref
 from collections.abc import Iterable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID, uuid4
 
+from opentelemetry.trace import INVALID_SPAN
+
+from otel_ml.arguments import check_callable
 from otel_ml.client import Client
 from otel_ml.compat.raymon.api import (
     ActualComponent,
@@ -20,6 +23,7 @@ from otel_ml.compat.raymon.api import (
     RaymonAPI,
 )
 from otel_ml.compat.raymon.tag import AnyTag, DataException, Tag, read_tags
+from otel_ml.runs import OpenedRun
 
 __all__ = [
     "ActualComponent",
@@ -39,6 +43,22 @@ __all__ = [
 ]
 
 _current: Final[ContextVar["Trace | None"]] = ContextVar("otel_ml-raymon-trace", default=None)
+
+
+class Logger(Protocol):
+    """Takes what traces log, each call with the id of its trace."""
+
+    def info(self, trace_id: str, text: str) -> None:
+        """Take a line of text."""
+
+    def tag(self, trace_id: str, tags: Iterable[AnyTag]) -> None:
+        """Take tags."""
+
+    def log(self, trace_id: str, ref: str, data: object) -> None:
+        """Take data under a reference."""
+
+    def flush(self) -> None:
+        """Deliver what was taken."""
 
 
 class RaymonAPILogger:
@@ -98,25 +118,36 @@ class Trace:
     more, or with the process. The current trace of a task or thread is held by it.
 
     Args:
-        logger: Sends what is logged.
+        logger: Sends what is logged: a `RaymonAPILogger`, or any object with its methods `info`,
+            `tag`, `log` and `flush`. Such a one is called as it is, nothing else is recorded.
         trace_id: Any text or UUID; a random UUID when not given. Traces of several processes
             may share one.
         set_global: Make it the current trace of this task or thread.
 
     Attributes:
-        run: The run that it is, as `otel_ml.Client.run` returns one.
+        run: The run that it is, as `otel_ml.Client.run` returns one; with a logger of your own
+            one that records nothing.
+
+    Raises:
+        ValueError: The logger lacks one of these methods.
     """
 
     def __init__(
         self,
-        logger: RaymonAPILogger,
+        logger: RaymonAPILogger | Logger,
         trace_id: str | UUID | None = None,
         set_global: bool = True,
     ) -> None:
         self.trace_id = str(uuid4() if trace_id is None else trace_id)
         self.logger = logger
         self.set_global = set_global
-        self.run = logger.client.run("trace", kind="chain", trace_key=self.trace_id)
+        self._other: Logger | None = None
+        if isinstance(logger, RaymonAPILogger):
+            self.run = logger.client.run("trace", kind="chain", trace_key=self.trace_id)
+        else:
+            for name in ("info", "tag", "log", "flush"):
+                check_callable(f"logger.{name}", getattr(logger, name, None), "a method")
+            self._other, self.run = logger, OpenedRun(None, INVALID_SPAN, 0, {})
         outer = _current.get()
         # Weak: a chain of all traces before would keep each of them open.
         self._outer = None if outer is None else weakref.ref(outer)
@@ -125,7 +156,10 @@ class Trace:
 
     def info(self, text: str) -> None:
         """Add a line of text."""
-        self.run.info(text)
+        if self._other is None:
+            self.run.info(text)
+        else:
+            self._other.info(trace_id=self.trace_id, text=text)
 
     def tag(self, tags: Iterable[AnyTag]) -> None:
         """Set tags.
@@ -136,7 +170,10 @@ class Trace:
         Raises:
             ValueError: One of them is no tag.
         """
-        self.run.tag(read_tags(tags))
+        if self._other is None:
+            self.run.tag(read_tags(tags))
+        else:
+            self._other.tag(trace_id=self.trace_id, tags=tags)
 
     def log(self, ref: str, data: object) -> None:
         """Log data under a reference, by which it can be fetched.
@@ -145,11 +182,19 @@ class Trace:
             ref: Its name within the trace.
             data: A wrapper of `otel_ml.compat.raymon.types`, or the value itself.
         """
-        self.run.log(ref, data)
+        if self._other is None:
+            self.run.log(ref, data)
+        else:
+            self._other.log(trace_id=self.trace_id, ref=ref, data=data)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the trace, failed when an error is given. A second call does nothing."""
+        """End the trace, failed when an error is given. A second call does nothing.
+
+        A logger of your own is told to deliver.
+        """
         self.run.end(error)
+        if self._other is not None:
+            self._other.flush()
         if _current.get() is self:
             _current.set(None if self._outer is None else self._outer())
 
@@ -158,7 +203,8 @@ class Trace:
 
     def __enter__(self) -> "Trace":
         """Make its run the current one, too: runs within the block are children of it."""
-        self.run.__enter__()
+        if self._other is None:
+            self.run.__enter__()
         return self
 
     def __exit__(
@@ -168,7 +214,8 @@ class Trace:
         stack: TracebackType | None,
     ) -> None:
         """End the trace; an exception of the block becomes its outcome and goes on."""
-        self.run.__exit__(kind, error, stack)
+        if self._other is None:
+            self.run.__exit__(kind, error, stack)
         self.end(error)
 
 

@@ -1,6 +1,7 @@
 """Raymon's data types: the wrappers of `otel_ml.types` under Raymon's names."""
 
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
 
 from otel_ml import types
 from otel_ml.types import Data, load, register
@@ -16,8 +17,6 @@ __all__ = [
     "from_msgpack",
     "load_jcr",
 ]
-
-load_jcr = load
 
 
 class _Named(Data):
@@ -72,6 +71,26 @@ class RaymonDataType(Data):
     def class2str(self) -> str:
         """Return the type of the written form."""
         return self.type_name
+
+
+_NAMED: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFrame, Series, Image)}
+
+
+def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
+    """Read what ``to_jcr`` wrote here, what was logged, or what raymon 0.0.39 wrote.
+
+    Returns:
+        A wrapper of this module where it has one for the value, else as `otel_ml.types.load`.
+
+    Raises:
+        ValueError: It is no such form, its type is not registered, or its params are broken.
+        ImportError: It needs a package that is not installed.
+    """
+    wrapper = load(jcr)
+    named = _NAMED.get(type(wrapper))
+    if named is not None:
+        wrapper.__class__ = named  # it differs in the name of the written form alone
+    return wrapper
 
 
 def from_msgpack(data: bytes) -> NoReturn:

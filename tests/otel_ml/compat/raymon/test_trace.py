@@ -58,6 +58,47 @@ def test_trace_is_a_run(logger: RaymonAPILogger, sink: Sink) -> None:
     assert (span["otel_ml.tag.client"], span["otel_ml.tag.ms"]) == ("acme", "120")
 
 
+class ListLogger:
+    """A logger of the user's, as raymon's `RaymonFileLogger` is one."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def info(self, trace_id: str, text: str) -> None:
+        self.calls.append(("info", trace_id, text))
+
+    def tag(self, trace_id: str, tags: object) -> None:
+        self.calls.append(("tag", trace_id, tags))
+
+    def log(self, trace_id: str, ref: str, data: object) -> None:
+        self.calls.append(("log", trace_id, ref, data))
+
+    def flush(self) -> None:
+        self.calls.append(("flush",))
+
+
+def test_logger_of_the_user_s() -> None:
+    """Any object with Raymon's methods is called with the trace's id and what was given."""
+    logger, tags = ListLogger(), [Tag("client", "acme", "label")]
+    with Trace(logger=logger, trace_id=ID) as trace:
+        assert current_trace() is trace
+        trace.info("hello")
+        trace.tag(tags)
+        trace.log("sample", [1, 2])
+    assert logger.calls == [
+        ("info", ID, "hello"),
+        ("tag", ID, tags),
+        ("log", ID, "sample", [1, 2]),
+        ("flush",),
+    ]
+
+
+def test_no_logger_is_refused() -> None:
+    """An object without these methods is refused at once, with the name of the missing one."""
+    with pytest.raises(ValueError, match=r"logger\.info"):
+        Trace(logger=object())  # type: ignore[arg-type]  # that is the point
+
+
 def test_logger_reaches_a_trace_by_its_id(logger: RaymonAPILogger, sink: Sink) -> None:
     """What is logged without a trace object names the trace by its id."""
     logger.info(UUID(ID), "hello")
