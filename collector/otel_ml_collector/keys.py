@@ -199,7 +199,8 @@ def _form(
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    context: dict[str, Any] = {"next": target, "problem": problem}
+    has_keys = find_service(request, Keyring).is_on
+    context: dict[str, Any] = {"next": target, "problem": problem, "has_keys": has_keys}
     answer = show_page(request, "sign_in.html", context, status)
     answer.headers.update({"Cache-Control": "no-store", **(headers or {})})
     return answer

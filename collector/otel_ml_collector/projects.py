@@ -5,7 +5,7 @@ In the API one project stands behind all paths that go on from it.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -25,7 +25,7 @@ from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.statistics import list_projects
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
-from otel_ml_collector.web.render import PageRoute, show_page
+from otel_ml_collector.web.render import PARTS, PageRoute, show_page
 
 _SWITCHER: Final = 50
 
@@ -107,7 +107,7 @@ def get_project(project: str, reader: FromReader) -> Project:
 def show_switcher(
     request: Request,
     reader: FromReader,
-    part: Annotated[Literal["runs", "models", "metrics"], Query()] = "runs",
+    part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)})$")] = "runs",
 ) -> Response:
     """The projects that ran last, each with the same sort of page as the one that asks."""
     found = find_projects(reader)

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from otel_ml_collector.web.render import PARTS
 from tests.browser.conftest import Tab
 from tests.browser.tour import DOCS, Stop
 from tests.support.collector import CollectorProcess
@@ -146,14 +147,14 @@ def test_pages_work_offline(chromium: Browser, demo: CollectorProcess) -> None:
     context.close()
 
 
-@pytest.mark.parametrize("part", ["runs", "models", "metrics"])
+@pytest.mark.parametrize("part", PARTS)
 def test_switcher_keeps_the_place(tab: Tab, part: str) -> None:
     """From one project to another one stays on the same sort of page."""
     page = tab.open(f"{DOCS}/{part}")
     page.locator("details.switch > summary").first.click()
     page.locator(".pop").get_by_role("link", name="digits").click()
     page.wait_for_url(f"**/projects/digits/{part}")
-    expect(page.locator(".top nav a[aria-current=page]")).to_have_text(part.capitalize())
+    expect(page.locator(".top nav a[aria-current=page]")).to_have_text(PARTS[part])
 
 
 def test_an_error_page_leads_on(chromium: Browser, demo: CollectorProcess) -> None:

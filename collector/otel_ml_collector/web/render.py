@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,15 @@ from otel_ml_collector.web.view import cut_slice, read_state, short, show, whole
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
-_PARTS: Final = ("runs", "models", "metrics", "datasets", "experiments", "judges")
+# The parts of a project that have a page each, and what these are called.
+PARTS: Final[Mapping[str, str]] = {
+    "runs": "Runs",
+    "models": "Models",
+    "metrics": "Metrics",
+    "datasets": "Data sets",
+    "experiments": "Experiments",
+    "judges": "Judges",
+}
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -162,6 +170,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
     defaults: dict[str, Any] = {
         "project": project,
         "part": _part(request.url.path, project),
+        "parts": PARTS,
         "api": None,
         "python": None,
         "path": request.url.path,
@@ -175,4 +184,4 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
 def _part(path: str, project: str | None) -> str:
     """Name the part of a project that a page belongs to."""
     rest = path.removeprefix(f"/projects/{project}/")
-    return next((part for part in _PARTS if rest.startswith(part)), _PARTS[0])
+    return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

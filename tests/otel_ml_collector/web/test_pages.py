@@ -16,6 +16,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.web.render import PARTS
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -413,3 +414,30 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
     page = ask(service.app, "/projects/unseen/models/partly").text
     assert "Not seen in v1: attributes of `client`; `&lt;b&gt;`, too." in page
     assert "Not seen" not in ask(service.app, "/projects/unseen/models/wholly").text
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_switch_of_projects(service: Service, part: str) -> None:
+    """From any page of a project the list leads to the same sort of page of the others."""
+    for name in ("switched from", "switched to"):
+        service.store.take(name, make_call())
+    page = get(service, f"/projects/{quote('switched from')}/{part}").text
+    (address,) = re.findall(r'hx-get="(/switcher[^"]*)"', page)
+    answered = get(service, address)
+    assert answered.status == 200
+    assert f'href="/projects/{quote("switched to")}/{part}"' in answered.text
+
+
+def test_no_switch_to_an_unknown_part(service: Service) -> None:
+    """What is no part of a project is refused."""
+    assert get(service, "/switcher?part=keys").status == 400
+
+
+def test_sign_in_without_keys(service: Service) -> None:
+    """A collector without keys says that it has none, and asks for none."""
+    answered = get(service, "/sign-in?next=/projects/ours/runs")
+    assert answered.status == 200
+    assert "This collector has no keys" in answered.text
+    assert "This collector has keys" not in answered.text
+    assert '<a href="/projects/ours/runs">' in answered.text
+    assert 'id="key"' not in answered.text
