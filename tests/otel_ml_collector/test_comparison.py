@@ -74,6 +74,12 @@ PARAMS: Final = {
     "C": {"rate": 0.1, "optimizer": {"name": "sgd", "decay": 0}, "seed": 7, "extra": None},
 }
 TRAININGS: Final = {letter: make_run(at, PARAMS[letter]) for at, letter in enumerate(PARAMS)}
+# The same, by a framework that tells whole numbers as floats and by one that tells texts.
+ALIKE: Final = [
+    make_run(60, {"epochs": 3, "rate": 0.1, "sizes": [8, 4], "seed": 1}),
+    make_run(61, {"epochs": 3.0, "rate": "0.1", "sizes": [8.0, 4.0], "seed": 2}),
+    make_run(62, {"epochs": "3", "rate": 0.1, "sizes": [8, 4.0], "seed": 2}),
+]
 PLAIN: Final = {
     letter: make_run(
         10 + at,
@@ -114,7 +120,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         take("p", tell("a1"), tell("a1", "exact"))
         for letter, run in TRAININGS.items():
             take("p", run, log(run, "val_loss", LOSSES[letter]), log(run, "epochs", [3]))
-        take("p", *PLAIN.values())
+        take("p", *ALIKE, *PLAIN.values())
         take("p", *(span for run in ODD.values() for span in (run, log(run, HOSTILE, [1, 2]))))
         for run in BOOSTED.values():
             take("p", run, *(log(run, name, [0.5]) for name in BOOSTED_METRICS))
@@ -211,6 +217,14 @@ def test_page_of_trainings(service: Service) -> None:
     every = page(service, ids(TRAININGS), all=1)
     assert ["seed", "7", "7", "7"] in table(every, "params")
     assert 'id="params"' not in text
+
+
+def test_params_that_read_alike(service: Service) -> None:
+    """*Differences only* leaves out what reads the same, as a number or as its text."""
+    told = found(service, [id_of(run) for run in ALIKE])
+    assert told["differing"] == ["seed"]
+    text = page(service, [id_of(run) for run in ALIKE])
+    assert "Same in all, hidden: epochs 3, rate 0.1, sizes [8,4]." in text
 
 
 def markdown_of(text: str) -> str:

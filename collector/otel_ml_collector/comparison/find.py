@@ -655,11 +655,28 @@ def _answer(
     )
 
 
-def write_param(side: ComparedSide, name: str) -> str:
-    """Write a param so that it can be told from another one; empty where it was not told."""
+def write_param(side: ComparedSide, name: str) -> str | None:
+    """Write a param so that it can be told from another one; None where it was not told.
+
+    What reads alike is the same, whoever wrote it: 1 and 1.0, the number 0.1 and the text.
+    """
     if name not in side.params:
-        return ""
-    return orjson.dumps(side.params[name], option=orjson.OPT_SORT_KEYS).decode()
+        return None
+    value = _whole_numbers(side.params[name])
+    if isinstance(value, list | dict):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return view.tag_value(value)
+
+
+def _whole_numbers(value: JsonValue) -> JsonValue:
+    """Write 1.0 as 1, in what is nested, too."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _whole_numbers(item) for name, item in value.items()}
+    return value
 
 
 def write_number(value: float | str | None, digits: int = 4) -> str:
