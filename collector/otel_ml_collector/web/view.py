@@ -37,6 +37,9 @@ _SPECIAL: Final = re.compile(r'["\\]|[^ -~]')
 _UNITS: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
+_HOUR_MS: Final = 60 * _MINUTE_MS
+_DAY_MS: Final = 24 * _HOUR_MS
+_DAYS_FROM_MS: Final = 3 * _DAY_MS
 # How a number of at least this size is written, with about three digits.
 _FORMS: Final = ((1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"))
 _PLACE_DIGITS: Final = 9
@@ -162,6 +165,10 @@ def number(value: float | str | None) -> str:
 
 def duration(value_ms: float) -> str:
     """Write a time in prose, with its unit."""
+    if value_ms >= _DAYS_FROM_MS:
+        return f"{value_ms / _DAY_MS:.1f}{THIN}d"
+    if value_ms >= _HOUR_MS:
+        return f"{value_ms / _HOUR_MS:.1f}{THIN}h"
     if value_ms >= _MINUTE_MS:
         return f"{value_ms / _MINUTE_MS:.1f}{THIN}min"
     if value_ms >= _SECOND_MS:
