@@ -46,7 +46,7 @@ from otel_ml_collector.store.apart import (
     named_by_traces,
     own_or_named,
 )
-from otel_ml_collector.store.counted import DELIVERIES, find_counted
+from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, find_counted
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import OF_TRACES, Window
 from otel_ml_collector.store.sql import Condition, Sql
@@ -73,14 +73,15 @@ _LATEST: Final = Sql("""
     HAVING (last_ns, session) < ({after_ns:Int64}, {after:String}) OR {is_first:Bool}
     ORDER BY last_ns DESC, session DESC LIMIT {limit:UInt32}""")
 _FACTS: Final = Sql("""
-    SELECT belongs AS session, uniqExact(trace_id) AS turns,
-      min(start_ns) AS first_ns, max(start_ns) AS last_ns, max(start_ns + latency_ns) AS end_ns,
+    SELECT belongs AS session, uniqExactIf(trace_id, is_call) AS turns,
+      minIf(start_ns, is_call) AS first_ns, maxIf(start_ns, is_call) AS last_ns,
+      maxIf(start_ns + latency_ns, is_call) AS end_ns,
       argMinIf(user, start_ns, user != '') AS user,
-      argMin(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns)) AS asked
+      argMinIf(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns), is_call) AS asked
     FROM (
-      SELECT *, {belongs} AS belongs FROM {deliveries} {join}
+      SELECT *, {belongs} AS belongs, {is_call} AS is_call FROM {deliveries} {join}
       WHERE {counted} AND {these}
-    ) GROUP BY belongs""")
+    ) GROUP BY belongs HAVING countIf(is_call) > 0""")
 
 _BESIDE: Final = Sql("""
     WITH all_of AS (
@@ -123,7 +124,7 @@ class SessionFigures(BaseModel):
     """What the runs of a session were like; the sums that the statistics of its runs have."""
 
     session: str
-    user: str = Field(description="The first that a run names; empty for none")
+    user: str = Field(description="The first that a run or span names; empty for none")
     turns: int = Field(description="Its traces")
     runs: int
     errors: int = Field(description="Runs that failed")
@@ -367,7 +368,8 @@ def _read_facts(reader: Reader, project: str, naming: _Naming) -> list[Row]:
         belongs=own_or_named(_SESSION),
         join=naming.join,
         these=naming.these.sql,
-        counted=find_counted(reader, project, repeats=True).sql,
+        is_call=IS_CALL,
+        counted=find_counted(reader, project, repeats=True, kinds=True).sql,
     )
     return reader.rows(sql, {"project": project, **naming.these.parameters})
 

@@ -119,8 +119,8 @@ def _read_general(span: Span, found: Found) -> None:
     fields = found
     for field, sources in plan._OF_SPAN.items():
         for name in sources:
-            if name in attributes:
-                fields.setdefault(field, to_text(attributes[name]))
+            if text := to_text(attributes.get(name)):
+                fields.setdefault(field, text)
     for field, sources in plan._OF_RESOURCE.items():
         told = next((resource[name] for name in sources if resource.get(name) is not None), None)
         if told is not None:

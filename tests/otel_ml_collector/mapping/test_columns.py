@@ -27,7 +27,16 @@ OWN: Final = (
     *("otel_ml.kind", "otel_ml.model.name", "otel_ml.model.version", "otel_ml.model.definition"),
     *("otel_ml.inputs", "otel_ml.outputs", "otel_ml.params", "otel_ml.outcome", "otel_ml.tags"),
     *("otel_ml.tag.client", "otel_ml.tag.x", "otel_ml.capture", "otel_ml.trace.key"),
-    *("otel_ml.process", "otel_ml.seq", "session.id", "user.id", "error.type", "", "x"),
+    *(
+        "otel_ml.process",
+        "otel_ml.seq",
+        "session.id",
+        "user.id",
+        "enduser.id",
+        "error.type",
+        "",
+        "x",
+    ),
     *("otel_ml.judging", "otel_ml.judging.run"),
 )
 # What fills a field, an empty text of each sort and what is read as none.

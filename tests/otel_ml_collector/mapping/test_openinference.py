@@ -49,6 +49,21 @@ LLM: Final[dict[str, Value]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("told", "user"),
+    [
+        ({"metadata": '{"user_id": "ada", "ls_provider": "openai"}'}, "ada"),
+        ({"metadata": '{"userId": "ada"}'}, "ada"),
+        ({"metadata": '{"user_id": "ada"}', "user.id": "eve"}, "eve"),
+        ({"metadata": '{"ls_provider": "openai"}'}, ""),
+    ],
+)
+def test_user_of_metadata(told: dict[str, Value], user: str) -> None:
+    """The user in the metadata of LangChain's configuration is the run's, unless one is named."""
+    run = map_call("ChatOpenAI", {"openinference.span.kind": "LLM", **told})
+    assert run.user == user
+
+
 def test_llm() -> None:
     """A call of a model is mapped field by field."""
     kept = without(LLM, "llm.input_messages", "llm.output_messages", "session.id", "user.id")

@@ -9,6 +9,7 @@ import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
+from otel_ml_collector.sessions import SessionsQuery, find_sessions
 from otel_ml_collector.span import Span
 from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.runs import Window
@@ -136,6 +137,31 @@ def test_root_that_is_no_call(store: Store, project: str) -> None:
     store.take(project, request)
     assert [run.session for run in find(store, project)] == ["s-9"]
     assert len(find(store, project, 'session == "s-9"')) == 1
+
+
+@pytest.mark.parametrize("name", ["user.id", "enduser.id"])
+def test_user_of_a_request(store: Store, project: str, name: str) -> None:
+    """The user that an HTTP request names is that of the calls below it, and of the session."""
+    request = make_span("GET /", {name: "ada"})
+    call = make_call(
+        attributes={"session.id": "s-5"},
+        trace_id=request.trace_id,
+        parent_span_id=request.span_id,
+    )
+    store.take(project, request, call)
+    assert [run.run_id for run in find(store, project, 'user == "ada"')] == [id_of(call)]
+    stats = find_stats(store.reader, StatsQuery(project, "", "user", HOUR, 3_600 * SECOND_NS, 50))
+    assert [(group.group, group.total.runs) for group in stats.groups] == [("ada", 1)]
+    page = find_sessions(store.reader, SessionsQuery(project, 'user == "ada"'), NOW_NS)
+    assert [(one.session, one.user, one.turns, one.start_ns) for one in page.sessions] == [
+        ("s-5", "ada", 1, call.start_ns)
+    ]
+
+
+def test_session_of_spans_alone(store: Store, project: str) -> None:
+    """Where no call is, there is no session."""
+    store.take(project, make_span("GET /", {"session.id": "s-6"}))
+    assert find_sessions(store.reader, SessionsQuery(project), NOW_NS).sessions == []
 
 
 def test_open_run(store: Store, project: str) -> None:

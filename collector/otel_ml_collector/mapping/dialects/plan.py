@@ -46,10 +46,10 @@ _OF_RESOURCE: Final = {
     "environment": (*_ENVIRONMENTS, "langfuse.environment"),
     "release": (names.SERVICE_VERSION, "langfuse.release"),
 }
-# And those that the span names itself.
+# And those that the span names itself, today's name first.
 _OF_SPAN: Final = {
     "session": (names.SESSION_ID,),
-    "user": (names.USER_ID,),
+    "user": (names.USER_ID, "enduser.id"),
     "environment": _ENVIRONMENTS,
 }
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
@@ -258,7 +258,7 @@ def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
         for name in sources:
             if name in values.names and (places := found.missing(field)):
                 told = values.column(name)
-                found.fill(field, [to_text(told[at]) for at in places], places)
+                found.fill(field, [to_text(told[at]) or None for at in places], places)
     resource = spans[0].scope.resource
     for field, sources in _OF_RESOURCE.items():
         said = next((resource[name] for name in sources if resource.get(name) is not None), None)

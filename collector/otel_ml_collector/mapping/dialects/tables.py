@@ -149,7 +149,7 @@ _OPENINFERENCE: Final = Dialect(
         Row("reasoning_tokens", ("llm.token_count.completion_details.reasoning",)),
         Row("cost", ("llm.cost.total",)),
         Row("session", ("session.id",)),
-        Row("user", ("user.id",)),
+        Row("user", ("user.id", "metadata{user_id}", "metadata{userId}")),
         Row("tags", ("tag.tags", "metadata")),
     ),
     # Of what streams some write a span a token, of the kind of the call.
