@@ -45,8 +45,25 @@ def describe(value: Any) -> object:
         return value.model_dump()
     if hasattr(type(value), "__await__"):  # nothing of it is known before it is awaited
         return {"type": type_name(value), "awaitable": True}
+    if choices := _describe_choices(value):
+        return {"type": type_name(value), "choices": choices}
     words = words_of(value)
     return {"type": type_name(value)} | ({} if words is None else {"repr": words[:_REPR_CHARS]})
+
+
+def _describe_choices(value: Any) -> list[dict[str, object]]:
+    """Describe what any object answers in the form of a chat response; empty where it has none."""
+    listed = getattr(value, "__dict__", {}).get("choices")
+    choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
+    described: list[dict[str, object]] = []
+    for choice in choices:
+        message = getattr(choice, "message", None)
+        told = {name: getattr(message, name, None) for name in ("role", "content")}
+        if not isinstance(told["content"], str):
+            return []
+        held = {name: text for name, text in told.items() if isinstance(text, str)}
+        described.append({"message": held})
+    return described
 
 
 def field_names(kind: type) -> Sequence[str] | None:

@@ -277,7 +277,24 @@ _PARTS: Final[dict[str, Callable[[object], Part]]] = {
         (f"{tool}_tool_result" for tool in _SERVER_TOOLS),
         lambda item: _server_response(read_name(item, "tool_use_id"), read(item, "content")),
     ),
+    "tool-result": lambda item: _response(read_name(item, "toolCallId"), _tool_output(item)),
 }
+
+
+def _tool_output(item: object) -> object:
+    """Return what a tool gave, as the AI SDK of Vercel has it: a value by its type, or as it is."""
+    output = read(item, "output")
+    if output is None:
+        output = read(item, "result")
+    elif read_name(output, "type") is not None and read(output, "value") is not None:
+        output = read(output, "value")
+    if isinstance(output, str | dict) or any(read_name(one, "type") for one in _listed(output)):
+        return output
+    return orjson.dumps(output, default=str).decode()
+
+
+def _listed(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def _media(kind: str, item: object) -> Part:
@@ -305,9 +322,10 @@ def _media(kind: str, item: object) -> Part:
 
 def _choice(choice: object) -> Message | None:
     reason = read_name(choice, "finish_reason")
-    message = read_message(read(choice, "message"))
+    held = read(choice, "message")
+    message = read_message(held)
     if message is None:
-        text = read_text(choice, "text")
+        text = read_text(choice, "text") or read_text(held, "content")
         return None if text is None else _message("assistant", [_text(text)], reason=reason)
     return message if reason is None else {**message, "finish_reason": reason}
 

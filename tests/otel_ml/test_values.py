@@ -4,7 +4,9 @@ import datetime
 import decimal
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import orjson
@@ -21,6 +23,7 @@ from otel_ml.capture.values import (
     encode,
     preview,
 )
+from otel_ml_collector.mapping.chat import line_out
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_text, any_values, json_values
 from tests.support.examples import examples
@@ -175,6 +178,30 @@ def test_hostile_object_is_said() -> None:
 def test_value_has_its_form(value: object, expected: object) -> None:
     """What JSON has no form for takes the form that the docs name."""
     assert orjson.loads(encode(value).text) == expected
+
+
+class Reply:
+    """What a double of a client, or one of the user's own, answers with."""
+
+    def __init__(self, *choices: object) -> None:
+        self.choices = [*choices]
+
+
+def test_object_that_looks_like_a_chat_response() -> None:
+    """An object that has the text of a chat response is told by it, whoever made it."""
+    told = SimpleNamespace(message=SimpleNamespace(role="assistant", content="It is."), index=0)
+    for made in (Reply(told), MagicMock(choices=[MagicMock(message=told.message)])):
+        answer = orjson.loads(encode(made).text)
+        assert answer["choices"] == [{"message": {"role": "assistant", "content": "It is."}}]
+        assert line_out(answer) == "It is."
+
+
+@pytest.mark.parametrize(
+    "choice", ["it", 1, SimpleNamespace(message="it"), SimpleNamespace(message=MagicMock())]
+)
+def test_object_with_other_choices(choice: object) -> None:
+    """An object whose choices are no messages reads as before."""
+    assert orjson.loads(encode(Reply(choice)).text).keys() == {"type", "repr"}
 
 
 def test_table_leaves_shape_and_head() -> None:

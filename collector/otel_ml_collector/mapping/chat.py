@@ -75,10 +75,15 @@ def line_out(value: object, kind: str = "") -> str:
 
 
 def line_of_error(error_type: str, message: str) -> str:
-    """Return one short line for a failure: the last name of its type, and what it says."""
-    name = error_type.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
-    is_named = not name or message.startswith(f"{name}:")
-    return _line(message if is_named else f"{name}: {message}" if message else name)
+    """Return one short line for a failure: what it says, without the name of its type before it.
+
+    Where it says nothing, it is the last name of the type.
+    """
+    path = error_type.removeprefix("<class '").removesuffix("'>")
+    name = path.rpartition(".")[2]
+    for before in (path, name) if name else ():
+        message = message.removeprefix(f"{before}:")
+    return _line(message) or _line(name)
 
 
 def text_of(message: Message) -> str:
@@ -114,6 +119,11 @@ def text_of_part(part: Mapping[str, Any]) -> str:
 def _find_response(value: dict[str, Any]) -> Sequence[object]:
     if isinstance(value.get("choices"), list) or isinstance(value.get("output"), list):
         return find_output(value)
+    if isinstance(value.get("message"), dict):  # as Logfire has it, beside the usage
+        return [value["message"]]
+    streamed = value.get("combined_chunk_content")  # of a stream, as Logfire has it
+    if isinstance(streamed, str):
+        return [{"role": "assistant", "content": streamed}]
     return []
 
 

@@ -359,7 +359,9 @@ def _of_text(kind: str, title: str, text: str) -> Entry:
 
 def _of_try(run: RunSummary) -> Entry:
     error = line_of_error(run.error_type, run.error_message[:_TEXT_CHARS]) or "error"
-    text = "" if run.outputs in {None, error} else run.outputs or ""
+    text = run.outputs or ""
+    if text.endswith(error):  # what lists show of it, in older stores with the error's class
+        text = ""
     return Entry("error", "an earlier try", text, len(text), run=run, error=error)
 
 

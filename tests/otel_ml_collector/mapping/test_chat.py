@@ -369,18 +369,34 @@ def test_embeddings(given: object, gave: object, lines: tuple[str, str]) -> None
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"choices": [{"message": {"content": "by whom?"}}], "usage": {}}, "by whom?"),
+        ({"type": "app.Reply", "choices": [{"message": {"content": "ours"}}]}, "ours"),
+        ({"message": {"role": "assistant", "content": "by Logfire"}, "usage": {}}, "by Logfire"),
+        ({"combined_chunk_content": "in pieces", "chunk_count": 2}, "in pieces"),
+    ],
+)
+def test_answer_beside_other_things(value: object, text: str) -> None:
+    """The line of a response is its answer, whatever stands beside it, also without a role."""
+    assert line_out(value) == text
+
+
+@pytest.mark.parametrize(
     ("error_type", "message", "text"),
     [
-        ("openai.RateLimitError", "Rate limit reached", "RateLimitError: Rate limit reached"),
-        ("<class 'openai.NotFoundError'>", "No such model", "NotFoundError: No such model"),
-        ("ValueError", "ValueError: bad", "ValueError: bad"),
+        ("openai.RateLimitError", "Rate limit reached", "Rate limit reached"),
+        ("<class 'openai.NotFoundError'>", "No such model", "No such model"),
+        ("ValueError", "ValueError: bad", "bad"),
+        ("a.b.SlowError", "a.b.SlowError: too slow", "too slow"),
+        ("ValueError", "ValueError:", "ValueError"),
         ("KeyError", "", "KeyError"),
         ("", "It broke.\nTwice.", "It broke. Twice."),
         ("", "", ""),
     ],
 )
 def test_error(error_type: str, message: str, text: str) -> None:
-    """The line of a failure is its type's last name with its message."""
+    """The line of a failure is its message, without its type before it; else the type's name."""
     assert line_of_error(error_type, message) == text
 
 

@@ -140,9 +140,70 @@ def test_an_error_stands_where_the_answer_would() -> None:
     this = make(RunSummary, parent_run_id="a")
     found = talk([ASKED], "Yes, it", before, this, parent_run_id="a", **failed)
     assert [(one.kind, one.title, one.text, one.error) for one in found.entries[1:]] == [
-        ("error", "an earlier try", "Yes", "RateLimitError: slow"),
-        ("error", "answer", "Yes, it", "RateLimitError: slow"),
+        ("error", "an earlier try", "Yes", "slow"),
+        ("error", "answer", "Yes, it", "slow"),
     ]
+
+
+@pytest.mark.parametrize("shown", ["slow", "RateLimitError: slow"])
+def test_an_error_is_told_once(shown: str) -> None:
+    """What lists show of a failed try is not shown again, also as older stores have it."""
+    failed = {"outcome": "error", "error_type": "openai.RateLimitError", "error_message": "slow"}
+    before = make(
+        RunSummary, run_id=f"{RUN}2", parent_run_id="a", start_ns=1, outputs=shown, **failed
+    )
+    this = make(RunSummary, parent_run_id="a")
+    found = talk([ASKED], "Yes", before, this, parent_run_id="a")
+    assert [(one.text, one.error) for one in found.entries[1:]] == [("", "slow"), ("Yes", "")]
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ({"output": {"type": "text", "value": "Sunny"}}, "Sunny"),
+        (
+            {"output": {"type": "json", "value": {"sunny": True, "rain": 0}}},
+            '{"sunny":true,"rain":0}',
+        ),
+        ({"output": {"type": "json", "value": {"sky": "Sunny"}}}, "Sunny"),
+        ({"output": {"type": "json", "value": [1, 2]}}, "[1,2]"),
+        ({"output": {"type": "error-text", "value": "No station"}}, "No station"),
+        (
+            {"output": {"type": "content", "value": [{"type": "text", "text": "Sunny"}]}},
+            "Sunny",
+        ),
+        ({"result": {"sky": "Sunny"}}, "Sunny"),
+        ({"result": 21}, "21"),
+    ],
+)
+def test_a_tool_result_of_the_ai_sdk(given: dict[str, Any], result: str) -> None:
+    """What a tool gave stands under its call as text, in each form that Vercel's AI SDK has."""
+    calls = [{"type": "tool-call", "toolCallId": "c1", "toolName": "find", "input": {"what": "it"}}]
+    gave = [{"type": "tool-result", "toolCallId": "c1", "toolName": "find", **given}]
+    found = talk(
+        [ASKED, {"role": "assistant", "content": calls}, {"role": "tool", "content": gave}],
+        "Sunny.",
+    )
+    assert [(one.kind, one.name, one.result) for one in found.entries[1:]] == [
+        ("tool", "find", result),
+        ("final", "", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"message": {"role": "assistant", "content": "It **is**."}, "usage": {"total_tokens": 3}},
+        {"combined_chunk_content": "It **is**.", "chunk_count": 3},
+        {"choices": [{"message": {"content": "It **is**."}}]},
+    ],
+    ids=["Logfire", "Logfire, streamed", "without a role"],
+)
+def test_an_answer_beside_its_usage(answer: dict[str, Any]) -> None:
+    """An answer that stands beside other things is the text that it is."""
+    (entry,) = talk([ASKED], answer).entries[1:]
+    assert (entry.kind, entry.text, entry.raw) == ("final", "It **is**.", None)
+    assert entry.html == "<p>It <strong>is</strong>.</p>\n"
 
 
 def test_an_answer_that_is_an_object() -> None:
