@@ -44,7 +44,7 @@ OWN_SCOPE: Final = "otel_ml"
 # Two spans around one call read the clock one after the other, and some round it.
 _SLACK_NS: Final = 1_000_000
 # What a call used is written down as soon as it is over; a busy machine may take its time.
-_ACCOUNTED_NS: Final = 1_000_000_000
+ACCOUNTED_NS: Final = 1_000_000_000
 # ``gpt-4o-2024-08-06`` answers for ``gpt-4o``, ``models/gemini-pro`` is ``gemini-pro``.
 _DATED: Final = re.compile(r"(?:[-@:](?:\d{4}-\d{2}-\d{2}|\d{6,8}|\d{3,4}|latest|v\d+(?::\d+)?))+$")
 # So many runs of a scope under one parent are compared with those of another scope.
@@ -297,7 +297,7 @@ def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iter
 def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterator[_Pair]:
     """Pair runs of one parent: those near each other, perhaps only such as run at one time."""
     siblings.sort(key=attrgetter("start_ns", "span_id"))
-    slack_ns = _ACCOUNTED_NS if any(run.is_account for run in siblings) else _SLACK_NS
+    slack_ns = ACCOUNTED_NS if any(run.is_account for run in siblings) else _SLACK_NS
     for place, run in enumerate(siblings):
         for other in siblings[place + 1 : place + 1 + _NEIGHBOURS]:
             if at_once and other.start_ns > run.end_ns + slack_ns:
@@ -364,7 +364,7 @@ def _is_accounted(call: CallRun, account: CallRun) -> bool:
         call.has_content or (call.is_client and not account.is_client)
     ):
         return False
-    is_behind = call.start_ns <= account.start_ns <= call.end_ns + _ACCOUNTED_NS
+    is_behind = call.start_ns <= account.start_ns <= call.end_ns + ACCOUNTED_NS
     is_around = account.start_ns <= call.start_ns and call.end_ns <= account.end_ns
     return (is_behind or is_around) and _use_the_same(call, account)
 

@@ -1,8 +1,10 @@
 """Keeps what counts of runs that record the same call, as `same_calls` rules it.
 
 What comes in one group is settled before it is stored. For all else the traces of what was stored
-are looked at behind it, from a mark on: so also what a killed collector left, and what an older
-program stored. Only what differs is written. Why so: docs/design/021-counted-once.md.
+are looked at behind it: those that are whole among the recent runs without a question, whatever the
+store holds, and all others by reading them. What a killed collector left, and what an older program
+stored, is looked at from a mark on. Only what differs is written. Why so:
+docs/design/021-counted-once.md.
 """
 
 import threading
@@ -32,6 +34,7 @@ from otel_ml_collector.same_calls import (
 from otel_ml_collector.store.connection import Connections, Memory, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
+from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
 from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SAME_CALLS
@@ -70,13 +73,8 @@ _TELLS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_to
 _IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _NEW: Final = Sql("""
     SELECT project, lower(hex(trace_id)) AS trace_id FROM {deliveries}
-    WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {ours} AND {tells}
-    LIMIT {most}""").fill(
-    deliveries=DELIVERIES,
-    ours=Sql("({all:Bool} OR project IN {projects:Array(String)})"),
-    tells=_TELLS,
-    most=_NEW_RUNS,
-)
+    WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {tells}
+    LIMIT {most}""").fill(deliveries=DELIVERIES, tells=_TELLS, most=_NEW_RUNS)
 _WHERE: Final = Sql("""
     SELECT min(start_ns) AS start, max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
     FROM trace_index WHERE key IN {traces:Array(String)} AND {ours}""").fill(ours=_OURS)
@@ -147,6 +145,12 @@ _MARKS: Final = Sql("""
     GROUP BY name""")
 _LAST: Final = Sql("SELECT max(arrived_ns) AS last FROM {deliveries}").fill(deliveries=DELIVERIES)
 _FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM {deliveries}").fill(deliveries=DELIVERIES)
+_LAST_END: Final = Sql("""
+    SELECT max(end_ns) AS end_ns FROM (
+      SELECT max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {ours}
+      UNION ALL SELECT max(start_ns) FROM same_calls WHERE {ours})""").fill(
+    deliveries=DELIVERIES, ours=_OURS
+)
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM same_calls
     WHERE {ours} AND trace_id IN (
@@ -211,27 +215,48 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
     telling = _by_trace(winners(_rows(client, _CALL_RUNS, values)))
     several = {trace for trace, rows in telling.items() if len(rows) > 1}
     scopes = _read_scopes(client, project, [row for trace in several for row in telling[trace]])
-    mixed = [trace for trace in several if _is_mixed(telling[trace], scopes)]
+    calls = {
+        trace: [_call_run(row, scopes.get(run_id_of(row), "")) for row in rows]
+        for trace, rows in telling.items()
+    }
+    mixed = [trace for trace in several if _is_mixed(calls[trace])]
     others: Mapping[str, Sequence[Row]] = {}
     if mixed:
         others = _by_trace(winners(_rows(client, _OTHER_SPANS, {**values, "traces": mixed})))
     changed: list[StoredShare] = []
     for trace in {*mixed, *known}:
-        calls = telling.get(trace, [])
-        if trace in several and not all(run_id_of(row) in scopes for row in calls):
+        if trace in several and not all(run_id_of(row) in scopes for row in telling[trace]):
             continue  # their payloads are not kept any more: it stays as it was found
-        runs = [_call_run(row, scopes.get(run_id_of(row), "")) for row in calls]
-        runs += [_link(row) for row in others.get(trace, ())]
+        runs = [*calls.get(trace, ()), *map(_link, others.get(trace, ()))]
         found = find_shares(runs) if trace in mixed else {}
         before = {bytes.fromhex(row["span_id"]): _share(row) for row in known.get(trace, ())}
-        changed += [
-            StoredShare(project, bytes.fromhex(trace), run.span_id, run.start_ns, share, rank)
-            for run in runs
-            for rank in (place["now_ns"],)
-            for share in (found.get(run.span_id, CallShare(tokens=run.tokens, cost=run.cost)),)
-            if share != before.get(run.span_id) and (run.span_id in found or run.span_id in before)
-        ]
+        for run, share in _find_news(runs, found, before):
+            stored = (project, bytes.fromhex(trace), run.span_id, run.start_ns, share)
+            changed.append(StoredShare(*stored, place["now_ns"]))
     return changed
+
+
+def _find_news(
+    runs: Iterable[CallRun], found: Mapping[bytes, CallShare], before: Mapping[bytes, CallShare]
+) -> Iterator[tuple[CallRun, CallShare]]:
+    """Find the runs of a trace of which something else counts than is stored, with what counts."""
+    for run in runs:
+        if run.span_id in found or run.span_id in before:
+            share = found.get(run.span_id, CallShare(tokens=run.tokens, cost=run.cost))
+            if share != before.get(run.span_id):
+                yield run, share
+
+
+def _find_recent(
+    project: str, traces: Mapping[bytes, RecentTrace], rank: int
+) -> Iterator[StoredShare]:
+    """Find the runs of whole traces of which something else counts than is stored."""
+    for trace_id, trace in traces.items():
+        runs = list(trace.runs.values())
+        calls = [run for run in runs if run.tells]
+        found = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
+        for run, share in _find_news(runs, found, trace.shares):
+            yield StoredShare(project, trace_id, run.span_id, run.start_ns, share, rank)
 
 
 def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dict[str, str]:
@@ -247,9 +272,8 @@ def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dic
     return {run_id_of(row): name_scope(row["scope"]) for row in rows}
 
 
-def _is_mixed(rows: Sequence[Row], scopes: Mapping[str, str]) -> bool:
+def _is_mixed(runs: Sequence[CallRun]) -> bool:
     """Tell whether runs of a trace may record one call, or say the sum of others."""
-    runs = [_call_run(row, scopes.get(run_id_of(row), "")) for row in rows]
     return (
         bool({run.kind for run in runs} - CALLS)
         or len({run.scope for run in runs}) > 1
@@ -309,7 +333,9 @@ def _rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]
 class CallWatch:
     """Settles the traces of what is stored, behind the commit.
 
-    Where all calls of a project are recorded by one instrumentation, nothing is looked at.
+    Where all calls of a project are recorded by one instrumentation, nothing is looked at. What a
+    look costs depends on what is new, not on what is there: where nobody else writes to the store,
+    traces that began after their project was first looked at are settled from memory.
 
     Args:
         connections: The store.
@@ -322,7 +348,8 @@ class CallWatch:
         self._mark_name = f"same_calls {collector}"
         self._guard = threading.Lock()
         self._looking = threading.Lock()
-        self._dirty: set[str] = set()
+        # Projects to look at, with the traces in which new runs were stored.
+        self._dirty: dict[str, set[bytes]] = {}
         self._scopes: dict[str, set[str]] = {}
         self._noted_ns = 0
         # Up to where it was looked of what came since the first look, and of what was there.
@@ -339,9 +366,11 @@ class CallWatch:
             The projects whose traces have to be looked at.
         """
         news: defaultdict[str, set[str]] = defaultdict(set)
+        traces: defaultdict[str, set[bytes]] = defaultdict(set)
         for run in records.runs:
             if is_telling(run):
                 news[run.project].add(run.scope if run.kind in CALLS else run.kind)
+                traces[run.project].add(run.trace_id)
             if may_be_second(run):
                 news[run.project].add(_BARE)
         with self._guard:
@@ -350,8 +379,8 @@ class CallWatch:
                 known = self._scopes.setdefault(project, {_UNREAD})
                 known |= found
                 if not self._is_plain(project):
-                    self._dirty.add(project)
-            return self._dirty.intersection(news)
+                    self._dirty.setdefault(project, set()).update(traces[project])
+            return self._dirty.keys() & news.keys()
 
     def look(self) -> bool:
         """Settle what was stored since the last look, and a part of what was there before.
@@ -367,26 +396,48 @@ class CallWatch:
         with self._resting(), self._looking, store_trouble():
             if self._began_ns is None:
                 self._begin()
-            with self._guard:
-                dirty, self._dirty = self._dirty, set()
-                noted_ns = self._noted_ns
-            try:
-                for project in dirty:
-                    self._learn(project)
-                mixed = {project for project in dirty if not self._is_plain(project)}
-                while mixed and self._done_ns < noted_ns:
-                    self._done_ns = self._look_at(self._done_ns, noted_ns, mixed)
-            except BaseException:
-                with self._guard:
-                    self._dirty |= dirty
-                raise
-            self._done_ns = max(self._done_ns, noted_ns)
+            self._settle_new()
             if is_behind := self._past_ns < (self._began_ns or 0):
                 until_ns = min(self._past_ns + self._window_ns, self._began_ns or 0)
-                self._past_ns = self._look_at(self._past_ns, until_ns, None)
+                self._past_ns = self._look_at(self._past_ns, until_ns)
             if is_behind or time.monotonic() - self._marked[0] > _MARK_EVERY_S:
                 self._note_mark()
             return is_behind
+
+    def _settle_new(self) -> None:
+        """Settle the traces in which runs were stored since the last look."""
+        with self._guard:
+            dirty, self._dirty = self._dirty, {}
+            noted_ns = self._noted_ns
+        try:
+            for project, traces in dirty.items():
+                self._learn(project)
+                if not self._is_plain(project):
+                    self._settle_traces(project, traces)
+            while self._done_ns < min(noted_ns, self._memory.calls.doubtful_ns):
+                self._done_ns = self._look_at(self._done_ns, noted_ns)
+        except BaseException:
+            with self._guard:
+                for project, traces in dirty.items():
+                    self._dirty.setdefault(project, set()).update(traces)
+            raise
+        self._done_ns = max(self._done_ns, noted_ns)
+
+    def _settle_traces(self, project: str, traces: Collection[bytes]) -> None:
+        """Settle traces with new runs: from memory those that are whole there."""
+        recent = self._memory.calls
+        rank = time.time_ns()
+        whole = {trace_id: recent.find(project, trace_id) for trace_id in traces}
+        known = {trace_id: trace for trace_id, trace in whole.items() if trace is not None}
+        changed = list(_find_recent(project, known, rank))
+        write_shares(self._client, self._memory, changed, mark=True)
+        recent.keep_shares(changed)
+        others = sorted(trace_id.hex() for trace_id in traces if trace_id not in known)
+        settle(self._client, self._memory, project, others)
+        if self._memory.is_alone and not recent.is_followed(project):
+            recent.follow(project)
+            (last,) = _rows(self._client, _LAST_END, {"project": project})
+            recent.note_others(project, last["end_ns"])
 
     @contextmanager
     def _resting(self) -> Iterator[None]:
@@ -417,14 +468,30 @@ class CallWatch:
             for project, of_project in projects.items():
                 if self._is_plain(project) and SHARED not in self._memory.recall(project)[0]:
                     continue
+                unknown = list(self._find_kept(of_project, found))
+                if not unknown:
+                    continue
                 values = {
                     "project": project,
-                    "starts": sorted({start_ns for _, start_ns, *_ in of_project}),
-                    "spans": sorted({span_id.hex() for *_, span_id in of_project}),
+                    "starts": sorted({start_ns for _, start_ns, *_ in unknown}),
+                    "spans": sorted({span_id.hex() for *_, span_id in unknown}),
                 }
                 rows = _rows(self._client, _SHARES, values)
                 found |= {run_id_of(row): _share(row) for row in rows}
         return found
+
+    def _find_kept(self, runs: Sequence[Key], found: dict[str, CallShare]) -> Iterator[Key]:
+        """Find what counts of runs whose traces are whole in memory; yield the other runs."""
+        traces: dict[bytes, RecentTrace | None] = {}
+        for run in runs:
+            project, _, trace_id, span_id = run
+            if trace_id not in traces:
+                traces[trace_id] = self._memory.calls.find(project, trace_id)
+            trace = traces[trace_id]
+            if trace is None:
+                yield run
+            elif share := trace.shares.get(span_id):
+                found[f"{trace_id.hex()}-{span_id.hex()}"] = share
 
     def _begin(self) -> None:
         """Find from where on this collector, or else another one, has not looked."""
@@ -437,19 +504,14 @@ class CallWatch:
         self._began_ns = self._done_ns = last_ns
         self._marked = (time.monotonic(), self._past_ns)
 
-    def _look_at(self, after_ns: int, until_ns: int, projects: Collection[str] | None) -> int:
+    def _look_at(self, after_ns: int, until_ns: int) -> int:
         """Settle what arrived in a stretch of time, or in its beginning when that is too much.
 
         Returns:
             Up to where it was looked at.
         """
         while True:
-            values = {
-                "after": after_ns,
-                "until": until_ns,
-                "all": projects is None,
-                "projects": sorted(projects or ()),
-            }
+            values = {"after": after_ns, "until": until_ns}
             rows = _rows(self._client, _NEW, values)
             if len(rows) < _NEW_RUNS or until_ns - after_ns <= _LEAST_WINDOW_NS:
                 break

@@ -18,6 +18,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse, Unavailable
+from otel_ml_collector.store.recent_calls import RecentCalls
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 _Made = TypeVar("_Made")
@@ -78,10 +79,12 @@ class Memory:
 
     Attributes:
         is_alone: Whether nobody else writes to the store.
+        calls: Runs of late of projects in which several may record one call.
     """
 
     def __init__(self, *, is_alone: bool) -> None:
         self.is_alone = is_alone
+        self.calls = RecentCalls()
         # Of projects that have any: who asks about others makes it no longer.
         self._found: dict[str, frozenset[str]] = {}
         self._settled: set[str] = set()

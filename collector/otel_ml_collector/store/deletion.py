@@ -230,6 +230,7 @@ class Deleter:
             deletion,
         )
         mark_days(self._client, [(deletion.project, day) for day in self._days(deletion)])
+        self._memory.calls.forget(deletion.project)
         self._mask(_places_of_runs(deletion.kind), deletion)
         if deletion.kind != PROJECT:  # what recorded the same call counts now
             settle_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)

@@ -137,8 +137,10 @@ class Writer:
             with self._tombstones.hold():
                 self._insert_all(self._leave(records))
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
+            self._memory.calls.doubt(self._last_ns or 0)
             raise Rejected(f"A value does not fit its column: {type(error).__name__}") from error
         except (ClickHouseError, OSError) as error:  # an insert passes through a temporary file
+            self._memory.calls.doubt(self._last_ns or 0)
             if getattr(error, "code", None) in _DATA_CODES:
                 raise Rejected(f"The store refuses these rows: {name_of(error)}") from error
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
@@ -155,18 +157,21 @@ class Writer:
             wait(payloads)
         for payload in payloads:
             payload.result()
-        write_shares(self._client, self._memory, find_stored(records.runs), mark=False)
+        shares = find_stored(records.runs)
+        write_shares(self._client, self._memory, shares, mark=False)
         self._insert(tables.RUNS, records.runs)
         try:
             self._client.confirm()
         except Unavailable:
             self._doubt()
             raise
+        self._memory.calls.add(records.runs, shares)
 
     def _doubt(self) -> None:
         """Forget what was taken for stored: when it comes again, it is stored again."""
         self._known.clear()
         self._heard.clear()
+        self._memory.calls.doubt(self._last_ns or 0)
         self._marks = Marks(self._client, self._clock)
 
     def _leave(self, records: Records) -> Records:

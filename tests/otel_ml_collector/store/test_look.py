@@ -1,0 +1,67 @@
+"""Tests of what a look at new runs costs in a project that grows."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.sql import Sql
+from tests.otel_ml_collector.spans import MS_NS
+from tests.otel_ml_collector.store.test_calls import make_answer, settle
+from tests.otel_ml_collector.stores import Store, open_store
+
+SETTLED: Final = Sql("""
+    SELECT start_ns, hex(trace_id), hex(span_id), hex(record_of), others, input_tokens, cost
+    FROM same_calls FINAL ORDER BY ALL""")
+
+
+def read_by_the_engine(store: Store) -> tuple[int, int]:
+    """Read how many rows the engine has read for questions so far, and how many it was asked."""
+    events = Sql("""
+        SELECT sumIf(value, event = 'SelectedRows') AS rows,
+          sumIf(value, event = 'SelectQuery') AS questions FROM system.events""")
+    [found] = store.connections.open().query(events).named_results()
+    return found["rows"], found["questions"]
+
+
+def test_look_reads_what_is_new(tmp_path: Path) -> None:
+    """A look at new runs of several scopes reads no more of a project, however large it grows.
+
+    One trace goes on through all groups, as that of an agent does; it began after the second one.
+    """
+    reads: list[tuple[int, int]] = []
+    with open_store(tmp_path) as store:
+        watch = CallWatch(store.connections)
+        late: list[Span] = []
+        for group in range(14):
+            began_ns = time.time_ns() - (10_000 if group < 2 else 200) * MS_NS
+            calls = [make_answer(100 * group + number, began_ns) for number in range(50)]
+            if group == 2:
+                long = make_answer(9_999, time.time_ns())[0]
+            if group > 2:
+                calls[0] = [
+                    replace(span, trace_id=long.trace_id, parent_span_id=parent)
+                    for span in calls[0]
+                    for parent in (span.parent_span_id or long.span_id,)
+                ]
+            spans = [*late, *(span for call in calls for span in call[:2])]
+            late = [span for call in calls for span in call[2:]]
+            records = map_spans(spans, Filing("p", time.time_ns()))
+            store.writer.write(records)
+            watch.note(records, store.writer.stamped_ns or 0)
+            before = read_by_the_engine(store)
+            watch.look()
+            after = read_by_the_engine(store)
+            reads.append((after[0] - before[0], after[1] - before[1]))
+        settled = store.connections.open().query(SETTLED).result_rows
+        store.connections.open().command(Sql("TRUNCATE TABLE same_calls"))
+        store.connections.open().command(Sql("TRUNCATE TABLE store_meta"))
+        settle(store)
+        assert settled == store.connections.open().query(SETTLED).result_rows
+    assert len(settled) > 3 * 50 * 12
+    rows, questions = reads[4]
+    assert [read for read in reads[4:] if read[1] > questions or read[0] > rows + 100] == []

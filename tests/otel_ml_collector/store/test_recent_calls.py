@@ -1,0 +1,127 @@
+"""Tests of calls that are settled from what came of late, without a question to the store."""
+
+import random
+import time
+from collections.abc import Sequence
+from itertools import count as numbers
+from itertools import pairwise
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.recent_calls import RecentCalls
+from otel_ml_collector.store.tombstones import RUN, Tombstones
+from tests.otel_ml_collector.spans import id_of
+from tests.otel_ml_collector.store.test_calls import count, make_answer, names
+from tests.otel_ml_collector.stores import Service, Store
+from tests.support.examples import examples
+
+NUMBERS: Final = numbers(5_000_000)
+
+
+def take(watch: CallWatch, store: Store, project: str, spans: Sequence[Span]) -> None:
+    """Store spans as one group, and tell the watch of it as the commit does."""
+    records = map_spans(spans, Filing(project, time.time_ns()))
+    store.writer.write(records)
+    watch.note(records, store.writer.stamped_ns or 0)
+
+
+def follow(store: Store, project: str) -> CallWatch:
+    """Make a watch that follows a project, as its calls have two scopes."""
+    watch = CallWatch(store.connections)
+    take(watch, store, project, make_answer(next(NUMBERS), time.time_ns() - 10 * 10**9)[1:3])
+    watch.look()
+    assert store.connections.memory.calls.is_followed(project)
+    return watch
+
+
+@pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
+@settings(max_examples=examples(60, on_commit=3))
+@given(seed=st.integers(0, 2**32))
+def test_any_order(service: Service, most: int, seed: int) -> None:
+    """Whatever comes first, or twice, in whatever groups and looks, is settled as one call."""
+    project, draw = f"recent {most} {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
+    store = service.store
+    store.connections.memory.calls = RecentCalls(most)
+    watch = follow(store, project)
+    calls = [make_answer(next(NUMBERS), time.time_ns()) for _ in range(2)]
+    spans = [span for call in calls for span in call]
+    sent = [*spans, *draw.sample(spans, 3)]
+    draw.shuffle(sent)
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
+    for first, last in pairwise(cuts):
+        take(watch, store, project, sent[first:last])
+        if draw.random() < 0.5:
+            watch.look()
+    watch.look()
+    assert count(service, project) == (3, 150, 21, 0.75)
+
+
+def test_deleted(service: Service, project: str) -> None:
+    """Of a call of which a record was deleted, one that comes late is settled with what is left."""
+    watch = follow(service.store, project)
+    _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    take(watch, service.store, project, [own])
+    take(watch, service.store, project, [traceloop])
+    watch.look()
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(own))
+    take(watch, service.store, project, [anthropic])
+    watch.look()
+    assert names(service, project) == ["answer", "anthropic.chat"]
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+def test_group_that_failed(service: Service, project: str) -> None:
+    """What a group left that failed in the middle is settled behind the next one."""
+    store = service.store
+    watch = follow(store, project)
+    _, own, traceloop, _ = make_answer(next(NUMBERS), time.time_ns())
+    for span in (own, traceloop):  # nobody is told of these, as of a group that failed
+        store.take(project, span, now_ns=time.time_ns())
+    store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
+    watch.look()
+    take(watch, store, project, make_answer(next(NUMBERS), time.time_ns())[1:])
+    watch.look()
+    assert count(service, project) == (3, 150, 21, 0.75)
+
+
+def test_held_runs_are_answered_from_memory(service: Service, project: str) -> None:
+    """What counts of runs of late is told as the store has it."""
+    watch = follow(service.store, project)
+    _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    for span in (anthropic, traceloop, own):
+        take(watch, service.store, project, [span])
+    keys = [
+        (project, span.start_ns, span.trace_id, span.span_id)
+        for span in (own, traceloop, anthropic)
+    ]
+    shares = watch.settle(keys)
+    assert shares == CallWatch(service.store.connections).settle(keys)
+    assert {run_id: share.record_of for run_id, share in shares.items()} == {
+        id_of(own): b"",
+        id_of(traceloop): own.span_id,
+        id_of(anthropic): own.span_id,
+    }
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+def test_trace_that_made_room() -> None:
+    """A trace of which runs had to make room is whole no more, one that was kept is."""
+    recent = RecentCalls(most=3)
+    recent.follow("p")
+    recent.note_others("p", time.time_ns() - 10 * 10**9)
+    first, second = (make_answer(next(NUMBERS), time.time_ns()) for _ in range(2))
+    for span in (second[0], first[0], first[1], first[2]):
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [])
+    assert recent.find("p", first[0].trace_id) is not None
+    for span in second[1:3]:
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [])
+    assert recent.find("p", second[0].trace_id) is None
