@@ -152,6 +152,25 @@ def test_large_message(collector: CollectorProcess, project: str, send: Send) ->
 
 
 @on_each_transport
+def test_left_out_span_is_told(collector: CollectorProcess, project: str, send: Send) -> None:
+    """A span that another one of its id and start leaves no place is told, in a later request."""
+    told: dict[str, Any] = {
+        "trace_id": secrets.token_bytes(16),
+        "span_id": secrets.token_bytes(8),
+        "start_time_unix_nano": time.time_ns(),
+    }
+    for kind, rejected in ((Span.SPAN_KIND_CLIENT, 0), (Span.SPAN_KIND_SERVER, 1)):
+        request = make_request(make_span("pay", kind=kind, **told))
+        answer = ExportTraceServiceResponse.FromString(send(collector, request, project))
+        partial = answer.partial_success
+        assert partial.rejected_spans == rejected
+    assert partial.error_message == (
+        "Spans rejected for good: shared_span_id 1: another span of the trace has their id and "
+        "start, and one is kept"
+    )
+
+
+@on_each_transport
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

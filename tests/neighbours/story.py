@@ -36,6 +36,9 @@ SHOP: Final = Scope(
 )
 BANK: Final = Scope({"service.name": "bank", "host.name": "b"}, "lib.bank", "2.0", {})
 MODELS: Final = Scope({"service.name": "models"}, "otel_ml", "1.0", {})
+# A client and a server that share a span id, as Zipkin's do.
+TILL: Final = Scope({"service.name": "till"}, "lib.till", "", {})
+LEDGER: Final = Scope({"service.name": "ledger"}, "lib.ledger", "", {})
 NAMELESS: Final = Scope({"host.name": "c"}, "lib", "", {})
 
 VALUES: Final[dict[str, Value]] = {
@@ -102,7 +105,7 @@ def trace_id(number: int) -> bytes:
 
 
 def make_story(now_ns: int | None = None) -> list[Span]:
-    """Make seven spans of five traces, which began a minute ago."""
+    """Make ten spans of six traces, which began a minute ago."""
     start = (time.time_ns() if now_ns is None else now_ns) // SECOND * SECOND - 60 * SECOND
     order = make_span(
         "order",
@@ -220,4 +223,26 @@ def make_story(now_ns: int | None = None) -> list[Span]:
         end_ns=start + 4 * SECOND,
         scope=NAMELESS,
     )
-    return [order, pay, store, answer, failed, take, lone]
+    ends = [
+        make_span(
+            "charge",
+            {"end": scope.name},
+            trace_id=trace_id(0x106),
+            span_id=span_id(9),
+            kind=kind,
+            start_ns=start + 6 * SECOND + later_ns,
+            end_ns=start + 7 * SECOND - later_ns,
+            scope=scope,
+        )
+        for scope, kind, later_ns in ((TILL, 3, 0), (LEDGER, 2, MS))
+    ]
+    write = make_span(
+        "write",
+        {"table": "charges"},
+        trace_id=trace_id(0x106),
+        span_id=span_id(10),
+        parent_span_id=span_id(9),
+        start_ns=start + 6 * SECOND + 2 * MS,
+        scope=LEDGER,
+    )
+    return [order, pay, store, answer, failed, take, lone, *ends, write]

@@ -13,7 +13,7 @@ _CHARS: Final = 90
 _BEGINNING: Final = """\
 # Beside Jaeger
 
-The same seven spans of five traces were given to Jaeger 2.13 (with its store in memory) and to the
+The same ten spans of six traces were given to Jaeger 2.13 (with its store in memory) and to the
 collector, and both were asked the same. `make test-neighbours` asks again and holds this page to
 the answers; `make test-neighbours TABLE=1` writes it. How the API is used:
 [read traces in Grafana](how-to/grafana-jaeger.md).

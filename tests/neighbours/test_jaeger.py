@@ -37,6 +37,9 @@ DIFFERENCES: Final = {
 }
 
 
+Spans = dict[tuple[str, Any], dict[str, Any]]
+
+
 def ask(both: Both, question: Question) -> Asked:
     """Ask both; times in a question are those of the story."""
     start = both.story[0].start_ns // 1_000
@@ -77,9 +80,9 @@ def test_page(both: Both) -> None:
     assert PAGE.read_text() == written
 
 
-def old_spans(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Read the spans of a trace in the first version, by id, each with its process and tags."""
-    spans = {}
+def old_spans(answer: dict[str, Any]) -> Spans:
+    """Read the spans of a trace in the first version, by id and start, with process and tags."""
+    spans: Spans = {}
     for trace in answer["data"]:
         for span in trace["spans"]:
             process = trace["processes"][span.pop("processID")]
@@ -88,13 +91,13 @@ def old_spans(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
             assert len(tags) == len(pairs)
             logs = sorted(span.pop("logs"), key=lambda log: log["timestamp"])
             told = {**span, "logs": logs, "serviceName": process["serviceName"]}
-            spans[span["spanID"]] = {**told, **tags}
+            spans[span["spanID"], span["startTime"]] = {**told, **tags}
     return spans
 
 
-def new_spans(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def new_spans(answer: dict[str, Any]) -> Spans:
     """Read the spans of a trace in the third version, the same way."""
-    spans = {}
+    spans: Spans = {}
     for resource in answer["result"]["resourceSpans"]:
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
@@ -105,11 +108,11 @@ def new_spans(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 told = {**span, "events": events, "scope": scope["scope"]}
                 told["schemaUrl"] = (resource.get("schemaUrl"), scope.get("schemaUrl"))
                 told["lost"] = resource["resource"].get("droppedAttributesCount")
-                spans[span["spanId"]] = {**told, **attributes}
+                spans[span["spanId"], span["startTimeUnixNano"]] = {**told, **attributes}
     return spans
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterable[str]:
+def differences(theirs: Spans, ours: Spans) -> Iterable[str]:
     """Name the fields in which spans differ."""
     assert theirs.keys() == ours.keys()
     nothing = object()

@@ -17,7 +17,7 @@ from otel_ml.records import Run, attributes_of
 from otel_ml_collector.mapping.values import read_payload
 from otel_ml_collector.records import text_of
 from otel_ml_collector.span import BINARY, OTLP, STATUS_CODE, STATUS_DESCRIPTION
-from otel_ml_collector.store.reader import READABLE, Row, is_open, load_json, run_id_of
+from otel_ml_collector.store.reader import READABLE, Row, is_open, load_json, run_id_of, span_of
 from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.tables import PAYLOADS as PAYLOAD_TABLE
 from otel_ml_collector.store.tables import RUNS
@@ -74,12 +74,12 @@ class TraceFacts:
     """What is told of the runs of traces beside their rows.
 
     Attributes:
-        payloads: Rows by project and run id.
+        payloads: Rows by project and `span_of`.
         scores: What judges and people said, by run id, oldest first.
         keys: The user's own key of a trace, by project and trace id.
     """
 
-    payloads: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    payloads: Mapping[tuple[str, tuple[str, int]], Row] = field(default_factory=dict)
     scores: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     keys: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -114,7 +114,7 @@ class SpanFacts:
 
 def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
     """Put together what a span said."""
-    payload = told.payloads.get((row["project"], run_id_of(row)), {})
+    payload = told.payloads.get((row["project"], span_of(row)), {})
     said = load_object(payload.get("attributes", ""))
     binary = frozenset(map(str, said.pop(BINARY, ())))
     otlp = said.pop(OTLP, {})

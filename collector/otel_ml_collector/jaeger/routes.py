@@ -44,10 +44,11 @@ from otel_ml_collector.jaeger.traces import (
     Structured,
     make_result,
     make_trace,
+    part_servers,
 )
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
-from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
+from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, span_of
 from otel_ml_collector.store.runs import (
     OF_KEYS,
     Key,
@@ -162,7 +163,8 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
         now_ns: The time.
 
     Returns:
-        What the newest 100,000 spans with a parent in that time say.
+        What the newest 100,000 spans with a parent in that time say, servers that share the id
+        of their client among them.
 
     Raises:
         BadInput: One of them is no number.
@@ -171,23 +173,45 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
     end_ns = now_ns if told_ns is None else told_ns
     back_ns = _read_time(lookback, "lookback", "milliseconds") or DAY_NS
     sql = Sql("""
-        WITH below AS (
-          SELECT project, start_ns, trace_id, span_id, parent_span_id FROM {deliveries}
-          WHERE {within} AND parent_span_id != toFixedString('', 8)
+        WITH spans AS (
+          SELECT start_ns, trace_id, span_id, parent_span_id, span_kind FROM {deliveries}
+          WHERE {within} AND (parent_span_id != toFixedString('', 8) OR span_kind = 'server')
           ORDER BY start_ns DESC LIMIT {calls}
         ),
-        services AS (
-          SELECT trace_id, span_id, any({service}) AS service FROM payloads
-          WHERE {within} AND trace_id IN (SELECT trace_id FROM below)
+        clients AS (
+          SELECT trace_id, span_id, max(start_ns) AS start_ns FROM {deliveries}
+          WHERE {within} AND span_kind = 'client'
+            AND (trace_id, span_id) IN (
+              SELECT trace_id, span_id FROM spans WHERE span_kind = 'server')
           GROUP BY trace_id, span_id
+        ),
+        below AS (
+          SELECT *, span_kind = 'server'
+            AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM clients) AS is_shared
+          FROM spans
+        ),
+        services AS (
+          SELECT trace_id, span_id, start_ns, any({service}) AS service FROM payloads
+          WHERE {within} AND trace_id IN (SELECT trace_id FROM below)
+          GROUP BY trace_id, span_id, start_ns
+        ),
+        parents AS (
+          SELECT trace_id, span_id, 0 AS is_client, argMax(service, start_ns) AS service
+          FROM services GROUP BY trace_id, span_id
+          UNION ALL
+          SELECT trace_id, span_id, 1 AS is_client, service FROM services
+          WHERE (trace_id, span_id, start_ns) IN (SELECT trace_id, span_id, start_ns FROM clients)
         )
         SELECT above.service AS parent, own.service AS child,
-          uniqExact(below.trace_id, below.span_id) AS calls
+          uniqExact(below.trace_id, below.span_id, below.start_ns) AS calls
         FROM below
         INNER JOIN services AS own
           ON own.trace_id = below.trace_id AND own.span_id = below.span_id
-        INNER JOIN services AS above
-          ON above.trace_id = below.trace_id AND above.span_id = below.parent_span_id
+            AND own.start_ns = below.start_ns
+        INNER JOIN parents AS above
+          ON above.trace_id = below.trace_id
+            AND above.span_id = if(below.is_shared, below.span_id, below.parent_span_id)
+            AND above.is_client = below.is_shared
         GROUP BY parent, child ORDER BY parent, child LIMIT {names}
         """).fill(
         deliveries=DELIVERIES, within=WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES
@@ -375,7 +399,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
         shown[-1][2].append(f"Traces that are not shown: {left_out}, {_NO_ROOM}")
     told = _read_told(reader, [row for _, of, _ in shown for row in of])
     return [
-        _Trace(trace_id, [read_facts(row, told) for row in of], warnings)
+        _Trace(trace_id, part_servers([read_facts(row, told) for row in of]), warnings)
         for trace_id, of, warnings in shown
     ]
 
@@ -391,7 +415,7 @@ def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: in
 
 def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
     """Read what is told of the runs of traces beside their rows; payloads while there is room."""
-    payloads: dict[tuple[str, str], Row] = {}
+    payloads: dict[tuple[str, tuple[str, int]], Row] = {}
     scores: dict[str, list[Row]] = {}
     keys: dict[tuple[str, str], str] = {}
     below: dict[str, list[Row]] = {}
@@ -400,7 +424,7 @@ def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
     room = ANSWER_BYTES
     for project, ours in below.items():
         told, room = _read_payloads(reader, project, ours, room)
-        payloads |= {(project, run_id): row for run_id, row in told.items()}
+        payloads |= {(project, span): row for span, row in told.items()}
         calls = [row for row in ours if row["kind"] != "span"]
         if not calls:
             continue
@@ -413,8 +437,8 @@ def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
 
 def _read_payloads(
     reader: Reader, project: str, rows: Sequence[Row], room: int
-) -> tuple[dict[str, Row], int]:
-    """Read what spans told beside their light rows, by run id, and how much room there is then.
+) -> tuple[dict[tuple[str, int], Row], int]:
+    """Read what spans told beside their light rows, by `span_of`, and how much room is left then.
 
     Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
     no room for them.
@@ -429,7 +453,7 @@ def _read_payloads(
         for name in names
     ]
     sql = Sql("""
-        SELECT trace_id, span_id, logs, events, links, attributes, resource, scope, rank,
+        SELECT trace_id, span_id, start_ns, logs, events, links, attributes, resource, scope, rank,
           sum({size}) OVER (ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id,
             rank ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) <= {room:Int64} AS fits, {shown}
         FROM (
@@ -452,7 +476,7 @@ def _read_payloads(
     for row in reader.rows(sql, asked):  # the delivery that counts is last
         told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
         room -= sum(len(text.encode()) for text in told_of.values())
-        found[run_id_of(row)] = {**row, **told_of}
+        found[span_of(row)] = {**row, **told_of}
     return found, room
 
 

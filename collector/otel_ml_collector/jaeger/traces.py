@@ -8,6 +8,8 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 # ruff: noqa: N815 - the names are Jaeger's
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -124,6 +126,34 @@ class Structured(BaseModel):
     limit: int = 0
     offset: int = 0
     errors: list[JaegerError] | list[MissingTrace] | None = None
+
+
+def part_servers(spans: Sequence[SpanFacts]) -> Sequence[SpanFacts]:
+    """Give servers that share the id of their client ids of their own, as Jaeger does.
+
+    Such a server stands below its client then, and what was below the id below the server. An id
+    is the lowest that no span of the trace has.
+    """
+    clients = {span.row["span_id"] for span in spans if span.row["span_kind"] == "client"}
+    shared = [
+        place
+        for place, span in enumerate(spans)
+        if span.row["span_kind"] == "server" and span.row["span_id"] in clients
+    ]
+    if not shared:
+        return spans
+    used = {span.row["span_id"] for span in spans}
+    free = (span_id for number in count(1) if (span_id := f"{number:016x}") not in used)
+    own = dict(zip(shared, free, strict=False))
+    servers = {spans[place].row["span_id"]: span_id for place, span_id in own.items()}
+    parted = []
+    for place, span in enumerate(spans):
+        old, above = span.row["span_id"], span.row["parent_span_id"]
+        ids = {"parent_span_id": servers.get(above, above)}
+        if place in own:
+            ids = {"span_id": own[place], "parent_span_id": old}
+        parted.append(replace(span, row={**span.row, **ids}))
+    return parted
 
 
 def make_trace(

@@ -1,12 +1,13 @@
 """Where spans and log records are filed, and which of them can be stored at all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.access import IMPORT, OPEN, Access
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.shared_ids import SpanOwners
 from otel_ml_collector.mapping.values import to_text
 from otel_ml_collector.span import Scope, Span, Value, is_span_id, is_trace_id
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, LATEST_NS
@@ -51,6 +52,7 @@ class Filing:
         prices: What calls of models cost; None where no cost is worked out.
         by_service: Whether the resource's ``service.name`` names the project where nothing else
             does.
+        owners: Whose spans came lately, in this request or in those before it.
     """
 
     header_project: str | None
@@ -58,6 +60,7 @@ class Filing:
     access: Access = OPEN
     prices: Prices | None = None
     by_service: bool = False
+    owners: SpanOwners = field(default_factory=SpanOwners)
 
     def window_of(self, scope: Scope) -> StartWindow:
         """Return the times that are taken: any in the past of what a key may import."""

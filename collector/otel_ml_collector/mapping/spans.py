@@ -34,6 +34,7 @@ from otel_ml_collector.mapping.late_records import (
 )
 from otel_ml_collector.mapping.lineage import is_link, read_lineage
 from otel_ml_collector.mapping.prices import add_costs
+from otel_ml_collector.mapping.shared_ids import SHARED_ID
 from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.price import round_cost
@@ -55,6 +56,7 @@ from otel_ml_collector.span import (
     Span,
     Value,
     is_span_id,
+    service_of,
 )
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 
@@ -98,7 +100,8 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
 
     Returns:
         The records, and how many spans are rejected for good, by reason. The same span gives
-        the same records whatever comes with it.
+        the same records whatever comes with it: of spans that share id and start, which the
+        store cannot tell apart, it keeps one, and all but one are counted as rejected.
     """
     batch = _SpanBatch(
         StartWindow(filing.now_ns),
@@ -260,6 +263,7 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
     ordered: list[tuple[_Alike, int] | None] = [None] * len(spans)
     for alike in groups.all():
         _make_runs(alike, batch)
+        _count_shared(alike, batch)
         for at, place in enumerate(alike.places):
             ordered[place] = alike, at
     for made in filter(None, ordered):
@@ -290,6 +294,15 @@ def _map_record(
         return NO_TARGET
     groups.find(announced, is_open=True).add(announced, project, place)
     return None
+
+
+def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
+    """Count as rejected the spans whose id and start another one has."""
+    if alike.is_open:  # a record that announces a run is of another kind than its span
+        return
+    service = service_of(alike.spans[0].scope.resource)
+    if shared := batch.filing.owners.count_shared(alike.runs, service):
+        batch.records.rejected[SHARED_ID] += shared
 
 
 def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:

@@ -30,6 +30,7 @@ from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
 from otel_ml_collector.mapping.logs import LEFT_OUT, NO_TRACE, NO_TRACE_MEANS, map_logs
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.shared_ids import SHARED_ID, SHARED_ID_MEANS, SpanOwners
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.admission import (
     WHOLE_BYTES,
@@ -61,6 +62,8 @@ _MAPPERS: Final = 2
 _PORTION_S: Final = 60.0
 _LARGE_KNOWN: Final = 256
 _DAY_S: Final = 86_400
+# Why some are rejected whose reason is no plain word.
+_MEANINGS: Final = {NO_TRACE: NO_TRACE_MEANS, SHARED_ID: SHARED_ID_MEANS}
 _NO_METRICS: Final = "Metrics are not kept here: send them to a Prometheus-compatible backend"
 _SERVICES: Final = 100  # that are told apart in the log
 _OTHERS: Final = "(others)"
@@ -155,6 +158,7 @@ class Intake:
         self._budget = Budget(telemetry)
         self._admission = Admission()
         self.pressure = Pressure()
+        self._owners = SpanOwners()
         self._large: dict[bytes, _Large] = {}
         self._one_large = asyncio.Lock()
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
@@ -399,7 +403,9 @@ class Intake:
                 held.service = service
             return Records(received=points)
         now_ns, by_service = time.time_ns(), self._by_service
-        filing = Filing(export.header_project, now_ns, export.access, self._prices, by_service)
+        filing = Filing(
+            export.header_project, now_ns, export.access, self._prices, by_service, self._owners
+        )
         if export.signal is Signal.LOGS:
             logs = read_logs(body, export.form)
             self._note_received(export, len(logs))
@@ -479,5 +485,6 @@ def _answer(rejected: Counter[str], what: str) -> ExportAnswer:
     if not rejected:
         return ExportAnswer(0, "")
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
-    meaning = f": {NO_TRACE_MEANS}" if NO_TRACE in rejected else ""
-    return ExportAnswer(rejected.total(), f"{what} rejected for good: {reasons}{meaning}")
+    meanings = [f": {meaning}" for reason, meaning in _MEANINGS.items() if reason in rejected]
+    said = f"{what} rejected for good: {reasons}{''.join(meanings)}"
+    return ExportAnswer(rejected.total(), said)

@@ -163,14 +163,24 @@ def told_ns(row: Row) -> int:
     return int(row["start_ns"] + (row["latency_ns"] or 0))
 
 
-def winners(rows: Iterable[Row]) -> list[Row]:
-    """Keep of each run the delivery with the highest rank, in the order of the rows."""
-    best: dict[str, Row] = {}
+def span_of(row: Row) -> tuple[str, int]:
+    """Return what tells the spans of a trace apart: some share an id, and none id and start."""
+    return run_id_of(row), row["start_ns"]
+
+
+def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> list[Row]:
+    """Keep of each run the delivery with the highest rank, in the order of the rows.
+
+    Args:
+        rows: Light rows.
+        key: What tells deliveries of one run from other runs.
+    """
+    best: dict[object, Row] = {}
     for row in rows:
-        run_id = run_id_of(row)
-        known = best.get(run_id)
+        identity = key(row)
+        known = best.get(identity)
         if known is None or row["rank"] > known["rank"]:
-            best[run_id] = row
+            best[identity] = row
     return list(best.values())
 
 

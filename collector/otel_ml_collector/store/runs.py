@@ -277,14 +277,15 @@ def read_whole_traces(
         limit: How many at most.
 
     Returns:
-        Each run once, beside its columns with the process that sent it and its number there.
+        Each span once, also those that share an id and began at different times; beside its
+        columns with the process that sent it and its number there.
     """
     sql = Sql("""
         SELECT * FROM (
           SELECT {light}, toString(process) AS process, seq FROM {deliveries}
           WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
             AND lower(hex(trace_id)) IN {traces:Array(String)}
-          ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id)
+          ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id, start_ns)
         ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id LIMIT {limit:UInt32}
         """).fill(deliveries=DELIVERIES, light=LIGHT)
     parameters = {

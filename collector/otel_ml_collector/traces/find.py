@@ -26,7 +26,7 @@ from otel_ml_collector.runs.find import (
 )
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
 from otel_ml_collector.store.apart import find_apart, find_owners, list_lost_owners, list_owners
-from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, winners
+from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, span_of, winners
 from otel_ml_collector.store.runs import (
     OF_SPANS,
     OF_TRACE,
@@ -59,6 +59,8 @@ def find_trace(
 ) -> Trace:
     """Read the runs of the traces that have this id or key, oldest first, also open ones.
 
+    Spans that share an id and began at different times are runs each, of one run id.
+
     Args:
         reader: The store.
         key: The trace id, or a key of the user's own.
@@ -88,7 +90,8 @@ def find_trace(
             rows = read_trace(reader, place, after, page.parent_span_id, want)
             if len(rows) >= want:
                 until.append((rows[-1]["start_ns"], run_id_of(rows[-1])))
-            rows = add_open(reader, place, winners(rows), now_ns, page=page, after=after)
+            rows = winners(rows, span_of)
+            rows = add_open(reader, place, rows, now_ns, page=page, after=after)
             runs += summarise(reader, place.project, rows)
             if told is not None:
                 is_whole = told.result() <= {*map(run_id_of, rows)}

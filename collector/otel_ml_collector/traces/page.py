@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -157,7 +158,10 @@ def lay_out(
     children = _by_parent(runs)
     axis = _axis(runs, now_ns, extent)
     rows: list[Bar | Rest] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
+    # What stands below an id that several spans share stands below the one that began last: a
+    # server's, of that and its client's.
+    last_ns = {run.run_id: run.start_ns for run in sorted(runs, key=attrgetter("start_ns"))}
     # Spans that are each other's parents have no root above them: they stand at the end.
     rest = [run for parent, below in children.items() if parent for run in below]
     waiting: list[tuple[RunSummary | Rest, int]] = [
@@ -168,11 +172,12 @@ def lay_out(
         if isinstance(found, Rest):
             rows.append(found)
             continue
-        if found.run_id in seen or len(seen) >= MAX_ROWS:
+        if (found.run_id, found.start_ns) in seen or len(seen) >= MAX_ROWS:
             continue
-        seen.add(found.run_id)
-        below = children.get(found.run_id, [])
-        missing = counts.get(found.run_id, 0) - len(below)
+        seen.add((found.run_id, found.start_ns))
+        is_last = found.start_ns == last_ns[found.run_id]
+        below = children.get(found.run_id, []) if is_last else []
+        missing = counts.get(found.run_id, 0) - len(below) if is_last else 0
         rows.append(axis.place(found, level, now_ns, is_parent=bool(below) or missing > 0))
         if missing > 0:
             waiting.append((Rest(found, level + 1, missing, cursor), level + 1))

@@ -43,6 +43,28 @@ def many(number: int, count: int) -> list[Span]:
     ]
 
 
+def shared() -> list[Span]:
+    """Make 200 spans of which 10 share an id, and a client and a server that share one."""
+    ids = [1 if number % 20 == 0 else number + 1 for number in range(200)]
+    repeated = [
+        make_span("many", trace_id=trace_id(0xA01), span_id=span_id(one), start_ns=NOW_NS + number)
+        for number, one in enumerate(ids)
+    ]
+    ends = [
+        make_span(
+            f"pay {service}",
+            {"who": service},
+            kind=kind,
+            trace_id=trace_id(0xA02),
+            span_id=span_id(1),
+            start_ns=NOW_NS + place,
+            scope=Scope({"service.name": f"zipkin-{service}"}, "", "", {}),
+        )
+        for place, (service, kind) in enumerate({"client": 3, "server": 2}.items())
+    ]
+    return [*repeated, *ends]
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A collector that has the story, and what is too large to be shown whole."""
@@ -56,6 +78,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         opened.store.writer.write(map_spans([*SPANS, long], Filing(PROJECT, NOW_NS)))
         for spans in (large(), many(0x900, 3), many(0x901, 10_008)):
             opened.store.writer.write(map_spans(spans, Filing(PROJECT, NOW_NS)))
+        for spans in (shared()[::2], shared()[::-1], shared()):  # apart, in any order, again
+            records = map_spans(spans, Filing(PROJECT, NOW_NS))
+            assert not records.rejected
+            opened.store.writer.write(records)
         yield opened
 
 
@@ -177,18 +203,65 @@ def test_answer_is_bounded(told: Service) -> None:
     assert warning == "otel_ml.inputs is cut: 0 of 65538 characters are shown"
 
 
+def test_shared_ids(told: Service) -> None:
+    """All 200 spans of a trace are shown once, also the 10 of them that share an id."""
+    (trace,) = get(told, "/traces/a01").json["data"]
+    assert sorted(span["spanID"] for span in trace["spans"]) == sorted(
+        span.span_id.hex() for span in shared()[:200]
+    )
+    assert len(spans_of(get(told, "/v3/traces/a01"))) == 200
+
+
+def test_client_and_server_of_one_id(told: Service) -> None:
+    """A client and a server that share an id are both shown, each with what it said, and found."""
+    (trace,) = get(told, "/traces/a02").json["data"]
+    tags = [{tag["key"]: tag["value"] for tag in span["tags"]} for span in trace["spans"]]
+    services = [trace["processes"][span["processID"]]["serviceName"] for span in trace["spans"]]
+    shown = [
+        (span["operationName"], one["span.kind"], one["who"], service)
+        for span, one, service in zip(trace["spans"], tags, services, strict=True)
+    ]
+    assert shown == [
+        ("pay client", "client", "client", "zipkin-client"),
+        ("pay server", "server", "server", "zipkin-server"),
+    ]
+    client, server = trace["spans"]
+    assert [one["spanID"] for one in server["references"]] == [client["spanID"]]
+    assert client["spanID"] == span_id(1).hex() != server["spanID"]
+    for service in ("client", "server"):
+        found_by = found(told, f"zipkin-{service}", {"who": service})
+        assert found_by == {trace_id(0xA02).hex()}
+
+
+def test_runs_of_a_shared_id(told: Service) -> None:
+    """The trace's own answer and page have both spans of an id, its run is one of them."""
+    answer = ask(told.app, f"/api/v1/traces/{trace_id(0xA02).hex()}").json
+    assert [run["name"] for run in answer["runs"]] == ["pay client", "pay server"]
+    [run_id] = {run["run_id"] for run in answer["runs"]}
+    page = ask(told.app, f"/projects/{PROJECT}/runs/{run_id}").text
+    assert "pay client" in page
+    assert "pay server" in page
+    first, again = (ask(told.app, f"/api/v1/runs/{run_id}").json for _ in range(2))
+    assert first == again
+
+
 MORE = "There are more spans than the 10000 shown"
 LEFT_OUT = "Traces that are not shown: 1, an answer holds 10000 spans"
 
 
-def new_warnings(answer: Answered) -> tuple[int, list[list[str]]]:
-    """Read how many spans an answer of the third version has, and what they warn of."""
-    spans = [
+def spans_of(answer: Answered) -> list[dict[str, Any]]:
+    """Read the spans of an answer of the third version."""
+    return [
         span
         for resource in answer.json["result"]["resourceSpans"]
         for scope in resource["scopeSpans"]
         for span in scope["spans"]
     ]
+
+
+def new_warnings(answer: Answered) -> tuple[int, list[list[str]]]:
+    """Read how many spans an answer of the third version has, and what they warn of."""
+    spans = spans_of(answer)
     lists = [
         pair["value"]["arrayValue"]["values"]
         for span in spans
@@ -230,7 +303,7 @@ def test_traces_without_room(told: Service) -> None:
 def test_what_is_shown_is_found(told: Service, span: Any) -> None:
     """A trace is found by each tag that one of its spans shows, but for details of judges."""
     (trace,) = get(told, f"/traces/{span.trace_id.hex()}").json["data"]
-    [shown] = [one for one in trace["spans"] if one["spanID"] == span.span_id.hex()]
+    [shown] = [one for one in trace["spans"] if one["startTime"] == span.start_ns // 1_000]
     process = trace["processes"][shown["processID"]]
     fields = [field for log in shown["logs"] for field in log["fields"] if field["key"] != "event"]
     missed = []
@@ -292,7 +365,10 @@ def test_dependencies(told: Service) -> None:
     found = get(told, "/dependencies", endTs=end, lookback=3_600_000).json["data"]
     assert found == [
         {"parent": "bank", "child": "bank", "callCount": 1},
+        {"parent": "ledger", "child": "ledger", "callCount": 1},
         {"parent": "shop", "child": "bank", "callCount": 1},
+        {"parent": "till", "child": "ledger", "callCount": 1},
+        {"parent": "zipkin-client", "child": "zipkin-server", "callCount": 1},
     ]
     assert get(told, "/dependencies", endTs=1).json["data"] == []
 
@@ -333,7 +409,10 @@ def names_of(answer: Answered) -> list[str]:
 def test_new_services(told: Service) -> None:
     """The third version lists services and operations."""
     assert get(told, "/v3/services").json == {
-        "services": ["bank", "large", "many", "models", "shop", "unknown_service"]
+        "services": [
+            *("bank", "large", "ledger", "many", "models", "shop", "till", "unknown_service"),
+            *("zipkin-client", "zipkin-server"),
+        ]
     }
     assert get(told, "/v3/operations", service="bank", span_kind="client").json == {
         "operations": [{"name": "pay", "spanKind": "client"}]

@@ -296,3 +296,15 @@ def test_usages_of_nothing() -> None:
     """A trace in which nothing tells tokens or a cost has no such columns."""
     runs = [make_run("root", kind="chain"), make_run("a", "root", kind="span")]
     assert find_usages(runs, outline_of(runs, NOW_NS)) == {}
+
+
+def test_spans_of_one_id() -> None:
+    """Of spans that share an id each has its row; what is below them stands below the last one."""
+    client, server = make_run("pay", length_ms=10), make_run("pay", start_ms=1, length_ms=8)
+    below = make_run("store", "pay", start_ms=2, length_ms=1)
+    rows = lay_out([client, server, below], NOW_NS).bars
+    assert [(row.run, row.level) for row in rows if isinstance(row, Bar)] == [
+        (client, 1),
+        (server, 1),
+        (below, 2),
+    ]

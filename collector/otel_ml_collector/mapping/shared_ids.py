@@ -1,0 +1,41 @@
+"""Spans that cannot be told apart by trace, id and start, though they are not the same span.
+
+A client and a server that share a span id, as Zipkin's do, are kept both: they began at different
+times. Of those that did not, one is kept, and their senders are told of the others.
+Why: docs/design/023-shared-ids.md.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from otel_ml_collector.records import Run
+
+SHARED_ID: Final = "shared_span_id"
+SHARED_ID_MEANS: Final = "another span of the trace has their id and start, and one is kept"
+# 6 MB: so many of the newest spans are known across requests.
+_MOST: Final = 65_536
+
+
+class SpanOwners:
+    """Whose spans came lately: kind and service, by project, trace, id and start.
+
+    Of any thread: what two requests learn at once, each of them knows soon after.
+    """
+
+    def __init__(self) -> None:
+        self._owners: dict[int, int] = {}
+
+    def count_shared(self, runs: Iterable[Run], service: str) -> int:
+        """Count those of some runs of a service that another service or kind has already sent.
+
+        A delivery that comes again is not counted; of two spans the later one is, each time.
+        """
+        owners, shared = self._owners, 0
+        for run in runs:
+            span = hash((run.project, run.trace_id, run.span_id, run.start_ns))
+            owner = hash((run.span_kind, service))
+            if owners.setdefault(span, owner) != owner:
+                shared += 1
+        if len(owners) > _MOST:
+            self._owners = {}
+        return shared
