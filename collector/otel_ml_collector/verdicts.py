@@ -36,6 +36,7 @@ class JudgeChange(JudgeVersionName):
     word: Word
     sentence: str
     is_rate: bool = Field(description="Whether the values are pass rates, or mean scores")
+    lower_is_better: bool = Field(description="Whether lower values are the better ones")
     baseline: Interval | None = Field(description="Its pass rate, else its mean score")
     candidate: Interval | None
     difference: Interval | None = Field(

@@ -17,6 +17,7 @@ from otel_ml_collector.assistants.call import (
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.comparison.find import flatten
+from otel_ml_collector.comparison.versions import PairedVerdict, find_paired
 from otel_ml_collector.datasets.find import find_datasets
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
@@ -136,9 +137,23 @@ def compare(call: ToolCall) -> Digest:
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
         raise BadInput("b: the same as a: expected another version, experiment or filter", "b")
-    pair = _find_pair(call, a, b)
-    if pair is not None:
-        return _compare_experiments(call, a, b, *pair)
+    if a.experiment is not None and b.experiment is not None:
+        compared = experiments.compare(
+            call.reader, call.project, b.experiment.run_id, call.now_ns, a.experiment.run_id
+        )
+        detail = experiments.describe(call.reader, call.project, compared)
+        if detail.verdict is None:
+            raise BadInput("b: expected an experiment with items", "b")
+        return _tell_paired(call, a, b, PairedVerdict(compared, detail, detail.verdict))
+    paired = find_paired(
+        call.reader,
+        call.project,
+        _experiments_of(call, a),
+        _experiments_of(call, b),
+        now_ns=call.now_ns,
+    )
+    if paired is not None:
+        return _tell_paired(call, a, b, paired)
     return _compare_production(call, a, b)
 
 
@@ -177,36 +192,21 @@ def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Si
     )
 
 
-def _find_pair(
-    call: ToolCall, a: _Side, b: _Side
-) -> tuple[ListedExperiment, ListedExperiment] | None:
-    """Find the newest experiments of both sides on one data set; None where there are none."""
-    if a.experiment is not None and b.experiment is not None:
-        return a.experiment, b.experiment
-    return experiments.choose_pair(_experiments_of(call, a), _experiments_of(call, b))
-
-
 def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
     """List the experiments of a side, the newest first."""
     if side.experiment is not None:
         return [side.experiment]
     if side.version is None:
         return []
-    model, number = side.version
-    of = experiments.find_experiments_of(call.reader, call.project, model, call.now_ns)
-    return of.get(number, [])
-
-
-def _compare_experiments(
-    call: ToolCall, a: _Side, b: _Side, before: ListedExperiment, after: ListedExperiment
-) -> Digest:
-    compared = experiments.compare(
-        call.reader, call.project, after.run_id, call.now_ns, before.run_id
+    return experiments.find_experiments_of(
+        call.reader, call.project, *side.version, now_ns=call.now_ns
     )
-    detail = experiments.describe(call.reader, call.project, compared)
-    verdict = detail.verdict
-    if verdict is None:
-        raise BadInput("b: expected an experiment with items", "b")
+
+
+def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> Digest:
+    """Say what experiments of both sides say; production stands beside."""
+    compared, detail, verdict = paired.compared, paired.detail, paired.verdict
+    before, after = verdict.baseline, detail.experiment
     production = None
     if a.where and b.where:
         beside = _judge_production(call, a, b)
@@ -269,15 +269,20 @@ class _Production:
 
 
 def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
-    """Compare the runs of two sides since then; of all time where a side has too few for it."""
+    """Compare the runs of two sides: of filters since then, where neither side has too few for it.
+
+    Of two versions those of all time count, as on their page.
+    """
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     since = f"{to_rfc3339(since_ns)[:16]}Z"
     window = Window(since_ns, call.now_ns + AHEAD_NS)
+    # In whole days, of which the rollup knows those that are over.
+    every = Window(0, -(-window.end_ns // DAY_NS) * DAY_NS)
+    if a.version is not None and b.version is not None:
+        since_ns, window = 0, every
     figures = _find_figures(call, a, b, window)
-    how = f"unpaired production since {since}: {_counts(figures)} runs"
+    how = f"unpaired production{f' since {since}' if since_ns else ''}: {_counts(figures)} runs"
     if min(one.runs for one in figures) < LEAST_RUNS and since_ns:
-        # In whole days, of which the rollup knows those that are over.
-        every = Window(0, -(-window.end_ns // DAY_NS) * DAY_NS)
         wider = _find_figures(call, a, b, every)
         if [one.runs for one in wider] != [one.runs for one in figures]:
             how = (

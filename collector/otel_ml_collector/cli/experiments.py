@@ -157,7 +157,7 @@ def compare(
     """Compare experiments, or versions of a model, with a baseline, as their pages do.
 
     Each is the id of an experiment's run, as `otel-ml experiments` lists it, or a version such as
-    answer:v3, of which the recorded runs are compared.
+    answer:v3: experiments of both versions on one data set decide, else their recorded runs.
     """
     from otel_ml.experiments.stored import load_result
     from otel_ml.reader import Reader
@@ -419,7 +419,7 @@ class _Condition:
 
 
 class VersionResult:
-    """A version of a model beside its baseline, by recorded runs of both.
+    """A version of a model beside its baseline, by experiments or recorded runs of both.
 
     Args:
         side: One of the `sides` of the API's comparison.
@@ -462,7 +462,8 @@ class VersionResult:
                 one["margin"],
                 one["word"],
                 "; ".join(one["reasons"]),
-                sentence=one["sentence"],
+                one["lower_is_better"],
+                one["sentence"],
             )
             for one in (self._verdict or {}).get("judges", ())
         }
@@ -474,7 +475,26 @@ class VersionResult:
             return ["there is no verdict on versions of two models"]
         judged = [f"{name}: {one.sentence}" for name, one in self.judges.items()]
         amounts = [f"{one['name']}: {one['sentence']}" for one in self._verdict["amounts"]]
-        return [*(judged or ["no judge has spoken of both"]), *amounts]
+        return [
+            *self._verdict["reasons"],
+            *(judged or ["no judge has spoken of both"]),
+            *amounts,
+            *self._made_of,
+        ]
+
+    @property
+    def _made_of(self) -> list[str]:
+        """Name the experiments that decide, and what production says beside them."""
+        now, before = self._verdict["experiment"], self._verdict["baseline_experiment"]
+        if now is None:
+            return ["of recorded runs, which are not paired"]
+        production = self._verdict["production"]
+        word = production["word"] if production["judges"] else "no judge has spoken of both"
+        return [
+            f"of experiments on {now['dataset']}: {now['name']} beside {before['name']}, "
+            f"{self._verdict['common']:,} items in common",
+            f"in production: {word}",
+        ]
 
     def to_json(self) -> str:
         """Return the version with its verdict as JSON text, as the API answers it."""

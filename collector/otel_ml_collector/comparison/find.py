@@ -16,15 +16,14 @@ from pydantic import BaseModel, Field
 
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.records import Infinite
+from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import ExperimentDetail, compare_listed, make_experiments
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
     JudgeStats,
     VersionDefinition,
-    VersionsVerdict,
     find_definitions,
-    find_verdict,
     find_versions,
 )
 from otel_ml_collector.owners import own_model
@@ -114,7 +113,7 @@ class ComparedVersion(BaseModel):
     judges: list[JudgeStats]
     changes: list[diff.PartChange] = Field(description="Beside the baseline; empty of itself")
     verdict: VersionsVerdict | None = Field(
-        description="Of recorded runs of both, not paired; null of the baseline and of two models"
+        description="As on the model's page; null of the baseline and of two models"
     )
 
 
@@ -228,7 +227,7 @@ def find_comparison(
         )
     if numbered:
         _check_kinds(of, [*numbered], "version")
-        return _compare_versions(reader, project, asked, numbered, baseline)
+        return _compare_versions(reader, project, asked, numbered, baseline, now_ns)
     found = _read_runs(reader, project, of, now_ns)
     experiments = [one for one, (run, _) in found.items() if run.kind == _EXPERIMENT]
     if experiments:
@@ -527,6 +526,7 @@ def _compare_versions(
     asked: ComparisonQuery,
     named: Mapping[str, tuple[str, int]],
     baseline: str,
+    now_ns: int,
 ) -> ComparisonDetail:
     known = {
         model: {one.version: one for one in find_versions(reader, project, model)}
@@ -544,7 +544,9 @@ def _compare_versions(
         version = versions[one]
         verdict = None
         if one != baseline and version.model == before.model:
-            verdict = find_verdict(reader, project, version.model, version.version, before.version)
+            verdict = find_verdict(
+                reader, project, version.model, version.version, before.version, now_ns=now_ns
+            )
         changes = [] if one == baseline else diff.facts(before.definition, version.definition)
         sides.append(
             ComparedSide(

@@ -24,9 +24,8 @@ from otel_ml_collector.comparison.find import (
     write_number,
     write_param,
 )
-from otel_ml_collector.experiments import find as experiments
+from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import find_verdict
 from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.verdict_lines import (
     VerdictLine,
@@ -70,6 +69,24 @@ def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> Compar
     Of versions and experiments with the verdict that the pages of models and experiments give.
     """
     return find_comparison(reader, project, asked, time.time_ns()).answer
+
+
+@api.get("/projects/{project:path}/models/{model:path}/versions/{number}/verdict")
+def get_verdict(
+    *,
+    project: str,
+    model: str,
+    number: int,
+    against: Annotated[int, Query(ge=1, description="The small number of the baseline")],
+    reader: FromReader,
+) -> VersionsVerdict:
+    """Compare a version of a model with another one, in words.
+
+    By each judge, and in latency, tokens and cost. Experiments of both on one data set decide;
+    where there are none the newest recorded runs of both do, of which those of one session or
+    trace are one cluster.
+    """
+    return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +280,8 @@ def show_verdict(
     against: Annotated[int, Query(ge=1)],
 ) -> Response:
     """Whether a version is better than another, as a part of its page that comes after the rest."""
-    of = experiments.find_experiments_of(reader, project, model, time.time_ns())
-    pair = experiments.choose_pair(of.get(against, ()), of.get(version, ()))
-    context = {
-        "found": find_verdict(reader, project, model, version, against),
-        "paired": pair and experiments.compare_listed(reader, project, pair[1], pair[0]),
-    }
-    return show_page(request, "verdict.html", context)
+    found = find_verdict(reader, project, model, version, against, now_ns=time.time_ns())
+    return show_page(request, "verdict.html", {"found": found})
 
 
 def _kept(asked: ComparisonQuery) -> list[tuple[str, str]]:

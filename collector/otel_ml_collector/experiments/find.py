@@ -213,17 +213,22 @@ def find_experiments(
 
 
 def find_experiments_of(
-    reader: Reader, project: str, model: str, now_ns: int
-) -> dict[int | None, list[ListedExperiment]]:
-    """List the newest 100 experiments of a model by its version, the newest first."""
-    found: defaultdict[int | None, list[ListedExperiment]] = defaultdict(list)
-    if find_apart(reader, project).experiments:
-        where = f'params["function"] == {view.quoted(model)}'
-        for one in find_experiments(
-            reader, project, now_ns, where=where, limit=_LOOKED_AT
-        ).experiments:
-            found[one.version].append(one)
-    return found
+    reader: Reader, project: str, model: str, version: int, now_ns: int
+) -> list[ListedExperiment]:
+    """List the newest 100 experiments of a version of a model, the newest first."""
+    if not find_apart(reader, project).experiments:
+        return []
+    digests = sorted(
+        digest
+        for (_, digest, _), number in version_numbers(reader, project, "model", [model]).items()
+        if number == version
+    )
+    if not digests:
+        return []
+    named = " or ".join(f'params["version"] == {view.quoted(digest)}' for digest in digests)
+    where = f'params["function"] == {view.quoted(model)} and ({named})'
+    found = find_experiments(reader, project, now_ns, where=where, limit=_LOOKED_AT).experiments
+    return [one for one in found if one.version == version]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +265,16 @@ def find_others(
 def choose_pair(
     before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
 ) -> tuple[ListedExperiment, ListedExperiment] | None:
-    """Choose the newest of both on the same items, else on one data set, else None."""
-    pairs = [(one, other) for other in after for one in before if one.dataset == other.dataset]
+    """Choose the newest finished ones of both on the same items, else on one data set, else None.
+
+    Both are given the newest first.
+    """
+    pairs = [
+        (one, other)
+        for other in after
+        for one in before
+        if one.dataset == other.dataset and one.outcome == other.outcome == "ok"
+    ]
     same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
     return next(iter(same or pairs), None)
 

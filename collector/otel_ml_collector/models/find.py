@@ -41,7 +41,7 @@ from otel_ml_collector.verdicts import (
 )
 from otel_ml_collector.web import view
 
-_EVER: Final = Window(0, 2**62)
+EVER: Final = Window(0, 2**62)
 _NEWEST: Final = 8
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
@@ -64,18 +64,6 @@ class JudgeStats(JudgeVersionName):
     mean_score: float | None
     passed: int
     judged: int = Field(description="Evaluations that say whether the run passed")
-
-
-class VersionsVerdict(BaseModel):
-    """What is to be said of a version of a model in production, beside another one."""
-
-    model: str
-    version: int
-    baseline: int
-    word: Word = Field(description="Of the worst judge: worse, inconclusive, no different, better")
-    judges: list[JudgeChange]
-    amounts: list[AmountChange]
-    most_runs: int = Field(description="Of each version its newest runs count, at most so many")
 
 
 class ArtifactContent(BaseModel):
@@ -198,32 +186,6 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
         )
         for number, structures in sorted(by_number.items(), reverse=True)
     ]
-
-
-def find_verdict(
-    reader: Reader, project: str, model: str, version: int, baseline: int
-) -> VersionsVerdict:
-    """Compare two versions of a model by their newest recorded runs, 10,000 of each.
-
-    Of each judge the newest version counts that spoke of both; runs of a session, or of a trace
-    without one, are one cluster.
-
-    Raises:
-        Missing: There is no such version.
-    """
-    for number in (version, baseline):
-        find_digest(reader, project, model, number)
-    before, after = (Sample.of_version(model, number) for number in (baseline, version))
-    found = find_samples_verdict(reader, project, before, after, _EVER)
-    return VersionsVerdict(
-        model=model,
-        version=version,
-        baseline=baseline,
-        word=found.word,
-        judges=found.judges,
-        amounts=found.amounts,
-        most_runs=MOST_RUNS,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
-from otel_ml_collector.models.find import Models, VersionDetail, Versions, VersionsVerdict
+from otel_ml_collector.models.find import Models, VersionDetail, Versions
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
@@ -79,22 +79,6 @@ def get_versions(project: str, model: str, reader: FromReader) -> Versions:
 def get_version(project: str, model: str, number: int, reader: FromReader) -> VersionDetail:
     """Read one version of a model."""
     return models.find_version(reader, project, model, number)
-
-
-@api.get("/projects/{project:path}/models/{model:path}/versions/{number}/verdict")
-def get_verdict(
-    *,
-    project: str,
-    model: str,
-    number: int,
-    against: Annotated[int, Query(ge=1, description="The small number of the baseline")],
-    reader: FromReader,
-) -> VersionsVerdict:
-    """Compare a version of a model with another one by their newest recorded runs, in words.
-
-    By each judge, and in latency, tokens and cost; runs of one session or trace are one cluster.
-    """
-    return models.find_verdict(reader, project, model, number, against)
 
 
 @api.get("/projects/{project:path}/models/{model:path}/aliases")

@@ -234,10 +234,17 @@ def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:
     assert found["how"] == "paired on qa: 40 common items"
 
 
-def test_versions(ask_tool: Ask) -> None:
-    """Two versions are compared by their experiments; production stands beside, and the code."""
+def test_versions(service: Service, ask_tool: Ask) -> None:
+    """Two versions are compared by their experiments, as by the API; production stands beside."""
     found = ask_tool("compare", a="answer:v1", b="answer:v2")
     assert (found["verdict"], found["production"]["verdict"]) == ("worse", "worse")
+    path = "/api/v1/projects/shop/models/answer/versions/2/verdict?against=1"
+    told = ask(service.app, path).json
+    assert (told["word"], told["production"]["word"]) == ("worse", "worse")
+    said = [row["says"] for row in rows(found["judges"])]
+    assert said == [one["sentence"] for one in told["judges"]]
+    page = ask(service.app, "/api/v1/projects/shop/compare?of=answer:v1&of=answer:v2").json
+    assert page["sides"][1]["version"]["verdict"] == told
     assert found["changed"]["params"] == ["depth: 6 → 9"]
     assert found["changed"]["diff"] == [
         "-    return ask(question, temperature=0.2)",
@@ -278,7 +285,7 @@ SECOND: Final = 'model == "answer" and version == 2'
 def test_filters_have_a_verdict(service: Service, ask_tool: Ask) -> None:
     """Two filters have the verdict of the versions that they find, digit for digit."""
     path = "/api/v1/projects/shop/models/answer/versions/2/verdict?against=1"
-    expected = ask(service.app, path).json
+    expected = ask(service.app, path).json["production"]
     found = ask_tool("compare", a=FIRST, b=SECOND, since=SINCE)
     assert found["verdict"] == expected["word"] == "worse"
     assert found["how"] == "unpaired production since 2026-11-20T00:00Z: 100 and 100 runs"
@@ -302,7 +309,7 @@ def test_widened(ask_tool: Ask) -> None:
     )
     assert (found["verdict"], found["a"]["runs"], found["b"]["runs"]) == ("worse", 100, 100)
     beside = ask_tool("compare", a="answer:v1", b="answer:v2", since="30m")["production"]
-    assert (beside["verdict"], beside["how"]) == ("worse", found["how"])
+    assert (beside["verdict"], beside["how"]) == ("worse", "unpaired production: 100 and 100 runs")
 
 
 def test_no_verdict(ask_tool: Ask) -> None:

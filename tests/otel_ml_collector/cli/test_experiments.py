@@ -9,6 +9,7 @@ import pytest
 
 from otel_ml import Client, Dataset, Judge
 from otel_ml.experiments.result import Result
+from otel_ml.experiments.stored import load_result
 from otel_ml.judges.ready import exact
 from otel_ml.reader import BadQuery, NotFound, Reader
 from otel_ml_collector.cli import main
@@ -193,6 +194,70 @@ def test_versions_have_the_words_of_the_page(
     path = "/projects/tried/compare?of=reply:v1&of=reply:v2"
     with urlopen(f"{collector.endpoint}{path}") as page:
         assert judge["sentence"] in page.read().decode()
+
+
+@pytest.fixture(scope="module")
+def tuned(collector: CollectorProcess) -> list[Result]:
+    """Experiments of two versions of a model that nothing else called; the second is worse."""
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    found = [
+        client.evaluate(client.assess(name="tuned")(one), QA, [exact], name=f"tuned {one.__name__}")
+        for one in (right, wrong)
+    ]
+    assert client.flush()
+    client.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("tuned:v1", "tuned:v2"), 1),
+        (("tuned:v1", "tuned:v2", "--fail-if", "worse"), 1),
+        (("tuned:v2", "tuned:v1", "--fail-if", "maybe-worse"), 0),
+        (("tuned:v1", "tuned:v2", "--fail-if", 'pass_rate["exact"] < 0.7'), 1),
+    ],
+)
+def test_experiments_decide_about_versions(
+    tuned: list[Result], words: tuple[str, ...], status: int
+) -> None:
+    """Where both versions have experiments on one data set, these decide about the status."""
+    assert main(["compare", *words]) == status
+
+
+def test_versions_have_one_verdict(
+    collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Model page, its side by side, command, API and reader say one thing."""
+    first, second = (one.experiment.id for one in tuned)
+    sentence = load_result(second, first).judges["exact"].sentence
+    with Reader("tried") as reader:
+        found = reader.compare(["tuned:v1", "tuned:v2"])
+        own = reader._get("models", "tuned", "versions", "2", "verdict", against=1)
+    assert found["sentence"] == "B is worse than the baseline A"
+    assert found["sides"][1]["version"]["verdict"] == own
+    assert (own["word"], own["judges"][0]["sentence"]) == ("worse", sentence)
+    assert [own[name]["name"] for name in ("baseline_experiment", "experiment")] == [
+        "tuned right",
+        "tuned wrong",
+    ]
+    assert main(["compare", "tuned:v1", "tuned:v2"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "tuned:v2 beside tuned:v1: worse",
+        f"  exact: {sentence}",
+        *(f"  {one['name']}: {one['sentence']}" for one in own["amounts"]),
+        "  of experiments on qa: tuned wrong beside tuned right, 40 items in common",
+        "  in production: no judge has spoken of both",
+    ]
+    for path in (
+        "compare?of=tuned:v1&of=tuned:v2",
+        "model-verdict?model=tuned&version=2&against=1",
+    ):
+        with urlopen(f"{collector.endpoint}/projects/tried/{path}") as page:
+            text = page.read().decode()
+        assert sentence in text
+        assert '<b class="worse-w">worse</b>' in text
+        assert "tuned wrong beside tuned right" in text
 
 
 def test_experiments_have_the_digits_of_the_page(
