@@ -7,7 +7,7 @@ looks at types, never at what an object answers about itself: that may be hostil
 import os
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -22,6 +22,7 @@ _MAX_FLOAT: Final = sys.float_info.max
 _MAX_PROJECT_CHARS: Final = 128
 _SHOWN_CHARS: Final = 80
 _SHOWN_ITEMS: Final = 4
+_SUGGESTED: Final = 20  # names
 # A browser takes a part of a path with such a name for a way up, however it is written.
 _WAYS_UP: Final = frozenset({".", ".."})
 _SCHEMES: Final = ("http://", "https://")
@@ -36,6 +37,20 @@ class InvalidArgumentError(ValueError):
 def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
     """Make the error that says which argument is wrong, and what would be right."""
     return InvalidArgumentError(f"Invalid {argument} {show(value)}: expected {expected}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Name what is near to a name that is not known; without any, what is known."""
+    from difflib import get_close_matches  # only who is refused pays for it
+
+    names = [*dict.fromkeys(known)]
+    near = get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    listed = ", ".join(names[:_SUGGESTED])
+    return (
+        f"expected one of {listed}{' …' * (len(names) > _SUGGESTED)}" if names else "none is here"
+    )
 
 
 def show(value: object, depth: int = 2) -> str:

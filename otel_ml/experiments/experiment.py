@@ -73,7 +73,7 @@ _DATASET: Final = (
 )
 _BASELINE: Final = (
     "a result, a file that Result.save wrote, or of an experiment on this data set its run id, "
-    "name:vN or a tag"
+    "name:vN, name@alias or a tag"
 )
 _RESUME: Final = "'auto', the run id of an experiment that the collector has, or False"
 _INSTALLED: Final = ("site-packages", "dist-packages")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
-from otel_ml.arguments import check_text, invalid
+from otel_ml.arguments import check_text, invalid, suggest
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.experiments.compare import ComparisonOptions, cluster_of
 from otel_ml.experiments.result import Result
@@ -124,8 +124,8 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
 
     Args:
         reader: Where to look.
-        named: A run id, ``name:vN`` (the newest finished experiment of that version of a function)
-            or a tag that an experiment has.
+        named: A run id, ``name:vN`` or ``name@alias`` (the newest finished experiment of that
+            version of a function), or a tag that an experiment has.
         dataset: The name of the data set.
 
     Raises:
@@ -134,17 +134,45 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
     """
     if RUN_ID.fullmatch(named):
         return _load(reader, reader.experiment(named))
-    numbered = NUMBERED.fullmatch(named)
+    meant = _find_version(reader, named)
     for one in islice(reader.experiments(), _MOST):
         if one.dataset != dataset or one.outcome != "ok":
             continue
-        if numbered:
-            is_meant = (one.function, one.version) == (numbered[1], int(numbered[2]))
+        if meant:
+            is_meant = (one.function, one.version) == meant
         else:
             is_meant = one.tags.get(named, False) is not False  # taken back
         if is_meant:
             return _load(reader, one)
     raise LookupError(named)
+
+
+def _find_version(reader: Reader, named: str) -> tuple[str, int] | None:
+    """Read ``name:vN`` or ``name@alias``; None where it is neither."""
+    if numbered := NUMBERED.fullmatch(named):
+        return numbered[1], int(numbered[2])
+    with suppress(NotFound, ValueError):
+        version = reader.version(named)
+        return version.model, version.version
+    return None
+
+
+def find_named(reader: Reader, named: str) -> ListedExperiment:
+    """Find an experiment by its run id, or the newest finished one of a name.
+
+    Raises:
+        LookupError: There is none; the message names those that are near.
+        ReaderError: The collector has no answer.
+    """
+    if RUN_ID.fullmatch(named):
+        return reader.experiment(named)
+    listed = [*islice(reader.experiments(), _MOST)]
+    called = [one for one in listed if one.name == named]
+    finished = [one for one in called if one.outcome == "ok"]
+    if called:
+        return next(iter(finished or called))
+    near = suggest(named, [one.name for one in listed])
+    raise LookupError(f"There is no experiment {named[:80]!r}: {near}")
 
 
 def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: object) -> Started:

@@ -595,9 +595,11 @@ class Reader(HasCard):
         the verdict of a version or an experiment.
 
         Args:
-            of: Two to six run ids, versions such as ``answer:v3``, or run ids of experiments; up
-                to 50 ids of runs that logged metrics.
-            baseline: One of them; the first one unless told.
+            of: Two to six run ids, versions such as ``answer:v3`` or ``answer@champion``, or run
+                ids of experiments; up to 50 ids of runs that logged metrics.
+            baseline: One of them. Unless told, of runs the first one; of versions the oldest; of
+                experiments the one that another was run beside, else the newest with the tag
+                ``baseline``, else the oldest.
             metric: What the sentence is about; one that most of them have unless told.
             lower: Metrics of which less is better, whatever their names say.
             higher: Metrics of which more is better.

@@ -4,6 +4,7 @@ import html
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -415,6 +416,35 @@ def test_experiments(service: Service) -> None:
     alone = own["judges"][0]["value"]
     said = " to ".join(f"{100 * alone[bound]:.1f}" for bound in ("low", "high"))
     assert table(ours, "sides")[2][1] == f"{100 * alone['value']:.1f} % {said}"
+
+
+def test_oldest_is_the_baseline(service: Service) -> None:
+    """Chosen from lists that have the newest first, the oldest is what others stand beside."""
+    of = [id_of(one) for one in reversed(EXPERIMENTS)]
+    told = found(service, of)
+    assert (told["baseline"], told["sentence"]) == (of[1], "A is worse than the baseline B")
+    versions = found(service, ["answer:v2", "answer:v1"])
+    assert versions["sentence"] == "A is worse than the baseline B"
+    assert "A is worse than the baseline B" in page(service, of)
+    assert found(service, of, baseline=of[0])["sentence"] == "B is better than the baseline A"
+
+
+def test_baseline_of_experiments(service: Service) -> None:
+    """The baseline is what another one was run beside, else what is tagged, else the oldest."""
+    first, second, third, tagged = (make_experiment(number) for number in range(60, 64))
+    tagged = replace(tagged, attributes={**tagged.attributes, "otel_ml.tag.baseline": True})
+    last = make_experiment(64, baseline=id_of(second))
+    for one in (first, second, third, tagged, last):
+        service.store.take("p", one, *make_item_runs(one, BEFORE))
+
+    def chosen(*of: Span) -> str:
+        baseline: str = found(service, [id_of(one) for one in of])["baseline"]
+        return baseline
+
+    assert chosen(last, tagged, third, second, first) == id_of(second)
+    assert chosen(last, tagged, third, first) == id_of(tagged)
+    assert chosen(last, third, first) == id_of(first)
+    assert chosen(first, third) == id_of(first)
 
 
 TOO_FEW: Final = (

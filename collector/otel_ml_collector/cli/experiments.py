@@ -7,6 +7,7 @@ import ast
 import functools
 import math
 import operator
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ _COMPARED: Final[Mapping[type[ast.cmpop], Callable[[float, float], bool]]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+_ALIASED: Final = re.compile(r".+@[A-Za-z_][\w.-]*", re.DOTALL)
 _CONDITIONS: Final = (
     "worse, maybe-worse, or a comparison of errors, regressions, flaky, cost, runs, "
     'pass_rate["judge"], score["judge"], difference["judge"]'
@@ -76,7 +78,7 @@ _CONDITIONS: Final = (
 @click.option(
     "--baseline",
     metavar="FILE|EXPERIMENT",
-    help="what --save wrote, or an experiment by its id, as answer:v3, or by a tag",
+    help="what --save wrote, or an experiment by its id, as answer:v3 or answer@alias, or by a tag",
 )
 @click.option(
     "--cluster",
@@ -156,25 +158,26 @@ def compare(
 ) -> int:
     """Compare experiments, or versions of a model, with a baseline, as their pages do.
 
-    Each is the id of an experiment's run, as `otel-ml experiments` lists it, or a version such as
-    answer:v3: experiments of both versions on one data set decide, else their recorded runs.
+    Each is an experiment, by its name (the newest finished one of that name) or the id of its run,
+    as `otel-ml experiments` lists them, or a version such as answer:v3 or answer@champion:
+    experiments of both versions on one data set decide, else their recorded runs.
     """
-    from otel_ml.experiments.stored import load_result
+    from otel_ml.experiments.stored import find_named, load_result
     from otel_ml.reader import Reader
     from otel_ml.reader.errors import ReaderError
 
     asked = [_Condition(text) for text in conditions or ("worse",)]
-    versions = [one for one in (baseline, *experiments) if NUMBERED.fullmatch(one)]
     results: Sequence[Result | VersionResult]
     try:
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
-            if versions:
-                told = reader.compare([baseline, *experiments])["sides"][1:]
+            if any(map(_is_version, (baseline, *experiments))):
+                told = reader.compare([baseline, *experiments], baseline)["sides"][1:]
                 results = [VersionResult(one, baseline) for one in told]
             else:
-                first = load_result(baseline, "none", reader=reader)
-                results = [load_result(one, first, reader=reader) for one in experiments]
-    except (ValueError, OSError, ReaderError) as error:
+                ids = [find_named(reader, one).run_id for one in (baseline, *experiments)]
+                first = load_result(ids[0], "none", reader=reader)
+                results = [load_result(one, first, reader=reader) for one in ids[1:]]
+    except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [one.text for result in results for one in asked if one.holds(result)]
     _write_text(options["markdown"], "\n".join(one.to_markdown() for one in results))
@@ -182,6 +185,11 @@ def compare(
     _write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
     click.echo("\n".join(map(str, results)))
     return _end(held)
+
+
+def _is_version(text: str) -> bool:
+    """Tell whether a text names a version of a model, by its number or an alias."""
+    return NUMBERED.fullmatch(text) is not None or _ALIASED.fullmatch(text) is not None
 
 
 @click.group()
@@ -197,15 +205,16 @@ def baseline() -> None:
 def set_baseline(experiment: str, name: str, project: str | None, endpoint: str | None) -> int:
     """Tag an experiment; of several with the same tag the newest is the baseline."""
     from otel_ml.client import Client
+    from otel_ml.experiments.stored import find_named
     from otel_ml.reader import Reader
     from otel_ml.reader.errors import ReaderError
 
     try:
         with Reader(project, endpoint=endpoint) as reader:
-            found = reader.experiment(experiment)
+            found = find_named(reader, experiment)
         client = Client(project, endpoint=endpoint)
-        client.about(run_id=experiment).tag({name: True})
-    except (ValueError, OSError, ReaderError) as error:
+        client.about(run_id=found.run_id).tag({name: True})
+    except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     delivery = client.flush()
     client.close()

@@ -18,11 +18,17 @@ from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.records import Infinite
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.experiments.find import ExperimentDetail, compare_listed, make_experiments
+from otel_ml_collector.experiments.find import (
+    ExperimentDetail,
+    choose_baseline,
+    compare_listed,
+    make_experiments,
+)
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import (
     JudgeStats,
     VersionDefinition,
+    find_aliases,
     find_definitions,
     find_versions,
 )
@@ -161,12 +167,19 @@ class ComparisonQuery:
         Query(
             max_length=_MOST_ASKED,
             default_factory=list,
-            description="Two to six run ids, versions as `answer:v3`, or run ids of experiments; "
+            description="Two to six run ids, versions as `answer:v3` or `answer@champion`, or run "
+            "ids of experiments; "
             "up to 50 ids of runs that logged metrics",
         ),
     ]
     baseline: Annotated[
-        str | None, Query(max_length=1_040, description="One of them; the first one unless told")
+        str | None,
+        Query(
+            max_length=1_040,
+            description="One of them. Unless told, of runs the first one; of versions the oldest; "
+            "of experiments the one that another was run beside, else the newest with the tag "
+            "baseline, else the oldest",
+        ),
     ] = None
     metric: Annotated[
         str | None,
@@ -217,40 +230,59 @@ def find_comparison(
         BadInput: They are too few, too many, of several kinds, or no such references.
         Missing: One of them is not there.
     """
-    of, numbered = asked.of, _read_versions(asked.of)
+    of = asked.of
     _check_count(of)
-    baseline = of[0] if asked.baseline is None else asked.baseline
-    if baseline not in of:
+    versions = _read_versions(reader, project, of)
+    if asked.baseline is not None and asked.baseline not in of:
         raise BadInput(
-            f"Invalid baseline {baseline[:80]!r}: expected one of those that are compared",
+            f"Invalid baseline {asked.baseline[:80]!r}: expected one of those that are compared",
             "baseline",
         )
-    if numbered:
-        _check_kinds(of, [*numbered], "version")
-        return _compare_versions(reader, project, asked, numbered, baseline, now_ns)
+    if versions:
+        _check_kinds(of, [*versions], "version")
+        return _compare_versions(reader, project, asked, versions, now_ns)
     found = _read_runs(reader, project, of, now_ns)
     experiments = [one for one, (run, _) in found.items() if run.kind == _EXPERIMENT]
     if experiments:
         _check_kinds(of, experiments, "experiment")
         runs = [run for run, _ in found.values()]
-        return _compare_experiments(reader, project, asked, baseline, runs)
-    return _compare_runs(asked, found, baseline, _find_sources(reader, project, found))
+        return _compare_experiments(reader, project, asked, runs)
+    return _compare_runs(asked, found, _find_sources(reader, project, found))
 
 
-def _read_versions(of: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Read the references that name versions: model and number of each.
+def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Read the references that name versions, by number or alias: model and number of each.
 
     Raises:
-        BadInput: One is neither a version nor an id.
+        BadInput: One is neither a version nor an id, or two are the same version.
+        Missing: No version has the alias.
     """
-    numbered = {}
-    for one in of:
-        if version := NUMBERED.fullmatch(one):
-            numbered[one] = version[1], int(version[2])
-        elif not RUN_ID.fullmatch(one):
-            expected = "the id of a run or an experiment, or a version such as answer:v3"
-            raise BadInput(f"Invalid of {one[:80]!r}: expected {expected}", "of")
-    return numbered
+    versions: dict[str, tuple[str, int]] = {}
+    for reference in of:
+        if RUN_ID.fullmatch(reference):
+            continue
+        if version := NUMBERED.fullmatch(reference):
+            named = version[1], int(version[2])
+        else:
+            named = _find_aliased(reader, project, reference)
+        if named in versions.values():
+            raise BadInput(f"Invalid of: {reference[:80]!r} is named twice", "of")
+        versions[reference] = named
+    return versions
+
+
+def _find_aliased(reader: Reader, project: str, reference: str) -> tuple[str, int]:
+    """Find the version that has an alias, such as ``answer@champion``."""
+    model, _, alias = reference.rpartition("@")
+    if not model or not alias:
+        expected = (
+            "the id of a run or an experiment, or a version such as answer:v3 or answer@champion"
+        )
+        raise BadInput(f"Invalid of {reference[:80]!r}: expected {expected}", "of")
+    for one in find_aliases(reader, project, model).aliases:
+        if one.alias == alias and one.version is not None:
+            return model, one.version
+    raise Missing(f"No version of {model[:80]!r} is called {alias[:80]!r}")
 
 
 def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
@@ -317,9 +349,9 @@ def letter_of(place: int) -> str:
 def _compare_runs(
     asked: ComparisonQuery,
     found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]],
-    baseline: str,
     versions: Mapping[str, DefinedVersion],
 ) -> ComparisonDetail:
+    baseline = asked.of[0] if asked.baseline is None else asked.baseline
     sides = []
     for place, one in enumerate(asked.of):
         run, series = found[one]
@@ -525,9 +557,9 @@ def _compare_versions(
     project: str,
     asked: ComparisonQuery,
     named: Mapping[str, tuple[str, int]],
-    baseline: str,
     now_ns: int,
 ) -> ComparisonDetail:
+    baseline = _choose_version(named) if asked.baseline is None else asked.baseline
     known = {
         model: {one.version: one for one in find_versions(reader, project, model)}
         for model in dict.fromkeys(model for model, _ in named.values())
@@ -552,7 +584,7 @@ def _compare_versions(
             ComparedSide(
                 reference=one,
                 letter=letter_of(place),
-                name=one,
+                name=view.numbered(version.model, version.version),
                 params=flatten(version.definition.params),
                 metrics=_figures(series[one]),
                 version=ComparedVersion(
@@ -585,6 +617,13 @@ def _compare_versions(
     )
 
 
+def _choose_version(named: Mapping[str, tuple[str, int]]) -> str:
+    """Choose the oldest version of one model as the baseline; of several models the first told."""
+    if len({model for model, _ in named.values()}) > 1:
+        return next(iter(named))
+    return min(named, key=lambda reference: named[reference][1])
+
+
 _OF_TWO_MODELS: Final = "Of several models, so that there is no verdict"
 
 
@@ -609,9 +648,10 @@ def _say_word(
 
 
 def _compare_experiments(
-    reader: Reader, project: str, asked: ComparisonQuery, baseline: str, runs: Sequence[Run]
+    reader: Reader, project: str, asked: ComparisonQuery, runs: Sequence[Run]
 ) -> ComparisonDetail:
     listed = {one.run_id: one for one in make_experiments(reader, project, runs)}
+    baseline = asked.baseline or choose_baseline([*listed.values()]).run_id
     sides = []
     for place, one in enumerate(asked.of):
         beside = None if one == baseline else listed[baseline]

@@ -81,6 +81,8 @@ _NAMED: Final = 1_000
 _IDS_A_ROW: Final = 20
 
 NO_BASELINE: Final = "none"
+# The tag that `evaluate(baseline="baseline")` looks for, as `otel-ml baseline set` gives it.
+BASELINE_TAG: Final = "baseline"
 Show = Literal["all", "regression", "fixed", "flaky", "error"]
 
 
@@ -277,6 +279,19 @@ def choose_pair(
     ]
     same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
     return next(iter(same or pairs), None)
+
+
+def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment:
+    """Choose which of some experiments the others stand beside, where nobody says it.
+
+    The one that the newest of them was run beside, else the newest one that is tagged as a
+    baseline, else the oldest.
+    """
+    newest_first = sorted(experiments, key=lambda one: one.start_ns, reverse=True)
+    by_id = {one.run_id: one for one in experiments}
+    own = [by_id[one.baseline] for one in newest_first if one.baseline in by_id]
+    tagged = [one for one in newest_first if one.tags.get(BASELINE_TAG, False) is not False]
+    return next(iter([*own, *tagged]), newest_first[-1])
 
 
 def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedExperiment:

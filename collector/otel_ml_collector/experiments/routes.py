@@ -12,6 +12,7 @@ from otel_ml.statistics.verdict import SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.experiments.find import (
+    BASELINE_TAG,
     ROWS,
     SHOWN,
     ExperimentDetail,
@@ -49,8 +50,6 @@ _ON_A_PAGE: Final = 25
 _DIFFS: Final = 3
 # The tag of runs over items that somebody marked for a later look.
 _MARK: Final = "marked"
-# The tag that `evaluate(baseline="baseline")` looks for, as `otel-ml baseline set` does.
-_BASELINE: Final = "baseline"
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -208,7 +207,7 @@ def show_experiment(
         "next_cursor": rows.next_cursor,
         "opened": opened,
         "mark": _MARK,
-        "baseline_tag": _BASELINE,
+        "baseline_tag": BASELINE_TAG,
         "is_marked": opened is not None and _is_marked(reader, project, opened, now_ns),
         "differences": _differences(reader, project, opened, now_ns),
         "others": find_others(reader, project, found.experiment, now_ns),

@@ -260,6 +260,37 @@ def test_versions_have_one_verdict(
         assert "tuned wrong beside tuned right" in text
 
 
+def test_names_of_experiments(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
+    """Experiments are compared by their names; one that is not there is told from what is near."""
+    assert main(["compare", "right", "wrong"]) == 1
+    by_name = capsys.readouterr()
+    assert main(["compare", *(one.experiment.id for one in results)]) == 1
+    assert capsys.readouterr() == by_name
+    assert main(["compare", "right", "wrng"]) == 2
+    assert "There is no experiment 'wrng': did you mean wrong?" in capsys.readouterr().err
+
+
+def test_alias_is_a_baseline(
+    collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version's alias names it as a baseline, and where versions are compared."""
+    with Reader("tried") as reader:
+        reader.set_alias("tuned", "champion", 1)
+        found = reader.compare(["tuned:v2", "tuned@champion"])
+        assert (found["baseline"], found["sides"][1]["name"]) == ("tuned@champion", "tuned:v1")
+        with pytest.raises(BadQuery, match="'tuned@champion' is named twice"):
+            reader.compare(["tuned:v1", "tuned@champion"])
+        with pytest.raises(NotFound, match="No version of 'tuned' is called 'nobody'"):
+            reader.compare(["tuned:v1", "tuned@nobody"])
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    result = client.evaluate(wrong, QA, [exact], baseline="tuned@champion", name="beside champion")
+    client.close()
+    assert result.baseline is not None
+    assert result.baseline.experiment.id == tuned[0].experiment.id
+    assert main(["compare", "tuned@champion", "tuned:v2"]) == 1
+    assert capsys.readouterr().out.startswith("tuned:v2 beside tuned@champion: worse")
+
+
 def test_experiments_have_the_digits_of_the_page(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
