@@ -15,9 +15,12 @@ and answers `Unavailable`, never "unknown", on which an OTLP client drops its da
 * `exporter`: an export, which fails, and the mapping of one span; the host is never disturbed.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Final
 
 RETRY_AFTER_S: Final = 2
+_SUGGESTED: Final = 30  # names
 
 
 class CollectorError(Exception):
@@ -100,6 +103,16 @@ class BadInput(CollectorError):
 
 class Outdated(CollectorError):
     """What the request starts from is not the newest any more (412)."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Name what is near to a name that is not known; without any, what is known."""
+    names = sorted({*known})
+    near = get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    more = " …" if len(names) > _SUGGESTED else ""
+    return f"expected one of {', '.join(names[:_SUGGESTED])}{more}" if names else "there is none"
 
 
 class Missing(CollectorError):

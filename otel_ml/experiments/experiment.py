@@ -57,6 +57,7 @@ from otel_ml.judges.judge import Judge
 from otel_ml.judges.ready import as_judge
 from otel_ml.notebook import page_address
 from otel_ml.process import marking
+from otel_ml.reader import NotFound
 from otel_ml.recorder import Recorder
 from otel_ml.runs import open_run
 from otel_ml.versions.weights import WeightsPending
@@ -395,8 +396,13 @@ def dataset_of(given: Any, recorder: Recorder) -> Dataset:
         text = os.fspath(given)
         if text.lower().endswith(_FILES):
             return Dataset.read(text)
+        near = ""
         with suppress(LookupError), open_reader(recorder) as reader:
-            return Dataset.load(text, reader=reader)
+            try:
+                return Dataset.load(text, reader=reader)
+            except NotFound as error:
+                near = f"; {error}"
+        raise invalid("dataset", given, _DATASET + near)
     if issubclass(kind, list | tuple):
         return Dataset("items", given)
     raise invalid("dataset", given, _DATASET)

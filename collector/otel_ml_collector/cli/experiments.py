@@ -253,6 +253,12 @@ def _load_judge(text: str) -> Any:
 
         found = getattr(ready, text)
         return found() if text == "close" else found
+    if ":" not in text:
+        from otel_ml.arguments import suggest  # takes 0.1 s
+
+        raise CommandFailed(
+            f"Invalid judge {text!r}: {suggest(text, _READY)} One of yours is FILE.py:NAME", USAGE
+        )
     return _load(text, "judge")
 
 
@@ -301,8 +307,21 @@ def _load(text: str, what: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise CommandFailed(f"{module} has no {name}", USAGE) from error
+            from otel_ml.arguments import suggest  # takes 0.1 s
+
+            near = suggest(part, _callables_of(found))
+            raise CommandFailed(f"{module} has no {name}: {near}", USAGE) from error
     return found
+
+
+def _callables_of(holder: Any) -> list[str]:
+    """Name the functions and classes that a module or a class itself has, in their order."""
+    own = getattr(holder, "__name__", None)
+    return [
+        name
+        for name, one in getattr(holder, "__dict__", {}).items()
+        if callable(one) and not name.startswith("_") and getattr(one, "__module__", own) == own
+    ]
 
 
 def _write_text(path: str | None, text: str) -> None:

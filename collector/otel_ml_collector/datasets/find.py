@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from otel_ml.items import MANIFEST, read_manifest
 from otel_ml.records import ChangedItem, DatasetDiff, DatasetItem, DatasetVersion
 from otel_ml_collector.api.parameters import read_cursor, write_place
-from otel_ml_collector.errors import Missing
+from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
@@ -245,7 +245,8 @@ def versions_of(reader: Reader, project: str, name: str) -> list[Row]:
     """
     rows = read_dataset_versions(reader, project, [name])
     if not rows:
-        raise Missing(f"Project {project!r} has no data set {name[:80]!r}")
+        near = suggest(name[:80], (one.name for one in find_datasets(reader, project)))
+        raise Missing(f"Project {project!r} has no data set {name[:80]!r}: {near}")
     return rows
 
 

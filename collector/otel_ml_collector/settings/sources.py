@@ -2,16 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import tomllib
 
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.errors import BadSetting, suggest
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
 from otel_ml_collector.settings.values import problem_of
 
@@ -127,7 +126,7 @@ def warnings_of(environment: Mapping[str, str]) -> list[str]:
     """Say which variables look like settings and are none."""
     known = (*(setting.variable for setting in TABLE), *SDK_VARIABLES)
     return [
-        f"Unknown variable {name}: {_suggest(name, known)}"
+        f"Unknown variable {name}: {suggest(name, known)}"
         for name in sorted(environment)
         if name.startswith("OTEL_ML_") and name not in known
     ]
@@ -193,7 +192,7 @@ def _find_fault(key: str, value: object) -> str:
     """Say why a key of a file is none, or its value not of the right kind; empty when both are."""
     setting = _KNOWN.get(key)
     if setting is None:
-        return f"Unknown key {key!r}: {_suggest(key, _KNOWN)}"
+        return f"Unknown key {key!r}: {suggest(key, _KNOWN)}"
     if isinstance(value, list):
         is_right = setting.takes_many and all(isinstance(item, str) for item in value)
     elif isinstance(value, dict):
@@ -212,8 +211,3 @@ def _as_text(value: object) -> str:
     if isinstance(value, dict):
         return json.dumps(value, default=str)
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(known))}"

@@ -141,6 +141,27 @@ def test_exit_status(
     assert run(monkeypatch, changed, *arguments) == status
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("app.py:anser",), "app.py has no anser: did you mean answer?"),
+        (("app.py:zzz",), "app.py has no zzz: expected one of "),
+        (("--judge", "exakt"), "Invalid judge 'exakt': did you mean exact?"),
+        (("--judge", "app.py:rigt"), "app.py has no rigt: did you mean right?"),
+    ],
+)
+def test_near_names(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    """A function or judge that is not there is told from one that is near."""
+    assert run(monkeypatch, "", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_reports(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +171,10 @@ def test_reports(
     printed = capsys.readouterr()
     assert "worse" in printed.out
     assert "20 worse than before" in printed.out
+    assert re.search(
+        r'^  i\d\d: \{"a":\d+,"b":\d+\}  right pass → fail  ', printed.out, re.MULTILINE
+    )
+    assert "\n  and 10 more, not shown here\n" in printed.out
     assert printed.err == "otel-ml: --fail-if worse\n"
     suite = ET.parse(folder / "report.xml").getroot()  # noqa: S314 - our own
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("60", "20", "0")
@@ -157,7 +182,7 @@ def test_reports(
     assert (told["verdict"], len(told["regressions"])) == ("worse", 20)
     text = (folder / "report.md").read_text()
     assert "| right |" in text
-    assert len(re.findall(r"^\| i\d\d \| right", text, re.MULTILINE)) == 10
+    assert len(re.findall(r"^\| i\d\d: [^|]+ \| right pass → fail \|", text, re.MULTILINE)) == 10
 
 
 def test_interrupted(folder: Path) -> None:
