@@ -929,6 +929,27 @@ class ListedItemRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedChange:
+    """What became of an item of an experiment by one judge."""
+
+    judge: str
+    is_rate: bool = field(
+        metadata=about("Whether the values are shares of repeats that passed, or mean scores")
+    )
+    before: float = field(metadata=about("In the baseline"))
+    after: float
+    change: float = field(
+        metadata=about(
+            "Below 0 for worse; a score's in standard deviations of the baseline, and 0 where it "
+            "is below the margin"
+        )
+    )
+    score_before: float | None = field(metadata=about("The mean score, also of what passes"))
+    score_after: float | None
+    text: str = field(metadata=about("Such as pass → fail"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRow:
     """An item of an experiment: what came out, and what the baseline had."""
 
@@ -948,3 +969,10 @@ class ExperimentRow:
     is_flaky: bool = field(metadata=about("Whether its repeats differ in failing or passing"))
     runs: Sequence[ListedItemRun]
     baseline: Sequence[ListedItemRun]
+    expected: str = about_field("", "What is right for it: a preview in plain text")
+    change: str = about_field(
+        "", "By which judges it got worse or better, such as brief pass → fail"
+    )
+    changes: Sequence[JudgedChange] = about_field(
+        (), "What each judge says of it and of the baseline, those named in change first"
+    )

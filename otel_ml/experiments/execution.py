@@ -216,6 +216,7 @@ class Work:
             tags=item.tags,
             source_run=item.source_run,
             source_session=item.source_session,
+            inputs=item.inputs,
             **more,
         )
 

@@ -31,7 +31,9 @@ from otel_ml.statistics.report import (
     WorseItem,
     cut_cell,
     furthest_fall,
+    label_item,
     outcome_of,
+    write_change,
     write_label,
     write_number,
 )
@@ -50,9 +52,11 @@ class Regression:
 
     Attributes:
         item: The item's id.
-        judge: By which judge it fell furthest.
+        inputs: Of the item.
+        judge: By which judge it fell furthest; empty where its calls fail and no judge saw that.
         before: Its value there in the baseline: the mean over repeats, 1 for passed.
         after: Its value now.
+        change: By which judges it fell, and from what to what, such as ``exact pass → fail``.
         outputs: What came out now, of the first repeat.
         baseline_outputs: What came out then.
         error: Why it failed now; empty where it did not.
@@ -62,9 +66,11 @@ class Regression:
     """
 
     item: str
+    inputs: Any
     judge: str
     before: float
     after: float
+    change: str
     outputs: Any
     baseline_outputs: Any
     error: str
@@ -190,8 +196,7 @@ class Result(HasCard):
         now = {key[0]: runs for key, runs in by_item(self.runs).items()}
         before = {key[0]: runs for key, runs in by_item(self.baseline.runs).items()}
         return [
-            _regression(one, now[one.item], before[one.item], self._comparison)
-            for one in self.comparison.regressions
+            _regression(one, now[one.item], before[one.item]) for one in self.comparison.regressions
         ]
 
     @property
@@ -208,6 +213,11 @@ class Result(HasCard):
     def notes(self) -> list[str]:
         """What must be known beside the table: items that differ, flaky ones, failed judges."""
         return self._report.notes
+
+    @cached_property
+    def _firsts(self) -> Mapping[str, ItemRun]:
+        """The first run over each item."""
+        return {run.item: run for run in reversed(self.runs)}
 
     @cached_property
     def _report(self) -> Report:
@@ -229,7 +239,8 @@ class Result(HasCard):
             judges=self.judges,
             failed={name: failed[name] for name in self.experiment.judges},
             shared=None if shared is None else shared.counts,
-            flaky=self.flaky,
+            flaky=[_label(self._firsts[item]) for item in self.flaky[:NAMED]],
+            flaky_count=len(self.flaky),
             url=self.url,
             is_interrupted=self.is_interrupted,
         )
@@ -284,7 +295,9 @@ class Result(HasCard):
             "regressions": [
                 {
                     **{key: getattr(one, key) for key in ("item", "judge", "before", "after")},
-                    **{key: getattr(one, key) for key in ("error", "run_id", "baseline_run_id")},
+                    **{key: getattr(one, key) for key in ("change", "error")},
+                    **{key: getattr(one, key) for key in ("run_id", "baseline_run_id")},
+                    "inputs": content_of(one.inputs, []),
                     "outputs": content_of(one.outputs, []),
                     "baseline_outputs": content_of(one.baseline_outputs, []),
                 }
@@ -297,7 +310,8 @@ class Result(HasCard):
         """Return one table, the verdict in a sentence and the first ten regressions, with links."""
         worse = [
             WorseItem(
-                *(one.item, one.judge, one.before, one.after),
+                _label(self._firsts[one.item]),
+                one.change,
                 one.error or _cell(one.outputs),
                 _cell(one.baseline_outputs),
                 self._address(one.run_id),
@@ -356,8 +370,10 @@ class Result(HasCard):
             lines += ["", f"{len(self.regressions)} worse than before:"]
             for one in self.regressions[:NAMED]:
                 now = one.error or _cell(one.outputs)
-                told = f"{one.judge} {write_number(one.before)} → {write_number(one.after)}"
-                lines.append(f"  {one.item}  {told}  {_cell(one.baseline_outputs)} → {now}")
+                label = _label(self._firsts[one.item])
+                lines.append(f"  {label}  {one.change}  {_cell(one.baseline_outputs)} → {now}")
+            if (left := len(self.regressions) - NAMED) > 0:
+                lines.append(f"  and {left:,} more, not shown here")
         for name, text in self.first_errors.items():
             count = sum(run.error_type == name for run in self.runs)
             lines += ["", f"{count} failed with {name}, the first:", text.rstrip()]
@@ -381,14 +397,13 @@ class Result(HasCard):
 
 
 def _regression(
-    change: ItemChange, now: Sequence[ItemRun], before: Sequence[ItemRun], how: ComparisonOptions
+    change: ItemChange, now: Sequence[ItemRun], before: Sequence[ItemRun]
 ) -> Regression:
-    judge, first, second = furthest_fall(change, how.lower_is_better)
     return Regression(
         change.item,
-        judge,
-        first,
-        second,
+        now[0].inputs,
+        *furthest_fall(change),
+        write_change(change),
         now[0].outputs,
         before[0].outputs,
         next((run.error for run in now if run.error), ""),
@@ -406,6 +421,11 @@ def _row(run: ItemRun) -> dict[str, Any]:
     for name, one in run.judgements.items():
         told |= {f"score.{name}": one.score, f"passed.{name}": one.passed}
     return told | {f"tag.{name}": value for name, value in run.tags.items()}
+
+
+def _label(run: ItemRun) -> str:
+    """Name an item by its inputs, where they are known."""
+    return label_item(run.item, run.digest, "" if run.inputs is None else _cell(run.inputs))
 
 
 def _cell(value: object) -> str:

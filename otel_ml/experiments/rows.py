@@ -70,6 +70,7 @@ class ItemRun:
         source_run: Of the item.
         source_session: Of the item.
         cost: What it cost; None where that is not known.
+        inputs: Of the item; a file that keeps a result has none.
     """
 
     item: str
@@ -86,6 +87,7 @@ class ItemRun:
     source_run: str = ""
     cost: float | None = None
     source_session: str = ""
+    inputs: Any = field(default=None, compare=False)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -140,7 +142,9 @@ def _odd(path: str | os.PathLike[str]) -> ValueError:
 
 def _line(run: ItemRun) -> dict[str, Any]:
     told: dict[str, Any] = {
-        one.name: getattr(run, one.name) for one in fields(run) if getattr(run, one.name)
+        one.name: getattr(run, one.name)
+        for one in fields(run)
+        if one.name != "inputs" and getattr(run, one.name)
     }
     walker = tagged.Walker()
     told["outputs"] = walker.encode(run.outputs)

@@ -99,14 +99,14 @@ def load_result(
 
 def _load(reader: Reader, told: ListedExperiment, baseline: Result | None = None) -> Result:
     """Read the runs over items of an experiment that is known."""
-    outputs = {
-        run.run_id: run.outputs
+    payloads = {
+        run.run_id: (run.inputs, run.outputs)
         for run in reader.runs(f'experiment == "{told.run_id}" and item != ""')
     }
     how = told.comparison
     return Result(
         _experiment(reader, told),
-        [run for row in reader.experiment_rows(told.run_id) for run in _item_runs(row, outputs)],
+        [run for row in reader.experiment_rows(told.run_id) for run in _item_runs(row, payloads)],
         baseline,
         ComparisonOptions(
             cluster=_cluster(how.get("cluster")),
@@ -233,13 +233,14 @@ def _cluster(told: Any) -> Any:
         return None
 
 
-def _item_runs(row: ExperimentRow, outputs: Mapping[str, Any]) -> Iterator[ItemRun]:
+def _item_runs(row: ExperimentRow, payloads: Mapping[str, tuple[Any, Any]]) -> Iterator[ItemRun]:
     for run in row.runs:
+        inputs, outputs = payloads.get(run.run_id, (None, None))
         yield ItemRun(
             item=row.item,
             digest=row.digest,
             repeat=run.repeat,
-            outputs=outputs.get(run.run_id),
+            outputs=outputs,
             outcome="ok" if run.outcome == "ok" else "error",
             error_type=run.error_type,
             error=": ".join(filter(None, (run.error_type, run.error_message))),
@@ -255,4 +256,5 @@ def _item_runs(row: ExperimentRow, outputs: Mapping[str, Any]) -> Iterator[ItemR
             source_run=row.source_run,
             source_session=row.source_session,
             cost=run.cost,
+            inputs=inputs,
         )

@@ -54,6 +54,7 @@ from otel_ml.records import (
     DatasetVersion,
     ExperimentRow,
     ItemScore,
+    JudgedChange,
     ListedExperiment,
     ListedItemRun,
     write_actual,
@@ -747,4 +748,5 @@ def _row(told: dict[str, Any]) -> ExperimentRow:
         ]
         for side in ("runs", "baseline")
     )
-    return made(ExperimentRow, told, runs=runs, baseline=baseline)
+    changes = [made(JudgedChange, one) for one in told.get("changes", ())]
+    return made(ExperimentRow, told, runs=runs, baseline=baseline, changes=changes)

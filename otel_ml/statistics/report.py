@@ -1,13 +1,13 @@
 """The report of an experiment as text: one for the SDK, the command line and the page."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Final
 
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import ItemChange, JudgeValue, JudgeVerdict
+from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeValue, JudgeVerdict
 
 # How many regressions and flaky items are named.
 NAMED: Final = 10
@@ -106,19 +106,15 @@ class WorseItem:
     """An item that is worse than it was, in words.
 
     Attributes:
-        item: Its id.
-        judge: By which judge it fell furthest.
-        before: Its value there in the baseline: the mean over repeats, 1 for passed.
-        after: Its value now.
+        item: What it is called, by `label_item`.
+        change: By which judges it fell, and from what to what.
         now: What came out now, or why it failed, in one short line.
         then: What came out in the baseline.
         address: Of its first run; empty where there is none.
     """
 
     item: str
-    judge: str
-    before: float | None
-    after: float | None
+    change: str
     now: str
     then: str
     address: str
@@ -136,7 +132,8 @@ class Report:
         word: Of the worst judge; empty without a baseline.
         failed: By judge, on how many runs it failed itself.
         shared: How many items are in common, new, gone and changed; None without a baseline.
-        flaky: The ids of items whose repeats differ.
+        flaky: Items whose repeats differ, the first ones, as they are called.
+        flaky_count: How many there are.
         worse: The first regressions, the worst first.
         worse_count: How many there are.
         url: The address of its page; empty where there is none.
@@ -152,6 +149,7 @@ class Report:
     failed: Mapping[str, int] = field(default_factory=dict)
     shared: tuple[int, int, int, int] | None = None
     flaky: Sequence[str] = ()
+    flaky_count: int = 0
     worse: Sequence[WorseItem] = ()
     worse_count: int = 0
     url: str = ""
@@ -195,7 +193,9 @@ class Report:
             if one.why not in one.sentence  # which is printed above them
         ]
         if self.flaky:
-            told.append(f"flaky: {', '.join(self.flaky[:NAMED])}{' …' * (len(self.flaky) > NAMED)}")
+            left = self.flaky_count - len(self.flaky)
+            more = f" and {left:,} more" if left > 0 else ""
+            told.append(f"flaky: {', '.join(self.flaky)}{more}")
         return told
 
     @property
@@ -229,12 +229,11 @@ class Report:
         if self.worse:
             lines += [
                 "",
-                "| worse | judge | before | now | output now | before |",
-                f"|{' --- |' * 6}",
+                "| worse | by | output now | before |",
+                f"|{' --- |' * 4}",
             ]
             for one in self.worse:
-                told = one.judge, write_number(one.before), write_number(one.after)
-                cells = " | ".join(map(_escape, (*told, one.now, one.then)))
+                cells = " | ".join(map(_escape, (one.change, one.now, one.then)))
                 item = _escape(one.item)
                 lines.append(f"| {f'[{item}]({one.address})' if one.address else item} | {cells} |")
             left = self.worse_count - len(self.worse)
@@ -251,15 +250,45 @@ def write_label(name: str, run_id: str, start_ns: int) -> str:
     return f"{name} ({', '.join(filter(None, (run_id, f'{at:%Y-%m-%d %H:%M} UTC')))})"
 
 
-def furthest_fall(change: ItemChange, lower_is_better: Collection[str]) -> tuple[str, float, float]:
+def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
     """Return by which judge an item fell furthest, and its values before and now."""
+    judge = next(iter(change.judges), "")
+    if not judge:  # no judge saw it, but its calls fail
+        return "", 1 - change.errors[0], 1 - change.errors[1]
+    return judge, change.steps[judge].before, change.steps[judge].after
 
-    def fall(judge: str) -> float:
-        first, second = change.values[judge]
-        return second - first if judge in lower_is_better else first - second
 
-    judge = max(change.values, key=fall, default="")
-    return judge, *change.values.get(judge, (1 - change.errors[0], 1 - change.errors[1]))
+def write_step(step: ItemStep) -> str:
+    """Write what became of an item by a judge, such as ``pass → fail`` or ``0.9 → 0.4``."""
+    return f"{_write_value(step.before, step)} → {_write_value(step.after, step)}"
+
+
+def _write_value(value: float, step: ItemStep) -> str:
+    if not step.is_rate:
+        return write_number(value)
+    return {0.0: "fail", 1.0: "pass"}.get(value) or f"{100 * value:.0f} % pass"
+
+
+def write_change(change: ItemChange) -> str:
+    """Name the judges by which an item changed, the largest change first, and what they say.
+
+    Such as ``exact, brief pass → fail``; without a judge that its calls fail, or no longer do.
+    """
+    by_words: dict[str, list[str]] = {}
+    for judge in change.judges:
+        by_words.setdefault(write_step(change.steps[judge]), []).append(judge)
+    if not by_words:
+        before, after = change.errors
+        return f"failed {100 * before:.0f} → {100 * after:.0f} % of its calls"
+    return "; ".join(f"{', '.join(judges)} {words}" for words, judges in by_words.items())
+
+
+def label_item(item: str, digest: str, inputs: str) -> str:
+    """Return what an item is called: by its inputs, behind its id where somebody chose that."""
+    shown = cut_cell(inputs)
+    if digest.startswith(item) and shown:  # the id is made of what is in it
+        return shown
+    return f"{item}: {shown}" if shown else item
 
 
 def cut_cell(text: str) -> str:

@@ -317,22 +317,62 @@ class SliceVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemStep:
+    """What one judge says of an item before and now.
+
+    Attributes:
+        is_rate: Whether the values are shares of its repeats that passed; else mean scores.
+        before: In the baseline.
+        after: In the candidate.
+        change: Below 0 for worse; a score's in standard deviations of the baseline, and 0 where it
+            is below the margin.
+        scores: The mean scores of both, also of what passes or fails; None where there are none.
+        fall: How far the score fell, below 0 for worse; what is no number now fell furthest.
+    """
+
+    is_rate: bool
+    before: float
+    after: float
+    change: float
+    scores: tuple[float | None, float | None] = (None, None)
+    fall: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ItemChange:
     """One item that a judge saw change, or that fails now or no longer.
 
     Attributes:
-        values: By judge: the mean of its repeats in the baseline and in the candidate.
+        steps: What each judge says of it before and now.
         errors: What share of its calls failed, in the baseline and in the candidate.
-        change: The largest change to the worse, or to the better where there is none; a score's in
-            standard deviations of the baseline.
+        change: The largest change to the worse, or to the better where there is none.
         count: How many items of a group, by whose name they go, changed so.
     """
 
     item: str
-    values: Mapping[str, tuple[float, float]]
+    steps: Mapping[str, ItemStep]
     errors: tuple[float, float]
     change: float
     count: int = 1
+
+    @property
+    def judges(self) -> list[str]:
+        """The judges that saw it change as it did, the largest change first."""
+        sign = -1 if self.change < 0 else 1
+        changed = [name for name, step in self.steps.items() if step.change * sign > 0]
+
+        def place(name: str) -> tuple[float, float, str]:
+            step = self.steps[name]
+            return -sign * step.change, -sign * step.fall, name
+
+        return sorted(changed, key=place)
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """Where it stands among others: of regressions the largest fall first."""
+        named = self.judges
+        fall = self.steps[named[0]].fall if named else 0.0
+        return (self.change, fall) if self.change < 0 else (-self.change, -fall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,6 +682,27 @@ class _Judged:
         """Return the mean of an item's repeats."""
         values = [value for run in runs if (value := self.value(run)) is not None]
         return math.fsum(values) / len(values) if values else None
+
+    def step(self, before: Sequence[ScoredRun], after: Sequence[ScoredRun]) -> ItemStep | None:
+        """Say what became of an item; None where it has no value on one side."""
+        first, second = self.mean(before), self.mean(after)
+        if first is None or second is None:
+            return None
+        change = self.turned(second - first)
+        if not self.is_rate and abs(second - first) < self.margin:
+            change = 0.0
+        scores = self._score(before), self._score(after)
+        down = -1.0 if self.lower_is_better else 1.0
+        if scores[0] is None or scores[1] is None:
+            fall = 0.0 if scores[0] is scores[1] else math.copysign(math.inf, change)
+        else:
+            fall = down * (scores[1] - scores[0])
+        return ItemStep(self.is_rate, first, second, change, scores, fall)
+
+    def _score(self, runs: Sequence[ScoredRun]) -> float | None:
+        """Return the mean of the scores of an item's repeats."""
+        said = [run.scores[self.judge] for run in runs if self.judge in run.scores]
+        return _mean([one.score for one in said if one.score is not None and not one.failed])
 
     def turned(self, change: float) -> float:
         """Return a change so that less is worse; of a score in standard deviations."""
@@ -970,26 +1031,19 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     better: list[ItemChange] = []
     comparable = [one for one in setups if not one.unlike()]
     for pair in pairs:
-        values = {
-            one.judge: (first, second)
-            for one in comparable
-            if (first := one.mean(pair.before)) is not None
-            and (second := one.mean(pair.after)) is not None
+        steps = {
+            one.judge: step for one in comparable if (step := one.step(pair.before, pair.after))
         }
         errors = tuple(
             sum(run.is_error for run in runs) / len(runs) for runs in (pair.before, pair.after)
         )
-        steps = [errors[0] - errors[1]]
-        for one in comparable:
-            if one.judge in values:
-                step = values[one.judge][1] - values[one.judge][0]
-                steps.append(one.turned(step) if one.is_rate or abs(step) >= one.margin else 0.0)
-        change = min(steps) if min(steps) < 0 else max(steps)
+        changes = [errors[0] - errors[1], *(step.change for step in steps.values())]
+        change = min(changes) if min(changes) < 0 else max(changes)
         if change:
-            found = ItemChange(pair.name, values, (errors[0], errors[1]), change, pair.count)
+            found = ItemChange(pair.name, steps, (errors[0], errors[1]), change, pair.count)
             (worse if change < 0 else better).append(found)
-    worse.sort(key=lambda one: (one.change, one.item))
-    better.sort(key=lambda one: (-one.change, one.item))
+    for changed in (worse, better):
+        changed.sort(key=lambda one: (one.order, one.item))
     return worse, better
 
 

@@ -108,4 +108,4 @@ def test_baseline(page: Tab, collector: CollectorProcess, experiment: str) -> No
     report.focus()
     shown.keyboard.press("Enter")
     expect(shown.locator("body")).to_contain_text("[the experiment](http")
-    expect(shown.locator("body")).to_contain_text("| worse | judge |")
+    expect(shown.locator("body")).to_contain_text("| worse | by |")

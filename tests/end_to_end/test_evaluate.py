@@ -120,7 +120,7 @@ def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
         *(change.value, change.low, change.high)
     ]
     report = collector.get_text(f"{path}/markdown")
-    assert len(re.findall(r"^\| \[[0-9a-f]{16}\]", report, re.MULTILINE)) == 10
+    assert len(re.findall(r'^\| \[.*\{"a":\d+,"b":\d+\\\}\]', report, re.MULTILINE)) == 10
     assert report == again.to_markdown() == result.to_markdown()
     assert [one.name for one in reader.experiments('tags["baseline"] == True')] == ["plain"]
     assert result.url == f"{collector.endpoint}/projects/stored/experiments/{result.experiment.id}"
@@ -135,6 +135,8 @@ def test_no_such_baseline(collector: CollectorProcess) -> None:
             client.evaluate(add, SUMS, [exact], baseline=wrong)
     with pytest.raises(InvalidArgumentError, match="Invalid dataset 'nothing'"):
         client.evaluate(add, "nothing", [exact])
+    with pytest.raises(InvalidArgumentError, match="no data set 'storde': did you mean stored"):
+        client.evaluate(add, "storde", [exact])
 
 
 def reply(question: int) -> str:

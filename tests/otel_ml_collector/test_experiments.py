@@ -296,11 +296,117 @@ def test_rows(service: Service) -> None:
     assert {row["item"] for row in worse} == {
         f"q-{place:03}" for place, sign in enumerate(AFTER) if sign != "p"
     }
-    [now], [before] = worse[0]["runs"], worse[0]["baseline"]
+    assert [row["item"] for row in worse[:3]] == ["q-038", "q-039", "q-000"]  # what fails first
+    [now], [before] = worse[2]["runs"], worse[2]["baseline"]
     assert (now["scores"]["exact"]["passed"], before["scores"]["exact"]["passed"]) == (False, True)
     failed = rows_of(service, SECOND, "&show=error")
     assert [row["runs"][0]["error_type"] for row in failed] == ["ValueError"] * 2
     assert every[1]["tags"] == {"topic": "t0"}
+
+
+def judged(place: int, experiment: Span, exact: bool, brief: float) -> Span:
+    """A run that two judges speak of: one passes or not, the other by its score."""
+    run = make_item_run(experiment, place, "p" if exact else "f")
+    return replace(
+        run,
+        attributes={
+            **run.attributes,
+            "otel_ml.judges": '{"exact": {"version": "a1"}, "brief": {"version": "b1"}}',
+            "otel_ml.score.brief": brief,
+            "otel_ml.passed.brief": brief > 0.75,
+        },
+    )
+
+
+# What both judges say of each item before and now: exact, and brief by its score.
+TWO_JUDGES: Final = {
+    0: ((True, 1.0), (True, 0.7)),
+    1: ((True, 1.0), (False, 1.0)),
+    2: ((False, 1.0), (False, 0.2)),
+    3: ((True, 1.0), (False, 0.1)),
+    4: ((False, 0.3), (True, 0.9)),
+    5: ((True, 0.5), (False, 0.9)),
+    **dict.fromkeys(range(6, 40), ((True, 1.0), (True, 1.0))),
+}
+
+
+@pytest.fixture(scope="module")
+def two_judges(service: Service) -> Span:
+    """An experiment beside its baseline, of items with what is expected, by two judges."""
+    first = make_experiment(70)
+    now = make_experiment(71, baseline=id_of(first))
+    items = [make_item({"question": place}, f"answer {place}") for place in TWO_JUDGES]
+    digests = [str(one.attributes["otel_ml.item.digest"]) for one in items]
+    spans = [
+        replace(run, attributes={**run.attributes, "otel_ml.item.digest": digests[place]})
+        for experiment, side in ((first, 0), (now, 1))
+        for place, sides in TWO_JUDGES.items()
+        for run in (judged(place, experiment, *sides[side]),)
+    ]
+    service.store.take("two", tell("a1", "exact"), tell("b1", "brief"), *items, first, now, *spans)
+    return now
+
+
+def test_rows_name_their_judge(service: Service, two_judges: Span) -> None:
+    """A regression names the judges by which it fell, the largest fall first, by its score."""
+    path = f"/api/v1/projects/two/experiments/{id_of(two_judges)}/rows?show="
+
+    def changes(asked: str) -> list[tuple[str, str]]:
+        return [(row["item"], row["change"]) for row in ask(service.app, path + asked).json["rows"]]
+
+    assert changes("regression") == [
+        ("q-001", "exact pass → fail"),
+        ("q-003", "exact, brief pass → fail"),
+        ("q-005", "exact pass → fail"),
+        ("q-002", "brief pass → fail"),
+        ("q-000", "brief pass → fail"),
+    ]
+    by_brief = [item for item, _ in changes("regression&judge=brief")]
+    assert by_brief == ["q-003", "q-002", "q-000"]
+    assert changes("fixed") == [("q-004", "exact, brief fail → pass")]
+    assert [item for item, _ in changes("fixed&judge=brief")] == ["q-004", "q-005"]
+    [row] = [one for one in ask(service.app, path + "all").json["rows"] if one["item"] == "q-002"]
+    assert row["expected"] == "answer 2"
+    assert [(one["judge"], one["text"]) for one in row["changes"]] == [
+        ("brief", "pass → fail"),
+        ("exact", "fail → fail"),
+    ]
+    [brief, _] = row["changes"]
+    assert (brief["score_before"], brief["score_after"], brief["change"]) == (1.0, 0.2, -1.0)
+
+
+def test_page_names_the_judge(service: Service, two_judges: Span) -> None:
+    """No regression is shown as fail → fail; a judge is chosen; an item opens in its place."""
+    path = f"/projects/two/experiments/{id_of(two_judges)}"
+
+    def rows(asked: str) -> list[list[str]]:
+        text = ask(service.app, path + asked).text
+        [body] = re.findall(r'<table[^>]*id="rows">.*?<tbody>(.*?)</table>', text, re.DOTALL)
+        cells = [re.findall("<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in body.split("</tr>")]
+        return [[re.sub("<[^>]+>", "", cell).strip() for cell in row] for row in cells if row]
+
+    shown = rows("?show=regression")
+    assert [row[1:2] + row[3:] for row in shown] == [
+        ["answer 1", "exact pass → fail", "1.00 → 0.00"],
+        ["answer 3", "exact, brief pass → fail", "1.00 → 0.00"],
+        ["answer 5", "exact pass → fail", "1.00 → 0.00"],
+        ["answer 2", "brief pass → fail", "1.00 → 0.20"],
+        ["answer 0", "brief pass → fail", "1.00 → 0.70"],
+    ]
+    assert [row[3:] for row in rows("?show=regression&judge=brief")] == [
+        ["brief pass → fail", "1.00 → 0.10"],
+        ["brief pass → fail", "1.00 → 0.20"],
+        ["brief pass → fail", "1.00 → 0.70"],
+    ]
+    text = ask(service.app, f"{path}?show=regression&item=q-002").text
+    assert ">brief 3</a>" in text
+    assert ">exact 3</a>" in text
+    opened = text.partition('<tr class="in">')
+    assert 'aria-current="true"' in opened[0].rpartition("<tr")[2]
+    assert "<dt>Expected</dt><dd>answer 2</dd>" in opened[2].partition("</tr>")[0]
+    elsewhere = ask(service.app, f"{path}?show=regression&item=q-030").text
+    assert "<dt>Expected</dt><dd>answer 30</dd>" in elsewhere
+    assert 'class="in"' not in elsewhere
 
 
 def test_rows_without_a_baseline(service: Service) -> None:

@@ -434,12 +434,12 @@ def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> Di
     if not verdict.regressions or not wanted:
         return None
     made = experiments.make_rows(call.reader, call.project, compared, items)
-    rows = [[one.item, *_ran(one.baseline), *_ran(one.runs)] for one in made]
+    rows = [[one.item, one.change, *_ran(one.baseline), *_ran(one.runs)] for one in made]
 
     def more(shown: int) -> Mapping[str, Any] | None:
         return call.go_on(show=_MOST_SHOWN) if wanted < _MOST_SHOWN else None
 
-    columns = ("item", "a_run", "a_scores", "a_output", "b_run", "b_scores", "b_output")
+    columns = ("item", "by", "a_run", "a_scores", "a_output", "b_run", "b_scores", "b_output")
     return DigestTable(columns, rows, verdict.regressions, more)
 
 

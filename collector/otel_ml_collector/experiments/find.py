@@ -16,21 +16,30 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml import attributes as names
-from otel_ml.records import ExperimentRow, ItemScore, ListedExperiment, ListedItemRun
+from otel_ml.records import (
+    ExperimentRow,
+    ItemScore,
+    JudgedChange,
+    ListedExperiment,
+    ListedItemRun,
+)
 from otel_ml.statistics.report import (
     NAMED,
     Report,
     WorseItem,
     cut_cell,
-    furthest_fall,
+    label_item,
     outcome_of,
+    write_change,
     write_label,
+    write_step,
 )
 from otel_ml.statistics.verdict import (
     AMOUNTS,
     DEFAULT_CLUSTER,
     SOURCE_CLUSTERS,
     WORST_FIRST,
+    ItemChange,
     ItemGroup,
     JudgeScore,
     ScoredRun,
@@ -56,8 +65,8 @@ from otel_ml_collector.store.experiments import (
     count_item_runs,
     item_parameters,
     list_items,
+    read_item_content,
     read_item_runs,
-    read_item_tags,
     read_state,
 )
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
@@ -79,6 +88,13 @@ ROWS: Final = 100
 _LOOKED_AT: Final = 100
 _NAMED: Final = 1_000
 _IDS_A_ROW: Final = 20
+_NO_CONTENT: Final = {
+    "tags": "",
+    "source_run": "",
+    "source_session": "",
+    "expected": "",
+    "cut": "",
+}
 
 NO_BASELINE: Final = "none"
 # The tag that `evaluate(baseline="baseline")` looks for, as `otel-ml baseline set` gives it.
@@ -174,19 +190,29 @@ class Compared:
     chosen: Mapping[str, set[str]]
     missing: str = ""
 
-    def select(self, show: Show) -> list[tuple[float, ItemGroup]]:
-        """Return the groups of items of one sort, with where they stand: the lowest first."""
+    def select(self, show: Show, judge: str = "") -> list[tuple[tuple[float, float], ItemGroup]]:
+        """Return the groups of items of one sort, with where they stand: the lowest first.
+
+        With a judge those that got worse or better by it, the largest change by it first.
+        """
         if show in {"regression", "fixed"}:
             if self.verdict is None:
                 return []
+            if judge:
+                sign = 1 if show == "regression" else -1
+                return [
+                    ((sign * step.change, sign * step.fall), self.groups[one.item])
+                    for one in (*self.verdict.regressions, *self.verdict.fixed)
+                    if (step := one.steps.get(judge)) and sign * step.change < 0
+                ]
             changes = self.verdict.regressions if show == "regression" else self.verdict.fixed
-            return [(-abs(one.change), self.groups[one.item]) for one in changes]
+            return [(one.order, self.groups[one.item]) for one in changes]
         ours = [one for one in self.groups.values() if one.after]
         if show == "flaky":
             ours = [one for one in ours if is_flaky(one.after)]
         if show == "error":
             ours = [one for one in ours if any(run.is_error for run in one.after)]
-        return [(0.0, one) for one in ours]
+        return [((0.0, 0.0), one) for one in ours]
 
 
 def find_experiments(
@@ -275,7 +301,9 @@ def choose_pair(
         (one, other)
         for other in after
         for one in before
-        if one.dataset == other.dataset and one.outcome == other.outcome == "ok"
+        if one.dataset == other.dataset
+        and one.outcome == other.outcome == "ok"
+        and one.run_id != other.run_id
     ]
     same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
     return next(iter(same or pairs), None)
@@ -361,7 +389,7 @@ def compare_listed(
     return describe(reader, project, compared)
 
 
-def find_rows(
+def find_rows(  # noqa: PLR0913 - all by keyword
     reader: Reader,
     project: str,
     run_id: str,
@@ -369,10 +397,13 @@ def find_rows(
     *,
     baseline: str | None = None,
     show: Show = "all",
+    judge: str = "",
     limit: int = ROWS,
     cursor: str | None = None,
 ) -> ExperimentRows:
     """List the items of an experiment: of all in the order of ids, else the largest change first.
+
+    With a judge regressions and what is fixed are those by this judge.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.
@@ -382,7 +413,9 @@ def find_rows(
     if show != "all" or other is not None:
         most = first_of(cursor) + limit + 1
         compared = _compare_sides(reader, project, experiment, other, most=most)
-        return cut_rows(reader, project, compared, show=show, limit=limit, cursor=cursor)
+        return cut_rows(
+            reader, project, compared, show=show, judge=judge, limit=limit, cursor=cursor
+        )
     (after,) = read_cursor(cursor, str) if cursor else ("",)
     items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
     shown = items[:limit]
@@ -736,7 +769,8 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         judges=judges,
         failed={name: alone[name].failed for name in judges if name in alone},
         shared=found.shared.counts if found and found.shared else None,
-        flaky=items_of(compared, "flaky"),
+        flaky=_name_flaky(reader, project, compared, now_ns),
+        flaky_count=count_items(compared, "flaky"),
         worse=_list_worse(reader, project, compared, page, now_ns),
         worse_count=count_items(compared, "regression"),
         url=f"{page}/experiments/{now.run_id}",
@@ -750,29 +784,12 @@ def _list_worse(
     items = items_of(compared, "regression")[:NAMED]
     if compared.verdict is None or not items:
         return []
-    changes = {
-        item: one for one in compared.verdict.regressions for item in compared.items[one.item]
-    }
-    lower = compared.now.comparison.get("lower_is_better", ())
     rows = make_rows(reader, project, compared, items)
-    firsts = [side[0].run_id for row in rows for side in (row.runs, row.baseline) if side]
-    both = [one.run_id for one in (compared.now, compared.before) if one is not None]
-    where = " and ".join(
-        f"({' or '.join(f'{name} == {view.quoted(one)}' for one in of)})"
-        for name, of in (("experiment", both), ("item", items))
-    )
-    listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
-    chosen = [one for one in listed if one.run_id in firsts]
-    outputs = {
-        one.run_id: one.outputs
-        if isinstance(one.outputs, str)
-        else orjson.dumps(one.outputs).decode()
-        for one in runs.find_whole_runs(reader, chosen, now_ns)
-    }
+    firsts = _read_firsts(reader, project, compared, rows, now_ns)
     return [
         WorseItem(
-            row.item,
-            *furthest_fall(changes[row.item], lower),
+            _label(row, firsts),
+            row.change,
             next(
                 (
                     said
@@ -781,12 +798,51 @@ def _list_worse(
                 ),
                 "",
             )
-            or cut_cell(outputs.get(row.runs[0].run_id, "null")),
-            cut_cell(outputs.get(row.baseline[0].run_id, "null")),
+            or _cell(firsts, row.runs[0], "outputs"),
+            _cell(firsts, row.baseline[0], "outputs"),
             f"{page}/runs/{row.runs[0].run_id}",
         )
         for row in rows
     ]
+
+
+def _name_flaky(reader: Reader, project: str, compared: Compared, now_ns: int) -> list[str]:
+    """Name the first items whose repeats differ."""
+    rows = make_rows(reader, project, compared, items_of(compared, "flaky")[:NAMED])
+    firsts = _read_firsts(reader, project, compared, rows, now_ns)
+    return [_label(row, firsts) for row in rows]
+
+
+def _read_firsts(
+    reader: Reader, project: str, compared: Compared, rows: Sequence[ExperimentRow], now_ns: int
+) -> dict[str, Run]:
+    """Read the first runs over some items whole, on both sides, by their ids."""
+    if not rows:
+        return {}
+    firsts = {side[0].run_id for row in rows for side in (row.runs, row.baseline) if side}
+    both = [one.run_id for one in (compared.now, compared.before) if one is not None]
+    where = " and ".join(
+        f"({' or '.join(f'{name} == {view.quoted(one)}' for one in of)})"
+        for name, of in (("experiment", both), ("item", [row.item for row in rows]))
+    )
+    listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
+    chosen = [one for one in listed if one.run_id in firsts]
+    return {one.run_id: one for one in runs.find_whole_runs(reader, chosen, now_ns)}
+
+
+def _label(row: ExperimentRow, firsts: Mapping[str, Run]) -> str:
+    """Name an item by the inputs of its first run."""
+    known = row.runs[0].run_id in firsts
+    return label_item(row.item, row.digest, _cell(firsts, row.runs[0], "inputs") if known else "")
+
+
+def _cell(
+    firsts: Mapping[str, Run], listed: ListedItemRun, name: Literal["inputs", "outputs"]
+) -> str:
+    """Write inputs or outputs of a run in one short line."""
+    run = firsts.get(listed.run_id)
+    value = None if run is None else getattr(run, name)
+    return cut_cell(value if isinstance(value, str) else orjson.dumps(value).decode())
 
 
 def _make_verdict(
@@ -840,27 +896,36 @@ def first_of(cursor: str | None) -> int:
 
 
 def cut_rows(
-    reader: Reader, project: str, compared: Compared, *, show: Show, limit: int, cursor: str | None
+    reader: Reader,
+    project: str,
+    compared: Compared,
+    *,
+    show: Show,
+    judge: str = "",
+    limit: int,
+    cursor: str | None,
 ) -> ExperimentRows:
     """List the items of one sort, from where a cursor says."""
     first = first_of(cursor)
-    shown = items_of(compared, show)[first : first + limit]
-    more = first + limit < count_items(compared, show)
+    shown = items_of(compared, show, judge)[first : first + limit]
+    more = first + limit < count_items(compared, show, judge)
     return ExperimentRows(
         rows=make_rows(reader, project, compared, shown),
         next_cursor=write_place([first + limit]) if more else None,
     )
 
 
-def count_items(compared: Compared, show: Show) -> int:
+def count_items(compared: Compared, show: Show, judge: str = "") -> int:
     """Count the items of one sort."""
-    return sum(one.count for _, one in compared.select(show))
+    return sum(one.count for _, one in compared.select(show, judge))
 
 
-def items_of(compared: Compared, show: Show) -> list[str]:
+def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
     """Name the items of one sort, the largest change first; of many the first ones."""
     found = (
-        (place, item) for place, one in compared.select(show) for item in compared.items[one.name]
+        (place, item)
+        for place, one in compared.select(show, judge)
+        for item in compared.items[one.name]
     )
     return [item for _, item in sorted(found)]
 
@@ -875,7 +940,7 @@ def make_rows(
     both = [one for one in (now, before) if one is not None]
     asked = reader, project, [one.run_id for one in both], min(one.start_ns for one in both), items
     rows, said = read_item_runs(*asked)
-    content = read_item_tags(reader, project, (row["item_digest"] for row in rows))
+    content = read_item_content(reader, project, (row["item_digest"] for row in rows))
     scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
     for row in said:
         if row["judge_version"] in compared.chosen.get(row["judge"], ()):
@@ -890,13 +955,16 @@ def make_rows(
         sides[row["experiment"], row["item"]].append(row)
     groups = _find_groups(reader, project, compared, items)
     states = _states(compared.verdict)
+    verdict = compared.verdict
+    changes = {one.item: one for one in (*verdict.regressions, *verdict.fixed)} if verdict else {}
     made = []
     for item in items:
         runs = sides[now.run_id, item]
         if not runs or item not in groups:  # it was deleted meanwhile
             continue
         digest, group = runs[0]["item_digest"], groups[item]
-        told = content.get(digest, {"tags": "", "source_run": "", "source_session": ""})
+        told = content.get(digest, _NO_CONTENT)
+        change = changes.get(group.name)
         beside = sides[before.run_id, item] if before else []
         made.append(
             ExperimentRow(
@@ -909,9 +977,40 @@ def make_rows(
                 is_flaky=is_flaky(group.after),
                 runs=[_make_run(row, scores) for row in runs],
                 baseline=[_make_run(row, scores) for row in beside],
+                expected=_preview(told),
+                change=write_change(change) if change else "",
+                changes=_make_changes(change) if change else [],
             )
         )
     return made
+
+
+def _preview(told: Mapping[str, Any]) -> str:
+    """Write what is expected of an item in plain text; of much the beginning of its JSON."""
+    if told["cut"]:
+        return f"{told['cut']}…"
+    value = load_json(told["expected"])
+    if isinstance(value, str):
+        return value
+    return "" if value is None else str(told["expected"])
+
+
+def _make_changes(change: ItemChange) -> list[JudgedChange]:
+    named = change.judges
+    return [
+        JudgedChange(
+            judge=judge,
+            is_rate=step.is_rate,
+            before=step.before,
+            after=step.after,
+            change=step.change,
+            score_before=step.scores[0],
+            score_after=step.scores[1],
+            text=write_step(step),
+        )
+        for judge in (*named, *sorted(change.steps.keys() - named))
+        for step in (change.steps[judge],)
+    ]
 
 
 def _find_groups(

@@ -1,10 +1,11 @@
 """Experiments in the JSON API and on pages: their list, and one beside its baseline."""
 
 import time
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import PlainTextResponse, Response
 
 from otel_ml.records import ExperimentRow, ListedItemRun
@@ -62,6 +63,14 @@ Baseline = Annotated[
     ),
 ]
 
+JudgeOfRows = Annotated[
+    str,
+    Query(
+        max_length=1_024,
+        description="Of regressions and what is fixed those by this judge; any unless told",
+    ),
+]
+
 
 @api.get("/projects/{project:path}/experiments")
 def get_experiments(
@@ -95,6 +104,7 @@ def get_experiment_rows(
     show: Annotated[
         Show, Query(description="All in the order of ids; else the largest change first")
     ] = "all",
+    judge: JudgeOfRows = "",
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = ROWS,
     cursor: Cursor = None,
 ) -> ExperimentRows:
@@ -106,6 +116,7 @@ def get_experiment_rows(
         time.time_ns(),
         baseline=baseline,
         show=show,
+        judge=judge,
         limit=limit,
         cursor=cursor,
     )
@@ -164,6 +175,16 @@ def show_markdown(
     return PlainTextResponse(report(reader, project, compared, page, now_ns).to_markdown())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownItems:
+    """Which items of an experiment its page shows, and which one is opened."""
+
+    show: Show | Literal[""] = ""
+    judge: JudgeOfRows = ""
+    item: Annotated[str, Query(max_length=1_024)] = ""
+    cursor: Cursor = None
+
+
 @pages.get("/projects/{project:path}/experiments/{run_id}")
 def show_experiment(
     *,
@@ -172,12 +193,10 @@ def show_experiment(
     run_id: str,
     reader: FromReader,
     baseline: Baseline = None,
-    show: Show | Literal[""] = "",
-    item: Annotated[str, Query(max_length=1_024)] = "",
-    cursor: Cursor = None,
+    shown: Annotated[ShownItems, Depends()],
 ) -> Response:
     """One experiment: the verdict, what judges say, and its items, the worst first."""
-    now_ns = time.time_ns()
+    now_ns, judge, cursor = time.time_ns(), shown.judge, shown.cursor
     compared = compare(
         reader, project, run_id, now_ns, baseline, most=first_of(cursor) + _ON_A_PAGE
     )
@@ -189,9 +208,17 @@ def show_experiment(
         "all": "All",
     }
     counts = {one: count_items(compared, one) for one in sorts}  # type: ignore[arg-type]  # its keys
-    chosen: Show = show or ("regression" if counts.get("regression") else "all")
-    rows = cut_rows(reader, project, compared, show=chosen, limit=_ON_A_PAGE, cursor=cursor)
-    opened = next(iter(make_rows(reader, project, compared, [item])), None) if item else None
+    chosen: Show = shown.show or ("regression" if counts.get("regression") else "all")
+    by_judge = {
+        one.judge: count_items(compared, chosen, one.judge)
+        for one in (found.verdict.judges if found.verdict else ())
+    }
+    rows = cut_rows(
+        reader, project, compared, show=chosen, judge=judge, limit=_ON_A_PAGE, cursor=cursor
+    )
+    opened = next(
+        iter(make_rows(reader, project, compared, [shown.item] if shown.item else [])), None
+    )
     judges, amounts = lay_out(found)
     path = ("projects", project, "experiments", run_id)
     context = {
@@ -203,8 +230,11 @@ def show_experiment(
         "amounts": amounts,
         "sorts": [(name, text, counts[name]) for name, text in sorts.items()],
         "show": chosen,
+        "by_judge": by_judge if chosen in {"regression", "fixed"} else {},
+        "judge": judge,
         "rows": rows.rows,
         "next_cursor": rows.next_cursor,
+        "cursor": cursor,
         "opened": opened,
         "mark": _MARK,
         "baseline_tag": BASELINE_TAG,

@@ -16,6 +16,8 @@ from otel_ml_collector.store.statistics import ALL_TOKENS
 from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.times import AHEAD_NS, SECOND_NS
 
+# Of what is expected of an item, as JSON.
+_SHOWN_CHARS: Final = 2_000
 # Runs over items of one data set that are looked at together; more have no verdict here.
 MOST_RUNS: Final = 250_000
 _CALLED: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
@@ -157,9 +159,12 @@ _OWN: Final = Sql("""
 _NO_CONTENT: Final = Sql("""
     CAST([], 'Array(Tuple(String, String))') AS own_tags, '' AS own_source, false AS is_own""")
 _TAGS: Final = Sql("""
-    SELECT digest, tags, source_run, source_session FROM items
+    SELECT digest, tags, source_run, source_session,
+      if(length(expected) <= {chars}, expected, '') AS expected,
+      if(length(expected) <= {chars}, '', substringUTF8(expected, 1, {chars})) AS cut
+    FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
-    ORDER BY digest, rank DESC LIMIT 1 BY digest""")
+    ORDER BY digest, rank DESC LIMIT 1 BY digest""").fill(chars=_SHOWN_CHARS)
 # Items are groups by all that is said of their runs on both sides, whatever their order. What is
 # measured of each run, such as its latency, stands beside it in lists.
 _ALIKE: Final = Sql("""
@@ -345,8 +350,11 @@ def count_alike(
     return reader.rows(sql, asked)
 
 
-def read_item_tags(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
-    """Read tags (JSON), source run and session of some items, by digest."""
+def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
+    """Read tags and what is expected of some items (JSON), source run and session, by digest.
+
+    Of what is long `expected` is empty, and `cut` its beginning.
+    """
     asked = {"project": project, "digests": sorted(set(digests))}
     return {row["digest"]: row for row in reader.rows(_TAGS, asked)}
 
