@@ -47,10 +47,10 @@ def there(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     return [line for line in diagnosis.lines if not line[1].startswith(("Variables", "No proxy"))]
 
 
-def both_taken(grpc: str) -> list[tuple[str, str, str]]:
-    """Write what is said of spans that were taken over both transports."""
+def both_taken(grpc: str, stays: str = "") -> list[tuple[str, str, str]]:
+    """Write what is said of spans that were taken over both transports, and why they stay."""
     return [
-        ("ok", f"A span {over} was taken, and read back from {PROJECT}", "")
+        ("ok", f"A span {over} was taken, and read back from {PROJECT}{stays}", "")
         for over in ("over HTTP", f"over gRPC at {grpc}")
     ]
 
@@ -92,6 +92,14 @@ def test_all_well(collector: CollectorProcess) -> None:
             *both_taken(collector.grpc),
         ],
     )
+
+
+def test_nothing_is_left(collector: CollectorProcess) -> None:
+    """What it sent is gone when it ends, and so is the project that was made for it."""
+    found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
+    assert there(found)[-2:] == both_taken(collector.grpc)
+    projects = collector.get("/projects")["projects"]
+    assert PROJECT not in [one["project"] for one in projects]
 
 
 def test_lines(collector: CollectorProcess) -> None:
@@ -256,15 +264,16 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 
 
 def test_right_key(keyed: Keyed) -> None:
-    """With a key and the certificate every check is well."""
+    """With a key and the certificate every check is well; what it may not delete stays."""
     found = keyed.ask(keyed.full)
+    stays = ", where it stays: it is not deleted, 403: The key has not the scope admin"
     assert (found.status, there(found)) == (
         0,
         [
             ("ok", f"{keyed.process.endpoint} is an otel-ml collector", ""),
             *OK_THERE,
             ("ok", f"The key is enough to read project {PROJECT}", ""),
-            *both_taken(keyed.process.grpc),
+            *both_taken(keyed.process.grpc, stays),
         ],
     )
 

@@ -54,6 +54,7 @@ _LISTENS: Final = "0A"
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _REQUEST_S: Final = 5.0
 _READ_BACK_S: Final = 5.0
+_DELETE_S: Final = 8.0
 _FAR_S: Final = 5.0
 _METHOD: Final = f"/{SERVICES[Signal.TRACES]}/Export"
 _WORDS: Final = {
@@ -96,8 +97,8 @@ def doctor(
 ) -> int:
     """Look at what lies between here and a collector.
 
-    Sends one test span over HTTP and one over gRPC, and reads them back. Reads the same variables
-    as the SDK. Ends with status 1 when something fails.
+    Sends one test span over HTTP and one over gRPC, reads them back and deletes them. Reads the
+    same variables as the SDK. Ends with status 1 when something fails.
 
     With a function, such as app.py:answer or shop.model:Model.answer, it imports the file instead
     and prints what the function's version is made of, what it does not see, which
@@ -447,6 +448,9 @@ class Visit:
             waited_s = time.monotonic() - started_s
             if reply.status == HTTPStatus.OK:
                 text = f"A span over {road} was taken, and read back from {self._project}"
+                deleted = fetch(self._settings, path, "DELETE", _DELETE_S)
+                if deleted.status != HTTPStatus.OK:
+                    text += f", where it stays: it is not deleted, {deleted.reason}"
                 return Finding("ok", check, text)
             if waited_s > _READ_BACK_S:
                 text = f"A span over {road} was taken and cannot be read, {reply.reason}"

@@ -213,8 +213,10 @@ class HttpReply:
         return f"{self.status}: {words}" if self.status else words
 
 
-def fetch(connection: "Connection", path: str) -> HttpReply:
-    """Fetch any path of a collector once, as the SDK would: its proxy, its certificates."""
+def fetch(
+    connection: "Connection", path: str, method: str = "GET", timeout_s: float = _PROBE_S
+) -> HttpReply:
+    """Ask for any path of a collector once, as the SDK would: its proxy, its certificates."""
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError
@@ -222,10 +224,10 @@ def fetch(connection: "Connection", path: str) -> HttpReply:
     from otel_ml.export.http import Unusable, attempt_until, describe, open_connections
 
     try:
-        with attempt_until(time.monotonic() + _PROBE_S) as attempt:
+        with attempt_until(time.monotonic() + timeout_s) as attempt:
             line = open_connections(connection)
             response = line.pools.urlopen(
-                "GET",
+                method,
                 connection.page + path,
                 headers={**line.headers, "connection": "close"},
                 timeout=attempt.time_left(),
