@@ -20,7 +20,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: check-image wheels neighbours test-neighbours house site release changelog help demo test test-all test-nightly test-integrations sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image wheels neighbours test-neighbours house site release changelog help demo test test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .v
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
 	$(BIN)/python -m tests.house $(BESIDE)
+
+pictures: $(VENV)/dev.stamp $(if $(PAGES),,.venv-services/stamp .venv-integrations/stamp .venv-litellm/stamp) ## Take the pictures of the documentation again (some: PAGES="readme recipes llm fastapi")
+	$(BIN)/python -m tests.browser.pictures $(PAGES)
 
 sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
 	$(BIN)/python -m tests.browser.sheet

@@ -1,19 +1,21 @@
-"""Takes the pictures of the pages on frameworks: what one gets by following them.
+"""Takes the pictures of the documentation again, all or some; `make pictures`.
 
 ``python -m tests.browser.pictures [PAGE ...]`` follows each page as its test does, and writes
 ``docs/images/PAGE.png``, in few colours, so that it stays small. Of ``llm`` these are three pages,
-each in light and in dark, on a screen and on a phone.
+each in light and in dark, on a screen and on a phone; of ``recipes`` what each of its recipes
+records, as it was recorded; of ``readme`` the runs of the demo.
 """
 
 import io
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
@@ -26,8 +28,10 @@ from tests.otel_ml_collector.spans import id_of
 from tests.services.frameworks import FOLDER, FOLLOWED
 from tests.services.processes import ROOT
 from tests.support.collector import CollectorProcess, running
+from tests.support.demo import record_demo
 from tests.test_docs import run_blocks as run_plain_blocks
 
+RECORDINGS: Final = ROOT / "tests" / "recorded" / "recordings"
 IMAGES: Final = ROOT / "docs" / "images"
 # Pages whose runs are trainings, shown side by side.
 TRAININGS: Final = ("scikit-learn", "xgboost", "lightning")
@@ -42,6 +46,17 @@ _WIDTH: Final = 1280
 _MOST_HEIGHT: Final = 800
 _CONVERSATION_HEIGHT: Final = 1_200
 LLM: Final = "llm"
+README: Final = "readme"
+RECIPES: Final = "recipes"
+# The recipes of the page on language models, and the recordings of what they record.
+RECORDED: Final = {
+    "openai": "openinference_openai",
+    "anthropic": "openinference_anthropic",
+    "langgraph": "openinference_langgraph",
+    "llama-index": "openinference_llama_index",
+    "pydantic-ai": "pydantic_ai",
+    "dspy": "openinference_dspy",
+}
 GATEWAY: Final = "gateway"
 # Width and theme of a picture, by what its name ends with.
 _LOOKS: Final[dict[str, tuple[int, Literal["light", "dark"]]]] = {
@@ -56,9 +71,9 @@ def main(pages: Sequence[str]) -> None:
     """Follow the pages, all when none is named, and take the picture of each."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for page in pages or (*FOLLOWED, *TRAININGS, GATEWAY, LLM):
-            if page == LLM:
-                shoot_trips(browser)
+        for page in pages or (*FOLLOWED, *TRAININGS, GATEWAY, LLM, RECIPES, README):
+            if page in _SHOOTING:
+                _SHOOTING[page](browser)
                 continue
             with tempfile.TemporaryDirectory() as kept:
                 files = Path(kept) / "files"
@@ -130,6 +145,37 @@ def shoot_trips(browser: Browser) -> None:
                     twist=twist,
                     most_height=_CONVERSATION_HEIGHT,
                 )
+
+
+def shoot_recipes(browser: Browser) -> None:
+    """Take a picture of what each recipe records: the answer of the trace with most runs."""
+    headers = {"content-type": "application/json"}
+    for recipe, recording in RECORDED.items():
+        recorded = json.loads((RECORDINGS / f"{recording}.json").read_text())
+        with tempfile.TemporaryDirectory() as kept, running(Path(kept) / "data") as collector:
+            collector.deliver(json.dumps(recorded["request"]).encode(), headers)
+            (project,) = (one["project"] for one in collector.get("/projects")["projects"])
+            found = collector.runs(project, where='outcome == "ok" and kind != "embedding"')
+            sizes = Counter(run["trace_id"] for run in found)
+            run = max(found, key=lambda run: (not run["parent_run_id"], sizes[run["trace_id"]]))
+            address = f"{collector.endpoint}/projects/{quote(project)}/runs/{run['run_id']}"
+            shoot(browser, address, IMAGES / f"{LLM}-{recipe}.png")
+
+
+def shoot_demo(browser: Browser) -> None:
+    """Take the picture of the demo's runs."""
+    with (
+        tempfile.TemporaryDirectory() as kept,
+        running(record_demo(Path(kept) / "demo")) as demo,
+    ):
+        shoot(browser, f"{demo.endpoint}/projects/docs-search/runs", IMAGES / "runs.png")
+
+
+_SHOOTING: Final[Mapping[str, Callable[[Browser], None]]] = {
+    LLM: shoot_trips,
+    RECIPES: shoot_recipes,
+    README: shoot_demo,
+}
 
 
 def shoot(
