@@ -107,6 +107,8 @@ class Judged:
 
     def _marks(self, judge: Judge) -> dict[str, str]:
         told = {names.JUDGING: judge.name}
+        if version := _version(judge):
+            told[names.JUDGING_VERSION] = version
         if self.run_id:
             told[names.JUDGING_RUN] = self.run_id
         return told

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -373,6 +374,24 @@ def test_deletion_of_a_session(service: Service, project: str) -> None:
         assert [one["inputs"] for one in found if one["is_here"]] == left
     with pytest.raises(Missing):
         deleter.delete(project, SESSION, "never")
+
+
+def test_page_of_a_run_names_its_data_sets(service: Service, project: str) -> None:
+    """The page of a run names the data sets that have an item made of it, and no others."""
+    run = make_call("answer", {"otel_ml.inputs": '{"question":"2+2"}'})
+    item = make_item(QUESTION, None, {"otel_ml.item.source_run": id_of(run)})
+    other = make_item({"question": "own"})
+    sets = (
+        *make_versions("qa", {"first": item, "b": other}),
+        *make_versions("nightly", {"q-1": item}),
+        *make_versions("others", {"b": other}),
+    )
+    service.store.take(project, run, item, other, *sets)
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(run)}").text
+    (told,) = re.findall(r"<dt>Data sets</dt><dd>(.*?)</dd>", page)
+    named = re.findall(r'<a href="([^"]+)">([^<]+)</a> <small>as ([^<]+)</small>', told)
+    here = f"/projects/{quote(project)}/datasets"
+    assert named == [(f"{here}/nightly", "nightly", "q-1"), (f"{here}/qa", "qa", "first")]
 
 
 @pytest.mark.parametrize("kind", [RUN, PROJECT])

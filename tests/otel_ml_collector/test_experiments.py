@@ -675,3 +675,18 @@ def test_counted_in_the_store(
     assert one_by_one.status == 200
     assert ("<dt>Clusters</dt>" in one_by_one.text) == bool(by)
     assert (">s14</a>" in one_by_one.text) == has_sessions
+
+
+def test_page_of_a_run_names_its_experiment(service: Service) -> None:
+    """The page of a run over an item, and of what that called, names experiment and data set."""
+    experiment = make_experiment(70)
+    (run,) = make_runs(experiment, "p")
+    below = make_call(
+        "search", trace_id=run.trace_id, parent_span_id=run.span_id, start_ns=run.start_ns
+    )
+    service.store.take("named", experiment, run, below)
+    for one in (run, below):
+        page = ask(service.app, f"/projects/named/runs/{id_of(one)}").text
+        (told,) = re.findall(r"<dt>Experiment</dt><dd>(.*?)</dd>", page)
+        assert f'<a href="/projects/named/experiments/{id_of(experiment)}">try 70</a>' in told
+        assert ', item q-000 of <a href="/projects/named/datasets/qa">qa</a>' in told

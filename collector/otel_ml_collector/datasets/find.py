@@ -232,6 +232,34 @@ def _count_changes(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[s
     }
 
 
+_MADE_OF: Final = Sql("""
+    SELECT digest FROM items WHERE project = {project:String} AND source_run = {run:String}
+    LIMIT 1000""")
+_HOLDING: Final = Sql("""
+    SELECT owner, min(left(line, -65)) AS item FROM (
+      SELECT owner, arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
+      FROM ({parts}))
+    WHERE right(line, 64) IN {digests:Array(String)} GROUP BY owner""").fill(parts=_PARTS)
+
+
+def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tuple[str, int, str]]:
+    """Find the data sets whose newest version has an item that was made of a run.
+
+    Returns:
+        Of each its name, the number of that version, and the id of the item, the first of several.
+    """
+    rows = reader.rows(_MADE_OF, {"project": project, "run": run_id})
+    if not rows:
+        return []
+    names = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
+    newest = {row["name"]: row for row in read_dataset_versions(reader, project, names)}
+    versions = {own_dataset(row["name"], row["digest"]): row for row in newest.values()}
+    told = {"owners": list(versions), "digests": [row["digest"] for row in rows]}
+    found = reader.rows(_HOLDING, {"project": project, **told})
+    holding = [(versions[row["owner"]], row["item"]) for row in found]
+    return sorted((version["name"], version["number"], item) for version, item in holding)
+
+
 def read_dataset_versions(reader: Reader, project: str, wanted: Sequence[str]) -> list[Row]:
     """Read versions of some data sets, of each the oldest first."""
     return read_versions(reader, project, _KIND, wanted)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
 
+from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.models.find import VersionDefinition
 from otel_ml_collector.price import round_cost
@@ -43,7 +44,7 @@ _NAMES: Final = Sql("""
 _JUDGED: Final = Sql("""
     SELECT run.start_ns AS start_ns, said.judge AS judge, said.judge_version AS judge_version,
       said.score AS score, said.passed AS passed, said.failed AS failed,
-      said.latency_ms AS latency_ms, said.cost AS cost
+      said.latency_ms AS latency_ms, ifNull(said.cost, call.cost) AS cost
     FROM (
       SELECT trace_id, span_id, start_ns FROM {recorded} WHERE kind != 'span' AND {counted}
       UNION ALL
@@ -54,7 +55,28 @@ _JUDGED: Final = Sql("""
           AND start_ns IN (SELECT start_ns FROM open_runs WHERE project = {project:String}))
     ) AS run
     INNER JOIN ({newest}) AS said
-      ON said.trace_id = run.trace_id AND said.span_id = run.span_id""")
+      ON said.trace_id = run.trace_id AND said.span_id = run.span_id
+    LEFT JOIN ({calls}) AS call
+      ON call.judge = said.judge AND call.judge_version = said.judge_version
+        AND call.trace_id = said.trace_id AND call.span_id = said.span_id""")
+# What a version of a judge paid for its own calls, by the run that it judged.
+_CALLS: Final = Sql("""
+    SELECT JSONExtractString(tags['{judging}']) AS judge,
+      JSONExtractString(tags['{version}']) AS judge_version,
+      JSONExtractString(tags['{judged}']) AS owner,
+      toFixedString(unhex(left(owner, 32)), 16) AS trace_id,
+      toFixedString(unhex(right(owner, 16)), 8) AS span_id, sum(cost) AS cost
+    FROM {recorded} WHERE kind = '{kind}' AND {counted}
+      AND mapContains(tags, '{judged}') AND length(owner) = 49 AND cost IS NOT NULL
+    GROUP BY judge, judge_version, owner""")
+_CALLS_FOR: Final = Sql("""
+    SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
+      JSONExtractString(tags['{judging}']) AS judge, provider_model, cost
+    FROM {recorded}
+    WHERE project = {project:String} AND kind = '{kind}' AND has(tag_kv, {judged:String})
+    ORDER BY start_ns, span_id LIMIT 100""").fill(
+    judging=Sql(JUDGING), kind=Sql(JUDGE_KIND), recorded=RECORDED
+)
 OF_JUDGES: Final = Sql("{judge} IN {judges:Array(String)}")
 _FIGURES: Final = Sql("""
     SELECT judge, judge_version, count() AS evaluations, countIf(failed) AS errors,
@@ -99,7 +121,9 @@ class JudgeNumbers(JudgeVersionName):
     pass_rate: float | None = Field(description="`passed` of `judged`")
     p50_ms: float | None = Field(description="How long it took, where it says so")
     p95_ms: float | None
-    cost: float | None = Field(description="Of the answers whose cost is told")
+    cost: float | None = Field(
+        description="Of the answers whose cost is told, else of the judge's own calls for them"
+    )
     priced: int = Field(description="How many answers told their cost")
     last_start_time: str | None = Field(description="When the last of its runs began")
     where: str = Field(description="The filter that lists its runs")
@@ -237,6 +261,22 @@ def find_judge_versions(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeCall:
+    """A call that a judge made to judge a run: which one, of what model, and what it cost."""
+
+    run_id: str
+    judge: str
+    provider_model: str
+    cost: float | None
+
+
+def find_judge_calls(reader: Reader, project: str, run_id: str) -> list[JudgeCall]:
+    """Find the calls that judges made to judge a run, the first 100."""
+    parameters = {"project": project, "judged": f"{JUDGING_RUN}={run_id}"}
+    return [JudgeCall(**row) for row in reader.rows(_CALLS_FOR, parameters)]
+
+
 def named(judge: str, version: int | None, digest: str, field: str) -> str:
     """Write a field of a filter that means what one version of a judge said."""
     step = quoted(digest) if version is None else str(version)
@@ -272,12 +312,21 @@ def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
     """Write the SQL for what was said of the runs that count, or of those in experiments."""
     apart = find_apart(reader, project)
     counted = find_counted(reader, project, kinds=True)
+    calls = find_counted(reader, project, kinds=True, items=True)
     scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=_SAID)
     return _JUDGED.fill(
         recorded=RECORDED,
         deliveries=DELIVERIES,
         counted=counted.tried if tried else counted.sql,
         newest=newest_scores(scores, said=_SAID),
+        calls=_CALLS.fill(
+            judging=Sql(JUDGING),
+            version=Sql(JUDGING_VERSION),
+            judged=Sql(JUDGING_RUN),
+            kind=Sql(JUDGE_KIND),
+            recorded=RECORDED,
+            counted=calls.sql,
+        ),
     )
 
 

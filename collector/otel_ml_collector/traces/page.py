@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -12,10 +13,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from otel_ml import attributes as names
 from otel_ml.records import Evaluation
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
+from otel_ml_collector.datasets.find import find_datasets_of_run
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.judges.find import find_judge_calls
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
@@ -522,6 +526,32 @@ def _find_beside(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The experiment in which a run is, and the item of its data set."""
+
+    experiment: str
+    name: str
+    dataset: str
+    item: str
+
+
+def _find_membership(
+    reader: Reader, run: Run, trace: Sequence[RunSummary], now_ns: int
+) -> Membership | None:
+    """Find the experiment that a run belongs to: its own, else that of a run of its trace."""
+    told = next(
+        (one for one in (run, *trace) if one.experiment and one.project == run.project), None
+    )
+    if told is None:
+        return None
+    name = "an experiment"
+    with suppress(Missing):  # its own run has not come, or is gone
+        found = runs.find_run(reader, told.experiment, run.project, now_ns=now_ns)
+        name = str(found.attributes.get(names.EXPERIMENT_NAME) or found.name)
+    return Membership(told.experiment, name, told.dataset, told.item)
+
+
 @router.get("/projects/{project:path}/runs/{run_id}")
 def show_run(
     *,
@@ -565,6 +595,9 @@ def show_run(
         "unread": find_unread(run),
         "priced": tell_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
+        "datasets": find_datasets_of_run(reader, project, run_id),
+        "membership": _find_membership(reader, run, trace.runs, now_ns),
+        "judge_calls": find_judge_calls(reader, project, run_id) if run.evaluations else [],
         "truths": find_truths(run),
         "scores": [one for one in run.evaluations if is_score(one) or one.source == "agent"],
         "series": len(series),

@@ -97,6 +97,10 @@ def read_fields(span: Span, plan: plan.Plan, *, is_open: bool = False) -> Found:
     _keep_own_usage(found)
     if names.JUDGING in span.attributes and found["kind"] != "span":
         found["kind"] = "judge"
+        marks = ("otel_ml.judging", "otel_ml.judging.run", "otel_ml.judging.version")
+        told = {name: to_text(span.attributes[name]) for name in marks if name in span.attributes}
+        tags = {name: Tag(name, text) for name, text in told.items()}
+        found["tags"] = {**found.get("tags", {}), **tags}
     return found
 
 

@@ -34,6 +34,7 @@ from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.streams import TELLING, find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import to_text, to_type_name
 from otel_ml_collector.price import bare_model
+from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Event, Span, Value
 
 _PLANS: Final = 1_000
@@ -126,7 +127,7 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
     _name_models(found)
     _keep_own_usage(found)
     if names.JUDGING in values.names:
-        _mark_judges(found)
+        _mark_judges(found, values)
     return found
 
 
@@ -218,13 +219,22 @@ def _name_models(found: Found) -> None:
             named[at] = bare_model(provider, name)
 
 
-def _mark_judges(found: Found) -> None:
+def _mark_judges(found: Found, values: AttributeColumns) -> None:
     """Tell the calls that judges make from those of the product: they are of a kind of their own.
 
-    They keep their tokens and cost, which are the judge's.
+    They keep their tokens and cost, which are the judge's. Their tags say which one it is, and what
+    it judges: by these they are found.
     """
     kinds = found.columns["kind"]
-    found.fill("kind", [kind if kind == "span" else names.JUDGE_KIND for kind in kinds])
+    places = [at for at, kind in enumerate(kinds) if kind != "span"]
+    found.fill("kind", [names.JUDGE_KIND] * len(places), places)
+    untagged = found.missing("tags")
+    found.fill("tags", [{} for _ in untagged], untagged)
+    for name in (names.JUDGING, names.JUDGING_RUN, names.JUDGING_VERSION):
+        if name in values.names:
+            column = values.column(name)
+            for at in places:
+                found.columns["tags"][at][name] = Tag(name, to_text(column[at]))
 
 
 def _make_plan(keys: tuple[str, ...]) -> Plan:
