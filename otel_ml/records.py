@@ -130,6 +130,7 @@ class Tokens:
     output: int | None = None
     cached: int | None = None
     reasoning: int | None = None
+    cache_creation: int | None = None
 
 
 # The columns of a run's token counts.
@@ -296,6 +297,13 @@ class Run(RunFields):
         "Tokens of the output that were spent on reasoning",
         _COUNT,
         attribute=wire.GEN_AI_REASONING_TOKENS,
+        at_end=True,
+    )
+    cache_creation_tokens: int | None = kept_field(
+        None,
+        "Tokens of the input that were written to a cache",
+        _COUNT,
+        attribute=wire.GEN_AI_CACHE_WRITE_TOKENS,
         at_end=True,
     )
     dialect: str = kept_field("", "Which dialect named its fields first", _NAME, after="cost")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 _MOST_PRICES: Final = 10_000
-_FIELDS: Final = ("input", "output", "cached", "reasoning")
+_FIELDS: Final = ("input", "output", "cached", "reasoning", "cache_creation")
 _DIGITS: Final = 3  # of a cost below a dollar, on pages and in a shell
 _LEAST: Final = 0.000_01  # in a column of many
 _EXACT_DIGITS: Final = 15  # of any cost: the others are of binary fractions, not of prices
@@ -93,6 +93,8 @@ class Price:
         output: For tokens that come out; None for a model that gives none, such as an embedding.
         cached: For those that go in and were kept from before; None when they cost as the others.
         reasoning: For those that come out and are not shown; None when they cost as the others.
+        cache_creation: For those that go in and are kept for later; None when they cost as the
+            others.
     """
 
     provider: str
@@ -101,6 +103,7 @@ class Price:
     output: float | None = None
     cached: float | None = None
     reasoning: float | None = None
+    cache_creation: float | None = None
 
 
 def read_prices(text: str) -> tuple[Price, ...]:

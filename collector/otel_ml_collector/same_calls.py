@@ -33,7 +33,7 @@ from typing import Final
 import orjson
 
 from otel_ml.attributes import JUDGE_KIND
-from otel_ml.records import Run, Tokens
+from otel_ml.records import TOKENS, Run, Tokens
 from otel_ml_collector.price import is_provider, provider_of, without_interface
 
 # The kinds of runs that are calls of a provider's model, of the product or of a judge.
@@ -164,7 +164,7 @@ def call_run_of(run: Run) -> CallRun:
         run.response_id,
         run.provider,
         run.provider_model,
-        Tokens(run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens),
+        Tokens(*[getattr(run, name) for name in TOKENS]),
         run.cost,
         run.outcome == "error",
         has_content=bool(run.inputs_preview or run.outputs_preview),

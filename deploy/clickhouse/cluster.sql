@@ -344,6 +344,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   output_tokens Nullable(Int64),
   cached_tokens Nullable(Int64),
   reasoning_tokens Nullable(Int64),
+  cache_creation_tokens Nullable(Int64),
   cost Nullable(Float64),
   dialect LowCardinality(String),
   process LowCardinality(String),
@@ -377,6 +378,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.same_calls ON CLUSTER otel_ml (
   output_tokens Nullable(Int64),
   cached_tokens Nullable(Int64),
   reasoning_tokens Nullable(Int64),
+  cache_creation_tokens Nullable(Int64),
   cost Nullable(Float64),
   rank UInt64 COMMENT 'when the trace was looked at'
 )
@@ -494,6 +496,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily_runs ON CLUSTER otel_ml (
   output_tokens Int64,
   cached_tokens Int64,
   reasoning_tokens Int64,
+  cache_creation_tokens Int64,
   cost Int256 COMMENT 'in 1e-15, so that any order of sums is the same',
   priced UInt64 COMMENT 'how many runs have a cost'
 )

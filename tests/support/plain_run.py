@@ -39,7 +39,7 @@ def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]
         "release": "",
         "provider": "",
         "provider_model": "",
-        "tokens": {"input": None, "output": None, "cached": None, "reasoning": None},
+        "tokens": dict.fromkeys(("input", "output", "cached", "reasoning", "cache_creation")),
         "cost": None,
         "first_token_ms": None,
         "stream_chunks": None,

@@ -71,6 +71,7 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "output_tokens": FieldName(_NUMBER, "tokens that came out"),
     "cached_tokens": FieldName(_NUMBER, "tokens that were read from a cache", short="cached"),
     "reasoning_tokens": FieldName(_NUMBER, "tokens that were spent on reasoning"),
+    "cache_creation_tokens": FieldName(_NUMBER, "tokens that were written to a cache"),
     "cost": FieldName(_NUMBER, "what it cost"),
     "first_token_ms": FieldName(_NUMBER, "milliseconds from a call to its first piece"),
     "stream_chunks": FieldName(_NUMBER, "how many pieces an answer came in"),

@@ -68,6 +68,7 @@ class Rates(NamedTuple):
     output: Steps | None
     cached: Steps | None
     reasoning: Steps | None
+    cache_creation: Steps | None = None
     call: float = 0.0
 
 
@@ -197,22 +198,39 @@ def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
 def _cost(rates: Rates, usage: Tokens) -> float | None:
     """Add up; a part that has no price of its own has that of the whole."""
     given, answered = usage.input, usage.output
-    into = _part(rates.input, rates.cached, given, usage.cached or 0, given or 0)
-    out = _part(rates.output, rates.reasoning, answered, usage.reasoning or 0, given or 0)
+    of_cache = [
+        (rates.cached, usage.cached or 0),
+        (rates.cache_creation, usage.cache_creation or 0),
+    ]
+    into = _part(rates.input, of_cache, given, given or 0)
+    out = _part(rates.output, [(rates.reasoning, usage.reasoning or 0)], answered, given or 0)
     return None if into is None or out is None else into + out + rates.call
 
 
 def _part(
-    whole: Steps | None, special: Steps | None, count: int | None, of_it: int, input_tokens: int
+    whole: Steps | None,
+    parts: Sequence[tuple[Steps | None, int]],
+    count: int | None,
+    input_tokens: int,
 ) -> float | None:
-    """Price one direction; None when something is missing or more than there can be."""
+    """Price one direction; None when something is missing or more than there can be.
+
+    Args:
+        whole: What its tokens cost.
+        parts: How many of them have another price, and that; None for that of the whole.
+        count: How many there are.
+        input_tokens: By which the steps of a price are told.
+    """
+    apart = sum(number for _, number in parts)
     if whole is None:
-        return None if count or of_it else 0.0
-    if count is None or not 0 <= of_it <= count:
+        return None if count or apart else 0.0
+    if count is None or not 0 <= apart <= count or any(number < 0 for _, number in parts):
         return None
     price = whole.at(input_tokens)
-    other = special.at(input_tokens) if special else price
-    return ((count - of_it) * price + of_it * other) / _MILLION
+    cost = (count - apart) * price
+    for special, number in parts:
+        cost += number * (special.at(input_tokens) if special else price)
+    return cost / _MILLION
 
 
 def _own_rates(price: Price) -> Rates:
@@ -221,6 +239,7 @@ def _own_rates(price: Price) -> Rates:
         None if price.output is None else Steps(price.output),
         None if price.cached is None else Steps(price.cached),
         None if price.reasoning is None else Steps(price.reasoning),
+        None if price.cache_creation is None else Steps(price.cache_creation),
     )
 
 
@@ -282,6 +301,7 @@ def _rates(prices: "ModelPrice") -> Rates:
         _steps(told.get("output_mtok")),
         _steps(told.get("cache_read_mtok")),
         _steps(told.get("output_reasoning_mtok")),
+        _steps(told.get("cache_write_mtok")),
         float(told.get("requests_kcount") or 0) / 1_000,
     )
 

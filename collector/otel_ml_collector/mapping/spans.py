@@ -83,7 +83,10 @@ _APART: Final = {
     *("experiment", "dataset", "item", "item_digest"),  # ranks are older than these
 }
 _TEXTS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
-_OTHERS: Final = ("parent_span_id", "start_ns", "end_ns", "seq", "cost", *TOKENS)
+_OTHERS: Final = (
+    *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
+    *(name for name in TOKENS if name != "cache_creation_tokens"),  # as above
+)
 # What goes to the run as it was found.
 _AS_FOUND: Final = frozenset(one.name for one in fields(Run)) - {
     *("model", "inputs", "outputs", "error_message", "tags", "logs", "cost"),

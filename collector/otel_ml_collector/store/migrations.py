@@ -197,6 +197,24 @@ STEPS: Final = (
               ADD COLUMN IF NOT EXISTS source_session String AFTER source_run"""),
         ],
     ),
+    # What was written to a cache is a column of what is stored from here on; of older runs it is
+    # among their attributes.
+    Step(
+        14,
+        [
+            Sql("""
+            ALTER TABLE runs
+              ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
+                AFTER reasoning_tokens"""),
+            Sql("""
+            ALTER TABLE same_calls
+              ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
+                AFTER reasoning_tokens"""),
+            Sql("""
+            ALTER TABLE daily_runs
+              ADD COLUMN IF NOT EXISTS cache_creation_tokens Int64 AFTER reasoning_tokens"""),
+        ],
+    ),
     # A new step goes here.
 )
 

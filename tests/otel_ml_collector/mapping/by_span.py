@@ -58,7 +58,7 @@ _APART: Final = {
 _TEXTS: Final = attrgetter(*(f.name for f in fields(Run) if f.type is str and f.name not in _APART))
 _OTHERS: Final = attrgetter(
     *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
-    *TOKENS,
+    *TOKENS[:4],
 )
 
 

@@ -53,6 +53,7 @@ def expect(name: str, attributes: Mapping[str, Value], **fields: Any) -> Run:
         "output_tokens": None,
         "cached_tokens": None,
         "reasoning_tokens": None,
+        "cache_creation_tokens": None,
         "cost": None,
         "params": "",
         "logs": [],

@@ -90,6 +90,15 @@ def test_pieces_of_a_stream() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["cache_write.input_tokens", "cache_creation.input_tokens", "cache_creation_input_tokens"],
+)
+def test_written_to_a_cache(name: str) -> None:
+    """Tokens that were written to a cache are a field of their own, under each of their names."""
+    assert map_call({**CHAT, f"gen_ai.usage.{name}": 3}).cache_creation_tokens == 3
+
+
 def test_cache_of_a_google_agent() -> None:
     """What came from a cache is read from the answer that Google's agents write whole."""
     answer = {"usage_metadata": {"prompt_token_count": 12, "cached_content_token_count": 8}}

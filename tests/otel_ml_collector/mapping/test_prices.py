@@ -47,6 +47,10 @@ def cost(
     return run.cost
 
 
+def written(number: int, more: int = 0) -> dict[str, Value]:
+    return {"gen_ai.usage.cache_creation.input_tokens": number, **cached(more)}
+
+
 def cached(number: int) -> dict[str, Value]:
     return {"gen_ai.usage.cache_read.input_tokens": number}
 
@@ -61,6 +65,9 @@ def cached(number: int) -> dict[str, Value]:
         ("openai", "gpt-4o-mini", (1_000_000, 0), {}, 0.15),
         ("openai", "text-embedding-3-small", (1_000_000, ""), {}, 0.02),  # gives no tokens
         ("anthropic", "claude-3-5-sonnet-20241022", (1_000, 1_000), {}, 0.018),  # 3 in, 15 out
+        # 3.75 for what is written to a cache, 0.3 for what is read from it.
+        ("anthropic", "claude-sonnet-4-5", (100_000, 0), written(90_000), 0.03 + 0.3375),
+        ("anthropic", "claude-sonnet-4-5", (100_000, 0), written(40_000, 50_000), 0.195),
         ("azure", "gpt-4o", (1_000, 200), {}, 0.0045),
         ("gcp.vertex_ai", "gemini-1.5-pro", (100_000, 1_000), {}, 0.125 + 0.005),  # 1.25, 5
         ("gcp.vertex_ai", "gemini-1.5-pro", (200_000, 1_000), {}, 0.5 + 0.01),  # 2.5, 10 > 128,000

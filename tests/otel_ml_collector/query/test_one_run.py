@@ -134,7 +134,7 @@ def test_find_run(store: Store, project: str) -> None:
         "release": "1.2",
         "provider": "",
         "provider_model": "",
-        "tokens": {"input": 7, "output": None, "cached": None, "reasoning": None},
+        "tokens": dict.fromkeys(("output", "cached", "reasoning", "cache_creation")) | {"input": 7},
         "cost": None,
         "first_token_ms": None,
         "stream_chunks": None,

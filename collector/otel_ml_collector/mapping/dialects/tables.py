@@ -147,6 +147,7 @@ _OPENINFERENCE: Final = Dialect(
             ),
         ),
         Row("reasoning_tokens", ("llm.token_count.completion_details.reasoning",)),
+        Row("cache_creation_tokens", ("llm.token_count.prompt_details.cache_write",)),
         Row("cost", ("llm.cost.total",)),
         Row("session", ("session.id",)),
         Row("user", ("user.id", "metadata{user_id}", "metadata{userId}")),
@@ -263,6 +264,7 @@ _MLFLOW: Final = Dialect(
         Row("input_tokens", ("mlflow.chat.tokenUsage{input_tokens}",)),
         Row("output_tokens", ("mlflow.chat.tokenUsage{output_tokens}",)),
         Row("cached_tokens", ("mlflow.chat.tokenUsage{cache_read_input_tokens}",)),
+        Row("cache_creation_tokens", ("mlflow.chat.tokenUsage{cache_creation_input_tokens}",)),
         Row("cost", ("mlflow.llm.cost{total_cost}",)),
         Row("session", ("session.id", "mlflow.trace.session")),
         Row("user", ("user.id", "mlflow.trace.user")),
@@ -282,6 +284,10 @@ _CACHED_BY_PROVIDER: Final = (
     *("bedrock.usage.cacheReadInputTokens", "deepseek.promptCacheHitTokens"),
     *("google.usageMetadata.cachedContentTokenCount",),
     *("vertex.usageMetadata.cachedContentTokenCount",),
+)
+_WRITTEN_BY_PROVIDER: Final = (
+    *("anthropic.usage.cache_creation_input_tokens", "anthropic.cacheCreationInputTokens"),
+    "bedrock.usage.cacheWriteInputTokens",
 )
 # The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
 # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
@@ -357,6 +363,13 @@ _VERCEL: Final = Dialect(
         Row(
             "reasoning_tokens",
             ("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"),
+        ),
+        Row(
+            "cache_creation_tokens",
+            (
+                "ai.usage.inputTokenDetails.cacheWriteTokens",
+                *(f"ai.response.providerMetadata{{{member}}}" for member in _WRITTEN_BY_PROVIDER),
+            ),
         ),
         Row("response_id", ("ai.response.id",)),
         Row("session", ("session.id", "ai.telemetry.metadata.sessionId")),
@@ -531,6 +544,13 @@ _LANGFUSE: Final = Dialect(
                 f"{_USAGE}{{output_reasoning_tokens}}",
                 f"{_USAGE}{{reasoning_tokens}}",
                 f"{_USAGE}{{completion_tokens_details.reasoning_tokens}}",
+            ),
+        ),
+        Row(
+            "cache_creation_tokens",
+            (
+                f"{_USAGE}{{input_cache_creation}}",
+                f"{_USAGE}{{cache_creation_input_tokens}}",
             ),
         ),
         Row("cost", ("langfuse.observation.cost_details{total}",)),
@@ -750,6 +770,14 @@ GEN_AI: Final = Dialect(
                 names.GEN_AI_REASONING_TOKENS,
                 "gen_ai.usage.reasoning_tokens",
                 "gen_ai.usage.thinking_tokens",
+            ),
+        ),
+        Row(
+            "cache_creation_tokens",
+            (
+                names.GEN_AI_CACHE_WRITE_TOKENS,
+                "gen_ai.usage.cache_creation.input_tokens",
+                "gen_ai.usage.cache_creation_input_tokens",
             ),
         ),
         Row("cost", ("gen_ai.usage.cost", "gen_ai.cost.total_cost", "litellm.cost.total")),
