@@ -32,6 +32,7 @@ from otel_ml_collector.store.runs import Listing, Window
 from otel_ml_collector.store.sql import ALWAYS
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state, spark
@@ -77,11 +78,13 @@ class ShownProject:
 
     Attributes:
         day: What it did then; None when nothing.
+        unread: Of a project without a run who wrote its spans; or empty.
         runs, errors, latency: SVG points by the hour: recorded runs, share of errors, p90.
     """
 
     project: Project
     day: ProjectStats | None
+    unread: str
     p90_ms: float | None
     runs: str
     errors: str
@@ -106,7 +109,10 @@ def show_home(
         "projects": projects,
         "find": find,
         "some": some,
-        "shown": [_show(project, stats.get(project.project), day) for project in some.items],
+        "shown": [
+            _show(project, stats.get(project.project), day, _tell_unread(reader, project))
+            for project in some.items
+        ],
         "day_runs": sum(one.runs for one in stats.values()),
         "day_errors": sum(one.errors for one in stats.values()),
         "failed_traces": sum(one.failed_traces for one in stats.values()),
@@ -149,7 +155,12 @@ def _day(now_ns: int) -> Window:
     return Window(end_ns - DAY_NS, end_ns)
 
 
-def _show(project: Project, did: ProjectStats | None, day: Window) -> ShownProject:
+def _tell_unread(reader: Reader, project: Project) -> str:
+    found = None if project.runs else find_unread(reader, project.project)
+    return str(found) if found else ""
+
+
+def _show(project: Project, did: ProjectStats | None, day: Window, unread: str) -> ShownProject:
     buckets = did.buckets if did else []
 
     def curve(value: Callable[[ProjectBucket], float | None], missing: float | None = None) -> str:
@@ -158,6 +169,7 @@ def _show(project: Project, did: ProjectStats | None, day: Window) -> ShownProje
     return ShownProject(
         project=project,
         day=did,
+        unread=unread,
         p90_ms=max((bucket.p90_ms for bucket in buckets), default=None),
         runs=curve(lambda bucket: bucket.runs, 0),
         errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None),

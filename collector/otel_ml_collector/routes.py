@@ -21,6 +21,7 @@ from otel_ml_collector import (
     sessions,
     stats,
     storage,
+    unread,
     views,
 )
 from otel_ml_collector.access import READ
@@ -58,6 +59,7 @@ _ROUTERS: Final = (
     views.router,
     stats.router,
     storage.router,
+    unread.api,
     projects.api,
     keys.api,
     keys.pages,

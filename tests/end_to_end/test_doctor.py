@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from otel_ml.attributes import PROJECT_HEADER
 from tests.otel_ml.otlp_sink import closed_address
 from tests.support.certificates import make_certificate
 from tests.support.collector import CollectorProcess, running
@@ -346,3 +350,22 @@ def test_unknown_certificate(keyed: Keyed) -> None:
     assert (found.status, status) == (1, "fail")
     assert what.startswith(f"{keyed.process.endpoint} does not answer: certificate not accepted")
     assert todo == "name its certificate in OTEL_EXPORTER_OTLP_CERTIFICATE"
+
+
+def test_spans_that_nobody_reads(tmp_path: Path) -> None:
+    """A project whose spans none was read as a call is told, with who wrote them."""
+    with running(tmp_path) as collector:
+        provider = TracerProvider()
+        exporter = OTLPSpanExporter(
+            f"{collector.endpoint}/v1/traces", headers={PROJECT_HEADER: "shop"}
+        )
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        with provider.get_tracer("acme-tracer").start_as_current_span("step"):
+            pass
+        provider.shutdown()
+        found = there(ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc))
+    assert (
+        "warn",
+        "shop: 1 span by acme-tracer, none read as a call",
+        "docs/dialects.md lists whose spans are read, and from which attributes",
+    ) in found

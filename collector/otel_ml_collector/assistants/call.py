@@ -30,6 +30,7 @@ from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import AHEAD_NS, SECOND_NS, UNITS_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
 
 _AGO: Final = re.compile("([0-9]{1,6})([smhdw])", re.ASCII)
@@ -160,6 +161,8 @@ class ToolCall:
         if found:
             newest = _to_minute(found[0].start_time)
             return f"no run since {since}; the newest that matches is of {newest}"
+        if unread := find_unread(self.reader, self.project):
+            return f"the project has no runs: {show(str(unread))}"
         if not self.where:
             return f"no run since {since}, nor before"
         every = RunsQuery(self.project, "", limit=1, end_ns=window.end_ns)

@@ -64,6 +64,10 @@ _WORDS: Final = {
 }
 _KEYS: Final = "make one: otel-ml keys add --project {project} --scope ingest,read"
 
+# Of so many projects at most it is told that nobody could read their spans.
+_UNREAD: Final = 5
+_UNREAD_TODO: Final = "docs/dialects.md lists whose spans are read, and from which attributes"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -414,6 +418,27 @@ class Visit:
             return [Finding("warn", "key", text, f"to see its runs {todo}")]
         return [Finding("fail", "key", f"The API does not answer, {reply.reason}")]
 
+    def find_unread(self) -> list[Finding]:
+        """Tell of projects with spans none of which was read as a run."""
+        listed = self._get("/api/v1/projects") if self._reads else None
+        projects = listed.json if listed and listed.status == HTTPStatus.OK else None
+        silent = [
+            one["project"]
+            for one in (projects or {}).get("projects", ())
+            if not one["runs"] and one["other_spans"]
+        ]
+        told = [
+            (project, reply.json["sentence"])
+            for project in silent[:_UNREAD]
+            for reply in [self._get(f"/api/v1/projects/{quote(project, safe='')}/unread")]
+            if reply.status == HTTPStatus.OK
+        ]
+        return [
+            Finding("warn", "spans", f"{project}: {sentence}", _UNREAD_TODO)
+            for project, sentence in told
+            if sentence
+        ]
+
     def find_http(self) -> list[Finding]:
         """Send a span over HTTP, and read it back."""
         span = make_span(self._project, "http")
@@ -535,6 +560,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[F
     yield from find_within("ready", visit.find_readiness)
     yield from find_within("clock", visit.find_clock)
     yield from find_within("key", visit.find_key)
+    yield from find_within("spans", visit.find_unread)
     yield from find_within("http", visit.find_http)
     yield from find_within("grpc", visit.find_grpc)
 

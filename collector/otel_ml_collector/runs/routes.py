@@ -33,6 +33,7 @@ from otel_ml_collector.store.statistics import (
     count_traces,
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.unread import find_unread
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -382,6 +383,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
         "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
         "plain": None if has_runs else _find_plain(reader, query.project, now_ns),
+        "unread": None if has_runs else find_unread(reader, query.project),
         "plain_roots": PLAIN_ROOTS,
         "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
         "gaps": find_gaps(request, reader, query.project),
