@@ -907,6 +907,15 @@ class ListedExperiment:
     )
     source: str = field(metadata=about("Digest of the source files of the function's package"))
     tags: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str = about_field(
+        "",
+        "In a list with verdicts: better, worse, no different or inconclusive beside what it was "
+        "run beside; empty without that",
+    )
+    values: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata=about("In a list with verdicts: the pass rate or mean score by each judge"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

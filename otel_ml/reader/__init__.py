@@ -14,6 +14,7 @@ from otel_ml.reader.errors import (
     Unreachable,
 )
 from otel_ml.reader.listing import Runs
+from otel_ml.reader.lists import Experiments
 from otel_ml.reader.reader import Reader
 from otel_ml.reader.records import (
     Artifact,
@@ -55,6 +56,7 @@ __all__ = [
     "DatasetItem",
     "DatasetVersion",
     "Evaluation",
+    "Experiments",
     "Forbidden",
     "Linked",
     "LinkedRun",

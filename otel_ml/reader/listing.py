@@ -40,9 +40,9 @@ _COLUMNS_CHARS: Final = 65_536
 # What a page of runs may take when their payloads are fetched together.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
-# How many runs a notebook shows at once, and what it asks for them.
-_SHOWN: Final = 20
-_GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
+# How many rows a notebook shows at once, and how it asks for them.
+SHOWN: Final = 20
+GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
 _PAYLOAD: Final = ("inputs", "outputs", "params")
 
@@ -162,28 +162,17 @@ class Runs(HasCard):
         return Card("Runs", wanted.project, (wanted.where, limit), page)
 
     def _repr_html_(self) -> str:
-        told: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # On a thread of its own: looking up the name of a host knows no deadline.
-        threading.Thread(target=lambda: told.put(self._newest_html()), daemon=True).start()
-        try:
-            return self._card.html + told.get(timeout=_GLANCE.timeout_s * 2)
-        except queue.Empty:
-            return self._card.html + note(f"Not shown: no answer from {self._api.page} in time")
+        return html_in_time(self._card, self._api.page, self._newest_html)
 
     def _newest_html(self) -> str:
-        try:
-            page: dict[str, Any] = next(self._pages(_GLANCE), {"runs": [], "next_cursor": None})
-            runs = [*self._runs_of(page["runs"])]
-            rows = [(run.page, _cells(run)) for run in runs[:_SHOWN]]
-            is_all = page["next_cursor"] is None or len(runs) == self._wanted.limit
-        except ReaderError as error:
-            return note(f"Not shown: {error}")
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-            return note(f"Not shown: {self._api.page} answers as no otel-ml collector does")
+        page: dict[str, Any] = next(self._pages(GLANCE), {"runs": [], "next_cursor": None})
+        runs = [*self._runs_of(page["runs"])]
+        rows = [(run.page, _cells(run)) for run in runs[:SHOWN]]
+        is_all = page["next_cursor"] is None or len(runs) == self._wanted.limit
         if not rows:
             return note("No runs")
-        left = f"{len(runs) - _SHOWN:,} more{'' if is_all else ' at least'}"
-        return table(_COLUMNS, rows) + (note(left) if len(runs) > _SHOWN else "")
+        left = f"{len(runs) - SHOWN:,} more{'' if is_all else ' at least'}"
+        return table(_COLUMNS, rows) + (note(left) if len(runs) > SHOWN else "")
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
         """Make a table of Arrow of the runs that have ended, with the columns of an export.
@@ -272,6 +261,32 @@ class Runs(HasCard):
         whole = Whole(page.fetch, self._load, page.known, self._api.page)
         for summary in summaries:
             yield made_run(summary, whole)
+
+
+def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
+    """Show a list in a notebook, or why it is not shown, within a few seconds.
+
+    Args:
+        card: Its head.
+        page: The base address of the collector.
+        write: Asks for the list as `GLANCE` does, and writes it as HTML.
+    """
+
+    def attempt() -> str:
+        try:
+            return write()
+        except ReaderError as error:
+            return note(f"Not shown: {error}")
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+            return note(f"Not shown: {page} answers as no otel-ml collector does")
+
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # On a thread of its own: looking up the name of a host knows no deadline.
+    threading.Thread(target=lambda: told.put(attempt()), daemon=True).start()
+    try:
+        return card.html + told.get(timeout=GLANCE.timeout_s * 2)
+    except queue.Empty:
+        return card.html + note(f"Not shown: no answer from {page} in time")
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound
 from otel_ml.reader.listing import Format, Order, Runs, Wanted, export, fetch_run
+from otel_ml.reader.lists import Experiments, Rows, list_judges, list_sessions
 from otel_ml.reader.moments import Moment, write_moment
 from otel_ml.reader.records import (
     Artifact,
@@ -267,14 +268,15 @@ class Reader(HasCard):
         body = {"alias": alias, "version": version, "by": by, "id": move_id or uuid4().hex}
         return _aliases(self._post({**body, "source": "sdk"}, "models", model, "aliases"))
 
-    def judges(self) -> list[dict[str, Any]]:
+    def judges(self) -> Rows:
         """List the judges by their names, as ``GET .../judges`` answers them.
+
+        A notebook shows the list as a table.
 
         Each has `judge`, `description`, `versions`, and what its `newest` version and the `others`
         said: figures of different versions are never joined.
         """
-        found: list[dict[str, Any]] = self._get("judges")["judges"]
-        return found
+        return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
     def judge_versions(self, judge: str) -> list[dict[str, Any]]:
         """Read the versions of a judge, the newest first, as the API answers them.
@@ -289,8 +291,10 @@ class Reader(HasCard):
         found: list[dict[str, Any]] = told["versions"]
         return found
 
-    def sessions(self, where: str = "", *, limit: int = 50) -> list[dict[str, Any]]:
+    def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
         """List the sessions of which a run matches, the one of the latest run first.
+
+        A notebook shows the list as a table.
 
         Each is a dict as ``GET .../sessions`` answers it: how many turns and runs it has, tokens,
         cost, what judges said. Figures are of all of its runs.
@@ -305,8 +309,7 @@ class Reader(HasCard):
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         check_integer("limit", limit, 1, 1_000)
         told = self._get("sessions", where=where or None, limit=limit)
-        found: list[dict[str, Any]] = told["sessions"]
-        return found
+        return list_sessions(told["sessions"], self._api.page, self.project)
 
     def session(self, session: str) -> dict[str, Any]:
         """Read a session as ``GET .../sessions/{session}`` answers it, with all of its turns.
@@ -551,15 +554,21 @@ class Reader(HasCard):
         slices = [made(CoveredSlice, one) for one in told["slices"]]
         return made(DatasetCoverage, told, slices=slices)
 
-    def experiments(self, where: str = "") -> Iterator[ListedExperiment]:
+    def experiments(
+        self, where: str = "", *, limit: int | None = None, verdicts: bool = False
+    ) -> Experiments:
         """List experiments, the newest first; asks nothing before one goes over them.
 
         Args:
             where: A filter such as ``dataset == "qa" and last("7d")``; see docs/api.md.
+            limit: At most so many; None for all.
+            verdicts: Whether each has its `verdict` and the `values` of its judges.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
-        found = self._all("experiments", "experiments", limit=_VERSIONS, where=where or None)
-        return (made(ListedExperiment, one) for one in found)
+        if limit is not None:
+            check_integer("limit", limit, 0, _MOST)
+        check_flag("verdicts", verdicts)
+        return Experiments(self._api, self.project, where, limit, verdicts=verdicts)
 
     def experiment(self, run_id: str) -> ListedExperiment:
         """Read what is told of an experiment; `otel_ml.Result.load` makes a result of it.

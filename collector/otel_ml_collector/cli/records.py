@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -73,7 +72,7 @@ _TURN_COLUMNS: Final = (
 )
 _EXPERIMENT_COLUMNS: Final = (
     *("start_time", "outcome", "name", "function", "version", "dataset", "dataset_version"),
-    *("done", "errors", "run_id"),
+    *("done", "errors", "verdict", "values", "run_id"),
 )
 _MODEL_COLUMNS: Final = (
     *("model", "kind", "runs", "errors", "versions", "latest_version", "last_start_time"),
@@ -364,7 +363,7 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
 def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, form: Layout) -> int:
     """List experiments, the newest first; `otel-ml compare` says whether one is better."""
     with asked.open() as place, place.reader(project) as reader:
-        rows = [asdict(one) for one in islice(reader.experiments(where), limit)]
+        rows = [asdict(one) for one in reader.experiments(where, limit=limit, verdicts=True)]
         with check_project(place.api(), project) as check:
             check(rows)
         return write_rows(rows, {"experiments": rows}, form, _EXPERIMENT_COLUMNS)

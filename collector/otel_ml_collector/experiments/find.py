@@ -223,8 +223,9 @@ def find_experiments(
     where: str = "",
     limit: int = SHOWN,
     cursor: str | None = None,
+    verdicts: bool = False,
 ) -> Experiments:
-    """List the experiments of a project, the newest first.
+    """List the experiments of a project, the newest first; with their verdicts where asked.
 
     Raises:
         BadInput: Filter or cursor is wrong.
@@ -235,8 +236,24 @@ def find_experiments(
     )
     found = runs.find_runs(reader, query, now_ns)
     whole = [*runs.find_whole_runs(reader, found.runs, now_ns)]
-    return Experiments(
-        experiments=make_experiments(reader, project, whole), next_cursor=found.next_cursor
+    listed = make_experiments(reader, project, whole)
+    if verdicts:
+        listed = [_judge_listed(reader, project, one, now_ns) for one in listed]
+    return Experiments(experiments=listed, next_cursor=found.next_cursor)
+
+
+def _judge_listed(
+    reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
+) -> ListedExperiment:
+    """Add what came of an experiment; one that is too large, or was deleted meanwhile, has none."""
+    try:
+        detail = find_experiment(reader, project, experiment.run_id, now_ns)
+    except (BadInput, Missing):
+        return experiment
+    return replace(
+        experiment,
+        verdict=detail.verdict.word if detail.verdict else "",
+        values={one.judge: one.value.value for one in detail.judges if one.value},
     )
 
 

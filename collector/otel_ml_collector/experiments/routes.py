@@ -74,15 +74,25 @@ JudgeOfRows = Annotated[
 
 @api.get("/projects/{project:path}/experiments")
 def get_experiments(
+    *,
     project: str,
     reader: FromReader,
     where: Where = "",
     limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
     cursor: Cursor = None,
+    verdicts: Annotated[
+        bool, Query(description="Whether each has its verdict and the values of its judges")
+    ] = False,
 ) -> Experiments:
     """List the experiments of a project, the newest first."""
     return find_experiments(
-        reader, project, time.time_ns(), where=where, limit=limit, cursor=cursor
+        reader,
+        project,
+        time.time_ns(),
+        where=where,
+        limit=limit,
+        cursor=cursor,
+        verdicts=verdicts,
     )
 
 

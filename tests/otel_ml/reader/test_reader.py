@@ -194,6 +194,8 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert "def answer(question: str" in version.definition["source"]
     assert reader.version("answer", 1) == version
     [judge] = reader.judges()
+    html = getattr(reader.judges(), "_repr_html_")()  # noqa: B009 - the name is IPython's
+    assert "<td>v1</td><td>2</td><td>50.0 %</td><td>8.5</td><td>0</td>" in html
     [told] = reader.judge_versions(judge["judge"])
     assert (judge["newest"]["mean_score"], told["mean_score"], told["version"]) == (8.5, 8.5, 1)
     assert told["definition"]["source"]

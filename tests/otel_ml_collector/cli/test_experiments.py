@@ -1,6 +1,7 @@
 """`otel-ml experiments`, `compare` and `baseline` over a collector that has experiments."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -59,6 +60,44 @@ def test_list(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None
     [found] = json.loads(capsys.readouterr().out)["experiments"]
     assert found["name"] == "wrong"
     assert main(["experiments", "--where", 'dataset == "none"']) == 1
+
+
+def test_list_says_what_came_of_each(
+    collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list has each experiment's verdict, and the value of each of its judges."""
+    client = Client("listed", endpoint=collector.endpoint, join=False)
+    first = client.evaluate(right, QA, [exact], name="first")
+    client.evaluate(wrong, QA, [exact], name="second", baseline=first)
+    assert client.flush()
+    client.close()
+    words = ["experiments", "--project", "listed", "--json"]
+    assert main(words) == 0
+    listed = json.loads(capsys.readouterr().out)["experiments"]
+    told = [(one["name"], one["verdict"], one["values"]) for one in listed]
+    assert told == [("second", "worse", {"exact": 0.65}), ("first", "", {"exact": 1.0})]
+    assert main(words[:3]) == 0
+    assert re.search(r"worse +exact=0.65", capsys.readouterr().out)
+
+
+def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Result]) -> None:
+    """The reader's list of experiments has a length, an index, slices and a table."""
+    names = [one.experiment.name for one in reversed(results)]
+    with Reader("tried") as reader:
+        listed = reader.experiments('name == "right" or name == "wrong"')
+        assert (len(listed), [one.name for one in listed], bool(listed)) == (2, names, True)
+        assert (listed[0].name, listed[-1].name) == (names[0], names[1])
+        assert [one.name for one in listed[:1]] == names[:1]
+        assert [one.name for one in listed[1:]] == names[1:]
+        for place in (2, -3):
+            with pytest.raises(IndexError, match="there are not so many experiments"):
+                listed[place]
+        assert len(reader.experiments(limit=1)) == 1
+        assert not reader.experiments('dataset == "none"')
+        html = getattr(listed, "_repr_html_")()  # noqa: B009 - the name is IPython's
+    assert f'/projects/tried/experiments/{results[1].experiment.id}"' in html
+    assert "<td>exact 0.65</td>" in html
+    assert repr(listed).startswith("<Experiments tried ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""Lists of experiments, judges and sessions: with a length, an index, and a table in a notebook."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from operator import index as whole_number
+from typing import Any, Final, overload
+
+from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
+from otel_ml.reader.api import Api
+from otel_ml.reader.listing import GLANCE, SHOWN, html_in_time
+from otel_ml.reader.records import made
+from otel_ml.records import ListedExperiment
+
+_PAGE: Final = 100
+_COLUMNS: Final = ("experiment", "start", "function", "data set", "runs", "verdict", "judges")
+_JUDGES: Final = ("judge", "version", "said", "pass rate", "mean score", "others")
+_SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked", "judges")
+
+
+class Experiments(HasCard):
+    """A list of experiments, the newest first, read page by page while one goes over it.
+
+    Each time it is read anew. ``len(experiments)`` counts them page by page, an index or a slice
+    asks for so many; a slice is a list. A notebook shows the first 20 of a table, with their
+    verdicts, with one request of at most 3 s.
+    """
+
+    def __init__(
+        self, api: Api, project: str, where: str, limit: int | None, *, verdicts: bool
+    ) -> None:
+        self._api = api
+        self._project = project
+        self._where = where
+        self._limit = limit
+        self._verdicts = verdicts
+
+    def __iter__(self) -> Iterator[ListedExperiment]:
+        """Give the experiments in their order."""
+        return self._read(self._limit, verdicts=self._verdicts)
+
+    def __len__(self) -> int:
+        """Count the experiments, page by page."""
+        return sum(1 for _ in self._read(self._limit, verdicts=False))
+
+    def __bool__(self) -> bool:
+        """Tell whether there is one."""
+        return any(True for _ in self._first(1))
+
+    @overload
+    def __getitem__(self, at: int, /) -> ListedExperiment: ...
+
+    @overload
+    def __getitem__(self, at: slice, /) -> list[ListedExperiment]: ...
+
+    def __getitem__(self, at: int | slice, /) -> ListedExperiment | list[ListedExperiment]:
+        """Read the experiment at a place, or those of a slice; what stands before is read, too.
+
+        Raises:
+            IndexError: There are fewer.
+            TypeError: It is neither a whole number nor a slice of such.
+        """
+        if isinstance(at, slice):
+            is_near = at.stop is not None and min(at.start or 0, at.stop) >= 0
+            return [*(self._first(at.stop) if is_near else self)][at]
+        place = whole_number(at)
+        if place >= 0:
+            experiments = [*islice(self._first(place + 1), place, None)]
+        else:
+            last = deque(self, -place)
+            experiments = [last[0]] if len(last) == -place else []
+        if not experiments:
+            raise IndexError(f"Invalid index {place}: there are not so many experiments")
+        return experiments[0]
+
+    __reversed__ = None  # asked one by one it would take as many requests
+
+    def _first(self, count: int) -> Iterator[ListedExperiment]:
+        limit = count if self._limit is None else min(count, self._limit)
+        return self._read(limit, verdicts=self._verdicts)
+
+    def _read(self, limit: int | None, *, verdicts: bool) -> Iterator[ListedExperiment]:
+        asked = self._asked(limit, verdicts=verdicts)
+        rows = self._api.all("experiments", "projects", self._project, "experiments", **asked)
+        return (made(ListedExperiment, one) for one in islice(rows, limit))
+
+    def _asked(self, limit: int | None, *, verdicts: bool) -> dict[str, object]:
+        return {
+            "where": self._where or None,
+            "limit": _PAGE if limit is None else max(min(limit, _PAGE), 1),
+            "verdicts": "true" if verdicts else None,
+        }
+
+    @property
+    def _card(self) -> Card:
+        limit = "" if self._limit is None else f"at most {self._limit:,}"
+        page = page_address(self._api.page, self._project, "experiments", where=self._where)
+        return Card("Experiments", self._project, (self._where, limit), page)
+
+    def _repr_html_(self) -> str:
+        return html_in_time(self._card, self._api.page, self._newest_html)
+
+    def _newest_html(self) -> str:
+        limit = SHOWN if self._limit is None else min(SHOWN, self._limit)
+        asked = self._asked(limit, verdicts=True)
+        path = ("projects", self._project, "experiments")
+        page = self._api.ask(replace(GLANCE, path=path, parameters=asked))
+        listed = [made(ListedExperiment, one) for one in page["experiments"]][:limit]
+        if not listed:
+            return note("No experiments")
+        rows = [
+            (
+                page_address(self._api.page, self._project, "experiments", one.run_id),
+                _experiment_cells(one),
+            )
+            for one in listed
+        ]
+        is_all = page["next_cursor"] is None or limit == self._limit
+        return table(_COLUMNS, rows) + ("" if is_all else note("There are more"))
+
+
+class Rows(list[dict[str, Any]]):
+    """A list of what the API answers, which a notebook shows as a table."""
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        columns: Sequence[str],
+        cells: Callable[[Mapping[str, Any]], tuple[str, Sequence[str]]],
+    ) -> None:
+        super().__init__(rows)
+        self._columns = columns
+        self._cells = cells
+
+    def _repr_html_(self) -> str:
+        left = len(self) - SHOWN
+        shown = table(self._columns, map(self._cells, self[:SHOWN]))
+        return shown + (note(f"{left:,} more") if left > 0 else "")
+
+
+def list_judges(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows:
+    """Make the list of judges; `base` is the address of the collector's pages."""
+
+    def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+        name, newest = row["judge"], row.get("newest") or {}
+        version = newest.get("version")
+        return page_address(base, project, "judges", name), (
+            shorten(name),
+            "" if version is None else f"v{version}",
+            f"{newest.get('evaluations') or 0:,}",
+            _rate(newest.get("pass_rate")),
+            _number(newest.get("mean_score")),
+            f"{len(row.get('others') or ()):,}",
+        )
+
+    return Rows(rows, _JUDGES, cells)
+
+
+def list_sessions(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows:
+    """Make the list of sessions; `base` is the address of the collector's pages."""
+
+    def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+        name = row["session"]
+        judges = [
+            f"{one['judge']} {_rate(one.get('pass_rate')) or _number(one.get('mean_score'))}"
+            for one in row.get("judges") or ()
+        ]
+        return page_address(base, project, "sessions", name), (
+            shorten(name),
+            shorten(row.get("user") or ""),
+            f"{(row.get('last_time') or '')[:19].replace('T', ' ')} UTC",
+            *(f"{row.get(count) or 0:,}" for count in ("turns", "runs", "errors")),
+            shorten(row.get("asked") or ""),
+            ", ".join(judges),
+        )
+
+    return Rows(rows, _SESSIONS, cells)
+
+
+def _experiment_cells(one: ListedExperiment) -> tuple[str, ...]:
+    version, dataset = (
+        "" if number is None else f" v{number}" for number in (one.version, one.dataset_version)
+    )
+    return (
+        shorten(one.name),
+        f"{one.start_time[:19].replace('T', ' ')} UTC",
+        f"{shorten(one.function)}{version}",
+        f"{shorten(one.dataset)}{dataset}",
+        f"{one.done:,}",
+        one.verdict,
+        ", ".join(f"{judge} {value:.3g}" for judge, value in one.values.items()),
+    )
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
