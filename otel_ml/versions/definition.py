@@ -15,8 +15,7 @@ import orjson
 from otel_ml.capture.values import LIMIT_BYTES, encode
 from otel_ml.errors import quiet
 from otel_ml.redaction import Redaction
-from otel_ml.versions.canonical import canonical_value
-from otel_ml.versions.parts import Parts, Watched, digest, is_constant
+from otel_ml.versions.parts import Parts, Watched, digest
 from otel_ml.versions.source import plain_function
 from otel_ml.versions.values import Hashed
 from otel_ml.versions.version_on import PARTS, Params, Part
@@ -121,17 +120,16 @@ def define(
     params = dict(params or {})
     counts = version_on - {"output"}
     lines = [] if counts == _ALL else [f"counts {sorted(counts)}"]
-    declared = _bound_arguments(target) if "constants" in counts else []
-    if "params" in counts:
-        declared.append(params_text(params))
+    declared = [params_text(params)] if "params" in counts else []
     function = plain_function(target)
     if function is None:
-        lines += [_name(target), *declared]
-        code = f"the code of `{_name(target)}`, which is compiled or a library's"
-        return Definition(digest(lines), None, "", params, {}, {}, (code,))
+        parts = Parts("", counts)
+        lines += [_name(target), *_bound_arguments(target, parts), *declared]
+        parts.note(f"the code of `{_name(target)}`, which is compiled or a library's")
+        return Definition(digest(lines), None, "", params, {}, {}, tuple(parts.unseen))
     while True:
         parts = Parts(function.__module__ or "", counts)
-        read = parts.read(function)
+        read = [*parts.read(function), *_bound_arguments(target, parts)]
         if not parts.jobs:
             break
         if not waits:
@@ -166,11 +164,10 @@ def _name(target: object) -> str:
     return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
 
 
-def _bound_arguments(target: object) -> list[str]:
+def _bound_arguments(target: object, parts: Parts) -> list[str]:
     lines = []
-    while isinstance(target, functools.partial):
-        bound = [*enumerate(target.args), *sorted(target.keywords.items())]
-        lines += [f"{name}={canonical_value(value)}" for name, value in bound if is_constant(value)]
+    while isinstance(target, functools.partial) and "constants" in parts.counts:
+        lines += [f"{name}={text}" for name, text in parts.bound(target, _name(target.func))]
         target = target.func
     return lines
 

@@ -8,10 +8,10 @@ import ast
 import functools
 import hashlib
 import os
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -29,7 +29,16 @@ from otel_ml.versions.scopes import (
     written_in_code,
     written_in_module,
 )
-from otel_ml.versions.source import FunctionNode, Source, find_source, is_a, plain_function
+from otel_ml.versions.source import (
+    FunctionNode,
+    Source,
+    find_source,
+    is_a,
+    is_of_library,
+    is_quiet,
+    plain_function,
+)
+from otel_ml.versions.state import WeightKind
 from otel_ml.versions.values import (
     CONTAINERS,
     SECRETS,
@@ -42,7 +51,7 @@ from otel_ml.versions.values import (
     models_in,
 )
 from otel_ml.versions.version_on import Part
-from otel_ml.versions.weights import WeightKind, WeightsJob, digest_of, kind_of, modules_of
+from otel_ml.versions.weights import Weights, WeightsJob, kind_of, modules_of, weights_of
 
 _HELPER_DEPTH: Final = 3
 _MAX_HELPERS: Final = 32
@@ -60,10 +69,12 @@ _FUNCTIONS: Final = (
     functools.partialmethod,
 )
 _FITS: Final = ("fit", "partial_fit", "fit_transform", "fit_predict", "load_state_dict")
+# How libraries ask a model object that stands in another one.
+_ASKED: Final = (
+    *("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"),
+    *("inverse_transform", "score", "score_samples", "get_feature_names_out", "forward"),
+)
 _COMPUTED: Final = (functools.cached_property,)
-# Objects of these packages are no part of a model.
-_QUIET: Final = frozenset({*sys.stdlib_module_names, "otel_ml", "opentelemetry"})
-_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 class Watched(NamedTuple):
@@ -141,7 +152,11 @@ class Parts:
         if source is not None:
             self._show(function, source, depth)
         if depth > 0 or "signature" in self.counts:
-            facts += [f"default {name}={value}" for name, value in _defaults(function)]
+            for name, value in _defaults(function).items():
+                if is_constant(value):
+                    facts.append(f"default {name}={canonical_value(value)}")
+                elif not _is_told(value, source and _default_node(source.node, name)):
+                    self.note(f"default of `{name}`, {_indefinite(type(value))}")
         reader, in_console = ReadingFunction.of(function), is_in_console(function)
         self._used.update(_attributes_used(function, source))
         following = _Following(self, reader, source, depth)
@@ -193,7 +208,7 @@ class Parts:
         self.read_by[self.name(helper, helper.__qualname__)] = self._reader
         return f"#{self._number(helper, depth + 1)}"
 
-    def methods(self, kind: type, depth: int, also: str = "") -> list[str]:
+    def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
         """Follow the methods of a class that may be called: those named, and those Python calls."""
         special = {
             name
@@ -203,7 +218,7 @@ class Parts:
             if name.startswith("__") and name.endswith("__")
         }
         found = []
-        for name in sorted(special | self._used | {also}):
+        for name in sorted(special | self._used | {*also}):
             member = class_attribute(kind, name, self.module)
             helper = None if is_a(member, type) else plain_function(member)
             # What a dataclass or an enum was given has no source, and says nothing of its own.
@@ -223,6 +238,16 @@ class Parts:
         self.constants[name] = value.shown
         self.read_by.setdefault(name, self._reader)
         return value.text
+
+    def bound(self, partial: "functools.partial[Any]", name: str) -> list[tuple[object, str]]:
+        """List the constants that a `functools.partial` binds; what else it binds is not seen."""
+        constants = []
+        for key, value in [*enumerate(partial.args), *sorted(partial.keywords.items())]:
+            if is_constant(value):
+                constants.append((key, canonical_value(value)))
+            elif value is not None and not is_quiet(type(value)):
+                self.note(f"`{key}` that `{name}` binds, {_indefinite(type(value))}")
+        return constants
 
     def uses(self, *names: str) -> bool:
         """Tell whether one of some attributes is read of anything, by what was read until now."""
@@ -359,7 +384,7 @@ class _Following:
         number = None if helper is None else self._parts.helper(helper, self._depth)
         text = number or ""
         if is_a(value, functools.partial):
-            text += _bound(value)
+            text += "".join(f",{key}={said}" for key, said in self._parts.bound(value, name))
         elif not is_a(value, _FUNCTIONS) and self._is_own(kind):
             if "helpers" in self._parts.counts:
                 methods = self._parts.methods(kind, self._depth)
@@ -374,20 +399,30 @@ class _Following:
         if self._is_fitted(name):
             self._parts.note(f"weights of `{name}`, which the function fits")
             return Value(type(value).__qualname__, Weighed(type=type(value).__qualname__))
-        found = digest_of(value, weights)
+        shown = Weighed(type=type(value).__qualname__)
+        found = weights_of(value, weights)
         if isinstance(found, WeightsJob):
             self._parts.jobs.append(found)
-            found = "pending"
-        kinds = {type(value), *(type(part) for part in modules_of(value))}
-        methods = {
-            method
-            for kind in kinds
-            if self._is_own(kind) and "helpers" in self._parts.counts
-            for method in self._parts.methods(kind, self._depth, also="forward")
-        }
-        text = f"weights:{found}{{{','.join(sorted(methods))}}}"
-        shown = Weighed(type=type(value).__qualname__, weights=found)
-        return Value(text, shown)
+            return Value("weights:pending", shown)
+        for gap in found.gaps:
+            self._parts.note(f"`{name}{gap.path}`, {gap.reason}")
+        methods = self._methods_of(value, found) if "helpers" in self._parts.counts else set()
+        shown["weights"] = found.digest
+        return Value(f"weights:{found.digest}{{{','.join(sorted(methods))}}}", shown)
+
+    def _methods_of(self, model: object, weights: Weights) -> set[str]:
+        """Follow the functions of the package that a model object calls, or is."""
+        methods: set[str] = set()
+        kinds: dict[type, Sequence[str]] = dict.fromkeys(weights.kinds, _ASKED)
+        kinds |= {type(part): ("forward",) for part in (model, *modules_of(model))}
+        for kind in sorted(filter(self._is_own, kinds), key=attrgetter("__qualname__")):
+            methods.update(self._parts.methods(kind, self._depth, kinds[kind]))
+        for path, reference in weights.functions.items():
+            function = reference()
+            number = None if function is None else self._parts.helper(function, self._depth)
+            if number is not None:
+                methods.add(f"{path}={number}")
+        return methods
 
     def _is_fitted(self, name: str) -> bool:
         fits = {(*name.split("."), fit) for fit in _FITS}
@@ -396,8 +431,10 @@ class _Following:
     def _note_object(self, value: object, kind: type, name: str) -> None:
         if is_a(value, PurePath):
             self._parts.note(f"`{name}`, a place on this machine")
-        elif not is_a(value, _FUNCTIONS) and _root(kind) not in _QUIET:
-            self._parts.note(f"attributes of `{name}`")
+        elif not is_a(value, _FUNCTIONS) and not is_quiet(kind):
+            closed = f"`{name}`, {_indefinite(kind)}, which cannot be read"
+            has_attributes = getattr(kind, "__dictoffset__", 0)
+            self._parts.note(f"attributes of `{name}`" if has_attributes else closed)
 
 
 def _state_of(kind: type) -> Iterator[str]:
@@ -456,23 +493,9 @@ def digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _bound(value: "functools.partial[Any]") -> str:
-    bound = [*enumerate(value.args), *sorted(value.keywords.items())]
-    found = (f",{name}={canonical_value(item)}" for name, item in bound if is_constant(item))
-    return "".join(found)
-
-
 def _is_of_user(function: FunctionType) -> bool:
-    """Tell a function of the user's from one of an installed package or of Python's own."""
-    file = PurePath(function.__code__.co_filename)
-    return (
-        file.is_absolute() and _INSTALLED.isdisjoint(file.parts) and _root(function) not in _QUIET
-    )
-
-
-def _root(named: object) -> str:
-    module = getattr(named, "__module__", None)
-    return module.partition(".")[0] if isinstance(module, str) else ""
+    """Tell a function of the user's that stands in a file from all others."""
+    return PurePath(function.__code__.co_filename).is_absolute() and not is_of_library(function)
 
 
 def _counted(reader: ReadingFunction, read: Read) -> object:
@@ -498,12 +521,39 @@ def _counted(reader: ReadingFunction, read: Read) -> object:
     return MISSING if found is None else _Said(helper, found.text)
 
 
-def _defaults(function: FunctionType) -> list[tuple[str, str]]:
+def _defaults(function: FunctionType) -> dict[str, object]:
     defaults = function.__defaults__ or ()
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     values = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
-    values.update(function.__kwdefaults__ or {})
-    return [(name, canonical_value(value)) for name, value in values.items() if is_constant(value)]
+    return {**values, **(function.__kwdefaults__ or {})}
+
+
+def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
+    """Find the expression of a parameter's default."""
+    given = node.args
+    positional = [*given.posonlyargs, *given.args]
+    pairs = [*zip(positional[len(positional) - len(given.defaults) :], given.defaults, strict=True)]
+    pairs += [
+        (parameter, default)
+        for parameter, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        if default is not None
+    ]
+    return next((default for parameter, default in pairs if parameter.arg == name), None)
+
+
+def _is_told(value: object, node: ast.AST | None) -> bool:
+    """Tell whether the source of a default says all of it: a literal, or a library's name."""
+    if value is None or is_quiet(type(value)):
+        return True
+    function = plain_function(value)
+    if is_a(value, (type, *_FUNCTIONS)):
+        return function is None or is_of_library(function)
+    reads = (ast.Name, ast.Call)
+    return node is not None and not any(isinstance(part, reads) for part in ast.walk(node))
+
+
+def _indefinite(kind: type) -> str:
+    return f"a `{kind.__module__}.{kind.__qualname__}`"
 
 
 def _signature(node: FunctionNode) -> str:

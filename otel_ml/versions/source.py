@@ -10,12 +10,24 @@ import ast
 import copy
 import functools
 import inspect
+import sys
 import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FunctionType, MemberDescriptorType, MethodType, UnionType
+from pathlib import PurePath
+from types import (
+    ClassMethodDescriptorType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    UnionType,
+    WrapperDescriptorType,
+)
 from typing import Any, Final, NamedTuple
 
 from otel_ml.errors import untrusted
@@ -31,6 +43,20 @@ _FUTURES: Final = functools.reduce(
     (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names),
 )
 _quiet_lock: Final = threading.Lock()
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_NEVER_OF_USER: Final = frozenset({*sys.stdlib_module_names, "otel_ml", "opentelemetry"})
+# How a program runs, logs and is typed: nothing of it is in an answer.
+_QUIET: Final = frozenset(
+    {
+        *("otel_ml", "opentelemetry", "logging", "warnings", "threading", "_thread", "asyncio"),
+        *("concurrent", "queue", "_queue", "contextvars", "_contextvars", "weakref", "typing"),
+        *("typing_extensions", "types", "abc", "_abc", "functools", "enum"),
+    }
+)
+_QUIET_BUILTINS: Final = (
+    *(object, type(...), type(NotImplemented), MethodWrapperType, WrapperDescriptorType),
+    *(MethodDescriptorType, ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType),
+)
 
 
 class Source(NamedTuple):
@@ -63,6 +89,23 @@ def find_source(function: FunctionType) -> Source | None:
     if len({canonical(node) for node in found}) != 1:
         return None
     return Source(_cut(text, found[0]), found[0])
+
+
+def is_of_library(function: FunctionType) -> bool:
+    """Tell a function of an installed package or of Python's own from one of the user's."""
+    installed = not _INSTALLED.isdisjoint(PurePath(function.__code__.co_filename).parts)
+    return installed or root_module(function) in _NEVER_OF_USER
+
+
+def is_quiet(kind: type) -> bool:
+    """Tell a class whose objects, such as locks and loggers, say nothing of what is answered."""
+    return root_module(kind) in _QUIET or kind in _QUIET_BUILTINS
+
+
+def root_module(named: object) -> str:
+    """Return the first part of the name of the module of a function or class."""
+    module = getattr(named, "__module__", None)
+    return module.partition(".")[0] if isinstance(module, str) else ""
 
 
 def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:

@@ -4,13 +4,14 @@ Only values that are data count: they are read without running code of the host'
 """
 
 import enum
+import inspect
 import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import PurePath
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from otel_ml.redaction import Redaction
@@ -113,7 +114,7 @@ class ValueReader:
         # A dict's or list's own items: what a class of the host's answers may raise.
         if issubclass(kind, dict | MappingProxyType):
             items = dict.items(value) if issubclass(kind, dict) else value.items()
-            return self._mapping("dict", list(items), name)
+            return self._mapping("dict", list(items), name, self._default(value, kind, name))
         if kind is tuple:
             return self._sequence("()", value, name)
         if issubclass(kind, list | deque):
@@ -149,14 +150,38 @@ class ValueReader:
         whole = self._record(kind, attributes, name)
         return Value(f"{found.text}{whole.text}", whole.shown)
 
-    def _mapping(self, title: str, items: list[tuple[Any, Any]], name: str) -> Value:
-        parts = []
+    def _mapping(
+        self, title: str, items: list[tuple[Any, Any]], name: str, default: dict[str, Value]
+    ) -> Value:
+        parts = [(f"<{key}>", f"<{key}>", part) for key, part in default.items()]
         for key, item in sorted(items, key=lambda pair: _rank(pair[0])):
             text = self._part(key, name).text
             word = key if type(key) is str else text.partition(":")[2] or text
             label = f"{name}[{word[:_MAX_SHOWN]!a}]"
             parts.append((text, word, self._part(item, label)))
         return _joined(title, parts)
+
+    def _default(self, value: Any, kind: type, name: str) -> dict[str, Value]:
+        """Read what gives a dict the values that it does not have."""
+        if issubclass(kind, defaultdict):
+            factory = value.default_factory
+            label = f"{name}.default_factory"
+            return {} if factory is None else {"default": self._factory(factory, label)}
+        if kind in CONTAINERS or not hasattr(kind, "__missing__"):
+            return {}
+        if not self._own(kind):
+            self._follow(value, name)  # which says that it is not seen
+            return {}
+        missing = self._part(inspect.getattr_static(kind, "__missing__"), f"{name}.__missing__")
+        return {"default": missing, "attributes": self._record(kind, attributes_of(value), name)}
+
+    def _factory(self, factory: Any, name: str) -> Value:
+        owner = getattr(factory, "__self__", None)
+        if owner is not None and not issubclass(type(owner), ModuleType | type):
+            part = self._part(owner, f"{name}.__self__")
+            return Value(f"{factory.__name__} of {part.text}", part.shown)
+        title = f"{getattr(factory, '__module__', '')}.{getattr(factory, '__qualname__', '')}"
+        return self.read(factory, name) or Value(title, f"<{title}>")
 
     def _record(self, kind: type, items: Iterable[tuple[str, Any]], name: str) -> Value:
         parts = [(key, key, self._part(item, f"{name}.{key}")) for key, item in items]

@@ -9,50 +9,51 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, Protocol
+from types import FunctionType
+from typing import Any, Final
 
 from otel_ml.errors import report
 from otel_ml.process import renew_in_child
-from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.held import HELD, Job
+from otel_ml.versions.state import (
+    LEAVES,
+    Gap,
+    Reading,
+    StateWalk,
+    WeightKind,
+    fitted_attributes,
+)
 
-_LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _TRIES: Final = 3
 _MOST_KNOWN: Final = 256
-_MAX_DEPTH: Final = 64
 _NESTED: Final = 16
 _CHUNK_BYTES: Final = 1 << 20
 _UNREADABLE: Final = "unreadable"
-# How a library works, not what it answers.
-_SKIPPED: Final = frozenset({"n_jobs", "verbose", "memory", "random_state", "_repr_html_"})
 # Looking at a mark costs at most this share of the time.
 _SHARE: Final = 100
 _GLANCE: Final = 16  # so many elements of an array
 
 
-class Hash(Protocol):
-    """What takes bytes, as the hashes of `hashlib` do."""
-
-    def update(self, data: Any, /) -> None:
-        """Take bytes."""
-
-
 @dataclass(frozen=True, slots=True)
-class WeightKind:
-    """A kind of model object.
+class Weights:
+    """What a model object is, as far as it could be read.
 
     Attributes:
-        mark: Returns what changes when it is fitted or loaded anew; cheap.
-        feed: Gives its weights to a hash; takes as long as there are bytes.
+        digest: 16 hex digits that stand for the state.
+        gaps: What of it no version sees.
+        functions: Functions of the host's own in it, by where they stand.
+        kinds: The classes of the objects in it.
     """
 
-    mark: Callable[[Any], object]
-    feed: Callable[[Any, Hash], None]
+    digest: str
+    gaps: tuple[Gap, ...] = ()
+    functions: Mapping[str, Callable[[], FunctionType | None]] = field(
+        default_factory=dict, compare=False
+    )
+    kinds: frozenset[type] = frozenset()
 
 
 class WeightsJob(Job):
@@ -87,8 +88,8 @@ def modules_of(value: Any) -> Iterable[object]:
     return value.modules() if kind is not None and kind.mark is _mark_torch else ()
 
 
-def digest_of(value: object, kind: WeightKind) -> str | WeightsJob:
-    """Return the digest of an object's weights, or the job that reads it now."""
+def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
+    """Return the weights of an object, or the job that reads them now."""
     with _lock:
         known = _known.get(id(value))
         if known is not None and known.holds(value):
@@ -140,7 +141,7 @@ class _Known:
 
     reference: Callable[[], object]
     mark: object
-    found: str | WeightsJob
+    found: Weights | WeightsJob
 
     def holds(self, value: object) -> bool:
         """Tell whether it is that object, and not another one in its place."""
@@ -174,28 +175,35 @@ class _Worker:
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
-            mark, digest = read(job.value, job.kind)
+            mark, weights = read(job.value, job.kind)
             with _lock:
-                _known[id(job.value)] = _Known(_reference(job.value), mark, digest)
+                _known[id(job.value)] = _Known(_reference(job.value), mark, weights)
             job.value = None
             job.done.set()
             del job
             HELD.look()
 
 
-def read(value: object, kind: WeightKind) -> tuple[object, str]:
-    """Read the weights of an object: its mark, and the digest; never raises."""
+def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
+    """Read the weights of an object: its mark, and what it is; never raises."""
     mark: object = None
     try:
         for _ in range(_TRIES):
-            mark, found = kind.mark(value), sha256()
-            kind.feed(value, found)
+            mark, reading = kind.mark(value), Reading()
+            if kind.feed is None:
+                StateWalk(reading, kind_of).feed(value)
+            else:
+                kind.feed(value, reading)
             if kind.mark(value) == mark:  # nobody has fitted it meanwhile
                 break
-        return mark, found.hexdigest()[:16]
+        functions = {path: weakref.ref(function) for path, function in reading.functions.items()}
+        kinds = frozenset(reading.kinds)
+        return mark, Weights(reading.digest(), tuple(reading.gaps), functions, kinds)
     except BaseException as error:  # noqa: BLE001 - code of the host's libraries, see errors.py
         report("weights", error)
-        return mark, _UNREADABLE
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        gap = Gap("", f"a `{name}`, which cannot be read ({type(error).__name__})")
+        return mark, Weights(_UNREADABLE, (gap,))
 
 
 def _restart_in_child() -> None:
@@ -209,12 +217,12 @@ def _restart_in_child() -> None:
 
 def _mark_estimator(value: Any, depth: int = 0) -> object:
     marks: list[object] = []
-    for name, item in sorted(vars(value).items()):
-        marks.append((name, item if type(item) in _LEAVES else id(item)))
+    for name, item in fitted_attributes(value):
+        marks.append((name, item if type(item) in LEAVES else id(item)))
         parts = item if type(item) in (list, tuple) and len(item) <= _NESTED else [item]
         for part in parts:
             for one in part if type(part) is tuple else [part]:
-                kind = None if type(one) in _LEAVES or depth > _NESTED else kind_of(one)
+                kind = None if type(one) in LEAVES or depth > _NESTED else kind_of(one)
                 if kind is not None:
                     is_estimator = kind.mark is _mark_estimator
                     marks.append(
@@ -229,87 +237,6 @@ def _mark_array(array: Any) -> object:
     return array.__array_interface__["data"], None if array.dtype.hasobject else few.tobytes()
 
 
-def _feed_object(value: Any, found: Hash) -> None:
-    _PartWalk(found).feed(value, 0)
-
-
-class _PartWalk:
-    """Feeds a tree of objects, each once."""
-
-    def __init__(self, found: Hash) -> None:
-        self._found = found
-        self._seen: dict[int, object] = {}  # the objects too: another one may take its place
-
-    def feed(self, value: Any, depth: int) -> None:
-        """Feed one object and what it holds."""
-        kind = type(value)
-        if kind in _LEAVES:
-            self._say(canonical_value(value))
-            return
-        if id(value) in self._seen or depth > _MAX_DEPTH:
-            self._say("again")
-            return
-        self._seen[id(value)] = value
-        if not self._feed_data(value, kind, depth):
-            self._feed_whole(value, kind, depth)
-
-    def _say(self, text: str) -> None:
-        self._found.update(f"{text};".encode("utf-8", "replace"))
-
-    def _feed_data(self, value: Any, kind: type, depth: int) -> bool:
-        root = kind.__module__.partition(".")[0]
-        if issubclass(kind, Mapping):
-            self._say(f"{kind.__name__}{len(value)}")
-            for key in sorted(value, key=lambda key: f"{type(key).__name__}:{key!s}"):
-                self.feed(key, depth + 1)
-                self.feed(value[key], depth + 1)
-        elif kind in (list, tuple, set, frozenset):
-            items = sorted(value, key=repr) if kind in (set, frozenset) else value
-            self._say(f"{kind.__name__}{len(value)}")
-            for item in items:
-                self.feed(item, depth + 1)
-        elif issubclass(kind, FunctionType | MethodType | BuiltinFunctionType | type):
-            subject = value if hasattr(value, "__qualname__") else kind
-            self._say(f"{subject.__module__}.{subject.__qualname__}")
-        elif root == "numpy" and kind.__name__ == "ndarray":
-            self._feed_array(value, depth)
-        elif root == "numpy" and hasattr(value, "item") and hasattr(value, "dtype"):
-            self._say(f"{value.dtype}:{value.item()!r}")
-        elif root == "numpy" and kind.__name__ in {"RandomState", "Generator"}:
-            self._say(kind.__name__)
-        else:
-            return False
-        return True
-
-    def _feed_array(self, value: Any, depth: int) -> None:
-        self._say(f"{value.dtype.descr}{value.shape}")
-        if value.dtype.hasobject:
-            self.feed(value.tolist(), depth + 1)
-        elif value.dtype.names is not None:  # what lies between the fields is no part of them
-            for name in value.dtype.names:
-                self._feed_array(value[name], depth + 1)
-        elif value.size:
-            order = value if value.flags.c_contiguous else value.copy(order="C")
-            self._found.update(order.reshape(-1).view("u1"))
-
-    def _feed_whole(self, value: Any, kind: type, depth: int) -> None:
-        self._say(f"{kind.__module__}.{kind.__qualname__}")
-        known = kind_of(value)
-        if known is not None and known.feed is not _feed_object:
-            known.feed(value, self._found)
-            return
-        if hasattr(value, "__dict__") and known is not None:
-            state: object = vars(value)
-        else:  # of compiled classes, such as trees, what they would be pickled as
-            try:
-                state = list(value.__reduce_ex__(2)[1:3])
-            except TypeError:  # a lock, a handle: no weights
-                return
-        if isinstance(state, dict):
-            state = {name: item for name, item in state.items() if name not in _SKIPPED}
-        self.feed(state, depth + 1)
-
-
 # --- Tensors.
 
 
@@ -317,10 +244,10 @@ def _mark_torch(module: Any) -> object:
     return tuple((part.data_ptr(), part._version) for part in module.parameters())
 
 
-def _feed_torch(module: Any, found: Hash) -> None:
-    walk = _PartWalk(found)
+def _feed_torch(module: Any, found: Reading) -> None:
+    walk = StateWalk(found, kind_of)
     for name, part in module.named_modules():
-        walk.feed([name, type(part).__qualname__, dict(_settings(part))], 0)
+        walk.feed([name, type(part).__qualname__, dict(_settings(part))])
     config: Any = getattr(module, "config", None)
     if hasattr(config, "to_json_string"):  # of Hugging Face
         found.update(config.to_json_string().encode())
@@ -329,17 +256,17 @@ def _feed_torch(module: Any, found: Hash) -> None:
         if hasattr(tensor, "data_ptr"):
             _feed_tensor(tensor, found)
         else:
-            walk.feed(tensor, 0)
+            walk.feed(tensor)
 
 
 def _settings(part: Any) -> Iterator[tuple[str, object]]:
     for name, item in vars(part).items():
         plain = item if type(item) is tuple else (item,)
-        if not name.startswith("_") and name != "training" and {*map(type, plain)} <= _LEAVES:
+        if not name.startswith("_") and name != "training" and {*map(type, plain)} <= LEAVES:
             yield name, item
 
 
-def _feed_tensor(tensor: Any, found: Hash) -> None:
+def _feed_tensor(tensor: Any, found: Reading) -> None:
     found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     if str(tensor.layout) != "torch.strided":
         coalesced = tensor.to_sparse_coo().coalesce()
@@ -360,7 +287,7 @@ def _feed_tensor(tensor: Any, found: Hash) -> None:
 # --- Boosters, sessions, pipelines.
 
 
-def _feed_onnx(session: Any, found: Hash) -> None:
+def _feed_onnx(session: Any, found: Reading) -> None:
     given = getattr(session, "_model_bytes", None)
     if isinstance(given, bytes):
         found.update(given)
@@ -370,16 +297,16 @@ def _feed_onnx(session: Any, found: Hash) -> None:
             found.update(chunk)
 
 
-def _feed_pipeline(pipeline: Any, found: Hash) -> None:
+def _feed_pipeline(pipeline: Any, found: Reading) -> None:
     found.update(str(pipeline.task).encode())
     tokenizer = getattr(pipeline, "tokenizer", None)
     found.update(
         f"{type(tokenizer).__qualname__}:{getattr(tokenizer, 'name_or_path', '')}".encode()
     )
-    _PartWalk(found).feed(pipeline.model, 0)
+    StateWalk(found, kind_of).feed(pipeline.model)
 
 
-_ESTIMATOR: Final = WeightKind(_mark_estimator, _feed_object)
+_ESTIMATOR: Final = WeightKind(_mark_estimator)
 KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("sklearn", "BaseEstimator"): _ESTIMATOR,
     ("xgboost", "XGBModel"): _ESTIMATOR,
@@ -397,7 +324,7 @@ KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("transformers", "Pipeline"): WeightKind(
         lambda one: (id(one.model), _mark_torch(one.model)), _feed_pipeline
     ),
-    ("numpy", "ndarray"): WeightKind(_mark_array, _feed_object),
+    ("numpy", "ndarray"): WeightKind(_mark_array),
 }
 _lock = threading.RLock()
 _worker = _Worker()

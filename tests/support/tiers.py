@@ -76,6 +76,7 @@ _WAITS: Final = (
     ("tests/otel_ml/test_multiprocessing.py::test_hanging_collector_costs_two_seconds", True),
     ("tests/otel_ml/test_process_end.py::test_slow_collector_gets_all_at_exit", True),
     ("tests/otel_ml/versions/test_corpus.py*", True),
+    ("tests/otel_ml/versions/test_estimators.py::test_all_estimators", True),
     ("tests/otel_ml/versions/test_source.py::test_source_is_found_in_many_threads", True),
     ("tests/otel_ml_collector/api/test_any_request.py*[[]one project]", True),
     ("tests/otel_ml_collector/api/test_any_request.py*[[]wrong]", True),

@@ -13,7 +13,7 @@ import pytest
 from otel_ml import Client, Judge
 from otel_ml.versions import weights
 from otel_ml.versions.definition import define
-from otel_ml.versions.weights import WeightKind
+from otel_ml.versions.state import WeightKind
 from tests.otel_ml.recording import Recording, attributes, judged
 from tests.otel_ml.written import imported
 

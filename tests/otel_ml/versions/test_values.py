@@ -105,6 +105,29 @@ def test_users_redaction_covers_values(tmp_path: Path) -> None:
             "h",
             "attributes of `h.pool`",
         ),
+        (
+            "import sqlite3\nDB = sqlite3.connect(':memory:')",
+            "DB",
+            "`DB`, a `sqlite3.Connection`, which cannot be read",
+        ),
+        ("import string\nT = string.Template('$a')", "T", "attributes of `T`"),
+        (
+            "import functools, sqlite3\nDB = sqlite3.connect(':memory:')\n"
+            "ask = functools.partial(len, DB)",
+            "ask",
+            "`0` that `ask` binds, a `sqlite3.Connection`",
+        ),
+        (
+            "import collections, itertools\nmore = itertools.repeat(1)\n"
+            "D = collections.defaultdict(more.__next__)",
+            "D",
+            "`D.default_factory.__self__`, a `itertools.repeat`, which cannot be read",
+        ),
+        (
+            "import collections\nD = collections.ChainMap({})",
+            "D",
+            "attributes of `D`",
+        ),
         ("CACHE = {}\ndef put(k): CACHE[k] = 1", "CACHE", "`CACHE`, which functions change"),
         ("SEEN = []\ndef put(k): SEEN.append(k)", "SEEN", "`SEEN`, which functions change"),
         (
@@ -292,3 +315,63 @@ def test_value_that_changes_in_a_module_is_that_of_the_first_call(
         model()
     first, second = (attributes(run)["otel_ml.model.version"] for run in recording.runs())
     assert first == second
+
+
+_TABLE = """
+class Table(dict):
+    def __init__(self, default):
+        self.default = default
+
+    def __missing__(self, key):
+        return self.default {}
+
+D = Table({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("defaultdict(int)", "defaultdict(list)"),
+        ("defaultdict(lambda: 'unknown')", "defaultdict(lambda: 'other')"),
+        ("defaultdict(more)", "defaultdict(less)"),
+        ("defaultdict(int, a=1)", "dict(a=1)"),
+        ("defaultdict({'a': 1}.copy)", "defaultdict({'a': 2}.copy)"),
+    ],
+)
+def test_default_of_a_dict(tmp_path: Path, first: str, second: str) -> None:
+    """A dict that gives other values for what it does not have opens a version."""
+    text = (
+        "from collections import defaultdict\ndef more(): return 1\ndef less(): return 0\n"
+        "D = {}\ndef model(key):\n    return D.get(key)\n"
+    )
+    found = [define_text(tmp_path, text.format(made)) for made in (first, first, second)]
+    assert found[0].digest == found[1].digest != found[2].digest
+    assert found[0].unseen == ()
+
+
+@pytest.mark.parametrize("other", [("", "2"), ("+ 1", "1")])
+def test_default_of_an_own_dict(tmp_path: Path, other: tuple[str, str]) -> None:
+    """So does a dict of a class of the package, by its method and by what the method reads."""
+    text = _TABLE + "\ndef model(key):\n    return D[key]\n"
+    found = [define_text(tmp_path, text.format(*made)) for made in (("", "1"), ("", "1"), other)]
+    assert found[0].digest == found[1].digest != found[2].digest
+
+
+@pytest.mark.parametrize(
+    ("default", "unseen"),
+    [
+        ("DB", ("default of `db`, a `sqlite3.Connection`",)),
+        ("{'a': DB}", ("default of `db`, a `builtins.dict`",)),
+        ("[1, 2]", ()),
+        ("None", ()),
+        ("len", ()),
+    ],
+)
+def test_default_of_a_parameter(tmp_path: Path, default: str, unseen: tuple[str, ...]) -> None:
+    """A default that the source does not tell, such as an open connection, is named."""
+    text = (
+        "import sqlite3\nDB = sqlite3.connect(':memory:')\n\n"
+        f"def model(key, db={default}):\n    return db\n"
+    )
+    assert define_text(tmp_path, text).unseen == unseen

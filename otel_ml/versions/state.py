@@ -1,0 +1,366 @@
+"""The state of a model object: all that its fit left in it, given to a hash.
+
+An estimator is its parameters and what `fit` set, private attributes too. Left out are how it is
+run (`_HOW_IT_RUNS`) and what a library keeps beside the fit: addresses, times, counters of calls
+and caches (`_BESIDE_THE_FIT`, `_TIMES`, `_TREE_COUNTERS`). Objects in it are told by what their
+library would pickle; of the host's own classes no code is run, they are told by their attributes.
+What cannot be read is noted by its name.
+"""
+
+import copyreg
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any, Final, NamedTuple
+
+from otel_ml.errors import hand_on
+from otel_ml.versions.canonical import canonical_value
+from otel_ml.versions.source import attributes_of, is_of_library, is_quiet, plain_function
+
+LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
+_MAX_DEPTH: Final = 64
+_MAX_PARTS: Final = 10_000_000
+_MAX_GAPS: Final = 32
+_MAX_NAMED: Final = 64  # characters of a key in a name
+_HOW_IT_RUNS: Final = frozenset({"n_jobs", "verbose", "memory", "random_state", "_repr_html_"})
+_BESIDE_THE_FIT: Final[Mapping[str, str]] = {
+    "_stop_words_id": "of vectorizers: the address of the stop words that were looked at last",
+    "_cached_dict": "of MultiLabelBinarizer: a cache that `transform` fills",
+    "refit_time_": "of searches: seconds",
+    "_has_canonical_format": "of sparse matrices: what was asked of them before",
+    "_has_sorted_indices": "of sparse matrices: what was asked of them before",
+}
+# Seconds in the `cv_results_` of searches.
+_TIMES: Final = frozenset({"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"})
+# In the state of a KDTree or BallTree, `n_trims`, `n_leaves`, `n_splits` and `n_calls` of queries.
+_TREE_COUNTERS: Final = slice(7, 11)
+_PICKLING: Final = (
+    *("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs__", "__getnewargs_ex__"),
+    *("__getattribute__", "__getattr__"),
+)
+_FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, type)
+_SETS: Final = (set, frozenset)
+_PLAIN: Final = (tuple, str, bytes, int, float, complex)
+
+
+class Gap(NamedTuple):
+    """A part of a model object that no version sees.
+
+    Attributes:
+        path: Where it stands in the object, such as ``.steps[0][1].tokenizer``.
+        reason: Why it is not seen, in words that follow its name.
+    """
+
+    path: str
+    reason: str
+
+
+class Reading:
+    """A model object while it is read: the hash of its state, and what is met in it.
+
+    Attributes:
+        gaps: What of it cannot be read, at most 32 parts.
+        functions: Functions of the host's own in it, by where they stand.
+        kinds: The classes of the objects in it.
+    """
+
+    def __init__(self) -> None:
+        self._hash = sha256()
+        self.gaps: list[Gap] = []
+        self.functions: dict[str, FunctionType] = {}
+        self.kinds: set[type] = set()
+
+    def update(self, data: Any, /) -> None:
+        """Take bytes of the state."""
+        self._hash.update(data)
+
+    def digest(self) -> str:
+        """Return the 16 hex digits that stand for the state."""
+        return self._hash.hexdigest()[:16]
+
+    def miss(self, path: str, reason: str) -> None:
+        """Note a part that cannot be read."""
+        if len(self.gaps) < _MAX_GAPS:
+            self.gaps.append(Gap(path, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class WeightKind:
+    """A kind of model object.
+
+    Attributes:
+        mark: Returns what changes when it is fitted or loaded anew; cheap.
+        feed: Gives its weights to a reading; takes as long as there are bytes. None where its
+            attributes are its weights.
+    """
+
+    mark: Callable[[Any], object]
+    feed: Callable[[Any, Reading], None] | None = None
+
+
+class _TooManyParts(Exception):
+    """The model has more parts than are read."""
+
+
+def fitted_attributes(model: object) -> list[tuple[str, Any]]:
+    """List the attributes of an estimator that are what its fit left in it, by name."""
+    return [
+        (name, item)
+        for name, item in attributes_of(model)
+        if name not in _HOW_IT_RUNS and name not in _BESIDE_THE_FIT
+    ]
+
+
+class StateWalk:
+    """Feeds a tree of objects to a reading, each once.
+
+    Args:
+        reading: Takes what they say.
+        kind_of: Tells how a model object is read; None for any other.
+    """
+
+    def __init__(self, reading: Reading, kind_of: Callable[[object], WeightKind | None]) -> None:
+        self._reading = reading
+        self._kind_of = kind_of
+        self._seen: dict[int, object] = {}  # the objects too: another one may take its place
+        self._steps: list[object] = []  # names of attributes, and keys, each in a tuple
+        self._deep: deque[tuple[Any, list[object]]] = deque()
+        self._left = _MAX_PARTS
+        self._runs_host_code: dict[type, bool] = {}
+
+    def feed(self, value: Any) -> None:
+        """Feed one object and what it holds."""
+        self._deep.append((value, []))
+        try:
+            while self._deep:
+                value, self._steps = self._deep.popleft()
+                self._feed(value, 0)
+        except _TooManyParts:
+            self._miss(f"which with what follows it lies beyond {_MAX_PARTS:,} parts")
+
+    def _feed(self, value: Any, depth: int) -> None:
+        kind = type(value)
+        self._left -= 1
+        if kind in LEAVES:
+            self._say(canonical_value(value))
+            return
+        if id(value) in self._seen:
+            self._say("again")
+            return
+        if self._left < 0:
+            raise _TooManyParts
+        if depth > _MAX_DEPTH:  # it is read after all above it: no recursion without an end
+            self._say("again")
+            self._deep.append((value, [*self._steps]))
+            return
+        self._seen[id(value)] = value
+        steps = len(self._steps)
+        try:
+            if not self._feed_data(value, kind, depth):
+                self._feed_whole(value, kind, depth)
+        except _TooManyParts:
+            raise
+        except BaseException as error:  # noqa: BLE001 - code of the host's libraries, see errors.py
+            hand_on(error)
+            del self._steps[steps:]
+            if not is_quiet(kind):
+                self._miss(f"a `{_title(kind)}`, which cannot be read")
+
+    def _part(self, step: object, value: Any, depth: int) -> None:
+        """Feed a part of what is being fed."""
+        self._steps.append(step)
+        self._feed(value, depth + 1)
+        self._steps.pop()
+
+    def _say(self, text: str) -> None:
+        self._reading.update(f"{text};".encode("utf-8", "replace"))
+
+    def _miss(self, reason: str) -> None:
+        self._reading.miss(self._path(), reason)
+
+    def _path(self) -> str:
+        shown = [
+            f"[{step[0]!r:.{_MAX_NAMED}}]" if type(step) is tuple else f".{step}"
+            for step in self._steps
+        ]
+        return "".join(shown)
+
+    def _feed_data(self, value: Any, kind: type, depth: int) -> bool:
+        root = kind.__module__.partition(".")[0]
+        if issubclass(kind, dict | MappingProxyType):
+            self._feed_mapping(value, kind, depth)
+        elif kind is list or kind is tuple:
+            self._feed_items(kind.__name__, value, depth)
+        elif issubclass(kind, list):
+            self._feed_items(_title(kind), [*list.__iter__(value)], depth)
+        elif issubclass(kind, deque):
+            self._feed_items(_title(kind), [*deque.__iter__(value)], depth)
+        elif issubclass(kind, _SETS):
+            base = set if issubclass(kind, set) else frozenset
+            items = sorted(base.__iter__(value), key=lambda item: self._rank(item, repr))
+            self._feed_items(kind.__name__, items, depth)
+        elif issubclass(kind, _FUNCTIONS):
+            self._feed_function(value, kind, depth)
+        elif (array := _array_class(kind)) is not None:
+            self._feed_array(value, array, depth)
+        elif root == "numpy" and hasattr(value, "item") and hasattr(value, "dtype"):
+            self._say(f"{value.dtype}:{value.item()!r}")
+        elif root == "numpy" and kind.__name__ in {"RandomState", "Generator"}:
+            self._say(kind.__name__)
+        else:
+            return False
+        return True
+
+    def _feed_items(self, title: str, items: Sequence[Any], depth: int) -> None:
+        self._say(f"{title}{len(items)}")
+        for number, item in enumerate(items):
+            self._part((number,), item, depth)
+
+    def _feed_mapping(self, value: Any, kind: type, depth: int) -> None:
+        items = [*(dict.items(value) if issubclass(kind, dict) else value.items())]
+        if self._steps[-1:] == ["cv_results_"]:
+            items = [(key, item) for key, item in items if key not in _TIMES]
+        self._say(f"{kind.__name__}{len(items)}")
+        for key, item in sorted(items, key=lambda pair: self._rank(pair[0], _typed)):
+            self._part((key,), key, depth)
+            self._part((key,), item, depth)
+        if issubclass(kind, defaultdict) and value.default_factory is not None:
+            self._part("default_factory", value.default_factory, depth)
+
+    def _rank(self, item: Any, text_of: Callable[[Any], str]) -> str:
+        """Return what to sort by: the same in every process, without running code of the host's."""
+        kind = type(item)
+        if kind in LEAVES or kind.__module__ == "numpy":
+            return text_of(item)
+        if kind is tuple and LEAVES.issuperset(map(type, item)):
+            return text_of(item)
+        inner = Reading()
+        StateWalk(inner, self._kind_of).feed(item)
+        return f"{kind.__name__}:{inner.digest()}"
+
+    def _feed_function(self, value: Any, kind: type, depth: int) -> None:
+        subject = value if hasattr(value, "__qualname__") else kind
+        self._say(f"{subject.__module__}.{subject.__qualname__}")
+        function = value.__func__ if issubclass(kind, MethodType) else value
+        if type(function) is FunctionType and not is_of_library(function):
+            self._reading.functions[self._path()] = function
+        owner = getattr(value, "__self__", None) if kind is not FunctionType else None
+        is_plain = owner is None or issubclass(type(owner), ModuleType | type)
+        if not is_plain and id(owner) not in self._seen:
+            self._part("__self__", owner, depth)
+
+    def _feed_array(self, value: Any, array: Any, depth: int) -> None:
+        """Feed an array: one that a file holds is as one in memory, of a masked one the rest."""
+        plain = value if type(value) is array else array.view(value, array)
+        mask = dict(attributes_of(value)).get("_mask") if type(value) is not array else None
+        if mask is not None:
+            self._say("masked")
+            self._part("mask", mask, depth)
+            if getattr(mask, "shape", ()) and plain.dtype.names is None:
+                plain = plain[~array.view(mask, array)]
+        self._feed_elements(plain, depth)
+        del self._seen[
+            id(value)
+        ]  # two attributes that are one array are two when joblib loads them
+
+    def _feed_elements(self, array: Any, depth: int) -> None:
+        self._say(f"{array.dtype.descr}{array.shape}")
+        if array.dtype.hasobject:
+            self._feed(array.tolist(), depth + 1)
+        elif array.dtype.names is not None:  # what lies between the fields is no part of them
+            for name in array.dtype.names:
+                self._feed_elements(array[name], depth)
+        elif array.size:
+            order = array if array.flags.c_contiguous else array.copy(order="C")
+            self._reading.update(order.reshape(-1).view("u1"))
+
+    def _feed_whole(self, value: Any, kind: type, depth: int) -> None:
+        self._say(_title(kind))
+        self._reading.kinds.add(kind)
+        known = self._kind_of(value)
+        if known is not None and known.feed is not None:
+            known.feed(value, self._reading)
+        elif known is not None:
+            self._feed_attributes(fitted_attributes(value), depth)
+        else:
+            self._feed_pickled(value, kind, depth)
+
+    def _feed_attributes(self, attributes: Sequence[tuple[str, Any]], depth: int) -> None:
+        self._say(f"dict{len(attributes)}")
+        for name, item in sorted(attributes):
+            self._say(canonical_value(name))
+            self._part(name, item, depth)
+
+    def _feed_pickled(self, value: Any, kind: type, depth: int) -> None:
+        """Feed what would be pickled; of compiled classes, such as trees, there is nothing else."""
+        pickled = _by_attributes(value, kind) if self._is_of_host(kind) else _pickled(value, kind)
+        if isinstance(pickled, str):  # the name under which its module knows it
+            self._say(f"{getattr(value, '__module__', '')}.{pickled}")
+            return
+        made_of, *states = pickled[1:3]
+        self._say(f"list{1 + len(states)}")
+        self._feed(made_of, depth + 1)
+        for state in states:
+            if type(state) is dict and all(type(name) is str for name in state):
+                kept = [(name, item) for name, item in state.items() if name not in _BESIDE_THE_FIT]
+                self._feed_attributes(kept, depth)
+            else:
+                self._feed(_without_counters(state, kind), depth + 1)
+
+    def _is_of_host(self, kind: type) -> bool:
+        """Tell whether pickling an object of a class would run code that is no library's."""
+        if kind not in self._runs_host_code:
+            members = [copyreg.dispatch_table.get(kind)]
+            members += [
+                next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+                for name in _PICKLING
+            ]
+            functions = (plain_function(member) for member in members)
+            self._runs_host_code[kind] = any(
+                function is not None and not is_of_library(function) for function in functions
+            )
+        return self._runs_host_code[kind]
+
+
+def _pickled(value: Any, kind: Any) -> Any:
+    """Return what an object would be pickled as: its class, what it is made of, its state."""
+    reducer: Any = copyreg.dispatch_table.get(kind)
+    return kind.__reduce_ex__(value, 2) if reducer is None else reducer(value)
+
+
+def _by_attributes(value: Any, kind: type) -> tuple[object, ...]:
+    """Return what an object would be pickled as, had its class no say in it."""
+    base: Any = next((base for base in _PLAIN if issubclass(kind, base)), None)
+    made_of = [kind]
+    if base is tuple:
+        made_of += tuple.__iter__(value)
+    elif base is not None:
+        made_of += base.__getnewargs__(value)
+    return None, tuple(made_of), dict(attributes_of(value)) or None
+
+
+def _without_counters(state: Any, kind: type) -> Any:
+    """Return the state of a tree of neighbours as it was before the first query."""
+    if not any(base.__name__.startswith("BinaryTree") for base in kind.__mro__):
+        return state
+    numbers = [*state]
+    numbers[_TREE_COUNTERS] = [0] * len(numbers[_TREE_COUNTERS])
+    return tuple(numbers)
+
+
+def _array_class(kind: type) -> type | None:
+    """Return the class of NumPy's arrays where a class is one, or is derived of it."""
+    for base in kind.__mro__:
+        if base.__name__ == "ndarray" and base.__module__ == "numpy":
+            return base
+    return None
+
+
+def _typed(key: object) -> str:
+    return f"{type(key).__name__}:{key!s}"
+
+
+def _title(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,165 @@
+"""Fitted estimators: a version is what the fit left, in every process, before and after use."""
+
+import hashlib
+import sqlite3
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from otel_ml.versions import weights
+from otel_ml.versions.definition import define
+from tests.otel_ml.versions.estimators import survey, write
+
+# Of each way in which an estimator was another version, and of those that always were one.
+_FEW = (
+    *("CountVectorizer", "TfidfVectorizer", "HashingVectorizer", "MultiLabelBinarizer"),
+    *("KNeighborsClassifier", "KNeighborsClassifier by balls", "KernelDensity", "Isomap"),
+    *("GridSearchCV", "HalvingRandomSearchCV", "GridSearchCV of texts", "Pipeline of texts"),
+    *("ColumnTransformer of texts", "HistGradientBoostingClassifier", "RandomForestClassifier"),
+)
+_X = np.arange(24.0).reshape(12, 2)
+_Y = [0, 1] * 6
+
+
+def _digest(model: Any) -> str:
+    return define(_naming(model)).digest
+
+
+def _naming(model: Any) -> Callable[[], Any]:
+    return lambda: model
+
+
+def _check(names: tuple[str, ...]) -> int:
+    rows = survey(names)
+    assert {row.name: row.faults() for row in rows if row.faults()} == {}, "\n".join(write(rows))
+    assert [row.error for row in rows if row.error] == []
+    return len(rows)
+
+
+def test_few_estimators() -> None:
+    """Fitted anew, used, loaded or mapped an estimator is one version, of other data another."""
+    assert _check(_FEW) == len(_FEW)
+
+
+def test_all_estimators() -> None:
+    """So is each one of scikit-learn, as its own tests make them, and what is made of several."""
+    assert _check(()) > 220
+
+
+def test_digests_stay() -> None:
+    """The digests of estimators that were read rightly before are what they were."""
+    line = LogisticRegression(C=0.5)
+    line.classes_, line.coef_ = np.array([0, 1]), np.array([[0.5, -1.25]])
+    line.intercept_, line.n_iter_ = np.array([0.125]), np.array([7], dtype=np.int32)
+    scale = StandardScaler()
+    scale.mean_, scale.scale_ = np.array([1.0, 2.0]), np.array([0.5, 4.0])
+    scale.n_samples_seen_ = np.int64(12)
+    whole = Pipeline([("scale", scale), ("line", line)])
+    found = [
+        weights.read(model, weights.KINDS["sklearn", "BaseEstimator"]) for model in (line, whole)
+    ]
+    assert [read.digest for _, read in found] == ["9f4186ba5cb26002", "fbccf422cd9369ac"]
+
+
+def test_two_searches() -> None:
+    """Searches that found other estimators are two versions, and one that took longer is none."""
+    grids = [{"C": [0.1, 1.0]}, {"C": [0.1, 1.0]}, {"C": [0.01, 1.0]}]
+    first, again, other = (GridSearchCV(LogisticRegression(), grid).fit(_X, _Y) for grid in grids)
+    again.refit_time_ += 1
+    again.cv_results_["mean_fit_time"] += 1
+    assert _digest(first) == _digest(again) != _digest(other)
+
+
+@pytest.mark.parametrize(
+    ("function", "other"), [(np.log, np.log1p), (np.mean, np.max), (np.cbrt, FunctionTransformer)]
+)
+def test_functions_of_libraries(function: Any, other: Any) -> None:
+    """An estimator that calls another function of a library is another version."""
+    assert _digest(FunctionTransformer(function)) != _digest(FunctionTransformer(other))
+
+
+def _lower(text: str) -> str:
+    return text.lower()
+
+
+def test_own_function_is_a_helper() -> None:
+    """A function of the package that an estimator calls is a helper of what names the estimator."""
+    found = define(_naming(CountVectorizer(preprocessor=_lower)))
+    assert list(found.helpers) == ["_lower"]
+    assert found.unseen == ()
+
+
+class Connected:
+    """What a program gives an estimator: it holds an open connection."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:")
+        self.pickled = 0
+
+    def __call__(self, text: str) -> str:
+        return text
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        self.pickled += 1
+        raise TypeError
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    """An open connection in an estimator is named, and no code of the program's is run for it."""
+    asked = Connected()
+    found = define(_naming(Pipeline([("words", CountVectorizer(preprocessor=asked))])))
+    assert [text for text in found.unseen if "connection" in text] == [
+        "`model.steps[0][1].preprocessor.connection`, a `sqlite3.Connection`, which cannot be read"
+    ]
+    assert asked.pickled == 0
+    asked.connection.close()
+
+
+def test_deep_and_cyclic_objects() -> None:
+    """What lies deeper than any stack, or holds itself, is read to its end."""
+    chains = []
+    for last in (1, 2, 1):
+        chain: list[Any] = [last]
+        for _ in range(5_000):
+            chain = [chain]
+        model = LogisticRegression()
+        model.chain_, model.self_ = chain, model
+        chains.append(_digest(model))
+    assert chains[0] == chains[2] != chains[1]
+
+
+def test_order_of_sets_does_not_count() -> None:
+    """Sets and dicts of anything are read in one order."""
+    words = [(hashlib.sha256(bytes([n])).hexdigest(), n) for n in range(50)]
+    models = [CountVectorizer(stop_words=frozenset(order)) for order in (words, words[::-1])]
+    for model, order in zip(models, (words, words[::-1]), strict=True):
+        model.by_ = {frozenset({word}): word for word in order}
+    assert _digest(models[0]) == _digest(models[1])
+
+
+def test_masked_arrays() -> None:
+    """Of a masked array what is masked does not count, and the mask does."""
+    digests = []
+    for data, hidden in (([1, 2], 1), ([1, 3], 1), ([1, 2], 0), ([4, 2], 1)):
+        model = LogisticRegression()
+        model.masked_ = np.ma.masked_equal(np.array(data), data[hidden])
+        model.masked_.fill_value = 9
+        digests.append(_digest(model))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    """Let scikit-learn say nothing of small data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
