@@ -99,6 +99,7 @@ def test_parts_of_a_function_are_printed(folder: Path) -> None:
         f'           CFG = {{"api_key": "{secret}", "t": 1}}, read by shorten',
         "output     not counted, by version_on=",
         "not seen   attributes of `pool`",
+        "           (what changes there opens no version: declare it with params=)",
     ]
 
 

@@ -16,6 +16,7 @@ _OUTPUT: Final = "the structure of what it returns: known when it is called"
 _BY_ARGUMENT: Final = "not counted, by version_on="
 _BY_KIND: Final = "not counted: what a language model says has no structure"
 _OF_JUDGE: Final = "not counted: what a judge returns is a score"
+_CONSEQUENCE: Final = "(what changes there opens no version: declare it with params=)"
 _CHARS: Final = 200
 
 
@@ -112,6 +113,8 @@ def lines_of(told: dict[str, Any]) -> list[str]:
     rows.append(("output", _OUTPUT))
     rows = [(part, told["left_out"].get(part, text)) for part, text in rows]
     rows += [("not seen", text) for text in told["unseen"]] or [("not seen", "nothing is known")]
+    if told["unseen"]:
+        rows.append(("not seen", _CONSEQUENCE))
     rows += [("lost", text) for text in told["lost"]]
     lines, before = [], ""
     for part, text in dict.fromkeys(rows):
