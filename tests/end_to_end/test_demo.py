@@ -104,6 +104,14 @@ def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
     assert runs["docs-search"] >= 300
 
 
+def test_demo_edits_once(recorded_demo: Path) -> None:
+    """Its one edit is one version more of what reads the edited function, and of nothing else."""
+    output = (recorded_demo / OUTPUT).read_text()
+    versions = set(re.findall(r"docs-search +((?:ask|answer|rank|retrieve):v\d+)", output))
+    edited = {"ask:v1", "ask:v2", "answer:v1", "answer:v2"}
+    assert versions == {*edited, "rank:v1", "retrieve:v1"}
+
+
 def test_demo_stays_up_until_ctrl_c(tmp_path: Path) -> None:
     """Ctrl-C is a good end that leaves nothing running."""
     with running_demo(tmp_path) as demo:
