@@ -17,6 +17,7 @@ from tests.bench import (
     evals_peers,
     evaluating,
     experiments,
+    full,
     idle,
     ingest,
     killed,
@@ -79,13 +80,28 @@ BESIDE: Final[Mapping[str, Measure]] = {
 }
 
 
+# What is measured of a project that uses everything, beside one that uses nothing.
+FULL: Final[Mapping[str, Callable[[int, int], None]]] = {
+    "queries": full.report_queries,
+    "written": full.report_written,
+    "pages": full.report_pages,
+    "ingest": lambda _, times: full.report_ingest(times),
+}
+FULL_BESIDE: Final[Mapping[str, Measure]] = {"ingest": full.measure_ingest}
+
+
 def main() -> None:
     """Measure and print, one after the other: they must not share the machine."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is")
     parser.add_argument("--beside", metavar="COMMIT", default="", help="ratios to a commit")
+    parser.add_argument("--full", action="store_true", help="a project that uses everything")
+    parser.add_argument("--runs", type=int, default=queries.RUNS, help="of a full project")
+    parser.add_argument("--times", type=int, default=full.TIMES, help="each of it so often")
     chosen = parser.parse_args()
-    known = BESIDE if chosen.beside else PARTS
+    known: Mapping[str, object] = BESIDE if chosen.beside else PARTS
+    if chosen.full:
+        known = FULL_BESIDE if chosen.beside else FULL
     wanted = chosen.part or list(known)
     if unknown := set(wanted) - known.keys():
         parser.error(f"Unknown part {min(unknown)!r}: expected any of {', '.join(known)}")
@@ -93,7 +109,9 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f}\n", flush=True)
     for part in wanted:
         if chosen.beside:
-            beside.report(chosen.beside, BESIDE[part])
+            beside.report(chosen.beside, (FULL_BESIDE if chosen.full else BESIDE)[part])
+        elif chosen.full:
+            FULL[part](chosen.runs, chosen.times)
         else:
             PARTS[part]()
 

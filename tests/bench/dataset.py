@@ -90,6 +90,7 @@ class Dataset:
         self._random = random.Random(plan.seed)  # noqa: S311 - guards nothing
         self._text = _corpus()
         self._defined: set[bytes] = set()
+        self._usage = 0, 0  # of the run that was made last
 
     def requests(self, spans: int = SPANS) -> Iterator[tuple[bytes, int]]:
         """Yield requests, each with its number of spans."""
@@ -151,8 +152,14 @@ class Dataset:
             if self.made % _SAMPLED == 0:
                 self.samples.append((project_name(project), trace_id.hex(), span_id.hex()))
             yield span
-            if chance.random() < 0.5 * _EVALUATED_LATER:
-                yield self._evaluation(trace_id, span_id, common, own_ns + 10**9)
+            yield from self._beside(trace_id, span_id, common, own_ns)
+
+    def _beside(
+        self, trace_id: bytes, span_id: bytes, common: bytes, start_ns: int
+    ) -> Iterator[bytes]:
+        """Make what comes apart from a run."""
+        if self._random.random() < 0.5 * _EVALUATED_LATER:
+            yield self._evaluation(trace_id, span_id, common, start_ns + 10**9)
 
     def _common(self, project: int) -> bytes:
         """Make what holds for all runs of a trace: project, session, user, tags."""
@@ -166,10 +173,13 @@ class Dataset:
                 constant("otel_ml.tag.region", f"region-{chance.randrange(8)}"),
                 constant("otel_ml.tag.tier", ("free", "team", "large")[chance.randrange(3)]),
                 constant("otel_ml.tag.experiment", f"e{chance.randrange(50)}"),
-                text("session.id", b"session-%d" % chance.randrange(50_000)),
+                self._name_session(),
                 text("user.id", b"user-%d" % user),
             )
         )
+
+    def _name_session(self) -> bytes:
+        return text("session.id", b"session-%d" % self._random.randrange(50_000))
 
     def _run(self, head: bytes, common: bytes, name: str, start_ns: int) -> bytes:
         chance = self._random
@@ -177,6 +187,7 @@ class Dataset:
         failed = chance.random() < 0.1
         inputs = self._words(_INPUT_CHARS, planted=True)
         outputs = self._words(_OUTPUT_CHARS)
+        self._usage = len(inputs) // 4, len(outputs) // 4
         attributes = [
             common,
             text("otel_ml.inputs", b'{"question":"%b"}' % inputs),
@@ -185,8 +196,8 @@ class Dataset:
             text("otel_ml.outputs.preview", outputs[:_PREVIEW_CHARS]),
             number("otel_ml.latency_ms", latency_ns / _MS),
             constant("otel_ml.outcome", "error" if failed else "ok"),
-            constant("gen_ai.usage.input_tokens", len(inputs) // 4),
-            constant("gen_ai.usage.output_tokens", len(outputs) // 4),
+            constant("gen_ai.usage.input_tokens", self._usage[0]),
+            constant("gen_ai.usage.output_tokens", self._usage[1]),
         ]
         if failed:
             attributes.append(constant("error.type", _ERRORS[chance.randrange(3)]))
@@ -241,10 +252,17 @@ class Dataset:
         return found
 
 
+class OtherScope(bytes):
+    """An encoded span that another instrumentation writes than most."""
+
+
 def make_request(spans: list[bytes]) -> bytes:
     """Make an export request of encoded spans."""
-    scope_spans = field(1, field(1, b"bench")) + b"".join(spans)
-    return field(1, field(1, _RESOURCE) + field(2, scope_spans))
+    batches = b""
+    for scope, kind in ((b"bench", False), (b"opentelemetry.instrumentation.openai", True)):
+        if batch := [span for span in spans if isinstance(span, OtherScope) is kind]:
+            batches += field(2, field(1, field(1, scope)) + b"".join(batch))
+    return field(1, field(1, _RESOURCE) + batches)
 
 
 def field(place: int, value: bytes) -> bytes:

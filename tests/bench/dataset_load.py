@@ -54,8 +54,8 @@ class Loaded:
     samples: list[tuple[str, str, str]]
 
 
-def load(data_dir: Path, runs: int) -> Loaded:
-    """Load the month into a new data directory, or tell what an earlier call loaded there."""
+def load(data_dir: Path, runs: int, month: type[Dataset] = Dataset) -> Loaded:
+    """Load a month into a new data directory, or tell what an earlier call loaded there."""
     note = data_dir / _NOTE
     if note.exists():
         return Loaded(**orjson.loads(note.read_bytes()))
@@ -63,7 +63,7 @@ def load(data_dir: Path, runs: int) -> Loaded:
     try:
         collector.wait_ready()
         end_ns = time.time_ns()
-        dataset = Dataset(Plan(runs, end_ns))
+        dataset = month(Plan(runs, end_ns))
         started = time.perf_counter()
         send_all(collector.endpoint, dataset.requests())
         took_s = time.perf_counter() - started

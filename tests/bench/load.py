@@ -14,6 +14,7 @@ import uvloop
 from google.rpc.error_details_pb2 import RetryInfo
 
 from tests.bench.payload import Template
+from tests.bench.payload_full import FullTemplate
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _AGAIN_S: Final = 2.0
@@ -34,6 +35,7 @@ class Load:
         spans: Number of spans of a request.
         seconds: How long.
         requests: At most so many for each in flight.
+        is_full: Whether they are of several scopes and dialects, and traces come in parts.
     """
 
     address: str
@@ -42,6 +44,7 @@ class Load:
     spans: int
     seconds: float
     requests: int = 10**9
+    is_full: bool = False
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ def _run(load: Load) -> Sent:
 
 
 async def _send(load: Load) -> Sent:
-    template = Template(load.project, load.spans)
+    template = (FullTemplate if load.is_full else Template)(load.project, load.spans)
     sent = Sent(bytes=template.bytes)
     is_http = load.address.startswith("http")
     async with (_http if is_http else _grpc)(load.address) as connect:
@@ -92,7 +95,7 @@ async def _send(load: Load) -> Sent:
 
 
 async def _keep_sending(
-    send: Send, template: Template, load: Load, until: float, sent: Sent
+    send: Send, template: Template | FullTemplate, load: Load, until: float, sent: Sent
 ) -> None:
     for _ in range(load.requests):
         started = time.perf_counter()

@@ -81,7 +81,7 @@ def report(runs: int = RUNS, folder: Path | None = None, times: int = TIMES) -> 
 
 def _measure(collector: CollectorProcess, loaded: Loaded, times: int) -> None:
     rows = []
-    for title, took_ms in _take_all(collector, loaded, times).items():
+    for title, took_ms in take_all(collector, loaded, times).items():
         floor_ms = _PAINT_MS if title.startswith(_PAINT) else _ROWS_MS
         middle = statistics.median(took_ms)
         slowest = f"{max(took_ms):.0f}"
@@ -92,11 +92,11 @@ def _measure(collector: CollectorProcess, loaded: Loaded, times: int) -> None:
 def measure_beside(tree: Tree) -> Mapping[str, float]:
     """Open the pages of a collector of a tree, over the store that its own code loaded."""
     with open_beside(tree) as (collector, loaded):
-        taken = _take_all(collector, loaded, _TIMES_BESIDE)
+        taken = take_all(collector, loaded, _TIMES_BESIDE)
     return {f"{title}, ms": statistics.median(took_ms) for title, took_ms in taken.items()}
 
 
-def _take_all(
+def take_all(
     collector: CollectorProcess, loaded: Loaded, times: int
 ) -> Mapping[str, Sequence[float]]:
     """Open each page and send each filter many times; returns milliseconds by what was done."""

@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from collections.abc import Mapping, MutableSequence
 from functools import cache
 from pydoc_data.topics import topics
 from typing import Final
@@ -44,6 +45,12 @@ def _text() -> str:
     return " ".join(" ".join(text.split()) for _, text in sorted(topics.items()))
 
 
+def find_text(place: int, chars: int) -> str:
+    """Cut so many characters out of the reference, at a place counted round and round."""
+    at = place % (len(_text()) - chars)
+    return _text()[at : at + chars]
+
+
 def _request(project: str, spans: int) -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
@@ -62,27 +69,34 @@ def _request(project: str, spans: int) -> ExportTraceServiceRequest:
         span.kind = span.SPAN_KIND_CLIENT
         span.start_time_unix_nano = start_ns + number * 1000
         span.end_time_unix_nano = span.start_time_unix_nano + 150_000_000 + number * 10_000
-        for key, value in (
-            ("otel_ml.project", project),
-            ("gen_ai.operation.name", "chat"),
-            ("gen_ai.provider.name", "openai"),
-            ("gen_ai.request.model", "gpt-4o-mini"),
-            ("gen_ai.response.model", "gpt-4o-mini-2024-07-18"),
-            ("gen_ai.conversation.id", f"conversation-{number % 50}"),
-            ("gen_ai.input.messages", _messages("user", question)),
-            ("gen_ai.output.messages", _messages("assistant", answer)),
-            ("otel_ml.tag.client", ("bigshot", "acme", "internal")[number % 3]),
-            ("gen_ai.request.temperature", 0.2),
-            ("gen_ai.usage.input_tokens", 300 + number % 100),
-            ("gen_ai.usage.output_tokens", 160 + number % 50),
-        ):
-            span.attributes.append(_attribute(key, value))
+        told: dict[str, str | float] = {
+            "otel_ml.project": project,
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+            "gen_ai.conversation.id": f"conversation-{number % 50}",
+            "gen_ai.input.messages": make_messages("user", question),
+            "gen_ai.output.messages": make_messages("assistant", answer),
+            "otel_ml.tag.client": ("bigshot", "acme", "internal")[number % 3],
+            "gen_ai.request.temperature": 0.2,
+            "gen_ai.usage.input_tokens": 300 + number % 100,
+            "gen_ai.usage.output_tokens": 160 + number % 50,
+        }
+        fill_attributes(span.attributes, told)
     return request
 
 
-def _messages(role: str, text: str) -> str:
+def make_messages(role: str, text: str) -> str:
     message = {"role": role, "parts": [{"type": "text", "content": text}]}
     return orjson.dumps([message]).decode()
+
+
+def fill_attributes(
+    attributes: MutableSequence[KeyValue], values: Mapping[str, str | float]
+) -> None:
+    """Append attributes to a list of a message."""
+    attributes.extend(_attribute(key, value) for key, value in values.items())
 
 
 def _attribute(key: str, value: str | float) -> KeyValue:

@@ -66,7 +66,7 @@ def report(
             memory_mb = collector.peak_mb
             busy: _Figures = {}
             if written:
-                with _writing(collector):
+                with writing(collector):
                     busy = {one.title: ask(collector, one, times) for one in queries}
             _print_queries(queries, idle, busy, loaded.runs)
             if not only:
@@ -94,7 +94,7 @@ def measure_beside(tree: Tree) -> Mapping[str, float]:
 
 def measure_written(tree: Tree) -> Mapping[str, float]:
     """Ask the same while 2,000 runs a second are written."""
-    with open_beside(tree) as (collector, loaded), _writing(collector):
+    with open_beside(tree) as (collector, loaded), writing(collector):
         return _ask_all(collector, loaded)
 
 
@@ -135,11 +135,11 @@ def ask(collector: CollectorProcess, asked: Asked, times: int = TIMES) -> list[f
 
 
 @contextmanager
-def _writing(collector: CollectorProcess) -> Iterator[None]:
+def writing(collector: CollectorProcess, month: type[Dataset] = Dataset) -> Iterator[None]:
     """Send 2,000 new runs a second, evenly, as long as the block lasts."""
     runs = _WRITTEN_A_SECOND * _LONGEST_S
     plan = Plan(runs, time.time_ns(), seed=time.time_ns(), days=_LONGEST_S / 86_400)
-    requests = Dataset(plan).requests(_AT_ONCE)
+    requests = month(plan).requests(_AT_ONCE)
     ended = threading.Event()
 
     def work() -> None:

@@ -1,0 +1,232 @@
+"""A full project beside a plain one: lists, pages, statements a page, and how fast it is filled.
+
+``python -m tests.bench queries written pages ingest --full``; ``--runs`` and ``--times`` for less.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from otel_ml_collector.store.sql import Sql
+from tests.bench import pages
+from tests.bench.beside import Tree
+from tests.bench.dataset import Dataset, project_name
+from tests.bench.dataset_full import FullDataset
+from tests.bench.dataset_load import Loaded, load
+from tests.bench.ingest import SECONDS
+from tests.bench.load import Load, Sent, send_load
+from tests.bench.payload import SPANS
+from tests.bench.payload_full import FullTemplate
+from tests.bench.queries import RUNS, ask, writing
+from tests.bench.queries_asked import Asked, make_queries
+from tests.bench.spread import spread
+from tests.bench.table import print_table, verdict
+from tests.otel_ml_collector.asgi import ask as ask_app
+from tests.otel_ml_collector.stores import Service, open_service
+from tests.support.collector import CollectorProcess
+
+TIMES: Final = 12
+IN_FLIGHT: Final = (4, 32)
+# A full project ÷ a plain one: lists take at most so much longer, and ingest is at least so fast.
+_LISTS: Final = 1.5
+_INGEST: Final = 0.9
+_OK: Final = 200
+_QUERIES: Final = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
+
+_MONTHS: Final[Mapping[str, type[Dataset]]] = {"plain": Dataset, "full": FullDataset}
+
+_Taken = Mapping[str, Sequence[float]]
+
+
+def report_queries(runs: int = RUNS, times: int = TIMES) -> None:
+    """Ask both stores each question in turns, then count the statements of each page."""
+    with tempfile.TemporaryDirectory() as folder:
+        with _open_both(Path(folder), runs) as both:
+            _print_taken(_ask_both(both, times), runs)
+        _report_statements(Path(folder), runs)
+
+
+def report_written(runs: int = RUNS, times: int = TIMES) -> None:
+    """Ask the same while 2,000 runs a second are written to the store that is asked."""
+    with tempfile.TemporaryDirectory() as folder, _open_both(Path(folder), runs) as both:
+        taken: dict[str, dict[str, list[float]]] = {}
+        for kind, (collector, loaded) in both.items():
+            with writing(collector, _MONTHS[kind]):
+                for title, took_ms in _ask_both({kind: (collector, loaded)}, times).items():
+                    taken.setdefault(title, {}).update(took_ms)
+        _print_taken(taken, runs)
+
+
+def report_pages(runs: int = RUNS, times: int = TIMES) -> None:
+    """Open the pages of both stores."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken: dict[str, dict[str, Sequence[float]]] = {}
+        with _open_both(Path(folder), runs) as both:
+            for kind, (collector, loaded) in both.items():
+                for title, took_ms in pages.take_all(collector, loaded, times).items():
+                    taken.setdefault(title, {})[kind] = took_ms
+        _print_taken(taken, runs)
+        _report_statements(Path(folder), runs)
+
+
+def report_ingest(rounds: int = TIMES, seconds: float = SECONDS) -> None:
+    """Fill a project of one scope and one of several in turns, so that both grow."""
+    rows: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        collector = CollectorProcess(Path(folder) / "data")
+        try:
+            collector.wait_ready()
+            for in_flight in IN_FLIGHT:
+                rows += _fill_both(collector, in_flight, rounds, seconds)
+        finally:
+            collector.kill()
+    heads = ("in flight, spans there", "one scope, spans/s", "several", "÷", f"≥ {_INGEST}")
+    print_table(heads, rows)
+
+
+def measure_ingest(tree: Tree) -> Mapping[str, float]:
+    """Fill a project of several scopes of a collector of a tree, in five rounds each."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, tree.serve(Path(folder) / "data") as collector:
+        for in_flight in IN_FLIGHT:
+            for number in range(5):
+                rate = _fill(collector, f"full-{in_flight}", in_flight, SECONDS, is_full=True)
+                found[f"several scopes, {in_flight} in flight, round {number + 1}, spans/s"] = rate
+    return found
+
+
+def _fill_both(
+    collector: CollectorProcess, in_flight: int, rounds: int, seconds: float
+) -> Iterator[list[str]]:
+    there = 0.0
+    ratios: list[float] = []
+    for _ in range(rounds):
+        one = _fill(collector, f"one-{in_flight}", in_flight, seconds, is_full=False)
+        several = _fill(collector, f"full-{in_flight}", in_flight, seconds, is_full=True)
+        there += several * seconds
+        ratios.append(several / one)
+        figures = (f"{one:,.0f}", f"{several:,.0f}", f"{several / one:.2f}")
+        yield [f"{in_flight}, {there:,.0f}", *figures, ""]
+    reached = verdict(statistics.median(ratios) >= _INGEST)
+    yield [f"{in_flight}, all rounds", "", "", spread(ratios, "", 2), reached]
+
+
+def _fill(
+    collector: CollectorProcess, project: str, in_flight: int, seconds: float, *, is_full: bool
+) -> float:
+    """Send for some seconds; returns spans a second, once what counts of them is there."""
+    address = collector.endpoint
+    before = _count_runs(collector, project)
+    sent: Sent = send_load(Load(address, project, in_flight, SPANS, seconds, is_full=is_full))
+    counted = FullTemplate(project).counted if is_full else 1
+    added = _count_runs(collector, project) - before
+    # Of the last requests the rest of the traces has not come, whose calls count meanwhile.
+    assert added >= (sent.accepted - in_flight * SPANS) * counted, (added, sent.accepted)
+    return sent.accepted / sent.took_s
+
+
+def _count_runs(collector: CollectorProcess, project: str) -> int:
+    projects = {one["project"]: one["runs"] for one in collector.get("/projects")["projects"]}
+    return int(projects.get(project, 0))
+
+
+_Both = Mapping[str, tuple[CollectorProcess, Loaded]]
+
+
+@contextmanager
+def _open_both(folder: Path, runs: int) -> Iterator[_Both]:
+    """Load a plain store and a full one, once, and serve them side by side."""
+    loaded = {kind: load(folder / kind, runs, month) for kind, month in _MONTHS.items()}
+    with ExitStack() as stack:
+        served = {}
+        for kind in _MONTHS:
+            collector = CollectorProcess(folder / kind)
+            stack.callback(collector.stop)
+            collector.wait_ready()
+            served[kind] = collector, loaded[kind]
+        yield served
+
+
+def _ask_both(both: _Both, times: int) -> dict[str, dict[str, list[float]]]:
+    """Ask each question of each store; of few runs none is asked that has too few to find."""
+    taken: dict[str, dict[str, list[float]]] = {}
+    for kind, (collector, loaded) in both.items():
+        for asked in make_queries(collector, loaded):
+            if loaded.runs < RUNS and not _has_answer(collector, asked):
+                continue
+            took_ms = ask(collector, asked, times)
+            assert not isinstance(took_ms, str), (asked.title, took_ms)
+            taken.setdefault(asked.title, {})[kind] = took_ms
+    return taken
+
+
+def _has_answer(collector: CollectorProcess, asked: Asked) -> bool:
+    try:
+        with urlopen(collector.endpoint + asked.path(0), timeout=60) as answer:
+            return asked.fits(answer.read())
+    except HTTPError:
+        return False
+
+
+def _print_taken(taken: Mapping[str, _Taken], runs: int) -> None:
+    rows = []
+    for title, of_kind in taken.items():
+        if of_kind.keys() < {"plain", "full"}:
+            continue
+        plain, full = (statistics.median(of_kind[kind]) for kind in ("plain", "full"))
+        ratio = full / plain
+        rows.append(
+            [title, f"{plain:.1f}", f"{full:.1f}", f"{ratio:.2f}", verdict(ratio <= _LISTS)]
+        )
+    heads = (f"{runs:,} runs, p50, ms", "plain", "full", "full ÷ plain", f"≤ {_LISTS}")
+    print_table(heads, rows)
+
+
+def _report_statements(folder: Path, runs: int) -> None:
+    """Count what each page asks the store, in a process of its own for each: the engine's way."""
+    counts: dict[str, Mapping[str, int]] = {}
+    for kind in ("plain", "full"):
+        with get_context("spawn").Pool(1) as pool:
+            counts[kind] = pool.apply(count_statements, (folder / kind, runs))
+    rows = [
+        [path, str(counts["plain"][path]), str(counts["full"][path])] for path in counts["plain"]
+    ]
+    print_table(("statements", "plain", "full"), rows)
+
+
+def count_statements(data_dir: Path, runs: int) -> Mapping[str, int]:
+    """Ask each page and list twice; return how many statements the second answer took."""
+    loaded = load(data_dir, runs)
+    first = f"/projects/{quote(project_name(0))}"
+    project, trace_id, span_id = loaded.samples[0]
+    run = f"/projects/{quote(project)}/runs/{trace_id}-{span_id}"
+    paths = {
+        "home": "/",
+        "runs": f"{first}/runs",
+        "run": run,
+        "model": f"{first}/models/answer",
+        "judges": f"{first}/judges",
+        "API: runs": f"/api/v1{first}/runs",
+        "API: a filter": f"/api/v1{first}/runs?where=outcome+%3D%3D+%22error%22",
+        "API: run": f"/api/v1{run}",
+        "API: trace": f"/api/v1/traces/{trace_id}",
+        "API: statistics": f"/api/v1{first}/stats?group=version",
+    }
+    with open_service(data_dir) as service:
+        return {title: _count(service, path) for title, path in paths.items()}
+
+
+def _count(service: Service, path: str) -> int:
+    """Ask twice, and count for the second time."""
+    assert ask_app(service.app, path).status == _OK, path
+    (before,) = service.store.reader.rows(_QUERIES, {})
+    assert ask_app(service.app, path).status == _OK, path
+    (after,) = service.store.reader.rows(_QUERIES, {})
+    return int(after["queries"] - before["queries"]) - 1

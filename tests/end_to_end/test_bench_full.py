@@ -1,0 +1,46 @@
+"""Tests of the benches of a full project, with few runs: that they fill what they say."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench import full
+from tests.bench.dataset_full import FullDataset
+from tests.bench.dataset_load import load
+from tests.support.collector import running
+
+
+def test_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lists of a full project stand beside those of a plain one, and so do statements a page."""
+    full.report_queries(runs=2_000, times=2)
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line]
+    figures = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    plain, beside, ratio = map(float, figures["latest 50 of a project"][:3])
+    assert plain > 0
+    assert beside > 0
+    assert ratio == pytest.approx(beside / plain, abs=0.5)
+    assert 0 < int(figures["API: runs"][0]) < int(figures["API: runs"][1])
+
+
+def test_month(tmp_path: Path) -> None:
+    """A full month has late tags, keys, second records, experiments and sessions elsewhere."""
+    load(tmp_path, 2_000, FullDataset)
+    with running(tmp_path) as collector:
+
+        def count(where: str) -> int:
+            asked = {"where": where, "limit": 1_000}
+            return len(collector.get("/projects/project%200/runs", **asked)["runs"])
+
+        assert count('tags["reviewed"] == "yes"') > 5
+        assert count('record_of != ""') > 20
+        assert count('experiment != ""') > 0
+        assert count('session != ""') > 500
+        assert count('trace_key != ""') > 0
+
+
+def test_ingest(capsys: pytest.CaptureFixture[str]) -> None:
+    """A project of several scopes is filled beside one of one scope, with all that counts."""
+    full.report_ingest(rounds=2, seconds=0.5)
+    lines = capsys.readouterr().out.splitlines()
+    summed = [line.split("|")[1].strip() for line in lines if "all rounds" in line]
+    assert summed == ["4, all rounds", "32, all rounds"]
