@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Memory
@@ -14,6 +15,7 @@ from otel_ml_collector.store.scores import IN_WINDOW, all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     EXPERIMENT_TRACES,
+    ITEMS,
     LATE_LOGS,
     LATE_TAGS,
     LINEAGE,
@@ -69,6 +71,8 @@ class Apart:
         responses: What is told of responses of a provider.
         same_calls: Runs of which something else counts than they say.
         experiments: Runs over items of data sets.
+        made_items: Items of data sets that were made of runs.
+        judge_calls: Calls that judges made.
     """
 
     tags: bool
@@ -90,6 +94,8 @@ class Apart:
     responses: bool
     same_calls: bool
     experiments: bool
+    made_items: bool
+    judge_calls: bool
 
     @property
     def told(self) -> bool:
@@ -194,6 +200,15 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     ),
     "same_calls": _Sign(SAME_CALLS, _ALL),
     "experiments": _Sign(EXPERIMENT_TRACES, _ALL, "runs", lambda run: run.experiment != ""),
+    "made_items": _Sign(
+        ITEMS, Sql("source_run != ''"), "items", lambda item: item.source_run != ""
+    ),
+    "judge_calls": _Sign(
+        RUNS,
+        Sql("kind = '{kind}'").fill(kind=Sql(JUDGE_KIND)),
+        "runs",
+        lambda run: run.kind == JUDGE_KIND,
+    ),
 }
 EVERYTHING: Final = Apart(**dict.fromkeys(_SIGNS, True))
 NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))

@@ -39,6 +39,7 @@ from otel_ml_collector.runs.roots import sum_up
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window, find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
@@ -570,6 +571,7 @@ def show_run(
     beside = reader.ahead(_find_beside, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=found)
+    apart = find_apart(reader, project)
     told = read_state(request)
     talk = find_conversation(run, trace.runs, told.first("conversation"))
     # A way into the input or the output leads to them as they were sent.
@@ -595,9 +597,13 @@ def show_run(
         "unread": find_unread(run),
         "priced": tell_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
-        "datasets": find_datasets_of_run(reader, project, run_id),
+        "datasets": find_datasets_of_run(reader, project, run_id) if apart.made_items else [],
         "membership": _find_membership(reader, run, trace.runs, now_ns),
-        "judge_calls": find_judge_calls(reader, project, run_id) if run.evaluations else [],
+        "judge_calls": (
+            find_judge_calls(reader, project, run_id)
+            if run.evaluations and apart.judge_calls
+            else []
+        ),
         "truths": find_truths(run),
         "scores": [one for one in run.evaluations if is_score(one) or one.source == "agent"],
         "series": len(series),
