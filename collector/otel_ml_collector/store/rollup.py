@@ -7,6 +7,7 @@ statistics read the runs. Measured reasons: docs/design/017-queries.md.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
@@ -25,9 +26,6 @@ from otel_ml_collector.store.tables import (
     is_score,
 )
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
-
-# Stands for all days of a project, and for a score whose run's start is not known.
-ALL_DAYS: Final = -1
 
 # A group that was marked is stored by then: no commit takes as long.
 _SETTLED_NS: Final = MINUTE_NS
@@ -122,7 +120,8 @@ SELECT project, min(start_ns), max(end_ns) FROM trace_index
 WHERE project IN {projects:Array(String)} AND key IN {traces:Array(String)}
 GROUP BY project, trace_id""")
 
-# Of each day when it was marked and computed last; a mark on all days is one on each.
+# Of each day when it was marked and computed last. Older programs marked all days of a project at
+# once, as day -1: that is a mark on each.
 STATES: Final = Sql("""
 SELECT own.project AS project, own.day_ns AS day_ns, own.computed_ns AS computed_ns,
   greatest(own.marked_ns, whole.marked_ns) AS marked_ns
@@ -168,8 +167,7 @@ def mark_days(client: StoreClient, days: Iterable[tuple[str, int]]) -> None:
 
     Args:
         client: Of this thread.
-        days: Projects, each with where the day begins (UTC, nanoseconds since the epoch), or with
-            `ALL_DAYS`.
+        days: Projects, each with where the day begins (UTC, nanoseconds since the epoch).
     """
     marked = sorted(set(days))
     if not marked:
@@ -244,25 +242,25 @@ class Marks:
     def mark(self, records: Records) -> None:
         """Mark the days of a group, before it is stored."""
         now_ns, now_s = self._clock(), time.monotonic()
-        changed = _days_of(records) | self._days_of_late_items(records, now_ns)
+        changed = _days_of(records) | self._days_of_traces(_find_told(records, now_ns), now_ns)
         days = {day for day in changed if self._is_due(day, now_ns, now_s)}
         mark_days(self._client, days)
         if len(self._marked_s) > _KNOWN_DAYS:
             self._marked_s.clear()
         self._marked_s.update(dict.fromkeys(days, now_s))
 
-    def _days_of_late_items(self, records: Records, now_ns: int) -> set[tuple[str, int]]:
-        """Find the other days of traces of which it is told late that they are an experiment's."""
-        late = [
-            trace
-            for trace in traces_of_experiments(records)
-            if trace.start_ns // DAY_NS < now_ns // DAY_NS
-        ]
-        if not late:
+    def _days_of_traces(
+        self, traces: AbstractSet[tuple[str, str]], now_ns: int
+    ) -> set[tuple[str, int]]:
+        """Find the days over which stored runs of some traces are spread.
+
+        One of which nothing is stored has no day: a run that comes later marks its own.
+        """
+        if not traces:
             return set()
         values = {
-            "projects": sorted({trace.project for trace in late}),
-            "traces": sorted({trace.trace_id.hex() for trace in late}),
+            "projects": sorted({project for project, _ in traces}),
+            "traces": sorted({trace_id for _, trace_id in traces}),
         }
         sql, split = split_long_values(_SPANNED, values)
         return {
@@ -295,9 +293,25 @@ def traces_of_experiments(records: Records) -> list[ExperimentTrace]:
 
 
 def _days_of(records: Records) -> set[tuple[str, int]]:
+    """Find the days of runs, and of runs whose start their scores tell."""
     days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in records.runs}
     for metric in records.metrics:
-        if is_score(metric):
-            start_ns = metric.owner_start_ns
-            days.add((metric.project, start_ns // DAY_NS * DAY_NS if start_ns else ALL_DAYS))
+        if is_score(metric) and metric.owner_start_ns:
+            days.add((metric.project, metric.owner_start_ns // DAY_NS * DAY_NS))
     return days
+
+
+def _find_told(records: Records, now_ns: int) -> set[tuple[str, str]]:
+    """Find the traces of which something is told that changes days which are not named with it.
+
+    Late, that they are an experiment's; of one of their runs a score that does not tell its start.
+    """
+    traces = {
+        (trace.project, trace.trace_id.hex())
+        for trace in traces_of_experiments(records)
+        if trace.start_ns // DAY_NS < now_ns // DAY_NS
+    }
+    for metric in records.metrics:
+        if is_score(metric) and not metric.owner_start_ns:
+            traces.add((metric.project, metric.owner.partition("-")[0]))
+    return traces

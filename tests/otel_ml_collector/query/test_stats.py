@@ -261,13 +261,29 @@ def test_late_score(store: Store, project: str) -> None:
 
 
 def test_score_without_a_start(store: Store, project: str) -> None:
-    """A score of a run whose start is not told makes all days of the project wait."""
+    """A score of a run whose start is not told makes the days of its trace wait, and no other."""
     call = make_call(start_ns=WEEK.start_ns)
     store.take(project, call)
     compute(store, project)
     told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.25}
+    records = map_spans([make_record("evaluation", call, told)], Filing(project, NOW_NS))
+    Writer(store.connections).write(records)  # by a collector that did not mark the day just now
+    assert days_of_rollup(store, project) == 6
+    assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
+    compute(store, project)
+    assert days_of_rollup(store, project) == 7
+    assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
+
+
+def test_score_before_its_run(store: Store, project: str) -> None:
+    """A score that comes before its run makes no day wait; the run does so when it comes."""
+    call = make_call(start_ns=WEEK.start_ns)
+    compute(store, project)
+    told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.25}
     store.take(project, make_record("evaluation", call, told))
-    assert days_of_rollup(store, project) == 0
+    assert days_of_rollup(store, project) == 7
+    store.take(project, call)
+    assert days_of_rollup(store, project) == 6
     assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
 
 
