@@ -425,7 +425,7 @@ def _row(run: ItemRun) -> dict[str, Any]:
 
 def _label(run: ItemRun) -> str:
     """Name an item by its inputs, where they are known."""
-    return label_item(run.item, run.digest, "" if run.inputs is None else _cell(run.inputs))
+    return label_item(run.item, "" if run.inputs is None else _cell(run.inputs))
 
 
 def _cell(value: object) -> str:

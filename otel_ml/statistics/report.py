@@ -12,6 +12,8 @@ from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeValue, JudgeVe
 # How many regressions and flaky items are named.
 NAMED: Final = 10
 CELL_CHARS: Final = 120
+# The id of an item that nobody gave one: of its inputs, see `otel_ml.items.name_items`.
+_OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
 _BESIDE: Final = {"better": "than", "worse": "than", "no different": "from"}
 # Marks of Markdown and of HTML within it.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
@@ -283,10 +285,10 @@ def write_change(change: ItemChange) -> str:
     return "; ".join(f"{', '.join(judges)} {words}" for words, judges in by_words.items())
 
 
-def label_item(item: str, digest: str, inputs: str) -> str:
+def label_item(item: str, inputs: str) -> str:
     """Return what an item is called: by its inputs, behind its id where somebody chose that."""
     shown = cut_cell(inputs)
-    if digest.startswith(item) and shown:  # the id is made of what is in it
+    if _OWN_ID.fullmatch(item) and shown:
         return shown
     return f"{item}: {shown}" if shown else item
 

@@ -850,7 +850,7 @@ def _read_firsts(
 def _label(row: ExperimentRow, firsts: Mapping[str, Run]) -> str:
     """Name an item by the inputs of its first run."""
     known = row.runs[0].run_id in firsts
-    return label_item(row.item, row.digest, _cell(firsts, row.runs[0], "inputs") if known else "")
+    return label_item(row.item, _cell(firsts, row.runs[0], "inputs") if known else "")
 
 
 def _cell(
