@@ -17,12 +17,31 @@ _EDIT: Final = re.compile(
     r"```\w+\n(?P<text>.*?)```\n",
     re.DOTALL,
 )
-# Runs in the copy: a store of the schema before, a span with the field, and all who tell of it.
+# Makes a store of an older schema.
+OLD: Final = """
+import sys
+from pathlib import Path
+import clickhouse_connect
+
+schema = Path("tests/otel_ml_collector/store/schemas/schema_6.sql")
+with clickhouse_connect.get_client(interface="chdb", path=sys.argv[1] + "/store") as client:
+    for statement in schema.read_text().split(";\\n"):
+        if statement.strip():
+            client.command(statement)
+    client.insert("store_meta", [["schema", 6]], column_names=["name", "value"])
+"""
+# Makes a store as the program does that has no such field or record yet.
+TODAY: Final = """
+import sys
+from otel_ml_collector.store.migrations import connect
+
+connect("chdb://" + sys.argv[1] + "/store").close()
+"""
+# Runs in the copy, over such a store: a span with the field, and all who tell of it.
 FIELD: Final = """
 import sys
 from dataclasses import fields
 from pathlib import Path
-import clickhouse_connect
 from otel_ml.reader import Run
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
@@ -32,14 +51,8 @@ from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call
 from tests.otel_ml_collector.stores import open_service
 
-folder, schema = Path(sys.argv[1]), Path(sys.argv[2])
-with clickhouse_connect.get_client(interface="chdb", path=str(folder / "store")) as client:
-    for statement in schema.read_text().split(";\\n"):
-        if statement.strip():
-            client.command(statement)
-    client.insert("store_meta", [["schema", 6]], column_names=["name", "value"])
 call = make_call(scope=Scope({"cloud.region": "eu-1"}, "tests", "1", {}))
-with open_service(folder) as service:
+with open_service(Path(sys.argv[1])) as service:
     service.store.writer.write(map_spans([call], Filing("p", NOW_NS)))
     [listed] = ask(service.app, "/api/v1/projects/p/runs").json["runs"]
     one = ask(service.app, f"/api/v1/projects/p/runs/{id_of(call)}").json
@@ -57,7 +70,6 @@ assert "region" in RUNS.names() and "region" in OPEN_RUNS.names()
 KIND: Final = """
 import sys
 from pathlib import Path
-import clickhouse_connect
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
@@ -66,17 +78,11 @@ from otel_ml_collector.mapping.spans import map_spans
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record
 from tests.otel_ml_collector.stores import open_store
 
-folder, schema = Path(sys.argv[1]), Path(sys.argv[2])
-with clickhouse_connect.get_client(interface="chdb", path=str(folder)) as client:
-    for statement in schema.read_text().split(";\\n"):
-        if statement.strip():
-            client.command(statement)
-    client.insert("store_meta", [["schema", 6]], column_names=["name", "value"])
 call, other = make_call("answer"), make_call("other")
 told = {"otel_ml.note": "odd"}
 spans = [call, other, *(make_record("update", one, told) for one in (call, other))]
 NOTES = "SELECT owner, text FROM notes FINAL WHERE project = {project:String} ORDER BY owner"
-with open_store(folder) as store:
+with open_store(Path(sys.argv[1]) / "store") as store:
     tombstones = Tombstones(store.connections)
     writer = Writer(store.connections, tombstones=tombstones)
     for _ in range(2):
@@ -140,22 +146,12 @@ def copy_product(folder: Path) -> None:
             (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
-@pytest.mark.parametrize(
-    ("title", "program"), [("A field of a run", FIELD), ("A kind of record", KIND)]
-)
-def test_worked_example(tmp_path: Path, title: str, program: str) -> None:
-    """The edits of an example, in six files at most, are all that works from end to end."""
-    edits = read_example(title)
-    assert len({edit.path for edit in edits}) <= MOST_FILES
-    copy_product(tmp_path)
-    for edit in edits:
-        edit.make(tmp_path)
-    (tmp_path / "data").mkdir()
-    schema = ROOT / "tests/otel_ml_collector/store/schemas/schema_6.sql"
-    path = os.pathsep.join(map(str, (tmp_path, tmp_path / "collector", ROOT)))
+def run_in(folder: Path, program: str, data: Path) -> None:
+    """Run a program with the product of a tree."""
+    path = os.pathsep.join(map(str, (folder, folder / "collector", ROOT)))
     run = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "data"), str(schema)],
-        cwd=tmp_path,
+        [sys.executable, "-c", program, str(data)],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         check=False,
         capture_output=True,
@@ -163,6 +159,29 @@ def test_worked_example(tmp_path: Path, title: str, program: str) -> None:
         timeout=120,
     )
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("store", [OLD, TODAY], ids=["old", "today"])
+@pytest.mark.parametrize(
+    ("title", "program"),
+    [("A field of a run", FIELD), ("A kind of record", KIND)],
+    ids=["field", "record"],
+)
+def test_worked_example(tmp_path: Path, title: str, program: str, store: str) -> None:
+    """The edits of an example, in six files at most, are all that works, in stores of today too."""
+    edits = read_example(title)
+    assert len({edit.path for edit in edits}) <= MOST_FILES
+    copy_product(tmp_path)
+    for edit in edits:
+        edit.make(tmp_path)
+    proto = (tmp_path / "proto/otel_ml_collector/v1/records.proto").read_text()
+    for message in proto.split("\nmessage ")[1:]:
+        numbers = re.findall(r"^  \w.* = (\d+);", message, re.MULTILINE)
+        assert len(numbers) == len({*numbers}), "the example takes a number that is taken"
+    data = tmp_path / "data"
+    data.mkdir()
+    run_in(ROOT, store, data)
+    run_in(tmp_path, program, data)
 
 
 def test_field_stands_in_few_files() -> None:

@@ -8,7 +8,6 @@ work. A new step goes at the end of `STEPS`; one that was released is never chan
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -39,14 +38,6 @@ _OTHER_ENGINES: Final = Sql("""
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a store lacks that was made before a version, beside the tables themselves."""
-
-    version: int
-    statements: Sequence[Sql]
-
-
 _ADD_COLLECTOR: Final = Sql("""
             ALTER TABLE {table}
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
@@ -61,165 +52,141 @@ _ADD_ITEMS: Final = Sql("""
               ADD COLUMN IF NOT EXISTS item_digest String,
               ADD COLUMN IF NOT EXISTS repeat UInt32""")
 
-# Version 1 had the first tables, 2 added open_runs and processes, 4 objects, artifacts and
-# artifact_chunks: these need no step.
-STEPS: Final = (
+# What a store lacks that was made before a version, beside the tables themselves: a step for each
+# version from the third on. Version 1 had the first tables, 2 added open_runs and processes.
+_FIRST_STEP: Final = 3
+STEPS: Final[Sequence[Sequence[Sql]]] = (
     # Keys of traces were only kept the other way round.
-    Step(
-        3,
-        [
-            Sql("""
+    [
+        Sql("""
             INSERT INTO trace_keys (project, trace_id, key)
             SELECT DISTINCT project, trace_id, key FROM trace_index
             WHERE key != lower(hex(trace_id))""")
-        ],
-    ),
-    Step(
-        5,
-        [
-            Sql("""
+    ],
+    # Objects, artifacts and artifact_chunks are tables, which need no step.
+    [],
+    [
+        Sql("""
             ALTER TABLE late_logs
               ADD COLUMN IF NOT EXISTS event LowCardinality(String)
                 COMMENT 'empty for an ordinary line' AFTER message,
               ADD COLUMN IF NOT EXISTS attributes String CODEC(ZSTD(1))
                 COMMENT 'JSON text, empty when there are none' AFTER event"""),
-            # Of a process that sent before numbers were kept, only what comes then is counted.
-            Sql("""
+        # Of a process that sent before numbers were kept, only what comes then is counted.
+        Sql("""
             INSERT INTO arrivals (project, process, hour, base)
             SELECT project, process, 0, max(seq) FROM runs
             WHERE process != ''
               AND (project, process) NOT IN (SELECT project, process FROM arrivals)
             GROUP BY project, process"""),
-            Sql("ALTER TABLE runs MODIFY SETTING merge_selector_base = 8"),
-            Sql("ALTER TABLE payloads MODIFY SETTING merge_selector_base = 8"),
-            Sql("ALTER TABLE trace_index MODIFY SETTING merge_selector_base = 8"),
-        ],
-    ),
-    Step(
-        6,
-        [
-            Sql("""
+        Sql("ALTER TABLE runs MODIFY SETTING merge_selector_base = 8"),
+        Sql("ALTER TABLE payloads MODIFY SETTING merge_selector_base = 8"),
+        Sql("ALTER TABLE trace_index MODIFY SETTING merge_selector_base = 8"),
+    ],
+    [
+        Sql("""
             ALTER TABLE payloads
               ADD INDEX IF NOT EXISTS by_input inputs TYPE text(tokenizer = 'splitByNonAlpha'),
               ADD INDEX IF NOT EXISTS by_output outputs
                 TYPE text(tokenizer = 'splitByNonAlpha')"""),
-            # Built behind the start: a search is right without them, and slower.
-            Sql("ALTER TABLE payloads MATERIALIZE INDEX by_input SETTINGS mutations_sync = 0"),
-            Sql("ALTER TABLE payloads MATERIALIZE INDEX by_output SETTINGS mutations_sync = 0"),
-            # Which collector stored what, and when: it sends that on.
-            *(
-                _ADD_COLLECTOR.fill(table=table, more=_ADD_BY_ARRIVAL)
-                for table in (Sql("runs"), Sql("metrics"), Sql("late_tags"), Sql("late_logs"))
-            ),
-            *(
-                _ADD_COLLECTOR.fill(table=table, more=EMPTY)
-                for table in (Sql("open_runs"), Sql("objects"))
-            ),
-            Sql("""
+        # Built behind the start: a search is right without them, and slower.
+        Sql("ALTER TABLE payloads MATERIALIZE INDEX by_input SETTINGS mutations_sync = 0"),
+        Sql("ALTER TABLE payloads MATERIALIZE INDEX by_output SETTINGS mutations_sync = 0"),
+        # Which collector stored what, and when: it sends that on.
+        *(
+            _ADD_COLLECTOR.fill(table=table, more=_ADD_BY_ARRIVAL)
+            for table in (Sql("runs"), Sql("metrics"), Sql("late_tags"), Sql("late_logs"))
+        ),
+        *(
+            _ADD_COLLECTOR.fill(table=table, more=EMPTY)
+            for table in (Sql("open_runs"), Sql("objects"))
+        ),
+        Sql("""
             ALTER TABLE trace_keys
               ADD COLUMN IF NOT EXISTS arrived_ns Int64
                 DEFAULT toInt64(cityHash64(trace_id, key) % 1000000000000000000)
                 COMMENT 'when it came last; below all times where that was not kept' AFTER key,
               ADD COLUMN IF NOT EXISTS collector LowCardinality(String)
                 COMMENT 'which one stored it' AFTER arrived_ns"""),
-            Sql("""
+        Sql("""
             ALTER TABLE model_versions
               ADD COLUMN IF NOT EXISTS stored SimpleAggregateFunction(maxMap, Map(String, Int64))
                 DEFAULT map('', first_arrived_ns)
                 COMMENT 'when which collector stored something of it last' AFTER definition"""),
-            # Days that were stored before there was a rollup wait to be computed.
-            Sql("""
+        # Days that were stored before there was a rollup wait to be computed.
+        Sql("""
             INSERT INTO daily (project, day_ns, marked_ns)
             SELECT DISTINCT project, intDiv(start_ns, 86400000000000) * 86400000000000,
               toUnixTimestamp64Nano(now64(9)) FROM runs"""),
-        ],
-    ),
-    Step(
-        7,
-        [
-            Sql("""
+    ],
+    [
+        Sql("""
             ALTER TABLE metrics
               ADD COLUMN IF NOT EXISTS actual String AFTER error,
               ADD COLUMN IF NOT EXISTS annotator LowCardinality(String) AFTER actual"""),
-        ],
-    ),
+    ],
     # Aliases of versions and lineage of runs are tables, which need no step.
-    Step(8, []),
-    Step(
-        9,
-        [
-            Sql("""
+    [],
+    [
+        Sql("""
             ALTER TABLE metrics
               ADD COLUMN IF NOT EXISTS latency_ms Nullable(Float64) AFTER annotator,
               ADD COLUMN IF NOT EXISTS cost Nullable(Float64) AFTER latency_ms"""),
-            Sql("""
+        Sql("""
             ALTER TABLE scores_by_judge
               ADD COLUMN IF NOT EXISTS latency_ms Nullable(Float64) AFTER rank,
               ADD COLUMN IF NOT EXISTS cost Nullable(Float64) AFTER latency_ms"""),
-            # Cells of the rollup held what all versions of a judge said: their days are computed
-            # anew. They are marked before the column is there that tells versions apart.
-            Sql("""
+        # Cells of the rollup held what all versions of a judge said: their days are computed
+        # anew. They are marked before the column is there that tells versions apart.
+        Sql("""
             INSERT INTO daily (project, day_ns, marked_ns)
             SELECT DISTINCT project, day_ns, toUnixTimestamp64Nano(now64(9)) FROM daily_scores"""),
-            Sql("""
+        Sql("""
             ALTER TABLE daily_scores
               ADD COLUMN IF NOT EXISTS judge_version LowCardinality(String)
                 COMMENT 'digest; empty where the judge told none' AFTER judge"""),
-        ],
-    ),
+    ],
     # What counts of runs that record the same call is a table, which needs no step: traces that are
     # here are looked at once the collector runs.
-    Step(10, []),
+    [],
     # Items of data sets and traces of experiments are tables; runs say of which item they are.
-    Step(
-        11,
-        [
-            *(_ADD_ITEMS.fill(table=table) for table in (Sql("runs"), Sql("open_runs"))),
-        ],
-    ),
+    [
+        *(_ADD_ITEMS.fill(table=table) for table in (Sql("runs"), Sql("open_runs"))),
+    ],
     # What is told of streams stands in columns of runs that are stored from here on; what older
     # ones say of it is among their attributes.
-    Step(
-        12,
-        [
-            Sql("""
+    [
+        Sql("""
             ALTER TABLE runs
               ADD COLUMN IF NOT EXISTS first_token_ms Nullable(Float64) AFTER cost,
               ADD COLUMN IF NOT EXISTS stream_chunks Nullable(Int64) AFTER first_token_ms"""),
-        ],
-    ),
+    ],
     # Items that are stored from here on know the session of the run that they were made of.
-    Step(
-        13,
-        [
-            Sql("""
+    [
+        Sql("""
             ALTER TABLE items
               ADD COLUMN IF NOT EXISTS source_session String AFTER source_run"""),
-        ],
-    ),
+    ],
     # What was written to a cache is a column of what is stored from here on; of older runs it is
     # among their attributes.
-    Step(
-        14,
-        [
-            Sql("""
+    [
+        Sql("""
             ALTER TABLE runs
               ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
                 AFTER reasoning_tokens"""),
-            Sql("""
+        Sql("""
             ALTER TABLE same_calls
               ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
                 AFTER reasoning_tokens"""),
-            Sql("""
+        Sql("""
             ALTER TABLE daily_runs
               ADD COLUMN IF NOT EXISTS cache_creation_tokens Int64 AFTER reasoning_tokens"""),
-        ],
-    ),
+    ],
     # A new step goes here.
 )
 
 # The schema that a program and a store agree on: one more with each release that changes a table.
-SCHEMA_VERSION: Final = STEPS[-1].version
+SCHEMA_VERSION: Final = _FIRST_STEP + len(STEPS) - 1
 
 _FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")
 # Since when a definition has at most two versions by its outputs: the numbers that a store gave
@@ -300,18 +267,18 @@ def migrate(client: StoreClient) -> None:
     for table in TABLES:
         client.command(table)
     if found:  # a store that has none yet has no rows that lack anything
-        for step in STEPS:
-            if found < step.version:
-                _run(client, step)
+        for version, step in enumerate(STEPS, _FIRST_STEP):
+            if found < version:
+                _run(client, version, step)
     _note(client, SCHEMA_VERSION)
     _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, found)
 
 
-def _run(client: StoreClient, step: Step) -> None:
-    for statement in step.statements:
+def _run(client: StoreClient, version: int, step: Sequence[Sql]) -> None:
+    for statement in step:
         client.command(statement, settings=dict(_UNHURRIED))
-    if step.version < SCHEMA_VERSION:
-        _note(client, step.version)
+    if version < SCHEMA_VERSION:
+        _note(client, version)
 
 
 def _note(client: StoreClient, version: int) -> None:

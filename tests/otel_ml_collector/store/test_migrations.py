@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
-from otel_ml_collector.store.migrations import SCHEMA_VERSION, STEPS
+from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
@@ -417,13 +417,6 @@ def test_numbers_of_an_older_store_stay(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         arrive(Store(store.connections, Writer(store.connections), store.reader), "p", ("c", "u"))
         assert numbers(store, "p")["c", "u"] == 8
-
-
-def test_order_of_steps() -> None:
-    """Steps stand in the order of their versions, up to today's."""
-    versions = [step.version for step in STEPS]
-    assert versions == sorted(set(versions))
-    assert versions[-1] <= SCHEMA_VERSION
 
 
 def test_tables_of_today(tmp_path: Path) -> None:
