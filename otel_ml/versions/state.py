@@ -32,6 +32,7 @@ _BESIDE_THE_FIT: Final[Mapping[str, str]] = {
     "_has_canonical_format": "of sparse matrices: what was asked of them before",
     "_has_sorted_indices": "of sparse matrices: what was asked of them before",
 }
+_UNFIT: Final = _HOW_IT_RUNS | _BESIDE_THE_FIT.keys()
 # Seconds in the `cv_results_` of searches.
 _TIMES: Final = frozenset({"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"})
 # In the state of a KDTree or BallTree, `n_trims`, `n_leaves`, `n_splits` and `n_calls` of queries.
@@ -106,11 +107,8 @@ class _TooManyParts(Exception):
 
 def fitted_attributes(model: object) -> list[tuple[str, Any]]:
     """List the attributes of an estimator that are what its fit left in it, by name."""
-    return [
-        (name, item)
-        for name, item in attributes_of(model)
-        if name not in _HOW_IT_RUNS and name not in _BESIDE_THE_FIT
-    ]
+    attributes = object.__getattribute__(model, "__dict__")
+    return [pair for pair in sorted(attributes.items()) if pair[0] not in _UNFIT]
 
 
 class StateWalk:

@@ -194,11 +194,14 @@ def test_weights_that_change_while_they_are_read(recording: Recording, slow: Slo
 
 
 def test_weights_that_cannot_be_read(recording: Recording, slow: Slow) -> None:
-    """Weights that cannot be read leave the run with a version."""
+    """Weights that cannot be read leave the run with a version, which names the object."""
     slow.weights = "no bytes"  # type: ignore[assignment]
     slow.may_be_read.set()
     recording.client.trace(ask_slow)(1)
     assert versions(recording) != [None]
+    told = json.loads(attributes(recording.run())["otel_ml.model.definition"])
+    name = f"{Slow.__module__}.Slow"
+    assert told["unseen"] == [f"`SLOW`, a `{name}`, which cannot be read (TypeError)"]
 
 
 def test_closed_client_gives_its_runs(slow: Slow) -> None:
