@@ -9,8 +9,11 @@ A module that needs one of these names it twice, once for type checkers and once
 """
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import Final
+
+from otel_ml.loading import LOADING
 
 WHY: Final[Mapping[str, str]] = {
     "artifact": "the first value that is logged pays for typed data: 20 ms",
@@ -28,6 +31,7 @@ WHY: Final[Mapping[str, str]] = {
     "judges.awaiting": "a client without inline judges needs none of it",
     "judges.judge": "a client without judges needs none of it",
     "judges.judged": "a client without judges needs none of it",
+    "judges.loop": "loads asyncio, for async rubrics alone",
     "judges.pool": "a client without judges needs none of it",
     "provider": "the first span pays for what sends it",
     "reader.api": "a program that records reads nothing back",
@@ -49,7 +53,8 @@ class _LateModule:
         self._name = name
 
     def __getattr__(self, name: str) -> object:
-        found = getattr(import_module(f"otel_ml.{self._name}"), name)
+        module = LOADING.load(partial(import_module, f"otel_ml.{self._name}"))
+        found = getattr(module, name)
         setattr(self, name, found)
         return found
 

@@ -21,6 +21,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.errors import hand_on, quiet
+from otel_ml.loading import LOADING
 
 # What each call that is traced in a context says beside its own: within a judge of the judge and of
 # what it judges, within a run over an item of the experiment.
@@ -37,7 +38,6 @@ SIGTERM_S: Final = 2.0
 _HOLD_MAIN_S: Final = 0.5
 # From a slow disk, right after the start of a process.
 _LOADED_S: Final = 3.0
-_FORK_WAITS_S: Final = 5.0
 
 
 @contextmanager
@@ -70,6 +70,7 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
 
 def start_apart(thread: threading.Thread) -> None:
     """Start a thread of ours outside every run, also where threads follow who starts them."""
+    LOADING.watch(thread)
     contextvars.Context().run(thread.start)
 
 
@@ -81,34 +82,6 @@ def start_if_possible(thread: threading.Thread) -> bool:
         hand_on(error)
         return False
     return True
-
-
-class _Loading:
-    """Guards what a thread of ours imports: a fork waits for it, some 50 ms, once.
-
-    A child that is forked while another thread imports a module waits for ever when it imports it
-    too. Where the import waits for what the forking thread holds, the fork goes on after 5 s.
-
-    Attributes:
-        lock: Held while something is imported; another one in a forked child.
-    """
-
-    def __init__(self) -> None:
-        self._renew()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(
-                before=self._wait, after_in_parent=self._go_on, after_in_child=self._renew
-            )
-
-    def _renew(self) -> None:
-        self.lock = threading.RLock()
-
-    def _wait(self) -> None:
-        self.lock.acquire(timeout=_FORK_WAITS_S)
-
-    def _go_on(self) -> None:
-        with suppress(RuntimeError):  # it was not got
-            self.lock.release()
 
 
 class Process:
@@ -354,7 +327,6 @@ def _restore_default(number: int) -> None:
     restore(number, None)
 
 
-LOADING: Final = _Loading()
 PROCESS: Final = Process()
 _END: Final = _End()
 deliver_at_end: Final = _END.add

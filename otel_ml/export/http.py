@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -26,7 +27,7 @@ from opentelemetry import context
 
 from otel_ml.export.answer import Answer, read_answer
 from otel_ml.export.settings import ExportSettings, own_version
-from otel_ml.process import LOADING
+from otel_ml.loading import LOADING
 from otel_ml.spans import SUPPRESS_KEY
 
 if TYPE_CHECKING:
@@ -148,10 +149,11 @@ class HttpSender:
             return answer
 
     def _open(self) -> "HttpConnections":
-        with LOADING.lock:
-            if self._connections is None:
-                self._connections = open_connections(self._settings)
-            return self._connections
+        connections = self._connections
+        if connections is None:
+            connections = LOADING.load(partial(open_connections, self._settings))
+            self._connections = connections
+        return connections
 
 
 # The request under way: its deadline, and sockets that keep to it.

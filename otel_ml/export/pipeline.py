@@ -20,7 +20,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from otel_ml.errors import quiet, report
 from otel_ml.export.answer import Answer
 from otel_ml.export.delivery import Counters, Delivery
-from otel_ml.process import LOADING, renew_each_in_child, start_if_possible
+from otel_ml.loading import LOADING
+from otel_ml.process import renew_each_in_child, start_if_possible
 
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024
@@ -155,8 +156,7 @@ class LateDestination(Generic[B_contra]):
         """Make the destination, once; a fork of another thread waits for it."""
         made = self._made
         if made is None:
-            with LOADING.lock:
-                made = self._made = self._made or self._make()
+            made = self._made = LOADING.load(self._make)
         return made
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:

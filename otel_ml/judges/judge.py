@@ -30,10 +30,14 @@ from otel_ml.judges.answer import (
     tell,
 )
 from otel_ml.judges.steps import Steps, drive
+from otel_ml.late import late
 from otel_ml.redaction import Redaction
 
 if TYPE_CHECKING:
+    from otel_ml.versions import definition as definitions
     from otel_ml.versions.definition import Definition
+else:
+    definitions = late("versions.definition")
 
 __all__ = ["Judge", "Judgement", "Score", "is_in_sample"]
 
@@ -97,12 +101,11 @@ class Judge:
     @cached_property
     def definition(self) -> "Definition":
         """The rubric's definition, which names the criterion among its helpers."""
-        from otel_ml.versions.definition import define, join  # parsing is no part of start-up
-
         rubric = self._define_rubric()
         if self.passing_criteria is None:
             return rubric
-        return join(rubric, _CRITERION, define(self.passing_criteria))
+        criterion = definitions.define(self.passing_criteria)
+        return definitions.join(rubric, _CRITERION, criterion)
 
     @cached_property
     def _parameters(self) -> dict[str, bool]:
@@ -206,9 +209,7 @@ class Judge:
         return read_score(answer, self.name)
 
     def _define_rubric(self) -> "Definition":
-        from otel_ml.versions.definition import define  # parsing is no part of start-up
-
-        return define(self.scoring_rubric)
+        return definitions.define(self.scoring_rubric)
 
 
 def describe_judge(judge: Judge, redaction: Redaction) -> str:

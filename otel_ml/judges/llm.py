@@ -20,9 +20,13 @@ from otel_ml.capture.values import encode
 from otel_ml.judges.answer import JudgeError, Score
 from otel_ml.judges.judge import Criteria, Judge
 from otel_ml.judges.steps import Steps
+from otel_ml.late import late
 
 if TYPE_CHECKING:
+    from otel_ml.versions import definition as definitions
     from otel_ml.versions.definition import Definition
+else:
+    definitions = late("versions.definition")
 
 Ask = Callable[[str], str | Awaitable[str]]
 
@@ -124,9 +128,8 @@ class LLMJudge(Judge):
         )
 
     def _define_rubric(self) -> "Definition":
-        from otel_ml.versions.definition import define  # parsing is no part of start-up
-
-        asked = define(self.scoring_rubric, {"task": self._task, "data": _DATA, "again": _AGAIN})
+        texts = {"task": self._task, "data": _DATA, "again": _AGAIN}
+        asked = definitions.define(self.scoring_rubric, texts)
         helpers = asked.helpers if asked.source is None else {**asked.helpers, "ask": asked.source}
         return replace(asked, source=self._task, params={}, helpers=helpers)
 

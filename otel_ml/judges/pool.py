@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from otel_ml.errors import quiet, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
+from otel_ml.late import late
 from otel_ml.process import renew_each_in_child, start_apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from otel_ml.judges import loop
     from otel_ml.judges.judge import Judge
-    from otel_ml.judges.loop import JudgeLoop
+else:
+    loop = late("judges.loop")
 
 HOLD_S: Final = 0.5
 _HELD: Final = 1_000
@@ -167,7 +170,7 @@ class JudgePool:
     def __init__(self, hold_s: float = HOLD_S, workers: int = _WORKERS) -> None:
         self._hold_s = hold_s
         self._workers = workers
-        self._loop: JudgeLoop | None = None
+        self._loop: loop.JudgeLoop | None = None
         self.start()
         _POOLS.add(self)
 
@@ -269,13 +272,11 @@ class JudgePool:
     def _wait(self, awaitable: "Awaitable[object]", timeout_s: float) -> object:
         return self._open_loop().wait(awaitable, timeout_s, is_worker=True)
 
-    def _open_loop(self) -> "JudgeLoop":
+    def _open_loop(self) -> "loop.JudgeLoop":
         if self._loop is None:
-            from otel_ml.judges.loop import JudgeLoop  # loads asyncio, for async rubrics only
-
             with self._lock:
                 if self._loop is None:
-                    self._loop = JudgeLoop()
+                    self._loop = loop.JudgeLoop()
         return self._loop
 
     def _enqueue(
@@ -443,5 +444,5 @@ def _start(target: "Callable[[], None]", name: str) -> None:
     start_apart(threading.Thread(target=target, name=name, daemon=True))
 
 
-_OF_PARENTS: Final["list[JudgeLoop]"] = []
+_OF_PARENTS: Final["list[loop.JudgeLoop]"] = []
 _POOLS: Final = renew_each_in_child(JudgePool.start)

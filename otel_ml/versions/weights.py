@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any, Final
 
 from otel_ml.errors import report
-from otel_ml.process import renew_in_child
+from otel_ml.process import renew_in_child, start_apart
 from otel_ml.versions.held import HELD, Job
 from otel_ml.versions.state import (
     LEAVES,
@@ -170,7 +170,7 @@ class _Worker:
                 self._thread = threading.Thread(
                     target=self._work, name="otel-ml-weights", daemon=True
                 )
-                self._thread.start()
+                start_apart(self._thread)
 
     def _work(self) -> None:
         while True:

@@ -10,10 +10,11 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Final
 
 from otel_ml import Client
-from tests.hostile import parents
+from tests.hostile import crowd, parents
 from tests.hostile.case import Case
 
 WORKERS: Final = 3
+ROUNDS: Final = 2
 # Children that begin anew import this module, and find the client of the environment's project.
 CLIENT: Final = Client()
 
@@ -79,6 +80,12 @@ CASES = [
             runs=parents.JOBS + (child[-1] == parents.TRACING[0]),
         )
         for child in itertools.product(parents.WAYS, METHODS, parents.TRACING)
+    ),
+    Case(
+        "six children at once, busy machine",
+        crowd.model,
+        use=functools.partial(crowd.use, "six children at once, busy machine", ROUNDS),
+        runs=ROUNDS * crowd.CALLS,
     ),
     Case("os.fork", DOUBLE, use=fork),
     Case("prefork", DOUBLE, use=prefork, runs=WORKERS + 2),
