@@ -65,14 +65,15 @@ class Outlet:
             return True
         return pipeline.wants_previews
 
-    def flush(self, timeout_s: float) -> Delivery:
-        """Deliver what is queued."""
+    def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
+        """Deliver what is queued; see `Pipeline.flush`."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
-            told = self.pipeline.flush(timeout_s)
+            told = self.pipeline.flush(timeout_s, is_hasty=is_hasty)
             if self.uploads is None:
                 return told
-            return join(told, self.uploads.flush(self._time_left(deadline)))
+            left_s = self._time_left(deadline)
+            return join(told, self.uploads.flush(left_s, is_hasty=is_hasty))
         flush: Callable[[int], bool] | None = getattr(self.joined, "force_flush", None)
         if flush is None or flush(int(timeout_s * 1e3)):
             return Delivery()

@@ -450,8 +450,13 @@ class Recorder:
         """Write the next sequence number of the project."""
         attributes[_SEQ] = self._sequence = next(self._numbers)
 
-    def flush(self, timeout_s: float) -> "Delivery":
-        """Wait for judges, then deliver what is queued; tells what was delivered and what not."""
+    def flush(self, timeout_s: float, *, is_hasty: bool = False) -> "Delivery":
+        """Wait for judges, then deliver what is queued; tells what was delivered and what not.
+
+        Args:
+            timeout_s: How long at most.
+            is_hasty: Return as soon as nobody listens at the address.
+        """
         deadline = time.monotonic() + timeout_s
         waiting = 0
         if self._judges is not None and not self._judges.drain(timeout_s):
@@ -460,7 +465,7 @@ class Recorder:
         if self._outlet is NOWHERE:
             return Delivery(pending=waiting)
         self._send_waiting()
-        delivery = self._outlet.flush(max(deadline - time.monotonic(), 0.1))
+        delivery = self._outlet.flush(max(deadline - time.monotonic(), 0.1), is_hasty=is_hasty)
         return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
 
     @quiet("settle")

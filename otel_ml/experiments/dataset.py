@@ -25,6 +25,7 @@ from otel_ml.arguments import (
 )
 from otel_ml.capture.description import type_name
 from otel_ml.errors import quiet
+from otel_ml.export.answer import REFUSED
 from otel_ml.items import (
     ID_WANTED,
     REASON_CHARS,
@@ -768,9 +769,9 @@ def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) ->
     """
     check_text("reason", reason, REASON_CHARS, may_be_empty=True)
     send_dataset(recorder, dataset, reason)
-    delivery = recorder.flush(timeout_s)
+    delivery = recorder.flush(timeout_s, is_hasty=True)
     if not (delivery and recorder.page):
-        if not delivery:
+        if not delivery and delivery.reason != REFUSED:  # what sends says that, once
             _logger.warning("Data set %s is not delivered yet: %s", dataset.tag, delivery.reason)
         return dataset.tag
     route = recorder.route

@@ -16,6 +16,7 @@ from otel_ml import attributes as names
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
+REFUSED: Final = "connection refused"  # nobody listens at the address, which is known at once
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _REDIRECTS: Final = range(300, 400)
 _MAX_RETRY_AFTER_S: Final = 300.0

@@ -262,11 +262,11 @@ class DocumentUploads:
         """Documents that are gone for good, by reason."""
         return _of_artifacts(self.counters.lost)
 
-    def flush(self, timeout_s: float) -> Delivery:
+    def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until what was put before is settled; see `Pipeline.flush`."""
         if not self._is_used:
             return Delivery()
-        delivery = self._pipeline.flush(timeout_s)
+        delivery = self._pipeline.flush(timeout_s, is_hasty=is_hasty)
         return replace(delivery, lost=_of_artifacts(delivery.lost))
 
     def hasten(self) -> None:

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from opentelemetry import context
 
-from otel_ml.export.answer import Answer, read_answer
+from otel_ml.export.answer import REFUSED, Answer, read_answer
 from otel_ml.export.settings import ExportSettings, own_version
 from otel_ml.loading import LOADING
 from otel_ml.spans import SUPPRESS_KEY
@@ -441,7 +441,7 @@ def describe(error: BaseException) -> str:
     error = _find_root(error)
     for kinds, words in (
         ((TimeoutError, Urllib3TimeoutError), "timed out"),
-        (ConnectionRefusedError, "connection refused"),
+        (ConnectionRefusedError, REFUSED),
         (socket.gaierror, "host name not found"),
     ):
         if isinstance(error, kinds):

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from otel_ml.errors import quiet, report
-from otel_ml.export.answer import Answer
+from otel_ml.export.answer import REFUSED, Answer
 from otel_ml.export.delivery import Counters, Delivery
 from otel_ml.loading import LOADING
 from otel_ml.process import renew_each_in_child, start_if_possible
@@ -34,6 +34,7 @@ _RETRY_FOR_S: Final = 300.0
 _REQUEST_S: Final = 60.0
 _NO_PROGRESS_S: Final = 5.0
 _OUT_OF_REACH_S: Final = 1.5
+_OWED_S: Final = 7.5
 _PROGRESS_S: Final = 1.0
 _JOIN_S: Final = 1.0
 _JOIN_IN_VAIN_S: Final = 0.2
@@ -230,6 +231,8 @@ class Pipeline(Generic[B]):
         self._thread: threading.Thread | None = None
         self._is_prepared = threading.Event()
         self._hurry = 0
+        self._refusals = 0  # requests for which nobody listened
+        self._is_asked = False  # to try now, whatever pause was to be made
         self._pressed = False
         self._stopping = False
         self._ends_since: float | None = None
@@ -287,15 +290,19 @@ class Pipeline(Generic[B]):
                     self._start()
         self._tokens.put(None)
 
-    def flush(self, timeout_s: float) -> Delivery:
+    def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until what was put before is settled.
 
         Returns early when nothing got through for 5 s.
 
+        Args:
+            timeout_s: How long at most.
+            is_hasty: Try at once, and return as soon as nobody listens at the address.
+
         Returns:
             What became of the spans since the last flush.
         """
-        settled = not self._closed and self.settle(timeout_s)
+        settled = not self._closed and self.settle(timeout_s, is_hasty=is_hasty)
         return self._news(0 if settled else self.pending)
 
     def hasten(self) -> None:
@@ -377,10 +384,14 @@ class Pipeline(Generic[B]):
     def _makes_progress(self) -> bool:
         return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
 
-    def settle(self, timeout_s: float) -> bool:
+    def settle(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
         """Wait until all that is held now is settled, or nothing gets through for 5 s.
 
         When the process ends, 1.5 s are enough for a receiver that cannot be reached at all.
+
+        Args:
+            timeout_s: How long at most.
+            is_hasty: As in `flush`.
 
         Returns:
             Whether it is; what came meanwhile does not count.
@@ -392,17 +403,19 @@ class Pipeline(Generic[B]):
             self._hurry += 1
             # Of a source that others fill, too, it is not known how much it holds.
             target = None if self.is_durable else self._settled + self._source.pending
+            refusals = self._refusals if is_hasty else math.inf
+            self._is_asked = self._is_asked or is_hasty
         try:
             self.wake()
             if self._is_alive():
-                return self._wait_for(target, deadline) and not self._stalled
+                return self._wait_for(target, deadline, refusals) and not self._stalled
             self._send_all(deadline)  # the interpreter ends and starts no thread any more
             return not self._source.pending
         finally:
             with self._lock:
                 self._hurry -= 1
 
-    def _wait_for(self, target: int | None, deadline: float) -> bool:
+    def _wait_for(self, target: int | None, deadline: float, refusals: float) -> bool:
         began = self._ends_since or time.monotonic()
         with self._lock:
             look = self._looks  # a later one that finds nothing has seen all that is held now
@@ -410,7 +423,7 @@ class Pipeline(Generic[B]):
                 if self._found_nothing > look or (target is not None and self._settled >= target):
                     return True
                 self._settled_some.wait(min(0.1, left_s))
-                if self._is_in_vain(began) or not self._is_alive():
+                if self._is_in_vain(began) or not self._is_alive() or self._refusals > refusals:
                     break
                 if self._stalled and self._give_up_at and self.is_durable:
                     break  # the process ends, the spans stay on disk
@@ -419,14 +432,18 @@ class Pipeline(Generic[B]):
     def _is_in_vain(self, began: float) -> bool:
         """Tell whether nothing gets through, sooner when the process ends and nobody is there.
 
-        One that has our request and owes the answer may be slow, and so may be the disk from which
-        what sends is loaded.
+        One that has our first request then and owes the answer may be slow, or stopped for a while;
+        so may be the disk from which what sends is loaded.
         """
         if self._is_alive() and not self._is_prepared.is_set():
             return False
         quiet_s = time.monotonic() - max(self._progress_at, began)
-        is_away = self._ends_since is not None and self._destination.is_out_of_reach
-        return quiet_s >= (_OUT_OF_REACH_S if is_away else _NO_PROGRESS_S)
+        limit_s = _NO_PROGRESS_S
+        if self._ends_since is not None and self._destination.is_out_of_reach:
+            limit_s = _OUT_OF_REACH_S
+        elif self._ends_since is not None and not self._stalled:
+            limit_s = _OWED_S
+        return quiet_s >= limit_s
 
     def _tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
         """Log the first of its kind; what follows is counted."""
@@ -504,6 +521,7 @@ class Pipeline(Generic[B]):
         """Send one batch until it is delivered, refused, or no longer worth a try."""
         began, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
+            self._is_asked = False
             answer = self._destination.send(batch, self._time_left(_REQUEST_S))
             if answer.too_large and batch.count > 1:
                 for half in batch.halves():
@@ -513,6 +531,7 @@ class Pipeline(Generic[B]):
                 self._settle(batch, answer)
                 return
             self._stalled = answer.message
+            self._note_refusal(answer)
             page = self._destination.page
             if self._ends_since is None or self.is_durable:
                 text = f"No {self._what} get through to {page}: {answer.message}"
@@ -525,6 +544,12 @@ class Pipeline(Generic[B]):
             self.counters.retries += 1
             pause_s = min(pause_s * 2, _MAX_PAUSE_S)
 
+    def _note_refusal(self, answer: Answer) -> None:
+        if answer.message == REFUSED:
+            with self._lock:
+                self._refusals += 1
+                self._settled_some.notify_all()
+
     def _wait_to_retry(self, asked_s: float | None, pause_s: float) -> None:
         """Leave the receiver alone: as long as it asked for, else less when there is a hurry."""
         began = time.monotonic()
@@ -532,7 +557,7 @@ class Pipeline(Generic[B]):
         while not self._stopping:
             wait_s = min(spread_s, _HURRIED_PAUSE_S) if self._hurry else spread_s
             left_s = began + (wait_s if asked_s is None else asked_s) - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or (self._is_asked and asked_s is None):
                 return
             self._pause(left_s)
 

@@ -30,6 +30,7 @@ _WAITS: Final = (
     ("tests/browser/test_sign_in.py*", False),
     ("tests/browser/*", True),
     ("tests/hostile/test_thirty.py*", True),
+    ("tests/hostile/test_crowd.py::test_six_children_at_once[[]20 times]", True),
     ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*[[]method of a*", False),
     ("tests/otel_ml/versions/test_shapes.py::test_edit_alone*", True),
     ("tests/contract/*[[]embedded]", True),  # the road that all other tests take

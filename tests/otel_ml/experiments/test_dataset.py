@@ -1,10 +1,12 @@
 """Data sets: what they are made of, what they are known by, and what is sent of them."""
 
 import json
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -17,6 +19,7 @@ from pyarrow import parquet
 
 from otel_ml import Client, Dataset, current_run, testing
 from otel_ml.experiments.dataset import Item, choose_items
+from tests.otel_ml.otlp_sink import closed_address, open_sink
 from tests.otel_ml.recording import Recording, attributes, events
 
 SUM: dict[str, Any] = {
@@ -410,3 +413,28 @@ def test_item_is_found_by_its_id() -> None:
     assert qa["a"].inputs == 1
     with pytest.raises(KeyError):
         qa["b"]
+
+
+def test_saving_without_a_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Data sets are saved at once where the connection is refused, which is said once for all."""
+    client = Client("shop", endpoint=closed_address(), join=False)
+    client.save(Dataset("first", [{"inputs": {"q": 0}}]))  # loads what sends
+    began_s = time.monotonic()
+    for number in range(5):
+        qa = Dataset("qa", [{"inputs": {"q": number}}])
+        assert client.save(qa) == qa.tag
+    assert time.monotonic() - began_s < 2.5
+    refused = [text for text in caplog.messages if "connection refused" in text]
+    assert len(refused) == 1
+    client.close()
+
+
+def test_what_was_saved_without_a_server_comes_later() -> None:
+    """A data set that was saved while nobody listened is delivered when somebody does."""
+    address = closed_address()
+    client = Client("shop", endpoint=address, join=False)
+    client.save(Dataset("qa", [{"inputs": {"q": 1}}]))
+    with open_sink(urlsplit(address).port or 0) as sink:
+        assert client.flush()
+        assert {span["otel_ml.record"] for span in sink.spans} >= {"item"}
+    client.close()
