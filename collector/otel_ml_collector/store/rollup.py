@@ -8,6 +8,7 @@ statistics read the runs. Measured reasons: docs/design/017-queries.md.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
@@ -90,22 +91,59 @@ NEWEST_SCORES: Final = newest_scores(
     all_scores(Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))"))
 )
 
-_COMPUTE_RUNS: Final = Sql("""
-INSERT INTO daily_runs (project, day_ns, computed_ns, {cell}, runs, last_ns, latency,
-  {tokens}, cost, priced)
-SELECT {project:String}, {day_of} AS day_ns, {computed:Int64}, {cell}, {sums}
-{runs} GROUP BY day_ns, {cell}""").fill(
-    cell=_CELL, tokens=OF_TOKENS, day_of=_DAY_OF, sums=COUNTED_SUMS, runs=_COUNTED_RUNS
-)
-_COMPUTE_SCORES: Final = Sql("""
-INSERT INTO daily_scores (project, day_ns, computed_ns, {cell}, judge, judge_version, evaluations,
-  failed, score, scored, passed, judged)
-SELECT {project:String}, day_ns, {computed:Int64}, {cell}, judge, judge_version, {score_sums}
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A table of sums by day, which are computed again when their day was marked.
+
+    Attributes:
+        table: Its rows have `project`, `day_ns`, `computed_ns`, and the columns.
+        columns: What else a row has.
+        rows: The SELECT of `day_ns` and the columns for the days of a project.
+    """
+
+    table: Sql
+    columns: Sql
+    rows: Sql
+
+    @property
+    def compute(self) -> Sql:
+        """The statement that computes days of a project."""
+        return Sql("""
+INSERT INTO {table} (project, day_ns, computed_ns, {columns})
+SELECT {project:String}, day_ns, {computed:Int64}, {columns} FROM ({rows})""").fill(
+            table=self.table, columns=self.columns, rows=self.rows
+        )
+
+
+# All that is computed of a day; one more is one more row here, its table, and who reads it.
+ROLLUPS: Final = (
+    Rollup(
+        Sql("daily_runs"),
+        Sql("{cell}, runs, last_ns, latency, {tokens}, cost, priced").fill(
+            cell=_CELL, tokens=OF_TOKENS
+        ),
+        Sql("SELECT {day_of} AS day_ns, {cell}, {sums} {runs} GROUP BY day_ns, {cell}").fill(
+            cell=_CELL, day_of=_DAY_OF, sums=COUNTED_SUMS, runs=_COUNTED_RUNS
+        ),
+    ),
+    Rollup(
+        Sql("daily_scores"),
+        Sql("""{cell}, judge, judge_version, evaluations, failed, score, scored, passed,
+          judged""").fill(cell=_CELL),
+        Sql("""
+SELECT day_ns, {cell}, judge, judge_version, {score_sums}
 FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {cell} {runs}) AS run
 INNER JOIN ({newest_scores}) AS said
   ON said.trace_id = run.trace_id AND said.span_id = run.span_id
 GROUP BY day_ns, {cell}, judge, judge_version""").fill(
-    cell=_CELL, score_sums=SCORE_SUMS, day_of=_DAY_OF, runs=_RUNS, newest_scores=NEWEST_SCORES
+            cell=_CELL,
+            score_sums=SCORE_SUMS,
+            day_of=_DAY_OF,
+            runs=_RUNS,
+            newest_scores=NEWEST_SCORES,
+        ),
+    ),
 )
 _NOTE: Final = Sql("""
 INSERT INTO daily (project, day_ns, computed_ns)
@@ -203,10 +241,10 @@ def recompute(client: StoreClient, project: str, days_ns: Sequence[int], now_ns:
             "computed": now_ns,
             "before": now_ns - _KEPT_NS,
         }
-        for sql in (_COMPUTE_RUNS, _COMPUTE_SCORES, _NOTE):
+        for sql in (*(rollup.compute for rollup in ROLLUPS), _NOTE):
             client.command(sql, parameters=parameters)
-        for table in (Sql("daily_runs"), Sql("daily_scores")):
-            stale = _BEFORE.fill(table=table)
+        for rollup in ROLLUPS:
+            stale = _BEFORE.fill(table=rollup.table)
             if client.query(Sql("SELECT 1 ") + stale + Sql(" LIMIT 1"), parameters).result_rows:
                 sweep = Sql("DELETE ") + stale
                 client.command(sweep, parameters=parameters, settings=dict(_LATER))
