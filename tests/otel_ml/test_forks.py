@@ -171,10 +171,10 @@ class Watch:
         return None
 
 sys.meta_path.insert(0, Watch())
-from sklearn.linear_model import LinearRegression
+import numpy as np
 from otel_ml import Client, Judge
 
-fitted = LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0])
+fitted = np.ones(3)
 
 async def later(outputs):
     return 0.5
@@ -185,7 +185,7 @@ client = Client("shop", spool=spool, join=False)
 
 @client.assess(*judges)
 def predict(x):
-    return fitted.predict([[x]])
+    return fitted.sum() * x
 
 predict(1.0)
 with client.run("long") as run:
