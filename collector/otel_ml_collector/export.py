@@ -23,20 +23,19 @@ from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, read_content, values_of
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, show_calls
 from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
-    LENT,
     LENT_PAYLOAD,
     PAYLOAD,
     RESPONSE_ID,
     RUNS,
     TOKENS_PER_SECOND,
     WORD,
-    filled,
+    fill_payloads,
 )
 from otel_ml_collector.store.targets import RUN, TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
@@ -141,7 +140,7 @@ LEFT JOIN (
   AND numbered.structure = run.structure""").fill(numbered_versions=NUMBERED_VERSIONS)
 _RECORDED: Final = Sql("""
 LEFT JOIN (
-  SELECT trace_id, span_id, record_of FROM same_calls FINAL WHERE {near}
+  SELECT trace_id, span_id, record_of FROM settled FINAL WHERE {near}
 ) AS recorded ON recorded.trace_id = run.trace_id AND recorded.span_id = run.span_id""")
 _KEPT: Final = Sql("""
   SELECT {asked}, {keys} FROM payloads FINAL
@@ -306,9 +305,9 @@ def read_stretch(
         kept["telling"] = Sql("attributes AS telling")
     payloads = _KEPT.fill(asked=join_sql(", ", kept.values()), keys=_KEYS, wanted=keys)
     if find_apart(reader, stretch.project).same_calls:
-        runs = filled(runs, Sql("runs"), LENT, near)
+        runs = show_calls(runs, near)
         if lent := {name: one for name, one in _LENT_PAYLOAD.items() if name in kept}:
-            payloads = filled(payloads, Sql("payloads"), lent, near)
+            payloads = fill_payloads(payloads, lent, near)
     joins = [
         _SCORES.fill(
             newest=newest_scores(

@@ -28,7 +28,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -66,7 +66,8 @@ class CallRun:
         model: The provider's name of its model.
         tokens, cost: What it says that was used; None for what it does not say.
         failed: Whether it ended with an error.
-        has_content: Whether it says what was asked or answered.
+        inputs_preview, outputs_preview: What was asked and answered, as lists show it.
+        first_token_ms, stream_chunks: How the answer came, where it came in pieces.
         is_client: Whether its span is one of a client, as of a call that leaves the process.
     """
 
@@ -82,13 +83,21 @@ class CallRun:
     tokens: Tokens = UNTOLD
     cost: float | None = None
     failed: bool = False
-    has_content: bool = True
+    inputs_preview: str = ""
+    outputs_preview: str = ""
+    first_token_ms: float | None = None
+    stream_chunks: int | None = None
     is_client: bool = False
 
     @property
     def has_tokens(self) -> bool:
         """Whether it says what was used."""
         return self.tokens.input is not None or self.tokens.output is not None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it says what was asked or answered."""
+        return bool(self.inputs_preview or self.outputs_preview)
 
     @property
     def is_bare(self) -> bool:
@@ -119,6 +128,27 @@ class OtherRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What is known of a call by all of its records, beside tokens and cost.
+
+    Attributes:
+        latency_ns: Of the record that counts.
+    """
+
+    provider: str = ""
+    provider_model: str = ""
+    response_id: str = ""
+    inputs_preview: str = ""
+    outputs_preview: str = ""
+    first_token_ms: float | None = None
+    stream_chunks: int | None = None
+    latency_ns: int = 0
+
+
+UNKNOWN: Final = CallFacts()
+
+
+@dataclass(frozen=True, slots=True)
 class CallShare:
     """What counts of a run, where that is not what it says itself.
 
@@ -127,12 +157,14 @@ class CallShare:
         others: The other records of its call, where it is the one that counts.
         tokens, cost: What is added up of it: of its call what any of the records says, and nothing
             where it says what the runs below it say already.
+        facts: What it shows of its call, where others record it, too.
     """
 
     record_of: bytes = b""
     others: Sequence[OtherRecord] = ()
     tokens: Tokens = UNTOLD
     cost: float | None = None
+    facts: CallFacts = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +199,10 @@ def call_run_of(run: Run) -> CallRun:
         Tokens(*[getattr(run, name) for name in TOKENS]),
         run.cost,
         run.outcome == "error",
-        has_content=bool(run.inputs_preview or run.outputs_preview),
+        run.inputs_preview,
+        run.outputs_preview,
+        run.first_token_ms,
+        run.stream_chunks,
         is_client=run.span_kind == "client",
     )
 
@@ -195,7 +230,7 @@ def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
         )
     }
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
-    for run in runs if mixed else ():
+    for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # of one span the winner
         if (run.project, run.trace_id) in mixed:
             whole[run.project, run.trace_id][run.span_id] = run
     return [
@@ -263,7 +298,12 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
         first, *others = sorted(call, key=lambda run: _precedence(run, call, tree))
         records = [OtherRecord(run.span_id, run.start_ns, run.scope) for run in others]
         tokens, cost = _fill([first, *others])
-        shares[first.span_id] = CallShare(others=tuple(records), tokens=tokens, cost=cost)
+        shares[first.span_id] = CallShare(
+            others=tuple(records),
+            tokens=tokens,
+            cost=cost,
+            facts=gather_facts([first, *others]),
+        )
         shares |= {run.span_id: CallShare(record_of=first.span_id) for run in others}
     shares |= _find_totals(tree, telling)
     return shares
@@ -487,6 +527,26 @@ def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
     priced = [run for run in records if run.cost is not None]
     best = max(priced, key=_price_rank, default=None)
     return Tokens(*counts), None if best is None else best.cost
+
+
+def gather_facts(records: Sequence[CallRun]) -> CallFacts:
+    """Take each fact of a call from the first of its records that says it."""
+
+    def find(name: str) -> Any:
+        own: Any = getattr(records[0], name)
+        said = (getattr(run, name) for run in records)
+        return next((fact for fact in said if fact not in {"", None}), own)
+
+    return CallFacts(
+        provider=find("provider"),
+        provider_model=find("model"),
+        response_id=find("response_id"),
+        inputs_preview=find("inputs_preview"),
+        outputs_preview=find("outputs_preview"),
+        first_token_ms=find("first_token_ms"),
+        stream_chunks=find("stream_chunks"),
+        latency_ns=records[0].end_ns - records[0].start_ns,
+    )
 
 
 def _price_rank(run: CallRun) -> tuple[bool, int]:

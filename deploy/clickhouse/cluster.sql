@@ -367,7 +367,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
 SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.same_calls ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   trace_id FixedString(16),
@@ -380,9 +380,17 @@ CREATE TABLE IF NOT EXISTS otel_ml.same_calls ON CLUSTER otel_ml (
   reasoning_tokens Nullable(Int64),
   cache_creation_tokens Nullable(Int64),
   cost Nullable(Float64),
+  provider LowCardinality(String),
+  provider_model LowCardinality(String),
+  inputs_preview String CODEC(ZSTD(1)),
+  outputs_preview String CODEC(ZSTD(1)),
+  first_token_ms Nullable(Float64),
+  stream_chunks Nullable(Int64),
+  latency_ns Int64,
+  tag_kv Array(String) COMMENT 'the id of the provider for its answer',
   rank UInt64 COMMENT 'when the trace was looked at'
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/same_calls', '{replica}', rank)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/settled', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;

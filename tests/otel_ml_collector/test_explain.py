@@ -19,7 +19,7 @@ def test_statements(question: str) -> None:
         full = explain(reader, question, WHERE)
     assert "FROM runs" in empty
     assert "scores_by_judge" in empty
-    assert "same_calls" not in empty
+    assert "settled" not in empty
     assert len(full) > len(empty)
 
 

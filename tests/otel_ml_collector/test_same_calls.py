@@ -12,6 +12,7 @@ from otel_ml.records import Tokens
 from otel_ml_collector.decode.json import decode_json_traces
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.same_calls import (
+    CallFacts,
     CallRun,
     CallShare,
     OtherRecord,
@@ -33,14 +34,14 @@ LLAMA: Final = "openinference.instrumentation.llama_index"
 BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # of a run that says nothing of an answer
 USED: Final = Tokens(input=50, output=7)
 AG2: Final = "opentelemetry.instrumentation.ag2"
-ACCOUNT: Final[dict[str, Any]] = {"has_content": False}  # of a run that says usage alone
+ACCOUNT: Final[dict[str, Any]] = {"inputs_preview": ""}  # of a run that says usage alone
 
 
 def run(
     name: str, parent: str = "", scope: str = OWN, at: tuple[int, int] = (0, 100), **told: Any
 ) -> CallRun:
     """Make a run of 50 + 7 tokens from one millisecond to another."""
-    said: dict[str, Any] = {"kind": "model", "tokens": USED}
+    said: dict[str, Any] = {"kind": "model", "tokens": USED, "inputs_preview": "why"}
     said |= {"start_ns": at[0] * MS, "end_ns": at[1] * MS, **told}
     return CallRun(name.encode(), parent.encode(), scope=scope, **said)
 
@@ -388,7 +389,7 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
     "the usage of a call whose content nobody keeps": (
         [
             around("r", kind="agent"),
-            run("a", "r", AG2, is_client=True, has_content=False),
+            run("a", "r", AG2, is_client=True, inputs_preview=""),
             run("b", "r", AG2, (101, 101), **ACCOUNT),
         ],
         ["a b"],
@@ -397,7 +398,7 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
         [
             around("r", kind="agent"),
             run("a", "r", AG2),
-            run("b", "r", AG2, (101, 101), tokens=Tokens(input=9, output=7), has_content=False),
+            run("b", "r", AG2, (101, 101), tokens=Tokens(input=9, output=7), inputs_preview=""),
         ],
         ["a", "b"],
     ),
@@ -449,10 +450,34 @@ def test_any_order(case: str, data: st.DataObject) -> None:
 
 def test_shares() -> None:
     """Of a call that one counts which says most, with what only another one says."""
-    other = run("b", "a", OPENAI, (1, 99), tokens=Tokens(50, 7, 3, 2), cost=0.5, response_id="r")
+    other = run(
+        "b",
+        "a",
+        OPENAI,
+        (1, 99),
+        tokens=Tokens(50, 7, 3, 2),
+        cost=0.5,
+        response_id="r",
+        inputs_preview="what",
+        outputs_preview="because",
+        first_token_ms=9.5,
+        stream_chunks=0,
+    )
     shares = find_shares([run("a", tokens=Tokens(input=50), response_id="r"), other])
     assert shares == {
-        b"a": CallShare(b"", (OtherRecord(b"b", MS, OPENAI),), Tokens(50, 7, 3, 2), 0.5),
+        b"a": CallShare(
+            others=(OtherRecord(b"b", MS, OPENAI),),
+            tokens=Tokens(50, 7, 3, 2),
+            cost=0.5,
+            facts=CallFacts(
+                response_id="r",
+                inputs_preview="why",
+                outputs_preview="because",
+                first_token_ms=9.5,
+                stream_chunks=0,
+                latency_ns=100 * MS,
+            ),
+        ),
         b"b": CallShare(record_of=b"a"),
     }
 

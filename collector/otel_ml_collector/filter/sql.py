@@ -4,7 +4,7 @@ Each comparison is written by the kind of its field; those with one payload look
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -64,13 +64,14 @@ from otel_ml_collector.store.sql import (
     parameter,
 )
 from otel_ml_collector.store.tables import (
-    LENT,
+    COUNTING,
     LENT_PAYLOAD,
     RESPONSE_ID,
+    SHOWN,
     TOKENS_PER_SECOND,
     LentColumn,
     count_for_others,
-    filled,
+    fill_payloads,
 )
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
@@ -142,7 +143,7 @@ _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
   argMin(value, (time_ns, record_id, position)))""")
 
 _COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
-  SELECT trace_id, span_id FROM same_calls FINAL
+  SELECT trace_id, span_id FROM settled FINAL
   WHERE {window} AND record_of != toFixedString('', 8) AND {test})""")
 _RECORD_OF: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(record_of)))")
 
@@ -155,9 +156,8 @@ _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   {apart})""")
 # What another record of a call says where the one that counts says nothing.
 _FILLED: Final = Sql("UNION ALL SELECT {key} FROM ({filled}) WHERE {tests} ")
-_COUNTING: Final = Sql("SELECT * FROM {table} WHERE {window} AND {counts}")
 _OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
-  SELECT trace_id, span_id FROM ({filled}) WHERE {test}), {test})""")
+  SELECT trace_id, span_id {counting} AND {test}), {test})""")
 # Where what a call was asked and answered came as log records, it is its payload.
 _APART: Final = Sql("""UNION ALL
   SELECT {key} FROM (
@@ -453,7 +453,7 @@ class _Compiler:
         if not self._apart.same_calls:
             return test
         return _OF_RECORDS.fill(
-            counts=count_for_others(_WINDOW), filled=_fill(Sql("runs"), LENT), test=test
+            counts=count_for_others(_WINDOW), counting=COUNTING.fill(among=_WINDOW), test=test
         )
 
     def _alias(self, tree: FieldComparison) -> Sql:
@@ -836,15 +836,12 @@ def _has_payload(tests: Sql, rest: Sql, apart: Apart) -> Sql:
     if apart.contents:
         more = _APART.fill(key=key, window=_WINDOW, contents=CONTENTS, tests=tests)
     if apart.same_calls:
-        more += _FILLED.fill(key=key, filled=_fill(Sql("payloads"), _PAYLOAD_LENT), tests=tests)
+        rows = Sql("SELECT * FROM payloads WHERE {window} AND {counts}").fill(
+            window=_WINDOW, counts=count_for_others(_WINDOW)
+        )
+        payloads = fill_payloads(rows, _PAYLOAD_LENT, _WINDOW)
+        more += _FILLED.fill(key=key, filled=payloads, tests=tests)
     return _HAS_PAYLOAD.fill(key=key, window=_WINDOW, tests=tests, beside=_beside(rest), apart=more)
-
-
-def _fill(table: Sql, columns: Mapping[str, LentColumn]) -> Sql:
-    """Write the SQL for rows of runs that count for calls of several records, of all of these."""
-    counts = count_for_others(_WINDOW)
-    rows = _COUNTING.fill(table=table, window=_WINDOW, counts=counts)
-    return filled(rows, table, columns, _WINDOW)
 
 
 def _beside(rest: Sql) -> Sql:
@@ -876,7 +873,7 @@ def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
 
 def _is_lent(tree: FieldComparison) -> bool:
     """Tell whether another record of a call may say what the one that counts does not."""
-    return tree.field.name in {*LENT, "response_id", "tokens_per_second"}
+    return tree.field.name in {*SHOWN, "response_id", "tokens_per_second"}
 
 
 def _kind(tree: FieldComparison) -> Kind:

@@ -45,17 +45,15 @@ from otel_ml_collector.store.reader import (
     load_json,
     run_id_of,
     told_ns,
-    winners,
 )
 from otel_ml_collector.store.runs import (
     Key,
     read_evaluations,
     read_late_tags,
-    read_runs,
     read_shares,
 )
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
-from otel_ml_collector.store.tables import LENT
+from otel_ml_collector.store.tables import SHOWN
 from otel_ml_collector.store.targets import (
     find_calls,
     find_holders,
@@ -332,7 +330,6 @@ class Said:
         version: The number of its model's version; None where it has none.
         share: What counts of it; None where that is what it says itself.
         others: Other records of its call.
-        lent: Light rows of those.
     """
 
     keys: Sequence[str]
@@ -343,7 +340,6 @@ class Said:
     version: int | None = None
     share: Row | None = None
     others: Sequence[SameCall] = ()
-    lent: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +378,6 @@ def find_said(
     owners = {run_id: [run_id] for run_id in run_ids}
     if apart.told:
         owners = _find_owners(reader, apart, rows, keys, tags)
-    lent = _lend(reader, project, others) if any(others.values()) else {}
     for run_id, some in others.items():
         owners[run_id] += [one.run_id for one in some]
         if apart.responses and some:
@@ -407,7 +402,6 @@ def find_said(
             version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
             share=shares.get(run_id),
             others=others.get(run_id, ()),
-            lent=lent.get(run_id, ()),
         )
         for row in rows
         for run_id in (run_id_of(row),)
@@ -426,18 +420,6 @@ def _row_of(record: SameCall) -> Row:
     """Say of another record what finds its row."""
     key = Key.of(record.start_ns, record.run_id)
     return {"start_ns": key.start_ns, "trace_id": key.trace_id, "span_id": key.span_id}
-
-
-def _lend(
-    reader: Reader, project: str, others: Mapping[str, Sequence[SameCall]]
-) -> dict[str, list[Row]]:
-    """Read the light rows of the other records of calls, by the id of the run that counts."""
-    keys = [Key.of(one.start_ns, one.run_id) for some in others.values() for one in some]
-    lent = {run_id_of(row): row for row in winners(read_runs(reader, project, keys))}
-    return {
-        run_id: [lent[one.run_id] for one in some if one.run_id in lent]
-        for run_id, some in others.items()
-    }
 
 
 def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, LateRecords]:
@@ -610,10 +592,10 @@ def make_summary(row: Row, said: Said) -> RunSummary:
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
     record_of = said.share["record_of"] if said.share else NO_PARENT
-    told = [row, *said.lent]
+    told = [row, said.share] if said.share and said.others else [row]
     tokens = tokens_of({name: _first(told, name) for name in TOKENS})
     first_token_ms = _first(told, "first_token_ms")
-    cost = _first([said.share, row] if said.share and said.others else [row], "cost")
+    cost = _first(told[::-1], "cost")
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
@@ -637,7 +619,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         agent=said.words["agent"],
         tokens=tokens,
         tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
-        **{name: _first(told, name) if name in LENT else row[name] for name in _AS_STORED}
+        **{name: _first(told, name) if name in SHOWN else row[name] for name in _AS_STORED}
         | {"cost": round_cost(cost)},
     )
 

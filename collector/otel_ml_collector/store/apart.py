@@ -24,7 +24,7 @@ from otel_ml_collector.store.tables import (
     OPEN_RUNS,
     OWNED,
     RUNS,
-    SAME_CALLS,
+    SETTLED,
     TRACE_KEYS,
     WORD,
     Table,
@@ -198,7 +198,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         "metrics",
         lambda metric: metric.owner.startswith(_RESPONSES),
     ),
-    "same_calls": _Sign(SAME_CALLS, _ALL),
+    "same_calls": _Sign(SETTLED, _ALL),
     "experiments": _Sign(EXPERIMENT_TRACES, _ALL, "runs", lambda run: run.experiment != ""),
     "made_items": _Sign(
         ITEMS, Sql("source_run != ''"), "items", lambda item: item.source_run != ""

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -22,11 +23,13 @@ from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.records import Records
 from otel_ml_collector.same_calls import (
     CALLS,
+    CallFacts,
     CallRun,
     CallShare,
     OtherRecord,
     StoredShare,
     find_shares,
+    gather_facts,
     is_telling,
     may_be_second,
     name_scope,
@@ -37,7 +40,7 @@ from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
-from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SAME_CALLS
+from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SETTLED
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 SHARED: Final = "same_calls"  # in what is known of a project
@@ -85,14 +88,14 @@ _SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 _CALL_RUNS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
-      {response} AS response, {says} AS has_content, span_kind = 'client' AS is_client
+      {response} AS response, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
+      span_kind = 'client' AS is_client
     FROM {deliveries} WHERE {of_traces} AND {tells}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.trace_id""").fill(
     deliveries=DELIVERIES,
     ids=_IDS,
     tokens=OF_TOKENS,
     response=RESPONSE_ID,
-    says=_SAYS,
     of_traces=_OF_TRACES,
     tells=_TELLS,
     most=_TELLING,
@@ -102,22 +105,17 @@ _SCOPES: Final = Sql("""
     WHERE {ours} AND start_ns IN {starts:Array(Int64)}
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=_IDS, ours=_OURS)
 _OTHER_SPANS: Final = Sql("""
-    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, rank
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
     FROM {deliveries} WHERE {of_traces} AND NOT ({tells}) LIMIT {most} BY runs.trace_id""").fill(
     deliveries=DELIVERIES, ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_SPANS
 )
-_KNOWN: Final = Sql("""
-    SELECT {ids}, start_ns, lower(hex(record_of)) AS record_of, others, {tokens}, cost
-    FROM same_calls FINAL WHERE {of_traces}""").fill(
-    ids=_IDS, tokens=OF_TOKENS, of_traces=_OF_TRACES
+_OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
+    columns=SETTLED.select("project", "tag_kv", "rank"), response=RESPONSE_ID
 )
-_SHARES: Final = Sql("""
-    SELECT {ids}, start_ns, lower(hex(record_of)) AS record_of, others, {tokens}, cost
-    FROM same_calls FINAL
+_KNOWN: Final = _OF_SETTLED + Sql(" WHERE ") + _OF_TRACES
+_SHARES: Final = _OF_SETTLED + Sql("""
     WHERE {ours} AND start_ns IN {starts:Array(Int64)}
-      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(
-    ids=_IDS, tokens=OF_TOKENS, ours=_OURS
-)
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ours=_OURS)
 _NEWEST_CALLS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, kind, provider_model, input_tokens, output_tokens, cost,
       NOT ({says}) AND {response} = '' AND process = '' AS is_account
@@ -137,22 +135,22 @@ _NEWEST_SCOPES: Final = Sql("""
     WHERE kind IN ('model', 'embedding') AND if(
       input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
       provider_model != '', is_account) LIMIT 1
-    UNION ALL SELECT '{shared}' FROM same_calls WHERE {ours} LIMIT 1""").fill(
+    UNION ALL SELECT '{shared}' FROM settled WHERE {ours} LIMIT 1""").fill(
     ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE), shared=Sql(SHARED)
 )
 _MARKS: Final = Sql("""
-    SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'same_calls ')
+    SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'settled ')
     GROUP BY name""")
 _LAST: Final = Sql("SELECT max(arrived_ns) AS last FROM {deliveries}").fill(deliveries=DELIVERIES)
 _FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM {deliveries}").fill(deliveries=DELIVERIES)
 _LAST_END: Final = Sql("""
     SELECT max(end_ns) AS end_ns FROM (
       SELECT max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {ours}
-      UNION ALL SELECT max(start_ns) FROM same_calls WHERE {ours})""").fill(
+      UNION ALL SELECT max(start_ns) FROM settled WHERE {ours})""").fill(
     deliveries=DELIVERIES, ours=_OURS
 )
 _DELETED: Final = Sql("""
-    SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM same_calls
+    SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM settled
     WHERE {ours} AND trace_id IN (
       SELECT trace_id FROM deleted_runs WHERE {ours} AND deleted_ns = {deleted:Int64})
     """).fill(ours=_OURS)
@@ -203,7 +201,7 @@ def write_shares(
         mark_days(client, [day for day in days if day[1] < today])
     ordered = sorted(stored, key=attrgetter("start_ns"))
     for _, part in groupby(ordered, key=lambda one: one.start_ns // _MONTHS_NS):
-        client.insert_arrow(SAME_CALLS.name, SAME_CALLS.to_arrow(list(part)))
+        client.insert_arrow(SETTLED.name, SETTLED.to_arrow(list(part)))
 
 
 def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> list[StoredShare]:
@@ -225,11 +223,20 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
         others = _by_trace(winners(_rows(client, _OTHER_SPANS, {**values, "traces": mixed})))
     changed: list[StoredShare] = []
     for trace in {*mixed, *known}:
-        if trace in several and not all(run_id_of(row) in scopes for row in telling[trace]):
-            continue  # their payloads are not kept any more: it stays as it was found
-        runs = [*calls.get(trace, ()), *map(_link, others.get(trace, ()))]
-        found = find_shares(runs) if trace in mixed else {}
         before = {bytes.fromhex(row["span_id"]): _share(row) for row in known.get(trace, ())}
+        if trace in several and not all(run_id_of(row) in scopes for row in telling[trace]):
+            runs = calls[trace]
+            found = _gather_again(before, runs)  # their payloads are not kept any more
+        else:
+            # Of one span the delivery that won: what it says, and not what another one said.
+            rows = winners([*telling.get(trace, ()), *others.get(trace, ())])
+            runs = [
+                _call_run(row, scopes.get(run_id_of(row), ""))
+                if "latency_ns" in row
+                else _link(row)
+                for row in rows
+            ]
+            found = find_shares(runs) if trace in mixed else {}
         for run, share in _find_news(runs, found, before):
             stored = (project, bytes.fromhex(trace), run.span_id, run.start_ns, share)
             changed.append(StoredShare(*stored, place["now_ns"]))
@@ -257,6 +264,23 @@ def _find_recent(
         found = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
         for run, share in _find_news(runs, found, trace.shares):
             yield StoredShare(project, trace_id, run.span_id, run.start_ns, share, rank)
+
+
+def _gather_again(
+    known: Mapping[bytes, CallShare], runs: Sequence[CallRun]
+) -> dict[bytes, CallShare]:
+    """Keep what counts of runs as it was found, with the facts that their calls have by now."""
+    here = {run.span_id: run for run in runs}
+    found = dict(known)
+    for span_id, share in known.items():
+        records = [
+            here[one]
+            for one in (span_id, *(other.span_id for other in share.others))
+            if one in here
+        ]
+        if share.others and span_id in here:
+            found[span_id] = replace(share, facts=gather_facts(records))
+    return found
 
 
 def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dict[str, str]:
@@ -296,13 +320,17 @@ def _call_run(row: Row, scope: str) -> CallRun:
         tokens_of(row),
         row["cost"],
         bool(row["has_failed"]),
-        has_content=bool(row["has_content"]),
+        row["inputs_preview"],
+        row["outputs_preview"],
+        row["first_token_ms"],
+        row["stream_chunks"],
         is_client=bool(row["is_client"]),
     )
 
 
 def _link(row: Row) -> CallRun:
-    return CallRun(bytes.fromhex(row["span_id"]), bytes.fromhex(row["parent_span_id"]), row["kind"])
+    ids = bytes.fromhex(row["span_id"]), bytes.fromhex(row["parent_span_id"])
+    return CallRun(*ids, row["kind"], row["start_ns"])
 
 
 def _share(row: Row) -> CallShare:
@@ -315,6 +343,16 @@ def _share(row: Row) -> CallShare:
         ),
         tokens_of(row),
         row["cost"],
+        CallFacts(
+            row["provider"],
+            row["provider_model"],
+            row["response"],
+            row["inputs_preview"],
+            row["outputs_preview"],
+            row["first_token_ms"],
+            row["stream_chunks"],
+            row["latency_ns"],
+        ),
     )
 
 
@@ -345,7 +383,7 @@ class CallWatch:
     def __init__(self, connections: Connections, collector: str = "") -> None:
         self._client = connections.open()
         self._memory = connections.memory
-        self._mark_name = f"same_calls {collector}"
+        self._mark_name = f"settled {collector}"
         self._guard = threading.Lock()
         self._looking = threading.Lock()
         # Projects to look at, with the traces in which new runs were stored.

@@ -13,8 +13,8 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.store.connection import EVERY_PROJECT
 from otel_ml_collector.store.reader import READABLE, Reader
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
-from otel_ml_collector.store.tables import SAME_CALLS
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, substitute
+from otel_ml_collector.store.tables import COUNTING, RESPONSE_ID, SETTLED, SHOWN
 from otel_ml_collector.times import DAY_NS
 
 DELIVERIES: Final = Sql("runs")
@@ -28,7 +28,7 @@ IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
 _AFTERMATH_NS: Final = DAY_NS
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
 _PROBES: Final = Sql("""
-    (SELECT 'same_calls' AS name FROM same_calls WHERE {projects} LIMIT 1)
+    (SELECT 'same_calls' AS name FROM settled WHERE {projects} LIMIT 1)
     UNION ALL (SELECT 'experiments' AS name FROM experiment_traces WHERE {projects} LIMIT 1)""")
 
 
@@ -168,7 +168,7 @@ def repeats(among: Sql) -> Sql:
         among: A condition on the project and start of runs: which of them may be asked about.
     """
     return Sql("""(project, trace_id, span_id) IN (
-      SELECT project, trace_id, span_id FROM same_calls FINAL
+      SELECT project, trace_id, span_id FROM settled FINAL
       WHERE {among} AND {repeat})""").fill(among=among, repeat=_IS_REPEAT)
 
 
@@ -186,14 +186,14 @@ def of_experiments(bounds: Bounds) -> Sql:
 def shares(among: Sql) -> Sql:
     """Write the join that says of `runs` what counts of them: `is_repeat`, and `counted`."""
     columns = [
-        Sql("{n} AS shared_{n}").fill(n=identifier(name, SAME_CALLS.names()))
+        Sql("{n} AS shared_{n}").fill(n=identifier(name, SETTLED.names()))
         for name in (*TOKENS, "cost")
     ]
     return Sql("""
       LEFT JOIN (
         SELECT trace_id AS shared_trace, span_id AS shared_span, 1 AS has_share,
           {repeat} AS is_repeat, {columns}
-        FROM same_calls FINAL WHERE {among}
+        FROM settled FINAL WHERE {among}
       ) AS share ON shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
         repeat=_IS_REPEAT, columns=join_sql(", ", columns), among=among
     )
@@ -201,5 +201,30 @@ def shares(among: Sql) -> Sql:
 
 def counted(name: str) -> Sql:
     """Write what counts of a number of a run, beside the join of `shares`."""
-    column = identifier(name, SAME_CALLS.names())
+    column = identifier(name, SETTLED.names())
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
+
+
+def show_calls(rows: Sql, among: Sql) -> Sql:
+    """Write the SQL for some rows of `runs` with what all records of their calls say.
+
+    Args:
+        rows: SQL that selects whole rows.
+        among: A condition on their project and start.
+    """
+    names = [identifier(name, SHOWN) for name in SHOWN]
+    put = [Sql("if(is_shown, shown_{n}, own.{n}) AS {n}").fill(n=name) for name in names]
+    return Sql("""
+      SELECT own.* REPLACE ({put},
+        if({response} = '', arrayConcat(own.tag_kv, shown_tag_kv), own.tag_kv) AS tag_kv)
+      FROM ({rows}) AS own
+      LEFT JOIN (
+        SELECT trace_id AS shown_trace, span_id AS shown_span, 1 AS is_shown,
+          tag_kv AS shown_tag_kv, {columns} {counting}
+      ) AS shown ON shown_trace = own.trace_id AND shown_span = own.span_id""").fill(
+        put=join_sql(", ", put),
+        response=substitute(RESPONSE_ID, Sql("tag_kv"), Sql("own.tag_kv")),
+        rows=rows,
+        columns=join_sql(", ", [Sql("{n} AS shown_{n}").fill(n=name) for name in names]),
+        counting=COUNTING.fill(among=among),
+    )

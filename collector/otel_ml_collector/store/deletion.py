@@ -291,7 +291,7 @@ def _places_of_rest(kind: str) -> list[_Place]:
     return [
         (Sql("payloads"), _DELETED_RUNS),
         (Sql("scores_by_judge"), _DELETED_RUNS),
-        (Sql("same_calls"), _DELETED_RUNS),
+        (Sql("settled"), _DELETED_RUNS),
         (Sql("artifacts"), named),
         (Sql("artifact_chunks"), named),
         *((table.sql, owners) for table in OWNED),
@@ -316,7 +316,7 @@ def _places_of_project() -> list[_Place]:
         (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),
         (Sql("arrivals"), processes),
         (Sql("experiment_traces"), _TRACE_LEFT),
-        *((Sql(name), _TRACE_LEFT) for name in ("same_calls", "trace_keys", "trace_index")),
+        *((Sql(name), _TRACE_LEFT) for name in ("settled", "trace_keys", "trace_index")),
     ]
 
 

@@ -52,6 +52,29 @@ _ADD_ITEMS: Final = Sql("""
               ADD COLUMN IF NOT EXISTS item_digest String,
               ADD COLUMN IF NOT EXISTS repeat UInt32""")
 
+# The table of schema 10: older stores have none, nor have those in which the step was cut short.
+_SAME_CALLS: Final = Sql("""
+            CREATE TABLE IF NOT EXISTS same_calls (
+              project LowCardinality(String),
+              start_ns Int64,
+              trace_id FixedString(16),
+              span_id FixedString(8),
+              record_of FixedString(8),
+              others String,
+              input_tokens Nullable(Int64),
+              output_tokens Nullable(Int64),
+              cached_tokens Nullable(Int64),
+              reasoning_tokens Nullable(Int64),
+              cost Nullable(Float64),
+              rank UInt64
+            )
+            ENGINE = ReplacingMergeTree(rank) ORDER BY (project, start_ns, trace_id, span_id)""")
+
+_ADD_CACHE_CREATION: Final = Sql("""
+            ALTER TABLE {table}
+              ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
+                AFTER reasoning_tokens""")
+
 # What a store lacks that was made before a version, beside the tables themselves: a step for each
 # version from the third on. Version 1 had the first tables, 2 added open_runs and processes.
 _FIRST_STEP: Final = 3
@@ -146,9 +169,9 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               ADD COLUMN IF NOT EXISTS judge_version LowCardinality(String)
                 COMMENT 'digest; empty where the judge told none' AFTER judge"""),
     ],
-    # What counts of runs that record the same call is a table, which needs no step: traces that are
-    # here are looked at once the collector runs.
-    [],
+    # What counts of runs that record the same call: traces that are here are looked at once the
+    # collector runs.
+    [_SAME_CALLS],
     # Items of data sets and traces of experiments are tables; runs say of which item they are.
     [
         *(_ADD_ITEMS.fill(table=table) for table in (Sql("runs"), Sql("open_runs"))),
@@ -170,17 +193,26 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     # What was written to a cache is a column of what is stored from here on; of older runs it is
     # among their attributes.
     [
-        Sql("""
-            ALTER TABLE runs
-              ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
-                AFTER reasoning_tokens"""),
-        Sql("""
-            ALTER TABLE same_calls
-              ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
-                AFTER reasoning_tokens"""),
+        _ADD_CACHE_CREATION.fill(table=Sql("runs")),
+        _ADD_CACHE_CREATION.fill(table=Sql("same_calls")),
         Sql("""
             ALTER TABLE daily_runs
               ADD COLUMN IF NOT EXISTS cache_creation_tokens Int64 AFTER reasoning_tokens"""),
+    ],
+    # What counted of runs stands in a wider table, with what all records of a call say: that is
+    # found once the collector runs, which looks at all traces again.
+    [
+        _SAME_CALLS,
+        _ADD_CACHE_CREATION.fill(table=Sql("same_calls")),
+        Sql("""
+            INSERT INTO settled (project, start_ns, trace_id, span_id, record_of, others,
+              input_tokens, output_tokens, cached_tokens, reasoning_tokens,
+              cache_creation_tokens, cost, rank)
+            SELECT project, start_ns, trace_id, span_id, record_of, others,
+              input_tokens, output_tokens, cached_tokens, reasoning_tokens,
+              cache_creation_tokens, cost, rank
+            FROM same_calls"""),
+        Sql("DROP TABLE same_calls"),
     ],
     # A new step goes here.
 )

@@ -22,8 +22,8 @@ from otel_ml_collector.same_calls import (
     is_telling,
 )
 
-# About 500 bytes each.
-_RUNS: Final = 100_000
+# About 1 kB each, with their previews.
+_RUNS: Final = 50_000
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class RecentTrace:
 
     Attributes:
         runs: By span id; those that say nothing of a call are links of a chain.
-        shares: What is stored of them in `same_calls`, by span id.
+        shares: What is settled of them, by span id.
         ranks: The rank of each run's delivery, by span id.
         others_end_ns: By when all runs that were in the store and not here had ended when the first
             run of the trace came.
@@ -50,7 +50,7 @@ class RecentTrace:
         if self.ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.ranks[run.span_id] = run.rank
-        link = CallRun(run.span_id, run.parent_span_id, run.kind)
+        link = CallRun(run.span_id, run.parent_span_id, run.kind, run.start_ns)
         self.runs[run.span_id] = call_run_of(run) if is_telling(run) else link
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
         self.end_ns = max(self.end_ns, run.end_ns)

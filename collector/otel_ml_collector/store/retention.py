@@ -64,7 +64,7 @@ _RECORDS: Final[Sequence[_Place]] = (
     (Sql("open_runs"), _OLD),
     *((table.sql, _OLD_OWNED) for table in OWNED if not table.is_payload),
     (Sql("scores_by_judge"), _OLD_SCORES),
-    (Sql("same_calls"), _OLD_CALLS),
+    (Sql("settled"), _OLD_CALLS),
     (Sql("experiment_traces"), _OLD_TRACES),
     (Sql("trace_index"), _OLD_TRACES),
     (Sql("trace_keys"), _OLD_KEYS),

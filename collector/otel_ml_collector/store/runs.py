@@ -30,7 +30,7 @@ from otel_ml_collector.store.tables import (
     LIGHT,
     OF_PAYLOADS,
     PAYLOAD,
-    SAME_CALLS,
+    SETTLED,
 )
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows. What
@@ -220,8 +220,8 @@ def read_shares(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, 
     Returns:
         Rows with `record_of`, a span id or zeros; `others`, JSON; tokens and `cost`.
     """
-    sql = Sql("SELECT {columns} FROM same_calls FINAL WHERE {these}").fill(
-        columns=SAME_CALLS.select("project", "rank"), these=OF_KEYS
+    sql = Sql("SELECT {columns} FROM settled FINAL WHERE {these}").fill(
+        columns=SETTLED.select("project", "rank"), these=OF_KEYS
     )
     keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
     return {run_id_of(row): row for row in reader.rows(sql, key_parameters(project, keys))}

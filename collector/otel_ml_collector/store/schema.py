@@ -198,7 +198,7 @@ ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTI
 TABLES: Final = (
     META,
     *(table.ddl for table in tables.RECORD_TABLES),
-    tables.SAME_CALLS.ddl,
+    tables.SETTLED.ddl,
     tables.EXPERIMENT_TRACES.ddl,
     ARTIFACTS,
     ARTIFACT_CHUNKS,

@@ -611,6 +611,22 @@ SETTINGS index_granularity = 256, {DURABLE}""",
 )
 
 
+_FACTS: Final = {
+    "provider": _NAME,
+    "provider_model": _NAME,
+    "inputs_preview": _LONG,
+    "outputs_preview": _LONG,
+    "first_token_ms": "Nullable(Float64)",
+    "stream_chunks": "Nullable(Int64)",
+    "latency_ns": "Int64",
+}
+
+
+def _response_token(stored: StoredShare) -> list[str]:
+    response = stored.share.facts.response_id
+    return [f"{RESPONSE}{response}"] if response else []
+
+
 def _others(stored: StoredShare) -> str:
     return _json(
         [
@@ -620,10 +636,11 @@ def _others(stored: StoredShare) -> str:
     )
 
 
-# What counts of a run where that is not what its own row says: of one that records the same call as
-# another nothing. It is worked out of the runs of a trace, whenever that changes.
-SAME_CALLS: Final[Table[StoredShare]] = Table(
-    "same_calls",
+# What holds of a run and is not what its own row says: what counts of it, which is nothing where it
+# records the same call as another, and what all records of its call say together, where it is the
+# one that counts. It is worked out of the runs of a trace, whenever that changes.
+SETTLED: Final[Table[StoredShare]] = Table(
+    "settled",
     [
         *(Stored(name, kind, attrgetter(name)) for name, kind in _RUN_KEY.items()),
         Stored(
@@ -638,26 +655,29 @@ SAME_CALLS: Final[Table[StoredShare]] = Table(
             for name in TOKENS
         ),
         Stored("cost", "Nullable(Float64)", attrgetter("share.cost")),
+        *(Stored(name, kind, attrgetter(f"share.facts.{name}")) for name, kind in _FACTS.items()),
+        Stored("tag_kv", "Array(String)", _response_token, "the id of the provider for its answer"),
         Stored("rank", "UInt64", attrgetter("rank"), "when the trace was looked at"),
     ],
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",
     stamp="",
     month_of=attrgetter("start_ns"),
 )
-_SHARED: Final = Sql("FROM same_calls FINAL WHERE {ours} AND others NOT IN ('', '[]')")
+# Runs that count for a call of several records.
+COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND others NOT IN ('', '[]')")
 # The other records of calls, by the run that counts, in the order in which they are asked.
 _RECORDS: Final = Sql("""
-    SELECT trace_id AS lent_trace, span_id AS lent_span, place, cost AS shared_cost,
+    SELECT trace_id AS lent_trace, span_id AS lent_span, place,
       toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
     FROM (
-      SELECT trace_id, span_id, cost,
-        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records {shared})
-    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""").fill(shared=_SHARED)
+      SELECT trace_id, span_id,
+        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records {counting})
+    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""").fill(counting=COUNTING)
 
 
 @dataclass(frozen=True, slots=True)
 class LentColumn:
-    """A column in which a run that counts may show what another record of its call says.
+    """A column of payloads in which a run that counts may show what another record says.
 
     Attributes:
         take: What is taken of the other record, as ``lent_`` and the name of the column.
@@ -679,61 +699,27 @@ def _lend_text(name: str) -> LentColumn:
     )
 
 
-def _lend_number(name: str) -> LentColumn:
-    column = identifier(name, [name])
-    return LentColumn(
-        column,
-        Sql("{n} IS NOT NULL").fill(n=column),
-        Sql("coalesce(own.{n}, lent_{n})").fill(n=column),
-    )
-
-
-def _its_response(tags: Sql) -> Sql:
-    return Sql("arrayFilter(text -> startsWith(text, '{response}'), {tags})").fill(
-        response=Sql(RESPONSE), tags=tags
-    )
-
-
-# Of a row of `runs`; the id of the answer stands among the texts of its tags.
-LENT: Final[Mapping[str, LentColumn]] = {
-    **{name: _lend_number(name) for name in (*TOKENS, "first_token_ms", "stream_chunks")},
-    # As the rule chose it: not that of a record which knows less of the tokens.
-    "cost": LentColumn(
-        Sql("shared_cost"), Sql("shared_cost IS NOT NULL"), Sql("coalesce(lent_cost, own.cost)")
-    ),
-    **{
-        name: _lend_text(name)
-        for name in ("provider", "provider_model", "inputs_preview", "outputs_preview")
-    },
-    "tag_kv": LentColumn(
-        _its_response(Sql("tag_kv")),
-        Sql("notEmpty({its})").fill(its=_its_response(Sql("tag_kv"))),
-        Sql("if(empty({its}), arrayConcat(own.tag_kv, lent_tag_kv), own.tag_kv)").fill(
-            its=_its_response(Sql("own.tag_kv"))
-        ),
-    ),
-}
-# Of a row of `payloads`.
+# Columns of a row of `runs` in which a run that counts shows what any record of its call says.
+SHOWN: Final = (*TOKENS, "cost", *(name for name in _FACTS if name != "latency_ns"))
 LENT_PAYLOAD: Final = {name: _lend_text(name) for name in ("inputs", "outputs", "params")}
 
 
-def count_for_others(ours: Sql) -> Sql:
+def count_for_others(among: Sql) -> Sql:
     """Write the condition on runs for those that count for a call of several records."""
-    return Sql("(trace_id, span_id) IN (SELECT trace_id, span_id {shared})").fill(
-        shared=_SHARED.fill(ours=ours)
+    return Sql("(trace_id, span_id) IN (SELECT trace_id, span_id {counting})").fill(
+        counting=COUNTING.fill(among=among)
     )
 
 
-def filled(rows: Sql, table: Sql, columns: Mapping[str, LentColumn], ours: Sql) -> Sql:
-    """Write the SQL for some rows with what other records of their calls say where they do not.
+def fill_payloads(rows: Sql, columns: Mapping[str, LentColumn], among: Sql) -> Sql:
+    """Write the SQL for some payloads with what other records of their calls say in their place.
 
-    Of several records the first one that says it is taken, as `same_calls` orders them.
+    Of several records the first one that says it is taken, as the rule of `same_calls` orders them.
 
     Args:
-        rows: SQL that selects rows of the table with these columns.
-        table: `runs` or `payloads`.
+        rows: SQL that selects rows of `payloads` with these columns.
         columns: Which are filled.
-        ours: A condition on the project and start of the rows.
+        among: A condition on the project and start of the rows.
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [
@@ -748,7 +734,7 @@ def filled(rows: Sql, table: Sql, columns: Mapping[str, LentColumn], ours: Sql) 
       LEFT JOIN (
         SELECT lent_trace, lent_span, {taken} FROM ({records}) AS record
         INNER JOIN (
-          SELECT * FROM {table} WHERE project = {project:String}
+          SELECT * FROM payloads WHERE project = {project:String}
             AND start_ns IN (SELECT record_start FROM ({records}))
         ) AS other ON start_ns = record_start AND trace_id = lent_trace AND span_id = record_span
         GROUP BY lent_trace, lent_span
@@ -756,8 +742,7 @@ def filled(rows: Sql, table: Sql, columns: Mapping[str, LentColumn], ours: Sql) 
         put=join_sql(", ", put),
         rows=rows,
         taken=join_sql(", ", taken),
-        records=_RECORDS.fill(ours=ours),
-        table=table,
+        records=_RECORDS.fill(among=among),
     )
 
 

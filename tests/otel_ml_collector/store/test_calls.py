@@ -26,7 +26,16 @@ from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
 from otel_ml_collector.traces.find import find_outline
 from tests.otel_ml_collector.asgi import ask
-from tests.otel_ml_collector.spans import DAY_NS, MS_NS, NOW_NS, id_of, make_span, span_id, trace_id
+from tests.otel_ml_collector.spans import (
+    DAY_NS,
+    MS_NS,
+    NOW_NS,
+    id_of,
+    make_record,
+    make_span,
+    span_id,
+    trace_id,
+)
 from tests.otel_ml_collector.stores import Service, Store
 from tests.support.examples import examples
 
@@ -43,6 +52,7 @@ USED: Final[dict[str, Value]] = {
     "gen_ai.usage.output_tokens": 7,
     "gen_ai.usage.cost": 0.25,
 }
+KEPT: Final = "gen_ai.provider.name"
 ONCE: Final = (1, 50, 7, 0.25)
 WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
 
@@ -288,6 +298,56 @@ def test_content_of_whichever_has_it(service: Service, project: str) -> None:
     assert count(service, project) == ONCE
 
 
+def settled(service: Service, project: str) -> list[Any]:
+    """Read what is settled of runs, but for what their own rows say just so."""
+    sql = Sql("""
+        SELECT settled.* EXCEPT (project, rank) FROM settled FINAL
+        INNER JOIN (
+          SELECT trace_id, span_id, input_tokens, output_tokens, cost FROM runs FINAL
+          WHERE project = {project:String}
+        ) AS run USING (trace_id, span_id)
+        WHERE project = {project:String} AND (record_of != toFixedString('', 8)
+          OR others NOT IN ('', '[]') OR
+          (settled.input_tokens, settled.output_tokens, settled.cost) IS DISTINCT FROM
+          (run.input_tokens, run.output_tokens, run.cost))
+        ORDER BY trace_id, span_id""")
+    return [[*row.values()] for row in service.store.reader.rows(sql, {"project": project})]
+
+
+@settings(max_examples=examples(40, on_commit=2))
+@given(seed=st.integers(0, 2**32))
+def test_settled_as_new(service: Service, seed: int) -> None:
+    """Redelivered in any order, scored late and partly deleted it is settled as if it was new."""
+    project, draw = f"settled {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
+    number = 2_000 + draw.randrange(100_000)
+    spans = [span for place in range(2) for span in make_answer(number + place)]
+    for span in draw.sample(spans, 3):
+        span.attributes |= TOLD_BY_ONE  # type: ignore[operator]
+    shorter = [
+        replace(span, attributes={**span.attributes, **dict.fromkeys(USED.keys() - {KEPT}, "")})
+        for span in draw.sample(spans, 2)
+    ]
+    sent = [*spans, *shorter, *draw.sample(spans, 3)]
+    draw.shuffle(sent)
+    writers = [Writer(service.store.connections) for _ in range(2)]
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
+    for first, last in pairwise(cuts):
+        draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
+        if draw.random() < 0.4:
+            settle(service.store)
+    service.store.take(project, make_record("evaluation", spans[1], {"otel_ml.judge.name": "j"}))
+    settle(service.store)
+    deleted = draw.choice(spans)
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(deleted))
+    anew = f"{project} anew"
+    service.store.take(
+        anew, *(span for span in [*spans, *shorter] if span.span_id != deleted.span_id)
+    )
+    settle(service.store)
+    assert settled(service, project) == settled(service, anew)
+
+
 TOLD_BY_ONE: Final[dict[str, Value]] = {
     "gen_ai.response.finish_reasons": ["length"],
     "gen_ai.response.time_to_first_chunk": 0.009,
@@ -369,7 +429,13 @@ def test_what_one_record_alone_tells(service: Service, project: str, order: str)
     run = api(service, project, f"runs/{id_of(own)}")
     for shown in (listed, run):
         assert (shown["first_token_ms"], shown["stream_chunks"]) == (9.0, 12)
-        assert shown["tokens"] == {"input": 50, "output": 7, "cached": 40, "reasoning": 3}
+        assert shown["tokens"] == {
+            "input": 50,
+            "output": 7,
+            "cached": 40,
+            "reasoning": 3,
+            "cache_creation": None,
+        }
         assert shown["tokens_per_second"] == pytest.approx(7 / 0.08)
     assert (run["finish_reason"], run["response_id"]) == ("length", "msg_1")
     assert "gen_ai.response.finish_reasons" not in run["attributes"]
@@ -447,7 +513,7 @@ def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
     assert names(service, project) == ["anthropic.chat", "work"]
     assert count(service, project) == ONCE
     rows = service.store.reader.rows(
-        Sql("""SELECT lower(hex(span_id)) AS span FROM same_calls FINAL
+        Sql("""SELECT lower(hex(span_id)) AS span FROM settled FINAL
           WHERE project = {project:String}"""),
         {"project": project},
     )
@@ -461,7 +527,7 @@ def test_retention(service: Service, project: str) -> None:
     )
     days = Retention(service.store.connections, Days(records=1), clock=lambda: 2 * NOW_NS)
     days.sweep()
-    sql = Sql("SELECT count() AS rows FROM same_calls WHERE project = {project:String}")
+    sql = Sql("SELECT count() AS rows FROM settled WHERE project = {project:String}")
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 

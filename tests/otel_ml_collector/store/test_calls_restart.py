@@ -34,7 +34,7 @@ def test_older_store(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.take("p", *make_answer(1))
         client = store.connections.open()
-        client.command(Sql("DROP TABLE same_calls SYNC"))
+        client.command(Sql("DROP TABLE settled SYNC"))
         client.command(Sql("TRUNCATE TABLE store_meta"))
         client.insert("store_meta", [["schema", 9]], column_names=["name", "value"])
     with open_service(tmp_path) as service:

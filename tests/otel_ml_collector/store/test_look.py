@@ -16,7 +16,7 @@ from tests.otel_ml_collector.stores import Store, open_store
 
 SETTLED: Final = Sql("""
     SELECT start_ns, hex(trace_id), hex(span_id), hex(record_of), others, input_tokens, cost
-    FROM same_calls FINAL ORDER BY ALL""")
+    FROM settled FINAL ORDER BY ALL""")
 
 
 def read_by_the_engine(store: Store) -> tuple[int, int]:
@@ -58,7 +58,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
             after = read_by_the_engine(store)
             reads.append((after[0] - before[0], after[1] - before[1]))
         settled = store.connections.open().query(SETTLED).result_rows
-        store.connections.open().command(Sql("TRUNCATE TABLE same_calls"))
+        store.connections.open().command(Sql("TRUNCATE TABLE settled"))
         store.connections.open().command(Sql("TRUNCATE TABLE store_meta"))
         settle(store)
         assert settled == store.connections.open().query(SETTLED).result_rows

@@ -46,6 +46,7 @@ from tests.otel_ml_collector.test_datasets import make_item, make_versions
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
+RENAMED: Final = {"same_calls": "settled"}
 # Opens a store, as a collector does; says when it begins.
 OPENER: Final = """
 import sys
@@ -236,7 +237,8 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
         if "project" in columns:
             names = [Sql("`{name}`").fill(name=identifier(name, columns)) for name in columns]
             sql = Sql("SELECT {names} FROM {table} WHERE project = {project:String}").fill(
-                names=join_sql(", ", names), table=identifier(table, TABLE_NAMES)
+                names=join_sql(", ", names),
+                table=identifier(RENAMED.get(table, table), TABLE_NAMES),
             )
             values = {"project": f"p{version}"}
             found[table] = columns, client.raw_query(sql, values, fmt="Native")
