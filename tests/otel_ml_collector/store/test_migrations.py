@@ -39,6 +39,7 @@ from tests.otel_ml_collector.spans import (
     span_id,
     trace_id,
 )
+from tests.otel_ml_collector.store.test_tables import RENAMED
 from tests.otel_ml_collector.store.test_versions import arrive, numbers
 from tests.otel_ml_collector.stores import Service, Store, open_service, open_store
 from tests.otel_ml_collector.test_datasets import make_item, make_versions
@@ -46,7 +47,6 @@ from tests.otel_ml_collector.test_datasets import make_item, make_versions
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
-RENAMED: Final = {"same_calls": "settled"}
 # Opens a store, as a collector does; says when it begins.
 OPENER: Final = """
 import sys

@@ -15,6 +15,8 @@ from otel_ml_collector.store.tables import RUNS, TRACE_INDEX, arrow_type
 from tests.otel_ml_collector.spans import make_call, map_all, map_one, span_id
 from tests.otel_ml_collector.stores import Store
 
+# What older schemas called a table.
+RENAMED: Final = {"same_calls": "settled"}
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 _TABLE: Final = re.compile(
     r"CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\)\nENGINE", re.DOTALL | re.ASCII
@@ -89,7 +91,8 @@ def columns_of_schema(text: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for table in _TABLE.finditer(text):
         for line in _COLUMN.finditer(table[2]):
-            found[table[1], line[1]] = " ".join(line[0].rstrip(",").split())
+            name = RENAMED.get(table[1], table[1])
+            found[name, line[1]] = " ".join(line[0].rstrip(",").split())
     return found
 
 
