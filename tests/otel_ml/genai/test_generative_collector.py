@@ -27,5 +27,5 @@ def test_run_in_the_api(collector: CollectorProcess) -> None:
         "model": "answer",
         "provider": "openai",
         "provider_model": "gpt-4o-2024-08-06",
-        "tokens": {"input": 20, "output": 7, "cached": 16, "reasoning": 3},
+        "tokens": {"input": 20, "output": 7, "cached": 16, "reasoning": 3, "cache_creation": None},
     }

@@ -227,6 +227,7 @@ def test_find_run(store: Store, project: str) -> None:
             {"trace_id": f"{'0' * 31}9", "span_id": f"{'0' * 15}9", "attributes": {}},
         ],
         "attributes": {"http.route": "/answer", "gen_ai.usage.input_tokens": 7},
+        "otlp": {},
         "resource": {"service.version": "1.2"},
         "scope": {"name": "otel_ml", "version": "0.1"},
         "dialect": "otel_ml",

@@ -97,7 +97,7 @@ def test_figures(store: Store, project: str) -> None:
         "p50_ms": within,
         "p90_ms": within,
         "p99_ms": within,
-        "tokens": {"input": 30, "output": 0, "cached": 0, "reasoning": 0},
+        "tokens": {"input": 30, "output": 0, "cached": 0, "reasoning": 0, "cache_creation": 0},
         "cost": None,
         "judges": [
             {
