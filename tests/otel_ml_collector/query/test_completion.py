@@ -84,7 +84,7 @@ def told(found: Completion) -> dict[str, int | None]:
         ("(lat", {"latency": None, "latency_ms": None}),
         ("latency > ", dict.fromkeys(["10ms", "100ms", "1s", "10s", "1m"])),
         ("latency >= 10", dict.fromkeys(["10ms", "100ms", "10s"])),
-        ("not cac", {"cached": None}),
+        ("not cac", dict.fromkeys(["cached", "cache_creation_tokens"])),
         ('"x" ', dict.fromkeys(["in", "not in"])),
         ('last("2', {"24h": None}),
         ("start > ", {f'last("{text}")': None for text in ("15m", "1h", "24h", "7d", "30d")}),
