@@ -113,7 +113,13 @@ def logged(request: pytest.FixtureRequest, node: str, collector: CollectorProces
 
 def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
     """Write the whole record of a span of the script, with what a plain one leaves empty."""
-    told = {"release": "4.5.6", "resource": RESOURCE, "scope": SCOPE, "dialect": "gen_ai"}
+    told = {
+        "release": "4.5.6",
+        "resource": RESOURCE,
+        "scope": SCOPE,
+        "dialect": "gen_ai",
+        "otlp": {"flags": 0x101},  # sampled, and its parent is known to be no other service's
+    }
     return plain_run(run_id, start_ns, **{**told, **fields})
 
 
@@ -133,7 +139,13 @@ def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
         session="conversation 7",
         provider="openai",
         provider_model="gpt-4o-mini-2024-07-18",
-        tokens={"input": 12, "output": 0, "cached": None, "reasoning": None},
+        tokens={
+            "input": 12,
+            "output": 0,
+            "cached": None,
+            "reasoning": None,
+            "cache_creation": None,
+        },
         cost=12 * 0.15e-6,
         finish_reason="stop",
         params={"temperature": 0.25},

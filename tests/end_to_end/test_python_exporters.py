@@ -262,7 +262,13 @@ def run_id(span: Span) -> str:
 
 def expected_run(span: Span, start_ns: int, **fields: object) -> dict[str, object]:
     """Write the whole record of a span of `tracing`, with what a plain one leaves empty."""
-    told = {"environment": "staging", "release": "1.2.3", "resource": SHOP, "scope": SCOPE}
+    told = {
+        "environment": "staging",
+        "release": "1.2.3",
+        "resource": SHOP,
+        "scope": SCOPE,
+        "otlp": {"flags": 0x100},  # its parent is known to be no other service's
+    }
     return plain_run(run_id(span), start_ns, **{**told, **fields})
 
 
@@ -283,7 +289,13 @@ def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[st
         session="conversation 7",
         provider="openai",
         provider_model="gpt-4o-mini-2024-07-18",
-        tokens={"input": 12, "output": 0, "cached": None, "reasoning": None},
+        tokens={
+            "input": 12,
+            "output": 0,
+            "cached": None,
+            "reasoning": None,
+            "cache_creation": None,
+        },
         cost=12 * 0.15e-6,
         finish_reason="stop",
         params={"temperature": 0.25},

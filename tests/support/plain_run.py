@@ -70,5 +70,6 @@ def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]
         "used_by": [],
         "events": [],
         "links": [],
+        "otlp": {},
         **fields,
     }
