@@ -101,7 +101,7 @@ def test_run(sender: Sender, backend: BackendProcess, project: str) -> None:
         name: value
         for name, value in CALL.items()
         if name.startswith(("gen_ai.", "shop."))  # standard names stay where others look for them
-    }
+    } | {"otel_ml.otlp": {"flags": 0x100}}
     assert clean(run, "rank") == {
         "project": project,
         "trace_id": text(context.trace_id, 16),
