@@ -36,6 +36,9 @@ class _Loading:
 
     Without a lock, which a signal's handler may leave held: which thread loads is read from the
     frames of all threads, and only while a thread forks.
+
+    Attributes:
+        once: Held within a load that makes what several threads share; another one in a child.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,7 @@ class _Loading:
             )
 
     def _begin(self) -> None:
+        self.once = threading.RLock()
         self._forking: list[int] = []  # threads
         self._is_overdue = False
 

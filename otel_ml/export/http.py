@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -149,11 +148,13 @@ class HttpSender:
             return answer
 
     def _open(self) -> "HttpConnections":
-        connections = self._connections
-        if connections is None:
-            connections = LOADING.load(partial(open_connections, self._settings))
-            self._connections = connections
-        return connections
+        return self._connections or LOADING.load(self._open_once)
+
+    def _open_once(self) -> "HttpConnections":
+        with LOADING.once:
+            if self._connections is None:
+                self._connections = open_connections(self._settings)
+            return self._connections
 
 
 # The request under way: its deadline, and sockets that keep to it.

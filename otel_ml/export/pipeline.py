@@ -155,10 +155,7 @@ class LateDestination(Generic[B_contra]):
 
     def load(self) -> AnyDestination[B_contra]:
         """Make the destination, once; a fork of another thread waits for it."""
-        made = self._made
-        if made is None:
-            made = self._made = LOADING.load(self._make)
-        return made
+        return self._made or LOADING.load(self._make_once)
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:
         """Send once."""
@@ -173,6 +170,12 @@ class LateDestination(Generic[B_contra]):
         """Forget the parent's connections in a forked child."""
         if self._made is not None:
             self._made.after_fork()
+
+    def _make_once(self) -> AnyDestination[B_contra]:
+        with LOADING.once:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 class Pipeline(Generic[B]):
