@@ -337,7 +337,11 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.dataset_versions": {"name": NAME},
     "otel_ml.reader.Reader.experiment": {"run_id": NAME},
     "otel_ml.reader.Reader.experiment_rows": {"run_id": NAME},
-    "otel_ml.reader.Reader.experiments": {"where": LONG_TEXT},
+    "otel_ml.reader.Reader.experiments": {
+        "where": LONG_TEXT,
+        "limit": sort("None", "5", "0"),
+        "verdicts": FLAG,
+    },
     "otel_ml.reader.Reader.dataset_items": {"name": NAME, "version": sort("5")},
     "otel_ml.reader.Reader.dataset_coverage": {"name": NAME, "version": sort("5")},
     "otel_ml.reader.Reader.dataset_diff": {

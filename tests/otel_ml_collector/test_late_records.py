@@ -410,7 +410,8 @@ def test_both_dialects_on_one_span(api: Api) -> None:
     assert (found["inputs"], found["outputs"]) == ({"question": "Where?"}, {"text": "Here."})
     assert (found["model"], found["kind"], found["dialect"]) == ("answer", "model", "otel_ml")
     assert (found["provider"], found["provider_model"]) == ("openai", "gpt-5-2026-01-01")
-    assert found["tokens"] == {"input": 100, "output": 20, "cached": 64, "reasoning": 12}
+    tokens = {"input": 100, "output": 20, "cached": 64, "reasoning": 12, "cache_creation": None}
+    assert found["tokens"] == tokens
     assert found["attributes"]["gen_ai.response.finish_reasons"] == ["stop"]
     assert found["attributes"]["gen_ai.input.messages"] == '[{"role": "user", "parts": []}]'
 

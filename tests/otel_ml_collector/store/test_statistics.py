@@ -71,6 +71,7 @@ def test_models(store: Store, project: str) -> None:
             "runs": 1,
             "errors": 0,
             "last_start_ns": NOW_NS - 1,
+            "experiment_runs": 0,
         },
         {
             "model": "answer",
@@ -78,6 +79,7 @@ def test_models(store: Store, project: str) -> None:
             "runs": 2,
             "errors": 1,
             "last_start_ns": NOW_NS - 8 * SECOND_NS,
+            "experiment_runs": 0,
         },
     ]
 
