@@ -281,14 +281,14 @@ def compile_where(
     Raises:
         BadInput: The filter is wrong.
     """
-    tree, conditions = None, list[Condition]()
+    tree, conditions, fields = None, list[Condition](), set[str]()
     if where:
         if apart is None:
             apart = find_apart(reader, project)
         tree, condition = compile_filter(where, apart)
         check_patterns(reader, project, tree, is_bounded=is_bounded)
         conditions.append(condition)
-    fields = fields_of(tree)
+        fields = fields_of(tree)
     if also:
         both = f"({where}) and {also}" if where.strip() else also
         tree, condition = compile_filter(both, apart or find_apart(reader, project))
