@@ -242,8 +242,12 @@ def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, 
             another type.
     """
     tree = parse(where)
+    return tree, _compile(tree, apart)
+
+
+def _compile(tree: Tree | None, apart: Apart) -> Condition:
     if tree is None:
-        return None, ALWAYS
+        return ALWAYS
     comparisons = list(comparisons_of(tree))
     for comparison in comparisons:
         _check(comparison)
@@ -252,7 +256,7 @@ def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, 
     if len(sql) > _MAX_SQL and len(sql := compact(sql)) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
     search = compiler.search(tree)
-    return tree, Condition(sql, compiler.values, any(map(_is_of_payload, comparisons)), search)
+    return Condition(sql, compiler.values, any(map(_is_of_payload, comparisons)), search)
 
 
 def compile_where(
@@ -263,7 +267,25 @@ def compile_where(
     is_bounded: bool = False,
     apart: Apart | None = None,
     hides: bool = True,
-    also: str = "",
+) -> tuple[Condition, bool]:
+    """Compile a filter's text as `compile_tree` does.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
+    tree = parse(where)
+    return compile_tree(reader, project, tree, is_bounded=is_bounded, apart=apart, hides=hides)
+
+
+def compile_tree(
+    reader: Reader,
+    project: str,
+    tree: Tree | None,
+    *,
+    is_bounded: bool = False,
+    apart: Apart | None = None,
+    hides: bool = True,
+    also: Tree | None = None,
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
 
@@ -281,28 +303,22 @@ def compile_where(
     Raises:
         BadInput: The filter is wrong.
     """
-    tree, conditions, fields = None, list[Condition](), set[str]()
-    if where:
-        if apart is None:
-            apart = find_apart(reader, project)
-        tree, condition = compile_filter(where, apart)
+    fields = fields_of(tree)
+    parts = [part for part in (tree, also) if part is not None]
+    conditions = list[Condition]()
+    if parts:
+        whole = parts[0] if len(parts) == 1 else Both(parts)
+        conditions.append(_compile(whole, apart or find_apart(reader, project)))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
-        conditions.append(condition)
-        fields = fields_of(tree)
-    if also:
-        both = f"({where}) and {also}" if where.strip() else also
-        tree, condition = compile_filter(both, apart or find_apart(reader, project))
-        conditions = [condition]
     counted = find_counted(
         reader,
         project,
         _BOUNDS,
         repeats=not hides or RECORD_OF in fields,
         items=not hides or not fields.isdisjoint(OF_ITEMS),
-        kinds="kind" in fields or bool(also),
+        kinds="kind" in fields or also is not None,
     )
-    counting = list(map(Condition, counted.conditions))
-    return all_of([*counting, *conditions]), tree is not None
+    return all_of([*map(Condition, counted.conditions), *conditions]), bool(parts)
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:

@@ -16,7 +16,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.fields import OF_ITEMS
 from otel_ml_collector.filter.grammar import fields_of
 from otel_ml_collector.filter.grammar import parse as parse_filter
-from otel_ml_collector.filter.sql import REASONS, compile_where
+from otel_ml_collector.filter.sql import REASONS, compile_tree
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
@@ -110,8 +110,10 @@ _LEVELS: Final = 16
 _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
-_TOPS: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
-_PRODUCTION: Final = 'kind != "experiment"'
+_TOPS: Final = parse_filter('kind != "judge" and (parent_run_id == "" or kind != "span")')
+_PRODUCTION_TOPS: Final = parse_filter(
+    'kind != "judge" and (parent_run_id == "" or kind != "span") and kind != "experiment"'
+)
 # The attributes that hold the provider's id of an answer.
 _RESPONSES: Final = tuple(
     dict.fromkeys(
@@ -242,12 +244,11 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     Raises:
         BadInput: The filter is wrong.
     """
-    is_bounded = query.start_ns > 0
-    also = ""
+    tree = parse_filter(query.where)
+    also = None
     if query.traces:
-        speaks_of_items = not fields_of(parse_filter(query.where)).isdisjoint(OF_ITEMS)
-        also = _TOPS if speaks_of_items else f"{_TOPS} and {_PRODUCTION}"
-    return compile_where(reader, query.project, query.where, is_bounded=is_bounded, also=also)
+        also = _PRODUCTION_TOPS if fields_of(tree).isdisjoint(OF_ITEMS) else _TOPS
+    return compile_tree(reader, query.project, tree, is_bounded=query.start_ns > 0, also=also)
 
 
 def _list_rows(

@@ -180,6 +180,21 @@ def test_call_in_a_wrapper(store: Store, project: str) -> None:
     assert count_of(store, project, traces=True) == 1
 
 
+def test_slices(store: Store, project: str) -> None:
+    """Slices filter traces as they filter runs."""
+    tagged = [
+        make_call(
+            client,
+            {"otel_ml.tag.client": client},
+            trace_id=trace_id(number),
+            span_id=span_id(number),
+        )
+        for number, client in enumerate(["Remax", "Acme"], 1)
+    ]
+    store.take(project, *tagged)
+    assert listed_traces(store, project, "client==Remax") == [id_of(tagged[0])]
+
+
 def count_of(store: Store, project: str, where: str = "", *, traces: bool = False) -> int:
     """Count what the chart of roots or traces counts."""
     query = RunsQuery(project, where, roots=not traces, traces=traces)
