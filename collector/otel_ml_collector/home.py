@@ -32,7 +32,7 @@ from otel_ml_collector.store.runs import Listing, Window
 from otel_ml_collector.store.sql import ALWAYS
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import DAY_NS, HOUR_NS
-from otel_ml_collector.unread import find_unread
+from otel_ml_collector.unread import UnreadSpans, find_all_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state, spark
@@ -105,12 +105,13 @@ def show_home(
     day = _day(now_ns)
     found = select_projects(projects, find)
     some = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
+    unread = find_all_unread(reader, [one.project for one in some.items if not one.runs])
     context = {
         "projects": projects,
         "find": find,
         "some": some,
         "shown": [
-            _show(project, stats.get(project.project), day, _tell_unread(reader, project))
+            _show(project, stats.get(project.project), day, unread.get(project.project))
             for project in some.items
         ],
         "day_runs": sum(one.runs for one in stats.values()),
@@ -155,12 +156,9 @@ def _day(now_ns: int) -> Window:
     return Window(end_ns - DAY_NS, end_ns)
 
 
-def _tell_unread(reader: Reader, project: Project) -> str:
-    found = None if project.runs else find_unread(reader, project.project)
-    return str(found) if found else ""
-
-
-def _show(project: Project, did: ProjectStats | None, day: Window, unread: str) -> ShownProject:
+def _show(
+    project: Project, did: ProjectStats | None, day: Window, unread: UnreadSpans | None
+) -> ShownProject:
     buckets = did.buckets if did else []
 
     def curve(value: Callable[[ProjectBucket], float | None], missing: float | None = None) -> str:
@@ -169,7 +167,7 @@ def _show(project: Project, did: ProjectStats | None, day: Window, unread: str) 
     return ShownProject(
         project=project,
         day=did,
-        unread=unread,
+        unread=str(unread or ""),
         p90_ms=max((bucket.p90_ms for bucket in buckets), default=None),
         runs=curve(lambda bucket: bucket.runs, 0),
         errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None),

@@ -1,5 +1,7 @@
 """Projects of which nothing is a run: who wrote their spans, told wherever there would be runs."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +11,7 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.same_calls import name_scope
 from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql
 
 # Of so many of its newest spans it is told who wrote them.
@@ -20,16 +22,23 @@ _ANY_RUN: Final = Sql("""
     UNION ALL (SELECT kind FROM open_runs WHERE {ours} LIMIT 1)""").fill(
     spans=DELIVERIES, ours=OF_PROJECT
 )
-_COUNT: Final = Sql("""
-    SELECT uniqExact(trace_id, span_id) AS spans FROM {spans} WHERE {ours}""").fill(
-    spans=DELIVERIES, ours=OF_PROJECT
+_ASKED: Final = Sql("{readable} AND project IN {projects:Array(String)}").fill(readable=READABLE)
+_WITHOUT_RUN: Final = Sql("""{asked} AND project NOT IN (
+  SELECT project FROM {spans} WHERE {asked} AND kind != 'span'
+  UNION ALL SELECT project FROM open_runs WHERE {asked})""").fill(asked=_ASKED, spans=DELIVERIES)
+# All spans of a project, and those of its newest that each instrumentation wrote.
+_SPANS: Final = Sql("""
+    SELECT project, true AS is_whole, '' AS scope, uniqExact(trace_id, span_id) AS spans
+    FROM {spans} WHERE {without_run} GROUP BY project
+    UNION ALL
+    SELECT project, false AS is_whole, scope, uniqExact(trace_id, span_id) AS spans
+    FROM payloads
+    WHERE {asked} AND (project, start_ns, trace_id, span_id) IN (
+      SELECT project, start_ns, trace_id, span_id FROM {spans}
+      WHERE {without_run} ORDER BY start_ns DESC LIMIT {newest} BY project)
+    GROUP BY project, scope""").fill(
+    spans=DELIVERIES, asked=_ASKED, without_run=_WITHOUT_RUN, newest=_NEWEST
 )
-_SCOPES: Final = Sql("""
-    SELECT scope, uniqExact(trace_id, span_id) AS spans FROM payloads
-    WHERE {ours} AND (start_ns, trace_id, span_id) IN (
-      SELECT start_ns, trace_id, span_id FROM {spans}
-      WHERE {ours} ORDER BY start_ns DESC LIMIT {newest})
-    GROUP BY scope""").fill(spans=DELIVERIES, ours=OF_PROJECT, newest=_NEWEST)
 
 api = APIRouter(prefix="/api/v1")
 
@@ -67,18 +76,30 @@ class UnreadSpans:
 
 def find_unread(reader: Reader, project: str) -> UnreadSpans | None:
     """Tell of a project's spans where none is a run; None where one is, or there are no spans."""
-    asked = {"project": project}
-    if reader.rows(_ANY_RUN, asked):
+    if reader.rows(_ANY_RUN, {"project": project}):
         return None
-    (row,) = reader.rows(_COUNT, asked)
-    if not row["spans"]:
-        return None
-    counts: dict[str, int] = {}
-    for scope in reader.rows(_SCOPES, asked):
-        name = name_scope(scope["scope"])
-        counts[name] = counts.get(name, 0) + scope["spans"]
-    busiest = sorted(filter(None, counts), key=lambda name: (-counts[name], name))
-    return UnreadSpans(row["spans"], tuple(busiest))
+    return find_all_unread(reader, [project]).get(project)
+
+
+def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, UnreadSpans]:
+    """Tell the same of several projects, by name, in one statement; of none in none."""
+    if not projects:
+        return {}
+    wholes: dict[str, int] = {}
+    counts: dict[str, Counter[str]] = {project: Counter() for project in projects}
+    for row in reader.rows(_SPANS, {"projects": [*projects]}):
+        if row["is_whole"]:
+            wholes[row["project"]] = row["spans"]
+        else:
+            counts[row["project"]][name_scope(row["scope"])] += row["spans"]
+    return {
+        project: UnreadSpans(spans, _order(counts[project])) for project, spans in wholes.items()
+    }
+
+
+def _order(counts: Counter[str]) -> tuple[str, ...]:
+    """Order the names of instrumentations, the busiest first."""
+    return tuple(sorted(filter(None, counts), key=lambda name: (-counts[name], name)))
 
 
 @api.get("/projects/{project:path}/unread")

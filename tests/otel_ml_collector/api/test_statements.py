@@ -13,7 +13,7 @@ from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.api.world import PROJECT as SHOP
 from tests.otel_ml_collector.api.world import QA, TRIED, calls, fill
 from tests.otel_ml_collector.asgi import ask
-from tests.otel_ml_collector.spans import id_of, make_call, span_id, trace_id
+from tests.otel_ml_collector.spans import id_of, make_call, make_span, span_id, trace_id
 from tests.otel_ml_collector.stores import Service, open_service
 
 COUNT = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
@@ -129,3 +129,11 @@ def test_jaeger(shop: Service) -> None:
 def of_plain(path: str) -> str:
     """Put the plain project, and its run with many below it, into a path."""
     return path.replace("{}", PLAIN).format(run=RUN_ID, trace=RUN_ID[:32])
+
+
+def test_home_of_projects_without_runs(shop: Service) -> None:
+    """Of projects without a run Home asks in one statement, however many there are."""
+    before = count(shop, "/")
+    for number in range(4):
+        shop.store.take(f"spans {number}", make_span("step", trace_id=trace_id(90 + number)))
+    assert count(shop, "/") <= before + 1
