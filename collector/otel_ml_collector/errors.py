@@ -105,6 +105,10 @@ class Outdated(CollectorError):
     """What the request starts from is not the newest any more (412)."""
 
 
+class Conflict(CollectorError):
+    """What the request takes the place of is not the newest any more (409)."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Name what is near to a name that is not known; without any, what is known."""
     names = sorted({*known})

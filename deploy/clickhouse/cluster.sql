@@ -532,15 +532,17 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily_scores ON CLUSTER otel_ml (
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/daily_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.views ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (
   project LowCardinality(String),
+  kind LowCardinality(String),
   name String,
-  page LowCardinality(String) COMMENT 'empty when the view was deleted',
-  parameters String COMMENT 'JSON: texts by name',
+  body String CODEC(ZSTD(1)) COMMENT 'JSON; empty when it was deleted',
+  version UInt64,
   saved_ns Int64,
-  version UInt64
+  save_id String COMMENT 'names the save'
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/views', '{replica}', version) ORDER BY (project, name) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/documents', '{replica}', version) ORDER BY (project, kind, name)
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
   target String,

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from otel_ml_collector.errors import (
     BadInput,
     CollectorError,
+    Conflict,
     Missing,
     NotPermitted,
     Outdated,
@@ -29,6 +30,7 @@ from otel_ml_collector.errors import (
 _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
     Missing: (404, "not_found"),
     BadInput: (400, "bad_query"),
+    Conflict: (409, "conflict"),
     Outdated: (412, "outdated"),
     TooLarge: (413, "too_large"),
     UnknownMediaType: (415, "unknown_media_type"),

@@ -35,6 +35,9 @@ _WITH_BODY: Final = {
 _WITH_CONDITION: Final = {
     "412": ("Another version is the newest", "outdated", None, "The newest version of 'qa' is 3"),
 }
+_WITH_BASE: Final = {
+    "409": ("Another version is the newest", "conflict", None, "The newest version is 3, not 2"),
+}
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "omk_..."},
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -80,8 +83,11 @@ def _add_errors(operation: dict[str, Any]) -> None:
     for status in ("422", *_WITH_BODY):
         answers.pop(status, None)
     told = _ERRORS | (_WITH_BODY if "requestBody" in operation else {})
-    if any(one["name"] == "if-match" for one in operation.get("parameters", ())):
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "if-match" in names:
         told |= _WITH_CONDITION
+    if "base" in names:
+        told |= _WITH_BASE
     for status, (meaning, code, field, message) in told.items():
         problem = {"code": code, "message": message, "field": field, "column": None}
         content = {_JSON: {"schema": _PROBLEM, "example": {"error": problem}}}

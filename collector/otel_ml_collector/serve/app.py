@@ -67,6 +67,7 @@ from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.outbox import Outbox
@@ -89,7 +90,6 @@ from otel_ml_collector.telemetry.service import (
     Telemetry,
 )
 from otel_ml_collector.times import SECOND_NS
-from otel_ml_collector.views import ViewStore
 from otel_ml_collector.web.render import Assets, show_problem
 
 _DRAIN_S: Final = 10
@@ -294,7 +294,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
     return Services(
         settings,
         *(getattr(collector, one.name) for one in fields(collector)),
-        ViewStore(collector.connections),
+        Documents(collector.connections),
         Listening(collector.reader, pace),
         Places(),
         Turns(collector.connections),

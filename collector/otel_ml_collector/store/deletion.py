@@ -310,7 +310,7 @@ def _places_of_project() -> list[_Place]:
         (Sql("artifact_chunks"), _BEFORE),
         *((table.sql, _BEFORE) for table in (*OWNED, ITEMS)),
         (Sql("processes"), _BEFORE),
-        (Sql("views"), Sql("saved_ns <= {deleted:Int64}")),
+        (Sql("documents"), Sql("saved_ns <= {deleted:Int64}")),
         (Sql("daily_runs"), Sql("computed_ns <= {deleted:Int64}")),
         (Sql("daily_scores"), Sql("computed_ns <= {deleted:Int64}")),
         (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),

@@ -75,6 +75,18 @@ _ADD_CACHE_CREATION: Final = Sql("""
               ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
                 AFTER reasoning_tokens""")
 
+# The table of the schemas until 15: a store in which the step was cut short has none any more.
+_VIEWS: Final = Sql("""
+            CREATE TABLE IF NOT EXISTS views (
+              project LowCardinality(String),
+              name String,
+              page LowCardinality(String),
+              parameters String,
+              saved_ns Int64,
+              version UInt64
+            )
+            ENGINE = ReplacingMergeTree(version) ORDER BY (project, name)""")
+
 # What a store lacks that was made before a version, beside the tables themselves: a step for each
 # version from the third on. Version 1 had the first tables, 2 added open_runs and processes.
 _FIRST_STEP: Final = 3
@@ -213,6 +225,17 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               cache_creation_tokens, cost, rank
             FROM same_calls"""),
         Sql("DROP TABLE same_calls"),
+    ],
+    # Saved views are documents.
+    [
+        _VIEWS,
+        Sql("""
+            INSERT INTO documents (project, kind, name, body, version, saved_ns)
+            SELECT project, 'view', name,
+              concat('{"page":', toJSONString(toString(page)), ',"parameters":', parameters, '}'),
+              1, saved_ns
+            FROM views FINAL WHERE page != ''"""),
+        Sql("DROP TABLE views"),
     ],
     # A new step goes here.
 )

@@ -168,18 +168,20 @@ ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, {durable}
 """).fill(cell=_CELL, durable=DURABLE)
 
-# What someone looks at often, by a name of theirs. The row with the highest version holds; one
-# without a page says that the view was deleted.
-VIEWS: Final = Sql("""
-CREATE TABLE IF NOT EXISTS views (
+# What a project keeps under names of its own. The row with the highest version holds. Of inserts
+# that start from the same state the engine takes one: it knows the last thousand.
+DOCUMENTS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS documents (
   project LowCardinality(String),
+  kind LowCardinality(String),
   name String,
-  page LowCardinality(String) COMMENT 'empty when the view was deleted',
-  parameters String COMMENT 'JSON: texts by name',
+  body String CODEC(ZSTD(1)) COMMENT 'JSON; empty when it was deleted',
+  version UInt64,
   saved_ns Int64,
-  version UInt64
+  save_id String COMMENT 'names the save'
 )
-ENGINE = ReplacingMergeTree(version) ORDER BY (project, name) SETTINGS {durable}
+ENGINE = ReplacingMergeTree(version) ORDER BY (project, kind, name)
+SETTINGS non_replicated_deduplication_window = 1000, {durable}
 """).fill(durable=DURABLE)
 
 # Up to where each target has acknowledged the records of a kind that a collector stored. A cursor
@@ -210,7 +212,7 @@ TABLES: Final = (
     DAILY,
     DAILY_RUNS,
     DAILY_SCORES,
-    VIEWS,
+    DOCUMENTS,
     FORWARD_CURSORS,
 )
 TABLE_NAMES: Final = table_names(TABLES)

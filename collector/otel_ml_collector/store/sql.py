@@ -110,7 +110,12 @@ class StoreClient(Protocol):
         ...
 
     def insert(
-        self, table: str, data: Sequence[Sequence[Any]], *, column_names: Sequence[str] = ...
+        self,
+        table: str,
+        data: Sequence[Sequence[Any]],
+        *,
+        column_names: Sequence[str] = ...,
+        settings: dict[str, Any] | None = ...,
     ) -> Any:
         """Store rows."""
         ...

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.views import ViewStore, WantedView
+from otel_ml_collector.views import VIEW, WantedView
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.stores import Service
 
@@ -28,7 +29,8 @@ def test_saved(service: Service, project: str) -> None:
     """A view is read as it was saved, in the list and by its name."""
     saved = call(service, "PUT", project, "slow%20ones", SLOW)
     assert saved.status == 200
-    view = {**SLOW, "name": "slow ones", "saved_time": saved.json["saved_time"]}
+    saved_time = saved.json["saved_time"]
+    view = {**SLOW, "name": "slow ones", "version": 1, "saved_time": saved_time}
     assert saved.json == view
     assert call(service, "GET", project, "slow%20ones").json == view
     assert call(service, "GET", project).json == {"views": [view]}
@@ -75,8 +77,22 @@ def test_wrong(service: Service, project: str, body: dict[str, Any], field: str)
 def test_too_many(service: Service, project: str) -> None:
     """A project has at most 200 views; those that it has can still be changed."""
     services = service.app.state.services
-    store, reader = services.find(ViewStore), services.find(Reader)
+    store, reader = services.find(Documents), services.find(Reader)
     for number in range(200):
-        store.save(reader, project, f"{number:03}", WantedView())
+        store.save(reader, project, VIEW, f"{number:03}", WantedView().model_dump())
     assert call(service, "PUT", project, "one more", SLOW).json["error"]["field"] == "name"
     assert call(service, "PUT", project, "199", SLOW).status == 200
+
+
+def test_base(service: Service, project: str) -> None:
+    """A view is saved over the version that is named; when another one is the newest, it stays."""
+    for base, status in ((1, 409), (0, 200), (0, 409), (1, 200), (1, 409), (2, 200)):
+        answered = call(service, "PUT", project, f"a?base={base}", SLOW)
+        assert answered.status == status, (base, answered.text)
+    assert call(service, "GET", project, "a").json["version"] == 3
+    refused = call(service, "DELETE", project, "a?base=2").json["error"]
+    assert refused["code"] == "conflict"
+    assert "'a' is 3, not 2" in refused["message"]
+    assert call(service, "DELETE", project, "a?base=3").status == 200
+    assert call(service, "PUT", project, "a?base=3", SLOW).status == 409
+    assert call(service, "PUT", project, "a?base=0", SLOW).json["version"] == 5

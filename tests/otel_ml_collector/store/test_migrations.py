@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 import clickhouse_connect
+import orjson
 import pytest
 from clickhouse_connect.driver.client import Client
 
@@ -54,6 +55,11 @@ from otel_ml_collector.store.migrations import connect
 print("begins", flush=True)
 connect(sys.argv[1]).close()
 """
+# What the table of saved views had of what are documents now.
+_SAVED_VIEWS: Final = Sql("""(
+  SELECT project, name, JSONExtractString(body, 'page') AS page,
+    JSONExtractRaw(body, 'parameters') AS parameters, saved_ns, version
+  FROM documents WHERE kind = 'view')""")
 _TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*)\)\nENGINE", re.DOTALL)
 _COLUMN: Final = re.compile(r"^  (?!INDEX)`?(\w+)`? (?!.*EPHEMERAL)", re.MULTILINE)
 
@@ -89,6 +95,7 @@ class Olds:
             with open_service(self._folder) as service:
                 spans = spans_of(version)
                 write(service, version, spans)
+                save_view(service, version)
                 expected = answers(service, version, spans)
                 assert [text for text in expected.values() if text.startswith('{"error"')] == []
                 self._found[version] = Old(read_tables(service, version), spans, expected)
@@ -161,6 +168,16 @@ def write(service: Service, version: int, spans: Sequence[Span]) -> None:
     writer.write(map_spans(spans, Filing(f"p{version}", NOW_NS)))
 
 
+def save_view(service: Service, version: int) -> None:
+    """Save a view, as programs do that have a table for them."""
+    if version >= 6:
+        view = {"page": "runs", "parameters": {"where": 'tags["client"] == "big\\"shot"'}}
+        address = f"/api/v1/projects/p{version}/views/a%20view"
+        headers = {"content-type": "application/json"}
+        body = [orjson.dumps(view)]
+        assert ask(service.app, address, method="PUT", headers=headers, body=body).status == 200
+
+
 def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, str]:
     """Ask everything about the spans, by path."""
     call, older = spans[0], spans[3]
@@ -181,6 +198,7 @@ def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, 
         "models/answer/versions",
         "models/answer/versions/2",
         "metrics",
+        "views",
         f"objects?trace_id={trace_id}",
         "loss?start=2026-11-20T00:00:00Z&end=2026-11-21T00:00:00Z",  # the last day moves on
     ]
@@ -238,7 +256,9 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
             names = [Sql("`{name}`").fill(name=identifier(name, columns)) for name in columns]
             sql = Sql("SELECT {names} FROM {table} WHERE project = {project:String}").fill(
                 names=join_sql(", ", names),
-                table=identifier(RENAMED.get(table, table), TABLE_NAMES),
+                table=_SAVED_VIEWS
+                if table == "views"
+                else identifier(RENAMED.get(table, table), TABLE_NAMES),
             )
             values = {"project": f"p{version}"}
             found[table] = columns, client.raw_query(sql, values, fmt="Native")

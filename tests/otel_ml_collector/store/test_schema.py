@@ -21,6 +21,7 @@ TABLES: Final = [
     "deleted_owners",
     "deleted_runs",
     "deletions",
+    "documents",
     "experiment_traces",
     "forward_cursors",
     "items",
@@ -40,7 +41,6 @@ TABLES: Final = [
     "store_meta",
     "trace_index",
     "trace_keys",
-    "views",
 ]
 # Each makes an insert or a merge durable before it is acknowledged.
 DURABLE: Final = [

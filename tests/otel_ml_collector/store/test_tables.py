@@ -17,6 +17,8 @@ from tests.otel_ml_collector.stores import Store
 
 # What older schemas called a table.
 RENAMED: Final = {"same_calls": "settled"}
+# What became rows of another table.
+DROPPED: Final = {"views"}
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 _TABLE: Final = re.compile(
     r"CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\)\nENGINE", re.DOTALL | re.ASCII
@@ -102,7 +104,8 @@ def test_released_columns(file: Path) -> None:
     released = columns_of_schema(file.read_text())
     today = columns_of_schema(";\n".join(TABLES) + ";")
     assert len(released) > 50
-    assert {key: today.get(key) for key in released} == released
+    kept = {key: made for key, made in released.items() if key[0] not in DROPPED}
+    assert {key: today.get(key) for key in kept} == kept
 
 
 @pytest.mark.parametrize(

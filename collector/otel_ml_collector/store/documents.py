@@ -1,0 +1,193 @@
+"""Documents that a project keeps under names of its own: saved views, later queues, rules, mutes.
+
+A kind of document is a constant of the room that knows what its body means. Bodies are JSON; the
+version of a name counts up from 1, and a save may say which version it starts from. Of two saves at
+once, also through two collectors, one comes first: each names the state of its kind that it has
+read, and the engine takes the first insert of a name alone (``insert_deduplication_token``). A
+replicated table keeps these names for all replicas.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from otel_ml_collector.errors import BadInput, Conflict, Missing, Unavailable
+from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sql import Sql
+
+_TRIES: Final = 50
+_COLUMNS: Final = ("project", "kind", "name", "body", "version", "saved_ns", "save_id")
+# A document of an empty body is a deleted one.
+_LIST: Final = Sql("""
+SELECT name, body, version, saved_ns FROM documents FINAL
+WHERE project = {project:String} AND kind = {kind:String} AND body != ''
+ORDER BY name LIMIT {limit:UInt32}""")
+# Every save adds one to the sum of versions, until the project is deleted.
+_STATE: Final = Sql("""
+SELECT sum(version) AS revision, countIf(body != '') AS number,
+  sumIf(version, name = {name:String}) AS version,
+  countIf(name = {name:String} AND body != '') > 0 AS is_there,
+  (SELECT max(deleted_ns) FROM deletions
+   WHERE project = {project:String} AND kind = 'project') AS emptied_ns
+FROM documents FINAL WHERE project = {project:String} AND kind = {kind:String}""")
+_SAVED: Final = Sql("""
+SELECT count() AS saves FROM documents
+WHERE project = {project:String} AND kind = {kind:String} AND save_id = {save_id:String}""")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentKind:
+    """A sort of documents.
+
+    Attributes:
+        name: As it is stored, and as messages call one of them.
+        most: How many of them a project may have.
+        limit_bytes: How large the JSON of one may be.
+    """
+
+    name: str
+    most: int
+    limit_bytes: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it was saved last.
+
+    Attributes:
+        body: What its JSON holds.
+        version: How often its name was saved or deleted.
+        saved_ns: When it was saved.
+    """
+
+    name: str
+    body: Any
+    version: int
+    saved_ns: int
+
+
+class Documents:
+    """Writes documents, one at a time; any thread may call it."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._lock = threading.Lock()
+
+    def save(
+        self,
+        reader: Reader,
+        project: str,
+        kind: DocumentKind,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        base: int | None = None,
+    ) -> Document:
+        """Save a document in place of the one of its name; when this returns, it is on disk.
+
+        Args:
+            reader: Asks for what is there, with the rights of whoever saves.
+            project: Where it belongs.
+            kind: Its sort.
+            name: Its name.
+            body: What it holds, as JSON.
+            base: The version that it takes the place of, 0 for none; None for any.
+
+        Raises:
+            BadInput: It is too large, or there are too many of its kind.
+            Conflict: Another version is the newest.
+            Unavailable: The store has trouble, or others save all the time.
+        """
+        text = orjson.dumps(body).decode()
+        if (size := len(text.encode())) > kind.limit_bytes:
+            message = f"The {kind.name} has {size} bytes: expected at most {kind.limit_bytes}"
+            raise BadInput(message, "body")
+        return self._write(reader, project, kind, Document(name, text, 0, 0), base)
+
+    def delete(
+        self,
+        reader: Reader,
+        project: str,
+        kind: DocumentKind,
+        name: str,
+        *,
+        base: int | None = None,
+    ) -> Document:
+        """Delete a document, and return what it was; when this returns, that is on disk.
+
+        Raises:
+            Missing: There is none of that name.
+            Conflict: Another version is the newest.
+            Unavailable: The store has trouble, or others save all the time.
+        """
+        document = read_document(reader, project, kind, name)
+        self._write(reader, project, kind, Document(name, "", 0, 0), base)
+        return document
+
+    def _write(
+        self, reader: Reader, project: str, kind: DocumentKind, wanted: Document, base: int | None
+    ) -> Document:
+        asked = {"project": project, "kind": kind.name, "name": wanted.name}
+        state_before: Row = {}
+        lost = 0
+        with self._lock:
+            for _ in range(_TRIES):
+                [state] = reader.rows(_STATE, asked)
+                # Nothing came of an insert that the engine has taken: its rows were lost since.
+                lost = lost + 1 if state == state_before else 0
+                state_before = state
+                newest = state["version"] if state["is_there"] else 0
+                if base not in {None, newest}:
+                    is_here = f"is {newest}" if newest else "is none"
+                    raise Conflict(
+                        f"The newest version of the {kind.name} {wanted.name[:80]!r} {is_here}, "
+                        f"not {base}: read it again, and save what becomes of it"
+                    )
+                if wanted.body and not newest and state["number"] >= kind.most:
+                    message = f"The project has {kind.most} {kind.name}s already: delete one first"
+                    raise BadInput(message, "name")
+                version, saved_ns, save_id = state["version"] + 1, time.time_ns(), _make_id()
+                row = [*asked.values(), wanted.body, version, saved_ns, save_id]
+                self._insert(row, [state["emptied_ns"], state["revision"], lost])
+                if reader.rows(_SAVED, {**asked, "save_id": save_id})[0]["saves"]:
+                    body = orjson.loads(wanted.body or "null")
+                    return Document(wanted.name, body, version, saved_ns)
+        raise Unavailable(f"Others save {kind.name}s of the project all the time")
+
+    def _insert(self, row: list[Any], state: list[int]) -> None:
+        settings = {
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": orjson.dumps([*row[:2], *state]).decode(),
+        }
+        with store_trouble():
+            self._client.insert("documents", [row], column_names=_COLUMNS, settings=settings)
+
+
+def list_documents(reader: Reader, project: str, kind: DocumentKind) -> list[Document]:
+    """List the documents of a kind, by name."""
+    asked = {"project": project, "kind": kind.name, "limit": kind.most}
+    return [
+        Document(**{**row, "body": orjson.loads(row["body"])}) for row in reader.rows(_LIST, asked)
+    ]
+
+
+def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -> Document:
+    """Read one document.
+
+    Raises:
+        Missing: There is none of that name.
+    """
+    for document in list_documents(reader, project, kind):
+        if document.name == name:
+            return document
+    raise Missing(f"There is no {kind.name} {name[:80]!r}")
+
+
+def _make_id() -> str:
+    return secrets.token_hex(8)
