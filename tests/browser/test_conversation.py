@@ -47,7 +47,7 @@ def test_a_conversation_from_top_to_bottom(tab: Tab, trips: Trips) -> None:
     assert kinds == [*before, "error", "final"]
     expect(entries.nth(2).locator(".flag")).to_have_text("refused")
     expect(entries.nth(3).locator("figcaption")).to_contain_text("image/png, 128 \u00d7 96")
-    expect(entries.nth(7)).to_contain_text("APIConnectionError: the stream broke off")
+    expect(entries.nth(7)).to_contain_text("the stream broke off after 5 chunks")
     sides = entries.nth(3).locator("img").evaluate("one => [one.naturalWidth, one.naturalHeight]")
     assert sides == [128, 96]
     answer = entries.nth(8)
@@ -97,9 +97,7 @@ def test_an_error_in_the_place_of_the_answer(tab: Tab, trips: Trips) -> None:
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.broken)}")
     last = page.locator(".chat > li").last
     expect(last).to_contain_text("Yes, it runs until")
-    expect(last.locator(".err")).to_have_text(
-        "APIConnectionError: the stream broke off after 5 chunks"
-    )
+    expect(last.locator(".err")).to_have_text("the stream broke off after 5 chunks")
     expect(page.locator(".chat .final")).to_have_count(0)
 
 
@@ -142,7 +140,7 @@ def test_roots_say_what_is_inside(tab: Tab, trips: Trips) -> None:
     expect(root.locator(".price")).to_have_text("\u2265 0.00052")
     expect(page.locator(f"tr[data-run='{id_of(trips.embed)}'] .price")).to_have_text("< 0.00001")
     failed = page.locator(".runs tbody tr", has=page.locator(".err"))
-    expect(failed.locator(".answered")).to_contain_text("RateLimitError: 60 requests a minute")
+    expect(failed.locator(".answered")).to_contain_text("60 requests a minute")
 
 
 def test_roots_on_two_lines(tab: Tab, trips: Trips) -> None:
