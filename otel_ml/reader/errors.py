@@ -67,10 +67,10 @@ class BadQuery(ReaderError, ValueError):
         """Say what is wrong, and where it is known show the place below the text."""
         if self.column is None or not self.text:
             return self.message
-        return f"{self.message}\n{_point_at(self.text, self.column)}"
+        return f"{self.message}\n{point_at(self.text, self.column)}"
 
 
-def _point_at(text: str, column: int) -> str:
+def point_at(text: str, column: int) -> str:
     """Write the part of a text around a column, and a caret below it."""
     first = max(column - _AROUND, 0)
     before, after = show_unseen(text[first:column]), show_unseen(text[column : column + _AROUND])

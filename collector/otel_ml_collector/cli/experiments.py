@@ -3,10 +3,8 @@
 A function runs in this process. They need no packages of a collector, and evaluate needs none.
 """
 
-import ast
 import functools
 import math
-import operator
 import re
 import sys
 import traceback
@@ -28,6 +26,14 @@ from otel_ml_collector.cli.failure import (
     USAGE,
     CommandFailed,
 )
+from otel_ml_collector.errors import BadInput, suggest
+from otel_ml_collector.filter.figures import (
+    Figure,
+    Vocabulary,
+    holds,
+    parse_figures,
+    verdicts_of,
+)
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
@@ -36,19 +42,17 @@ if TYPE_CHECKING:
     from otel_ml.statistics.report import JudgeOutcome
 
 _READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
-_COMPARED: Final[Mapping[type[ast.cmpop], Callable[[float, float], bool]]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-}
 _ALIASED: Final = re.compile(r".+@[A-Za-z_][\w.-]*", re.DOTALL)
-_CONDITIONS: Final = (
-    "worse, maybe-worse, or a comparison of errors, regressions, flaky, cost, runs, "
-    'pass_rate["judge"], score["judge"], difference["judge"]'
+_FIGURES: Final = Vocabulary(
+    "condition",
+    "fail-if",
+    {
+        **dict.fromkeys(("errors", "regressions", "flaky", "cost", "runs"), ""),
+        **dict.fromkeys(("pass_rate", "score", "difference"), "judge"),
+    },
+    frozenset({"worse", "maybe-worse"}),
 )
+_CONDITIONS: Final = _FIGURES.written
 
 
 @click.command(
@@ -353,25 +357,23 @@ def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
 
 
 class _Condition:
-    """When the command fails: a word, or an expression over the result's numbers.
+    """When the command fails: a condition over the result's figures.
 
     Raises:
-        CommandFailed: It is neither.
+        CommandFailed: It is none.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
-        self._tree: ast.expr | None = None
-        if self.text not in {"worse", "maybe-worse"}:
-            try:
-                self._tree = ast.parse(self.text, mode="eval").body
-            except (SyntaxError, ValueError) as error:
-                raise self._refused() from error
+        try:
+            self._condition = parse_figures(self.text, _FIGURES)
+        except BadInput as error:
+            raise self._refused(str(error), error.column) from error
 
     @property
     def needs_baseline(self) -> bool:
         """Whether it compares with a baseline."""
-        return self._tree is None
+        return any(verdicts_of(self._condition))
 
     def holds(self, result: "Result | VersionResult") -> bool:
         """Tell whether it holds.
@@ -379,71 +381,48 @@ class _Condition:
         Raises:
             CommandFailed: It names what the result has not.
         """
-        if self.text == "worse":
-            return any(one.word == "worse" for one in result.judges.values())
-        if self.text == "maybe-worse":
-            return not all(one.is_no_worse for one in result.judges.values())
-        assert self._tree is not None  # noqa: S101 - it is an expression
-        return self._test(self._tree, result)
+        return holds(
+            self._condition,
+            lambda figure: self._number(figure, result),
+            lambda word: _is_verdict(word, result),
+        )
 
-    def _test(self, node: ast.expr, result: "Result | VersionResult") -> bool:
-        match node:
-            case ast.BoolOp(op=ast.And()):
-                return all(self._test(one, result) for one in node.values)
-            case ast.BoolOp():
-                return any(self._test(one, result) for one in node.values)
-            case ast.UnaryOp(op=ast.Not()):
-                return not self._test(node.operand, result)
-            case ast.Compare():
-                sides = [self._number(one, result) for one in (node.left, *node.comparators)]
-                tests = [_COMPARED.get(type(one)) for one in node.ops]
-                if None in tests:
-                    raise self._refused()
-                pairs = zip(tests, sides, sides[1:], strict=False)
-                return all(test is not None and test(a, b) for test, a, b in pairs)
-        raise self._refused()
+    def _number(self, figure: Figure, result: "Result | VersionResult") -> float:
+        if figure.of:
+            return self._of_judge(figure, result)
+        if figure.name == "errors":
+            return result.errors
+        if isinstance(result, VersionResult):
+            if figure.name == "runs":
+                return result.runs
+            raise self._refused(f"versions have no {figure.name}", figure.column)
+        if figure.name == "cost":
+            return result.cost
+        return len(getattr(result, figure.name))
 
-    def _number(self, node: ast.expr, result: "Result | VersionResult") -> float:
-        match node:
-            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                return number
-            case ast.UnaryOp(op=ast.USub()):
-                return -self._number(node.operand, result)
-            case ast.Name(id="errors"):
-                return result.errors
-            case ast.Name(id="runs"):
-                return result.runs if isinstance(result, VersionResult) else len(result.runs)
-            case ast.Name(id=("regressions" | "flaky" | "cost") as name):
-                if isinstance(result, VersionResult):
-                    raise CommandFailed(
-                        f"Invalid --fail-if {self.text!r}: versions have no {name}", USAGE
-                    )
-                found = getattr(result, name)
-                return found if name == "cost" else len(found)
-            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(judge))):
-                return self._of_judge(name, judge, result)
-        raise self._refused()
-
-    def _of_judge(self, name: str, judge: str, result: "Result | VersionResult") -> float:
-        if name not in {"pass_rate", "score", "difference"}:
-            raise self._refused()
-        found = result.judges.get(judge)
-        if found is None:
-            known = ", ".join(map(repr, result.judges)) or "none"
-            raise CommandFailed(
-                f"Invalid --fail-if {self.text!r}: expected a judge that was asked ({known})", USAGE
-            )
-        if name == "difference":
-            if found.difference is None:
-                raise CommandFailed(
-                    f"Invalid --fail-if {self.text!r}: there is no difference of {judge!r}", USAGE
-                )
-            return found.difference.value
-        number = found.rate if name == "pass_rate" else found.score
+    def _of_judge(self, figure: Figure, result: "Result | VersionResult") -> float:
+        outcome = result.judges.get(figure.of)
+        if outcome is None:
+            near = suggest(figure.of, result.judges)
+            raise self._refused(f"expected a judge that was asked: {near}", figure.column)
+        if figure.name == "difference":
+            if outcome.difference is None:
+                raise self._refused(f"there is no difference of {figure.of!r}", figure.column)
+            return outcome.difference.value
+        number = outcome.rate if figure.name == "pass_rate" else outcome.score
         return math.nan if number is None else number
 
-    def _refused(self) -> CommandFailed:
-        return CommandFailed(f"Invalid --fail-if {self.text!r}: expected {_CONDITIONS}", USAGE)
+    def _refused(self, reason: str, column: int | None) -> CommandFailed:
+        from otel_ml.reader.errors import point_at  # takes 0.1 s
+
+        place = f"\n{point_at(self.text, column)}" if column is not None else ""
+        return CommandFailed(f"Invalid --fail-if {self.text!r}: {reason}{place}", USAGE)
+
+
+def _is_verdict(word: str, result: "Result | VersionResult") -> bool:
+    if word == "worse":
+        return any(outcome.word == "worse" for outcome in result.judges.values())
+    return not all(outcome.is_no_worse for outcome in result.judges.values())
 
 
 class VersionResult:

@@ -2,6 +2,9 @@
 
 ``model == "answer" and latency_ms > 200 and tags["client"] == "bigshot" and "refund" in input``
 
+`Expression` is the grammar of all conditions: boolean parts, places, refusals. What a comparison
+may be of is the vocabulary: fields of runs here, figures in `filter.figures`.
+
 Raymon's slices, ``client==Remax && app==v1.0.0``, are conditions on tags that all hold.
 """
 
@@ -12,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
@@ -123,28 +126,33 @@ class FieldComparison:
     column: int
 
 
+Leaf = TypeVar("Leaf")
+
+
 @dataclass(frozen=True, slots=True)
-class Not:
+class Not(Generic[Leaf]):
     """True where its part is false."""
 
-    part: "Tree"
+    part: "TreeOf[Leaf]"
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
+class Both(Generic[Leaf]):
     """True where all its parts are."""
 
-    parts: "Sequence[Tree]"
+    parts: "Sequence[TreeOf[Leaf]]"
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
+class Either(Generic[Leaf]):
     """True where one of its parts is."""
 
-    parts: "Sequence[Tree]"
+    parts: "Sequence[TreeOf[Leaf]]"
 
 
-Tree = FieldComparison | Not | Both | Either
+# A condition of comparisons, or of what else is true or not.
+TreeOf: TypeAlias = Not[Leaf] | Both[Leaf] | Either[Leaf] | Leaf
+Tree: TypeAlias = TreeOf[FieldComparison]
 
 # What a field says that stands alone, as Python has it: that it is there, and not empty or 0.
 _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
@@ -179,15 +187,9 @@ def parse(text: str) -> Tree | None:
     """
     if not text.strip():
         return None
-    if len(text) > _MAX_CHARS:
-        raise bad(f"The filter has {len(text)} characters: expected at most {_MAX_CHARS}", 0)
-    if slices := _find_slices(text):
+    if len(text) <= _MAX_CHARS and (slices := _find_slices(text)):
         return slices[0] if len(slices) == 1 else Both(slices)
-    expression = _Expression(text)
-    # A character makes two nodes at most, such as a name and that it is read.
-    if 3 * len(text) > _MAX_NODES and sum(1 for _ in ast.walk(expression.root)) > _MAX_NODES:
-        raise bad("The filter has too many parts", 0)
-    return expression.tree(expression.root)
+    return RunExpression(text).condition
 
 
 def read_field(text: str) -> Field:
@@ -243,7 +245,7 @@ def conjuncts(text: str) -> list[str]:
         return []
     if slices := _find_slices(text):
         return [f"tags[{one.field.key!r}] {one.operator} {one.value!r}" for one in slices]
-    expression = _Expression(text)
+    expression = RunExpression(text)
     root = expression.root
     if not (isinstance(root, ast.BoolOp) and isinstance(root.op, ast.And)):
         return [expression.text]
@@ -294,14 +296,27 @@ def read_tokens(text: str) -> list[Token]:
     ]
 
 
-class _Expression:
-    """An expression of Python's grammar, and where its parts are in the text.
+class Expression(Generic[Leaf]):
+    """A condition in Python's grammar, and where its parts are in the text.
+
+    Args:
+        text: The condition.
 
     Raises:
         BadInput: The text is none.
+
+    Attributes:
+        noun: What messages call the text.
+        place: The parameter or option that it is given by.
     """
 
+    noun = "filter"
+    place = "where"
+
     def __init__(self, text: str) -> None:
+        if len(text) > _MAX_CHARS:
+            message = f"The {self.noun} has {len(text)} characters: expected at most {_MAX_CHARS}"
+            raise self.bad(message, 0)
         self.text = text.strip()
         self._indent = len(text) - len(text.lstrip())
         self._lines = self.text.splitlines(keepends=True)
@@ -311,146 +326,60 @@ class _Expression:
             self.root = _parse(self._without_lengths())
         except SyntaxError as error:
             message = f"This is no expression: {error.msg}"
-            raise bad(message, self._place_of(error)) from error
+            raise self.bad(message, self._place_of(error)) from error
         except (ValueError, RecursionError, MemoryError) as error:
-            raise bad("This is no expression", 0) from error
+            raise self.bad("This is no expression", 0) from error
+        # A character makes two nodes at most, such as a name and that it is read.
+        if 3 * len(text) > _MAX_NODES and sum(1 for _ in ast.walk(self.root)) > _MAX_NODES:
+            raise self.bad(f"The {self.noun} has too many parts", 0)
 
-    def tree(self, node: ast.expr) -> Tree:
-        """Read a condition.
+    @property
+    def condition(self) -> TreeOf[Leaf]:
+        """What the text says.
+
+        Raises:
+            BadInput: It is no condition of the language.
+        """
+        return self._read(self.root)
+
+    def compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Leaf:
+        """Read a comparison of two sides.
 
         Raises:
             BadInput: It is none of the language.
         """
+        raise NotImplementedError
+
+    def stand_alone(self, node: ast.expr) -> Leaf:
+        """Read what stands where a condition may, and compares nothing.
+
+        Raises:
+            BadInput: It is no condition.
+        """
+        raise NotImplementedError
+
+    def bad(self, message: str, column: int) -> BadInput:
+        """Make the error that points at a column of the text."""
+        return BadInput(message, self.place, column)
+
+    def _read(self, node: ast.expr) -> TreeOf[Leaf]:
         if isinstance(node, ast.BoolOp):
-            parts = [self.tree(value) for value in node.values]
+            parts = [self._read(value) for value in node.values]
             return Both(parts) if isinstance(node.op, ast.And) else Either(parts)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return Not(self.tree(node.operand))
+            return Not(self._read(node.operand))
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            pairs: list[Tree] = [
-                self._compare(left, operator, right)
+            pairs = [
+                self.compare(left, operator, right)
                 for left, operator, right in zip(sides, node.ops, sides[1:], strict=False)
             ]
             return pairs[0] if len(pairs) == 1 else Both(pairs)
-        if isinstance(node, ast.Call):
-            return self._call(node)
-        if _is_field(node):
-            field = self._field(node)
-            if is_field(field.name) or nearest(field.name):
-                known = FIELD_NAMES.get(field.name)  # the name nearest to another is told later
-                operator, value = _TRUTH[known.kind if known else Kind.TEXT]
-                return FieldComparison(field, operator, value, field.column)
-        raise self._bad("Expected a comparison such as latency_ms > 200", node)
+        return self.stand_alone(node)
 
     def written(self, node: ast.expr) -> str:
         """Return a part as it is written."""
         return ast.get_source_segment(self.text, node) or ""
-
-    def _call(self, node: ast.Call) -> FieldComparison:
-        """Read ``last("24h")`` or ``matches(field, "...")`` where a condition stands."""
-        called = node.func.id if isinstance(node.func, ast.Name) else ""
-        column = self._column(node)
-        if called == _LAST:
-            return FieldComparison(Field("start", (), column), ">=", self._ago(node), column)
-        if called != _MATCHES:
-            raise bad(
-                f"Unknown function {self._shown(node.func)}: expected "
-                'matches(model, "^gpt") or last("24h")',
-                column,
-            )
-        match node:
-            case ast.Call(args=[field, pattern], keywords=[]):
-                named, column = self._field(field), self._column(pattern)
-                return FieldComparison(named, _MATCHES, self._pattern(pattern), column)
-        raise bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
-
-    def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> FieldComparison:
-        sign = _OPERATORS.get(type(operator))
-        if sign is None:
-            raise bad("Expected one of == != < <= > >= in", self._column(left))
-        if _is_field(left):
-            among = sign in {"in", "not in"}
-            values = self._constants(right) if among else self._constant(right)
-            return FieldComparison(self._field(left), sign, values, self._column(right))
-        if not _is_field(right):
-            raise bad(
-                f"Expected a field and a value, found {self._shown(left)} and {self._shown(right)}",
-                self._column(left),
-            )
-        mirrored, value, column = _MIRRORED[sign], self._constant(left), self._column(left)
-        if mirrored.endswith("contains") and not isinstance(value, str):
-            raise bad(f"Expected a text in quotes before in, found {value!r}", column)
-        return FieldComparison(self._field(right), mirrored, value, column)
-
-    def _field(self, node: ast.expr) -> Field:
-        """Read a field from its end: the path is written behind the name."""
-        path: list[str | int] = []
-        inner = node
-        while not isinstance(inner, ast.Name):
-            if isinstance(inner, ast.Attribute):
-                path.append(inner.attr)
-            elif isinstance(inner, ast.Subscript):
-                path.append(self._step(node, inner.slice))
-            else:
-                raise self._bad(_EXAMPLE, node)
-            inner = inner.value
-        if len(path) > _MAX_PATH:
-            message = f"The path has {len(path)} steps: expected at most {_MAX_PATH}"
-            raise bad(message, self._column(node))
-        return Field(SHORT.get(inner.id, inner.id), tuple(reversed(path)), self._column(node))
-
-    def _step(self, node: ast.expr, part: ast.expr) -> str | int:
-        if isinstance(part, ast.Constant | ast.UnaryOp):
-            value = self._constant(part)
-            if isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**31):
-                return value
-        raise self._bad(_EXAMPLE, node)
-
-    def _constant(self, node: ast.expr) -> Constant:
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            number = self._constant(node.operand)
-            if isinstance(number, int | float):
-                return -number
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
-            length_ns = self._length_ns(node)
-            return node.value if length_ns is None else Duration(length_ns)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == _LAST:
-            return self._ago(node)
-        hint = f'; a text stands in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
-        raise self._bad("Expected a text, a number, True or False", node, hint)
-
-    def _constants(self, node: ast.expr) -> tuple[Constant, ...]:
-        if isinstance(node, ast.Tuple | ast.List):
-            return tuple(self._constant(item) for item in node.elts)
-        raise self._bad('Expected values in parentheses such as ("a", "b")', node)
-
-    def _pattern(self, node: ast.expr) -> str:
-        value = self._constant(node)
-        if not isinstance(value, str):
-            raise bad(f"Expected a pattern in quotes, found {value!r}", self._column(node))
-        if len(value) > _MAX_PATTERN:
-            raise bad(
-                f"The pattern has {len(value)} characters: expected at most {_MAX_PATTERN}",
-                self._column(node),
-            )
-        return value
-
-    def _ago(self, node: ast.Call) -> Ago:
-        """Read ``last("24h")``, which ``last(24h)`` is too."""
-        given = node.args[0] if len(node.args) == 1 and not node.keywords else None
-        text = given.value if isinstance(given, ast.Constant) else None
-        match = _AGO.fullmatch(text) if isinstance(text, str) else None
-        length_ns = int(match[1]) * UNITS_NS[match[2]] if match else 0
-        if isinstance(given, ast.Constant):
-            length_ns = self._length_ns(given) or length_ns
-        if not 0 < length_ns <= _MAX_AGO_NS:
-            raise bad(
-                'Expected a number of s, m, h, d or w such as last("24h"), found '
-                + self._shown(node),
-                self._column(given or node),
-            )
-        return Ago(length_ns)
 
     def _without_lengths(self) -> str:
         """Note the lengths such as ``1.5s``, and put numbers as long as they are in their place."""
@@ -464,17 +393,19 @@ class _Expression:
                 text = text[: token.start] + "0" * len(token.text) + text[token.end :]
         return text
 
-    def _length_ns(self, node: ast.expr) -> int | None:
+    def length_ns(self, node: ast.expr) -> int | None:
         """Return the length of time that a constant is, None when it is another constant."""
-        return self._lengths_ns.get(self._column(node) - self._indent)
+        return self._lengths_ns.get(self.column_of(node) - self._indent)
 
-    def _bad(self, expected: str, node: ast.expr, hint: str = "") -> BadInput:
-        return bad(f"{expected}, found {self._shown(node)}{hint}", self._column(node))
+    def refuse(self, expected: str, node: ast.expr, hint: str = "") -> BadInput:
+        """Make the error that says what was expected in the place of a part."""
+        return self.bad(f"{expected}, found {self.shown(node)}{hint}", self.column_of(node))
 
-    def _shown(self, node: ast.expr) -> str:
+    def shown(self, node: ast.expr) -> str:
+        """Return a part as messages show it."""
         return (self.written(node) or "something else")[:40]
 
-    def _column(self, node: ast.expr) -> int:
+    def column_of(self, node: ast.expr) -> int:
         """Say where a part begins: the syntax tree counts bytes, the user characters."""
         if self._is_plain:
             return self._indent + node.col_offset
@@ -488,6 +419,128 @@ class _Expression:
             return self._indent + len(self.text)
         above = sum(map(len, self._lines[: (error.lineno or 1) - 1]))
         return self._indent + min(above + error.offset - 1, len(self.text))
+
+
+class RunExpression(Expression[FieldComparison]):
+    """A filter of runs: each comparison is of one field and a constant."""
+
+    def stand_alone(self, node: ast.expr) -> FieldComparison:
+        """Read a field that is there, ``last("24h")`` or ``matches(field, "...")``."""
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        if _is_field(node):
+            field = self._field(node)
+            if is_field(field.name) or nearest(field.name):
+                known = FIELD_NAMES.get(field.name)  # the name nearest to another is told later
+                operator, value = _TRUTH[known.kind if known else Kind.TEXT]
+                return FieldComparison(field, operator, value, field.column)
+        raise self.refuse("Expected a comparison such as latency_ms > 200", node)
+
+    def _call(self, node: ast.Call) -> FieldComparison:
+        """Read ``last("24h")`` or ``matches(field, "...")`` where a condition stands."""
+        called = node.func.id if isinstance(node.func, ast.Name) else ""
+        column = self.column_of(node)
+        if called == _LAST:
+            return FieldComparison(Field("start", (), column), ">=", self._ago(node), column)
+        if called != _MATCHES:
+            raise self.bad(
+                f"Unknown function {self.shown(node.func)}: expected "
+                'matches(model, "^gpt") or last("24h")',
+                column,
+            )
+        match node:
+            case ast.Call(args=[field, pattern], keywords=[]):
+                named, column = self._field(field), self.column_of(pattern)
+                return FieldComparison(named, _MATCHES, self._pattern(pattern), column)
+        raise self.bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
+
+    def compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> FieldComparison:
+        """Read a field against a constant, or a constant against a field."""
+        sign = _OPERATORS.get(type(operator))
+        if sign is None:
+            raise self.bad("Expected one of == != < <= > >= in", self.column_of(left))
+        if _is_field(left):
+            among = sign in {"in", "not in"}
+            values = self._constants(right) if among else self._constant(right)
+            return FieldComparison(self._field(left), sign, values, self.column_of(right))
+        if not _is_field(right):
+            raise self.bad(
+                f"Expected a field and a value, found {self.shown(left)} and {self.shown(right)}",
+                self.column_of(left),
+            )
+        mirrored, value, column = _MIRRORED[sign], self._constant(left), self.column_of(left)
+        if mirrored.endswith("contains") and not isinstance(value, str):
+            raise self.bad(f"Expected a text in quotes before in, found {value!r}", column)
+        return FieldComparison(self._field(right), mirrored, value, column)
+
+    def _field(self, node: ast.expr) -> Field:
+        """Read a field from its end: the path is written behind the name."""
+        path: list[str | int] = []
+        inner = node
+        while not isinstance(inner, ast.Name):
+            if isinstance(inner, ast.Attribute):
+                path.append(inner.attr)
+            elif isinstance(inner, ast.Subscript):
+                path.append(self._step(node, inner.slice))
+            else:
+                raise self.refuse(_EXAMPLE, node)
+            inner = inner.value
+        if len(path) > _MAX_PATH:
+            message = f"The path has {len(path)} steps: expected at most {_MAX_PATH}"
+            raise self.bad(message, self.column_of(node))
+        return Field(SHORT.get(inner.id, inner.id), tuple(reversed(path)), self.column_of(node))
+
+    def _step(self, node: ast.expr, part: ast.expr) -> str | int:
+        if isinstance(part, ast.Constant | ast.UnaryOp):
+            value = self._constant(part)
+            if isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**31):
+                return value
+        raise self.refuse(_EXAMPLE, node)
+
+    def _constant(self, node: ast.expr) -> Constant:
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            number = self._constant(node.operand)
+            if isinstance(number, int | float):
+                return -number
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
+            length_ns = self.length_ns(node)
+            return node.value if length_ns is None else Duration(length_ns)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == _LAST:
+            return self._ago(node)
+        hint = f'; a text stands in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
+        raise self.refuse("Expected a text, a number, True or False", node, hint)
+
+    def _constants(self, node: ast.expr) -> tuple[Constant, ...]:
+        if isinstance(node, ast.Tuple | ast.List):
+            return tuple(self._constant(item) for item in node.elts)
+        raise self.refuse('Expected values in parentheses such as ("a", "b")', node)
+
+    def _pattern(self, node: ast.expr) -> str:
+        value = self._constant(node)
+        if not isinstance(value, str):
+            raise self.bad(f"Expected a pattern in quotes, found {value!r}", self.column_of(node))
+        if len(value) > _MAX_PATTERN:
+            raise self.bad(
+                f"The pattern has {len(value)} characters: expected at most {_MAX_PATTERN}",
+                self.column_of(node),
+            )
+        return value
+
+    def _ago(self, node: ast.Call) -> Ago:
+        """Read ``last("24h")``, which ``last(24h)`` is too."""
+        given = node.args[0] if len(node.args) == 1 and not node.keywords else None
+        text = given.value if isinstance(given, ast.Constant) else None
+        match = _AGO.fullmatch(text) if isinstance(text, str) else None
+        length_ns = int(match[1]) * UNITS_NS[match[2]] if match else 0
+        if isinstance(given, ast.Constant):
+            length_ns = self.length_ns(given) or length_ns
+        if not 0 < length_ns <= _MAX_AGO_NS:
+            raise self.bad(
+                'Expected a number of s, m, h, d or w such as last("24h"), found '
+                + self.shown(node),
+                self.column_of(given or node),
+            )
+        return Ago(length_ns)
 
 
 def _is_field(node: ast.expr) -> bool:

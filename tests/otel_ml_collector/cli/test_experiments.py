@@ -108,7 +108,11 @@ def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Resu
         ((0, 0), (), 0),
         ((0, 1), ("--fail-if", "errors > 0"), 0),
         ((0, 1), ("--fail-if", 'difference["exact"] < 0'), 1),
+        ((0, 1), ("--fail-if", 'errors > 0 or difference["exact"] < 0 and runs == 40'), 1),
+        ((0, 1), ("--fail-if", "not worse"), 0),
+        ((0, 1), ("--fail-if", "regressions / runs > 0.3"), 1),
         ((0, 1), ("--fail-if", "colour"), 2),
+        ((0, 1), ("--fail-if", 'score["wrong"] > 0'), 2),
         ((0, 1, 0), (), 1),
     ],
 )
@@ -118,6 +122,19 @@ def test_compare(
     """The status says whether a condition holds of what is compared with the first."""
     ids = [results[place].experiment.id for place in places]
     assert main(["compare", *ids, *more]) == status
+
+
+def test_refused_condition(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
+    """A condition that is wrong is refused with its place, before anything is asked."""
+    ids = [result.experiment.id for result in results]
+    for text, message, column in (
+        ("runs > 0 and regresions > 0", "did you mean regressions?", 13),
+        ('pass_rate["exat"] < 1', "did you mean exact?", 0),
+    ):
+        assert main(["compare", *ids, "--fail-if", text]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.splitlines()[-2:] == [f"  {text}", f"  {' ' * column}^"]
 
 
 def test_reports(results: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

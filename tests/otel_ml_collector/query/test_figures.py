@@ -1,0 +1,109 @@
+"""Tests of conditions over figures: what they say, and where a wrong one is wrong."""
+
+import math
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.figures import Figure, Vocabulary, holds, parse_figures, verdicts_of
+
+VOCABULARY: Final = Vocabulary(
+    "condition",
+    "when",
+    {"errors": "", "runs": "", "cost": "", "pass_rate": "judge", "p90": "number"},
+    frozenset({"worse", "maybe-worse"}),
+)
+NUMBERS: Final = {("errors", ""): 2.0, ("runs", ""): 100.0, ("pass_rate", "grounded"): 0.9}
+
+
+def number_of(figure: Figure) -> float:
+    return NUMBERS.get((figure.name, figure.of), math.nan)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("errors > 0", True),
+        ("0 < errors <= 2", True),
+        ("errors == 2 and not runs < 100", True),
+        ("errors > 2 or runs > 2", True),
+        ('pass_rate["grounded"] < 0.9', False),
+        ("pass_rate['grounded'] >= 0.9", True),
+        ('pass_rate("grounded") > -1', True),
+        ("errors / runs > 0.01", True),
+        ("errors / runs > 0.02", False),
+        ("errors * 50 == runs", True),
+        ("-errors < 0 and +1 == 1", None),
+        ("-errors + 1 < 0", True),
+        ("1e3 > runs", True),
+        ("errors < runs", True),
+        ("5 < 3", False),
+        ("cost > 0", False),
+        ("cost <= 0", False),
+        ("errors / 0 > 0", False),
+        ("1e308 * runs * runs > 0", True),
+        ("worse", True),
+        ("maybe-worse", False),
+        ("worse and errors > 5", False),
+        ("not maybe-worse", True),
+        ("(worse or errors > 5) and runs == 100", True),
+    ],
+)
+def test_holds(text: str, expected: bool | None) -> None:
+    """A condition holds as the same text would in Python; a figure without a value never does."""
+    if expected is None:
+        with pytest.raises(BadInput):
+            parse_figures(text, VOCABULARY)
+        return
+    condition = parse_figures(text, VOCABULARY)
+    assert holds(condition, number_of, lambda word: word == "worse") is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("colour > 1", 0, "Unknown figure 'colour': expected worse, maybe-worse, or a comparison"),
+        ("runs > 1 and erors > 1", 13, "Unknown figure 'erors': did you mean errors?"),
+        ("  passrate['a'] > 1", 2, "Unknown figure 'passrate': did you mean pass_rate?"),
+        ("wors", 0, "Unknown figure 'wors': did you mean worse?"),
+        ("errors", 0, 'or a comparison of errors, runs, cost, pass_rate["judge"]'),
+        ("runs > 0 and 5", 13, "found 5"),
+        ("pass_rate > 1", 0, 'Expected pass_rate["judge"], found pass_rate'),
+        ("'é' == 'é' or runs['a'] > 1", 0, "Expected a number or a figure, found 'é'"),
+        ("runs > 0 or runs['é'] > 1", 12, "Expected runs, found runs['é']"),
+        ("errors in (1, 2)", 0, "Expected one of == != < <= > >="),
+        ("errors > 200ms", 9, "Expected a number or a figure, found 200ms"),
+        ("errors > True", 9, "Expected a number or a figure, found True"),
+        ("errors > abs(2)", 9, "Expected a number or a figure, found abs(2)"),
+        ("errors ** 2 > 1", 0, "Expected a number or a figure, found errors ** 2"),
+        ("errors > 0 and", 14, "This is no expression: invalid syntax"),
+        ("errors > 0 " + "and errors > 0 " * 400, 0, "The condition has 6011 characters"),
+        ("errors > " + "-" * 900 + "1", 0, "The condition has too many parts"),
+    ],
+)
+def test_wrong(text: str, column: int, message: str) -> None:
+    """A text that is no condition is refused with the column, and with the name nearest to it."""
+    with pytest.raises(BadInput) as refused:
+        parse_figures(text, VOCABULARY)
+    assert message in str(refused.value)
+    assert (refused.value.field, refused.value.column) == ("when", column)
+
+
+def test_lazy() -> None:
+    """A figure that decides nothing is not asked for."""
+    asked: list[str] = []
+
+    def note(figure: Figure) -> float:
+        asked.append(figure.name)
+        return number_of(figure)
+
+    condition = parse_figures("errors > 0 or runs > 0", VOCABULARY)
+    assert holds(condition, note, lambda _: False)
+    assert asked == ["errors"]
+
+
+def test_verdicts() -> None:
+    """The words of a condition that are verdicts are known before it is asked."""
+    condition = parse_figures("not (errors > 0 or maybe-worse) and worse", VOCABULARY)
+    assert [*verdicts_of(condition)] == ["maybe-worse", "worse"]
