@@ -28,6 +28,7 @@ P = ParamSpec("P")
 
 _logger = logging.getLogger("otel_ml")
 _UNFOLDED: Final = 1_000
+_MOST_TOLD: Final = 1_000
 
 _OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
 _RAISE: Final = bytes([opmap["RAISE_VARARGS"]])
@@ -73,7 +74,7 @@ class Tally:
 
 
 _tally = Tally()
-_told: dict[str, object] = {}
+_told: dict[tuple[str, ...], object] = {}
 
 
 def report(where: str, error: BaseException) -> None:
@@ -91,10 +92,28 @@ def report(where: str, error: BaseException) -> None:
     _count(where, error)
 
 
+def report_named(where: str, error: BaseException) -> None:
+    """Count trouble of ours as `report` does, where `warn_once` names what has it.
+
+    Raises:
+        BaseException: The error itself, when it is the host's.
+    """
+    hand_on(error)
+    _tally.add(where)
+    _logger.debug("Trouble in %s", where, exc_info=error)
+
+
+def warn_once(message: str, *values: str) -> None:
+    """Log a warning; the same one, with the same values, only once, and at most 1,000."""
+    mark = object()
+    if len(_told) < _MOST_TOLD and _told.setdefault((message, *values), mark) is mark:
+        _logger.warning(message, *values)
+
+
 def _count(where: str, error: BaseException) -> None:
     _tally.add(where)
     mark = object()
-    if _told.setdefault(where, mark) is mark:
+    if _told.setdefault((where,), mark) is mark:
         _logger.warning(
             "Telemetry trouble in %s (%s): the call went on, counted from now on",
             where,

@@ -16,6 +16,7 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
+from otel_ml.errors import warn_once
 from otel_ml.versions.canonical import BODY, HEAD, canonical, canonical_value
 from otel_ml.versions.code import Read, canonical_code, canonical_parameters
 from otel_ml.versions.scopes import (
@@ -39,6 +40,7 @@ from otel_ml.versions.source import (
     plain_function,
 )
 from otel_ml.versions.state import WeightKind
+from otel_ml.versions.uses import ASKED
 from otel_ml.versions.values import (
     CONTAINERS,
     SECRETS,
@@ -69,10 +71,8 @@ _FUNCTIONS: Final = (
     functools.partialmethod,
 )
 _FITS: Final = ("fit", "partial_fit", "fit_transform", "fit_predict", "load_state_dict")
-# How libraries ask a model object that stands in another one.
-_ASKED: Final = (
-    *("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"),
-    *("inverse_transform", "score", "score_samples", "get_feature_names_out", "forward"),
+_UNREADABLE: Final = (
+    "No version sees %s: what changes there opens no version, declare it with params="
 )
 _COMPUTED: Final = (functools.cached_property,)
 
@@ -405,7 +405,10 @@ class _Following:
             self._parts.jobs.append(found)
             return Value("weights:pending", shown)
         for gap in found.gaps:
-            self._parts.note(f"`{name}{gap.path}`, {gap.reason}")
+            unseen = f"`{name}{gap.path}`, {gap.reason}"
+            self._parts.note(unseen)
+            if found.is_unreadable:
+                warn_once(_UNREADABLE, unseen)
         methods = self._methods_of(value, found) if "helpers" in self._parts.counts else set()
         shown["weights"] = found.digest
         return Value(f"weights:{found.digest}{{{','.join(sorted(methods))}}}", shown)
@@ -413,7 +416,7 @@ class _Following:
     def _methods_of(self, model: object, weights: Weights) -> set[str]:
         """Follow the functions of the package that a model object calls, or is."""
         methods: set[str] = set()
-        kinds: dict[type, Sequence[str]] = dict.fromkeys(weights.kinds, _ASKED)
+        kinds: dict[type, Sequence[str]] = dict.fromkeys(weights.kinds, ASKED)
         kinds |= {type(part): ("forward",) for part in (model, *modules_of(model))}
         for kind in sorted(filter(self._is_own, kinds), key=attrgetter("__qualname__")):
             methods.update(self._parts.methods(kind, self._depth, kinds[kind]))

@@ -176,7 +176,7 @@ _MUTATORS: Final = frozenset(
     }
 )
 # Where an object is made: what they set is what it is.
-_MAKERS: Final = frozenset(
+MAKING_METHODS: Final = frozenset(
     {"__init__", "__post_init__", "__new__", "__attrs_post_init__", "__setstate__"}
 )
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -271,7 +271,7 @@ class _Scope:
         self._receiver, self._owner = "", owner
         if owner and parameters and not _is_static(node):
             self._receiver = parameters[0].arg
-        self._makes = getattr(node, "name", "") in _MAKERS
+        self._makes = getattr(node, "name", "") in MAKING_METHODS
         for inner in _inside(node):
             if isinstance(inner, ast.Global | ast.Nonlocal):
                 self._globals.update(inner.names)

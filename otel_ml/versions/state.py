@@ -1,15 +1,16 @@
 """The state of a model object: all that its fit left in it, given to a hash.
 
 An estimator is its parameters and what `fit` set, private attributes too. Left out are how it is
-run (`_HOW_IT_RUNS`) and what a library keeps beside the fit: addresses, times, counters of calls
-and caches (`_BESIDE_THE_FIT`, `_TIMES`, `_TREE_COUNTERS`). Objects in it are told by what their
+run (`_HOW_IT_RUNS`) and what is kept beside the fit: by libraries addresses, times, counters of
+calls and caches (`_BESIDE_THE_FIT`, `_TIMES`, `_TREE_COUNTERS`), by classes of the host's all that
+using them changes (`uses`). Objects in it are told by what their
 library would pickle; of the host's own classes no code is run, they are told by their attributes.
 What cannot be read is noted by its name.
 """
 
 import copyreg
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
@@ -18,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from otel_ml.errors import hand_on
 from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.source import attributes_of, is_of_library, is_quiet, plain_function
+from otel_ml.versions.uses import drop_uses, name_uses
 
 LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _MAX_DEPTH: Final = 64
@@ -108,7 +110,8 @@ class _TooManyParts(Exception):
 def fitted_attributes(model: object) -> list[tuple[str, Any]]:
     """List the attributes of an estimator that are what its fit left in it, by name."""
     attributes = object.__getattribute__(model, "__dict__")
-    return [pair for pair in sorted(attributes.items()) if pair[0] not in _UNFIT]
+    kept = [pair for pair in sorted(attributes.items()) if pair[0] not in _UNFIT]
+    return drop_uses(type(model), kept)
 
 
 class StateWalk:
@@ -281,6 +284,7 @@ class StateWalk:
         if known is not None and known.feed is not None:
             known.feed(value, self._reading)
         elif known is not None:
+            self._name_uses(kind, object.__getattribute__(value, "__dict__").items())
             self._feed_attributes(fitted_attributes(value), depth)
         else:
             self._feed_pickled(value, kind, depth)
@@ -302,10 +306,15 @@ class StateWalk:
         self._feed(made_of, depth + 1)
         for state in states:
             if type(state) is dict and all(type(name) is str for name in state):
+                self._name_uses(kind, state.items())
                 kept = [(name, item) for name, item in state.items() if name not in _BESIDE_THE_FIT]
-                self._feed_attributes(kept, depth)
+                self._feed_attributes(drop_uses(kind, kept), depth)
             else:
                 self._feed(_without_counters(state, kind), depth + 1)
+
+    def _name_uses(self, kind: type, attributes: Iterable[tuple[str, Any]]) -> None:
+        for name, reason in name_uses(kind, attributes):
+            self._reading.miss(f"{self._path()}.{name}", reason)
 
     def _is_of_host(self, kind: type) -> bool:
         """Tell whether pickling an object of a class would run code that is no library's."""

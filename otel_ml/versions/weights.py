@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from types import FunctionType
 from typing import Any, Final
 
-from otel_ml.errors import report
+from otel_ml.errors import report_named, untrusted
 from otel_ml.process import renew_in_child, start_apart
 from otel_ml.versions.held import HELD, Job
 from otel_ml.versions.state import (
@@ -55,6 +55,11 @@ class Weights:
     )
     kinds: frozenset[type] = frozenset()
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether nothing of it could be read."""
+        return self.digest == _UNREADABLE
+
 
 class WeightsJob(Job):
     """The reading of one object's weights."""
@@ -93,7 +98,7 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
     with _lock:
         known = _known.get(id(value))
         if known is not None and known.holds(value):
-            if not isinstance(known.found, WeightsJob) and known.mark == kind.mark(value):
+            if not isinstance(known.found, WeightsJob) and known.mark == _mark_of(value, kind):
                 return known.found
             if isinstance(known.found, WeightsJob) and not known.found.done.is_set():
                 return known.found
@@ -131,7 +136,7 @@ class WeightMarks:
         for find in self._finds:
             for value in find():
                 kind = kind_of(value)
-                marks.append((id(value), None if kind is None else kind.mark(value)))
+                marks.append((id(value), None if kind is None else _mark_of(value, kind)))
         return marks
 
 
@@ -146,6 +151,13 @@ class _Known:
     def holds(self, value: object) -> bool:
         """Tell whether it is that object, and not another one in its place."""
         return self.reference() is value
+
+
+def _mark_of(value: object, kind: WeightKind) -> object:
+    """Look at an object's mark; None where it cannot be looked at."""
+    with untrusted:
+        return kind.mark(value)
+    return None
 
 
 def _reference(value: object) -> Callable[[], object]:
@@ -200,7 +212,7 @@ def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
         kinds = frozenset(reading.kinds)
         return mark, Weights(reading.digest(), tuple(reading.gaps), functions, kinds)
     except BaseException as error:  # noqa: BLE001 - code of the host's libraries, see errors.py
-        report("weights", error)
+        report_named("weights", error)
         name = f"{type(value).__module__}.{type(value).__qualname__}"
         gap = Gap("", f"a `{name}`, which cannot be read ({type(error).__name__})")
         return mark, Weights(_UNREADABLE, (gap,))

@@ -1,5 +1,7 @@
 """Fitted estimators: a version is what the fit left, in every process, before and after use."""
 
+import copy
+import functools
 import hashlib
 import sqlite3
 import warnings
@@ -121,6 +123,171 @@ def test_what_cannot_be_read_is_named() -> None:
     ]
     assert asked.pickled == 0
     asked.connection.close()
+
+
+class Remembering(LogisticRegression):  # type: ignore[misc] # it has no types
+    """An estimator of a program: what it is asked it keeps, in one way after the other."""
+
+    def __init__(self, cache_size: int = 3, C: float = 1.0) -> None:  # noqa: N803 - of the library
+        super().__init__(C=C)
+        self.cache_size = cache_size
+        self.memo: dict[object, object] = {}
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Remembering":  # noqa: N803
+        super().fit(X, y, sample_weight)
+        self.known_: dict[bytes, list[object]] = {}
+        self.calls_ = 0
+        self._keep_middle(X)
+        return self
+
+    def _keep_middle(self, x: Any) -> None:
+        self.middle_ = x.mean(axis=0)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Change what it answers."""
+        self.threshold_ = threshold
+
+    @functools.cached_property
+    def norm(self) -> float:
+        """A number that follows from the fit."""
+        return float(np.abs(self.coef_).sum())
+
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        self.calls_ += 1
+        self.last_ = X
+        memo = self.memo
+        memo[len(memo)] = self.norm
+        found = super().predict(X)
+        self._remember(X, found)
+        return found
+
+    def _remember(self, x: Any, found: Any) -> None:
+        self.known_.setdefault(x.tobytes(), []).append(found)
+
+
+def test_own_estimator_that_remembers() -> None:
+    """What a program's own estimator keeps of its use opens no version, and is named as unseen."""
+    model = Remembering().fit(_X, _Y)
+    before = define(_naming(model))
+    model.predict(_X)
+    model.predict(_X + 1)
+    model = copy.copy(model)  # which is read anew, also where its mark is that of before
+    after = define(_naming(model))
+    assert after.digest == before.digest
+    assert [text for text in after.unseen if "model" in text] == [
+        "`model.calls_`, which `predict` changes",
+        "`model.known_`, which `_remember` changes",
+        "`model.last_`, which `predict` changes",
+        "`model.memo`, a cache by its name",
+    ]
+    assert before.unseen == after.unseen
+
+
+def test_own_estimator_of_another_fit() -> None:
+    """Of the same estimator all that its fit, its parameters and its setters left counts."""
+    models = [Remembering() for _ in range(5)]
+    models[1].cache_size = 4
+    for model in models[:3]:
+        model.fit(_X, _Y)
+    models[2].set_threshold(0.7)
+    models[3].fit(_X * 2, _Y)
+    models[4].fit(_X, _Y)
+    models[4].middle_ = np.zeros(2)
+    assert len({_digest(model) for model in models}) == 5
+
+
+def test_own_estimator_in_another_one() -> None:
+    """So it is where one stands in a pipeline, and with a cache that is a function's."""
+    model = Pipeline([("scale", StandardScaler()), ("own", Remembering())]).fit(_X, _Y)
+    model.named_steps["own"].double = functools.lru_cache(_double)
+    before = _digest(model)
+    model.predict(_X)
+    model.named_steps["own"].double(3)
+    assert _digest(copy.copy(model)) == before
+
+
+def _double(number: int) -> int:
+    return 2 * number
+
+
+class Own:
+    """A program's own model without a library."""
+
+    def fit(self, x: Any) -> "Own":
+        self.known: dict[float, float] = {}
+        self.middle = float(x.mean())
+        return self
+
+    def predict(self, x: float) -> float:
+        return self.known.setdefault(x, x - self.middle)
+
+
+def test_own_class_without_a_library() -> None:
+    """What functions change of an object that is no library's counts not at all, and is named."""
+    model = Own().fit(_X)
+    before = define(_naming(model))
+    model.predict(3.0)
+    assert define(_naming(model)) == before
+    assert before.unseen == (
+        "`Own.known`, which functions change",
+        "`Own.middle`, which functions change",
+    )
+
+
+SOURCELESS = """
+class Typed(LogisticRegression):
+    def predict(self, X):
+        self.calls_ = getattr(self, "calls_", 0) + 1
+        self.known_ = {**getattr(self, "known_", {}), len(X): 1}
+        self.seen_[len(X)] = X
+        return super().predict(X)
+
+    def fit(self, X, y):
+        self.seen_ = {}
+        self.size_ = len(X)
+        return super().fit(X, y)
+"""
+
+
+def test_own_estimator_without_source() -> None:
+    """So it is of a class that was typed, of which there is no source."""
+    names: dict[str, Any] = {"LogisticRegression": LogisticRegression, "__name__": "typed"}
+    exec(compile(SOURCELESS, "<typed>", "exec"), names)  # noqa: S102 - as consoles do
+    model = names["Typed"]().fit(_X, _Y)
+    before = _digest(model)
+    model.predict(_X)
+    assert _digest(copy.copy(model)) == before
+    assert _digest(names["Typed"]().fit(_X[:10], _Y[:10])) != before
+
+
+@pytest.mark.parametrize("name", ["known", "cached_answers_"])
+def test_cache_that_is_not_recognised(name: str) -> None:
+    """What a use fills through another name is a part of the fit, unless its name says cache."""
+    digests = []
+    for asked in ({}, {"asked": 1}):
+        model = Remembering().fit(_X, _Y)
+        setattr(model, name, asked)
+        digests.append(_digest(model))
+    assert (digests[0] == digests[1]) is (name == "cached_answers_")
+
+
+class Closed(LogisticRegression):  # type: ignore[misc] # it has no types
+    """An estimator that nobody can look into."""
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override] # it is hostile
+        raise OSError
+
+
+def test_unreadable_model_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a model that cannot be read at all the log names the object and what follows, once."""
+    closed = Closed()
+    found = [define(lambda: closed) for _ in range(2)]
+    name = f"`closed`, a `{__name__}.Closed`, which cannot be read (OSError)"
+    assert [definition.unseen for definition in found] == [(name,), (name,)]
+    assert caplog.messages == [
+        f"No version sees {name}: what changes there opens no version, declare it with params="
+    ]
 
 
 def test_deep_and_cyclic_objects() -> None:
