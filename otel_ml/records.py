@@ -493,6 +493,9 @@ class ListedVersion:
     errors: int
     p50_ms: float | None
     p95_ms: float | None
+    experiment_runs: int = field(
+        default=0, metadata=about("Those in experiments, which are not among `runs`")
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,7 @@ class Version(HasCard, HasSubject, records.ListedVersion):
 
     Attributes:
         version: The small number.
+        experiment_runs: How many runs experiments have of it, which are not among `runs`.
         judges: What judges said of its runs: dicts with judge, evaluations, failed, mean_score,
             passed and judged.
         definition: What it is made of: source, signature, params, helpers, constants, what is

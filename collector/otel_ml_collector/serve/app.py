@@ -66,6 +66,7 @@ from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.counted import find_experiment_traces
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.keys import KeyStore
@@ -173,6 +174,7 @@ def open_collector(settings: Settings) -> Collector:
         settings.metrics_tags,
         lambda project, kind, names: version_numbers(reader, project, kind, names),
         calls.settle,
+        lambda project, traces: find_experiment_traces(reader, project, traces),
     )
     sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
     for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):

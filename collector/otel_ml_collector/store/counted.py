@@ -6,6 +6,7 @@
 * `CountedRuns`: the recorded runs that a number is of, and what counts of each.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -181,6 +182,15 @@ def of_experiments(bounds: Bounds) -> Sql:
         )
     return Sql("""(project, trace_id) IN (
       SELECT project, trace_id FROM experiment_traces WHERE {among})""").fill(among=among)
+
+
+def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:
+    """Find out which of some traces of a project are of runs over items of data sets."""
+    sql = Sql("""
+        SELECT DISTINCT lower(hex(trace_id)) AS trace FROM experiment_traces
+        WHERE {ours} AND trace IN {traces:Array(String)}""").fill(ours=OF_PROJECT)
+    asked = {"project": project, "traces": [trace_id.hex() for trace_id in traces]}
+    return {bytes.fromhex(row["trace"]) for row in reader.rows(sql, asked)}
 
 
 def shares(among: Sql) -> Sql:

@@ -298,16 +298,34 @@ def _read_numbered(
     return [row for row in number_versions(reader.rows(sql, parameters)) if row["last_ns"] > 0]
 
 
+_TRIED_VERSIONS: Final = Sql("""
+          UNION ALL
+          SELECT {number} AS number, 0, 0, NULL, NULL, 0, count()
+          FROM {recorded} WHERE {counted} AND model = {model:String} GROUP BY number""")
+
+
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read count, errors and latency of each version of a model."""
+    """Read count, errors and latency of each version of a model, those in experiments apart."""
+    counted = find_counted(reader, project, kinds=True)
+    calls = find_counted(reader, project)
+    tried = _TRIED_VERSIONS.fill(number=_NUMBER, recorded=RECORDED, counted=calls.tried)
     sql = Sql("""
-        SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
-          quantileExact(0.5)(latency_ns) AS p50_ns, quantileExact(0.95)(latency_ns) AS p95_ns,
-          max(start_ns) AS last_start_ns
-        FROM {recorded} WHERE {counted} AND model = {model:String}
+        SELECT number, sum(ended) AS runs, sum(failed) AS errors, max(p50) AS p50_ns,
+          max(p95) AS p95_ns, max(last_ns) AS last_start_ns, sum(tried) AS experiment_runs
+        FROM (
+          SELECT {number} AS number, count() AS ended, countIf(outcome = 'error') AS failed,
+            quantileExact(0.5)(latency_ns) AS p50, quantileExact(0.95)(latency_ns) AS p95,
+            max(start_ns) AS last_ns, 0 AS tried
+          FROM {recorded} WHERE {counted} AND model = {model:String}
+          GROUP BY number
+          {tried}
+        )
         GROUP BY number HAVING number > 0 ORDER BY number
         """).fill(
-        recorded=RECORDED, number=_NUMBER, counted=find_counted(reader, project, kinds=True).sql
+        recorded=RECORDED,
+        number=_NUMBER,
+        counted=counted.sql,
+        tried=tried if counted.items else EMPTY,
     )
     return reader.rows(sql, _of_versions(reader, project, model))
 

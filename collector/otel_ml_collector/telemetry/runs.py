@@ -221,7 +221,8 @@ class RunNumbers(Collector):
     """Counts recorded runs as they are stored, and what judges say of them.
 
     A run is counted once while it is among the last 20,000, and so is a judge's score of a run. A
-    score whose run is not among them has no model. What judges say of runs over items of data sets,
+    score whose run is not among them has no model, and waits until the store says whether the run
+    is one of an experiment. What judges say of runs over items of data sets,
     and of other records of a call, is not counted. What is beyond the label sets is counted under
     the model ``other``. Of the runs that record one call, the one that counts is counted, or the
     one that came first where that came alone: counters never fall.
@@ -232,6 +233,8 @@ class RunNumbers(Collector):
             judges, by their names.
         find_shares: Looks at what was stored, and tells what counts of some runs, by run id, where
             that is not what they say.
+        find_experiment_traces: Asks the store which of some traces of a project are of runs over
+            items of data sets.
         sets: How many label sets are kept.
         recent: How many runs are remembered.
     """
@@ -241,6 +244,9 @@ class RunNumbers(Collector):
         tags: Sequence[str],
         read_versions: Callable[[str, VersionKind, Sequence[str]], Versions],
         find_shares: Callable[[Sequence[RunKey]], Mapping[str, CallShare]] = lambda runs: {},
+        find_experiment_traces: Callable[[str, Collection[bytes]], Collection[bytes]] = (
+            lambda project, traces: ()
+        ),
         *,
         sets: int = _SETS,
         recent: int = _RECENT,
@@ -259,6 +265,7 @@ class RunNumbers(Collector):
         self._scored: Remembered[tuple[str, str, str, str], bool] = Remembered(recent)
         self._experiments: Remembered[tuple[str, bytes], bool] = Remembered(recent)
         self._find_shares = find_shares
+        self._find_experiment_traces = find_experiment_traces
         self._settling = threading.Lock()
         self._held: list[_Held] = []
         self._held_scores: list[Score] = []
@@ -299,14 +306,30 @@ class RunNumbers(Collector):
                 held, scores = self._held.copy(), self._held_scores.copy()
             keys = [*(run.key for run in held), *map(_run_of, scores)]
             shares = self._find_shares(keys)
+            self._note_experiments(scores)
             with self._lock:
                 del self._held[: len(held)], self._held_scores[: len(scores)]
                 for run in held:
                     self._count_held(run, shares)
                 for score in scores:
                     share = shares.get(score.owner)
-                    if share is None or not share.record_of:
+                    is_repeat = share is not None and share.record_of
+                    if not is_repeat and not self._is_of_experiment(score):
                         self._count_score(score)
+
+    def _note_experiments(self, scores: Sequence[Score]) -> None:
+        """Note which of the traces that are not known are of experiments, as the store says."""
+        unknown: defaultdict[str, set[bytes]] = defaultdict(set)
+        with self._lock:
+            for score in scores:
+                project, _, trace_id, span_id = _run_of(score)
+                if self._places.find((project, trace_id, span_id)) is None:
+                    unknown[project].add(trace_id)
+        for project, traces in unknown.items():
+            found = self._find_experiment_traces(project, traces)
+            with self._lock:
+                for trace_id in found:
+                    self._experiments.put((project, trace_id), True)
 
     def describe(self) -> Iterable[Metric]:
         """Name no metric ahead, so that the store is not asked at the start."""
@@ -391,15 +414,20 @@ class RunNumbers(Collector):
         return is_known and not (self._waited.find(name) and not self._counted.find(name))
 
     def _take_score(self, score: Score, is_held: bool) -> None:
-        """Count a score of production, or let it wait until it is known which run counts."""
-        _, _, trace_id, _ = _run_of(score)
+        """Count a score of production, or let it wait until it is known whether its run counts."""
+        project, _, trace_id, span_id = _run_of(score)
         key = (score.project, score.owner, score.name, score.judge_version)
-        if self._experiments.find((score.project, trace_id)) or not self._scored.put(key, True):
+        if self._is_of_experiment(score) or not self._scored.put(key, True):
             return
-        if is_held and len(self._held_scores) < _HELD:
+        is_unknown = self._places.find((project, trace_id, span_id)) is None
+        if (is_held or is_unknown) and len(self._held_scores) < _HELD:
             self._held_scores.append(score)
         else:
             self._count_score(score)
+
+    def _is_of_experiment(self, score: Score) -> bool:
+        _, _, trace_id, _ = _run_of(score)
+        return self._experiments.find((score.project, trace_id)) is not None
 
     def _count_score(self, score: Score) -> None:
         project, _, trace_id, span_id = _run_of(score)

@@ -123,6 +123,7 @@ def test_versions(store: Store, project: str) -> None:
         "errors": 0,
         "p50_ms": 8.0,
         "p95_ms": 9.0,
+        "experiment_runs": 0,
         "judges": [
             {
                 "judge": "j",

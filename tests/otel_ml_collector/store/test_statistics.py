@@ -97,6 +97,7 @@ def test_version_runs(store: Store, project: str) -> None:
             "p50_ns": 6 * MS_NS,
             "p95_ns": 11 * MS_NS,
             "last_start_ns": NOW_NS - 89 * SECOND_NS,
+            "experiment_runs": 0,
         },
         {
             "number": 2,
@@ -105,6 +106,7 @@ def test_version_runs(store: Store, project: str) -> None:
             "p50_ns": 9 * MS_NS,
             "p95_ns": 9 * MS_NS,
             "last_start_ns": NOW_NS - 9 * SECOND_NS,
+            "experiment_runs": 0,
         },
     ]
 

@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.counted import find_experiment_traces
 from otel_ml_collector.telemetry.runs import RunNumbers, VersionKind, Versions
 from tests.otel_ml_collector.spans import (
     MS_NS,
@@ -339,6 +341,25 @@ def test_scores_of_experiments() -> None:
         "otel_ml_judge_score_count": 1,
         "otel_ml_judge_score_sum": 0.5,
     }
+
+
+def test_scores_of_older_experiments(tmp_path: Path) -> None:
+    """After a restart what judges say of experiments of before is not counted as production."""
+    experiment, asked = make_experiment(1), make_call("answer")
+    item_run, *_ = make_runs(experiment, "p")
+    with open_store(tmp_path) as store:
+        store.take("p", experiment, item_run, asked)
+        restarted = RunNumbers(
+            (),
+            no_versions,
+            find_experiment_traces=partial(find_experiment_traces, store.reader),
+        )
+        for span in (item_run, asked):
+            count(restarted, evaluate(span, "exact", **{"score.value": 0.5}))
+        assert {key[0]: value for key, value in read(restarted, "otel_ml_judge_score").items()} == {
+            "otel_ml_judge_score_count": 1,
+            "otel_ml_judge_score_sum": 0.5,
+        }
 
 
 def test_scores_of_a_call_of_several_records(tmp_path: Path) -> None:
