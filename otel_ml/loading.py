@@ -9,6 +9,7 @@ A load may wait for what the forking thread holds, so a fork goes on when the lo
 5 s; on a busy machine one that moves may take 30 s. See docs/design/024-interruptions.md.
 """
 
+import contextvars
 import os
 import sys
 import threading
@@ -131,3 +132,9 @@ def _is_within(frame: FrameType | None, codes: frozenset[CodeType]) -> bool:
 _LOADS: Final = frozenset({_Loading.load.__code__})
 _IMPORTS: Final = frozenset({vars(_bootstrap)["_find_and_load"].__code__})
 LOADING: Final = _Loading()
+
+
+def start_apart(thread: threading.Thread) -> None:
+    """Start a thread of ours outside every run, also where threads follow who starts them."""
+    LOADING.watch(thread)
+    contextvars.Context().run(thread.start)

@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.errors import hand_on, quiet
-from otel_ml.loading import LOADING
+from otel_ml.loading import start_apart
 
 # What each call that is traced in a context says beside its own: within a judge of the judge and of
 # what it judges, within a run over an item of the experiment.
@@ -66,12 +66,6 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
 
     renew_in_child(renew_all)
     return living
-
-
-def start_apart(thread: threading.Thread) -> None:
-    """Start a thread of ours outside every run, also where threads follow who starts them."""
-    LOADING.watch(thread)
-    contextvars.Context().run(thread.start)
 
 
 def start_if_possible(thread: threading.Thread) -> bool:

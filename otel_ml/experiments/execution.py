@@ -32,7 +32,7 @@ from otel_ml.functions import TracedFunction
 from otel_ml.judges.awaiting import judge_on_loop
 from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.judged import Judged, lost
-from otel_ml.process import start_apart
+from otel_ml.loading import start_apart
 from otel_ml.recorder import Recorder
 from otel_ml.spans import SPAN_KEY, attach, detach, link
 from otel_ml.tags import tags_of

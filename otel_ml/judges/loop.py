@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.steps import discard
-from otel_ml.process import start_apart
+from otel_ml.loading import start_apart
 
 CANCEL_S: Final = 0.25
 _LEFT: Final = 16

@@ -6,24 +6,29 @@ become attributes of the run, later ones are handed over one by one.
 A thread that does not come back from a judge is left behind and another one takes its place. Four
 may hang in one judge, whose calls are lost from then on; after 16 in all none is replaced, and when
 the four of the pool hang, too, every judge is lost. A thread that comes back changes that again.
+
+One thread, the watch, owns lines, counts and deadlines. Callers and judges' threads only put into
+queues and wake it; what they read of its counts may be of a moment ago.
 """
 
-import math
 import threading
 import time
 from collections import Counter, deque
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_ml.errors import quiet, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judged import NOT_RUN, Judged, Part
 from otel_ml.late import late
-from otel_ml.process import renew_each_in_child, start_apart
+from otel_ml.loading import start_apart
+from otel_ml.process import renew_each_in_child
+from otel_ml.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from otel_ml.judges import loop
     from otel_ml.judges.judge import Judge
@@ -32,19 +37,18 @@ else:
 
 HOLD_S: Final = 0.5
 _HELD: Final = 1_000
-_LOCKED_S: Final = 1.0
-_LOCKED: Final = 10  # a machine that stands still for seconds costs one of these
 _QUEUED: Final = 10_000
 _WORKERS: Final = 4
 _EXIT_S: Final = 2.0
+_JOIN_S: Final = 0.5
 _LATE_S: Final = 0.5  # what a judge has beyond its deadline to come back by itself
-_HANGING_OF_ONE: Final = 4
+# How long a thread goes on in a judge's line: beside a busy host, each change of threads takes as
+# long as that host keeps the interpreter, 5 ms.
+_TURN_S: Final = 0.005
+_HANGING_OF_JUDGE: Final = 4
 _HANGING: Final = 16
 _ENDED: Final = "lost: the process ended before it spoke"
 _HANGS: Final = "lost: too many runs of the judge hang"
-
-
-# What waits for a judge's thread: each judge in its turn, so that a slow one stops no other.
 
 
 class JudgeJob(Protocol):
@@ -61,107 +65,31 @@ class JudgeJob(Protocol):
         """Say that it is not done, or not in time."""
 
 
-class JudgeQueue:
-    """Jobs in a line for each judge, taken in turn. Not safe without a lock around it.
-
-    Args:
-        at_once: How many jobs of one judge may be at work.
-        may_hang: How many of them may hang; while so many do, its jobs are not taken.
-    """
-
-    def __init__(self, at_once: int, may_hang: int) -> None:
-        self._at_once = at_once
-        self._may_hang = may_hang
-        # A finalizer may put a job while this thread is at the lines.
-        self._new: deque[JudgeJob] = deque()
-        self._lines: dict[Judge, deque[JudgeJob]] = {}
-        self._at_work: Counter[Judge] = Counter()
-        self._hanging: Counter[Judge] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._new) + sum(map(len, self._lines.values()))
-
-    def put(self, job: JudgeJob) -> None:
-        """Add a job at the end of its judge's line. Also from within any other method."""
-        self._new.append(job)
-
-    def put_first(self, job: JudgeJob) -> None:
-        """Add a job that somebody waits for: it comes before all others."""
-        self._line_up()
-        line = self._lines.pop(job.judge, deque())
-        line.appendleft(job)
-        self._lines = {job.judge: line, **self._lines}
-
-    def take(self) -> JudgeJob | None:
-        """Take the next job of the judge whose turn it is; None where none may begin."""
-        self._line_up()
-        for judge, line in self._lines.items():
-            at_work = self._at_work[judge]
-            if at_work < self._at_once and at_work + self._hanging[judge] < self._may_hang:
-                job = line.popleft()
-                del self._lines[judge]
-                if line:
-                    self._lines[judge] = line
-                self._at_work[judge] += 1
-                return job
-        return None
-
-    def done(self, judge: "Judge") -> None:
-        """Say that a job that was taken is over."""
-        _count_down(self._at_work, judge)
-
-    def leave(self, judge: "Judge") -> None:
-        """Say that a job that was taken hangs."""
-        _count_down(self._at_work, judge)
-        self._hanging[judge] += 1
-
-    def come_back(self, judge: "Judge") -> None:
-        """Say that a job that hung is over."""
-        _count_down(self._hanging, judge)
-
-    @property
-    def hanging(self) -> int:
-        """How many jobs hang."""
-        return self._hanging.total()
-
-    def is_stuck(self, judge: "Judge") -> bool:
-        """Tell whether as many jobs of a judge hang as may."""
-        return self._hanging[judge] >= self._may_hang
-
-    def remove(self, judge: "Judge") -> list[JudgeJob]:
-        """Take all that waits for one judge."""
-        self._line_up()
-        return list(self._lines.pop(judge, ()))
-
-    def clear(self) -> list[JudgeJob]:
-        """Take all that waits."""
-        self._line_up()
-        lines, self._lines = self._lines, {}
-        return [job for line in lines.values() for job in line]
-
-    def _line_up(self) -> None:
-        while self._new:
-            job = self._new.popleft()
-            self._lines.setdefault(job.judge, deque()).append(job)
-
-
-def _count_down(counter: "Counter[Judge]", judge: "Judge") -> None:
-    counter[judge] -= 1
-    if not counter[judge]:
-        del counter[judge]  # a judge that is gone is not kept
-
-
 @dataclass(slots=True, eq=False)
-class _Work:
-    """A job on its thread.
+class _Turn:
+    """A judge's turn on a thread: a job of its line, and the next ones while they are quick.
 
     Attributes:
-        deadline: When its thread counts as one that hangs, on the monotonic clock.
+        line: Where its next jobs wait, which other turns of the judge take from, too.
+        work: The job at work, and when its thread counts as one that hangs, on the monotonic clock.
+        hangs: The thread is left behind: it takes no other job.
+        is_put_back: The job was not begun, because the thread had been left behind.
     """
 
-    job: JudgeJob
-    deadline: float
+    line: deque[JudgeJob]
+    work: tuple[JudgeJob, float]
     hangs: bool = False
+    is_put_back: bool = False
+
+    def take_next(self, now: float) -> bool:
+        """Go on to the next job of the line; returns whether there is one to be run."""
+        try:
+            job = self.line.popleft()
+        except IndexError:
+            return False
+        self.work = job, now + job.judge.timeout_s + _LATE_S
+        self.is_put_back = self.hangs
+        return not self.hangs
 
 
 class JudgePool:
@@ -170,69 +98,60 @@ class JudgePool:
     def __init__(self, hold_s: float = HOLD_S, workers: int = _WORKERS) -> None:
         self._hold_s = hold_s
         self._workers = workers
-        self._loop: loop.JudgeLoop | None = None
+        self._loops: dict[None, loop.JudgeLoop] = {}
+        self._watch = Worker("otel-ml-judge-watch", self._run)
         self.start()
         _POOLS.add(self)
 
     def start(self) -> None:
         """Begin empty: also in a forked child, which has none of the parent's threads."""
-        lock = threading.RLock()  # a finalizer may submit while this thread holds it
-        self._work_ready = threading.Condition(lock)
-        self._sooner = threading.Condition(lock)
-        self._idle = threading.Condition(lock)
-        self._lock = lock
-        self._queue = JudgeQueue(max(self._workers - 1, 1), _HANGING_OF_ONE)
+        self._new: deque[JudgeJob] = deque()
+        self._awaited: deque[JudgeJob] = deque()  # these come before all others
+        self._back: deque[_Turn | None] = deque()  # turns that are over; None: a thread ended
+        self._drains: deque[SimpleQueue[None]] = deque()
+        self._turns: SimpleQueue[_Turn | None] = SimpleQueue()
         self._held: dict[int, Judged] = {}
-        self._running: dict[int, _Work] = {}
-        self._ending = 0  # runs being let go, and jobs whose hanging is being said
-        self._live = self._workers  # threads that do not hang
-        self._looks_at = math.inf  # when the watching thread looks again
-        self._starts: dict[str, object] = {}
-        self._closing = False
-        self._closed = False
-        if self._loop is not None:
-            _OF_PARENTS.append(self._loop)  # its end would disturb the parent's
-        self._loop = None
+        self._is_closing = False
+        self._is_closed = False
+        # What follows the watch alone writes.
+        self._lines: dict[Judge, deque[JudgeJob]] = {}  # in the order of their turns
+        self._at_work: Counter[Judge] = Counter()
+        self._hanging: Counter[Judge] = Counter()
+        self._running: dict[int, _Turn] = {}
+        self._in_hand = 0  # jobs on their way from one place to another, and runs being let go
+        self._live = 0  # threads that do not hang
+        self._all_hang = False
+        _OF_PARENTS.extend(self._loops.values())  # their end would disturb the parent's
+        self._loops = {}
+
+    # On the thread of a caller.
 
     def submit(self, judged: Judged) -> None:
         """Queue a call's judges; returns at once. Beyond the bounds they are said to be lost."""
-        judged.deadline = time.monotonic() + self._hold_s
+        refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
-        refused: Sequence[JudgeJob] = jobs
-        why, hold = NOT_RUN, False
-        self._ensure_threads()
-        was_owned, is_locked = self._is_owned(), False
-        try:
-            # A finalizer may submit while its thread holds a lock that who holds this one waits
-            # for.
-            for _ in range(_LOCKED):
-                is_locked = self._lock.acquire(timeout=_LOCKED_S)
-                if is_locked:
-                    break
-            if is_locked:
-                refused, why = self._enqueue(jobs)
-                hold = len(refused) < len(jobs) and len(self._held) < _HELD
-                if hold:
-                    self._held[id(judged)] = judged
-                    self._look_by(judged.deadline)
-        finally:
-            # A handler of a signal may raise where the lock is ours and we are not told.
-            if is_locked or (not was_owned and self._is_owned()):
-                self._lock.release()
-        self._lose(refused, why)
-        if not hold:
+        queued = [job for job in jobs if job.judge not in refused] if refused else jobs
+        is_held = bool(queued) and len(self._held) < _HELD
+        if is_held:
+            judged.deadline = time.monotonic() + self._hold_s
+            self._held[id(judged)] = judged
+        if queued:
+            self._new.extend(queued)
+            self._call_watch()
+        for job in jobs if refused else ():
+            if job.judge in refused:
+                _lose(job, why)
+        if not is_held:
             judged.let_go()
-
-    def _is_owned(self) -> bool:
-        is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
-        return is_owned()
 
     def run_soon(self, job: JudgeJob) -> None:
         """Queue a job that somebody waits for before all others, or give it up at once."""
-        self._ensure_threads()
-        with self._lock:
-            refused, why = self._enqueue([job], first=True)
-        self._lose(refused, why)
+        refused, why = self._refuse([job.judge])
+        if refused:
+            _lose(job, why)
+        else:
+            self._awaited.append(job)
+            self._call_watch()
 
     def wait(self, awaitable: "Awaitable[object]", timeout_s: float) -> object:
         """Wait on this thread for async code of a judge, see `JudgeLoop.wait`."""
@@ -240,208 +159,280 @@ class JudgePool:
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until no judge is queued or running. Returns whether that was so in time."""
-        with self._lock:
-            return self._idle.wait_for(lambda: not self.waiting, timeout_s)
+        if not self.waiting:
+            return True
+        answer: SimpleQueue[None] = SimpleQueue()
+        try:
+            self._drains.append(answer)
+            self._watch.wake()
+            answer.get(timeout=max(timeout_s, 0.0))
+        except Empty:
+            return not self.waiting
+        finally:
+            with suppress(ValueError):  # it was answered
+                self._drains.remove(answer)
+        return True
 
     @property
     def waiting(self) -> int:
         """How many judgements are queued, made or handed on; those that hang are given up."""
-        with self._lock:
-            return len(self._queue) + len(self._running) + self._ending
+        return self._count_queued() + len(self._running) + self._in_hand
 
     def close(self, wait_s: float = _EXIT_S) -> None:
         """Take no call any more, wait for the judges of queued ones, let every run go."""
-        with self._lock:
-            self._closing = True
+        self._is_closing = True
         self.drain(wait_s)
-        with self._lock:
-            self._closed = True
-            queued = self._queue.clear()
-            running = [work.job for work in self._running.values()]
-            held = list(self._held.values())
-            self._held.clear()
-            self._work_ready.notify_all()
-            self._sooner.notify_all()
-        self._lose(queued, NOT_RUN)
-        self._lose(running, _ENDED)
-        for judged in held:
+        self._is_closed = True
+        self._watch.close(_JOIN_S)
+        self._lose_queued(NOT_RUN)
+        for turn in list(self._running.values()):
+            _lose(turn.work[0], _ENDED)
+        while (judged := self._find_first_held()) is not None:
+            del self._held[id(judged)]
             judged.let_go()
-        if self._loop is not None:
-            self._loop.close()
+        for _ in range(self._workers):
+            self._turns.put(None)
+        for made in self._loops.values():
+            made.close()
+
+    def _count_queued(self) -> int:
+        lined_up = sum(map(len, list(self._lines.values()))) if self._lines else 0
+        return lined_up + len(self._new) + len(self._awaited)
+
+    def _refuse(self, judges: "Sequence[Judge]") -> "tuple[Sequence[Judge], str]":
+        """Find the judges for which the bounds leave no room, and why."""
+        if self._is_closing or self._count_queued() + len(judges) > _QUEUED:
+            return judges, NOT_RUN
+        if self._all_hang:
+            return judges, _HANGS
+        return [judge for judge in judges if self._is_stuck(judge)] if self._hanging else (), _HANGS
+
+    def _is_stuck(self, judge: "Judge") -> bool:
+        return self._hanging[judge] >= _HANGING_OF_JUDGE
+
+    def _call_watch(self) -> None:
+        """Let the watch see what was queued; where there is none that is lost."""
+        if (self._watch.is_asleep and not self._watch.wake()) or self._is_closed:
+            self._lose_queued(NOT_RUN)
+
+    def _lose_queued(self, why: str) -> None:
+        for queue in (self._new, self._awaited, *list(self._lines.values())):
+            _lose_all(queue, why)
+
+    def _find_first_held(self) -> Judged | None:
+        while True:
+            with suppress(RuntimeError):  # another call was held meanwhile
+                return next(iter(self._held.values()), None)
 
     def _wait(self, awaitable: "Awaitable[object]", timeout_s: float) -> object:
         return self._open_loop().wait(awaitable, timeout_s, is_worker=True)
 
     def _open_loop(self) -> "loop.JudgeLoop":
-        if self._loop is None:
-            with self._lock:
-                if self._loop is None:
-                    self._loop = loop.JudgeLoop()
-        return self._loop
+        return self._loops.get(None) or self._loops.setdefault(None, loop.JudgeLoop())
 
-    def _enqueue(
-        self, jobs: "Sequence[JudgeJob]", *, first: bool = False
-    ) -> "tuple[Sequence[JudgeJob], str]":
-        """Queue what the bounds allow; returns the rest, and why."""
-        if self._closing or len(self._queue) + len(jobs) > _QUEUED:
-            return jobs, NOT_RUN
-        if not self._live:
-            return jobs, _HANGS
-        refused = []
-        for job in jobs:
-            if self._queue.is_stuck(job.judge):
-                refused.append(job)
-                continue
-            (self._queue.put_first if first else self._queue.put)(job)
-            self._work_ready.notify()
-        return refused, _HANGS
+    # On a judge's thread.
 
-    @staticmethod
-    def _lose(jobs: "Sequence[JudgeJob]", why: str) -> None:
-        for job in jobs:
-            report("judge lost", JudgeError(why))
-            job.give_up(why)
-
-    def _ensure_threads(self) -> None:
-        """Start the threads, once. Not under the lock: on a busy machine that takes a while."""
-        mark = object()
-        if self._starts or self._closing or self._starts.setdefault("by", mark) is not mark:
-            return
-        with ExitStack() as undo:
-            undo.callback(self._starts.clear)  # no thread to be had now: the next call tries again
-            _start(self._watch, "otel-ml-judge-watch")
-            undo.pop_all()
-        for _ in range(self._workers):
-            if not self._start_worker():
-                with self._lock:
-                    self._live -= 1
-
-    def _start_worker(self) -> bool:
+    def _serve(self) -> None:
         try:
-            _start(self._work, "otel-ml-judge")
-        except RuntimeError:  # the process ends, or has no thread to give
-            return False
-        return True
+            while not self._is_closed and (turn := self._turns.get()) is not None:
+                try:
+                    self._take(turn)
+                finally:
+                    self._give_back(turn)
+                    del turn  # what it judged is not kept until the next one
+        except BaseException:  # what ends a thread from outside
+            self._give_back(None)
+            raise
 
-    def _work(self) -> None:
-        while (work := self._next()) is not None:
-            try:
-                is_run = False
-                with quiet("judge pool"):
-                    work.job.run()
-                    is_run = True
-                if not is_run:
-                    work.job.give_up(NOT_RUN)
-            finally:
-                goes_on = self._finish(work)
-            if not goes_on:
-                return
-
-    def _next(self) -> _Work | None:
-        with self._lock:
-            while not self._closed:
-                job = self._queue.take()
-                if job is None:
-                    self._work_ready.wait()
-                    continue
-                work = _Work(job, time.monotonic() + job.judge.timeout_s + _LATE_S)
-                self._running[id(work)] = work
-                self._look_by(work.deadline)
-                return work
-            return None
-
-    def _finish(self, work: _Work) -> bool:
-        """Take note that a thread came back; returns whether it goes on."""
-        with self._lock:
-            if work.hangs:
-                self._queue.come_back(work.job.judge)
-                self._work_ready.notify()
-                if self._live >= self._workers:
-                    return False
-                self._live += 1
-                return True
-            self._running.pop(id(work), None)
-            self._queue.done(work.job.judge)
-            if isinstance(work.job, Part) and work.job.judged.is_released:
-                self._held.pop(id(work.job.judged), None)
-            self._tell_idle()
-            return True
-
-    def _tell_idle(self) -> None:
-        if not self.waiting:
-            self._idle.notify_all()
-
-    def _look_by(self, when: float) -> None:
-        """Have the watching thread look at that time, or earlier."""
-        if when < self._looks_at:
-            self._looks_at = when
-            self._sooner.notify()
-
-    def _watch(self) -> None:
-        while (judged := self._next_due()) is not None:
+    def _take(self, turn: _Turn) -> None:
+        ends_at = time.monotonic() + _TURN_S
+        goes_on = True
+        while goes_on:
+            job, _ = turn.work
+            is_run = False
             with quiet("judge pool"):
-                if isinstance(judged, Judged):
-                    self._let_go(judged)
-                else:
-                    self._leave(judged)
+                job.run()
+                is_run = True
+            if not is_run:
+                job.give_up(NOT_RUN)
+            if isinstance(job, Part) and job.judged.is_released:
+                self._held.pop(id(job.judged), None)
+            now = time.monotonic()
+            goes_on = now < ends_at and not self._is_closed and turn.take_next(now)
 
-    def _next_due(self) -> Judged | _Work | None:
-        with self._lock:
-            while not self._closed:
-                now = time.monotonic()
-                held = next(iter(self._held.values()), None)
-                if held is not None and held.deadline <= now:
-                    self._ending += 1
-                    return self._held.pop(id(held))
-                work = min(self._running.values(), key=lambda work: work.deadline, default=None)
-                if work is not None and work.deadline <= now:
-                    return work
-                found = [due.deadline for due in (held, work) if due is not None]
-                self._looks_at = min(found, default=math.inf)
-                self._sooner.wait(self._looks_at - now if found else None)
-            return None
+    def _give_back(self, turn: _Turn | None) -> None:
+        self._back.append(turn)
+        if self._watch.is_asleep:
+            self._watch.wake()
 
-    def _let_go(self, judged: Judged) -> None:
+    # On the watch's thread.
+
+    def _run(self) -> None:
+        while not self._watch.is_stopping:
+            is_due = False
+            with quiet("judge pool"):
+                is_due = self._look()
+            if not is_due:
+                self._watch.rest(self._has_news, self._find_time_left())
+
+    def _has_news(self) -> bool:
+        return bool(self._new or self._awaited or self._back)
+
+    def _look(self) -> bool:
+        """Do what is to be done; returns whether to look again at once."""
+        self._take_back()
+        self._fill_threads()
+        self._line_up()
+        if self._hanging or self._all_hang:
+            self._lose_stuck()
+        self._give_turns()
+        # One at a time: what it takes to hand a run over delays no turn but by itself.
+        if self._let_first_go() or self._leave_first():
+            return True
+        while self._drains and not self.waiting:
+            self._drains.popleft().put(None)
+        return False
+
+    def _take_back(self) -> None:
+        while self._back:
+            turn = self._back[0]
+            if turn is None:
+                self._live -= 1
+            else:
+                self._end(turn)
+            self._back.popleft()
+
+    def _end(self, turn: _Turn) -> None:
+        job, _ = turn.work
+        if turn.is_put_back:
+            self._awaited.append(job)
+        if not turn.hangs:
+            del self._running[id(turn)]
+            _count_down(self._at_work, job.judge)
+            return
+        _count_down(self._hanging, job.judge)
+        if self._live < self._workers:
+            self._live += 1
+        else:
+            self._turns.put(None)  # another thread has taken its place
+
+    def _fill_threads(self) -> None:
+        """Start threads, also for those that hang, within the bounds."""
+        while self._live < self._workers and self._hanging.total() <= _HANGING:
+            try:
+                start_apart(threading.Thread(target=self._serve, name="otel-ml-judge", daemon=True))
+            except RuntimeError:  # the process ends, or has no thread to give
+                break
+            self._live += 1
+        self._all_hang = not self._live
+
+    def _line_up(self) -> None:
+        # Each job is in its line before it leaves the queue, so that every count has it.
+        while self._new:
+            job = self._new[0]
+            self._lines.setdefault(job.judge, deque()).append(job)
+            self._new.popleft()
+        while self._awaited:
+            job = self._awaited[0]
+            line = self._lines.get(job.judge, deque())
+            line.appendleft(job)
+            self._lines = {job.judge: line, **self._lines}
+            self._awaited.popleft()
+
+    def _lose_stuck(self) -> None:
+        """Give up what waits for threads that do not come back."""
+        self._in_hand += 1
         try:
+            for judge, line in self._lines.items():
+                if self._all_hang or self._is_stuck(judge):
+                    _lose_all(line, _HANGS)
+        finally:
+            self._in_hand -= 1
+
+    def _give_turns(self) -> None:
+        """Give threads to the judges in turn, so that a slow one stops no other."""
+        while len(self._running) < self._live and (judge := self._find_next()) is not None:
+            line = self._lines[judge]
+            self._in_hand += 1
+            with suppress(IndexError):  # a thread took the last job
+                turn = _Turn(line, (line.popleft(), time.monotonic() + judge.timeout_s + _LATE_S))
+                self._running[id(turn)] = turn
+                self._at_work[judge] += 1
+                self._turns.put(turn)
+            self._in_hand -= 1
+            others = {one: jobs for one, jobs in self._lines.items() if jobs and one is not judge}
+            self._lines = {**others, judge: line} if line else others
+
+    def _find_next(self) -> "Judge | None":
+        at_once = max(self._workers - 1, 1)
+        for judge, line in self._lines.items():
+            at_work = self._at_work[judge]
+            if line and at_work < at_once and at_work + self._hanging[judge] < _HANGING_OF_JUDGE:
+                return judge
+        return None
+
+    def _let_first_go(self) -> bool:
+        """Let the run go that was held first, if its time is over."""
+        judged = self._find_first_held()
+        if judged is None or judged.deadline > time.monotonic():
+            return False
+        self._in_hand += 1
+        try:
+            self._held.pop(id(judged), None)
             judged.let_go()
         finally:
-            self._end()
+            self._in_hand -= 1
+        return True
 
-    def _end(self) -> None:
-        with self._lock:
-            self._ending -= 1
-            self._tell_idle()
-
-    def _leave(self, work: _Work) -> None:
+    def _leave_first(self) -> bool:
         """Leave a thread that hangs behind; what its judge says later is thrown away."""
-        judge = work.job.judge
-        with self._lock:
-            if self._running.pop(id(work), None) is None:  # it came back meanwhile
-                return
-            work.hangs = True
-            self._queue.leave(judge)
-            self._live -= 1
-            self._ending += 1
-            lost = self._replace(judge)
+        turn = min(self._running.values(), key=lambda turn: turn.work[1], default=None)
+        now = time.monotonic()
+        if turn is None or turn.work[1] > now:
+            return False
+        turn.hangs = True
+        job, deadline = turn.work
+        if deadline > now:  # it went on to another job at this very moment
+            turn.hangs = False
+            return True
+        self._in_hand += 1
         try:
-            problem = JudgeTimedOut(judge.timeout_s)
+            del self._running[id(turn)]
+            _count_down(self._at_work, job.judge)
+            self._hanging[job.judge] += 1
+            self._live -= 1
+            self._fill_threads()
+            problem = JudgeTimedOut(job.judge.timeout_s)
             report("judge hangs", problem)
-            work.job.give_up(str(problem))
-            self._lose(lost, _HANGS)
+            job.give_up(str(problem))
+            self._lose_stuck()
         finally:
-            self._end()
+            self._in_hand -= 1
+        return True
 
-    def _replace(self, judge: "Judge") -> list[JudgeJob]:
-        """Start a thread for one that hangs, within the bounds; returns what is lost beyond."""
-        if self._queue.hanging <= _HANGING and self._start_worker():
-            self._live += 1
-        elif not self._live:
-            return self._queue.clear()
-        return self._queue.remove(judge) if self._queue.is_stuck(judge) else []
+    def _find_time_left(self) -> float | None:
+        deadlines = [turn.work[1] for turn in self._running.values()]
+        first = self._find_first_held()
+        if first is not None:
+            deadlines.append(first.deadline)
+        return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
 
 
-def _start(target: "Callable[[], None]", name: str) -> None:
-    start_apart(threading.Thread(target=target, name=name, daemon=True))
+def _lose(job: JudgeJob, why: str) -> None:
+    report("judge lost", JudgeError(why))
+    job.give_up(why)
+
+
+def _lose_all(queue: deque[JudgeJob], why: str) -> None:
+    with suppress(IndexError):
+        while True:
+            _lose(queue.popleft(), why)
+
+
+def _count_down(counter: "Counter[Judge]", judge: "Judge") -> None:
+    counter[judge] -= 1
+    if not counter[judge]:
+        del counter[judge]  # a judge that is gone is not kept
 
 
 _OF_PARENTS: Final["list[loop.JudgeLoop]"] = []

@@ -13,7 +13,7 @@ import pytest
 
 import otel_ml
 from otel_ml import Client
-from otel_ml.process import start_apart
+from otel_ml.loading import start_apart
 from tests.otel_ml.recording import Recording, outputs, parent_id, span_id
 
 

@@ -18,6 +18,7 @@ from otel_ml.versions.definition import Definition, define
 from tests.otel_ml.recording import (
     Recording,
     attributes,
+    inputs,
     judged,
     parent_id,
     span_id,
@@ -312,7 +313,8 @@ def test_failing_judges_leave_their_threads(recording: Recording) -> None:
         traced(number)
     traced(8)
     assert recording.client.flush(WAIT_S)
-    assert "otel_ml.score.exits" in attributes(recording.runs()[-1])
+    scored = [run for run in recording.runs() if "otel_ml.score.exits" in attributes(run)]
+    assert [inputs(run) for run in scored] == [{"a": 8}]
 
 
 def test_odd_explanation_loses_no_run(recording: Recording) -> None:
@@ -363,6 +365,35 @@ def test_full_queue_says_what_is_lost(gate: Gate) -> None:
     assert [[outcome(item) for item in items] for items in handed] == [[("fast", None, LOST)]]
     gate.open.set()
     assert pool.drain(60)
+    pool.close()
+
+
+def test_job_that_is_waited_for_comes_first(gate: Gate) -> None:
+    """A job that a loop waits for is run before all calls that wait, which keep their order."""
+    pool, order = JudgePool(hold_s=60, workers=1), Handed()
+    pool.submit(make_judged(Handed(), judge("slow", gate)))
+    assert gate.entered.wait(WAIT_S)
+
+    class Job:
+        judge = Judge("soon", "", lambda: 1)
+
+        def run(self) -> None:
+            order.add("soon")
+
+        def give_up(self, error: str) -> None:
+            order.add(error)
+
+    def note(outputs: int) -> float:
+        order.add(outputs)
+        return 1.0
+
+    later = judge("later", note)
+    for number in range(4):
+        pool.submit(Judged([later], {}, number, Handed().add, Handed().add))
+    pool.run_soon(Job())
+    gate.open.set()
+    assert pool.drain(WAIT_S)
+    assert list(order) == ["soon", 0, 1, 2, 3]
     pool.close()
 
 
