@@ -11,9 +11,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import context as context_api
@@ -25,11 +24,12 @@ from otel_ml.errors import host_error, quiet, trouble
 from otel_ml.export.delivery import Delivery
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
-from otel_ml.process import PROCESS, deliver_at_end, renew_each_in_child, start_if_possible
+from otel_ml.process import PROCESS, deliver_at_end, renew_each_in_child
 from otel_ml.redaction import Redaction
 from otel_ml.spans import RunSpan, Start, write
 from otel_ml.versions.held import HELD
 from otel_ml.wire import Attributes, Event, weigh
+from otel_ml.worker import Worker
 
 if TYPE_CHECKING:
     from otel_ml import instrumentations, provider
@@ -144,6 +144,7 @@ class OpenRuns:
     def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
         self._beat = beat
         self._heartbeat_s = heartbeat_s
+        self._watch = Worker("otel-ml-open-runs", self._run)
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
@@ -151,16 +152,13 @@ class OpenRuns:
         self._open: dict[OpenRun, None] = {}
         self._by_hand: dict[int, weakref.ref[OpenRun]] = {}
         self._announced: set[OpenRun] = set()
-        self._tokens: SimpleQueue[None] = SimpleQueue()
-        self._asleep = True
         self._closed = False
-        self._thread: threading.Thread | None = None
         self._beat_at_s: float | None = None  # None: there was never a start to tell
 
     def add(self, run: OpenRun) -> None:
         """Watch a call from its start."""
         self._open[run] = None
-        if self._asleep:
+        if self._watch.is_asleep:
             self._wake()
 
     def remove(self, run: OpenRun) -> None:
@@ -172,7 +170,7 @@ class OpenRuns:
         """Watch a run that was opened by hand, and say so at once; it may vanish unended."""
         self._by_hand[id(run)] = weakref.ref(run)
         self._tell(run)
-        if self._asleep:
+        if self._watch.is_asleep:
             self._wake()
 
     def _tell(self, run: OpenRun) -> None:
@@ -207,38 +205,25 @@ class OpenRuns:
         for run in self.opened_by_hand():
             run.end(error)
         self._closed = True
-        self._tokens.put(None)
+        self._watch.stop()
         if self._beat_at_s is not None:
             self._beat("goodbye")
 
     def _wake(self) -> None:
-        if self._closed:
-            return
-        self._asleep = False
-        if self._thread is None or not self._thread.is_alive():
-            thread = threading.Thread(target=self._watch, name="otel-ml-open-runs", daemon=True)
-            with ExitStack() as undo:
-                undo.callback(setattr, self, "_asleep", True)  # the next run tries again
-                if not start_if_possible(thread):
-                    return
-                undo.pop_all()
-            self._thread = thread
-        self._tokens.put(None)
+        self._watch.wake()
 
-    def _watch(self) -> None:
+    # On its own thread.
+
+    def _run(self) -> None:
         idle_since = time.monotonic()
-        while not self._closed:
-            with suppress(Empty):
-                self._tokens.get(timeout=_TICK_S)
+        while not self._watch.is_stopping:
+            self._watch.pause(_TICK_S)
             with quiet("open runs"):
                 self._look()
             if self.count:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= _REST_AFTER_S:
-                self._asleep = True
-                if not self.count:  # one that came before we slept woke nobody
-                    self._tokens.get()
-                self._asleep = False
+                self._watch.rest(lambda: self.count)
                 idle_since = time.monotonic()
 
     def _look(self) -> None:
