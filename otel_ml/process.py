@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol, TypeVar
 
-from otel_ml.errors import hand_on, quiet
+from otel_ml.errors import quiet
 from otel_ml.loading import start_apart
 
 # What each call that is traced in a context says beside its own: within a judge of the judge and of
@@ -66,16 +66,6 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
 
     renew_in_child(renew_all)
     return living
-
-
-def start_if_possible(thread: threading.Thread) -> bool:
-    """Do what `start_apart` does, unless the interpreter ends, which starts none any more."""
-    try:
-        start_apart(thread)
-    except RuntimeError as error:
-        hand_on(error)
-        return False
-    return True
 
 
 class Process:

@@ -12,16 +12,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from otel_ml.errors import quiet, report
 from otel_ml.export.answer import REFUSED, Answer
 from otel_ml.export.delivery import Counters, Delivery
 from otel_ml.loading import LOADING
-from otel_ml.process import renew_each_in_child, start_if_possible
+from otel_ml.process import renew_each_in_child
+from otel_ml.worker import Worker
 
 # What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
 _BATCH_BYTES: Final = 2 * 1024 * 1024
@@ -213,6 +212,7 @@ class Pipeline(Generic[B]):
         self._prepare = prepare
         self.say: Callable[[], object] | None = None
         self._closed = False
+        self._sender = Worker("otel-ml-sender", self._run)
         self._begin()
         _PIPELINES.add(self)
 
@@ -220,7 +220,6 @@ class Pipeline(Generic[B]):
         """Begin anew, also in a forked child, which has no thread and may inherit a held lock."""
         self.counters = Counters()
         self.wants_previews = True
-        self._is_asleep = True  # `wake` must be called for what is held now
         self._stalled = ""  # why nothing gets through at the moment
         self._left = 0  # spans that were given up because the process ended
         self._told: set[str] = set()
@@ -229,15 +228,11 @@ class Pipeline(Generic[B]):
         self._settled = 0
         self._looks = 0
         self._found_nothing = 0
-        # A queue, no event: a finalizer may wake us while this very thread does.
-        self._tokens: SimpleQueue[None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
         self._is_prepared = threading.Event()
         self._hurry = 0
         self._refusals = 0  # requests for which nobody listened
         self._is_asked = False  # to try now, whatever pause was to be made
         self._pressed = False
-        self._stopping = False
         self._ends_since: float | None = None
         self._give_up_at: float | None = None
         self._progress_at = 0.0
@@ -274,7 +269,7 @@ class Pipeline(Generic[B]):
             self.counters.lose("queue full", 1)
             text = f"The queue is full: {self._what} are dropped, counted from now on"
             self._tell_once("full", text)
-        elif self._is_asleep:
+        elif self._sender.is_asleep:
             self.wake()
 
     def hold(self, span: Any) -> None:
@@ -284,14 +279,9 @@ class Pipeline(Generic[B]):
 
     def wake(self) -> None:
         """See that the thread runs and looks; it starts with the first span, or when it died."""
-        if self._is_asleep:
+        if self._sender.is_asleep:
             self._progress_at = time.monotonic()  # whoever sleeps has nothing that hangs
-        self._is_asleep = False
-        if not self._is_alive():
-            with self._lock:
-                if not self._is_alive():
-                    self._start()
-        self._tokens.put(None)
+        self._sender.wake()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until what was put before is settled.
@@ -320,7 +310,7 @@ class Pipeline(Generic[B]):
 
     def wait_until_prepared(self, limit_s: float) -> None:
         """Wait until the thread, where there is one, has loaded what sending needs."""
-        if self._is_alive():
+        if self._sender.is_alive:
             self._is_prepared.wait(limit_s)
 
     def close(self, timeout_s: float) -> Delivery:
@@ -345,32 +335,14 @@ class Pipeline(Generic[B]):
         self.hasten()
         self._give_up_at = time.monotonic() + timeout_s
         settled = self.settle(timeout_s)
-        self._stopping = True
-        self._tokens.put(None)
-        if self._thread is not None and not self._is_this_thread():
-            in_vain = not settled and self._destination.is_out_of_reach
-            self._thread.join(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
+        in_vain = not settled and self._destination.is_out_of_reach
+        self._sender.close(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
 
     def _news(self, pending: int) -> Delivery:
         return self.counters.deliver_news(pending, self._stalled or "no answer yet")
 
-    def _is_this_thread(self) -> bool:
-        """Tell whether the caller is the thread that sends: it must never wait for itself."""
-        return threading.current_thread() is self._thread
-
-    def _is_alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="otel-ml-sender", daemon=True)
-        with ExitStack() as undo:
-            undo.callback(setattr, self, "_is_asleep", True)  # the next span tries again
-            if start_if_possible(thread):
-                undo.pop_all()
-                self._thread = thread
-
     def _wait_for_room(self, span: Any) -> bool:
-        if _has_running_loop() or self._is_this_thread():
+        if _has_running_loop() or self._sender.is_this_thread:
             return False
         began = now = time.monotonic()
         while self._makes_progress() and now - began < _WAIT_A_CALL_S and _BUDGET.is_left(now):
@@ -410,7 +382,7 @@ class Pipeline(Generic[B]):
             self._is_asked = self._is_asked or is_hasty
         try:
             self.wake()
-            if self._is_alive():
+            if self._sender.is_alive:
                 return self._wait_for(target, deadline, refusals) and not self._stalled
             self._send_all(deadline)  # the interpreter ends and starts no thread any more
             return not self._source.pending
@@ -426,7 +398,11 @@ class Pipeline(Generic[B]):
                 if self._found_nothing > look or (target is not None and self._settled >= target):
                     return True
                 self._settled_some.wait(min(0.1, left_s))
-                if self._is_in_vain(began) or not self._is_alive() or self._refusals > refusals:
+                if (
+                    self._is_in_vain(began)
+                    or not self._sender.is_alive
+                    or self._refusals > refusals
+                ):
                     break
                 if self._stalled and self._give_up_at and self.is_durable:
                     break  # the process ends, the spans stay on disk
@@ -438,7 +414,7 @@ class Pipeline(Generic[B]):
         One that has our first request then and owes the answer may be slow, or stopped for a while;
         so may be the disk from which what sends is loaded.
         """
-        if self._is_alive() and not self._is_prepared.is_set():
+        if self._sender.is_alive and not self._is_prepared.is_set():
             return False
         quiet_s = time.monotonic() - max(self._progress_at, began)
         limit_s = _NO_PROGRESS_S
@@ -458,51 +434,41 @@ class Pipeline(Generic[B]):
 
     def _run(self) -> None:
         say, self.say = self.say, None
-        try:
-            for step in (self._prepare, say):
-                if step is not None:
-                    with quiet("sender"):
-                        step()
-            self._progress_at = time.monotonic()
-            self._is_prepared.set()
-            while not self._stopping:
-                is_well = False
+        for step in (self._prepare, say):
+            if step is not None:
                 with quiet("sender"):
-                    self._rest()
-                    self._progress_at = time.monotonic()
-                    self._send_all(None)
-                    self._sent_at = time.monotonic()
-                    is_well = True
-                if not is_well:
-                    self._pause(_FIRST_PAUSE_S)
-        finally:
-            self._is_asleep = True
+                    step()
+        self._progress_at = time.monotonic()
+        self._is_prepared.set()
+        while not self._sender.is_stopping:
+            is_well = False
+            with quiet("sender"):
+                self._rest()
+                self._progress_at = time.monotonic()
+                self._send_all(None)
+                self._sent_at = time.monotonic()
+                is_well = True
+            if not is_well:
+                self._sender.pause(_FIRST_PAUSE_S)
 
     def _rest(self) -> None:
         """Sleep until there are spans, then as the pace says, or until they are many."""
-        while not self._source.pending and not self._stopping:
-            self._is_asleep = True
-            if not self._source.pending:  # a span that came before we slept woke nobody
-                self._pause(self._source.look_every_s)
-            self._is_asleep = False
+        while not self._source.pending and not self._sender.is_stopping:
+            self._sender.rest(lambda: self._source.pending, self._source.look_every_s)
             if self._source.look_every_s is not None:
                 break
         delay_s = self._pace.delay_s
         until = max(time.monotonic() + delay_s * _FIRST_WAITS, self._sent_at + delay_s)
         while (left_s := until - time.monotonic()) > 0:
-            if self._hurry or self._pressed or self._stopping:
+            if self._hurry or self._pressed or self._sender.is_stopping:
                 break
             if self._source.pending >= self._pace.batch_spans:
                 return
-            self._pause(min(_POLL_S, left_s))
+            self._sender.pause(min(_POLL_S, left_s))
         self._pressed = False
 
-    def _pause(self, timeout_s: float | None) -> None:
-        with suppress(Empty):
-            self._tokens.get(timeout=timeout_s)
-
     def _send_all(self, deadline: float | None) -> None:
-        while not self._stopping and (deadline is None or time.monotonic() < deadline):
+        while not self._sender.is_stopping and (deadline is None or time.monotonic() < deadline):
             self._looks += 1
             batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
             if batch is None:
@@ -541,7 +507,7 @@ class Pipeline(Generic[B]):
                 self._tell_once("stalled", text)  # else its end says what is lost
             if self._is_worth_waiting(began):
                 self._wait_to_retry(answer.retry_after_s, pause_s)
-            if self._stopping or not self._is_worth_waiting(began):
+            if self._sender.is_stopping or not self._is_worth_waiting(began):
                 self._leave(batch, answer)
                 return
             self.counters.retries += 1
@@ -557,15 +523,15 @@ class Pipeline(Generic[B]):
         """Leave the receiver alone: as long as it asked for, else less when there is a hurry."""
         began = time.monotonic()
         spread_s = pause_s * _RANDOM.uniform(0.5, 1.0)  # so that not all clients come at once
-        while not self._stopping:
+        while not self._sender.is_stopping:
             wait_s = min(spread_s, _HURRIED_PAUSE_S) if self._hurry else spread_s
             left_s = began + (wait_s if asked_s is None else asked_s) - time.monotonic()
             if left_s <= 0 or (self._is_asked and asked_s is None):
                 return
-            self._pause(left_s)
+            self._sender.pause(left_s)
 
     def _is_worth_waiting(self, began: float) -> bool:
-        if self._stopping or (self._ends_since and self._is_in_vain(self._ends_since)):
+        if self._sender.is_stopping or (self._ends_since and self._is_in_vain(self._ends_since)):
             return False
         spent_s = time.monotonic() - began
         return self._time_left(1) > 0 and spent_s <= _RETRY_FOR_S
