@@ -5,18 +5,16 @@ is imported for it. An object is read once, and again when its mark is another o
 of what `fit` sets, the counters of tensors, the number of trees.
 """
 
-import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from types import FunctionType
 from typing import Any, Final
 
 from otel_ml.errors import report_named, untrusted
-from otel_ml.loading import start_apart
 from otel_ml.process import renew_in_child
 from otel_ml.versions.held import HELD, Job
 from otel_ml.versions.state import (
@@ -27,6 +25,7 @@ from otel_ml.versions.state import (
     WeightKind,
     fitted_attributes,
 )
+from otel_ml.worker import Worker
 
 _TRIES: Final = 3
 _MOST_KNOWN: Final = 256
@@ -96,18 +95,19 @@ def modules_of(value: Any) -> Iterable[object]:
 
 def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
     """Return the weights of an object, or the job that reads them now."""
-    with _lock:
-        known = _known.get(id(value))
-        if known is not None and known.holds(value):
-            if not isinstance(known.found, WeightsJob) and known.mark == _mark_of(value, kind):
-                return known.found
-            if isinstance(known.found, WeightsJob) and not known.found.done.is_set():
-                return known.found
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        job = WeightsJob(value, kind)
-        _known[id(value)] = _Known(_reference(value), None, job)
-    _worker.put(job)
+    known = _known.get(id(value))
+    if known is not None and known.holds(value):
+        if not isinstance(known.found, WeightsJob) and known.mark == _mark_of(value, kind):
+            return known.found
+        if isinstance(known.found, WeightsJob) and not known.found.done.is_set():
+            return known.found
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    job = WeightsJob(value, kind)
+    _known[id(value)] = _Known(_reference(value), None, job)  # two at once: it is read twice
+    _jobs.append(job)
+    if _reader.is_asleep and not _reader.wake():
+        raise RuntimeError("no thread is to be had that reads weights")
     return job
 
 
@@ -168,29 +168,14 @@ def _reference(value: object) -> Callable[[], object]:
         return lambda: value
 
 
-class _Worker:
-    """The thread that reads weights; there is none before the first object."""
-
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[WeightsJob] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def put(self, job: WeightsJob) -> None:
-        """Let an object be read."""
-        self._jobs.put(job)
-        with _lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=self._work, name="otel-ml-weights", daemon=True
-                )
-                start_apart(self._thread)
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
+def _read_all() -> None:
+    """Read objects, on a thread; there is none before the first object."""
+    while not _reader.is_stopping:
+        _reader.rest(lambda: _jobs)
+        while _jobs:
+            job = _jobs.popleft()
             mark, weights = read(job.value, job.kind)
-            with _lock:
-                _known[id(job.value)] = _Known(_reference(job.value), mark, weights)
+            _known[id(job.value)] = _Known(_reference(job.value), mark, weights)
             job.value = None
             job.done.set()
             del job
@@ -220,8 +205,7 @@ def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
 
 
 def _restart_in_child() -> None:
-    global _lock, _worker  # the parent's may be held by threads that are not here
-    _lock, _worker = threading.RLock(), _Worker()
+    _jobs.clear()
     _known.clear()
 
 
@@ -339,7 +323,7 @@ KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ),
     ("numpy", "ndarray"): WeightKind(_mark_array),
 }
-_lock = threading.RLock()
-_worker = _Worker()
+_jobs: Final[deque[WeightsJob]] = deque()
+_reader: Final = Worker("otel-ml-weights", _read_all)
 _known: Final[dict[int, _Known]] = {}
 renew_in_child(_restart_in_child)
