@@ -54,6 +54,10 @@ _CHUNKS: Final = 10_000
 _FIRST: Final = range(1)
 _KEPT: Final = range(1, _CHUNKS)
 _NOWHERE: Final = Context()
+_KNOWN: Final = object()
+# Of a call: it may be interrupted before there is a run, while it is open, while its judges are
+# being asked, and when the run is theirs or what they left.
+UNOPENED, OPEN, JUDGING, JUDGED = range(4)
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})  # no streams
 
 
@@ -61,6 +65,7 @@ class Call(Run):
     """One call of a traced function, and its run.
 
     Attributes:
+        stage: How far it has come: `UNOPENED`, `OPEN`, `JUDGING` or `JUDGED`.
         context: What is current while the function's own code runs. It is let go at the end,
             because it holds the run, and the run must not hold itself.
     """
@@ -69,15 +74,15 @@ class Call(Run):
         "_cost_ns",
         "_inputs",
         "_judged",
-        "_left",
         "_outer",
         "_traced",
-        "_unversioned",
+        "_version_of",
         "context",
+        "stage",
     )
 
-    # A call is made by `Call.__new__`, then opened within the `try` that ends it: so what a
-    # handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
+    # A call is made by `Call.__new__` as `UNOPENED`, then opened within the `try` that ends it: so
+    # what a handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
 
     def open(self, traced: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Open the run: inputs are written down now, as they are.
@@ -98,8 +103,10 @@ class Call(Run):
             self._traced = traced
             self._inputs: dict[str, Any] = {}
             self._cost_ns = 0
+            self._version_of: object = _KNOWN  # else the output, which the version is asked for
             super().__init__(recorder if recorded else None, span, start_ns, first, True)
             self.context = self._context_in(current)
+            self.stage = OPEN
             if recorded:
                 if traced.tags:
                     self._tags = traced.tags.copy()
@@ -116,7 +123,7 @@ class Call(Run):
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("trace", error)
-            return hasattr(self, "context")  # an open run is recorded, whatever happened then
+            return self.stage != UNOPENED  # an open run is recorded, whatever happened then
         return True
 
     def finish(self, output: object, *, awaits: bool = False) -> "Left | None":
@@ -143,7 +150,7 @@ class Call(Run):
                     whole = stream_part(whole)
                 constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
                 if constants is None:
-                    self._unversioned, is_known = whole, False
+                    self._version_of, is_known = whole, False
                 else:
                     self._constants = constants
         except BaseException as error:  # noqa: BLE001 - as above
@@ -177,12 +184,12 @@ class Call(Run):
             output: What a stream gave until then.
         """
         end_ns = time_ns()
-        self._leave(token)
-        if not hasattr(self, "_ended"):  # interrupted before it was open
+        if self.stage == UNOPENED:  # interrupted before it was open
             return
-        if hasattr(self, "_left"):
-            self._left.lose(judged.INTERRUPTED)
-        if hasattr(self, "_judged") or not self._span.is_recording():
+        self._leave(token)
+        if self.stage == JUDGING:
+            self._judged.lose(judged.INTERRUPTED)
+        if self.stage != OPEN or not self._span.is_recording():
             self._ended = True
             return
         if names.SEQ not in self._facts:
@@ -197,7 +204,7 @@ class Call(Run):
                         self._describe_response(self._traced.generative, output, shown, whole)
                 constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
                 if constants is None:
-                    self._unversioned = None
+                    self._version_of = None
                 else:
                     self._constants = constants
         self._hand_over_later(end_ns, self._interrupted_judges())
@@ -210,10 +217,10 @@ class Call(Run):
     ) -> None:
         """Hand the run over, once the weights are read that its version is known by."""
         recorder = self._recorder
-        if recorder is None or not hasattr(self, "_unversioned"):
+        if recorder is None or self._version_of is _KNOWN:
             self._hand_over(end_ns, evaluations)
             return
-        traced, output = self._traced, self._unversioned
+        traced, output = self._traced, self._version_of
 
         def give() -> None:
             with quiet("version"):
@@ -221,7 +228,7 @@ class Call(Run):
                 self._constants = self._constants if constants is None else constants
             self._hand_over(end_ns, evaluations)
 
-        if not hasattr(self, "_judged"):
+        if self.stage == OPEN:
             with quiet("spool"):
                 self._hold((), end_ns)
         if not HELD.hold(traced.waits_for, give):
@@ -240,11 +247,11 @@ class Call(Run):
 
     def _leave(self, token: Token[Context] | None) -> None:
         """Make current what was so before the call, also where we never got its token."""
-        if getattr(self, "context", None) is _NOWHERE:  # it is
+        if self.context is _NOWHERE:  # it is
             return
         if token is not None:
             detach(token)
-        if getattr(self, "context", None) is context_api.get_current():
+        if self.context is context_api.get_current():
             attach(self._outer)
         self.context = self._outer = _NOWHERE
 
@@ -373,7 +380,7 @@ class Call(Run):
             tell_judge(recorder, known[evaluation.judge], evaluation.version)
 
         held = judged.Judged(traced.judges, self._inputs, output, release, late_one, self.id)
-        self._judged = self._left = held
+        self._judged, self.stage = held, JUDGING
         with quiet("judge"):
             self._hold(traced.judges, end_ns)
             if traced.judging.inline and awaits:
@@ -384,7 +391,7 @@ class Call(Run):
                 self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
             else:
                 recorder.judges.submit(held)
-            del self._left
+            self.stage = JUDGED
             return None
         held.lose(judged.NOT_RUN)
         return None
@@ -509,6 +516,7 @@ def _wrap_plainly(
 def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         call, token = new(Call), None
+        call.stage = UNOPENED
         try:
             if call.open(traced, args, kwargs):
                 token = attach(call.context)
@@ -538,6 +546,7 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
 def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         call, token = new(Call), None
+        call.stage = UNOPENED
         try:
             if call.open(traced, args, kwargs):
                 token = attach(call.context)
@@ -648,6 +657,7 @@ def _wrap_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callab
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = function(*args, **kwargs)
         call, token = new(Call), None
+        call.stage = UNOPENED
         stream = _Stream(call)
         try:
             if not call.open(traced, args, kwargs):
@@ -691,6 +701,7 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = function(*args, **kwargs)
         call, token = new(Call), None
+        call.stage = UNOPENED
         stream = _Stream(call)
         try:
             is_open = call.open(traced, args, kwargs)

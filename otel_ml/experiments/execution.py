@@ -24,7 +24,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link
 
 from otel_ml import attributes as names
-from otel_ml.calls import Call
+from otel_ml.calls import UNOPENED, Call
 from otel_ml.errors import is_of_signal, quiet, traceback_of, untrusted
 from otel_ml.experiments.dataset import Item, fresh
 from otel_ml.experiments.rows import ItemRun
@@ -119,6 +119,8 @@ class ItemCall(Call):
         self, traced: TracedFunction, item: Item, repeat: int, about: "About", call: tuple[Any, Any]
     ) -> bool:
         """Open the run as the root of a trace, and say which item it is of."""
+        self.stage = UNOPENED
+        self._end_ns = 0  # until it has returned
         if not self.open(traced, *call):
             return False
         with quiet("evaluate"):
@@ -134,7 +136,7 @@ class ItemCall(Call):
 
     def took_ms(self, measured_ms: float) -> float:
         """Return how long it took as its run says, else what was measured beside it."""
-        return (self._end_ns - self.start_ns) / 1e6 if hasattr(self, "_end_ns") else measured_ms
+        return (self._end_ns - self.start_ns) / 1e6 if self._end_ns else measured_ms
 
     def say_status(self, passed: bool | None) -> None:
         """Say whether the item passed, before the run is handed over."""
@@ -143,7 +145,7 @@ class ItemCall(Call):
 
     def hand_over(self, judgements: Sequence[Judgement]) -> None:
         """Let the run go with what judges said. A second call does nothing."""
-        if not hasattr(self, "_end_ns") or not self._span.is_recording():
+        if not self._end_ns or not self._span.is_recording():
             return
         with quiet("evaluate"):
             alone = [one for one in judgements if one.against is None]
