@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -15,6 +16,7 @@ import orjson
 
 from otel_ml.export.http import HttpConnections, Unusable, attempt_until, describe, open_connections
 from otel_ml.export.settings import resolve
+from otel_ml.loading import LOADING
 from otel_ml.notebook import show_unseen
 from otel_ml.reader.errors import (
     BadQuery,
@@ -208,10 +210,6 @@ class Api:
             line.pools.clear()
 
     def _send(self, question: Question, deadline: float) -> "_Answer":
-        from http.client import HTTPException
-
-        from urllib3.exceptions import HTTPError
-
         headers = {"accept-encoding": "gzip"}
         body = None
         if question.body is not None:
@@ -232,7 +230,7 @@ class Api:
                 )
         except Unusable as error:
             raise Refused(str(error), 0) from None
-        except (OSError, HTTPException, HTTPError) as error:
+        except _problems() as error:
             raise _no_answer(self.page, error) from error
         return _Answer(response, self.page)
 
@@ -240,7 +238,8 @@ class Api:
         if not self._settings.url:
             raise Unusable("Invalid endpoint: expected an address such as http://localhost:4318")
         if self._line is None or self._owner != os.getpid():  # a forked child shares no connection
-            self._line, self._owner = open_connections(self._settings), os.getpid()
+            line = LOADING.load(partial(open_connections, self._settings))
+            self._line, self._owner = line, os.getpid()
         return self._line
 
     def _whole(self, answer: "_Answer", question: Question, deadline: float) -> Reply:
@@ -252,6 +251,15 @@ class Api:
             parts.append(part)
         url = f"{self.page}{question.below}{question.address}"
         return Reply(response.status, dict(response.headers), b"".join(parts), url)
+
+
+def _problems() -> tuple[type[Exception], ...]:
+    """List what a request raises that gets no answer; `open_connections` has loaded it."""
+    from http.client import HTTPException
+
+    from urllib3.exceptions import HTTPError
+
+    return OSError, HTTPException, HTTPError
 
 
 class _Answer:
@@ -269,14 +277,10 @@ class _Answer:
 
     def read(self, size: int, deadline: float) -> bytes:
         """Read the next part, empty at the end; raises when it breaks off."""
-        from http.client import HTTPException
-
-        from urllib3.exceptions import HTTPError
-
         try:
             with attempt_until(deadline):
                 return self.response.read(size, decode_content=True)
-        except (OSError, HTTPException, HTTPError) as error:
+        except _problems() as error:
             raise _no_answer(self._page, error, "The answer of {page} broke off") from error
 
 

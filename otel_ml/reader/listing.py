@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 import orjson
 
 from otel_ml.arguments import check_text
+from otel_ml.loading import start_apart
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
@@ -282,7 +283,8 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
 
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
     # On a thread of its own: looking up the name of a host knows no deadline.
-    threading.Thread(target=lambda: told.put(attempt()), daemon=True).start()
+    name = "otel-ml-reader"
+    start_apart(threading.Thread(target=lambda: told.put(attempt()), name=name, daemon=True))
     try:
         return card.html + told.get(timeout=GLANCE.timeout_s * 2)
     except queue.Empty:

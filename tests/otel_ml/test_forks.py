@@ -93,6 +93,32 @@ def test_fork_while_a_rubric_imports(tmp_path: Path, sink: Sink) -> None:
     assert len(sink.runs) == 1
 
 
+READER: Final = """
+from otel_ml.reader import Reader
+from otel_ml.reader.errors import ReaderError
+
+reader = Reader("shop", endpoint=os.environ["OTEL_ML_ENDPOINT"])
+stopped = stop(sys.argv[1])
+
+def ask():
+    try:
+        reader.projects()
+    except ReaderError:  # nobody listens
+        pass
+
+threading.Thread(target=ask, daemon=True).start()
+print(json.dumps(fork_while(stopped, ask)))
+"""
+
+
+@pytest.mark.parametrize("name", ["urllib3.exceptions", "encodings.idna"])
+def test_fork_while_a_reader_asks(tmp_path: Path, name: str) -> None:
+    """A child that is forked while another thread's question loads what it needs asks itself."""
+    program, address = STOPPING + READER, closed_address()
+    printed = run_script(tmp_path, program, arguments=[name], OTEL_ML_ENDPOINT=address).stdout
+    assert printed.splitlines()[-1] == "0"
+
+
 STANDING: Final = """
 from otel_ml.loading import LOADING
 
