@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, run, trace
     from otel_ml.errors import InvalidMetricError
     from otel_ml.experiments.dataset import Dataset
-    from otel_ml.experiments.stored import load_result
+    from otel_ml.experiments.stored_results import load_result
     from otel_ml.judges.judge import Judge, Score
     from otel_ml.judges.llm import LLMJudge
     from otel_ml.runs import Run, current_run
@@ -51,7 +51,7 @@ _HOMES = {
     "Tag": "tags",
     "current_run": "runs",
     "follow_threads": "threads",
-    "load_result": "experiments.stored",
+    "load_result": "experiments.stored_results",
     "wrap": "threads",
 }
 

@@ -1,4 +1,4 @@
-"""What our own calls are given: a value is taken, or refused where it is given, in words.
+"""Checks the arguments of public calls: a value is taken, or refused in words at the call.
 
 Each check returns the value, or raises a ValueError that shows it and says what would be right. It
 looks at types, never at what an object answers about itself: that may be hostile.

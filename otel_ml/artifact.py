@@ -27,7 +27,7 @@ from otel_ml.types import (
 )
 from otel_ml.types.data import Data, Form, find_wrapper, is_from
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
-from otel_ml.types.tagged import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
+from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
 
 # Of a value, and of its document: beyond it only what `describe` says of it is sent.
 MOST_BYTES: Final = 64 * 1024 * 1024

@@ -26,24 +26,24 @@ from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run, read_baggage
 from otel_ml.spans import ELSEWHERE, attach, detach, is_sampled, reset
-from otel_ml.versions.held import HELD
+from otel_ml.versions.held_runs import HELD
 from otel_ml.versions.structure import stream_part
 from otel_ml.wire import judge_attributes
 
 if TYPE_CHECKING:
     from otel_ml.genai import messages, streams
     from otel_ml.genai.generative import Generative
-    from otel_ml.judges import awaiting, judge, judged
+    from otel_ml.judges import host_loop, judge, judged_call
     from otel_ml.judges.pool import JudgePool
 
     # A judged call whose judges are to be awaited, and what runs them.
-    Left = tuple[judged.Judged, JudgePool]
+    Left = tuple[judged_call.JudgedCall, JudgePool]
 else:
     messages = late("genai.messages")
     streams = late("genai.streams")
-    awaiting = late("judges.awaiting")
+    host_loop = late("judges.host_loop")
     judge = late("judges.judge")
-    judged = late("judges.judged")
+    judged_call = late("judges.judged_call")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -188,7 +188,7 @@ class Call(Run):
             return
         self._leave(token)
         if self.stage == JUDGING:
-            self._judged.lose(judged.INTERRUPTED)
+            self._judged.lose(judged_call.INTERRUPTED)
         if self.stage != OPEN or not self._span.is_recording():
             self._ended = True
             return
@@ -238,7 +238,7 @@ class Call(Run):
         """Say of a call that returned, and was interrupted then, that it was not judged."""
         if self._facts.get(names.OUTCOME) != "ok" or not self._is_judged():
             return ()
-        return judged.lost(self._traced.judges, judged.INTERRUPTED)
+        return judged_call.lost(self._traced.judges, judged_call.INTERRUPTED)
 
     def _is_judged(self) -> bool:
         sample = self._traced.judging.sample
@@ -379,7 +379,9 @@ class Call(Run):
             self._send_evaluation(evaluation)
             tell_judge(recorder, known[evaluation.judge], evaluation.version)
 
-        held = judged.Judged(traced.judges, self._inputs, output, release, late_one, self.id)
+        held = judged_call.JudgedCall(
+            traced.judges, self._inputs, output, release, late_one, self.id
+        )
         self._judged, self.stage = held, JUDGING
         with quiet("judge"):
             self._hold(traced.judges, end_ns)
@@ -393,7 +395,7 @@ class Call(Run):
                 recorder.judges.submit(held)
             self.stage = JUDGED
             return None
-        held.lose(judged.NOT_RUN)
+        held.lose(judged_call.NOT_RUN)
         return None
 
 
@@ -558,7 +560,7 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
                         return followed
                 left = call.finish(output, awaits=True)
                 if left is not None:
-                    await awaiting.judge_on_loop(*left)
+                    await host_loop.judge_on_loop(*left)
                 return output
         except BaseException as error:
             try:
@@ -624,7 +626,7 @@ async def _await(call: Call, output: Any, begun: list[bool]) -> Any:
             return followed
         left = call.finish(awaited, awaits=True)
         if left is not None:
-            await awaiting.judge_on_loop(*left)
+            await host_loop.judge_on_loop(*left)
         return awaited  # noqa: TRY300 - as the wrappers do
     except BaseException as error:
         try:
@@ -716,7 +718,7 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
                         detach(token)
                         judging = stream.finish(left, awaits=True)
                         if judging is not None:
-                            await awaiting.judge_on_loop(*judging)
+                            await host_loop.judge_on_loop(*judging)
                         return
                     try:
                         reset(token)

@@ -223,7 +223,8 @@ def host_error(error: BaseException) -> BaseException | None:
         passed.add(at.tb_frame)
         at = at.tb_next
     before = _context_of(error)
-    # What the host was handling before it called us was caught in no frame of this error.
+    # An error that we replaced while we handled it was caught in a frame that this one passed.
+    # Behind those stand errors that the host was handling when it called us: they are its own.
     while before is not None and (trace := traceback_of(before)) is not None:
         frame = trace.tb_frame
         if not passed.intersection((frame, frame.f_back)):  # that below was called by C

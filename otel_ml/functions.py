@@ -1,4 +1,4 @@
-"""What is known of one decorated function: options, arguments, tags, judges and versions."""
+"""A decorated function, as its calls need it: options, arguments, tags, judges and versions."""
 
 import functools
 import inspect
@@ -25,7 +25,7 @@ from otel_ml.errors import hand_on, quiet, untrusted
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.tags import Value, tags_of
-from otel_ml.versions.held import Job
+from otel_ml.versions.held_runs import Job
 from otel_ml.versions.structure import (
     DYNAMIC,
     flat_shape,
@@ -276,7 +276,7 @@ class TracedFunction:
 
         Returns:
             What all runs of that version say, or all of the function where it cannot be known;
-            None while weights are being read, for which `waits_for` stands.
+            None while weights are being read: `waits_for` holds the jobs that read them.
         """
         if self._marks is not None and self._marks.are_other(now_ns):
             self._versions, self._definition, self._marks = {}, None, None

@@ -1,4 +1,4 @@
-"""What a notebook shows of clients, runs and lists: lines, links and tables, every text escaped."""
+"""Clients, runs and lists as a notebook shows them: lines, links and tables, every text escaped."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

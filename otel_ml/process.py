@@ -162,7 +162,8 @@ class _End:
     def _begin_forked(self) -> None:
         """Begin as a forked child, of which it is not known yet whether it is `multiprocessing`'s.
 
-        Its parent's watching thread is not here, and must hear nothing of this child's signals.
+        The parent's thread that waits for SIGTERM is not here; the pipe that wakes it is still
+        shared, so it is let go: a signal of this child must not reach it.
         """
         self._renew()
         if self._pipe is not None:

@@ -27,7 +27,7 @@ from otel_ml.outlet import NOWHERE, Outlet, Route
 from otel_ml.process import PROCESS, deliver_at_end, renew_each_in_child
 from otel_ml.redaction import Redaction
 from otel_ml.spans import RunSpan, Start, write
-from otel_ml.versions.held import HELD
+from otel_ml.versions.held_runs import HELD
 from otel_ml.wire import Attributes, Event, weigh
 from otel_ml.worker import Worker
 
@@ -557,7 +557,7 @@ def _tell_lost() -> None:
 
 @functools.cache
 def _tell_lost_at_end() -> None:
-    """Look when the process ends: beside instrumentations a client perhaps records nothing."""
+    """Look at the end, too: beside instrumentations a client may never open its provider."""
     atexit.register(_tell_lost)
 
 

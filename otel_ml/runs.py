@@ -54,12 +54,12 @@ from otel_ml.wire import (
 
 if TYPE_CHECKING:
     from otel_ml import artifact, records
-    from otel_ml.judges import judged
+    from otel_ml.judges import judged_call
     from otel_ml.judges.judge import Judge, Judgement
     from otel_ml.records import Actual
 else:
     artifact = late("artifact")
-    judged = late("judges.judged")
+    judged_call = late("judges.judged_call")
     records = late("records")
 
 # What of baggage says whose run it is.
@@ -644,7 +644,7 @@ class Run(Handle, HasCard):
         pipeline = None if self._recorder is None else self._recorder.spooled
         if pipeline is None or type(self._span) is not RunSpan:
             return
-        unspoken = judged.lost(judges, "lost: the process ended before it spoke")
+        unspoken = judged_call.lost(judges, "lost: the process ended before it spoke")
         attributes = {**self._attributes(unspoken), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 
@@ -715,8 +715,8 @@ class Run(Handle, HasCard):
     def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
         """Tell whether what was said must not wait for the next round.
 
-        Nobody comes for what is said of a run that ended, or that is the parent process's. With
-        a spool the word of a run that lasts shall outlive a kill.
+        The thread that sends updates of open runs looks at none that ended, nor at one that a
+        parent process opened. With a spool an update of a run that lasts shall outlive a kill.
         """
         if self._ended or recorder.identity is not self._identity:
             return True

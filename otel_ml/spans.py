@@ -157,10 +157,10 @@ class HasResource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What all spans of one tracer share.
+    """The parts that all spans of one tracer share.
 
     Attributes:
-        origin: Whose resource they have.
+        origin: The provider that their resource is read from.
         make_scope: Makes `scope`, the same object each time.
         limits: The provider's, for what the host adds to a span of ours.
         processor: Gets every span at its start and end; None when `take` does.

@@ -1,4 +1,4 @@
-"""What is said of runs and models that are named from outside, in records of their own.
+"""Annotates runs by id, key or tag, and models by name, in records of their own.
 
 A run may be over, in another process, or yet to come; a model may be no function, such as a file of
 weights, and has a version by its params and its content.

@@ -1,4 +1,4 @@
-"""What was said of an open run and is not sent yet: it leaves in `update` records."""
+"""Tags, points and lines of an open run that wait to be sent in `update` records."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a run says, as attributes of the wire contract: pure functions, no span in sight."""
+"""Writes runs as attributes of the wire contract: pure functions, no span in sight."""
 
 import os
 import sys

@@ -1,1 +1,1 @@
-"""What a run records of values: which of them, as which text, and with secrets hidden."""
+"""Records values of a run: chooses them, writes them as text, hides secrets in them."""

@@ -1,4 +1,4 @@
-"""What stands for a value that JSON has no form for: short, and never the whole of a big one."""
+"""A stand-in for a value that JSON has no form for: short, and never the whole of a big one."""
 
 import dataclasses
 import datetime

@@ -51,7 +51,7 @@ _ALONE: Final = (
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 
 _LEVELS: Final = 64
-_FOREIGN: Final = 7  # what an object of the host's counts, which takes as long as some elements
+_HOST_OBJECT: Final = 7  # elements that an object of the host's counts for, by the time it takes
 _MAX_COPY_DEPTH: Final = 100
 _TRIES: Final = 4  # that fail: each reads up to the whole of the value
 # What orjson reads without calling any code of the host's.
@@ -304,7 +304,7 @@ class _Copier:
             return self.copy(value.value, depth + 1)  # type: ignore[attr-defined]  # just checked
         if issubclass(kind, str | int):
             return value
-        self._count(_FOREIGN)
+        self._count(_HOST_OBJECT)
         return self.copy(describe(value), depth + 1)
 
     def _items(self, items: dict[object, object], depth: int) -> object:

@@ -29,9 +29,9 @@ from otel_ml.errors import is_of_signal, quiet, traceback_of, untrusted
 from otel_ml.experiments.dataset import Item, fresh
 from otel_ml.experiments.rows import ItemRun
 from otel_ml.functions import TracedFunction
-from otel_ml.judges.awaiting import judge_on_loop
+from otel_ml.judges.host_loop import judge_on_loop
 from otel_ml.judges.judge import Judge, Judgement
-from otel_ml.judges.judged import Judged, lost
+from otel_ml.judges.judged_call import JudgedCall, lost
 from otel_ml.loading import start_apart
 from otel_ml.recorder import Recorder
 from otel_ml.spans import SPAN_KEY, attach, detach, link
@@ -223,7 +223,7 @@ class Work:
         )
 
 
-class Asked(Judged):
+class Asked(JudgedCall):
     """Judges that are asked of one output, and what they said."""
 
     def __init__(

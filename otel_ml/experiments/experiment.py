@@ -45,7 +45,7 @@ from otel_ml.experiments.execution import (
 from otel_ml.experiments.options import EVALUATED, EvaluateOptions
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item
-from otel_ml.experiments.stored import (
+from otel_ml.experiments.stored_results import (
     Started,
     find_baseline,
     find_unfinished,

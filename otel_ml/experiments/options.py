@@ -1,4 +1,4 @@
-"""What `otel_ml.Client.evaluate` takes by name; it loads nothing, because the client shows it."""
+"""The options of `otel_ml.Client.evaluate`; they load nothing, because the client shows them."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict

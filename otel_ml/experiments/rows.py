@@ -1,4 +1,4 @@
-"""What an experiment consists of: its runs over items, and the file that keeps them."""
+"""The runs of an experiment over items, and the file that keeps them."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from otel_ml import attributes as names
 from otel_ml.judges.answer import Judgement
 from otel_ml.late import late
 
-tagged: Any = late("types.tagged")
+walker: Any = late("types.walker")
 
 _FORMAT: Final = 1
 _KIND: Final = names.EXPERIMENT
@@ -146,21 +146,21 @@ def _line(run: ItemRun) -> dict[str, Any]:
         for one in fields(run)
         if one.name != "inputs" and getattr(run, one.name)
     }
-    walker = tagged.Walker()
-    told["outputs"] = walker.encode(run.outputs)
+    writer = walker.Walker()
+    told["outputs"] = writer.encode(run.outputs)
     told["judgements"] = {
         name: {key: said for key, said in asdict(one).items() if said is not None}
         for name, one in run.judgements.items()
     }
     if run.tags:
-        told["tags"] = walker.encode(dict(run.tags))
+        told["tags"] = writer.encode(dict(run.tags))
     return told
 
 
 def _run(line: Mapping[str, Any]) -> ItemRun:
     told = dict(line)
-    told["outputs"] = tagged.decode(told.get("outputs"))
-    told["tags"] = tagged.decode(told.get("tags") or {})
+    told["outputs"] = walker.decode(told.get("outputs"))
+    told["tags"] = walker.decode(told.get("tags") or {})
     told["judgements"] = {
         name: Judgement(**said) for name, said in told.get("judgements", {}).items()
     }

@@ -1,4 +1,4 @@
-"""What a receiver answered to one request.
+"""The answer of a receiver to one request.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
 """

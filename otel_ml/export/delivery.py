@@ -1,4 +1,4 @@
-"""What became of spans: counted while they go, told to whoever flushes."""
+"""Counts of spans delivered, refused and lost: taken while they travel, returned by `flush`."""
 
 import threading
 from collections import Counter

@@ -52,7 +52,7 @@ _logger = logging.getLogger(__name__)
 class Pace:
     """How many spans go in one request, and how long the next one waits after it was answered.
 
-    After a rest of that long a span waits for others for a tenth of it alone.
+    A span that comes when nothing was sent for `delay_s` waits for others a tenth of it only.
     """
 
     batch_spans: int = 2_048

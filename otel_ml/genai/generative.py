@@ -1,4 +1,4 @@
-"""What a run of a generative call says by OpenTelemetry's GenAI conventions.
+"""Describes the run of a generative call by OpenTelemetry's GenAI conventions.
 
 Only decorators with a GenAI operation as their kind load this.
 

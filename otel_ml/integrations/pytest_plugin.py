@@ -154,7 +154,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
         yield
         return
     from otel_ml.default import _CLIENT  # only where a test is marked
-    from otel_ml.experiments.tested import record_test
+    from otel_ml.experiments.recorded_tests import record_test
 
     node = pyfuncitem.nodeid.partition("[")[0]
     session = pyfuncitem.config.stash[_STATE]
@@ -177,7 +177,7 @@ def _open(session: _Session, about: dict[str, Any]) -> _Suite:
     suite = session.suites.setdefault(node, _Suite(about))
     if suite.run is None:
         from otel_ml.default import _CLIENT  # only where a test is marked
-        from otel_ml.experiments.tested import open_tests
+        from otel_ml.experiments.recorded_tests import open_tests
 
         suite.run = open_tests(_CLIENT._recorder.in_force, session.ids(node), about)
     return suite

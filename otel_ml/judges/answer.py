@@ -1,4 +1,4 @@
-"""What a judge says: scores and errors, read strictly from what the user's code returned."""
+"""Scores and errors of judges, read strictly from what the user's code returned."""
 
 import inspect
 import math

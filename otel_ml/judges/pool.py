@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_ml.errors import quiet, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
-from otel_ml.judges.judged import NOT_RUN, Judged, Part
+from otel_ml.judges.judged_call import NOT_RUN, JudgedCall, Part
 from otel_ml.late import late
 from otel_ml.loading import start_apart
 from otel_ml.process import renew_each_in_child
@@ -110,7 +110,7 @@ class JudgePool:
         self._back: deque[_Turn | None] = deque()  # turns that are over; None: a thread ended
         self._drains: deque[SimpleQueue[None]] = deque()
         self._turns: SimpleQueue[_Turn | None] = SimpleQueue()
-        self._held: dict[int, Judged] = {}
+        self._held: dict[int, JudgedCall] = {}
         self._is_closing = False
         self._is_closed = False
         # What follows the watch alone writes.
@@ -126,7 +126,7 @@ class JudgePool:
 
     # On the thread of a caller.
 
-    def submit(self, judged: Judged) -> None:
+    def submit(self, judged: JudgedCall) -> None:
         """Queue a call's judges; returns at once. Beyond the bounds they are said to be lost."""
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
@@ -219,7 +219,7 @@ class JudgePool:
         for queue in (self._new, self._awaited, *list(self._lines.values())):
             _lose_all(queue, why)
 
-    def _find_first_held(self) -> Judged | None:
+    def _find_first_held(self) -> JudgedCall | None:
         while True:
             with suppress(RuntimeError):  # another call was held meanwhile
                 return next(iter(self._held.values()), None)

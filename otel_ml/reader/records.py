@@ -1,4 +1,4 @@
-"""What the collector keeps, as objects: plain values in the names of the JSON API."""
+"""Records of the collector as objects: plain values in the names of the JSON API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields

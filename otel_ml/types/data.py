@@ -1,4 +1,4 @@
-"""What every wrapper is, which one a value of another package belongs in, and which reads a form.
+"""The contract of wrappers, and the table that finds one for a value or for a written form.
 
 Data names a type, it never chooses code: only registered wrappers read.
 """

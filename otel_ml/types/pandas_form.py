@@ -1,4 +1,4 @@
-"""What pandas holds as JSON: tables and series, their indexes and columns, and single values."""
+"""Values of pandas as JSON: tables and series, their indexes and columns, and single values."""
 
 from collections.abc import Callable
 from contextlib import suppress

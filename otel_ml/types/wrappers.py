@@ -32,7 +32,7 @@ from otel_ml.types.data import (
     wraps,
 )
 from otel_ml.types.scalars import from_base64, to_base64, write_text
-from otel_ml.types.tagged import LEAF_BYTES, BuiltIn, Looks, Walker, decode
+from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Looks, Walker, decode
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
@@ -308,7 +308,7 @@ class Bytes(BuiltIn):
 
 
 class _Formed(BuiltIn):
-    """A wrapper of which a module of this package says all.
+    """A wrapper whose reading, writing and checking stand in a module of this package.
 
     Attributes:
         form_name: The module, which loads the package that the values are of. Its function

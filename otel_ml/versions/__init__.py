@@ -1,1 +1,1 @@
-"""What a model version is made of, and how it is found."""
+"""Finds the version of a model: from code, values, weights and the structure of outputs."""

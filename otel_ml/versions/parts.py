@@ -1,4 +1,4 @@
-"""What a function is made of, found by following the names that it reads.
+"""The parts of a function, found by following the names that it reads.
 
 Helpers, classes and values of its package count; what cannot be seen is noted, so that it can be
 said.

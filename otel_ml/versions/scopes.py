@@ -1,4 +1,4 @@
-"""What a function reads from outside itself, and what the functions of its module change there.
+"""Names that a function reads from outside itself, and those its module's functions change.
 
 What is changed while they run is state, no part of a definition. The whole module is read once, not
 only the function that is asked about: a cache that one function reads is mostly filled by another

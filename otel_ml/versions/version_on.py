@@ -1,4 +1,4 @@
-"""What a decorator is told of versions: the parts that count, and declared parameters."""
+"""The options of a decorator that concern versions: parts that count, declared parameters."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, get_args

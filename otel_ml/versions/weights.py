@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from otel_ml.errors import report_named, untrusted
 from otel_ml.process import renew_in_child
-from otel_ml.versions.held import HELD, Job
+from otel_ml.versions.held_runs import HELD, Job
 from otel_ml.versions.state import (
     LEAVES,
     Gap,

@@ -9,7 +9,7 @@ from otel_ml.client import Client
 from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, run, trace
 from otel_ml.errors import InvalidMetricError
 from otel_ml.experiments.dataset import Dataset
-from otel_ml.experiments.stored import load_result
+from otel_ml.experiments.stored_results import load_result
 from otel_ml.judges.judge import Judge, Score
 from otel_ml.judges.llm import LLMJudge
 from otel_ml.runs import Run, current_run

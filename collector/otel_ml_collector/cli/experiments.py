@@ -166,7 +166,7 @@ def compare(
     as `otel-ml experiments` lists them, or a version such as answer:v3 or answer@champion:
     experiments of both versions on one data set decide, else their recorded runs.
     """
-    from otel_ml.experiments.stored import find_named, load_result
+    from otel_ml.experiments.stored_results import find_named, load_result
     from otel_ml.reader import Reader
     from otel_ml.reader.errors import ReaderError
 
@@ -209,7 +209,7 @@ def baseline() -> None:
 def set_baseline(experiment: str, name: str, project: str | None, endpoint: str | None) -> int:
     """Tag an experiment; of several with the same tag the newest is the baseline."""
     from otel_ml.client import Client
-    from otel_ml.experiments.stored import find_named
+    from otel_ml.experiments.stored_results import find_named
     from otel_ml.reader import Reader
     from otel_ml.reader.errors import ReaderError
 

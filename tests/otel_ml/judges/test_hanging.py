@@ -12,7 +12,7 @@ import pytest
 from otel_ml import Judge
 from otel_ml.errors import trouble
 from otel_ml.judges.judge import Judgement
-from otel_ml.judges.judged import Judged
+from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, judged
@@ -47,8 +47,8 @@ class Said(list[Judgement]):
         super().__init__()
         self.runs = 0
 
-    def call(self, *judges: Judge) -> Judged:
-        return Judged(judges, {}, "output", self.release, self.append)
+    def call(self, *judges: Judge) -> JudgedCall:
+        return JudgedCall(judges, {}, "output", self.release, self.append)
 
     def release(self, evaluations: Any) -> None:
         self.runs += 1

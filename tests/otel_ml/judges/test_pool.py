@@ -11,7 +11,7 @@ import pytest
 
 from otel_ml import Client, Judge, Score
 from otel_ml.judges.judge import Judgement
-from otel_ml.judges.judged import Judged
+from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
 from otel_ml.testing import read_evaluations
 from otel_ml.versions.definition import Definition, define
@@ -68,8 +68,8 @@ class Handed(list[Any]):
             assert self.changed.wait_for(lambda: len(self) >= count, WAIT_S), list(self)
 
 
-def make_judged(handed: Handed, *judges: Judge) -> Judged:
-    return Judged(judges, {}, "output", handed.add, handed.add)
+def make_judged(handed: Handed, *judges: Judge) -> JudgedCall:
+    return JudgedCall(judges, {}, "output", handed.add, handed.add)
 
 
 def outcome(evaluation: Judgement) -> tuple[str, float | None, str | None]:
@@ -389,7 +389,7 @@ def test_job_that_is_waited_for_comes_first(gate: Gate) -> None:
 
     later = judge("later", note)
     for number in range(4):
-        pool.submit(Judged([later], {}, number, Handed().add, Handed().add))
+        pool.submit(JudgedCall([later], {}, number, Handed().add, Handed().add))
     pool.run_soon(Job())
     gate.open.set()
     assert pool.drain(WAIT_S)

@@ -10,7 +10,7 @@ import pytest
 
 from otel_ml import Client, Dataset, Judge
 from otel_ml.experiments.result import Result
-from otel_ml.experiments.stored import load_result
+from otel_ml.experiments.stored_results import load_result
 from otel_ml.judges.ready import exact
 from otel_ml.reader import BadQuery, NotFound, Reader
 from otel_ml_collector.cli import main

@@ -32,7 +32,7 @@ def _version(judge: Judge) -> str:
 
 
 @dataclass(slots=True, eq=False)
-class Judged:
+class JudgedCall:
     """A finished call that waits for its judges.
 
     Attributes:
@@ -136,7 +136,7 @@ class Part:
     """One judge's work at one call, as a job of the pool."""
 
     judge: Judge
-    judged: Judged
+    judged: JudgedCall
     wait: Wait
 
     def run(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from otel_ml.errors import is_of_signal, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judge import Judge, Judgement
-from otel_ml.judges.judged import Judged
+from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
 from otel_ml.judges.steps import Step, discard, is_async, thrown
 
@@ -21,7 +21,7 @@ _CANCEL_S: Final = 0.25
 _CANCELLED: Final = "lost: the call was cancelled"
 
 
-async def judge_on_loop(judged: Judged, pool: JudgePool) -> None:
+async def judge_on_loop(judged: JudgedCall, pool: JudgePool) -> None:
     """Wait until all judges of a call have spoken or their time is over, then let its run go.
 
     Raises:
@@ -43,7 +43,7 @@ async def judge_on_loop(judged: Judged, pool: JudgePool) -> None:
         judged.lose(_CANCELLED)
 
 
-async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
+async def _judge(judge: Judge, judged: JudgedCall, pool: JudgePool) -> None:
     task = asyncio.ensure_future(_drive(judge, judged, pool))
     try:
         await asyncio.wait([task], timeout=judge.timeout_s)
@@ -60,12 +60,12 @@ async def _judge(judge: Judge, judged: Judged, pool: JudgePool) -> None:
         task.cancel()
 
 
-async def _drive(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
+async def _drive(judge: Judge, judged: JudgedCall, pool: JudgePool) -> Judgement:
     with judged.marking(judge):  # in the context of this task alone
         return await _take_steps(judge, judged, pool)
 
 
-async def _take_steps(judge: Judge, judged: Judged, pool: JudgePool) -> Judgement:
+async def _take_steps(judge: Judge, judged: JudgedCall, pool: JudgePool) -> Judgement:
     steps = judge.steps(judged.inputs, judged.outputs, judged.more)
     go_on: Any = steps.send
     said: Any = None
