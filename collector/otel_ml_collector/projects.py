@@ -107,7 +107,7 @@ def get_project(project: str, reader: FromReader) -> Project:
 def show_switcher(
     request: Request,
     reader: FromReader,
-    part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)})$")] = "runs",
+    part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)})?$")] = "",
 ) -> Response:
     """The projects that ran last, each with the same sort of page as the one that asks."""
     found = find_projects(reader)

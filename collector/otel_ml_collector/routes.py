@@ -5,7 +5,7 @@ The name of a project may hold any path: what ends with it stands behind what go
 
 from typing import Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector import (
@@ -24,8 +24,6 @@ from otel_ml_collector import (
     unread,
     views,
 )
-from otel_ml_collector.access import READ
-from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.comparison import routes as comparison
 from otel_ml_collector.datasets import routes as datasets
@@ -33,10 +31,10 @@ from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
+from otel_ml_collector.overview import routes as overview
 from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import page as run_page
-from otel_ml_collector.web import view
 
 _ROUTERS: Final = (
     runs.api,
@@ -60,6 +58,7 @@ _ROUTERS: Final = (
     stats.router,
     storage.router,
     unread.api,
+    overview.api,
     projects.api,
     keys.api,
     keys.pages,
@@ -74,6 +73,7 @@ _ROUTERS: Final = (
     sessions.pages,
     metrics.pages,
     projects.pages,
+    overview.pages,
 )
 
 router = APIRouter()
@@ -87,11 +87,3 @@ for _topic in _ROUTERS:
 def favicon() -> Response:
     """What browsers ask for beside an answer that is no page."""
     return RedirectResponse("/static/icon.svg")
-
-
-@router.get(
-    "/projects/{project:path}", dependencies=[Depends(needs(READ))], include_in_schema=False
-)
-def show_project(project: str) -> Response:
-    """A project's first page is its runs; without a project it is home."""
-    return RedirectResponse(view.address(project, "runs") if project else "/")

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
@@ -184,12 +184,12 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
 
     Returns:
         Rows with `level` (0 a bucket, 1 a group, 3 all), `is_wanted`, `named`, `bucket`, `runs`,
-        `errors`, `p50`, `p90`, `p99` (ns), tokens, `cost` and `priced`.
+        `errors`, `quantiles` (p50, p90, p95, p99 in ns), tokens, `cost` and `priced`.
     """
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket,
           sum(runs) AS runs, sumIf(runs, outcome = 'error') AS errors,
-          quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(latency) AS quantiles,
+          quantilesDDMerge(0.01, 0.5, 0.9, 0.95, 0.99)(latency) AS quantiles,
           {tokens},
           toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
         FROM ({run_cells})
@@ -232,7 +232,7 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
         SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
           grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,
           uniqExactIf(trace_id, outcome = 'error') AS failed_traces,
-          quantilesDD(0.01, 0.5, 0.9, 0.99)(latency_ns) AS quantiles
+          quantilesDD(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns) AS quantiles
         FROM {recorded}
         WHERE {counted}
         GROUP BY GROUPING SETS ((project, bucket), (project))
@@ -398,6 +398,7 @@ class Figures(BaseModel):
     error_share: float | None
     p50_ms: float | None = Field(description="Latency; quantiles are within 1 % of the exact ones")
     p90_ms: float | None
+    p95_ms: float | None
     p99_ms: float | None
     tokens: Tokens
     cost: float | None = Field(description="Of the runs whose cost is known")
@@ -441,6 +442,7 @@ class ProjectBucket(BaseModel):
     errors: int
     p50_ms: float
     p90_ms: float
+    p95_ms: float
     p99_ms: float
 
 
@@ -452,6 +454,23 @@ class ProjectStats(BaseModel):
     errors: int
     failed_traces: int = Field(description="Traces in which a run failed: one error fails each")
     buckets: list[ProjectBucket] = Field(description="Those that have runs, oldest first")
+
+
+# How far back a page looks, and how long a bucket of its curves is.
+_SPANS: Final = {
+    "1h": (HOUR_NS, HOUR_NS // 60),
+    "24h": (DAY_NS, HOUR_NS),
+    "7d": (7 * DAY_NS, 6 * HOUR_NS),
+    "30d": (30 * DAY_NS, DAY_NS),
+}
+Past = Literal["1h", "24h", "7d", "30d"]
+
+
+def span_of(last: Past, now_ns: int) -> tuple[Window, int]:
+    """Return the last hour, 24 hours, 7 or 30 days in whole buckets, and how long a bucket is."""
+    length_ns, step_ns = _SPANS[last]
+    end_ns = -(-now_ns // step_ns) * step_ns
+    return Window(end_ns - length_ns, end_ns), step_ns
 
 
 _Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
@@ -801,13 +820,14 @@ def _judged(
 def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
     if not row["runs"]:
         return _NOTHING
-    p50, p90, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"])
+    p50, p90, p95, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"])
     return Figures(
         runs=row["runs"],
         errors=row["errors"],
         error_share=row["errors"] / row["runs"],
         p50_ms=p50,
         p90_ms=p90,
+        p95_ms=p95,
         p99_ms=p99,
         tokens=tokens_of(row),
         cost=round_cost(row["cost"]) if row["priced"] else None,
@@ -830,7 +850,7 @@ def _buckets(
 
 def _project_bucket(row: Row, window: Window) -> ProjectBucket:
     start_ns = window.start_ns + row["bucket"] * HOUR_NS
-    p50, p90, p99 = (quantile / 1e6 for quantile in row["quantiles"])
+    p50, p90, p95, p99 = (quantile / 1e6 for quantile in row["quantiles"])
     return ProjectBucket(
         start_time=to_rfc3339(start_ns),
         start_ns=start_ns,
@@ -838,6 +858,7 @@ def _project_bucket(row: Row, window: Window) -> ProjectBucket:
         errors=row["errors"],
         p50_ms=p50,
         p90_ms=p90,
+        p95_ms=p95,
         p99_ms=p99,
     )
 
@@ -848,6 +869,7 @@ _NOTHING: Final = Figures(
     error_share=None,
     p50_ms=None,
     p90_ms=None,
+    p95_ms=None,
     p99_ms=None,
     tokens=tokens_of(dict.fromkeys(TOKENS, 0)),
     cost=None,

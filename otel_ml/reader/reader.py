@@ -181,6 +181,35 @@ class Reader(HasCard):
             records=[made_told(one, self._load) for one in told["records"] if self._is_ours(one)],
         )
 
+    def overview(
+        self,
+        *,
+        last: str = "24h",
+        models: str = "model",
+        users: str = "user",
+        order: str = "cost",
+    ) -> dict[str, Any]:
+        """Say how the project does, as ``GET .../overview`` answers it.
+
+        Under `findings` it has what is wrong, the worst first: verdicts that are worse, new errors,
+        crashed runs, each with the filter `where` of its runs.
+
+        Args:
+            last: How far back to look: ``1h``, ``24h``, ``7d`` or ``30d``.
+            models: By what the table of models goes: ``model``, ``provider_model``, ``version``.
+            users: By what the table of users goes: ``user`` or ``session``.
+            order: What comes first in both: ``cost``, ``runs``, ``errors``, ``p95``, ``tokens``, or
+                the worst ``quality``.
+
+        Raises:
+            BadQuery: One of them is none of these.
+        """
+        asked = {"last": last, "models": models, "users": users, "order": order}
+        for name, value in asked.items():
+            check_text(name, value)
+        found: dict[str, Any] = self._get("overview", **asked)
+        return found
+
     def models(self) -> list[Model]:
         """List the models, the one that ran last first."""
         found = self._get("models")["models"]

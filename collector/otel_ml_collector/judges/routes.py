@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -20,7 +20,7 @@ from otel_ml_collector.judges.find import (
     ScoreBin,
 )
 from otel_ml_collector.models import diff
-from otel_ml_collector.models.routes import span_of
+from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -32,7 +32,7 @@ _VERSIONS: Final = 50
 _number = attrgetter("version")
 
 Last = Annotated[
-    Literal["1h", "24h", "7d", "30d"],
+    Past,
     Query(description="Of how long the buckets are; all other figures are of all runs"),
 ]
 

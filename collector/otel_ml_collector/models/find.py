@@ -465,12 +465,14 @@ class NewVersion:
     """A model's newest version, and what it and the one before it were defined as.
 
     Attributes:
+        previous: The number of the one before it.
         first_ns: When something of it arrived first.
     """
 
     project: str
     model: str
     number: int
+    previous: int
     first_ns: int
     after: VersionDefinition
     before: VersionDefinition
@@ -491,15 +493,16 @@ def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
     for row in rows:
         definitions = defined.get((row["project"], row["name"]), {})
         if len(definitions) > 1:  # or one was deleted in between
-            before, number = list(definitions)[-2:]
+            previous, number = list(definitions)[-2:]
             found.append(
                 NewVersion(
                     project=row["project"],
                     model=row["name"],
                     number=number,
+                    previous=previous,
                     first_ns=row["newest_ns"],
                     after=definitions[number],
-                    before=definitions[before],
+                    before=definitions[previous],
                 )
             )
     return found

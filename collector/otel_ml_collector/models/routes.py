@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import orjson
 from anyio.to_thread import run_sync
@@ -32,25 +32,20 @@ from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.stats import (
     Figures,
     JudgeFigures,
+    Past,
     StatsBucket,
     StatsQuery,
     draw_curve,
     find_stats,
     newest_versions,
+    span_of,
 )
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
-from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
+from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, quoted, read_state
 
-_SPANS: Final = {
-    "1h": (HOUR_NS, HOUR_NS // 60),
-    "24h": (DAY_NS, HOUR_NS),
-    "7d": (7 * DAY_NS, 6 * HOUR_NS),
-    "30d": (30 * DAY_NS, DAY_NS),
-}
 _CURVES: Final = 6
 _CURVE_JUDGES: Final = 3
 _JUDGES: Final = 3
@@ -199,14 +194,7 @@ class Curves:
     versions: Sequence[VersionCurves]
 
 
-def span_of(last: str, now_ns: int) -> tuple[Window, int]:
-    """Return the last hour, 24 hours, 7 or 30 days in whole buckets, and how long a bucket is."""
-    length_ns, step_ns = _SPANS[last]
-    end_ns = -(-now_ns // step_ns) * step_ns
-    return Window(end_ns - length_ns, end_ns), step_ns
-
-
-def find_curves(reader: Reader, project: str, model: str, last: str, now_ns: int) -> Curves:
+def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: int) -> Curves:
     """Find how the versions of a model did in the last hour, 24 hours, 7 or 30 days."""
     window, step_ns = span_of(last, now_ns)
     where = f"model == {quoted(model)}"
@@ -278,7 +266,7 @@ def show_model(
     model: str,
     old: Annotated[int | None, Query(alias="from", ge=1)] = None,
     new: Annotated[int | None, Query(alias="to", ge=1)] = None,
-    last: Annotated[Literal["1h", "24h", "7d", "30d"], Query()] = "24h",
+    last: Annotated[Past, Query()] = "24h",
 ) -> Response:
     """One model: its versions, and what changed between two of them."""
     versions = models.find_versions(reader, project, model)
@@ -327,7 +315,7 @@ def show_curves(
     reader: FromReader,
     project: str,
     model: Annotated[str, Query(max_length=1_024)],
-    last: Annotated[Literal["1h", "24h", "7d", "30d"], Query()] = "24h",
+    last: Annotated[Past, Query()] = "24h",
 ) -> Response:
     """How a model's versions did over time, as a part of its page that comes after the rest."""
     found = find_curves(reader, project, model, last, time.time_ns())

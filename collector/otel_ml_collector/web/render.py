@@ -182,6 +182,8 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
 
 
 def _part(path: str, project: str | None) -> str:
-    """Name the part of a project that a page belongs to."""
+    """Name the part of a project that a page belongs to; empty of its overview."""
+    if project and path == f"/projects/{project}":
+        return ""
     rest = path.removeprefix(f"/projects/{project}/")
     return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

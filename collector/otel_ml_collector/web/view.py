@@ -50,15 +50,28 @@ T = TypeVar("T")
 
 def spark(values: Sequence[float | None]) -> str:
     """Draw numbers in a box of 100 by 20; what is missing is passed over."""
-    there = [(place, value) for place, value in enumerate(values) if value is not None]
-    there = there[:: max(len(there) // _SPARK_POINTS, 1)]
-    low = min((value for _, value in there), default=0.0)
-    high = max((value for _, value in there), default=1.0)
+    return sparks(values)[0]
+
+
+def sparks(*curves: Sequence[float | None]) -> list[str]:
+    """Draw several curves in one box of 100 by 20, and in one scale."""
+    drawn = []
+    for values in curves:
+        there = [(place, value) for place, value in enumerate(values) if value is not None]
+        drawn.append(there[:: max(len(there) // _SPARK_POINTS, 1)])
+    low = min((value for there in drawn for _, value in there), default=0.0)
+    high = max((value for there in drawn for _, value in there), default=1.0)
     spread = high - low
-    width = 100 / max(len(values) - 1, 1)
-    return " ".join(
-        f"{place * width:.1f},{_height_at(value - low, spread):.1f}" for place, value in there
-    )
+    points = []
+    for values, there in zip(curves, drawn, strict=True):
+        width = 100 / max(len(values) - 1, 1)
+        points.append(
+            " ".join(
+                f"{place * width:.1f},{_height_at(value - low, spread):.1f}"
+                for place, value in there
+            )
+        )
+    return points
 
 
 def bars(counts: Iterable[int], scale: float, *, ground: int, least: int, width: int) -> str:
@@ -189,7 +202,7 @@ def size(value: int) -> str:
     return f"{value} bytes"
 
 
-def percent(part: int, whole: int) -> str:
+def percent(part: float, whole: float) -> str:
     """Write a share; a dash when there is nothing to share."""
     if not whole:
         return "–"

@@ -80,6 +80,8 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/runs/{run}", 12),
         ("/projects/{}/models", 2),
         ("/projects/{}/models/answer", 6),
+        ("/projects/{}", 14),
+        ("/projects/{}/news", 6),
         ("/projects/{}/judges", 3),
         ("/projects/{}/judges/grounded", 5),
         ("/projects/{}/metrics", 2),
@@ -107,6 +109,8 @@ def test_everything(shop: Service, path: str, most: int) -> None:
 @pytest.mark.parametrize(
     ("path", "most"),
     [
+        (f"/projects/{SHOP}", 20),
+        (f"/projects/{SHOP}/news", 40),
         (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
         (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
         (f"/projects/{SHOP}/datasets/{QA['name']}", 29),

@@ -96,6 +96,7 @@ def test_figures(store: Store, project: str) -> None:
         "error_share": 1 / 3,
         "p50_ms": within,
         "p90_ms": within,
+        "p95_ms": within,
         "p99_ms": within,
         "tokens": {"input": 30, "output": 0, "cached": 0, "reasoning": 0, "cache_creation": 0},
         "cost": None,

@@ -396,10 +396,14 @@ def test_deep_payload(service: Service, project: str) -> None:
     assert get(service, f"/projects/{project}/runs/{id_of(call)}").status == 200
 
 
-def test_project_leads_to_runs(service: Service) -> None:
-    """The address of a project leads to its runs."""
-    answered = ask(service.app, "/projects/a%2Fb")
-    assert (answered.status, answered.headers["location"]) == (307, "/projects/a%2Fb/runs")
+def test_project_opens_on_its_overview(service: Service) -> None:
+    """The address of a project is its overview, to which its name and Home lead."""
+    answered = get(service, "/projects/a%2Fb")
+    assert answered.status == 200
+    assert '<a href="/projects/a%2Fb" data-go="home" aria-current="page">Home</a>' in answered.text
+    assert '<a href="/projects/a%2Fb">a/b</a>' in answered.text
+    below = get(service, "/projects/a%2Fb/runs").text
+    assert '<a href="/projects/a%2Fb" data-go="home">Home</a>' in below
 
 
 def test_what_a_version_does_not_see_is_said(service: Service) -> None:

@@ -1,0 +1,1 @@
+"""A project at a glance: what is wrong first, then its figures, models and users."""

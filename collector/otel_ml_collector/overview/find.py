@@ -1,0 +1,475 @@
+"""The overview of a project: one `find` behind the JSON API, the page and the reader.
+
+All figures are of `stats`: runs of experiments, and calls of judges, are in none of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml.statistics.verdict import WORST_FIRST, Word
+from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
+from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.experiments.find import (
+    ExperimentVerdict,
+    find_experiment,
+    find_experiments,
+)
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import NewVersion, find_new_versions
+from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
+from otel_ml_collector.runs.find import RunsQuery
+from otel_ml_collector.stats import (
+    Figures,
+    JudgeFigures,
+    Past,
+    RunStats,
+    StatsBucket,
+    StatsQuery,
+    find_stats,
+    newest_versions,
+    span_of,
+)
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Listing, Window
+from otel_ml_collector.store.sql import ALWAYS
+from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.verdicts import AmountChange, JudgeChange
+from otel_ml_collector.web import view
+
+ModelGroup = Literal["model", "provider_model", "version"]
+UserGroup = Literal["user", "session"]
+Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
+_GROUPS: Final = 50
+_ERROR_GROUPS: Final = 50
+_NEW_ERRORS: Final = 5
+# Versions that are compared with the one before them, and experiments that are looked at for the
+# newest verdict.
+JUDGED: Final = 4
+_EXPERIMENTS: Final = 5
+_VERDICT_NS: Final = 30 * DAY_NS
+_WEEK_NS: Final = 7 * DAY_NS
+# What is found, the worst first; verdicts that say nothing bad stand behind.
+_KINDS: Final = ("worse", "new error", "crashed", "inconclusive", "no different", "better")
+_WRONG: Final = frozenset(_KINDS[:3])
+
+
+class GroupTotal(BaseModel):
+    """The runs that have one value in common."""
+
+    group: str
+    total: Figures
+
+
+class GroupTotals(BaseModel):
+    """Runs by what they have in common; all groups together are the total."""
+
+    group: str = Field(description="By what they are grouped, as in statistics")
+    groups: list[GroupTotal] = Field(description="The 50 with most runs, ordered as asked")
+    groups_found: int = Field(description="How many there are")
+    other: Figures | None = Field(description="The runs of the others; null where there are none")
+
+
+class Finding(BaseModel):
+    """A sentence about a project that leads to the runs that it is about."""
+
+    word: Literal["worse", "new error", "crashed", "inconclusive", "no different", "better"]
+    is_wrong: bool
+    subject: str = Field(description="What it is about: a version, an experiment, a type of error")
+    sentence: str
+    by: Literal["experiment", "production", "errors", "runs"] = Field(
+        description="What says it: an experiment, runs of two versions, failed or unfinished runs"
+    )
+    size: float = Field(description="How large it is; among those of one word the largest is first")
+    where: str = Field(description="The filter that lists its runs")
+    runs: int | None
+    time: str | None = Field(description="When it began, RFC 3339; null where that is not known")
+    run_id: str = Field(description="An experiment, or the last run of them; empty without one")
+    versions: tuple[str, int, int] | None = Field(
+        default=None, description="A model, the version that is compared, and with which"
+    )
+
+
+class NewestVersion(BaseModel):
+    """A model's newest version, where it took the place of another one in the last 30 days."""
+
+    model: str
+    version: int
+    before: int = Field(description="The version that it took the place of")
+    first_seen_time: str
+    change: str = Field(description="What is new in it, in a few words")
+    word: Word | None = Field(
+        default=None, description="Beside the one before; null where nobody asked"
+    )
+    sentence: str = Field(default="", description="The verdict by its worst judge, in words")
+
+
+class OverviewFigures(BaseModel):
+    """What a project's recorded runs were like lately, in all, by model and by user."""
+
+    start_time: str
+    end_time: str
+    bucket_s: int
+    total: Figures
+    buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
+    before_start_time: str = Field(
+        description="Where the time before begins: a week earlier, of 30 days 30 days earlier"
+    )
+    before: Figures = Field(description="Of the same time then")
+    buckets_before: list[StatsBucket]
+    models: GroupTotals
+    users: GroupTotals | None = Field(description="Null where no run names a user or session")
+    people: list[UserGroup] = Field(description="Of session and user those that runs name")
+    errors: ErrorGroups
+    newest_versions: list[NewestVersion] = Field(description="At most 8, the newest first")
+
+
+class News(BaseModel):
+    """What is to be said of a project, the worst first."""
+
+    findings: list[Finding]
+    newest_versions: list[NewestVersion]
+    versions_compared: int = Field(description="How many versions were compared with another one")
+    error_groups: int = Field(description="How many groups of failed runs there were")
+
+
+class Overview(OverviewFigures, News):
+    """A project at a glance."""
+
+
+def find_figures(
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    *,
+    last: Past = "24h",
+    models: ModelGroup = "model",
+    users: UserGroup = "user",
+    order: Order = "cost",
+) -> OverviewFigures:
+    """Count what a project's runs were like lately, beside a week before."""
+    window, step_ns = span_of(last, now_ns)
+    errors = reader.ahead(_find_errors, project, window, now_ns)
+    versions = reader.ahead(_find_versions, project, now_ns)
+    now = _find_series(reader, project, window, step_ns)
+    length_ns = window.end_ns - window.start_ns
+    back_ns = max(_WEEK_NS, length_ns)
+    earlier = Window(window.start_ns - back_ns, window.end_ns - back_ns)
+    before = _find_series(reader, project, earlier, step_ns)
+    named: list[UserGroup] = [
+        one for one in ("user", "session") if one in find_apart(reader, project).names
+    ]
+    chosen = users if users in named else next(iter(named), None)
+
+    def group(by: str) -> GroupTotals:
+        query = StatsQuery(project, "", by, window, length_ns, _GROUPS)
+        return _order_groups(find_stats(reader, query), order)
+
+    nothing = GroupTotals(group=models, groups=[], groups_found=0, other=None)
+    return OverviewFigures(
+        start_time=now.start_time,
+        end_time=now.end_time,
+        bucket_s=now.bucket_s,
+        total=now.total,
+        buckets=_buckets_of(now),
+        before_start_time=before.start_time,
+        before=before.total,
+        buckets_before=_buckets_of(before),
+        models=group(models) if now.total.runs else nothing,
+        users=group(chosen) if chosen and now.total.runs else None,
+        people=named,
+        errors=errors.result(),
+        newest_versions=[_describe_version(one) for one in versions.result()],
+    )
+
+
+def find_overview(
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    *,
+    last: Past = "24h",
+    models: ModelGroup = "model",
+    users: UserGroup = "user",
+    order: Order = "cost",
+) -> Overview:
+    """Say how a project does: its figures, and what is to be said of it."""
+    figures = find_figures(
+        reader, project, now_ns, last=last, models=models, users=users, order=order
+    )
+    news = _make_news(
+        reader,
+        project,
+        now_ns,
+        last=last,
+        errors=figures.errors,
+        versions=figures.newest_versions,
+    )
+    return Overview(**{**dict(figures), **dict(news)})
+
+
+def find_news(reader: Reader, project: str, now_ns: int, last: Past = "24h") -> News:
+    """Say what is wrong in a project, or what its newest verdict is, the worst first."""
+    window, _ = span_of(last, now_ns)
+    errors = reader.ahead(_find_errors, project, window, now_ns)
+    versions = [_describe_version(one) for one in _find_versions(reader, project, now_ns)]
+    return _make_news(reader, project, now_ns, last=last, errors=errors.result(), versions=versions)
+
+
+def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
+    """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
+    for one in figures.judges:
+        if (one.judge, one.digest) == (judge.judge, judge.digest):
+            return one.mean_score if one.pass_rate is None else one.pass_rate
+    return None
+
+
+def choose_judges(figures: Figures, most: int) -> list[JudgeFigures]:
+    """Choose the newest versions of the judges that spoke of most runs."""
+    newest = [one for one, _ in newest_versions(figures.judges)]
+    said = [one for one in newest if one.pass_rate is not None or one.mean_score is not None]
+    return sorted(said, key=lambda one: (-one.evaluations, one.judge))[:most]
+
+
+def count_tokens(figures: Figures) -> int:
+    """Count the tokens that went in and came out."""
+    return (figures.tokens.input or 0) + (figures.tokens.output or 0)
+
+
+def _find_series(reader: Reader, project: str, window: Window, step_ns: int) -> RunStats:
+    return find_stats(reader, StatsQuery(project, "", "", window, step_ns, 1))
+
+
+def _buckets_of(stats: RunStats) -> list[StatsBucket]:
+    return stats.groups[0].buckets if stats.groups else []
+
+
+def _order_groups(stats: RunStats, order: Order) -> GroupTotals:
+    judges = choose_judges(stats.total, 1)
+
+    def quality(figures: Figures) -> float:
+        value = value_of(judges[0], figures) if judges else None
+        return 2.0 if value is None else value  # the worst first, and last what nobody judged
+
+    keys: dict[Order, Callable[[Figures], float]] = {
+        "runs": lambda one: -one.runs,
+        "errors": lambda one: -(one.error_share or 0),
+        "p95": lambda one: -(one.p95_ms or 0),
+        "tokens": lambda one: -count_tokens(one),
+        "cost": lambda one: -(one.cost or 0),
+        "quality": quality,
+    }
+    groups = [GroupTotal(group=one.group, total=one.total) for one in stats.groups]
+    groups.sort(key=lambda one: (keys[order](one.total), -one.total.runs, one.group))
+    return GroupTotals(
+        group=stats.group,
+        groups=groups,
+        groups_found=stats.groups_found,
+        other=stats.other.total if stats.other else None,
+    )
+
+
+def _find_errors(reader: Reader, project: str, window: Window, now_ns: int) -> ErrorGroups:
+    query = RunsQuery(project, start_ns=window.start_ns, end_ns=window.end_ns)
+    return find_error_groups(reader, query, now_ns, _ERROR_GROUPS)
+
+
+def _find_versions(reader: Reader, project: str, now_ns: int) -> list[NewVersion]:
+    own = reader.narrow(replace(reader.access, projects=(project,)))
+    return find_new_versions(own, now_ns)
+
+
+def _describe_version(one: NewVersion) -> NewestVersion:
+    return NewestVersion(
+        model=one.model,
+        version=one.number,
+        before=one.previous,
+        first_seen_time=to_rfc3339(one.first_ns),
+        change=diff.changes(one.before, one.after),
+    )
+
+
+def _make_news(
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    *,
+    last: Past,
+    errors: ErrorGroups,
+    versions: Sequence[NewestVersion],
+) -> News:
+    window, _ = span_of(last, now_ns)
+    findings = [_tell_error(one) for one in errors.groups if one.is_new][:_NEW_ERRORS]
+    findings += _tell_crashed(reader, project, window, now_ns)
+    decided: set[str] = set()
+    judged: list[NewestVersion] = []
+    for place, version in enumerate(versions):
+        if place >= JUDGED:
+            judged.append(version)
+            continue
+        try:
+            verdict = find_verdict(
+                reader, project, version.model, version.version, version.before, now_ns=now_ns
+            )
+        except Missing:  # it was deleted meanwhile
+            continue
+        if verdict.experiment:
+            decided.add(verdict.experiment.run_id)
+        finding = _tell_version(version, verdict)
+        judged.append(version.model_copy(update=_said_of(finding, verdict)))
+        if finding is not None:
+            findings.append(finding)
+    experiment = _tell_experiment(reader, project, now_ns, decided)
+    findings += [experiment] if experiment else []
+    # Of verdicts that say nothing bad the newest one is said.
+    calm = [one for one in findings if not one.is_wrong]
+    findings = [one for one in findings if one.is_wrong]
+    findings.sort(key=lambda one: (_KINDS.index(one.word), -one.size, one.subject))
+    findings += sorted(calm, key=lambda one: one.time or "", reverse=True)[:1]
+    return News(
+        findings=findings,
+        newest_versions=judged,
+        versions_compared=min(len(versions), JUDGED),
+        error_groups=errors.found,
+    )
+
+
+def _said_of(finding: Finding | None, verdict: VersionsVerdict) -> dict[str, object]:
+    reasons = verdict.reasons or [reason for one in verdict.judges for reason in one.reasons]
+    return {
+        "word": finding.word if finding else verdict.word,
+        "sentence": finding.sentence if finding else next(iter(reasons), "no runs to compare"),
+    }
+
+
+def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> Finding | None:
+    """Say what is to be said of a version; None where there is nothing to compare it by."""
+    said = _worst(verdict.judges, verdict.amounts)
+    if said is None:
+        return None
+    word, sentence, size = said
+    name = view.numbered(version.model, version.version)
+    experiment = verdict.experiment
+    where = f"model == {view.quoted(version.model)} and version == {version.version}"
+    if experiment:
+        where = f"experiment == {view.quoted(experiment.run_id)}"
+    return Finding(
+        word=word,
+        is_wrong=word in _WRONG,
+        subject=name,
+        sentence=sentence,
+        by="experiment" if experiment else "production",
+        size=size,
+        where=where,
+        runs=experiment.done if experiment else _count_runs(verdict.judges),
+        time=version.first_seen_time,
+        run_id=experiment.run_id if experiment else "",
+        versions=(version.model, version.version, version.before),
+    )
+
+
+def _count_runs(judges: Sequence[JudgeChange]) -> int | None:
+    """Count the runs of the version that a judge spoke of most of."""
+    return max((one.candidate.n for one in judges if one.candidate), default=None)
+
+
+def _tell_experiment(
+    reader: Reader, project: str, now_ns: int, decided: set[str]
+) -> Finding | None:
+    """Say what the newest experiment with a verdict says, if no version was decided by it."""
+    if not find_apart(reader, project).experiments:
+        return None
+    for one in find_experiments(reader, project, now_ns, limit=_EXPERIMENTS).experiments:
+        if one.run_id in decided or now_ns - one.start_ns > _VERDICT_NS:
+            return None
+        if one.outcome != "ok" or not one.baseline:
+            continue
+        try:
+            verdict = find_experiment(reader, project, one.run_id, now_ns).verdict
+        except (BadInput, Missing):
+            continue
+        said = _worst(verdict.judges, verdict.amounts) if verdict else None
+        if said is not None and verdict is not None:
+            word, sentence, size = said
+            return Finding(
+                word=word,
+                is_wrong=word in _WRONG,
+                subject=one.name,
+                sentence=f"{sentence}, beside {_name_baseline(verdict)}",
+                by="experiment",
+                size=size,
+                where=f"experiment == {view.quoted(one.run_id)}",
+                runs=one.done,
+                time=one.start_time,
+                run_id=one.run_id,
+            )
+    return None
+
+
+def _name_baseline(verdict: ExperimentVerdict) -> str:
+    return view.numbered(verdict.baseline.name, verdict.baseline.version)
+
+
+def _worst(
+    judges: Sequence[JudgeChange], amounts: Sequence[AmountChange]
+) -> tuple[Word, str, float] | None:
+    """Return the worst word, what is said by whom, and the size of the change; None for nothing.
+
+    Latency, tokens and cost speak where no judge does.
+    """
+    said: list[tuple[Word, str, float]] = [
+        (one.word, f"{one.judge}: {one.sentence}", abs(one.difference.value))
+        for one in judges
+        if one.difference
+    ] or [(one.word, f"{one.name}: {one.sentence}", abs(one.ratio.value - 1)) for one in amounts]
+    return min(said, key=lambda one: (WORST_FIRST.index(one[0]), -one[2]), default=None)
+
+
+def _tell_error(group: ErrorGroup) -> Finding:
+    where = f'outcome == "error" and error_type == {view.quoted(group.error_type)}'
+    shape = group.shape or "no message"
+    versions = f", in {', '.join(group.versions)}" if group.versions else ""
+    return Finding(
+        word="new error",
+        is_wrong=True,
+        subject=group.error_type or "an error without a type",
+        sentence=f"{shape}{versions}",
+        by="errors",
+        size=group.runs,
+        where=where,
+        runs=group.runs,
+        time=to_rfc3339(group.first_ns),
+        run_id=group.run_id,
+    )
+
+
+def _tell_crashed(reader: Reader, project: str, window: Window, now_ns: int) -> list[Finding]:
+    """Say which runs have no end because their process is gone."""
+    listing = Listing(project, ALWAYS, is_filtered=False, after=None, newest_first=True)
+    keys = list_open_keys(reader, listing, window)
+    rows = read_open_runs(reader, project, keys, now_ns) if keys else []
+    crashed = [row for row in rows if row["outcome"] == "crashed"]
+    if not crashed:
+        return []
+    named = sorted({row["model"] or row["name"] for row in crashed})
+    more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""  # noqa: PLR2004
+    newest = max(crashed, key=lambda row: row["start_ns"])
+    return [
+        Finding(
+            word="crashed",
+            is_wrong=True,
+            subject=f"{', '.join(named[:3])}{more}",
+            sentence=f"{'a run' if len(crashed) == 1 else f'{len(crashed):,} runs'} without an end:"
+            " nothing is heard of the process",
+            by="runs",
+            size=len(crashed),
+            where='outcome == "crashed"',
+            runs=len(crashed),
+            time=to_rfc3339(newest["start_ns"]),
+            run_id=f"{newest['trace_id']}-{newest['span_id']}",
+        )
+    ]
