@@ -33,6 +33,7 @@ ACTUAL_WANTED: Final = (
 ABOUT: Final = "description"
 COLUMN: Final = "column"
 ATTRIBUTE: Final = "attribute"
+FACE: Final = "face"
 _KEPT: Final = "kept"
 
 # Types of the engine. A name is one of few values, or of values that repeat.
@@ -64,16 +65,47 @@ class Column:
     is_payload: bool = False
 
 
-def kept(about: str, sql: str, *, attribute: str = "", **more: Any) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How people and senders name a field of a run that is a text.
+
+    A field with a label is a column of lists, a line of the run's page, a word of filters and their
+    completion, and a group of statistics, for assistants too.
+
+    Attributes:
+        label: How pages name it; empty for a field that is shown in a way of its own.
+        resource: The attributes of the sender that carry it, the preferred one first.
+    """
+
+    label: str = ""
+    resource: Sequence[str] = ()
+
+
+def kept(
+    about: str,
+    sql: str,
+    *,
+    attribute: str = "",
+    label: str = "",
+    resource: Sequence[str] = (),
+    **more: Any,
+) -> dict[str, Any]:
     """Describe a field that is a column.
 
     Args:
         about: What it says; the API's schema tells it.
         sql: Its type in the engine.
         attribute: The attribute of a span that carries it.
+        label: See `Face`.
+        resource: See `Face`.
         more: The other facts of its `Column`.
     """
-    return {ABOUT: about, COLUMN: Column(sql, **more), ATTRIBUTE: attribute}
+    return {
+        ABOUT: about,
+        COLUMN: Column(sql, **more),
+        ATTRIBUTE: attribute,
+        FACE: Face(label, resource),
+    }
 
 
 def about(text: str) -> dict[str, Any]:
@@ -81,9 +113,9 @@ def about(text: str) -> dict[str, Any]:
     return {ABOUT: text}
 
 
-def kept_field(default: T, about: str, sql: str, *, attribute: str = "", **more: Any) -> T:
+def kept_field(default: T, about: str, sql: str, **more: Any) -> T:
     """Declare a field that is a column and has a default; see `kept`."""
-    return field(default=default, metadata=kept(about, sql, attribute=attribute, **more))
+    return field(default=default, metadata=kept(about, sql, **more))
 
 
 def about_field(default: T, text: str) -> T:
@@ -198,16 +230,34 @@ class RunFields:
         "", "Whose conversation it belongs to", _TEXT, attribute=wire.SESSION_ID
     )
     user: str = kept_field("", "For whom it ran", _TEXT, attribute=wire.USER_ID)
-    environment: str = kept_field("", "Where it was deployed", _NAME, attribute=wire.ENVIRONMENT)
-    release: str = kept_field("", "The version of the service", _NAME)
+    environment: str = kept_field(
+        "",
+        "Where it was deployed",
+        _NAME,
+        attribute=wire.ENVIRONMENT,
+        label="Environment",
+        resource=(wire.ENVIRONMENT, "deployment.environment", "langfuse.environment"),
+    )
+    release: str = kept_field(
+        "",
+        "The version of the service",
+        _NAME,
+        label="Release",
+        resource=(wire.SERVICE_VERSION, "langfuse.release"),
+    )
     provider: str = kept_field(
-        "", "Who answered, such as openai", _NAME, attribute=wire.GEN_AI_PROVIDER
+        "",
+        "Who answered, such as openai",
+        _NAME,
+        attribute=wire.GEN_AI_PROVIDER,
+        label="Provider",
     )
     provider_model: str = kept_field(
         "",
         "The provider's name of the model that answered",
         _NAME,
         attribute=wire.GEN_AI_REQUEST_MODEL,
+        label="Provider's model",
     )
     cost: float | None = kept_field(
         None, "In the currency of the provider's prices", "Nullable(Float64)", at_end=True
@@ -242,6 +292,21 @@ class RunFields:
     repeat: int = kept_field(
         0, "Of a run over an item: which repeat of it, from 0", "UInt32", attribute=wire.ITEM_REPEAT
     )
+
+
+_FACES: Final[Mapping[str, Face]] = {
+    one.name: one.metadata[FACE] for one in fields(RunFields) if FACE in one.metadata
+}
+# Fields of a run that pages show by a label, in the order in which they show them.
+LABELS: Final = {name: face.label for name, face in _FACES.items() if face.label}
+# The attributes of a sender's resource that carry a field of its runs.
+RESOURCE_ATTRIBUTES: Final = {name: face.resource for name, face in _FACES.items() if face.resource}
+
+
+def describe_field(name: str) -> str:
+    """Return what a field of a run says, as a part of a sentence."""
+    told: str = RunFields.__dataclass_fields__[name].metadata[ABOUT]
+    return told[:1].lower() + told[1:]
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,9 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[1]
-MOST_FILES: Final = 6
+# Files and lines of each, the message that is sent on apart.
+FIELD_FILES, FIELD_LINES = 3, 5
+KIND_FILES: Final = 6
 _EDIT: Final = re.compile(
     r"`(?P<path>[\w/.]+\.\w+)`, (?P<where>after|before) `(?P<anchor>[^`]+)`:\n\n"
     r"```\w+\n(?P<text>.*?)```\n",
@@ -39,6 +42,7 @@ connect("chdb://" + sys.argv[1] + "/store").close()
 """
 # Runs in the copy, over such a store: a span with the field, and all who tell of it.
 FIELD: Final = """
+import json
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -51,19 +55,54 @@ from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, id_of, make_call
 from tests.otel_ml_collector.stores import open_service
 
-call = make_call(scope=Scope({"cloud.region": "eu-1"}, "tests", "1", {}))
+def named(region):
+    return make_call(scope=Scope({"cloud.region": region}, "tests", "1", {}))
+
+call, other = named("eu-1"), named("us-2")
+JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+API = "/api/v1/projects/p"
+FILTER = "where=region%20%3D%3D%20%22eu-1%22"
+SINCE = {"since": "2026-11-01", "until": "2026-12-01"}
 with open_service(Path(sys.argv[1])) as service:
-    service.store.writer.write(map_spans([call], Filing("p", NOW_NS)))
-    [listed] = ask(service.app, "/api/v1/projects/p/runs").json["runs"]
-    one = ask(service.app, f"/api/v1/projects/p/runs/{id_of(call)}").json
-    page = ask(service.app, f"/projects/p/runs/{id_of(call)}").text
-    exported = ask(service.app, "/api/v1/projects/p/export?format=jsonl&columns=region").text
-    schema = ask(service.app, "/openapi.json").text
-assert (listed["region"], one["region"]) == ("eu-1", "eu-1"), (listed, one)
-assert "<dt>Region</dt><dd>eu-1</dd>" in page, page
-assert exported == '{"region":"eu-1"}\\n', exported
-assert "Where it ran" in schema
-assert "region" in {field.name for field in fields(Run)}
+    service.store.writer.write(map_spans([call, other], Filing("p", NOW_NS)))
+
+    def get(path):
+        return ask(service.app, path)
+
+    def tool(name, **arguments):
+        called = {"name": name, "arguments": {"project": "p", **SINCE, **arguments}}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
+        raw = json.dumps(body).encode()
+        return ask(service.app, "/mcp", method="POST", headers=JSON, body=[raw]).text
+
+    listed = {run["run_id"]: run["region"] for run in get(f"{API}/runs").json["runs"]}
+    one = get(f"{API}/runs/{id_of(call)}").json
+    page = get(f"/projects/p/runs/{id_of(call)}").text
+    exported = get(f"{API}/export?format=jsonl&columns=region&{FILTER}").text
+    schema = get("/openapi.json").text
+    jaeger = get(f"/api/traces/{call.trace_id.hex()}").text
+    filtered = get(f"{API}/runs?{FILTER}").json["runs"]
+    completed = get(f"{API}/completion?where=region%20%3D%3D%20&start=2026-11-01").text
+    rows = get("/projects/p/runs?columns=region").text
+    days = "start=2026-11-20T00:00:00Z&end=2026-11-21T00:00:00Z"
+    groups = get(f"{API}/stats?group=region&{days}").json["groups"]
+    told = tool("find_runs", columns=["run", "region"]), tool("statistics", group="region")
+expected = {id_of(call): "eu-1", id_of(other): "us-2"}
+faces = {
+    "list": listed == expected,
+    "run": one["region"] == "eu-1",
+    "page": "<dt>Region</dt><dd>eu-1</dd>" in page,
+    "export": exported == '{"region":"eu-1"}\\n',
+    "OpenAPI": "Where it ran" in schema,
+    "Jaeger": '"cloud.region"' in jaeger and "eu-1" in jaeger,
+    "reader": "region" in {field.name for field in fields(Run)},
+    "filter": [run["run_id"] for run in filtered] == [id_of(call)],
+    "completion": "eu-1" in completed and "us-2" in completed,
+    "column": "Region</th>" in rows and "us-2" in rows,
+    "statistics": sorted(group["group"] for group in groups) == ["eu-1", "us-2"],
+    "assistants": all("eu-1" in text and "us-2" in text for text in told),
+}
+assert all(faces.values()), [name for name, is_there in faces.items() if not is_there]
 assert "region" in RUNS.names() and "region" in OPEN_RUNS.names()
 """
 # The same for a record: sent twice, kept once, and gone with its run.
@@ -161,6 +200,18 @@ def run_in(folder: Path, program: str, data: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
+def count_places(edits: Sequence[Edit]) -> tuple[int, int]:
+    """Count the files and lines that some edits touch, but for the message that is sent on."""
+    counted = [edit for edit in edits if not edit.path.endswith(".proto")]
+    lines = sum(edit.text.count("\n") for edit in counted)
+    return len({edit.path for edit in counted}), lines
+
+
+def test_field_takes_few_places() -> None:
+    """A field of a run takes three files and five lines."""
+    assert count_places(read_example("A field of a run")) == (FIELD_FILES, FIELD_LINES)
+
+
 @pytest.mark.parametrize("store", [OLD, TODAY], ids=["old", "today"])
 @pytest.mark.parametrize(
     ("title", "program"),
@@ -168,9 +219,9 @@ def run_in(folder: Path, program: str, data: Path) -> None:
     ids=["field", "record"],
 )
 def test_worked_example(tmp_path: Path, title: str, program: str, store: str) -> None:
-    """The edits of an example, in six files at most, are all that works, in stores of today too."""
+    """The edits of an example, in few files, are all that works, in stores of today too."""
     edits = read_example(title)
-    assert len({edit.path for edit in edits}) <= MOST_FILES
+    assert count_places(edits)[0] <= KIND_FILES
     copy_product(tmp_path)
     for edit in edits:
         edit.make(tmp_path)
@@ -190,3 +241,5 @@ def test_field_stands_in_few_files() -> None:
 
     for field in ("cached_tokens", "reasoning_tokens"):
         assert len(read_tree().naming(field)) <= 8, field
+    templates = [path for path in read_tree().naming("release") if path.endswith(".html")]
+    assert templates == []  # pages show it by its label

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from otel_ml.records import TOKENS, Tokens, tokens_of
+from otel_ml.records import LABELS, TOKENS, Tokens, tokens_of
 from otel_ml_collector.api.parameters import End, FromReader, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
@@ -346,8 +346,7 @@ def _of_runs(question: StatsQuestion) -> Sql:
 _DAILY: Final = ("model", "kind", "outcome", "digest")
 _COLUMNS: Final = (
     *_DAILY,
-    *("name", "error_type", "error_message", "session", "user", "environment", "release"),
-    *("provider", "provider_model", "span_kind", "dialect"),
+    *("name", "error_type", "error_message", "session", "user", *LABELS, "span_kind", "dialect"),
 )
 GROUPS: Final = ("version", *_COLUMNS, 'tags["name"]')
 _TAG: Final = re.compile(r"""tags\[(?:"([^"\\]{1,200})"|'([^'\\]{1,200})')\]""")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final, TypeGuard
 
+from otel_ml.records import LABELS
 from otel_ml_collector.assistants.answers import show
 from otel_ml_collector.errors import BadInput
 
@@ -293,7 +294,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
             "Lists runs one by one: the newest, slowest, costliest or worst by a judge. Count with "
             "statistics rather than by paging, group failures with errors, open one with read. "
             "Columns: run, start, model, outcome, ms, scores, tags, input, output, error, cost, "
-            "tokens, session, user, release, provider_model, kind, trace, "
+            f"tokens, session, user, {', '.join(LABELS)}, kind, trace, "
             'tags["client"], scores["exact"].',
             (
                 _PROJECT,
@@ -344,8 +345,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
                 _WHERE,
                 Argument(
                     "group",
-                    about="version, model, outcome, error_type, session, user, release, "
-                    'provider_model or tags["client"]',
+                    about="version, model, outcome, error_type, session, user, "
+                    f'{", ".join(LABELS)} or tags["client"]',
                     default="",
                 ),
                 Argument("bucket", default="", choices=("", "15m", "1h", "1d")),

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
+from otel_ml.records import LABELS
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
     ToolCall,
@@ -65,8 +67,7 @@ _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
     "tokens": lambda run: [run.tokens.input, run.tokens.output],
     "session": lambda run: run.session,
     "user": lambda run: run.user,
-    "release": lambda run: run.release,
-    "provider_model": lambda run: run.provider_model,
+    **{name: attrgetter(name) for name in LABELS},
     "kind": lambda run: Own(run.kind),
     "trace": lambda run: Own(run.trace_id),
     "name": lambda run: run.name,

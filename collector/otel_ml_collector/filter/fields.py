@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Final
 
+from otel_ml.records import LABELS, describe_field
+
 
 class Kind(Enum):
     """What a field can be compared with."""
@@ -104,10 +106,7 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "resource": FieldName(Kind.JSON, "an attribute of the sender", key='resource["service.name"]'),
     "session": FieldName(_TEXT, "the session that the run names, or else its trace"),
     "user": FieldName(_TEXT, "the user that the run names, or else its trace"),
-    "environment": FieldName(_TEXT, "where it was deployed"),
-    "release": FieldName(_TEXT, "the version of the service"),
-    "provider": FieldName(_TEXT, "who runs the provider's model"),
-    "provider_model": FieldName(_TEXT, "the provider's name of its model"),
+    **{name: FieldName(_TEXT, describe_field(name)) for name in LABELS},
     "run_id": FieldName(_TEXT, "32 hex digits, a dash and 16"),
     "trace_id": FieldName(_TEXT, "32 hex digits"),
     "parent_run_id": FieldName(_TEXT, "the run above; empty for a root", short="parent"),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from otel_ml.records import LABELS
 from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Since, Where
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadInput
@@ -157,6 +158,8 @@ class ListColumn:
         return self.key.partition(":")[2]
 
 
+# Labels of a column of the usual width.
+_NARROW: Final = 12
 FIELDS: Final = (
     ListColumn("ago", "Ago", "w1 began"),
     ListColumn("outcome", "Outcome", "mark"),
@@ -168,10 +171,10 @@ FIELDS: Final = (
     ListColumn("name", "Span"),
     ListColumn("session", "Session"),
     ListColumn("user", "User"),
-    ListColumn("environment", "Environment"),
-    ListColumn("release", "Release"),
-    ListColumn("provider", "Provider"),
-    ListColumn("provider_model", "Provider's model", "w4"),
+    *(
+        ListColumn(name, label, "w4" if len(label) > _NARROW else "w3")
+        for name, label in LABELS.items()
+    ),
     ListColumn("tokens", "Tokens", "n w2"),
     ListColumn("input_tokens", "Tokens in", "n w2"),
     ListColumn("output_tokens", "Tokens out", "n w2"),

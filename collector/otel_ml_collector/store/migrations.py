@@ -1,14 +1,15 @@
 """Opens a store and brings it to today's schema: forward only, in steps that can be repeated.
 
-First every table that is missing is made as it is today, then the steps of the versions since the
-store's own run in order, and each is noted when it is done. A step that a kill cut short runs again
+First every table that is missing is made as it is today, and tables of records get the columns and
+indexes that they declare and the store lacks; then the steps of the versions since the store's own
+run in order, and each is noted when it is done. A step that a kill cut short runs again
 at the next start, so each statement must be harmless when it is repeated, also after a part of its
 work. A new step goes at the end of `STEPS`; one that was released is never changed.
 """
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -16,7 +17,8 @@ from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.store.connection import Connections, said_of
 from otel_ml_collector.store.repair import drop_unread
 from otel_ml_collector.store.schema import META, TABLE_NAMES, TABLES
-from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, identifier
+from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, identifier, join_sql
+from otel_ml_collector.store.tables import DECLARED_TABLES, Table
 
 # A step reads what it must, however long that takes.
 _UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
@@ -237,12 +239,18 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
             FROM views FINAL WHERE page != ''"""),
         Sql("DROP TABLE views"),
     ],
-    # A new step goes here.
+    # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 
 # The schema that a program and a store agree on: one more with each release that changes a table.
 SCHEMA_VERSION: Final = _FIRST_STEP + len(STEPS) - 1
 
+_COLUMNS: Final = Sql("""
+    SELECT name FROM system.columns
+    WHERE database = currentDatabase() AND table = {table:String}""")
+_INDEXES: Final = Sql("""
+    SELECT name FROM system.data_skipping_indices
+    WHERE database = currentDatabase() AND table = {table:String}""")
 _FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")
 # Since when a definition has at most two versions by its outputs: the numbers that a store gave
 # before stay what they were. A new store has had the rule for ever.
@@ -322,11 +330,27 @@ def migrate(client: StoreClient) -> None:
     for table in TABLES:
         client.command(table)
     if found:  # a store that has none yet has no rows that lack anything
+        for declared in DECLARED_TABLES:
+            _add_declared(client, declared)
         for version, step in enumerate(STEPS, _FIRST_STEP):
             if found < version:
                 _run(client, version, step)
     _note(client, SCHEMA_VERSION)
     _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, found)
+
+
+def _add_declared(client: StoreClient, table: Table[Any]) -> None:
+    """Add the columns and indexes that a table declares and the store lacks."""
+    asked = {"table": table.name}
+    columns = {name for (name,) in client.query(_COLUMNS, asked).result_rows}
+    indexes = {name for (name,) in client.query(_INDEXES, asked).result_rows}
+    lines = [
+        *(line for column, line in table.added_columns if column not in columns),
+        *(line for index, line in table.added_indexes if index not in indexes),
+    ]
+    if lines:
+        alter = Sql("ALTER TABLE {table} {lines}")
+        client.command(alter.fill(table=table.sql, lines=join_sql(", ", lines)))
 
 
 def _run(client: StoreClient, version: int, step: Sequence[Sql]) -> None:

@@ -199,9 +199,7 @@ ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTI
 # In the order in which they are made. Making one that is there is harmless.
 TABLES: Final = (
     META,
-    *(table.ddl for table in tables.RECORD_TABLES),
-    tables.SETTLED.ddl,
-    tables.EXPERIMENT_TRACES.ddl,
+    *(table.ddl for table in tables.DECLARED_TABLES),
     ARTIFACTS,
     ARTIFACT_CHUNKS,
     ACCESS_KEYS,

@@ -2,7 +2,8 @@
 
 Their DDL, their Arrow columns and what is read back of them come from here. Measured reasons for
 the shapes: docs/design/002-store.md. A column of a table that a store has already never changes: a
-new field of a record is a column here by itself, and in older stores a step in `store.migrations`.
+new field of a record is a column here by itself, and in older stores after an empty step in
+`store.migrations`.
 """
 
 import re
@@ -149,6 +150,21 @@ class Table(Generic[Record]):
         lines = [*(column.ddl for column in self.columns), *self.indexes]
         inside = ",\n  ".join(lines)
         return declare(f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {inside}\n)\n{self.engine}\n")
+
+    @property
+    def added_columns(self) -> list[tuple[str, Sql]]:
+        """Its columns, each with what adds it to a table that has those before it."""
+        places = ["FIRST", *(f"AFTER `{column.name}`" for column in self.columns)]
+        return [
+            (column.name, declare(f"ADD COLUMN IF NOT EXISTS {column.ddl} {place}"))
+            for column, place in zip(self.columns, places, strict=False)
+        ]
+
+    @property
+    def added_indexes(self) -> list[tuple[str, Sql]]:
+        """Its indexes, each with what adds it."""
+        named = [(line.split()[1], line.removeprefix("INDEX ")) for line in self.indexes]
+        return [(name, declare(f"ADD INDEX IF NOT EXISTS {line}")) for name, line in named]
 
     def names(self, *left_out: str) -> list[str]:
         """List its columns, but for some."""
@@ -764,6 +780,8 @@ RECORD_TABLES: Final[Sequence[Table[Any]]] = (
     *(TRACE_INDEX, TRACE_KEYS),
     *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
 )
+# All tables whose columns are declared here.
+DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, SETTLED, EXPERIMENT_TRACES)
 # Those of what is told of something, by what it is about: it goes when that is deleted.
 OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml import attributes as names
-from otel_ml.records import Evaluation
+from otel_ml.records import LABELS, Evaluation
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.datasets.find import find_datasets_of_run
@@ -70,6 +70,8 @@ TOLERANCE_MS: Final = 1.0
 # What was left for somebody else to do may end at any time.
 _APART: Final = frozenset({"producer", "consumer"})
 SLOW_SHARE: Final = 1 / 3
+# A talk names its provider apart.
+_LABELS_OF_TALKS: Final = {"provider": "", "provider_model": "Model"}
 # How many spans outside of their parents are asked who sent them.
 _SKEWS: Final = 400
 
@@ -362,6 +364,14 @@ def _find_below(
     return list(found.values())
 
 
+def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
+    """List what the labelled fields of a run say; a talk says on its own who answered."""
+    labels = LABELS | (_LABELS_OF_TALKS if is_talk else {})
+    return [
+        (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
+    ]
+
+
 def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
     """Find the calls of models that say no tokens, and no other record of them does."""
     above = {run.parent_run_id for run in runs if run.kind in CALLS}
@@ -591,6 +601,7 @@ def show_run(
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
         "talk": talk,
+        "facts": _list_facts(run, is_talk=talk is not None),
         "state": told,
         "is_raw": is_raw,
         "reason": finish_reason(run),

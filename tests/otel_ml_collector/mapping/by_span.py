@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, Final, cast
 
 from otel_ml import attributes as names
-from otel_ml.records import TOKENS, Tokens
+from otel_ml.records import RESOURCE_ATTRIBUTES, TOKENS, Tokens
 from otel_ml_collector.mapping import spans
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED, line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects import evaluator, gen_ai_events, own, plan
@@ -125,8 +125,8 @@ def _read_general(span: Span, found: Found) -> None:
         for name in sources:
             if text := to_text(attributes.get(name)):
                 fields.setdefault(field, text)
-    for field, sources in plan._OF_RESOURCE.items():
-        told = next((resource[name] for name in sources if resource.get(name) is not None), None)
+    for field, carrying in RESOURCE_ATTRIBUTES.items():
+        told = next((resource[name] for name in carrying if resource.get(name) is not None), None)
         if told is not None:
             fields.setdefault(field, to_text(told))
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
-from otel_ml.records import TOKENS
+from otel_ml.records import LABELS, TOKENS
 from otel_ml_collector.mapping.dialects.table import (
     AttributeColumns,
     Dialect,
@@ -363,9 +363,9 @@ def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
 
 
 _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {
+    **dict.fromkeys(LABELS, _read_text),
     "model": _read_text,
     "provider": _read_provider,
-    "provider_model": _read_text,
     "inputs": _read_payload,
     "outputs": _read_payload,
     **dict.fromkeys(TOKENS, _read_count),
@@ -373,6 +373,4 @@ _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {
     "response_id": _read_response,
     "session": _read_text,
     "user": _read_text,
-    "environment": _read_text,
-    "release": _read_text,
 }

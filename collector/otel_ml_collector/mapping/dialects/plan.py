@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml.records import TOKENS
+from otel_ml.records import RESOURCE_ATTRIBUTES, TOKENS
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import (
     is_spoken,
@@ -41,17 +41,11 @@ _PLANS: Final = 1_000
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
-# Fields that the resource names, and the attributes that do, the preferred one first.
-_ENVIRONMENTS: Final = (names.ENVIRONMENT, "deployment.environment")
-_OF_RESOURCE: Final = {
-    "environment": (*_ENVIRONMENTS, "langfuse.environment"),
-    "release": (names.SERVICE_VERSION, "langfuse.release"),
-}
-# And those that the span names itself, today's name first.
+# Fields that the span names itself, today's name first.
 _OF_SPAN: Final = {
     "session": (names.SESSION_ID,),
     "user": (names.USER_ID, "enduser.id"),
-    "environment": _ENVIRONMENTS,
+    "environment": (names.ENVIRONMENT, "deployment.environment"),
 }
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
 # Names of the general conventions that fill a field of a run, whatever their values.
@@ -270,8 +264,8 @@ def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
                 told = values.column(name)
                 found.fill(field, [to_text(told[at]) or None for at in places], places)
     resource = spans[0].scope.resource
-    for field, sources in _OF_RESOURCE.items():
-        said = next((resource[name] for name in sources if resource.get(name) is not None), None)
+    for field, carrying in RESOURCE_ATTRIBUTES.items():
+        said = next((resource[name] for name in carrying if resource.get(name) is not None), None)
         if said is not None:
             found.fill_missing(field, to_text(said))
 
