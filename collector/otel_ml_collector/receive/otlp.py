@@ -6,6 +6,7 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp and #otlpgrpc
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import grpc
@@ -30,7 +31,7 @@ from otel_ml_collector.errors import (
     WrongMethod,
 )
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.receive.admission import Held
+from otel_ml_collector.receive.admission import WHOLE_BYTES, Held
 from otel_ml_collector.receive.answers import (
     ExportAnswer,
     on_wire,
@@ -39,7 +40,12 @@ from otel_ml_collector.receive.answers import (
     write,
     write_answer,
 )
-from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Intake
+from otel_ml_collector.receive.pipeline import (
+    BODY_LIMIT_BYTES,
+    Export,
+    Intake,
+    begin_digest,
+)
 from otel_ml_collector.receive.refusals import note_http, note_request
 from otel_ml_collector.telemetry.service import Telemetry
 
@@ -105,7 +111,7 @@ class OtlpEndpoint(_Exports):
         """Store what a request holds and say so once it is durable."""
         form = _form_of(request) or Form.PROTOBUF
         try:
-            answer = await self._take(lambda held: _read_export(request, self._signal, held))
+            answer = await self._take(self._read_of(request))
         except ClientDisconnect:
             return Response(status_code=400)
         if isinstance(answer, CollectorError):
@@ -118,6 +124,9 @@ class OtlpEndpoint(_Exports):
         if self._signal is Signal.TRACES and not self._pipeline.passes_on(self._signal):
             headers[names.PREVIEWS_HEADER] = "own"
         return Response(write_answer(answer, self._signal, form), headers=headers, media_type=form)
+
+    def _read_of(self, request: Request) -> Callable[[Held], Awaitable[Export]]:
+        return lambda held: _read_export(request, self._signal, held, self._pipeline)
 
     def _error(self, error: CollectorError, form: Form) -> Response:
         row = on_wire(error)
@@ -172,7 +181,7 @@ class RootEndpoint:
         await response(scope, receive, send)
 
 
-async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
+async def _read_export(request: Request, signal: Signal, held: Held, pipeline: Intake) -> Export:
     """Make of a request's headers and body what the pipeline takes: the only place that does."""
     access = access_of(request.scope).demand(INGEST)
     if request.method != "POST":
@@ -192,11 +201,28 @@ async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
     size = min(int(length), BODY_LIMIT_BYTES) if length.isdecimal() else _UNKNOWN_BYTES
     client = request.client
     sender = f"{access.key_id}@{client.host}:{client.port}" if client else access.key_id
-    held.announce(sender, size if encoding == "identity" else size * _EXPANSION)
-    body = await _read_body(request, held)
     project = request.headers.get(names.PROJECT_HEADER)
     passed = request.headers.get(PASSED_HEADER, "")
-    return Export(body, encoding, project, signal, form, access, passed)
+    export = Export(b"", encoding, project, signal, form, access, passed)
+    is_plain = encoding == "identity"
+    try:
+        held.announce(sender, size if is_plain else size * _EXPANSION)
+    except Unavailable:
+        if is_plain and size > WHOLE_BYTES and pipeline.has_large(size):
+            return replace(export, key=await _digest_body(request, export))
+        raise
+    return replace(export, body=await _read_body(request, held))
+
+
+async def _digest_body(request: Request, export: Export) -> bytes:
+    """Read a body, of which nothing is kept, to tell whether it is one that is held already."""
+    digest, size = begin_digest(export), 0
+    async for part in request.stream():
+        digest.update(part)
+        size += len(part)
+        if size > BODY_LIMIT_BYTES:
+            raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes")
+    return digest.digest()
 
 
 async def _read_body(request: Request, held: Held) -> bytes:

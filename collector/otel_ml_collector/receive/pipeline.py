@@ -55,8 +55,10 @@ _RECORDS_BYTES: Final = 12 * 1024 * 1024
 # The stock OpenTelemetry collector gives up on a request after 5 s; an answer takes its time on a
 # busy loop, and what is told here is within 4 s at the sender.
 _ANSWER_S: Final = 3.5
-# What is left of it at least once the body is there.
+# What is left of it at least once the body is there; of a large one, whose work goes on beyond the
+# answer, less: its sender may have ended long before it was read.
 _LEAST_S: Final = 1.0
+_LEAST_LARGE_S: Final = 0.25
 _MAPPERS: Final = 2
 # What a portion of a large request waits for the store: its sender comes again meanwhile.
 _PORTION_S: Final = 60.0
@@ -85,6 +87,8 @@ class Export:
         form: How the body is written.
         access: What its key allows.
         passed: Ids of the collectors that forwarded it, with commas between.
+        key: Of a large request for which there is no room: what stands for its bytes, which are
+            not kept, as those of the same request are held already.
     """
 
     body: bytes
@@ -94,6 +98,7 @@ class Export:
     form: Form = Form.PROTOBUF
     access: Access = OPEN
     passed: str = ""
+    key: bytes = b""
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ class _Large:
     """How far a large request is, whether or not its sender is there.
 
     Attributes:
+        size: Its bytes.
         stored: Number of its portions that are durable.
         received: Number of the records in them.
         rejected: Those that can never be stored, by reason.
@@ -109,6 +115,7 @@ class _Large:
         work: What goes on.
     """
 
+    size: int
     stored: int = 0
     received: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -215,14 +222,21 @@ class Intake:
         """
         self._quotas.check(export.access)
         self._quotas.take(export.access, size=len(export.body))
-        held.begin(len(export.body))
-        left_s = max(_ANSWER_S - held.age_s, _LEAST_S)
+        is_compressed = export.encoding != "identity"
+        is_large = bool(export.key) or len(export.body) > WHOLE_BYTES
+        if not export.key:
+            held.begin(len(export.body))
+        left_s = max(_ANSWER_S - held.age_s, _LEAST_LARGE_S if is_large else _LEAST_S)
         deadline = time.monotonic() + left_s
         try:
             async with asyncio.timeout(left_s):
+                if export.key:
+                    return await self._end_large(self._find_large(export.key))
                 with self.pressure.work():
                     onward = _onward(export, self._forward) if self._forward else None
-                    found = await self._on_thread(self._read, export, held, deadline)
+                    found: Records | bytes = export.body  # of a large one nothing is made yet
+                    if not WHOLE_BYTES < len(found) <= BODY_LIMIT_BYTES or is_compressed:
+                        found = await self._on_thread(self._read, export, held, deadline)
                     export = replace(export, body=b"")  # its bytes are records by now
                     answer = await self._store(export, found, onward, held, deadline)
         except TimeoutError as error:
@@ -230,6 +244,24 @@ class Intake:
             raise Unavailable("The store is busy") from error
         held.leave(is_measured=True)
         return replace(answer, service=held.service) if answer.rejected else answer
+
+    def has_large(self, size: int) -> bool:
+        """Tell whether a large request of a size is worked on, or was stored lately."""
+        return any(
+            one.size == size and (one.outcome is not None or (one.work and not one.work.done()))
+            for one in self._large.values()
+        )
+
+    def _find_large(self, key: bytes) -> _Large:
+        """Find the request whose bytes are held.
+
+        Raises:
+            Unavailable: There is none, and no room for it.
+        """
+        large = self._large.get(key)
+        if large is None or (large.outcome is None and (not large.work or large.work.done())):
+            raise Unavailable("Too many bytes wait for the store")
+        return large
 
     def close(self) -> None:
         """Let requests under way finish decoding."""
@@ -303,14 +335,32 @@ class Intake:
     async def _wait_for_large(
         self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
     ) -> ExportAnswer:
-        """Begin or resume the work on a large request, and wait for its end."""
-        key = await self._on_thread(_digest, export, body)
-        large = self._large.setdefault(key, _Large())
-        if large.outcome is None:
-            if large.work is None or large.work.done():
-                large.trouble = None
-                work = self._work_off(large, export, body, onward, held.hand_over())
-                large.work = asyncio.create_task(work)
+        """Begin or resume the work on a large request, and wait for its end.
+
+        It is begun, too, where its sender has its answer before.
+        """
+        beginning = self._begin_large(export, body, onward, held.hand_over())
+        return await self._end_large(await asyncio.shield(asyncio.create_task(beginning)))
+
+    async def _begin_large(
+        self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
+    ) -> _Large:
+        try:
+            key = await self._on_thread(_digest, export, body)
+        except BaseException:
+            held.release()
+            raise
+        large = self._large.setdefault(key, _Large(len(body)))
+        if large.outcome is None and (large.work is None or large.work.done()):
+            large.trouble = None
+            large.work = asyncio.create_task(self._work_off(large, export, body, onward, held))
+        else:
+            held.release()
+        return large
+
+    async def _end_large(self, large: _Large) -> ExportAnswer:
+        """Wait for the end of the work on a large request."""
+        if large.outcome is None and large.work is not None:
             await asyncio.shield(large.work)
         self._forget_large()
         if isinstance(large.outcome, ExportAnswer):
@@ -460,12 +510,17 @@ async def _pass_on(
         await forward.pass_on(onward, deadline)
 
 
-def _digest(export: Export, body: bytes) -> bytes:
-    """Tell a large request from every other one, also of the same bytes filed elsewhere."""
+def begin_digest(export: Export) -> "hashlib.blake2b":
+    """Begin what tells a large request from every other one, also from one filed elsewhere."""
     told = (export.signal, export.form, export.header_project, export.access.key_id)
-    return hashlib.blake2b(
-        body, digest_size=24, person=hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
-    ).digest()
+    person = hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
+    return hashlib.blake2b(digest_size=24, person=person)
+
+
+def _digest(export: Export, body: bytes) -> bytes:
+    digest = begin_digest(export)
+    digest.update(body)
+    return digest.digest()
 
 
 def _body(export: Export, held: Held, deadline: float) -> bytes:

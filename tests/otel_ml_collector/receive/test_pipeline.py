@@ -10,9 +10,12 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml_collector.access import OPEN, put_access
+from otel_ml_collector.decode.signals import Signal
 from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.receive.otlp import OtlpEndpoint
 from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Span
@@ -199,6 +202,69 @@ def test_refused(way: Way, body: bytes, encoding: str, message: str) -> None:
     with pytest.raises(Rejected, match=f"^{message}"):
         asyncio.run(way.accept(body, encoding))
     assert "otel_ml_queue_bytes 0.0" in way.numbers
+
+
+def test_large_that_came_slowly(way: Way) -> None:
+    """The sender of a large body that took long gets its answer soon, and the work goes on."""
+    body = padded(encode([make_now("slow")]), 3 * MIB)
+    way.may_write.clear()
+
+    async def send_slowly() -> float:
+        with way._pipeline.hold() as held:
+            held.grow(len(body))
+            await asyncio.sleep(3.6)  # it comes for longer than an answer may take
+            ended_s = time.monotonic()
+            with pytest.raises(Unavailable):
+                await way._pipeline.accept(Export(body, "identity", "p"), held)
+            waited_s = time.monotonic() - ended_s
+        way.may_write.set()
+        assert (await way.accept(body, project="p")).rejected == 0
+        return waited_s
+
+    assert asyncio.run(send_slowly()) < 0.9
+    assert [run.name for run in way.stored.runs] == ["slow"]
+
+
+def test_large_that_comes_again(way: Way) -> None:
+    """A large body that comes again while its bytes are held needs no room: it waits for them."""
+    body = padded(encode([make_now("again")]), 40 * MIB)
+    endpoint = OtlpEndpoint(way._pipeline, way.telemetry, Signal.TRACES)
+    way.may_write.clear()
+
+    async def send_twice() -> list[int]:
+        first = await post(endpoint, body)
+        other = await post(endpoint, padded(body, MIB))
+        second = asyncio.create_task(post(endpoint, body))
+        await asyncio.sleep(0)
+        way.may_write.set()
+        return [first, other, await second]
+
+    assert asyncio.run(send_twice()) == [503, 503, 200]
+    assert [run.name for run in way.stored.runs] == ["again"]
+
+
+async def post(endpoint: OtlpEndpoint, body: bytes) -> int:
+    """Send a request; return the status of its answer."""
+    headers = {"content-type": "application/x-protobuf", "content-length": str(len(body))}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/traces",
+        "query_string": b"",
+        "headers": [(name.encode(), text.encode()) for name, text in headers.items()],
+        "client": ("127.0.0.1", 9),
+    }
+    put_access(scope, OPEN)
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    await endpoint(scope, receive, send)
+    return int(answers[0]["status"])
 
 
 @pytest.mark.parametrize(
