@@ -214,38 +214,50 @@ class JudgeVerdict:
         """What it says, in words."""
         if self.difference is None or self.baseline is None or self.candidate is None:
             return f"{self.word}: {'; '.join(self.reasons)}"
-        figures = [one.value for one in (self.candidate, self.baseline)]
-        if self.is_rate:
-            now, before = (f"{100 * one:.1f} %" for one in figures)
-        else:
-            now, before = (f"{one:.4g}" for one in figures)
-        verb = "passes" if self.is_rate else "scores"
-        return f"{verb} {now} against {before}: {self._change()}, n = {self.n}{self._why()}"
+        return f"{self._compare()}, n = {self.n}{self._why()}"
 
-    def _change(self) -> str:
-        change = self.difference
+    def _compare(self) -> str:
+        """Write what it was, what it is now, and how sure the difference between them is."""
+        change, unit = self.difference, " points" * self.is_rate
+        now, before = (self._value(one) for one in (self.candidate, self.baseline))
+        figures = f"{now} pass, {before} before" if self.is_rate else f"mean {now}, {before} before"
         if change is None or not math.isfinite(change.high):
-            return self.word
-        if self.word in ("better", "worse"):
-            down = change.value < 0
-            low, high = (-change.high, -change.low) if down else (change.low, change.high)
-            size = self._numbers(abs(change.value), low, high)
-            return f"{self.word} by {size[0]}{' points' * self.is_rate} ({size[1]} to {size[2]})"
-        numbers = self._numbers(change.value, change.low, change.high)
-        return f"{self.word} ({numbers[1]} to {numbers[2]}{' points' * self.is_rate})"
+            return f"{figures}: too few to tell"
+        low, high = change.low, change.high
+        is_down = change.value < 0
+        sure = low > 0 or high < 0
+        if self.word in ("better", "worse") or sure:
+            ends = (-high, -low) if is_down else (low, high)
+            size = self._numbers(abs(change.value), *ends)
+            direction = "better" if is_down == self.lower_is_better else "worse"
+            sized = f"{figures}: {size[0]}{unit} {direction} ({size[1]} to {size[2]})"
+            if self.word in ("better", "worse"):
+                return sized
+            return f"{sized}, {self.word}"
+        ends_in_words = self._numbers(change.value, low, high)
+        interval = f"{ends_in_words[1]} to {ends_in_words[2]}{unit}"
+        if self.word == "no different":
+            return f"{figures}: no different ({interval})"
+        if now == before:
+            half = self._numbers((high - low) / 2)[0]
+            return f"no difference seen ({now} both, ± {half})"
+        return f"no difference seen ({figures}, {interval})"
 
     def _why(self) -> str:
         if self.word != "inconclusive":
             return ""
         if self.reasons:
             return "; " + "; ".join(self.reasons)
-        if self.detectable is None or self.needed is None:
+        if self.needed is None:
             return ""
-        shown, margin = (self._numbers(one)[0] for one in (self.detectable, self.margin))
-        unit = " points" * self.is_rate
-        return (
-            f"; so many could have shown {shown}{unit}, {self.needed:,} would show {margin}{unit}"
-        )
+        unit = "runs of each" if "/" in self.n else "items"
+        margin = f"{100 * self.margin:.3g}" if self.is_rate else f"{self.margin:.3g}"
+        return f"; {self.needed:,} {unit} would settle it to ± {margin}"
+
+    def _value(self, of: Estimate | None) -> str:
+        if of is None:
+            return "–"
+        return f"{100 * of.value:.1f} %" if self.is_rate else f"{of.value:.4g}"
 
     def _numbers(self, *numbers: float) -> list[str]:
         if not self.is_rate:
@@ -293,10 +305,10 @@ class AmountVerdict:
         if self.word in ("better", "worse"):
             less = value < 0
             low, high = (-high, -low) if less else (low, high)
-            said = f"{self.word}: {_number(abs(value), 0)} % {'less' if less else 'more'}"
+            size = f"{_number(abs(value), 0)} % {'less' if less else 'more'}, {self.word}"
         else:
-            said = self.word
-        return f"{said} ({_number(low, 0)} to {_number(high, 0)} %), n = {self.n}{why}"
+            size = "no difference seen" if self.word == "inconclusive" else self.word
+        return f"{size} ({_number(low, 0)} to {_number(high, 0)} %), n = {self.n}{why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -380,7 +380,7 @@ def test_versions(service: Service) -> None:
     [judge] = verdict["judges"]
     text = page(service, ["answer:v1", "answer:v2"])
     assert judge["sentence"] == (
-        "passes 68.7 % against 95.3 %: worse by 27 points (18 to 35), n = 150/150"
+        "68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150"
     )
     assert judge["sentence"] in text
     _, row, *_ = table(text, "judges-B")

@@ -25,6 +25,7 @@ from otel_ml_collector.comparison.find import (
     write_param,
 )
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
+from otel_ml_collector.experiments.find import ExperimentVerdict
 from otel_ml_collector.models import diff
 from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.verdict_lines import (
@@ -248,6 +249,7 @@ def show_comparison(
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
         "beside": [one for one in beside if one.has_more],
+        "verdict_of": _verdict_of,
         "alike": [one.side.letter for one in beside if not one.has_more],
         "here": here,
         "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
@@ -282,6 +284,13 @@ def show_verdict(
     """Whether a version is better than another, as a part of its page that comes after the rest."""
     found = find_verdict(reader, project, model, version, against, now_ns=time.time_ns())
     return show_page(request, "verdict.html", {"found": found})
+
+
+def _verdict_of(side: ComparedSide) -> VersionsVerdict | ExperimentVerdict | None:
+    """Return what is said of a side beside the baseline; None of runs."""
+    if side.version:
+        return side.version.verdict
+    return side.experiment.verdict if side.experiment else None
 
 
 def _kept(asked: ComparisonQuery) -> list[tuple[str, str]]:

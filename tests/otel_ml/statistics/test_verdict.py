@@ -83,9 +83,7 @@ def test_one_repeat_is_newcombes_pair() -> None:
     found = compare_items(before, after).judges["exact"]
     assert found.difference == newcombe_paired(103, 40, 0, 7)
     assert found.word == "worse"
-    assert found.sentence == (
-        "passes 68.7 % against 95.3 %: worse by 27 points (20 to 34), n = 150"
-    )
+    assert found.sentence == ("68.7 % pass, 95.3 % before: 27 points worse (20 to 34), n = 150")
 
 
 def test_failed_call_is_not_passed() -> None:
@@ -152,13 +150,18 @@ def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: s
     assert reason in found.judges["exact"].sentence
 
 
-def test_what_so_many_could_have_shown() -> None:
-    """Where only the interval is too wide, the sentence says what so many items could show."""
+def test_how_many_would_settle_it() -> None:
+    """Where only the interval is too wide, the sentence says how many items would settle it."""
     found = compare_items(items("+-" * 20), items("-+" * 20)).judges["exact"]
     assert (found.word, found.reasons) == ("inconclusive", [])
     assert found.detectable is not None
     assert found.needed is not None
-    assert f"so many could have shown {100 * found.detectable:.0f} points" in found.sentence
+    assert found.difference is not None
+    half = 100 * (found.difference.high - found.difference.low) / 2
+    assert found.sentence == (
+        f"no difference seen (50.0 % both, ± {half:.0f}), n = 40; "
+        f"{found.needed:,} items would settle it to ± 2"
+    )
     assert found.needed == pytest.approx(40 * (found.detectable / 0.02) ** 2, rel=0.001)
 
 
@@ -214,7 +217,7 @@ def test_scores() -> None:
     assert judge.margin == pytest.approx(0.1 * stats.tstd(before))
     assert judge.word == "better"
     assert compare_items(scored(before), scored(after), lower_is_better=["s"]).word == "worse"
-    assert found.amounts["latency"].sentence == "worse: 100 % more (100 to 100 %), n = 30"
+    assert found.amounts["latency"].sentence == "100 % more, worse (100 to 100 %), n = 30"
 
 
 def test_slices() -> None:
@@ -245,9 +248,7 @@ def test_two_samples() -> None:
     expected = confint_proportions_2indep(103, 150, 143, 150, method="newcomb", compare="diff")
     assert found.difference is not None
     assert (found.difference.low, found.difference.high) == pytest.approx(expected, rel=1e-9)
-    assert found.sentence == (
-        "passes 68.7 % against 95.3 %: worse by 27 points (18 to 35), n = 150/150"
-    )
+    assert found.sentence == ("68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150")
 
 
 def test_two_samples_are_too_small() -> None:

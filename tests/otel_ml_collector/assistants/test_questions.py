@@ -83,7 +83,7 @@ QUESTIONS: Final[Mapping[str, tuple[list[Step], str]]] = {
     "is v2 better than v1?": ([("compare", {"a": "answer:v1", "b": "answer:v2"})], '"worse"'),
     "how sure is that?": (
         [("compare", {"a": "answer:v1", "b": "answer:v2"})],
-        "worse by 62 points",
+        "62 points worse",
     ),
     "what changed in the code?": (
         [("compare", {"a": "answer:v1", "b": "answer:v2"})],

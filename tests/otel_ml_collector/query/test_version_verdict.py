@@ -83,7 +83,7 @@ def test_pass_rates(service: Service) -> None:
     assert (found["word"], found["version"], found["baseline"]) == ("worse", 2, 1)
     [judge] = found["judges"]
     assert judge["sentence"] == (
-        "passes 68.7 % against 95.3 %: worse by 27 points (18 to 35), n = 150/150"
+        "68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150"
     )
     low, high = confint_proportions_2indep(103, 150, 143, 150, method="newcomb", compare="diff")
     assert judge["difference"]["value"] == pytest.approx(103 / 150 - 143 / 150, rel=1e-12)

@@ -348,7 +348,7 @@ def test_items_of_an_older_store(tmp_path: Path) -> None:
         write(service, 12, spans)
         expected = [ask(service.app, path).text for path in paths]
         rows = read_tables(service, 12)
-    assert "worse by 25 points" in expected[0]
+    assert "25 points worse" in expected[0]
     assert "clusters by" not in expected[0]
     make_old(tmp_path / "old", 12, rows)
     with open_service(tmp_path / "old") as service:
