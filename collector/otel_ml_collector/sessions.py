@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from otel_ml.orders import OLDEST
 from otel_ml.records import Tokens
 from otel_ml_collector.api.parameters import (
     TIMES,
@@ -272,7 +273,7 @@ def _read_session(
     """Read a session, and the runs of its turns."""
     apart = find_apart(reader, project)
     where = f"session == {view.quoted(session)}"
-    query = RunsQuery(project, where, _RUNS, cursor, newest_first=False)
+    query = RunsQuery(project, where, _RUNS, cursor, order=OLDEST)
     figures = reader.ahead(_find_figures, project, [session], apart)
     found = find_runs(reader, query, now_ns)
     known = figures.result().get(session) or _of_open(session, found.runs)

@@ -24,6 +24,7 @@ import orjson
 from otel_ml.arguments import check_text
 from otel_ml.loading import start_apart
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
+from otel_ml.orders import BY_TIME, NEWEST, OLDEST, ORDERS
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
     import pyarrow as pa
 
-Order = Literal["desc", "asc"]
 Format = Literal["jsonl", "csv", "parquet"]
 
 _PAGE: Final = 500
@@ -41,6 +41,8 @@ _COLUMNS_CHARS: Final = 65_536
 # What a page of runs may take when their payloads are fetched together.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
+# Older collectors know these names alone.
+_FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
 # How many rows a notebook shows at once, and how it asks for them.
 SHOWN: Final = 20
 GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
@@ -57,7 +59,7 @@ class Wanted:
         start: They started then or later: RFC 3339, None for any.
         end: They started before then.
         limit: At most so many; None for all.
-        order: By start, newest or oldest first.
+        order: One of `otel_ml.orders`.
         roots: Whether runs inside another one are left out.
         traces: Whether all but what stands at the top of a trace is left out.
     """
@@ -67,7 +69,7 @@ class Wanted:
     start: str | None = None
     end: str | None = None
     limit: int | None = None
-    order: Order = "desc"
+    order: str = NEWEST
     roots: bool = False
     traces: bool = False
 
@@ -140,8 +142,8 @@ class Runs(HasCard):
         place = whole_number(at)
         if place >= 0:
             found = [*islice(self._first(place + 1), place, None)]
-        elif self._wanted.limit is None:  # from the other end
-            order: Order = "asc" if self._wanted.order == "desc" else "desc"
+        elif self._wanted.limit is None and self._wanted.order in BY_TIME:  # from the other end
+            order = OLDEST if self._wanted.order == NEWEST else NEWEST
             found = [*islice(self._with(order=order, limit=-place), -1 - place, None)]
         else:
             last = deque(self, -place)
@@ -157,7 +159,7 @@ class Runs(HasCard):
         wanted = self._wanted
         limit = "" if wanted.limit is None else f"at most {wanted.limit:,}"
         asked = {"where": wanted.where, "start": wanted.start, "end": wanted.end}
-        order = wanted.order if wanted.order == "asc" else None
+        order = None if wanted.order == NEWEST else wanted.order
         tops = {"roots": "1"} if wanted.roots else {"traces": "1"} if wanted.traces else {}
         page = page_address(self._api.page, wanted.project, "runs", **asked, order=order, **tops)
         return Card("Runs", wanted.project, (wanted.where, limit), page)
@@ -190,9 +192,8 @@ class Runs(HasCard):
         import pyarrow.parquet as pq
 
         wanted = self._wanted
-        listed = (
-            None if wanted.limit is None and not (wanted.roots or wanted.traces) else list(self)
-        )
+        is_all = wanted.limit is None and not (wanted.roots or wanted.traces)
+        listed = None if is_all and wanted.order in BY_TIME else list(self)
         if listed:
             wanted = _narrowed(wanted, [run.start_ns for run in listed])
         if wanted.traces:  # an export leaves plain spans out unless its filter speaks of kinds
@@ -209,7 +210,7 @@ class Runs(HasCard):
         table = file.read(use_threads=False)
         if listed is not None:
             table = _chosen(table, [run.run_id for run in listed])
-        elif wanted.order == "desc":
+        elif wanted.order == NEWEST:
             table = _taken(table, range(table.num_rows - 1, -1, -1))
         return table if names == columns else table.drop_columns(["run_id"])
 
@@ -232,7 +233,8 @@ class Runs(HasCard):
         left = wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            asked = {**wanted.bounds, "order": wanted.order, "limit": size, "cursor": cursor}
+            order = _FORMER.get(wanted.order, wanted.order)
+            asked = {**wanted.bounds, "order": order, "limit": size, "cursor": cursor}
             asked["roots"] = "true" if wanted.roots else None
             asked["traces"] = "true" if wanted.traces else None
             page = self._api.ask(replace(how, path=path, parameters=asked))
@@ -318,7 +320,8 @@ class _Page:
         self._api = api
         self._wanted = wanted
         self._starts = {run["run_id"]: run["start_ns"] for run in summaries}
-        self._is_fetched = not summaries[1:]  # one is quicker by itself
+        # One is quicker by itself, and so are runs that lie apart in time.
+        self._is_fetched = not summaries[1:] or wanted.order not in BY_TIME
 
     def fetch(self, run_id: str, name: str) -> Mapping[str, Any]:
         """Read what a run has under a name; of the payload the first time what fits of all."""

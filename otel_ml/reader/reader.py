@@ -22,9 +22,10 @@ from otel_ml.arguments import (
 )
 from otel_ml.attributes import ARTIFACT_SHA256, ARTIFACT_TYPE, NUMBERED
 from otel_ml.notebook import Card, HasCard, page_address
+from otel_ml.orders import NEWEST, OLDEST, read_order
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound
-from otel_ml.reader.listing import Format, Order, Runs, Wanted, export, fetch_run
+from otel_ml.reader.listing import Format, Runs, Wanted, export, fetch_run
 from otel_ml.reader.lists import Experiments, Rows, list_judges, list_sessions
 from otel_ml.reader.moments import Moment, write_moment
 from otel_ml.reader.records import (
@@ -137,7 +138,7 @@ class Reader(HasCard):
         start: Moment = None,
         end: Moment = None,
         limit: int | None = None,
-        order: Order = "desc",
+        order: str = NEWEST,
         roots: bool = False,
         traces: bool = False,
     ) -> Runs:
@@ -148,7 +149,10 @@ class Reader(HasCard):
             start: They started then or later: RFC 3339, or a datetime, UTC without a zone.
             end: They started before then.
             limit: At most so many; None for all.
-            order: By start, newest (desc) or oldest first (asc).
+            order: What comes first: newest, oldest, slowest, costliest, most_tokens, or by the last
+                score of a judge lowest:JUDGE or highest:JUDGE. In an order that is not by time,
+                runs without an end or without such a value are left out; of the same the newest
+                comes first. Without a start it is of the project's last 30 days.
             roots: Only runs that stand inside no other one.
             traces: Only what stands at the top of a trace with a call in it, a plain span too.
         """
@@ -688,7 +692,7 @@ class Reader(HasCard):
         """
         check_one_of("kind", kind, ("jsonl", "csv", "parquet"))
         check_text("columns", columns, _MOST_CHARS, may_be_empty=True)
-        return export(self._api, self._wanted(where, start, end, None, "asc"), kind, columns)
+        return export(self._api, self._wanted(where, start, end, None, OLDEST), kind, columns)
 
     def _get(self, *path: str, **asked: object) -> Any:
         return self._api.get("projects", self.project, *path, **asked)
@@ -700,12 +704,12 @@ class Reader(HasCard):
         return self._api.ask(Question(("projects", self.project, *path), method="POST", body=body))
 
     def _wanted(
-        self, where: str, start: Moment, end: Moment, limit: int | None, order: Order
+        self, where: str, start: Moment, end: Moment, limit: int | None, order: str
     ) -> Wanted:
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
             check_integer("limit", limit, 0, _MOST)
-        check_one_of("order", order, ("desc", "asc"))
+        order = read_order(check_text("order", order))
         return Wanted(
             self.project, where, _moment("start", start), _moment("end", end), limit, order
         )

@@ -55,7 +55,7 @@ def test_completion_writes_a_filter(tab: Tab, demo: CollectorProcess) -> None:
 
 
 def test_brush_chooses_a_time(tab: Tab) -> None:
-    """What is drawn over the histogram becomes the time range, and its chip takes it back."""
+    """What is drawn over the histogram becomes the time, and its control takes it back."""
     page = tab.open(RUNS)
     chart = page.locator(".hist svg").bounding_box()
     assert chart is not None
@@ -69,7 +69,8 @@ def test_brush_chooses_a_time(tab: Tab) -> None:
     given = parse_qs(urlsplit(page.url).query)
     assert given["start"] < given["end"]
     assert page.locator("p.row b").inner_text() != total
-    page.get_by_role("link", name="Remove the time range").click()
+    page.locator("#time summary").click()
+    page.get_by_role("link", name="All time").click()
     expect(page.locator("p.row b")).to_have_text(total)
 
 

@@ -69,7 +69,7 @@ Where = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of a page")]
+Cursor = Annotated[str | None, Query(max_length=800, description="`next_cursor` of a page")]
 Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]
 
 
@@ -96,7 +96,7 @@ _PLACES: Final = range(2**31)
 TIMES: Final = range(1 - 2**63, 2**63)
 
 
-def write_place(parts: Sequence[str | int]) -> str:
+def write_place(parts: Sequence[str | int | float]) -> str:
     """Write what names a record as one word."""
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
 
@@ -135,7 +135,7 @@ def read_cursor(text: str, *kinds: type, numbers: range = _PLACES) -> list[Any]:
     """
     parts = read_place(text, "cursor")
     if [type(one) for one in parts] == [*kinds] and all(
-        isinstance(one, str) or one in numbers for one in parts
+        isinstance(one, str | float) or one in numbers for one in parts
     ):
         return parts
     raise bad_cursor(text)

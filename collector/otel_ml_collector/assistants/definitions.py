@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final, TypeGuard
 
+from otel_ml.orders import NEWEST, ORDER_NAMES
 from otel_ml.records import LABELS
 from otel_ml_collector.assistants.answers import show
 from otel_ml_collector.errors import BadInput
@@ -303,8 +304,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
                 _WHERE,
                 Argument(
                     "order",
-                    about="newest, oldest, slowest, costliest, lowest:JUDGE or highest:JUDGE",
-                    default="newest",
+                    about=ORDER_NAMES,
+                    default=NEWEST,
                 ),
                 Argument("columns", "strings", high=12),
                 _limit(10, 50),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
+from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
@@ -13,7 +14,7 @@ from otel_ml_collector.assistants.call import (
     tell_scores,
 )
 from otel_ml_collector.assistants.experiments import experiment_table
-from otel_ml_collector.assistants.find import count_behind, find_ordered
+from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.experiments.find import find_experiments
@@ -76,24 +77,16 @@ _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
 
 def list_runs(call: ToolCall) -> Digest:
     """Answer find_runs."""
-    order, names = call.given["order"], call.given["columns"]
+    order, names = _read_order(call.given["order"]), call.given["columns"]
     columns = [(name, _cell(name)) for name in names or _USUAL]
-    by_time = order in {"newest", "oldest"}
-    runs: Sequence[RunSummary]
-    if by_time:
-        query = call.query(call.limit, newest_first=order == "newest", cursor=call.given["cursor"])
-        runs = find_runs(call.reader, query, call.now_ns).runs
-        total = len(runs)
-        if runs:
-            total = count_behind(call.reader, query, call.now_ns)
-    else:
-        if call.given["cursor"]:
-            raise BadInput("cursor: only newest and oldest have pages: ask for a limit", "cursor")
-        ordered = find_ordered(call.reader, call.query(call.limit), order, call.now_ns)
-        runs, total = ordered.runs, ordered.total
+    if call.given["cursor"] and order not in BY_TIME:
+        raise BadInput("cursor: only newest and oldest have pages: ask for a limit", "cursor")
+    query = call.query(call.limit, order=order, cursor=call.given["cursor"])
+    runs = find_runs(call.reader, query, call.now_ns).runs
+    total = count_behind(call.reader, query, call.now_ns) if runs else 0
 
     def go_on(shown: int) -> Mapping[str, Any] | None:
-        if not by_time:
+        if order not in BY_TIME:
             return call.more_rows(_MOST)(shown)
         return call.go_on(cursor=cursor_of(runs[shown - 1])) if shown else None
 
@@ -107,10 +100,17 @@ def list_runs(call: ToolCall) -> Digest:
     _tell_apart(rows, [name for name, _ in columns], runs)
     return Digest(
         table=DigestTable([name for name, _ in columns], rows, total, go_on),
-        url=call.runs_page(order="asc" if order == "oldest" else None),
+        url=call.runs_page(order=None if order == NEWEST else order),
         hint="" if runs or call.given["cursor"] else call.explain_nothing(),
         chars=call.chars,
     )
+
+
+def _read_order(text: str) -> str:
+    try:
+        return read_order(text)
+    except ValueError as error:
+        raise BadInput(f"order: {text[:80]!r}: expected one of {ORDER_NAMES}", "order") from error
 
 
 def _tell_apart(

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import click
 
+from otel_ml.orders import NEWEST, ORDER_NAMES, read_order
 from otel_ml_collector.cli.failure import (
     DONE,
     HELP,
@@ -113,12 +114,25 @@ def projects(asked: PlaceOptions, form: Layout) -> int:
         return write_rows(answer["projects"], answer, form, _PROJECT_COLUMNS)
 
 
+def _read_order(text: str) -> str:
+    try:
+        return read_order(text)
+    except ValueError as error:
+        raise BadSetting(str(error)) from error
+
+
 @click.command(epilog=HELP)
 @with_place
 @with_project
 @with_filter
 @click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
-@click.option("--order", type=click.Choice(("desc", "asc")), default="desc", help="[desc]")
+@click.option(
+    "--order",
+    metavar="ORDER",
+    default=NEWEST,
+    callback=lambda _context, _option, text: _read_order(text),
+    help=f"what comes first: {ORDER_NAMES} [{NEWEST}]",
+)
 @click.option("--roots", is_flag=True, help="only runs that stand inside no other one")
 @click.option("--traces", is_flag=True, help="only what stands at the top of a trace with a call")
 @with_form
@@ -128,12 +142,12 @@ def runs(
     within: Within,
     *,
     limit: int,
-    order: Any,
+    order: str,
     roots: bool,
     traces: bool,
     form: Layout,
 ) -> int:
-    """List runs, newest first; `otel-ml export` writes all of them, with payload.
+    """List runs, newest first unless told; `otel-ml export` writes all of them, with payload.
 
     A column is one of the answer of the API, or a field of the filters such as 'tags["client"]' or
     inputs.question.

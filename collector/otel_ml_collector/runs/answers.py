@@ -299,6 +299,11 @@ class RunsPage(BaseModel):
     inside: dict[str, Inside] = Field(
         default={}, description="Of a list of roots: what is inside each, by run id"
     )
+    ordered_since: str | None = Field(
+        default=None,
+        description="Of another order than time, asked without a start: since when runs are in "
+        "it; null for all",
+    )
 
 
 class Trace(BaseModel):

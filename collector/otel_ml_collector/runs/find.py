@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml.orders import BY_TIME, NEWEST, OLDEST
 from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api import parameters
 from otel_ml_collector.api.parameters import MAX_LIMIT, TIMES, bad_cursor, write_place
@@ -61,6 +62,7 @@ from otel_ml_collector.store.open_runs import (
     read_open_payloads,
     read_open_runs,
 )
+from otel_ml_collector.store.orders import OUTERMOST, make_ordering
 from otel_ml_collector.store.reader import IDS, Reader, Row, is_open, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     FILTERED,
@@ -85,9 +87,10 @@ from otel_ml_collector.store.runs import (
     read_runs,
     read_spans,
 )
-from otel_ml_collector.store.sql import Condition, Search, Sql
+from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
+from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.store.tables import LENT_PAYLOAD, LIGHT
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
@@ -97,6 +100,8 @@ _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 # not. Payloads that are searched are read as a whole, so an hour of them comes first.
 _WINDOWS_NS: Final = (AHEAD_NS + DAY_NS, 30 * DAY_NS)
 _SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
+# So much of a project's time is put in another order than that of time, where none is asked for.
+_ORDERED_NS: Final = 30 * DAY_NS
 _FEWEST_PAYLOADS: Final = 100
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
@@ -137,6 +142,7 @@ class RunsQuery:
         cursor: Where a former page ended.
         start_ns: Runs that started then or later; 0 for no bound.
         end_ns: Runs that started before then; None for now.
+        order: One of `otel_ml.orders`.
         roots: Only runs that stand inside no other one.
         traces: Only what stands at the top of a trace with a call in it, a plain span too: agents
             that lie apart below it, as after a handoff, are one row. Of a trace of which nothing
@@ -149,9 +155,14 @@ class RunsQuery:
     cursor: str | None = None
     start_ns: int = 0
     end_ns: int | None = None
-    newest_first: bool = True
+    order: str = NEWEST
     roots: bool = False
     traces: bool = False
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether of two runs the newer one comes first, if by nothing else than time."""
+        return self.order != OLDEST
 
     @property
     def is_of_tops(self) -> bool:
@@ -210,27 +221,46 @@ WHOLE_TRACE: Final = TracePage()
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """List runs in order of their start, those that have no end at their places among them.
 
-    A filter looks at no more than the next 2,000 runs without an end. By `now_ns` a run whose
-    process is silent has crashed, here and wherever runs are read.
+    In another order there are those that have ended and have what it goes by; without a time that
+    is asked for, the project's last 30 days are looked at, or the last one by a filter that reads
+    payloads. A filter looks at no more than the next 2,000 runs without an end. By `now_ns` a run
+    whose process is silent has crashed, here and wherever runs are read.
 
     Raises:
-        BadInput: Filter or cursor is wrong.
+        BadInput: Filter, order or cursor is wrong.
     """
+    query, since_ns = _bound_order(reader, query)
     asked = AskedEvaluations()
     rows = _list_rows(reader, query, now_ns, asked)
     page = rows[: query.limit]
     more = len(rows) > query.limit
     return RunsPage(
         runs=summarise(reader, query.project, page, asked),
-        next_cursor=write_cursor(_key(page[-1])) if more else None,
+        next_cursor=write_cursor(_key(page[-1]), query.order) if more else None,
+        ordered_since=None if since_ns is None else to_rfc3339(since_ns),
     )
+
+
+def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | None]:
+    """Bound the time in which runs are put in order; say since when, if that is not all of it."""
+    if query.order in BY_TIME or query.start_ns > 0:
+        return query, None
+    whole = bound_runs(reader, query.project, plain=True)
+    if whole is None:
+        return query, None
+    condition, _ = compile_query(reader, replace(query, start_ns=1))  # it will have a bound
+    length_ns = DAY_NS if condition.reads_payloads else _ORDERED_NS
+    end_ns = whole.end_ns if query.end_ns is None else min(query.end_ns, whole.end_ns)
+    start_ns = max(end_ns - length_ns, 1)
+    return replace(query, start_ns=start_ns), start_ns if start_ns > whole.start_ns else None
 
 
 def find_neighbour(
     reader: Reader, run: RunSummary, now_ns: int, *, newest_first: bool
 ) -> str | None:
     """Find the id of the run behind one in the list of its project; None at its end."""
-    query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), newest_first=newest_first)
+    order = NEWEST if newest_first else OLDEST
+    query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), order=order)
     rows = _list_rows(reader, query, now_ns, columns=KEY)
     return run_id_of(rows[0]) if rows else None
 
@@ -260,11 +290,12 @@ def _list_rows(
     columns: Sql = LIGHT,
 ) -> list[Row]:
     """List the rows of a page, and one more where there is one; of roots and traces light ones."""
-    condition, is_filtered = compile_query(reader, query)
-    after = None if query.cursor is None else read_cursor(query.cursor)
-    listing = Listing(query.project, condition, is_filtered, after, query.newest_first, columns)
+    listing = make_listing(reader, query, columns)
+    condition = listing.condition
     whole = query.window(now_ns)
     want = query.limit + 1
+    if listing.ordering is not None:
+        return _fill(reader, listing, whole, want, query=query, asked=asked)[:want]
     # Those without an end first: one that ends in between is then in both, and its end wins.
     keys = list_open_keys(reader, listing, whole)
     ended = _fill(reader, listing, whole, want, query=query, asked=asked)
@@ -276,21 +307,47 @@ def _list_rows(
     return rows[:want]
 
 
-def write_cursor(key: Key) -> str:
-    """Write the cursor that continues behind a run."""
-    return write_place([key.start_ns, key.trace_id, key.span_id])
+def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> Listing:
+    """Make what is asked of the store for a list.
+
+    Raises:
+        BadInput: Filter, order or cursor is wrong.
+    """
+    condition, is_filtered = compile_query(reader, query)
+    ordering = make_ordering(reader, query.project, query.order, is_of_tops=query.is_of_tops)
+    if ordering is not None and query.is_of_tops:
+        condition = all_of([condition, OUTERMOST])
+    after = None if query.cursor is None else read_cursor(query.cursor, query.order)
+    return Listing(
+        query.project, condition, is_filtered, after, query.newest_first, columns, ordering
+    )
 
 
-def read_cursor(text: str) -> Key:
+def write_cursor(key: Key, order: str = NEWEST) -> str:
+    """Write the cursor that continues behind a run; of an order by time it has none of it."""
+    place = (key.start_ns, key.trace_id, key.span_id)
+    return write_place(place if order in BY_TIME else (order, key.value, *place))
+
+
+def read_cursor(text: str, order: str = NEWEST) -> Key:
     """Read a cursor.
 
     Raises:
-        BadInput: The text is no cursor that `write_cursor` made.
+        BadInput: The text is no cursor that `write_cursor` made for that order.
     """
-    start_ns, trace_id, span_id = parameters.read_cursor(text, int, str, str, numbers=TIMES)
+    value = 0.0
+    if order in BY_TIME:
+        start_ns, trace_id, span_id = parameters.read_cursor(text, int, str, str, numbers=TIMES)
+    else:
+        kinds = (str, float, int, str, str)
+        of_order, value, start_ns, trace_id, span_id = parameters.read_cursor(
+            text, *kinds, numbers=TIMES
+        )
+        if of_order != order:
+            raise BadInput(f"Invalid cursor: it is of a list in the order {of_order}", "cursor")
     if not (_TRACE_ID.fullmatch(trace_id) and _SPAN_ID.fullmatch(span_id)):
         raise bad_cursor(text)
-    return Key(start_ns, trace_id, span_id)
+    return Key(start_ns, trace_id, span_id, value=value)
 
 
 def cursor_of(run: RunSummary) -> str:
@@ -439,12 +496,14 @@ def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
     """Cut the time that is asked for into windows that reach the first runs of the list first."""
     searches = listing.condition.reads_payloads
     start_ns, end_ns = whole.start_ns, whole.end_ns
-    if listing.after is not None and listing.newest_first:
+    if listing.ordering is not None:
+        pass
+    elif listing.after is not None and listing.newest_first:
         end_ns = min(end_ns, listing.after.start_ns + 1)
     elif listing.after is not None:
         start_ns = max(start_ns, listing.after.start_ns)
     is_far = not listing.newest_first and start_ns == 0  # nobody knows where the oldest ones are
-    if (listing.is_filtered and not searches) or is_far:
+    if (listing.is_filtered and not searches) or is_far or listing.ordering is not None:
         yield whole
         return
     for length_ns in (*(_SEARCHED_NS if searches else _WINDOWS_NS), end_ns):
@@ -491,7 +550,7 @@ def _fill(
 
 def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> list[Key]:
     """Find the keys of the first runs of a time that match, window by window, in order."""
-    search = listing.condition.search
+    search = listing.condition.search if listing.ordering is None else None
     keys: list[Key] = []
     for window in _windows(listing, whole):
         left = limit - len(keys)
@@ -512,7 +571,7 @@ def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> lis
     for key in keys:
         row = best.get(key.run_id)
         if row is not None and row["rank"] == key.rank and row["start_ns"] == key.start_ns:
-            rows[key.run_id] = row
+            rows[key.run_id] = row | {"value": key.value}
     return list(rows.values())
 
 
@@ -648,7 +707,7 @@ def add_open(
 
 
 def _key(row: Row) -> Key:
-    return Key(row["start_ns"], row["trace_id"], row["span_id"])
+    return Key(row["start_ns"], row["trace_id"], row["span_id"], value=row.get("value", 0.0))
 
 
 def _place(row: Row) -> tuple[int, str, str]:

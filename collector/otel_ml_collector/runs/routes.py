@@ -12,6 +12,15 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from otel_ml.orders import (
+    BY_TIME,
+    JUDGE,
+    NEWEST,
+    ORDER_CHARS,
+    ORDERS,
+    ListOrder,
+    read_order,
+)
 from otel_ml.records import LABELS
 from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Since, Where
 from otel_ml_collector.api.problems import problem_of
@@ -56,6 +65,18 @@ _LAST_NS: Final = {
     "7d": 7 * DAY_NS,
     "30d": 30 * DAY_NS,
 }
+_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
+# The times that are offered, and what they are called.
+_TIMES: Final = {
+    "": "All time",
+    "15m": "Last 15 minutes",
+    "1h": "Last hour",
+    "24h": "Last 24 hours",
+    "today": "Today",
+    "yesterday": "Yesterday",
+    "7d": "Last 7 days",
+    "30d": "Last 30 days",
+}
 _KEPT: Final = ("last", "start", "end", "order", "live", "roots", "traces", "pick")
 _MOST_COLUMNS: Final = 50
 
@@ -66,12 +87,26 @@ _PLAIN: Final = 20
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-Order = Annotated[Literal["desc", "asc"], Query(description="By start: newest or oldest first")]
+_ORDER_WORDS: Final = "; ".join(f"`{one.name}`: {one.about} first" for one in ORDERS)
+Order = Annotated[
+    str,
+    Query(
+        max_length=ORDER_CHARS,
+        description=f"What comes first, of all that match and not of a page alone. {_ORDER_WORDS}. "
+        "Beside those by time, runs without an end or without such a value are left out",
+    ),
+]
 Roots = Annotated[bool, Query(description="Only runs that stand inside no other one")]
 Traces = Annotated[
     bool, Query(description="Only what stands at the top of a trace with a call, plain spans too")
 ]
-Last = Annotated[Literal["", "15m", "1h", "24h", "7d", "30d"], Query()]
+Last = Annotated[
+    Literal["", "15m", "1h", "24h", "7d", "30d", "today", "yesterday"],
+    Query(
+        description="A time that moves along with the clock, where neither start nor end is given; "
+        "days are those of UTC"
+    ),
+]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
 
 
@@ -80,34 +115,55 @@ def parse_tops(*, roots: Roots = False, traces: Traces = False) -> Mapping[str, 
     return {"roots": roots, "traces": traces}
 
 
+def parse_window(
+    *, start_ns: Since = 0, end_ns: End = None, last: Last = ""
+) -> tuple[int, int | None]:
+    """Read the time that is asked for: its start, 0 for none, and its end, None for none."""
+    if not last or start_ns or end_ns is not None:
+        return start_ns, end_ns
+    now_ns = time.time_ns()
+    if last not in _DAYS_AGO:
+        return now_ns - _LAST_NS[last], None
+    start_ns = (now_ns // DAY_NS - _DAYS_AGO[last]) * DAY_NS
+    return start_ns, start_ns + DAY_NS
+
+
 def parse_query(
     *,
     project: str,
     where: Where = "",
     limit: Limit = 50,
     cursor: Cursor = None,
-    start_ns: Since = 0,
-    end_ns: End = None,
-    order: Order = "desc",
+    window: Annotated[tuple[int, int | None], Depends(parse_window)],
+    order: Order = NEWEST,
     tops: Annotated[Mapping[str, bool], Depends(parse_tops)],
 ) -> runs.RunsQuery:
-    """Read the parameters of a list of runs; the pages take the same ones."""
+    """Read the parameters of a list of runs; the pages take the same ones.
+
+    Raises:
+        BadInput: There is no such order.
+    """
+    try:
+        order = read_order(order)
+    except ValueError as error:
+        raise BadInput(str(error), "order") from error
     return runs.RunsQuery(
         project=project,
         where=where,
         limit=limit,
         cursor=cursor,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        newest_first=order == "desc",
+        start_ns=window[0],
+        end_ns=window[1],
+        order=order,
         **tops,
     )
 
 
+ListQuery = Annotated[runs.RunsQuery, Depends(parse_query)]
+
+
 @api.get("/projects/{project:path}/runs")
-def get_runs(
-    query: Annotated[runs.RunsQuery, Depends(parse_query)], reader: FromReader
-) -> RunsPage:
+def get_runs(query: ListQuery, reader: FromReader) -> RunsPage:
     """List the runs of a project, also those that have no end.
 
     Spans that are no model calls need `kind` in `where`.
@@ -156,6 +212,48 @@ class ListColumn:
     def name(self) -> str:
         """Return the name of the judge, tag, truth or label."""
         return self.key.partition(":")[2]
+
+    @property
+    def orders(self) -> Sequence[ListOrder]:
+        """Return the orders in which a list may be by this column."""
+        if self.kind == "score":
+            by_judge = [order for order in ORDERS if order.column == "scores"]
+            return [replace(order, name=order.name.replace(JUDGE, self.name)) for order in by_judge]
+        column = "start" if self.key == "ago" else self.key
+        return [order for order in ORDERS if order.column == column]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The head of a column of a list.
+
+    Attributes:
+        column: Of which.
+        order: What a click on it orders the list by; empty where nothing does.
+        about: What then comes first.
+        sorted: ``ascending`` or ``descending`` where the list is in its order, else empty.
+    """
+
+    column: ListColumn
+    order: str = ""
+    about: str = ""
+    sorted: str = ""
+
+
+def make_headings(columns: Sequence[ListColumn], order: str) -> list[Heading]:
+    """Make the heads of a list that is in an order."""
+    headings = []
+    for column in columns:
+        orders = column.orders
+        names = [one.name for one in orders]
+        if not orders:
+            headings.append(Heading(column))
+            continue
+        place = names.index(order) if order in names else -1
+        follows = orders[(place + 1) % len(orders)]
+        way = "ascending" if orders[place].is_ascending else "descending"
+        headings.append(Heading(column, follows.name, follows.about, way if place >= 0 else ""))
+    return headings
 
 
 # Labels of a column of the usual width.
@@ -349,20 +447,8 @@ def _words(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def parse_page_query(
-    query: Annotated[runs.RunsQuery, Depends(parse_query)], last: Last = ""
-) -> runs.RunsQuery:
-    """Read the API's parameters, and `last`, which moves along with the clock."""
-    if not last:
-        return query
-    return replace(query, start_ns=max(query.start_ns, time.time_ns() - _LAST_NS[last]))
-
-
-PageQuery = Annotated[runs.RunsQuery, Depends(parse_page_query)]
-
-
 @pages.get("/projects/{project:path}/runs")
-def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys) -> Response:
+def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys) -> Response:
     """The runs of a project, filtered."""
     now_ns = time.time_ns()
     problem = None
@@ -395,7 +481,7 @@ def list_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys
 
 
 @pages.get("/projects/{project:path}/more-runs")
-def list_more_runs(request: Request, reader: FromReader, query: PageQuery, keys: Keys) -> Response:
+def list_more_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys) -> Response:
     """The rows of the next page of a list."""
     page = find_roots(reader, query, time.time_ns())
     return show_page(request, "rows.html", _list_context(request, query, page, keys))
@@ -416,7 +502,7 @@ def list_calls(
 
 
 @pages.get("/projects/{project:path}/chart")
-def show_chart(request: Request, reader: FromReader, query: PageQuery) -> Response:
+def show_chart(request: Request, reader: FromReader, query: ListQuery) -> Response:
     """The count of a list and its course over time, as a part that comes after the rows."""
     chart = _chart(reader, query, time.time_ns())
     times = {name: request.query_params.get(name) for name in ("last", "start", "end")}
@@ -425,7 +511,7 @@ def show_chart(request: Request, reader: FromReader, query: PageQuery) -> Respon
 
 
 @pages.get("/projects/{project:path}/error-groups")
-def show_error_groups(request: Request, reader: FromReader, query: PageQuery) -> Response:
+def show_error_groups(request: Request, reader: FromReader, query: ListQuery) -> Response:
     """The failed runs of a list by the shape of their message, as a part that comes later."""
     found = find_error_groups(reader, query, time.time_ns(), _ERROR_GROUPS)
     told = {
@@ -446,20 +532,28 @@ def _list_context(
     kept: dict[str, Any] = {key: given[key] for key in _KEPT if given.get(key)}
     if keys:
         kept["columns"] = list(keys)
+    last = given.get("last") or None
+    order = None if query.order == NEWEST else query.order
     asked = {
         "start": to_rfc3339(query.start_ns) if query.start_ns else None,
-        "end": given.get("end"),
-        "order": given.get("order"),
+        "end": given.get("end") or (to_rfc3339(query.end_ns or 0) if last in _DAYS_AGO else None),
+        "order": order,
         "roots": "true" if query.roots else None,
         "traces": "true" if query.traces else None,
     }
+    columns = choose_columns(keys, page.runs, page.inside.values())
     return {
         "project": query.project,
         "where": query.where,
         "kept": kept,
         "runs": page.runs,
         "next_cursor": page.next_cursor,
-        "columns": choose_columns(keys, page.runs, page.inside.values()),
+        "columns": columns,
+        "headings": make_headings(columns, query.order),
+        "ordered": None if query.order in BY_TIME else _words_of(query.order),
+        "ordered_since": page.ordered_since,
+        "times": _TIMES,
+        "time": _TIMES.get(last or "", "All time"),
         "inside": page.inside,
         "levels": {},
         "is_roots": query.is_of_tops,
@@ -476,6 +570,13 @@ def _list_context(
             traces=query.traces or None,
         ),
     }
+
+
+def _words_of(order: str) -> str:
+    """Say what comes first in a list of an order."""
+    way, _, judge = order.partition(":")
+    about = next(one.about for one in ORDERS if one.name.partition(":")[0] == way)
+    return about.replace("a judge", judge) if judge else about
 
 
 def _address_of(saved: View, project: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from operator import itemgetter
+from struct import pack, unpack
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ import orjson
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.counted import DELIVERIES, counted, repeats, shares
+from otel_ml_collector.store.orders import Ordering
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -25,7 +27,7 @@ from otel_ml_collector.store.reader import (
     run_id_of,
     winners,
 )
-from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     LIGHT,
     OF_PAYLOADS,
@@ -76,12 +78,17 @@ OF_TRACES: Final = Sql("""project = {project:String}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a run stands in the order of lists; `rank` tells deliveries of one run apart."""
+    """Where a run stands in the order of lists; `rank` tells deliveries of one run apart.
+
+    Attributes:
+        value: What the list is ordered by, where that is not time.
+    """
 
     start_ns: int
     trace_id: str
     span_id: str
     rank: int = 0
+    value: float = 0.0
 
     @classmethod
     def of(cls, start_ns: int, run_id: str) -> "Key":
@@ -133,6 +140,7 @@ class Listing:
         after: The key behind which the list goes on.
         newest_first: The order, by start.
         columns: What is read of each run that has ended.
+        ordering: What the list is ordered by before the start; None for time alone.
     """
 
     project: str
@@ -141,6 +149,7 @@ class Listing:
     after: Key | None
     newest_first: bool
     columns: Sql = LIGHT
+    ordering: Ordering | None = None
 
     @property
     def direction(self) -> Sql:
@@ -152,9 +161,21 @@ class Listing:
         """What holds behind the key where the list goes on."""
         if self.after is None:
             return Sql("1")
+        if self.ordering is not None:
+            return Sql("""({value}, start_ns, trace_id, span_id)
+              < (reinterpretAsFloat64({after_value:Int64}), {after:Int64}, {id16}, {id8})""").fill(
+                value=self.ordering.value, id16=ID16, id8=ID8
+            )
         return Sql("(start_ns, trace_id, span_id) {sign} ({after:Int64}, {id16}, {id8})").fill(
             sign=Sql("<") if self.newest_first else Sql(">"), id16=ID16, id8=ID8
         )
+
+    @property
+    def is_valued(self) -> Sql:
+        """What holds for the runs that have what the list is ordered by."""
+        if self.ordering is None:
+            return Sql("1")
+        return Sql("ifNull(isFinite({value}), 0)").fill(value=self.ordering.value)
 
     def parameters(self, window: Window) -> dict[str, Any]:
         """Return those of `seek`, the project, a window and the condition."""
@@ -164,12 +185,17 @@ class Listing:
             "end": window.end_ns,
             **self.condition.parameters,
         }
+        if self.ordering is not None:
+            parameters |= self.ordering.parameters
         if self.after is not None:
             parameters |= {
                 "after": self.after.start_ns,
                 "trace": self.after.trace_id,
                 "span": self.after.span_id,
             }
+        if self.after is not None and self.ordering is not None:
+            # As bits: read as a text it might be another number in its last digit.
+            [parameters["after_value"]] = unpack("<q", pack("<d", self.after.value))
         return parameters
 
 
@@ -179,20 +205,26 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
     Of a run that was delivered several times the delivery with the highest rank comes first.
     """
     sql = Sql("""
-        SELECT {key} FROM {deliveries}
+        SELECT {key} {value} FROM {deliveries} {join}
         WHERE project = {project:String}
           AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
-          AND {seek} AND ({condition})
-        ORDER BY start_ns {direction}, runs.trace_id {direction}, runs.span_id {direction},
+          AND {is_valued} AND {seek} AND ({condition})
+        ORDER BY {first} start_ns {direction}, runs.trace_id {direction}, runs.span_id {direction},
           rank DESC
         LIMIT {limit:UInt32}""").fill(
         deliveries=DELIVERIES,
         key=KEY,
+        value=EMPTY
+        if listing.ordering is None
+        else Sql(", {value} AS value").fill(value=listing.ordering.value),
+        join=EMPTY if listing.ordering is None else listing.ordering.join,
+        first=EMPTY if listing.ordering is None else Sql("value DESC,"),
+        is_valued=listing.is_valued,
         seek=listing.seek,
         condition=listing.condition.sql,
         direction=listing.direction,
     )
-    settings = FILTERED if listing.is_filtered else {}
+    settings = FILTERED if listing.is_filtered or listing.ordering is not None else {}
     parameters = {**listing.parameters(window), "limit": limit}
     return [Key(**row) for row in reader.rows(sql, parameters, settings)]
 

@@ -161,7 +161,7 @@ def test_errors_are_raised_by_length_and_list(collector: CollectorProcess) -> No
 def test_list_shows_itself_without_a_question(runs: Runs, server: Server) -> None:
     """The line of a list names project, filter and page, and asks nothing."""
     page = f"{server.endpoint}/projects/{PROJECT}/runs"
-    assert repr(runs) == f"<Runs {PROJECT} {page}?order=asc>"
+    assert repr(runs) == f"<Runs {PROJECT} {page}?order=oldest>"
     filtered = Reader("a/b", endpoint=server.endpoint).runs('model == "x"', limit=5)
     page = f"{server.endpoint}/projects/a%2Fb/runs?where=model+%3D%3D+%22x%22"
     assert repr(filtered) == f'<Runs a/b model == "x" at most 5 {page}>'

@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from otel_ml.orders import NEWEST, OLDEST
 from otel_ml_collector.runs.find import cursor_of
 from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.query.timeline import Arrivals, Timeline
@@ -42,7 +43,9 @@ def test_order(line: Timeline, limit: int, *, newest_first: bool) -> None:
     """Runs with and without an end are listed in one order, page by page, each once."""
     runs = make_mixture(line, 20)
     expected = [id_of(run) for run in (runs if newest_first else reversed(runs))]
-    assert [run.run_id for run in line.walk(limit, newest_first=newest_first)] == expected
+    assert [
+        run.run_id for run in line.walk(limit, order=NEWEST if newest_first else OLDEST)
+    ] == expected
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_ml.orders import NEWEST, OLDEST
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import (
@@ -83,7 +84,7 @@ def test_pages(store: Store, limit: int, newest_first: bool, where: str) -> None
     calls = make_calls(30)
     if not ask(store, project):
         store.take(project, *calls)
-    found = walk(store, project, limit, newest_first=newest_first, where=where)
+    found = walk(store, project, limit, order=NEWEST if newest_first else OLDEST, where=where)
     expected = [id_of(call) for call in calls]
     assert ids(found) == (expected if newest_first else expected[::-1])
 
@@ -93,12 +94,14 @@ def test_redelivery_while_paging(store: Store, project: str, newest_first: bool)
     """Runs that come again while a list is read are each shown once, as their best delivery."""
     calls = make_calls(20)
     store.take(project, *calls)
-    query = RunsQuery(project, limit=5, newest_first=newest_first)
+    query = RunsQuery(project, limit=5, order=NEWEST if newest_first else OLDEST)
     first = find_runs(store.reader, query, NOW_NS)
     store.take(project, *[replace(call, attributes={**call.attributes, **FULL}) for call in calls])
     store.take(project, *calls)
     assert first.next_cursor is not None
-    rest = walk(store, project, 5, newest_first=newest_first, cursor=first.next_cursor)
+    rest = walk(
+        store, project, 5, order=NEWEST if newest_first else OLDEST, cursor=first.next_cursor
+    )
     expected = [id_of(call) for call in calls]
     assert ids([*first.runs, *rest]) == (expected if newest_first else expected[::-1])
     assert {run.outputs for run in rest} == {"the whole answer"}
@@ -148,7 +151,7 @@ def test_any_deliveries(
     for number, fullness in [*first, *second]:
         best[number] = max(fullness, best.get(number, 0))
     expected = sorted(best, key=lambda number: (-(number // 2), number), reverse=newest_first)
-    found = walk(store, project, limit, newest_first=newest_first)
+    found = walk(store, project, limit, order=NEWEST if newest_first else OLDEST)
     assert [(int(run.run_id[:32], 16), len(run.outputs or "")) for run in found] == [
         (number, best[number]) for number in expected
     ]
@@ -217,7 +220,9 @@ def test_old_runs(store: Store, project: str, newest_first: bool) -> None:
     store.take(project, *calls)
     expected = [id_of(call) for call in (calls if newest_first else reversed(calls))]
     for limit in (1, 3, 50):
-        assert ids(walk(store, project, limit, newest_first=newest_first)) == expected
+        assert (
+            ids(walk(store, project, limit, order=NEWEST if newest_first else OLDEST)) == expected
+        )
 
 
 def test_neighbours(store: Store, project: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
+from otel_ml.orders import NEWEST, OLDEST
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
@@ -45,7 +46,7 @@ def test_pages(
     runs: list[str] = []
     cursor = None
     while cursor is not None or not runs:
-        query = RunsQuery(project, where, 30, cursor, newest_first=newest_first)
+        query = RunsQuery(project, where, 30, cursor, order=NEWEST if newest_first else OLDEST)
         page = find_runs(store.reader, query, NOW_NS)
         runs += [run.run_id for run in page.runs]
         cursor = page.next_cursor

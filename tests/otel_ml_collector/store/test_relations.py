@@ -8,7 +8,6 @@ from typing import Final
 import pytest
 
 import otel_ml_collector
-from otel_ml_collector.assistants.find import find_ordered
 from otel_ml_collector.judges.find import find_judges
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
@@ -46,7 +45,7 @@ def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) ->
     assert listed.scores == {"grounded": 0.75}
     filtered = RunsQuery(project, 'scores["grounded"] == 0.75')
     assert len(find_runs(store.reader, filtered, NOW_NS).runs) == 1
-    [ordered] = find_ordered(store.reader, RunsQuery(project), "lowest:grounded", NOW_NS).runs
+    [ordered] = find_runs(store.reader, RunsQuery(project, order="lowest:grounded"), NOW_NS).runs
     assert ordered.scores == listed.scores
     [last] = store.reader.rows(
         newest_scores(all_scores(), by=BY_RUN, said=("score", "judge_version")),

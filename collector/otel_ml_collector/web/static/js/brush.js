@@ -1,4 +1,4 @@
-// A time range drawn over the histogram; without a pointer it is typed under Range.
+// A time range drawn over the histogram; without a pointer it is typed in the control of the time.
 
 /** Turn a place on the chart into the bar below it. */
 function barAt(chart, event) {

@@ -1,0 +1,124 @@
+"""Orders of a list of runs besides time, as SQL: a number of each run, the highest first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otel_ml.orders import BY_TIME
+from otel_ml.records import TOKENS
+from otel_ml_collector.store.apart import find_apart, scores
+from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, RECORDED, counted, repeats, shares
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.scores import BY_RUN, newest_scores
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.times import DAY_NS
+
+# What begins inside of a run of the window begins no later than that after it.
+_NEAR: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+  AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
+_JUDGE: Final = Sql("{order_judge:String}")
+_INSIDE: Final = Sql("""
+    LEFT JOIN (
+      SELECT trace_id AS summed_trace, sum({value}) AS summed FROM {recorded} {shares}
+      WHERE {near} AND kind != 'judge' GROUP BY trace_id
+    ) AS inside ON summed_trace = runs.trace_id""")
+_SAID: Final = Sql("""
+    INNER JOIN (
+      SELECT trace_id AS said_trace, span_id AS said_span, score AS said_score FROM ({newest})
+    ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""")
+_SAID_INSIDE: Final = Sql("""
+    INNER JOIN (
+      SELECT trace_id AS said_trace, minOrNull(score) AS said_score FROM ({newest})
+      WHERE isFinite(score) GROUP BY trace_id
+    ) AS said ON said_trace = runs.trace_id""")
+_BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
+  SELECT trace_id, span_id FROM {deliveries} WHERE {near} AND {is_call} AND NOT {repeats})""").fill(
+    deliveries=DELIVERIES, near=_NEAR, is_call=IS_CALL, repeats=repeats(_NEAR)
+)
+# Of runs that stand for what is inside them: none below a call is read only to be left out.
+OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """What a list is ordered by, the highest first; of two that have the same the newer one first.
+
+    Attributes:
+        name: The order, as it is asked for.
+        value: SQL of a number of a row of `runs`; a run that has none is left out.
+        join: SQL that joins to `runs` what the value needs.
+        parameters: Of both; they need the window of the question, too.
+    """
+
+    name: str
+    value: Sql
+    join: Sql = EMPTY
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_ordering(
+    reader: Reader, project: str, order: str, *, is_of_tops: bool = False
+) -> Ordering | None:
+    """Make what a list is ordered by; None for an order by time.
+
+    Args:
+        reader: The store.
+        project: Whose list.
+        order: One of `otel_ml.orders`.
+        is_of_tops: Whether each row stands for what is inside it: then tokens and cost are those
+            of its trace, and a score is the worst in its trace.
+    """
+    if order in BY_TIME:
+        return None
+    if order == "slowest":
+        return Ordering(order, Sql("toFloat64(latency_ns)"))
+    if order in {"costliest", "most_tokens"}:
+        return _order_by_use(reader, project, order, is_of_tops=is_of_tops)
+    way, _, judge = order.partition(":")
+    newest = newest_scores(
+        scores(_JUDGE, find_apart(reader, project), "score"), by=BY_RUN, said=("score",)
+    )
+    return Ordering(
+        order,
+        Sql("-said_score") if way == "lowest" else Sql("said_score"),
+        (_SAID_INSIDE if is_of_tops else _SAID).fill(newest=newest),
+        {"order_judge": judge},
+    )
+
+
+def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:
+    """Order by cost or tokens as lists show them: with what other records of a call say."""
+    has_shares = find_apart(reader, project).same_calls
+    names = ("cost",) if order == "costliest" else TOKENS[:2]
+    if is_of_tops:
+        number = counted if has_shares else _own
+        inside = _INSIDE.fill(
+            value=_add([number(name) for name in names]),
+            recorded=RECORDED,
+            shares=shares(_NEAR) if has_shares else EMPTY,
+            near=_NEAR,
+        )
+        return Ordering(order, Sql("toFloat64(summed)"), inside)
+    if not has_shares:
+        return Ordering(order, Sql("toFloat64({v})").fill(v=_add([_own(name) for name in names])))
+    shown = [
+        Sql("coalesce(shared_{n}, {n})" if name == "cost" else "coalesce({n}, shared_{n})").fill(
+            n=_own(name)
+        )
+        for name in names
+    ]
+    return Ordering(order, Sql("toFloat64({v})").fill(v=_add(shown)), shares(_NEAR))
+
+
+def _own(name: str) -> Sql:
+    return identifier(name, (*TOKENS, "cost"))
+
+
+def _add(numbers: list[Sql]) -> Sql:
+    """Write a sum that is null where all of its parts are."""
+    if len(numbers) == 1:
+        return numbers[0]
+    return Sql("if({none}, NULL, {sum})").fill(
+        none=join_sql(" AND ", [Sql("isNull({n})").fill(n=number) for number in numbers]),
+        sum=join_sql(" + ", [Sql("ifNull({n}, 0)").fill(n=number) for number in numbers]),
+    )

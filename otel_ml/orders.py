@@ -1,0 +1,58 @@
+"""Orders of a list of runs, declared once: for the reader, the API, the command line and pages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ListOrder:
+    """An order that a list of runs can have.
+
+    Attributes:
+        name: As it is asked for; ``JUDGE`` in it stands for the name of a judge.
+        about: What comes first.
+        column: The column of a list that is in order.
+        is_ascending: Whether the values of that column grow.
+        former: What it was called before it had this name.
+    """
+
+    name: str
+    about: str
+    column: str
+    is_ascending: bool = False
+    former: str = ""
+
+
+JUDGE: Final = "JUDGE"
+ORDERS: Final[Sequence[ListOrder]] = (
+    ListOrder("newest", "the last start", "start", former="desc"),
+    ListOrder("oldest", "the first start", "start", is_ascending=True, former="asc"),
+    ListOrder("slowest", "the highest latency", "latency_ms"),
+    ListOrder("costliest", "the highest cost", "cost"),
+    ListOrder("most_tokens", "most tokens, in and out", "tokens"),
+    ListOrder(f"lowest:{JUDGE}", "the lowest score of a judge", "scores", is_ascending=True),
+    ListOrder(f"highest:{JUDGE}", "the highest score of a judge", "scores"),
+)
+NEWEST: Final = "newest"
+OLDEST: Final = "oldest"
+# By time a list has all runs; by anything else those that have ended and have a value.
+BY_TIME: Final = frozenset({NEWEST, OLDEST})
+ORDER_NAMES: Final = ", ".join(order.name for order in ORDERS)
+ORDER_CHARS: Final = 300
+
+
+def read_order(text: str) -> str:
+    """Return the name of an order, also of one that is given by its former name.
+
+    Raises:
+        ValueError: There is no such order.
+    """
+    for order in ORDERS:
+        if text in {order.name, order.former} and JUDGE not in order.name and text:
+            return order.name
+    way, colon, judge = text.partition(":")
+    known = {order.name.partition(":")[0] for order in ORDERS if JUDGE in order.name}
+    if colon and way in known and judge and len(text) <= ORDER_CHARS:
+        return text
+    raise ValueError(f"Invalid order {text[:80]!r}: expected one of {ORDER_NAMES}")
