@@ -152,10 +152,19 @@ def test_roots_by_what_is_inside(store: Store, project: str) -> None:
         "highest:grounded": [first, third, second],
     }.items():
         for top in ("roots", "traces"):
-            query = RunsQuery(project, order=order, limit=2, **{top: True})
+            query = RunsQuery(
+                project, order=order, limit=2, roots=top == "roots", traces=top == "traces"
+            )
             page = find_roots(store.reader, query, NOW_NS)
             assert ids(page.runs) == wanted[:2], (order, top)
-            query = RunsQuery(project, order=order, limit=2, cursor=page.next_cursor, **{top: True})
+            query = RunsQuery(
+                project,
+                order=order,
+                limit=2,
+                cursor=page.next_cursor,
+                roots=top == "roots",
+                traces=top == "traces",
+            )
             assert ids(find_roots(store.reader, query, NOW_NS).runs) == wanted[2:], (order, top)
 
 
