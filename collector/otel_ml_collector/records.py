@@ -33,7 +33,6 @@ __all__ = [
     "AliasMove",
     "Arrivals",
     "Artifact",
-    "ExperimentTrace",
     "ItemContent",
     "LateLog",
     "LateTag",
@@ -160,17 +159,6 @@ class Arrivals:
             max(self.dropped, other.dropped),
             max(self.settled, other.settled),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentTrace:
-    """The trace of a run over an item of a data set: what is in it is no production."""
-
-    project: str = field(metadata=kept("Where it is filed", "LowCardinality(String)"))
-    start_ns: int = field(metadata=kept("When a run of it began", "Int64"))
-    trace_id: bytes = field(metadata=kept("16 bytes", "FixedString(16)"))
-    end_ns: int = field(metadata=kept("When it ended", "Int64"))
-    experiment: str = field(metadata=kept("The experiment's run id", "LowCardinality(String)"))
 
 
 @dataclass(slots=True)

@@ -69,6 +69,7 @@ class CallRun:
         inputs_preview, outputs_preview: What was asked and answered, as lists show it.
         first_token_ms, stream_chunks: How the answer came, where it came in pieces.
         is_client: Whether its span is one of a client, as of a call that leaves the process.
+        session, user, experiment: What it names, of which `settlement` looks.
     """
 
     span_id: bytes
@@ -88,6 +89,9 @@ class CallRun:
     first_token_ms: float | None = None
     stream_chunks: int | None = None
     is_client: bool = False
+    session: str = ""
+    user: str = ""
+    experiment: str = ""
 
     @property
     def has_tokens(self) -> bool:
@@ -167,23 +171,6 @@ class CallShare:
     facts: CallFacts = UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class StoredShare:
-    """What counts of a run, as it is stored.
-
-    Attributes:
-        rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
-            what was found before its runs were stored. The last look holds.
-    """
-
-    project: str
-    trace_id: bytes
-    span_id: bytes
-    start_ns: int
-    share: CallShare
-    rank: int = 0
-
-
 def call_run_of(run: Run) -> CallRun:
     """Take of a run what the rule looks at."""
     return CallRun(
@@ -204,18 +191,21 @@ def call_run_of(run: Run) -> CallRun:
         run.first_token_ms,
         run.stream_chunks,
         is_client=run.span_kind == "client",
+        session=run.session,
+        user=run.user,
+        experiment=run.experiment,
     )
 
 
-def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
-    """Tell what counts of runs that come together, as far as these tell."""
+def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]]:
+    """Tell what counts of runs that come together, as far as these tell, by project and trace."""
     told = [run for run in runs if is_telling(run)]
     if len({(run.project, run.scope) for run in told}) == len({run.project for run in told}) and (
         CALLS.issuperset(run.kind for run in told) and not any(map(may_be_second, told))
     ):
-        return []
+        return {}
     if len(told) > _AT_ONCE:
-        return []
+        return {}
     traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
     for run in told:
         traces[run.project, run.trace_id].append(run)
@@ -233,11 +223,9 @@ def find_stored(runs: Sequence[Run]) -> list[StoredShare]:
     for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # of one span the winner
         if (run.project, run.trace_id) in mixed:
             whole[run.project, run.trace_id][run.span_id] = run
-    return [
-        StoredShare(project, trace_id, span_id, of_trace[span_id].start_ns, share)
-        for (project, trace_id), of_trace in whole.items()
-        for span_id, share in find_shares(map(call_run_of, of_trace.values())).items()
-    ]
+    return {
+        key: find_shares(map(call_run_of, of_trace.values())) for key, of_trace in whole.items()
+    }
 
 
 def is_telling(run: Run) -> bool:

@@ -39,18 +39,20 @@ from otel_ml_collector.stats import (
     StatsQuery,
     find_stats,
 )
-from otel_ml_collector.store.apart import (
-    Apart,
-    belong,
-    find_apart,
-    join_named,
-    named_by_traces,
-    own_or_named,
+from otel_ml_collector.store.apart import Apart, find_apart
+from otel_ml_collector.store.counted import (
+    DELIVERIES,
+    IS_CALL,
+    OF_PROJECT,
+    Bounds,
+    find_counted,
+    named,
+    named_where,
+    shares,
 )
-from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, find_counted
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import OF_TRACES, Window
-from otel_ml_collector.store.sql import Condition, Sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers
 from otel_ml_collector.traces.find import outline_of
@@ -62,6 +64,7 @@ _SHOWN: Final = 50
 # Of so many turns of a page the answer is read whole; of the others it is in short.
 _WHOLE: Final = 50
 _SESSION: Final = Sql("session")
+_BELONGS: Final = named(_SESSION)
 # Of the sessions of a page alone; `wanted` may be many, and long, so it is no filter's text.
 _WANTED: Final = Sql("session IN {wanted:Array(String)}")
 _LATEST: Final = Sql("""
@@ -100,24 +103,18 @@ _BESIDE: Final = Sql("""
 # The sessions of the last runs are in the newest hour or day of a busy project: look further back
 # only where they are not enough.
 _LAST_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
-_IN_WINDOW: Final = Sql("""
-    SELECT trace_id FROM {deliveries}
-    WHERE project = {project:String}
-      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(deliveries=DELIVERIES)
-# Of so many traces, with names of so many characters, it is looked up which they are before
-# anything else is asked about them.
+_IN_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
+# Of so many traces it is looked up which they are before anything else is asked about them.
 _MOST_TRACES: Final = 2_000
-_MOST_CHARS: Final = 200_000
-_NAMING: Final = Sql("""
-    SELECT lower(hex(naming.trace_id)) AS trace_id, naming.named AS named
-    FROM ({naming}) AS naming LIMIT {limit:UInt32}""")
-_NAMED_HERE: Final = Sql("""
-    LEFT JOIN (
-      SELECT toFixedString(unhex(pair.1), 16) AS named_trace, pair.2 AS named
-      FROM (SELECT arrayJoin(arrayZip({traces:Array(String)}, {names:Array(String)})) AS pair)
-    ) AS naming ON named_trace = trace_id""")
+_TRACES: Final = Sql("""
+    SELECT DISTINCT lower(hex(naming.trace_id)) AS trace_id FROM (
+      SELECT trace_id FROM {deliveries} WHERE {ours} AND {wanted}
+      UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND {wanted}
+    ) AS naming LIMIT {limit:UInt32}""").fill(
+    deliveries=DELIVERIES, ours=OF_PROJECT, wanted=_WANTED
+)
 _THESE: Final = Sql("{of_traces} AND {belongs} IN {wanted:Array(String)}").fill(
-    of_traces=OF_TRACES, belongs=own_or_named(_SESSION)
+    of_traces=OF_TRACES, belongs=_BELONGS
 )
 
 
@@ -229,15 +226,15 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     for start_ns in [query.start_ns] if is_filtered else _find_starts(query, from_ns):
         sql = _LATEST.fill(
             deliveries=DELIVERIES,
-            belongs=own_or_named(_SESSION),
-            join=join_named(_SESSION, apart, traces=_IN_WINDOW if start_ns else None),
+            belongs=_belongs(apart),
+            join=_join(apart, _IN_WINDOW),
             condition=condition.sql,
         )
         rows = reader.rows(sql, {**parameters, "start": start_ns})
         if len(rows) > query.limit:
             break
     page = rows[: query.limit]
-    figures = _find_figures(reader, query.project, [row["session"] for row in page], apart)
+    figures = _find_figures(reader, query.project, [row["session"] for row in page])
     more = len(rows) > query.limit
     return SessionsPage(
         sessions=[figures[row["session"]] for row in page if row["session"] in figures],
@@ -271,10 +268,9 @@ def _read_session(
     reader: Reader, project: str, session: str, now_ns: int, cursor: str | None
 ) -> tuple[Session, Sequence[RunSummary]]:
     """Read a session, and the runs of its turns."""
-    apart = find_apart(reader, project)
     where = f"session == {view.quoted(session)}"
     query = RunsQuery(project, where, _RUNS, cursor, order=OLDEST)
-    figures = reader.ahead(_find_figures, project, [session], apart)
+    figures = reader.ahead(_find_figures, project, [session])
     found = find_runs(reader, query, now_ns)
     known = figures.result().get(session) or _of_open(session, found.runs)
     if known is None:
@@ -292,8 +288,8 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
     condition, _ = compile_where(reader, project, "", apart=apart)
     sql = _BESIDE.fill(
         deliveries=DELIVERIES,
-        belongs=own_or_named(_SESSION),
-        join=join_named(_SESSION, apart),
+        belongs=_belongs(apart),
+        join=_join(apart, OF_PROJECT),
         condition=condition.sql,
     )
     parameters = {
@@ -308,14 +304,14 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
 
 
 def _find_figures(
-    reader: Reader, project: str, sessions: Sequence[str], apart: Apart
+    reader: Reader, project: str, sessions: Sequence[str]
 ) -> dict[str, SessionFigures]:
     """Find what the ended runs of some sessions were like, by session."""
     found: dict[str, SessionFigures] = {}
     for first in range(0, len(sessions), MAX_GROUPS):
         wanted = sessions[first : first + MAX_GROUPS]
-        naming = _find_naming(reader, project, wanted, apart)
-        facts = _read_facts(reader, project, naming)
+        these = _find_runs(reader, project, wanted)
+        facts = _read_facts(reader, project, these)
         if not facts:
             continue
         window = Window(
@@ -329,8 +325,8 @@ def _find_figures(
             window=window,
             step_ns=-(-length_ns // SECOND_NS) * SECOND_NS,
             groups=len(wanted),
-            beside=naming.these,
-            by=Grouping(own_or_named(_SESSION), join=naming.join),
+            beside=these,
+            by=Grouping(_BELONGS, is_settled=True),
             only=wanted,
         )
         totals = {group.group: group.total for group in find_stats(reader, query).groups}
@@ -338,41 +334,39 @@ def _find_figures(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Naming:
-    """How the runs of some sessions are told: which they are, and what gives each its session."""
+def _find_runs(reader: Reader, project: str, wanted: Sequence[str]) -> Condition:
+    """Write which runs are of some sessions: by their traces, if these are not too many.
 
-    these: Condition
-    join: Sql
-
-
-def _find_naming(reader: Reader, project: str, wanted: Sequence[str], apart: Apart) -> _Naming:
-    """Find the traces in which anything names one of these sessions, if these are not too many."""
-    naming = named_by_traces(_SESSION, apart, _WANTED)
+    The condition stands beside the join of `shares`.
+    """
     parameters = {"project": project, "wanted": list(wanted), "limit": _MOST_TRACES + 1}
-    rows = reader.rows(_NAMING.fill(naming=naming), parameters)
-    if len(rows) > _MOST_TRACES or sum(len(row["named"]) for row in rows) > _MOST_CHARS:
-        these = belong(_SESSION, apart, _WANTED, Sql("named IN {wanted:Array(String)}"))
-        join = join_named(_SESSION, apart, _WANTED)
-        return _Naming(Condition(these, {"wanted": list(wanted)}), join)
-    told = {
-        "wanted": list(wanted),
-        "traces": [row["trace_id"] for row in rows],
-        "names": [row["named"] for row in rows],
-    }
-    return _Naming(Condition(_THESE, told), _NAMED_HERE)
+    traces = [row["trace_id"] for row in reader.rows(_TRACES, parameters)]
+    if len(traces) > _MOST_TRACES:
+        these = named_where(_SESSION, _WANTED, _WANTED, OF_PROJECT)
+        return Condition(these, {"wanted": list(wanted)})
+    return Condition(_THESE, {"wanted": list(wanted), "traces": traces})
 
 
-def _read_facts(reader: Reader, project: str, naming: _Naming) -> list[Row]:
+def _read_facts(reader: Reader, project: str, these: Condition) -> list[Row]:
+    of_traces = "traces" in these.parameters
     sql = _FACTS.fill(
         deliveries=DELIVERIES,
-        belongs=own_or_named(_SESSION),
-        join=naming.join,
-        these=naming.these.sql,
+        belongs=_BELONGS,
+        join=shares(OF_TRACES if of_traces else OF_PROJECT),
+        these=these.sql,
         is_call=IS_CALL,
         counted=find_counted(reader, project, repeats=True, kinds=True).sql,
     )
-    return reader.rows(sql, {"project": project, **naming.these.parameters})
+    return reader.rows(sql, {"project": project, **these.parameters})
+
+
+def _belongs(apart: Apart) -> Sql:
+    return _BELONGS if apart.named else _SESSION
+
+
+def _join(apart: Apart, among: Sql) -> Sql:
+    """Write the join that `_belongs` needs."""
+    return shares(among) if apart.named else EMPTY
 
 
 def _make_figures(row: Row, total: Figures) -> SessionFigures:

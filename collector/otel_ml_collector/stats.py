@@ -25,15 +25,15 @@ from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.apart import (
     Apart,
     find_apart,
-    join_named,
     late_tags,
-    own_or_named,
 )
 from otel_ml_collector.store.counted import (
+    NAMED,
     RECORDED,
     Bounds,
     CountedRuns,
     find_counted_of_all,
+    named,
     shares,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -106,6 +106,7 @@ class Grouping:
         is_daily: Whether the rollup has it.
         join: SQL that joins what the label needs to `runs`.
         parameters: Of both.
+        is_settled: Whether the label needs what is settled of `runs`.
         labels: Those that are known; of a project that has others, `_OTHERS` is noted.
     """
 
@@ -113,6 +114,7 @@ class Grouping:
     is_daily: bool = False
     join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
+    is_settled: bool = False
     labels: Sequence[str] = ()
 
 
@@ -277,7 +279,9 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
         FROM {recorded} {join} {shares} WHERE {of_runs}
         GROUP BY ALL""").fill(
         recorded=RECORDED,
-        shares=shares(_IN_PIECES.sql) if question.shares_calls else EMPTY,
+        shares=shares(_IN_PIECES.sql)
+        if question.shares_calls or question.grouping.is_settled
+        else EMPTY,
         bucket=_bucket(Sql("start_ns")),
         columns=columns,
         raw=raw,
@@ -293,7 +297,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         SELECT bucket, label, outcome, is_wanted, named, judge, judge_version, {score_sums}
         FROM (
           SELECT trace_id, span_id, {bucket}, {columns}
-          FROM {recorded} {join} WHERE {of_runs}
+          FROM {recorded} {join} {shares} WHERE {of_runs}
         ) AS run
         INNER JOIN ({newest}) AS said
           ON said.trace_id = run.trace_id AND said.span_id = run.span_id
@@ -303,6 +307,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         bucket=_bucket(Sql("start_ns")),
         columns=columns,
         join=question.grouping.join,
+        shares=shares(_IN_PIECES.sql) if question.grouping.is_settled else EMPTY,
         of_runs=_of_runs(question),
         newest=newest_scores(all_scores(is_told=True)) if question.is_told else NEWEST_SCORES,
     )
@@ -509,9 +514,8 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
         return Grouping(Sql("''"), is_daily=True)
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
-    if group in apart.names:
-        column = identifier(group, _COLUMNS)  # Of runs that name none, that of their trace counts.
-        return Grouping(own_or_named(column), join=join_named(column, apart))
+    if apart.named and group in NAMED:  # Of runs that name none, that of their trace counts.
+        return Grouping(named(identifier(group, _COLUMNS)), is_settled=True)
     if group in _COLUMNS:
         column = identifier(group, _COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)

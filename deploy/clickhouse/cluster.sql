@@ -388,23 +388,15 @@ CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   stream_chunks Nullable(Int64),
   latency_ns Int64,
   tag_kv Array(String) COMMENT 'the id of the provider for its answer',
-  rank UInt64 COMMENT 'when the trace was looked at'
+  rank UInt64 COMMENT 'when the trace was looked at',
+  counts Bool DEFAULT true COMMENT 'whether it is settled what counts of it',
+  session String COMMENT 'session of its trace',
+  user String COMMENT 'user of its trace',
+  experiment String COMMENT 'experiment of its trace'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/settled', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.experiment_traces ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  start_ns Int64,
-  trace_id FixedString(16),
-  end_ns Int64,
-  experiment LowCardinality(String)
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/experiment_traces', '{replica}', end_ns)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
-ORDER BY (project, start_ns, trace_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.artifacts ON CLUSTER otel_ml (

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.serve.app import make_app, open_collector
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.span import Span
+from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
@@ -21,7 +23,7 @@ from tests.otel_ml_collector.spans import NOW_NS
 from tests.support.new_store import lay
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Store:
     """An open store. The engine takes one folder a process: close it before another opens."""
 
@@ -29,10 +31,20 @@ class Store:
     writer: Writer
     reader: Reader
 
+    @cached_property
+    def watch(self) -> CallWatch:
+        """What settles the runs that are taken."""
+        return CallWatch(self.connections)
+
     def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
-        """Map spans at a time and store their records as one group."""
+        """Map spans at a time, store their records as one group, and settle what is new.
+
+        A collector does that behind its answer.
+        """
         records = map_spans(spans, Filing(project, now_ns))
         self.writer.write(records)
+        self.watch.note(records, self.writer.stamped_ns or 0)
+        self.watch.look()
         return records
 
 
@@ -66,7 +78,7 @@ def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
     collector = open_collector(settings)
     try:
         app = make_app(collector, settings)
-        store = Store(collector.connections, Writer(collector.connections), collector.reader)
-        yield Service(app, store)
+        connections = collector.connections
+        yield Service(app, Store(connections, Writer(connections), collector.reader))
     finally:
         collector.close()

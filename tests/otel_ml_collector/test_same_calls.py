@@ -18,7 +18,7 @@ from otel_ml_collector.same_calls import (
     OtherRecord,
     call_run_of,
     find_shares,
-    find_stored,
+    find_shares_of,
     name_model,
 )
 from tests.recorded.test_recorded import filing_of, read
@@ -536,7 +536,7 @@ def test_recorded_usage_beside_calls() -> None:
     request = read("ag2.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     runs = map_spans(spans, filing_of(request)).runs
-    stored = {one.span_id: one.share for one in find_stored(runs)}
+    [stored] = find_shares_of(runs).values()
     accounts = {one.span_id for one in runs if one.name.startswith("record_usage")}
     assert len(accounts) == 2
     assert {span_id for span_id, share in stored.items() if share.record_of} == accounts

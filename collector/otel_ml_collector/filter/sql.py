@@ -39,16 +39,14 @@ from otel_ml_collector.store.apart import (
     CONTENTS,
     EVERYTHING,
     Apart,
-    belong,
     find_apart,
     late_tags,
-    named_by_traces,
     own_tags,
     points,
     scores,
     words,
 )
-from otel_ml_collector.store.counted import DELIVERIES, Bounds, find_counted
+from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, find_counted, named_where
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
 from otel_ml_collector.store.sql import (
@@ -527,7 +525,7 @@ class _Compiler:
         column = _IDS.get(tree.field.name)
         if column is None:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
-            if tree.field.name in self._apart.names:
+            if self._apart.named and tree.field.name in NAMED:
                 return self._named(tree, column)
             return self._test_text(tree, column)
         found = self._test_text(tree, column)
@@ -545,14 +543,13 @@ class _Compiler:
         own = Sql("{column} != '' AND {test}").fill(
             column=column, test=self._test_text(affirmed, column)
         )
-        found = belong(column, self._apart, own, self._test_text(affirmed, Sql("named")))
+        found = named_where(column, own, own, _WINDOW)
         if tree.operator == "matches" or "" in _values_of(tree):
-            found = Sql("""({found} OR ({none} AND {column} = '' AND trace_id NOT IN (
-              SELECT trace_id FROM ({every}))))""").fill(
+            is_named = Sql("{column} != ''").fill(column=column)
+            found = Sql("({found} OR ({none} AND NOT {named}))").fill(
                 found=found,
                 none=self._test_text(affirmed, Sql("''")),
-                column=column,
-                every=named_by_traces(column, self._apart),
+                named=named_where(column, is_named, is_named, _WINDOW),
             )
         return _negate(tree, found)
 

@@ -36,7 +36,8 @@ from otel_ml_collector.runs.logs import (
     read_lines,
     values_of,
 )
-from otel_ml_collector.store.apart import Apart, find_apart, find_owners, read_names
+from otel_ml_collector.store.apart import Apart, find_apart, find_owners
+from otel_ml_collector.store.counted import NAMED
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -50,7 +51,7 @@ from otel_ml_collector.store.runs import (
     Key,
     read_evaluations,
     read_late_tags,
-    read_shares,
+    read_settled,
 )
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.tables import SHOWN
@@ -335,6 +336,7 @@ class Said:
         version: The number of its model's version; None where it has none.
         share: What counts of it; None where that is what it says itself.
         others: Other records of its call.
+        names: What its trace names for it.
     """
 
     keys: Sequence[str]
@@ -345,6 +347,7 @@ class Said:
     version: int | None = None
     share: Row | None = None
     others: Sequence[SameCall] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +376,8 @@ def find_said(
     """Find what was said of the runs of some light rows of one project, by run id."""
     run_ids = [run_id_of(row) for row in rows]
     apart = find_apart(reader, project)
-    shares = read_shares(reader, project, rows) if apart.same_calls else {}
+    settled = read_settled(reader, project, rows) if apart.settled else {}
+    shares = {run_id: row for run_id, row in settled.items() if row["counts"]}
     others = {run_id: _others(row) for run_id, row in shares.items()}
     recorded = [*run_ids, *(one.run_id for some in others.values() for one in some)]
     asked = asked or AskedEvaluations()
@@ -407,6 +411,7 @@ def find_said(
             version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
             share=shares.get(run_id),
             others=others.get(run_id, ()),
+            names={name: settled[run_id][name] for name in NAMED} if run_id in settled else {},
         )
         for row in rows
         for run_id in (run_id_of(row),)
@@ -575,20 +580,9 @@ def summarise(
     """Make the summaries of light rows of one project."""
     if not rows:
         return []
-    identify(reader, project, rows)
     said = find_said(reader, project, rows, asked)
     add_contents(reader, project, rows)
     return [make_summary(row, said[run_id_of(row)]) for row in rows]
-
-
-def identify(reader: Reader, project: str, rows: Sequence[Row]) -> None:
-    """Write session and user of their traces into those light rows that name none."""
-    apart = find_apart(reader, project)
-    lacking = {row["trace_id"] for row in rows if not all(row[name] for name in apart.names)}
-    found = read_names(reader, project, sorted(lacking), apart) if lacking else {}
-    for row in rows:
-        for name, value in found.get(row["trace_id"], {}).items():
-            row[name] = row[name] or value
 
 
 def make_summary(row: Row, said: Said) -> RunSummary:
@@ -625,6 +619,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
         tokens=tokens,
         tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
         **{name: _first(told, name) if name in SHOWN else row[name] for name in _AS_STORED}
+        | {name: row[name] or said.names.get(name, "") for name in NAMED}
         | {"cost": round_cost(cost)},
     )
 

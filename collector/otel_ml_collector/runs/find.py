@@ -32,7 +32,6 @@ from otel_ml_collector.runs.answers import (
     Said,
     TagDetail,
     find_said,
-    identify,
     make_summary,
     summarise,
     tokens_per_second,
@@ -817,7 +816,6 @@ def _make_runs(
     reader: Reader, rows: Sequence[Row], most: int = MOST
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of one project, each with what was logged under its id."""
-    identify(reader, rows[0]["project"], rows)
     details = _find_details(reader, rows, most)
     named = [run_id for run_id, said in details.said.items() if len(said.owners) > 1]
     own = dict(details.series)

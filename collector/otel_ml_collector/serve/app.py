@@ -66,7 +66,6 @@ from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
-from otel_ml_collector.store.counted import find_experiment_traces
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.keys import KeyStore
@@ -76,6 +75,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.retention import Days, Purger, Retention
 from otel_ml_collector.store.rollup import recompute_due
+from otel_ml_collector.store.runs import find_experiment_traces
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import warm_up

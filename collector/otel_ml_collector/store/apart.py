@@ -10,11 +10,10 @@ from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.reader import ID16, Reader, Row
+from otel_ml_collector.store.reader import ID16, Reader
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
-    EXPERIMENT_TRACES,
     ITEMS,
     LATE_LOGS,
     LATE_TAGS,
@@ -65,6 +64,7 @@ class Apart:
         contents: What calls of models were asked and answered, as log records.
         keys: Keys of traces, of the user's own.
         sessions, users: Ended runs that name one.
+        named: Runs whose session or user their trace names.
         open_runs: Runs that said that they began.
         told_tags, told_scores, told_metrics, told_lines, told_artifacts: Such as are told of trace
             keys, tags and versions of models; truths are among the scores.
@@ -85,6 +85,7 @@ class Apart:
     keys: bool
     sessions: bool
     users: bool
+    named: bool
     open_runs: bool
     told_tags: bool
     told_scores: bool
@@ -110,6 +111,11 @@ class Apart:
         return [name for name, is_named in has if is_named or self.open_runs]
 
     @property
+    def settled(self) -> bool:
+        """Whether anything holds of a run that its own row does not say."""
+        return self.same_calls or self.named
+
+    @property
     def tables(self) -> list[Table[Any]]:
         """The tables in which anything is told of runs by their ids."""
         has = (
@@ -124,22 +130,28 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """Where something of that sort is stored: rows of a table, and records of a list if any."""
+    """Where something of that sort is stored: rows of tables, and records of a list if any."""
 
     table: Table[Any]
     where: Sql
     source: str = ""
     is_one: Callable[[Any], bool] = lambda record: True
+    also: Sequence[Table[Any]] = ()
 
     def probe(self, name: str, projects: Sql) -> Sql:
         """Write the SQL that finds one row of some projects, and names what was found."""
-        return Sql(
-            "(SELECT '{name}' AS name FROM {table} WHERE {projects} AND {where} LIMIT 1)"
-        ).fill(
-            name=identifier(name, _SIGNS),
-            table=self.table.sql,
-            projects=projects,
-            where=self.where,
+        probe = Sql("(SELECT '{name}' AS name FROM {table} WHERE {projects} AND ({where}) LIMIT 1)")
+        return join_sql(
+            " UNION ALL ",
+            [
+                probe.fill(
+                    name=identifier(name, _SIGNS),
+                    table=table.sql,
+                    projects=projects,
+                    where=self.where,
+                )
+                for table in (self.table, *self.also)
+            ],
         )
 
 
@@ -148,8 +160,6 @@ _OURS: Final = Sql("project = {project:String}")
 _UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
 _SAID: Final = Sql("source != 'logged'")
 _RESPONSES: Final = TAG + RESPONSE
-# Which run of a trace speaks for the others that say nothing: its root, else the first.
-_FIRST: Final = Sql("(parent_span_id != toFixedString('', 8), start_ns, span_id)")
 _SIGNS: Final[Mapping[str, _Sign]] = {
     "tags": _Sign(LATE_TAGS, _ALL, "tags"),
     "scores": _Sign(
@@ -176,6 +186,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "keys": _Sign(TRACE_KEYS, _ALL, "trace_keys", lambda key: key.is_own),
     "sessions": _Sign(RUNS, Sql("session != ''"), "runs", lambda run: run.session != ""),
     "users": _Sign(RUNS, Sql("user != ''"), "runs", lambda run: run.user != ""),
+    "named": _Sign(SETTLED, Sql("session != '' OR user != ''")),
     "open_runs": _Sign(OPEN_RUNS, _ALL, "open_runs"),
     "told_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
     "told_scores": _Sign(
@@ -198,8 +209,14 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         "metrics",
         lambda metric: metric.owner.startswith(_RESPONSES),
     ),
-    "same_calls": _Sign(SETTLED, _ALL),
-    "experiments": _Sign(EXPERIMENT_TRACES, _ALL, "runs", lambda run: run.experiment != ""),
+    "same_calls": _Sign(SETTLED, Sql("counts")),
+    "experiments": _Sign(
+        RUNS,
+        Sql("experiment != ''"),
+        "runs",
+        lambda run: run.experiment != "",
+        also=(OPEN_RUNS, SETTLED),
+    ),
     "made_items": _Sign(
         ITEMS, Sql("source_run != ''"), "items", lambda item: item.source_run != ""
     ),
@@ -274,98 +291,6 @@ def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
     """Write the SQL for the owners of records of some tables, where a condition holds."""
     one = Sql("SELECT owner FROM {table} WHERE {ours}")
     return join_sql(" UNION ALL ", [one.fill(table=table.sql, ours=ours) for table in tables])
-
-
-@lru_cache(_TEXTS)
-def named_by_traces(
-    name: Sql, apart: Apart, wanted: Sql = _ALL, *, traces: Sql | None = None
-) -> Sql:
-    """Write the SQL for the session or the user of traces, which holds for runs that name none.
-
-    It is what the root names, else what that run names which began first.
-
-    Args:
-        name: The column, `session` or `user`.
-        apart: What there is.
-        wanted: A test of the column; traces in which no run passes it are left out.
-        traces: SQL that selects the traces that are wanted, in place of `wanted`.
-
-    Returns:
-        SQL that selects `trace_id` and `named`, never empty.
-    """
-    ours = Sql("project = {project:String} AND {name} != ''").fill(name=name)
-    tables = [Sql("runs"), *([Sql("open_runs")] if apart.open_runs else [])]
-    read = Sql("SELECT {columns} FROM {table} WHERE {ours} AND {test}")
-    columns = Sql("trace_id, span_id, parent_span_id, start_ns, {name}").fill(name=name)
-    test = Sql("1") if traces is None else Sql("trace_id IN ({traces})").fill(traces=traces)
-    if wanted != _ALL:
-        passing = [
-            read.fill(columns=Sql("trace_id"), table=table, ours=ours, test=wanted)
-            for table in tables
-        ]
-        test = Sql("trace_id IN ({traces})").fill(traces=join_sql(" UNION ALL ", passing))
-    naming = [read.fill(columns=columns, table=table, ours=ours, test=test) for table in tables]
-    return Sql("""
-        SELECT trace_id, argMin({name}, {order}) AS named
-        FROM ({naming}) GROUP BY trace_id""").fill(
-        name=name, order=_FIRST, naming=join_sql(" UNION ALL ", naming)
-    )
-
-
-def belong(column: Sql, apart: Apart, own: Sql, of_trace: Sql) -> Sql:
-    """Write that the session or the user of a run passes a test: its own, else its trace's.
-
-    Args:
-        column: `session` or `user`.
-        apart: What there is.
-        own: The test of that column, which no empty text passes.
-        of_trace: The same of a column `named`.
-    """
-    return Sql("""(({own}) OR ({column} = '' AND trace_id IN (
-      SELECT trace_id FROM ({named}) WHERE {of_trace})))""").fill(
-        column=column, own=own, named=named_by_traces(column, apart, own), of_trace=of_trace
-    )
-
-
-def join_named(column: Sql, apart: Apart, wanted: Sql = _ALL, *, traces: Sql | None = None) -> Sql:
-    """Write the SQL that joins to `runs` as `named` what `named_by_traces` finds."""
-    return Sql("""
-      LEFT JOIN (SELECT trace_id AS named_trace, named FROM ({named})) AS naming
-        ON named_trace = trace_id""").fill(
-        named=named_by_traces(column, apart, wanted, traces=traces)
-    )
-
-
-def own_or_named(column: Sql) -> Sql:
-    """Write the session or the user of a run, beside `join_named`: its own, else its trace's."""
-    return Sql("if({column} != '', {column}, named)").fill(column=column)
-
-
-def read_names(reader: Reader, project: str, traces: Sequence[str], apart: Apart) -> dict[str, Row]:
-    """Read `session` and `user` of some traces, by trace id: what `named_by_traces` finds."""
-    index = Sql(
-        "FROM trace_index WHERE project = {project:String} AND key IN {traces:Array(String)}"
-    )
-    ours = Sql("""project = {project:String} AND (session != '' OR user != '')
-      AND lower(hex(trace_id)) IN {traces:Array(String)}""")
-    columns = Sql("trace_id, span_id, parent_span_id, start_ns, session, user")
-    naming = Sql("""
-        SELECT {columns} FROM {deliveries} WHERE {ours}
-          AND start_ns >= (SELECT minOrNull(start_ns) {index})
-          AND start_ns <= (SELECT maxOrNull(end_ns) {index})""").fill(
-        deliveries=DELIVERIES, columns=columns, ours=ours, index=index
-    )
-    if apart.open_runs:
-        naming += Sql(" UNION ALL SELECT {columns} FROM open_runs WHERE {ours}").fill(
-            columns=columns, ours=ours
-        )
-    sql = Sql("""
-        SELECT lower(hex(naming.trace_id)) AS trace_id,
-          argMinIf(session, {order}, session != '') AS session,
-          argMinIf(user, {order}, user != '') AS user
-        FROM ({naming}) AS naming GROUP BY naming.trace_id""").fill(order=_FIRST, naming=naming)
-    rows = reader.rows(sql, {"project": project, "traces": list(traces)})
-    return {row["trace_id"]: row for row in rows}
 
 
 @lru_cache(_TEXTS)

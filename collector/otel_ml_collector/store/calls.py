@@ -1,4 +1,4 @@
-"""Keeps what counts of runs that record the same call, as `same_calls` rules it.
+"""Keeps what is settled of runs, as `same_calls` and `settlement` rule it.
 
 What comes in one group is settled before it is stored. For all else the traces of what was stored
 are looked at behind it: those that are whole among the recent runs without a question, whatever the
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 
@@ -27,23 +27,36 @@ from otel_ml_collector.same_calls import (
     CallRun,
     CallShare,
     OtherRecord,
-    StoredShare,
     find_shares,
     gather_facts,
     is_telling,
     may_be_second,
     name_scope,
 )
+from otel_ml_collector.settlement import (
+    NAMES,
+    NO_NAMES,
+    NOTHING,
+    SettledRun,
+    Settlement,
+    TraceNames,
+    form_of,
+    lend_names,
+)
 from otel_ml_collector.store.connection import Connections, Memory, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
-from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SETTLED
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
-SHARED: Final = "same_calls"  # in what is known of a project
+# In what is known of a project: runs of which something else counts than they say, runs whose
+# session or user their trace names, and traces of experiments.
+SHARED: Final = "same_calls"
+NAMED: Final = "named"
+EXPERIMENTS: Final = "experiments"
 # Among the scopes of its calls: some may record calls of others of their scope; older ones are
 # not read yet.
 _BARE: Final = "bare"
@@ -75,9 +88,14 @@ _TELLS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_to
   OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
 _IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _NEW: Final = Sql("""
-    SELECT project, lower(hex(trace_id)) AS trace_id FROM {deliveries}
-    WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {tells}
-    LIMIT {most}""").fill(deliveries=DELIVERIES, tells=_TELLS, most=_NEW_RUNS)
+    SELECT project, lower(hex(trace_id)) AS trace_id FROM (
+      SELECT project, trace_id FROM {deliveries} WHERE {new}
+      UNION ALL SELECT project, trace_id FROM open_runs WHERE {new})
+    LIMIT {most}""").fill(
+    deliveries=DELIVERIES,
+    new=Sql("arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}"),
+    most=_NEW_RUNS,
+)
 _WHERE: Final = Sql("""
     SELECT min(start_ns) AS start, max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
     FROM trace_index WHERE key IN {traces:Array(String)} AND {ours}""").fill(ours=_OURS)
@@ -109,6 +127,36 @@ _OTHER_SPANS: Final = Sql("""
     FROM {deliveries} WHERE {of_traces} AND NOT ({tells}) LIMIT {most} BY runs.trace_id""").fill(
     deliveries=DELIVERIES, ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_SPANS
 )
+_NAMING: Final = join_sql(
+    ", ", [Sql("toString({n}) AS {n}").fill(n=identifier(name, NAMES)) for name in NAMES]
+)
+_NAMES_ANY: Final = join_sql(
+    " OR ", [Sql("{n} != ''").fill(n=identifier(name, NAMES)) for name in NAMES]
+)
+# The runs of those traces in which anything is named, open ones too.
+_NAMES_OF: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, start_ns, rank, has_ended, {naming}
+    FROM (
+      SELECT trace_id, span_id, parent_span_id, start_ns, rank, {naming}, 1 AS has_ended
+      FROM {deliveries} WHERE {of_traces}
+      UNION ALL
+      SELECT trace_id, span_id, parent_span_id, start_ns, rank, {naming}, 0 AS has_ended
+      FROM open_runs WHERE {open}
+    ) AS runs
+    WHERE trace_id IN (
+      SELECT trace_id FROM {deliveries} WHERE {of_traces} AND ({any})
+      UNION ALL SELECT trace_id FROM open_runs WHERE {open} AND ({any})
+      UNION ALL SELECT trace_id FROM settled WHERE {of_traces} AND experiment != '')
+    LIMIT {most} BY runs.trace_id""").fill(
+    deliveries=DELIVERIES,
+    ids=_IDS,
+    naming=_NAMING,
+    any=_NAMES_ANY,
+    of_traces=_OF_TRACES,
+    open=Sql("""{ours} AND trace_id IN (
+      SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_OURS),
+    most=_SPANS,
+)
 _OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
     columns=SETTLED.select("project", "tag_kv", "rank"), response=RESPONSE_ID
 )
@@ -135,8 +183,24 @@ _NEWEST_SCOPES: Final = Sql("""
     WHERE kind IN ('model', 'embedding') AND if(
       input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
       provider_model != '', is_account) LIMIT 1
-    UNION ALL SELECT '{shared}' FROM settled WHERE {ours} LIMIT 1""").fill(
+    UNION ALL SELECT '{shared}' FROM settled WHERE {ours} AND counts LIMIT 1""").fill(
     ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE), shared=Sql(SHARED)
+)
+# Which names the newest runs have, and those of traces that name anything for others.
+_NEWEST_FORMS: Final = Sql("""
+    SELECT DISTINCT {forms} FROM (
+      SELECT {naming} FROM {deliveries} WHERE {ours} ORDER BY start_ns DESC LIMIT {newest}
+      UNION ALL SELECT {naming} FROM open_runs WHERE {ours}
+      UNION ALL SELECT '', '', '' FROM settled WHERE {ours} AND ({any}) LIMIT 1
+      UNION ALL SELECT {naming} FROM settled WHERE {ours} AND ({any}) LIMIT 1)""").fill(
+    deliveries=DELIVERIES,
+    ours=_OURS,
+    naming=_NAMING,
+    newest=_NEWEST,
+    any=_NAMES_ANY,
+    forms=join_sql(
+        ", ", [Sql("{n} != '' AS has_{n}").fill(n=identifier(name, NAMES)) for name in NAMES]
+    ),
 )
 _MARKS: Final = Sql("""
     SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'settled ')
@@ -148,6 +212,10 @@ _LAST_END: Final = Sql("""
       SELECT max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {ours}
       UNION ALL SELECT max(start_ns) FROM settled WHERE {ours})""").fill(
     deliveries=DELIVERIES, ours=_OURS
+)
+_OPEN_TRACES: Final = Sql("""
+    SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM open_runs WHERE {ours}""").fill(
+    ours=_OURS
 )
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM settled
@@ -177,35 +245,42 @@ def settle(client: StoreClient, memory: Memory, project: str, traces: Sequence[s
     """
     written = 0
     for first in range(0, len(traces), _TRACES):
-        some = traces[first : first + _TRACES]
-        changed = _find_changed(client, project, some)
-        write_shares(client, memory, changed, mark=True)
+        changed = _find_changed(client, project, traces[first : first + _TRACES])
+        write_settled(client, memory, changed, mark=True)
         written += len(changed)
     return written
 
 
-def write_shares(
-    client: StoreClient, memory: Memory, stored: Sequence[StoredShare], *, mark: bool
+def write_settled(
+    client: StoreClient, memory: Memory, settled: Sequence[SettledRun], *, mark: bool
 ) -> None:
-    """Store what counts of some runs, after the memory knows of their projects.
+    """Store what is settled of some runs, after the memory knows of their projects.
 
     With `mark`, the statistics of days that are over are computed again.
     """
-    if not stored:
+    if not settled:
         return
-    for project in {one.project for one in stored}:
-        memory.note(project, [SHARED])
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for run in settled:
+        if run.counts:
+            known[run.project].add(SHARED)
+        if run.names.session or run.names.user:
+            known[run.project].add(NAMED)
+        if run.names.experiment:
+            known[run.project].add(EXPERIMENTS)
+    for project, signs in known.items():
+        memory.note(project, signs)
     if mark:
         today = (time.time_ns() - MINUTE_NS) // DAY_NS * DAY_NS
-        days = {(one.project, one.start_ns // DAY_NS * DAY_NS) for one in stored}
+        days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in settled}
         mark_days(client, [day for day in days if day[1] < today])
-    ordered = sorted(stored, key=attrgetter("start_ns"))
-    for _, part in groupby(ordered, key=lambda one: one.start_ns // _MONTHS_NS):
+    ordered = sorted(settled, key=attrgetter("start_ns"))
+    for _, part in groupby(ordered, key=lambda run: run.start_ns // _MONTHS_NS):
         client.insert_arrow(SETTLED.name, SETTLED.to_arrow(list(part)))
 
 
-def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> list[StoredShare]:
-    """Find the runs of some traces of which something else counts than is stored."""
+def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> list[SettledRun]:
+    """Find the runs of some traces of which something else holds than is settled."""
     (place,) = _rows(client, _WHERE, {"project": project, "traces": list(traces)})
     values = {"project": project, "traces": list(traces), "start": place["start"]}
     values["end"] = place["end"]
@@ -221,12 +296,13 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
     others: Mapping[str, Sequence[Row]] = {}
     if mixed:
         others = _by_trace(winners(_rows(client, _OTHER_SPANS, {**values, "traces": mixed})))
-    changed: list[StoredShare] = []
-    for trace in {*mixed, *known}:
-        before = {bytes.fromhex(row["span_id"]): _share(row) for row in known.get(trace, ())}
+    naming = _read_naming(client, values)
+    changed: list[SettledRun] = []
+    for trace in {*mixed, *known, *naming}:
+        before = {bytes.fromhex(row["span_id"]): _settlement(row) for row in known.get(trace, ())}
         if trace in several and not all(run_id_of(row) in scopes for row in telling[trace]):
-            runs = calls[trace]
-            found = _gather_again(before, runs)  # their payloads are not kept any more
+            runs = calls[trace]  # their payloads are not kept any more
+            shares = _gather_again(before, runs)
         else:
             # Of one span the delivery that won: what it says, and not what another one said.
             rows = winners([*telling.get(trace, ()), *others.get(trace, ())])
@@ -236,51 +312,68 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
                 else _link(row)
                 for row in rows
             ]
-            found = find_shares(runs) if trace in mixed else {}
-        for run, share in _find_news(runs, found, before):
-            stored = (project, bytes.fromhex(trace), run.span_id, run.start_ns, share)
-            changed.append(StoredShare(*stored, place["now_ns"]))
+            shares = find_shares(runs) if trace in mixed else {}
+        names = lend_names(naming.get(trace, ()), before)
+        everyone = {run.span_id: run for run in chain(naming.get(trace, ()), runs)}
+        for run, settlement in _find_news(everyone.values(), shares, names, before):
+            key = (project, bytes.fromhex(trace), run.span_id, run.start_ns)
+            changed.append(SettledRun(*key, settlement, place["now_ns"]))
     return changed
 
 
+def _read_naming(client: StoreClient, values: Mapping[str, Any]) -> dict[str, list[CallRun]]:
+    """Read the runs of those traces in which anything is named; of one that ended its end."""
+    rows = _rows(client, _NAMES_OF, values)
+    ended = winners(row for row in rows if row["has_ended"])
+    known = {run_id_of(row) for row in ended}
+    still_open = winners(row for row in rows if not row["has_ended"])
+    here = [*ended, *(row for row in still_open if run_id_of(row) not in known)]
+    return {trace: [*map(_naming_run, of_trace)] for trace, of_trace in _by_trace(here).items()}
+
+
 def _find_news(
-    runs: Iterable[CallRun], found: Mapping[bytes, CallShare], before: Mapping[bytes, CallShare]
-) -> Iterator[tuple[CallRun, CallShare]]:
-    """Find the runs of a trace of which something else counts than is stored, with what counts."""
+    runs: Iterable[CallRun],
+    shares: Mapping[bytes, CallShare],
+    names: Mapping[bytes, TraceNames],
+    before: Mapping[bytes, Settlement],
+) -> Iterator[tuple[CallRun, Settlement]]:
+    """Find the runs of a trace of which something else holds than is settled, with what does."""
     for run in runs:
-        if run.span_id in found or run.span_id in before:
-            share = found.get(run.span_id, CallShare(tokens=run.tokens, cost=run.cost))
-            if share != before.get(run.span_id):
-                yield run, share
+        settlement = Settlement(shares.get(run.span_id), names.get(run.span_id, NO_NAMES))
+        if settlement != before.get(run.span_id, NOTHING):
+            yield run, settlement
 
 
 def _find_recent(
     project: str, traces: Mapping[bytes, RecentTrace], rank: int
-) -> Iterator[StoredShare]:
-    """Find the runs of whole traces of which something else counts than is stored."""
+) -> Iterator[SettledRun]:
+    """Find the runs of whole traces of which something else holds than is settled."""
     for trace_id, trace in traces.items():
         runs = list(trace.runs.values())
         calls = [run for run in runs if run.tells]
-        found = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
-        for run, share in _find_news(runs, found, trace.shares):
-            yield StoredShare(project, trace_id, run.span_id, run.start_ns, share, rank)
+        shares = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
+        everyone = (trace.open_runs | trace.runs).values()
+        names = lend_names(everyone, trace.settled)
+        for run, settlement in _find_news(everyone, shares, names, trace.settled):
+            yield SettledRun(project, trace_id, run.span_id, run.start_ns, settlement, rank)
 
 
 def _gather_again(
-    known: Mapping[bytes, CallShare], runs: Sequence[CallRun]
+    before: Mapping[bytes, Settlement], runs: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
-    """Keep what counts of runs as it was found, with the facts that their calls have by now."""
+    """Keep what counts of runs as it was settled, with the facts that their calls have by now."""
     here = {run.span_id: run for run in runs}
-    found = dict(known)
-    for span_id, share in known.items():
-        records = [
-            here[one]
-            for one in (span_id, *(other.span_id for other in share.others))
-            if one in here
-        ]
+    shares = {
+        span_id: settlement.share
+        for span_id, settlement in before.items()
+        if settlement.share is not None
+    }
+    for span_id, share in shares.items():
+        ids = (span_id, *(other.span_id for other in share.others))
+        records = [here[other] for other in ids if other in here]
         if share.others and span_id in here:
-            found[span_id] = replace(share, facts=gather_facts(records))
-    return found
+            shares[span_id] = replace(share, facts=gather_facts(records))
+    return shares
 
 
 def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dict[str, str]:
@@ -333,6 +426,22 @@ def _link(row: Row) -> CallRun:
     return CallRun(*ids, row["kind"], row["start_ns"])
 
 
+def _naming_run(row: Row) -> CallRun:
+    parent = bytes.fromhex(row["parent_span_id"])
+    return CallRun(
+        bytes.fromhex(row["span_id"]),
+        parent if any(parent) else b"",
+        "",
+        row["start_ns"],
+        **{name: row[name] for name in NAMES},
+    )
+
+
+def _settlement(row: Row) -> Settlement:
+    names = TraceNames(**{name: row[name] for name in NAMES})
+    return Settlement(_share(row) if row["counts"] else None, names)
+
+
 def _share(row: Row) -> CallShare:
     record_of = bytes.fromhex(row["record_of"])
     return CallShare(
@@ -371,9 +480,10 @@ def _rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]
 class CallWatch:
     """Settles the traces of what is stored, behind the commit.
 
-    Where all calls of a project are recorded by one instrumentation, nothing is looked at. What a
-    look costs depends on what is new, not on what is there: where nobody else writes to the store,
-    traces that began after their project was first looked at are settled from memory.
+    Where all calls of a project are recorded by one instrumentation, and all of its runs name the
+    same of session, user and experiment, nothing is looked at. What a look costs depends on what is
+    new, not on what is there: where nobody else writes to the store, traces that began after their
+    project was first looked at are settled from memory.
 
     Args:
         connections: The store.
@@ -389,6 +499,8 @@ class CallWatch:
         # Projects to look at, with the traces in which new runs were stored.
         self._dirty: dict[str, set[bytes]] = {}
         self._scopes: dict[str, set[str]] = {}
+        # Which names runs of a project have: where all have the same ones, none is lent.
+        self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
         self._noted_ns = 0
         # Up to where it was looked of what came since the first look, and of what was there.
         self._began_ns: int | None = None
@@ -401,24 +513,28 @@ class CallWatch:
         """Note what was stored, and the last time of arrival that it was given.
 
         Returns:
-            The projects whose traces have to be looked at.
+            The projects in which it has to be looked at what counts.
         """
         news: defaultdict[str, set[str]] = defaultdict(set)
+        forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
         traces: defaultdict[str, set[bytes]] = defaultdict(set)
+        for run in chain(records.runs, records.open_runs):
+            traces[run.project].add(run.trace_id)
+            forms[run.project].add(form_of(run))
         for run in records.runs:
             if is_telling(run):
                 news[run.project].add(run.scope if run.kind in CALLS else run.kind)
-                traces[run.project].add(run.trace_id)
             if may_be_second(run):
                 news[run.project].add(_BARE)
         with self._guard:
             self._noted_ns = max(self._noted_ns, stamped_ns)
-            for project, found in news.items():
+            for project, of_project in traces.items():
                 known = self._scopes.setdefault(project, {_UNREAD})
-                known |= found
+                known |= news.get(project, set())
+                self._forms[project] |= forms[project]
                 if not self._is_plain(project):
-                    self._dirty.setdefault(project, set()).update(traces[project])
-            return self._dirty.keys() & news.keys()
+                    self._dirty.setdefault(project, set()).update(of_project)
+            return {project for project in news if not self._counts_plainly(project)}
 
     def look(self) -> bool:
         """Settle what was stored since the last look, and a part of what was there before.
@@ -468,14 +584,16 @@ class CallWatch:
         whole = {trace_id: recent.find(project, trace_id) for trace_id in traces}
         known = {trace_id: trace for trace_id, trace in whole.items() if trace is not None}
         changed = list(_find_recent(project, known, rank))
-        write_shares(self._client, self._memory, changed, mark=True)
-        recent.keep_shares(changed)
+        write_settled(self._client, self._memory, changed, mark=True)
+        recent.keep(changed)
         others = sorted(trace_id.hex() for trace_id in traces if trace_id not in known)
         settle(self._client, self._memory, project, others)
         if self._memory.is_alone and not recent.is_followed(project):
             recent.follow(project)
             (last,) = _rows(self._client, _LAST_END, {"project": project})
-            recent.note_others(project, last["end_ns"])
+            still_open = _rows(self._client, _OPEN_TRACES, {"project": project})
+            open_traces = [bytes.fromhex(row["trace_id"]) for row in still_open]
+            recent.note_others(project, last["end_ns"], open_traces)
 
     @contextmanager
     def _resting(self) -> Iterator[None]:
@@ -504,7 +622,8 @@ class CallWatch:
         found: dict[str, CallShare] = {}
         with self._looking, store_trouble():
             for project, of_project in projects.items():
-                if self._is_plain(project) and SHARED not in self._memory.recall(project)[0]:
+                is_plain = self._counts_plainly(project)
+                if is_plain and SHARED not in self._memory.recall(project)[0]:
                     continue
                 unknown = list(self._find_kept(of_project, found))
                 if not unknown:
@@ -515,7 +634,7 @@ class CallWatch:
                     "spans": sorted({span_id.hex() for *_, span_id in unknown}),
                 }
                 rows = _rows(self._client, _SHARES, values)
-                found |= {run_id_of(row): _share(row) for row in rows}
+                found |= {run_id_of(row): _share(row) for row in rows if row["counts"]}
         return found
 
     def _find_kept(self, runs: Sequence[Key], found: dict[str, CallShare]) -> Iterator[Key]:
@@ -528,7 +647,7 @@ class CallWatch:
             trace = traces[trace_id]
             if trace is None:
                 yield run
-            elif share := trace.shares.get(span_id):
+            elif share := trace.settled.get(span_id, NOTHING).share:
                 found[f"{trace_id.hex()}-{span_id.hex()}"] = share
 
     def _begin(self) -> None:
@@ -565,20 +684,31 @@ class CallWatch:
         return until_ns
 
     def _is_plain(self, project: str) -> bool:
+        """Tell whether nothing has to be settled in a project."""
+        return self._counts_plainly(project) and len(self._forms[project]) <= 1
+
+    def _counts_plainly(self, project: str) -> bool:
         """Tell whether one instrumentation alone records the calls of a project."""
         known = self._scopes.get(project, {_UNREAD})
         return self._memory.is_alone and len(known) <= 1 and known.isdisjoint({_UNREAD, _BARE})
 
     def _learn(self, project: str) -> None:
-        """Learn once by which instrumentations the newest calls of a project were recorded."""
+        """Learn once by what the newest calls of a project were recorded, and what runs name."""
         if _UNREAD in self._scopes[project] and self._memory.is_alone:
-            rows = _rows(self._client, _NEWEST_SCOPES, {"project": project})
-            found = {row["scope"] for row in rows}
-            if SHARED in found:
+            scopes = {row["scope"] for row in self._ask(_NEWEST_SCOPES, project)}
+            forms = {
+                (bool(row["has_session"]), bool(row["has_user"]), bool(row["has_experiment"]))
+                for row in self._ask(_NEWEST_FORMS, project)
+            }
+            if SHARED in scopes:
                 self._memory.note(project, [SHARED])
             with self._guard:
-                self._scopes[project] |= found - {SHARED}
+                self._scopes[project] |= scopes - {SHARED}
+                self._forms[project] |= forms
                 self._scopes[project].discard(_UNREAD)
+
+    def _ask(self, sql: Sql, project: str) -> list[Row]:
+        return _rows(self._client, sql, {"project": project})
 
     def _note_mark(self) -> None:
         """Note on disk up to where it was looked, for the next start."""

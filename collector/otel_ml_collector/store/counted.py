@@ -6,7 +6,7 @@
 * `CountedRuns`: the recorded runs that a number is of, and what counts of each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,6 @@ from otel_ml_collector.store.connection import EVERY_PROJECT
 from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, substitute
 from otel_ml_collector.store.tables import COUNTING, RESPONSE_ID, SETTLED, SHOWN
-from otel_ml_collector.times import DAY_NS
 
 DELIVERIES: Final = Sql("runs")
 RECORDED: Final = Sql("runs FINAL")
@@ -25,12 +24,16 @@ OF_PROJECT: Final = Sql("project = {project:String}")
 IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
     kinds=join_sql(", ", [Sql("'{k}'").fill(k=identifier(kind, UNCOUNTED)) for kind in UNCOUNTED])
 )
-# What a run over an item sets off begins no later after its end.
-_AFTERMATH_NS: Final = DAY_NS
+# What a run is said to have where its trace names it.
+NAMED: Final = ("session", "user")
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
+_IS_OF_ITEM: Final = Sql("experiment != ''")
 _PROBES: Final = Sql("""
-    (SELECT 'same_calls' AS name FROM settled WHERE {projects} LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM experiment_traces WHERE {projects} LIMIT 1)""")
+    (SELECT 'same_calls' AS name FROM settled WHERE {projects} AND counts LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM runs WHERE {projects} AND {of_item} LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM open_runs WHERE {projects} AND {of_item} LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM settled WHERE {projects} AND {of_item} LIMIT 1)
+    """)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,12 @@ class CountedRuns:
     def conditions(self) -> list[Sql]:
         """What must hold for a run beside the bounds."""
         conditions = [] if self.kinds else [IS_CALL]
+        left_out = [_IS_REPEAT] if self.repeats else []
         if self.items:
-            conditions.append(Sql("NOT ") + of_experiments(self.bounds))
-        if self.repeats:
-            conditions.append(Sql("NOT ") + repeats(self.bounds.sql))
+            conditions.append(Sql("NOT (") + _IS_OF_ITEM + Sql(")"))
+            left_out.append(_IS_OF_ITEM)
+        if left_out:
+            conditions.append(Sql("NOT ") + _among_settled(self.bounds.sql, left_out))
         return conditions
 
     @property
@@ -115,7 +120,10 @@ class CountedRuns:
         A run over an item counts there as one of production does here.
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
-        return join_sql(" AND ", [others.sql, of_experiments(others.bounds)])
+        of_items = Sql("({own} OR {of_trace})").fill(
+            own=_IS_OF_ITEM, of_trace=_among_settled(others.bounds.sql, [_IS_OF_ITEM])
+        )
+        return join_sql(" AND ", [others.sql, of_items])
 
 
 def find_counted(
@@ -152,7 +160,8 @@ def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) 
     """
     is_settled = reader.memory.recall(EVERY_PROJECT)[1]
     if not is_settled and reader.memory.is_alone and reader.access.projects is None:
-        names = [row["name"] for row in reader.rows(_PROBES.fill(projects=READABLE), {})]
+        probes = _PROBES.fill(projects=READABLE, of_item=_IS_OF_ITEM)
+        names = [row["name"] for row in reader.rows(probes, {})]
         reader.memory.note(EVERY_PROJECT, names, settled=True)
     return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
 
@@ -168,44 +177,55 @@ def repeats(among: Sql) -> Sql:
     Args:
         among: A condition on the project and start of runs: which of them may be asked about.
     """
-    return Sql("""(project, trace_id, span_id) IN (
-      SELECT project, trace_id, span_id FROM settled FINAL
-      WHERE {among} AND {repeat})""").fill(among=among, repeat=_IS_REPEAT)
+    return _among_settled(among, [_IS_REPEAT])
 
 
-def of_experiments(bounds: Bounds) -> Sql:
-    """Write the condition on runs for those in traces of runs over items of data sets."""
-    among = bounds.projects
-    if bounds.start is not None and bounds.end is not None:
-        among += Sql(" AND start_ns - {after} < {end} AND end_ns + {after} >= {start}").fill(
-            after=_AFTERMATH_NS, start=bounds.start, end=bounds.end
-        )
-    return Sql("""(project, trace_id) IN (
-      SELECT project, trace_id FROM experiment_traces WHERE {among})""").fill(among=among)
-
-
-def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:
-    """Find out which of some traces of a project are of runs over items of data sets."""
-    sql = Sql("""
-        SELECT DISTINCT lower(hex(trace_id)) AS trace FROM experiment_traces
-        WHERE {ours} AND trace IN {traces:Array(String)}""").fill(ours=OF_PROJECT)
-    asked = {"project": project, "traces": [trace_id.hex() for trace_id in traces]}
-    return {bytes.fromhex(row["trace"]) for row in reader.rows(sql, asked)}
+def _among_settled(among: Sql, tests: Sequence[Sql]) -> Sql:
+    """Write the condition on runs for those of which any of some things is settled."""
+    return Sql("""(project, start_ns, trace_id, span_id) IN (
+      SELECT project, start_ns, trace_id, span_id FROM settled FINAL
+      WHERE {among} AND ({tests}))""").fill(among=among, tests=join_sql(" OR ", tests))
 
 
 def shares(among: Sql) -> Sql:
-    """Write the join that says of `runs` what counts of them: `is_repeat`, and `counted`."""
+    """Write the join that says of `runs` what is settled of them: what `counted` and `named` read.
+
+    Beside these `is_repeat`, and `has_share`: whether it is settled what counts of a run.
+    """
     columns = [
         Sql("{n} AS shared_{n}").fill(n=identifier(name, SETTLED.names()))
-        for name in (*TOKENS, "cost")
+        for name in (*TOKENS, "cost", *NAMED)
     ]
     return Sql("""
       LEFT JOIN (
-        SELECT trace_id AS shared_trace, span_id AS shared_span, 1 AS has_share,
+        SELECT trace_id AS shared_trace, span_id AS shared_span, counts AS has_share,
           {repeat} AS is_repeat, {columns}
         FROM settled FINAL WHERE {among}
       ) AS share ON shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
         repeat=_IS_REPEAT, columns=join_sql(", ", columns), among=among
+    )
+
+
+def named(name: Sql) -> Sql:
+    """Write the session or the user of a run, beside the join of `shares`: its own or its trace's.
+
+    Args:
+        name: The column, `session` or `user`.
+    """
+    return Sql("if({n} != '', {n}, shared_{n})").fill(n=name)
+
+
+def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
+    """Write that the session or the user of a run passes a test: its own, else its trace's.
+
+    Args:
+        name: The column, `session` or `user`.
+        own: The test of that column, which no empty text passes.
+        of_trace: The same of the column of `settled`, which has the same name.
+        among: A condition on the project and start of runs: which of them may be asked about.
+    """
+    return Sql("(({own}) OR ({n} = '' AND {settled}))").fill(
+        own=own, n=name, settled=_among_settled(among, [of_trace])
     )
 
 

@@ -296,7 +296,6 @@ def _places_of_rest(kind: str) -> list[_Place]:
         (Sql("artifact_chunks"), named),
         *((table.sql, owners) for table in OWNED),
         (Sql("items"), _MADE_OF_SESSION if kind == SESSION else _MADE_OF_RUNS),
-        (Sql("experiment_traces"), _GONE_TRACES),
         (Sql("trace_keys"), _GONE_KEYS),
         (Sql("trace_index"), _GONE_KEYS),
     ]
@@ -315,7 +314,6 @@ def _places_of_project() -> list[_Place]:
         (Sql("daily_scores"), Sql("computed_ns <= {deleted:Int64}")),
         (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),
         (Sql("arrivals"), processes),
-        (Sql("experiment_traces"), _TRACE_LEFT),
         *((Sql(name), _TRACE_LEFT) for name in ("settled", "trace_keys", "trace_index")),
     ]
 

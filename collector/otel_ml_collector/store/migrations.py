@@ -88,6 +88,68 @@ _VIEWS: Final = Sql("""
               version UInt64
             )
             ENGINE = ReplacingMergeTree(version) ORDER BY (project, name)""")
+# The table of the schemas until 16: the oldest stores have none, nor have those in which the step
+# was cut short.
+_EXPERIMENT_TRACES: Final = Sql("""
+            CREATE TABLE IF NOT EXISTS experiment_traces (
+              project LowCardinality(String),
+              start_ns Int64,
+              trace_id FixedString(16),
+              end_ns Int64,
+              experiment LowCardinality(String)
+            )
+            ENGINE = ReplacingMergeTree(end_ns) ORDER BY (project, start_ns, trace_id)""")
+_ROOT_FIRST: Final = Sql("(parent_span_id != toFixedString('', 8), start_ns, span_id)")
+_NAMING: Final = Sql("""
+              SELECT project, start_ns, trace_id, span_id, parent_span_id,
+                toString(session) AS session, toString(user) AS user,
+                toString(experiment) AS experiment FROM runs FINAL
+              UNION ALL
+              SELECT project, start_ns, trace_id, span_id, parent_span_id,
+                toString(session), toString(user), toString(experiment) FROM open_runs FINAL
+              WHERE (project, trace_id, span_id) NOT IN (
+                SELECT project, trace_id, span_id FROM runs
+                WHERE (project, start_ns) IN (SELECT project, start_ns FROM open_runs))""")
+_LENT: Final = Sql("""
+            INSERT INTO settled ({columns}, session, user, experiment, rank)
+            SELECT {taken},
+              if(run.session = '', named.session, ''), if(run.user = '', named.user, ''),
+              if(run.experiment != '', '',
+                if(named.experiment != '', named.experiment, known.experiment)),
+              toUnixTimestamp64Nano(now64(9))
+            FROM ({naming}) AS run
+            INNER JOIN (
+              SELECT project, trace_id, argMinIf(session, {first}, session != '') AS session,
+                argMinIf(user, {first}, user != '') AS user,
+                argMinIf(experiment, {first}, experiment != '') AS experiment
+              FROM (
+                {naming}
+                UNION ALL
+                SELECT project, start_ns, trace_id, toFixedString('', 8), toFixedString('', 8),
+                  '', '', toString(experiment) FROM experiment_traces
+              ) AS naming WHERE session != '' OR user != '' OR experiment != ''
+              GROUP BY project, trace_id
+            ) AS named ON named.project = run.project AND named.trace_id = run.trace_id
+            LEFT JOIN (SELECT *, 1 AS is_there FROM settled FINAL) AS known
+              ON known.project = run.project AND known.trace_id = run.trace_id
+              AND known.span_id = run.span_id AND known.start_ns = run.start_ns
+            WHERE (run.session = '' AND named.session != '')
+              OR (run.user = '' AND named.user != '')
+              OR (run.experiment = '' AND named.experiment != '')
+            SETTINGS max_partitions_per_insert_block = 0, join_use_nulls = 0""").fill(
+    columns=Sql("""project, start_ns, trace_id, span_id, record_of, others, input_tokens,
+              output_tokens, cached_tokens, reasoning_tokens, cache_creation_tokens, cost, provider,
+              provider_model, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
+              latency_ns, tag_kv, counts"""),
+    taken=Sql("""run.project, run.start_ns, run.trace_id, run.span_id, known.record_of,
+              known.others, known.input_tokens, known.output_tokens, known.cached_tokens,
+              known.reasoning_tokens, known.cache_creation_tokens, known.cost, known.provider,
+              known.provider_model, known.inputs_preview, known.outputs_preview,
+              known.first_token_ms, known.stream_chunks, known.latency_ns, known.tag_kv,
+              known.is_there AND known.counts"""),
+    naming=_NAMING,
+    first=_ROOT_FIRST,
+)
 
 # What a store lacks that was made before a version, beside the tables themselves: a step for each
 # version from the third on. Version 1 had the first tables, 2 added open_runs and processes.
@@ -238,6 +300,13 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               1, saved_ns
             FROM views FINAL WHERE page != ''"""),
         Sql("DROP TABLE views"),
+    ],
+    # Session and user of its trace, and in which experiment that is, are settled of a run that
+    # names none. Traces of experiments had a table of their own.
+    [
+        _EXPERIMENT_TRACES,
+        _LENT,
+        Sql("DROP TABLE experiment_traces"),
     ],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )

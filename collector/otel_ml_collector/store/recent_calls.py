@@ -13,17 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from otel_ml.records import Run
-from otel_ml_collector.same_calls import (
-    ACCOUNTED_NS,
-    CallRun,
-    CallShare,
-    StoredShare,
-    call_run_of,
-    is_telling,
-)
+from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, is_telling
+from otel_ml_collector.settlement import SettledRun, Settlement, naming_run_of
 
 # About 1 kB each, with their previews.
 _RUNS: Final = 50_000
+# Of a project: traces with open runs that are not here, which may go on at any time.
+_OPEN_TRACES: Final = 20_000
 
 
 @dataclass(slots=True)
@@ -32,15 +28,18 @@ class RecentTrace:
 
     Attributes:
         runs: By span id; those that say nothing of a call are links of a chain.
-        shares: What is settled of them, by span id.
-        ranks: The rank of each run's delivery, by span id.
+        open_runs: Those that said that they began, also when they have ended since.
+        settled: What is settled of them, by span id.
+        ranks, open_ranks: The rank of each run's delivery, by span id.
         others_end_ns: By when all runs that were in the store and not here had ended when the first
             run of the trace came.
     """
 
     runs: dict[bytes, CallRun] = field(default_factory=dict)
-    shares: dict[bytes, CallShare] = field(default_factory=dict)
+    open_runs: dict[bytes, CallRun] = field(default_factory=dict)
+    settled: dict[bytes, Settlement] = field(default_factory=dict)
     ranks: dict[bytes, int] = field(default_factory=dict)
+    open_ranks: dict[bytes, int] = field(default_factory=dict)
     others_end_ns: int = 0
     start_ns: int = 0
     end_ns: int = 0
@@ -50,11 +49,29 @@ class RecentTrace:
         if self.ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.ranks[run.span_id] = run.rank
-        link = CallRun(run.span_id, run.parent_span_id, run.kind, run.start_ns)
-        self.runs[run.span_id] = call_run_of(run) if is_telling(run) else link
+        self.runs[run.span_id] = call_run_of(run) if is_telling(run) else naming_run_of(run)
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
         self.end_ns = max(self.end_ns, run.end_ns)
         return True
+
+    def add_open(self, run: Run) -> bool:
+        """Add a run that began, or a delivery of that which outranks the one that is known."""
+        if self.open_ranks.get(run.span_id, -1) >= run.rank:
+            return False
+        self.open_ranks[run.span_id] = run.rank
+        self.open_runs[run.span_id] = naming_run_of(run)
+        self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
+        return True
+
+    @property
+    def size(self) -> int:
+        """How many runs are kept of it."""
+        return len(self.runs) + len(self.open_runs)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any of its runs has not ended."""
+        return not self.open_runs.keys() <= self.runs.keys()
 
 
 class RecentCalls:
@@ -71,6 +88,8 @@ class RecentCalls:
         self._runs = 0
         # Of projects that are followed: by when all that is not here had ended.
         self._others_end_ns: dict[str, int] = {}
+        # And the traces in which runs were open then: these may have begun before.
+        self._open_traces: dict[str, set[bytes]] = {}
         self._known: set[str] = set()
         self._doubtful_ns = 0
 
@@ -88,38 +107,53 @@ class RecentCalls:
         with self._guard:
             self._others_end_ns.setdefault(project, 0)
 
-    def note_others(self, project: str, end_ns: int) -> None:
-        """Note by when all runs had ended that were stored before the project was followed."""
+    def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
+        """Note by when all runs had ended that were stored before the project was followed.
+
+        Args:
+            project: Which is followed.
+            end_ns: By when they had ended.
+            open_traces: The traces with runs that had not. Of too many nothing is known.
+        """
+        traces = {*open_traces}
         with self._guard:
-            if project in self._others_end_ns:
+            if project in self._others_end_ns and len(traces) <= _OPEN_TRACES:
                 self._others_end_ns[project] = max(end_ns, self._others_end_ns[project])
+                self._open_traces[project] = traces
                 self._known.add(project)
                 for (of_project, _), trace in self._traces.items():
                     if of_project == project:
                         trace.others_end_ns = max(end_ns, trace.others_end_ns)
 
-    def add(self, runs: Iterable[Run], shares: Sequence[StoredShare]) -> None:
-        """Add runs that were stored, and what was stored of them as found when they came."""
+    def add(
+        self, runs: Iterable[Run], open_runs: Iterable[Run], settled: Sequence[SettledRun]
+    ) -> None:
+        """Add runs that were stored, and what was stored of them as settled when they came."""
         if not self._others_end_ns:
             return
         with self._guard:
-            for run in runs:
-                if (others_end_ns := self._others_end_ns.get(run.project)) is not None:
-                    key = (run.project, run.trace_id)
-                    if (trace := self._traces.get(key)) is None:
-                        trace = self._traces[key] = RecentTrace(others_end_ns=others_end_ns)
-                    before = len(trace.runs)
-                    if trace.add(run):
-                        self._traces.move_to_end(key)
-                    self._runs += len(trace.runs) - before
-            self._keep(shares)
+            for is_open, of_kind in ((True, open_runs), (False, runs)):
+                for run in of_kind:
+                    if run.project in self._others_end_ns:
+                        self._add(run, is_open=is_open)
+            self._keep(settled)
             while self._runs > self._most:
                 self._make_room()
 
-    def keep_shares(self, shares: Sequence[StoredShare]) -> None:
+    def _add(self, run: Run, *, is_open: bool) -> None:
+        key = (run.project, run.trace_id)
+        if (trace := self._traces.get(key)) is None:
+            trace = RecentTrace(others_end_ns=self._others_end_ns[run.project])
+            self._traces[key] = trace
+        before = trace.size
+        if trace.add_open(run) if is_open else trace.add(run):
+            self._traces.move_to_end(key)
+        self._runs += trace.size - before
+
+    def keep(self, settled: Sequence[SettledRun]) -> None:
         """Keep what was stored of runs that are here."""
         with self._guard:
-            self._keep(shares)
+            self._keep(settled)
 
     def find(self, project: str, trace_id: bytes) -> RecentTrace | None:
         """Return a copy of a trace that is whole here, None for any other one."""
@@ -129,15 +163,26 @@ class RecentCalls:
                 return None
             if trace.start_ns <= trace.others_end_ns + ACCOUNTED_NS:
                 return None
-            return replace(trace, runs=trace.runs.copy(), shares=trace.shares.copy())
+            if trace_id in self._open_traces[project]:
+                return None
+            return replace(
+                trace,
+                runs=trace.runs.copy(),
+                open_runs=trace.open_runs.copy(),
+                settled=trace.settled.copy(),
+            )
 
     def forget(self, project: str) -> None:
         """Forget a project of which something is deleted: it is no longer followed."""
         with self._guard:
-            self._others_end_ns.pop(project, None)
-            self._known.discard(project)
-            for key in [key for key in self._traces if key[0] == project]:
-                self._runs -= len(self._traces.pop(key).runs)
+            self._forget(project)
+
+    def _forget(self, project: str) -> None:
+        self._others_end_ns.pop(project, None)
+        self._open_traces.pop(project, None)
+        self._known.discard(project)
+        for key in [key for key in self._traces if key[0] == project]:
+            self._runs -= self._traces.pop(key).size
 
     def doubt(self, stamped_ns: int) -> None:
         """Forget everything, as nobody knows what is stored of a group that failed.
@@ -149,17 +194,23 @@ class RecentCalls:
             self._doubtful_ns = max(self._doubtful_ns, stamped_ns)
             self._traces.clear()
             self._others_end_ns.clear()
+            self._open_traces.clear()
             self._known.clear()
             self._runs = 0
 
-    def _keep(self, shares: Sequence[StoredShare]) -> None:
-        for share in shares:
-            trace = self._traces.get((share.project, share.trace_id))
+    def _keep(self, settled: Sequence[SettledRun]) -> None:
+        for run in settled:
+            trace = self._traces.get((run.project, run.trace_id))
             # What was found before its runs were stored outranks nothing.
-            if trace is not None and (share.rank or share.span_id not in trace.shares):
-                trace.shares[share.span_id] = share.share
+            if trace is not None and (run.rank or run.span_id not in trace.settled):
+                trace.settled[run.span_id] = run.settlement
 
     def _make_room(self) -> None:
-        (project, _), trace = self._traces.popitem(last=False)
-        self._runs -= len(trace.runs)
+        (project, trace_id), trace = self._traces.popitem(last=False)
+        self._runs -= trace.size
         self._others_end_ns[project] = max(self._others_end_ns[project], trace.end_ns)
+        open_traces = self._open_traces.setdefault(project, set())
+        if trace.is_open or trace_id in open_traces:
+            open_traces.add(trace_id)
+        if len(open_traces) > _OPEN_TRACES:
+            self._forget(project)

@@ -65,7 +65,6 @@ _RECORDS: Final[Sequence[_Place]] = (
     *((table.sql, _OLD_OWNED) for table in OWNED if not table.is_payload),
     (Sql("scores_by_judge"), _OLD_SCORES),
     (Sql("settled"), _OLD_CALLS),
-    (Sql("experiment_traces"), _OLD_TRACES),
     (Sql("trace_index"), _OLD_TRACES),
     (Sql("trace_keys"), _OLD_KEYS),
     (Sql("processes"), _OLD_PROCESSES),

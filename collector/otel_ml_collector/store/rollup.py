@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.records import ExperimentTrace, Records
+from otel_ml_collector.records import Records
 from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, counted, shares
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
@@ -280,7 +280,7 @@ class Marks:
     def mark(self, records: Records) -> None:
         """Mark the days of a group, before it is stored."""
         now_ns, now_s = self._clock(), time.monotonic()
-        changed = _days_of(records) | self._days_of_traces(_find_told(records, now_ns), now_ns)
+        changed = _days_of(records) | self._days_of_traces(_find_told(records), now_ns)
         days = {day for day in changed if self._is_due(day, now_ns, now_s)}
         mark_days(self._client, days)
         if len(self._marked_s) > _KNOWN_DAYS:
@@ -315,21 +315,6 @@ class Marks:
         return is_over and now_s - marked_s >= _AGAIN_S
 
 
-def traces_of_experiments(records: Records) -> list[ExperimentTrace]:
-    """Tell which traces of a group are those of runs over items, each once."""
-    found: dict[tuple[str, bytes], ExperimentTrace] = {}
-    for run in (*records.runs, *records.open_runs):
-        if run.experiment:
-            key = (run.project, run.trace_id)
-            known = found.get(key)
-            start_ns = min(run.start_ns, known.start_ns) if known else run.start_ns
-            end_ns = max(run.end_ns, known.end_ns) if known else run.end_ns
-            found[key] = ExperimentTrace(
-                run.project, start_ns, run.trace_id, end_ns, run.experiment
-            )
-    return list(found.values())
-
-
 def _days_of(records: Records) -> set[tuple[str, int]]:
     """Find the days of runs, and of runs whose start their scores tell."""
     days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in records.runs}
@@ -339,17 +324,10 @@ def _days_of(records: Records) -> set[tuple[str, int]]:
     return days
 
 
-def _find_told(records: Records, now_ns: int) -> set[tuple[str, str]]:
-    """Find the traces of which something is told that changes days which are not named with it.
-
-    Late, that they are an experiment's; of one of their runs a score that does not tell its start.
-    """
-    traces = {
-        (trace.project, trace.trace_id.hex())
-        for trace in traces_of_experiments(records)
-        if trace.start_ns // DAY_NS < now_ns // DAY_NS
+def _find_told(records: Records) -> set[tuple[str, str]]:
+    """Find the traces of whose runs a score is told that does not tell when the run began."""
+    return {
+        (metric.project, metric.owner.partition("-")[0])
+        for metric in records.metrics
+        if is_score(metric) and not metric.owner_start_ns
     }
-    for metric in records.metrics:
-        if is_score(metric) and not metric.owner_start_ns:
-            traces.add((metric.project, metric.owner.partition("-")[0]))
-    return traces

@@ -246,11 +246,12 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
     return reader.rows(sql, key_parameters(project, keys), BY_KEY)
 
 
-def read_shares(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
-    """Read what counts of the runs of some light rows, by run id, where that is not their own.
+def read_settled(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
+    """Read what holds of the runs of some light rows and is not in these, by run id.
 
     Returns:
-        Rows with `record_of`, a span id or zeros; `others`, JSON; tokens and `cost`.
+        Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
+        `others`, JSON; tokens and `cost`.
     """
     sql = Sql("SELECT {columns} FROM settled FINAL WHERE {these}").fill(
         columns=SETTLED.select("project", "rank"), these=OF_KEYS
@@ -576,6 +577,19 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
         ORDER BY time_ns, record_id""")
     return reader.rows(sql, {"project": project, "owners": list(owners)})
+
+
+def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:
+    """Find out which of some traces of a project are of runs over items of data sets."""
+    sql = Sql("""
+        SELECT DISTINCT lower(hex(named.trace_id)) AS trace FROM (
+          SELECT trace_id FROM {deliveries} WHERE {ours}
+          UNION ALL SELECT trace_id FROM open_runs WHERE {ours}
+          UNION ALL SELECT trace_id FROM settled WHERE {ours}) AS named""").fill(
+        deliveries=DELIVERIES, ours=OF_TRACES + Sql(" AND experiment != ''")
+    )
+    asked = {"project": project, "traces": [trace_id.hex() for trace_id in traces]}
+    return {bytes.fromhex(row["trace"]) for row in reader.rows(sql, asked)}
 
 
 def outlines(ids: Sql, ours: Sql) -> Sql:

@@ -7,10 +7,7 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.apart import (
-    find_apart,
-    read_names,
-)
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.counted import (
     DELIVERIES,
@@ -20,7 +17,9 @@ from otel_ml_collector.store.counted import (
     Bounds,
     find_counted,
     find_counted_of_all,
+    named,
     repeats,
+    shares,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
@@ -403,14 +402,22 @@ def read_scored_runs(
         `judge`, `judge_version`, `score`, `passed` and `failed`. Of other runs there may be
         scores, too.
     """
+    bounds = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
+    is_named = find_apart(reader, project).named
     sql = Sql("""
         SELECT trace_id, span_id, reinterpretAsUInt64(span_id) AS span, start_ns,
-          session AS belongs, outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
-        FROM {recorded}
-        WHERE project = {project:String} AND start_ns >= {start:Int64}
-          AND start_ns < {end:Int64} AND ({condition})
+          {session} AS belongs, outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
+        FROM {recorded} {shares}
+        WHERE {bounds} AND ({condition})
         ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
-        """).fill(recorded=RECORDED, tokens=ALL_TOKENS, condition=condition.sql)
+        """).fill(
+        session=named(Sql("session")) if is_named else Sql("session"),
+        recorded=RECORDED,
+        shares=shares(bounds) if is_named else EMPTY,
+        bounds=bounds,
+        tokens=ALL_TOKENS,
+        condition=condition.sql,
+    )
     parameters = {
         "project": project,
         "start": window.start_ns,
@@ -421,14 +428,6 @@ def read_scored_runs(
     runs = reader.rows(sql, parameters, FILTERED if are_few else None)
     if not runs:
         return [], []
-    alone = [row for row in runs if not row["belongs"]]
-    apart = find_apart(reader, project)
-    if alone and apart.sessions:
-        traces = {row["trace_id"]: row["trace_id"].hex() for row in alone}
-        named = read_names(reader, project, sorted({*traces.values()}), apart)
-        for row in alone:
-            trace = named.get(traces[row["trace_id"]])
-            row["belongs"] = trace["session"] if trace else ""
     values = {
         "project": project,
         "first": runs[-1]["start_ns"] - HOUR_NS,
@@ -454,7 +453,10 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
     items_left = EMPTY
     if find_counted(reader, project).items:
         items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
-          SELECT trace_id FROM experiment_traces WHERE {ours})""").fill(ours=OF_PROJECT)
+          SELECT trace_id FROM {deliveries} WHERE {ours} AND experiment != ''
+          UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND experiment != '')""").fill(
+            deliveries=DELIVERIES, ours=OF_PROJECT
+        )
     sql = Sql("""
         SELECT owner, max(owner_start_ns) AS start_ns,
           arraySort(groupUniqArray(100)(name)) AS names, count() AS points,

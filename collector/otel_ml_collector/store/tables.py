@@ -33,12 +33,11 @@ from otel_ml.records import (
 from otel_ml_collector.owners import RESPONSE, is_run
 from otel_ml_collector.records import (
     Arrivals,
-    ExperimentTrace,
     ProcessSign,
     TraceKey,
     text_of,
 )
-from otel_ml_collector.same_calls import StoredShare
+from otel_ml_collector.settlement import NAMES, SettledRun
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
 Record = TypeVar("Record")
@@ -638,31 +637,37 @@ _FACTS: Final = {
 }
 
 
-def _response_token(stored: StoredShare) -> list[str]:
-    response = stored.share.facts.response_id
+def _response_token(settled: SettledRun) -> list[str]:
+    response = settled.share.facts.response_id
     return [f"{RESPONSE}{response}"] if response else []
 
 
-def _others(stored: StoredShare) -> str:
-    return _json(
-        [
-            {"span_id": one.span_id.hex(), "start_ns": one.start_ns, "scope": one.scope}
-            for one in stored.share.others
-        ]
+def _others(settled: SettledRun) -> str:
+    others = settled.share.others
+    return (
+        ""
+        if not others
+        else _json(
+            [
+                {"span_id": other.span_id.hex(), "start_ns": other.start_ns, "scope": other.scope}
+                for other in others
+            ]
+        )
     )
 
 
 # What holds of a run and is not what its own row says: what counts of it, which is nothing where it
-# records the same call as another, and what all records of its call say together, where it is the
-# one that counts. It is worked out of the runs of a trace, whenever that changes.
-SETTLED: Final[Table[StoredShare]] = Table(
+# records the same call as another; what all records of its call say together, where it is the one
+# that counts; and the session, the user and the experiment of its trace, where it names none. It is
+# worked out of the runs of a trace, open ones too, whenever that changes.
+SETTLED: Final[Table[SettledRun]] = Table(
     "settled",
     [
         *(Stored(name, kind, attrgetter(name)) for name, kind in _RUN_KEY.items()),
         Stored(
             "record_of",
             "FixedString(8)",
-            lambda stored: stored.share.record_of or bytes(8),
+            lambda settled: settled.share.record_of or bytes(8),
             "the run that counts for their call; zeros for one that counts itself",
         ),
         Stored("others", _LONG, _others, "JSON: the other records of its call"),
@@ -674,6 +679,16 @@ SETTLED: Final[Table[StoredShare]] = Table(
         *(Stored(name, kind, attrgetter(f"share.facts.{name}")) for name, kind in _FACTS.items()),
         Stored("tag_kv", "Array(String)", _response_token, "the id of the provider for its answer"),
         Stored("rank", "UInt64", attrgetter("rank"), "when the trace was looked at"),
+        Stored(
+            "counts",
+            "Bool DEFAULT true",
+            attrgetter("counts"),
+            "whether it is settled what counts of it",
+        ),
+        *(
+            Stored(name, "String", attrgetter(f"names.{name}"), f"{name} of its trace")
+            for name in NAMES
+        ),
     ],
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",
     stamp="",
@@ -762,17 +777,6 @@ def fill_payloads(rows: Sql, columns: Mapping[str, LentColumn], among: Sql) -> S
     )
 
 
-# Traces of runs over items of data sets: what any instrumentation records in them is no production.
-EXPERIMENT_TRACES: Final[Table[ExperimentTrace]] = Table(
-    "experiment_traces",
-    _stored(ExperimentTrace),
-    f"""ENGINE = ReplacingMergeTree(end_ns)
-PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
-ORDER BY (project, start_ns, trace_id)
-SETTINGS index_granularity = 1024, {DURABLE}""",
-    stamp="",
-    month_of=attrgetter("start_ns"),
-)
 # In the order in which a group is written, but for runs, which come last: no reader sees a run
 # without what belongs to it.
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
@@ -781,7 +785,7 @@ RECORD_TABLES: Final[Sequence[Table[Any]]] = (
     *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
 )
 # All tables whose columns are declared here.
-DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, SETTLED, EXPERIMENT_TRACES)
+DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, SETTLED)
 # Those of what is told of something, by what it is about: it goes when that is deleted.
 OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
 

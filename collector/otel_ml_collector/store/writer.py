@@ -14,14 +14,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.same_calls import find_stored
+from otel_ml_collector.settlement import settle_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
-from otel_ml_collector.store.calls import write_shares
+from otel_ml_collector.store.calls import write_settled
 from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
-from otel_ml_collector.store.rollup import Marks, traces_of_experiments
+from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -157,15 +157,15 @@ class Writer:
             wait(payloads)
         for payload in payloads:
             payload.result()
-        shares = find_stored(records.runs)
-        write_shares(self._client, self._memory, shares, mark=False)
+        settled = settle_together(records.runs, records.open_runs)
+        write_settled(self._client, self._memory, settled, mark=False)
         self._insert(tables.RUNS, records.runs)
         try:
             self._client.confirm()
         except Unavailable:
             self._doubt()
             raise
-        self._memory.calls.add(records.runs, shares)
+        self._memory.calls.add(records.runs, records.open_runs, settled)
 
     def _doubt(self) -> None:
         """Forget what was taken for stored: when it comes again, it is stored again."""
@@ -198,7 +198,6 @@ class Writer:
                 self._insert(table, getattr(records, table.source))
         scores = [metric for metric in records.metrics if tables.is_score(metric)]
         self._insert(tables.SCORES, scores)
-        self._insert(tables.EXPERIMENT_TRACES, traces_of_experiments(records))
         own = [key for key in records.trace_keys if key.is_own]
         self._insert(tables.TRACE_KEYS, own)
         self._insert_signs(records.signs)

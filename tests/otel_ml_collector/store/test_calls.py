@@ -33,6 +33,7 @@ from tests.otel_ml_collector.spans import (
     id_of,
     make_record,
     make_span,
+    make_start,
     span_id,
     trace_id,
 )
@@ -307,9 +308,10 @@ def settled(service: Service, project: str) -> list[Any]:
           WHERE project = {project:String}
         ) AS run USING (trace_id, span_id)
         WHERE project = {project:String} AND (record_of != toFixedString('', 8)
-          OR others NOT IN ('', '[]') OR
+          OR others NOT IN ('', '[]') OR settled.session != '' OR settled.user != ''
+          OR settled.experiment != '' OR (counts AND
           (settled.input_tokens, settled.output_tokens, settled.cost) IS DISTINCT FROM
-          (run.input_tokens, run.output_tokens, run.cost))
+          (run.input_tokens, run.output_tokens, run.cost)))
         ORDER BY trace_id, span_id""")
     return [[*row.values()] for row in service.store.reader.rows(sql, {"project": project})]
 
@@ -323,11 +325,20 @@ def test_settled_as_new(service: Service, seed: int) -> None:
     spans = [span for place in range(2) for span in make_answer(number + place)]
     for span in draw.sample(spans, 3):
         span.attributes |= TOLD_BY_ONE  # type: ignore[operator]
+    for name in NAMED:
+        for span in draw.sample(spans, draw.randrange(4)):
+            span.attributes |= {name: f"{name} of {span.name}"}  # type: ignore[operator]
+    item = draw.choice(spans)
+    item.attributes |= {"otel_ml.experiment": EXPERIMENT}  # type: ignore[operator]
+    begun = [
+        make_start(span, {name: span.attributes[name] for name in NAMED if name in span.attributes})
+        for span in draw.sample(spans, 3)
+    ]
     shorter = [
         replace(span, attributes={**span.attributes, **dict.fromkeys(USED.keys() - {KEPT}, "")})
         for span in draw.sample(spans, 2)
     ]
-    sent = [*spans, *shorter, *draw.sample(spans, 3)]
+    sent = [*spans, *shorter, *begun, *draw.sample(spans, 3)]
     draw.shuffle(sent)
     writers = [Writer(service.store.connections) for _ in range(2)]
     cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
@@ -337,17 +348,22 @@ def test_settled_as_new(service: Service, seed: int) -> None:
             settle(service.store)
     service.store.take(project, make_record("evaluation", spans[1], {"otel_ml.judge.name": "j"}))
     settle(service.store)
-    deleted = draw.choice(spans)
+    # That a trace was of an experiment is known beyond the run that said so.
+    deleted = draw.choice([span for span in spans if span is not item])
     connections = service.store.connections
     Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(deleted))
     anew = f"{project} anew"
     service.store.take(
-        anew, *(span for span in [*spans, *shorter] if span.span_id != deleted.span_id)
+        anew,
+        *(span for span in [*spans, *shorter] if span.span_id != deleted.span_id),
+        *(start for start in begun if start.parent_span_id != deleted.span_id),
     )
     settle(service.store)
     assert settled(service, project) == settled(service, anew)
 
 
+NAMED: Final = ("session.id", "user.id")
+EXPERIMENT: Final = f"{'e' * 32}-{'e' * 16}"
 TOLD_BY_ONE: Final[dict[str, Value]] = {
     "gen_ai.response.finish_reasons": ["length"],
     "gen_ai.response.time_to_first_chunk": 0.009,

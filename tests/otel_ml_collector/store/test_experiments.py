@@ -32,6 +32,7 @@ from tests.otel_ml_collector.spans import (
     span_id,
     trace_id,
 )
+from tests.otel_ml_collector.store.test_calls import settle
 from tests.otel_ml_collector.stores import Service
 from tests.support.examples import examples
 
@@ -197,7 +198,8 @@ def test_any_order(service: Service, seed: int) -> None:
     for first, last in pairwise(cuts):
         draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
         if draw.random() < 0.3:
-            count(service, project)
+            settle(service.store)
+    settle(service.store)
     assert count(service, project) == (2, 50)
     assert names(service, project) == ["answer", "chat gpt-4o"]
     assert count(service, project, 'experiment != ""') == (3, 0)
@@ -282,7 +284,7 @@ def test_deletion(service: Service, project: str, kind: str) -> None:
         deleter.delete(project, RUN, id_of(call))
     else:
         deleter.delete(project, PROJECT, "")
-    sql = Sql("SELECT count() AS rows FROM experiment_traces WHERE project = {project:String}")
+    sql = Sql("SELECT count() AS rows FROM settled WHERE project = {project:String}")
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 
@@ -291,5 +293,5 @@ def test_retention(service: Service, project: str) -> None:
     then_ns = NOW_NS - 300 * DAY_NS
     service.store.take(project, *make_item_run(15, then_ns), now_ns=then_ns)
     Retention(service.store.connections, Days(records=1), clock=lambda: 2 * NOW_NS).sweep()
-    sql = Sql("SELECT count() AS rows FROM experiment_traces WHERE project = {project:String}")
+    sql = Sql("SELECT count() AS rows FROM settled WHERE project = {project:String}")
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]

@@ -252,13 +252,13 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
     found: dict[str, tuple[list[str], bytes]] = {}
     for match in filter(None, map(_TABLE.search, statements_of(version))):
         table, columns = match[1], _COLUMN.findall(match[2])
-        if "project" in columns:
+        if "project" in columns and table != "experiment_traces":
             names = [Sql("`{name}`").fill(name=identifier(name, columns)) for name in columns]
-            sql = Sql("SELECT {names} FROM {table} WHERE project = {project:String}").fill(
+            today = RENAMED.get(table, table)
+            sql = Sql("SELECT {names} FROM {table} WHERE project = {project:String}{known}").fill(
                 names=join_sql(", ", names),
-                table=_SAVED_VIEWS
-                if table == "views"
-                else identifier(RENAMED.get(table, table), TABLE_NAMES),
+                table=_SAVED_VIEWS if table == "views" else identifier(today, TABLE_NAMES),
+                known=Sql(" AND counts" if today == "settled" else ""),
             )
             values = {"project": f"p{version}"}
             found[table] = columns, client.raw_query(sql, values, fmt="Native")

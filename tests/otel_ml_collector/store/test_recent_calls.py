@@ -120,8 +120,8 @@ def test_trace_that_made_room() -> None:
     recent.note_others("p", time.time_ns() - 10 * 10**9)
     first, second = (make_answer(next(NUMBERS), time.time_ns()) for _ in range(2))
     for span in (second[0], first[0], first[1], first[2]):
-        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [])
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], [])
     assert recent.find("p", first[0].trace_id) is not None
     for span in second[1:3]:
-        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [])
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], [])
     assert recent.find("p", second[0].trace_id) is None

@@ -22,7 +22,6 @@ TABLES: Final = [
     "deleted_runs",
     "deletions",
     "documents",
-    "experiment_traces",
     "forward_cursors",
     "items",
     "late_logs",

@@ -18,7 +18,7 @@ from tests.otel_ml_collector.stores import Store
 # What older schemas called a table.
 RENAMED: Final = {"same_calls": "settled"}
 # What became rows of another table.
-DROPPED: Final = {"views"}
+DROPPED: Final = frozenset({"views", "experiment_traces"})
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 _TABLE: Final = re.compile(
     r"CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\)\nENGINE", re.DOTALL | re.ASCII

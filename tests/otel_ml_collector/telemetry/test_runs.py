@@ -10,7 +10,7 @@ from typing import Final
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
-from otel_ml_collector.store.counted import find_experiment_traces
+from otel_ml_collector.store.runs import find_experiment_traces
 from otel_ml_collector.telemetry.runs import RunNumbers, VersionKind, Versions
 from tests.otel_ml_collector.spans import (
     MS_NS,

@@ -1,0 +1,182 @@
+"""What is settled of a run beside its own row: what counts of it, and what its trace names for it.
+
+A trace names a session, a user or an experiment where any of its runs does, open ones too. It holds
+for each run that names none: what the root names, else the run that names one and began first. A
+trace that was once of an experiment stays that, also when the run that said so is deleted: what is
+left of it was no production.
+
+The rule looks at the runs of a trace alone, so the order in which they came changes nothing. Why
+so: docs/design/021-counted-once.md.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from operator import attrgetter
+from typing import Final
+
+from otel_ml.records import Run
+from otel_ml_collector.same_calls import CallRun, CallShare, find_shares_of
+
+TraceId = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceNames:
+    """What a run does not name itself, and its trace names for it; empty for what nobody names."""
+
+    session: str = ""
+    user: str = ""
+    experiment: str = ""
+
+
+NAMES: Final = tuple(field.name for field in fields(TraceNames))
+NO_NAMES: Final = TraceNames()
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What holds of a run and is not what its own row says.
+
+    Attributes:
+        share: What counts of it; None where that is what it says itself.
+        names: What its trace names for it.
+    """
+
+    share: CallShare | None = None
+    names: TraceNames = NO_NAMES
+
+
+NOTHING: Final = Settlement()
+_NO_SHARE: Final = CallShare()
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRun:
+    """What is settled of a run, as it is stored.
+
+    Attributes:
+        rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
+            what was found before its runs were stored. The last look holds.
+    """
+
+    project: str
+    trace_id: bytes
+    span_id: bytes
+    start_ns: int
+    settlement: Settlement
+    rank: int = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is settled what counts of the run."""
+        return self.settlement.share is not None
+
+    @property
+    def share(self) -> CallShare:
+        """What counts of it, with nothing in it where it does not say that."""
+        return self.settlement.share or _NO_SHARE
+
+    @property
+    def names(self) -> TraceNames:
+        """What its trace names for it."""
+        return self.settlement.names
+
+
+def form_of(run: Run) -> tuple[bool, bool, bool]:
+    """Tell which names a run has: where all have the same ones, none is lent."""
+    return run.session != "", run.user != "", run.experiment != ""
+
+
+def naming_run_of(run: Run) -> CallRun:
+    """Take of a run what names its trace, and where it stands in it."""
+    return CallRun(
+        run.span_id,
+        run.parent_span_id,
+        run.kind,
+        run.start_ns,
+        session=run.session,
+        user=run.user,
+        experiment=run.experiment,
+    )
+
+
+def lend_names(
+    runs: Iterable[CallRun], settled: Mapping[bytes, Settlement] | None = None
+) -> dict[bytes, TraceNames]:
+    """Tell which names of a trace hold for those of its runs that have none, by span id.
+
+    Args:
+        runs: All runs of the trace, each once, in any order.
+        settled: What was settled of it before.
+    """
+    runs = [*runs]
+    experiments = (settlement.names.experiment for settlement in (settled or {}).values())
+    named = {"experiment": kept} if (kept := next(filter(None, experiments), "")) else {}
+    for name in NAMES:
+        naming = [run for run in runs if getattr(run, name)]
+        if 0 < len(naming) < len(runs):
+            named[name] = getattr(min(naming, key=_precedence), name)
+    lent: dict[bytes, TraceNames] = {}
+    for run in runs if named else ():
+        lacking = {name: value for name, value in named.items() if not getattr(run, name)}
+        if lacking:
+            lent[run.span_id] = TraceNames(**lacking)
+    return lent
+
+
+def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
+    """Order the runs that name something: the root first, else the one that began first."""
+    return run.parent_span_id != b"", run.start_ns, run.span_id
+
+
+def settle_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> list[SettledRun]:
+    """Settle runs that come together, as far as these tell."""
+    shares = find_shares_of(runs)
+    names = _lend_together(runs, open_runs)
+    if not shares and not names:
+        return []
+    starts = {
+        (run.project, run.trace_id, run.span_id): run.start_ns for run in _in_order(runs, open_runs)
+    }
+    return [
+        SettledRun(project, trace_id, span_id, starts[project, trace_id, span_id], settlement)
+        for project, trace_id in shares.keys() | names.keys()
+        for span_id, settlement in join_settlements(
+            shares.get((project, trace_id), {}), names.get((project, trace_id), {})
+        )
+    ]
+
+
+def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
+    """Order deliveries so that of a run the last one holds: the winner, and its end before all."""
+    by_rank = attrgetter("rank")
+    yield from sorted(open_runs, key=by_rank)
+    yield from sorted(runs, key=by_rank)
+
+
+def join_settlements(
+    shares: Mapping[bytes, CallShare], names: Mapping[bytes, TraceNames]
+) -> Iterator[tuple[bytes, Settlement]]:
+    """Join what counts of the runs of a trace and what it names for them, by span id."""
+    for span_id in shares.keys() | names.keys():
+        yield span_id, Settlement(shares.get(span_id), names.get(span_id, NO_NAMES))
+
+
+def _lend_together(
+    runs: Sequence[Run], open_runs: Sequence[Run]
+) -> dict[TraceId, dict[bytes, TraceNames]]:
+    """Lend names in those traces of a group of which runs have different ones."""
+    if len({form_of(run) for run in chain(runs, open_runs)}) <= 1:
+        return {}
+    forms: defaultdict[TraceId, set[tuple[bool, bool, bool]]] = defaultdict(set)
+    for run in chain(runs, open_runs):
+        forms[run.project, run.trace_id].add(form_of(run))
+    traces: dict[TraceId, dict[bytes, CallRun]] = {
+        key: {} for key, found in forms.items() if len(found) > 1
+    }
+    for run in _in_order(runs, open_runs) if traces else ():
+        if (of_trace := traces.get((run.project, run.trace_id))) is not None:
+            of_trace[run.span_id] = naming_run_of(run)
+    return {key: lend_names(of_trace.values()) for key, of_trace in traces.items()}
