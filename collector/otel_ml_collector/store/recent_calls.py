@@ -31,6 +31,7 @@ class RecentTrace:
         open_runs: Those that said that they began, also when they have ended since.
         settled: What is settled of them, by span id.
         ranks, open_ranks: The rank of each run's delivery, by span id.
+        settled_ranks: The rank of what is settled of each run, by span id.
         others_end_ns: By when all runs that were in the store and not here had ended when the first
             run of the trace came.
     """
@@ -40,6 +41,7 @@ class RecentTrace:
     settled: dict[bytes, Settlement] = field(default_factory=dict)
     ranks: dict[bytes, int] = field(default_factory=dict)
     open_ranks: dict[bytes, int] = field(default_factory=dict)
+    settled_ranks: dict[bytes, int] = field(default_factory=dict)
     others_end_ns: int = 0
     start_ns: int = 0
     end_ns: int = 0
@@ -201,9 +203,11 @@ class RecentCalls:
     def _keep(self, settled: Sequence[SettledRun]) -> None:
         for run in settled:
             trace = self._traces.get((run.project, run.trace_id))
-            # What was found before its runs were stored outranks nothing.
-            if trace is not None and (run.rank or run.span_id not in trace.settled):
+            # As the store has it: of two groups that were settled before they were stored, neither
+            # of which outranks the other, the last one holds.
+            if trace is not None and run.rank >= trace.settled_ranks.get(run.span_id, 0):
                 trace.settled[run.span_id] = run.settlement
+                trace.settled_ranks[run.span_id] = run.rank
 
     def _make_room(self) -> None:
         (project, trace_id), trace = self._traces.popitem(last=False)

@@ -47,7 +47,7 @@ def follow(store: Store, project: str) -> CallWatch:
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, most: int, seed: int) -> None:
     """Whatever comes first, or twice, in whatever groups and looks, is settled as one call."""
-    project, draw = f"recent {most} {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
+    project, draw = f"recent {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
     store = service.store
     store.connections.memory.calls = RecentCalls(most)
     watch = follow(store, project)
@@ -62,6 +62,16 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
             watch.look()
     watch.look()
     assert count(service, project) == (3, 150, 21, 0.75)
+
+
+def test_two_pairs_of_one_call(service: Service, project: str) -> None:
+    """A run that comes in two groups, each with another record, is settled with both of them."""
+    watch = follow(service.store, project)
+    _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    take(watch, service.store, project, [own, traceloop])
+    take(watch, service.store, project, [traceloop, anthropic])
+    watch.look()
+    assert count(service, project) == (2, 100, 14, 0.5)
 
 
 def test_deleted(service: Service, project: str) -> None:
