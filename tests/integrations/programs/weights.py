@@ -168,13 +168,13 @@ def tell(make: Callable[[], Made]) -> dict[str, Any]:
     kind = kind_of(model)
     assert kind is not None
     first = read(model, kind)
-    told = {"first": first[1], "again": read(model, kind) == first, "copied": True}
+    told = {"first": first[1].digest, "again": read(model, kind) == first, "copied": True}
     with contextlib.suppress(Exception):  # a session and some pipelines cannot be pickled
         told["copied"] = read(pickle.loads(pickle.dumps(model)), kind)[1] == first[1]  # noqa: S301
     changed = change()
     other = read(changed, kind)
     is_marked = changed is not model or kind.mark(changed) != first[0]
-    return {**told, "is_marked": is_marked, "changed": other[1]}
+    return {**told, "is_marked": is_marked, "changed": other[1].digest}
 
 
 def found() -> Iterator[tuple[str, dict[str, Any]]]:
