@@ -8,8 +8,8 @@ from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
 from otel_ml.statistics.verdict import (
     DEFAULT_CLUSTER,
+    JudgeOutcome,
     JudgeScore,
-    JudgeValue,
     ScoredRun,
     Verdict,
     Word,
@@ -110,7 +110,7 @@ def has_clusters(runs: Sequence[ItemRun], comparison: ComparisonOptions) -> bool
 
 def estimate_alone(
     runs: Sequence[ItemRun], comparison: ComparisonOptions
-) -> Mapping[str, JudgeValue]:
+) -> Mapping[str, JudgeOutcome]:
     """Return what each judge says of the runs alone."""
     scored = [_scored(run, comparison) for run in runs]
     return estimate_judges(scored, lower_is_better=comparison.lower_is_better)

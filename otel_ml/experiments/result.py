@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,18 +25,22 @@ from otel_ml.experiments.rows import Experiment, ItemRun, by_item, read_file, wr
 from otel_ml.notebook import Card, HasCard, show_unseen, table
 from otel_ml.statistics.report import (
     NAMED,
-    JudgeOutcome,
     Report,
     WorseItem,
     cut_cell,
     furthest_fall,
     label_item,
-    outcome_of,
     write_change,
     write_label,
     write_number,
 )
-from otel_ml.statistics.verdict import WORST_FIRST, ItemChange, Verdict
+from otel_ml.statistics.verdict import (
+    WORST_FIRST,
+    ItemChange,
+    JudgeOutcome,
+    Verdict,
+    judge_outcomes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -166,18 +169,9 @@ class Result(HasCard):
     @cached_property
     def judges(self) -> Mapping[str, JudgeOutcome]:
         """What came of each judge: value, interval, and what the baseline has to it."""
-        compared = {} if self.comparison is None else self.comparison.judges
         alone = estimate_alone(self.runs, self._comparison)
-        return {
-            name: outcome_of(
-                version,
-                alone.get(name),
-                compared.get(name),
-                is_lower=name in self._comparison.lower_is_better,
-                has_baseline=self.baseline is not None,
-            )
-            for name, version in self.experiment.judges.items()
-        }
+        lower = self._comparison.lower_is_better
+        return judge_outcomes(self.experiment.judges, alone, self.comparison, lower)
 
     @cached_property
     def verdict(self) -> str:
@@ -223,12 +217,6 @@ class Result(HasCard):
     def _report(self) -> Report:
         """What is told of it, without the regressions."""
         shared = None if self.comparison is None else self.comparison.shared
-        failed = Counter(
-            name
-            for run in self.runs
-            for name, one in run.judgements.items()
-            if one.error is not None
-        )
         return Report(
             name=self.experiment.name,
             baseline=None if self.baseline is None else self.baseline.label,
@@ -237,7 +225,6 @@ class Result(HasCard):
             errors=self.errors,
             word=self.verdict,
             judges=self.judges,
-            failed={name: failed[name] for name in self.experiment.judges},
             shared=None if shared is None else shared.counts,
             flaky=[_label(self._firsts[item]) for item in self.flaky[:NAMED]],
             flaky_count=len(self.flaky),

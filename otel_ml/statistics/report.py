@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
 
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeValue, JudgeVerdict
+from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeOutcome
 
 # How many regressions and flaky items are named.
 NAMED: Final = 10
@@ -17,90 +17,6 @@ _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
 _BESIDE: Final = {"better": "than", "worse": "than", "no different": "from"}
 # Marks of Markdown and of HTML within it.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeOutcome:
-    """What came of one judge.
-
-    Attributes:
-        version: Of the judge.
-        is_rate: Whether the values are passes, from 0 to 1; else scores.
-        value: The mean over items, with its interval; None where there is none.
-        baseline: That of the baseline.
-        difference: Of the items in common, now less before, shared over all judges.
-        margin: How much is a difference at all.
-        word: better, worse, no different or inconclusive; empty without a baseline.
-        why: Why it is inconclusive, and what would show more.
-        lower_is_better: Whether lower scores are the better ones.
-        sentence: All of it in words; empty without a baseline.
-    """
-
-    version: str
-    is_rate: bool
-    value: Estimate | None
-    baseline: Estimate | None = None
-    difference: Estimate | None = None
-    margin: float = 0.0
-    word: str = ""
-    why: str = ""
-    lower_is_better: bool = False
-    sentence: str = ""
-
-    @property
-    def rate(self) -> float | None:
-        """The share that passed; None of scores."""
-        return self.value.value if self.is_rate and self.value is not None else None
-
-    @property
-    def score(self) -> float | None:
-        """The mean over items."""
-        return None if self.value is None else self.value.value
-
-    @property
-    def is_no_worse(self) -> bool:
-        """Whether it is shown to be no worse than the margin."""
-        if self.difference is None:
-            return False
-        if self.lower_is_better:
-            return self.difference.high <= self.margin
-        return self.difference.low >= -self.margin
-
-
-def outcome_of(
-    version: str,
-    alone: JudgeValue | None,
-    compared: JudgeVerdict | None,
-    *,
-    is_lower: bool,
-    has_baseline: bool,
-) -> JudgeOutcome:
-    """Say what came of one judge.
-
-    Args:
-        version: Its version now.
-        alone: What it says of all runs; None where it said nothing.
-        compared: What is said of it beside the baseline; None where nothing is.
-        is_lower: Whether its lower scores are the better ones.
-        has_baseline: Whether there is one.
-    """
-    value = None if alone is None else alone.value
-    if compared is None:
-        is_rate = alone is not None and alone.is_rate
-        word, why = ("inconclusive", "it has no value in both") if has_baseline else ("", "")
-        return JudgeOutcome(version, is_rate, value, word=word, why=why, lower_is_better=is_lower)
-    return JudgeOutcome(
-        version,
-        compared.is_rate,
-        value,
-        compared.baseline,
-        compared.difference,
-        compared.margin,
-        compared.word,
-        "; ".join(compared.reasons),
-        is_lower,
-        compared.sentence,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +48,6 @@ class Report:
         wanted: How many there were to be.
         errors: How many failed.
         word: Of the worst judge; empty without a baseline.
-        failed: By judge, on how many runs it failed itself.
         shared: How many items are in common, new, gone and changed; None without a baseline.
         flaky: Items whose repeats differ, the first ones, as they are called.
         flaky_count: How many there are.
@@ -148,7 +63,6 @@ class Report:
     errors: int
     word: str
     judges: Mapping[str, JudgeOutcome]
-    failed: Mapping[str, int] = field(default_factory=dict)
     shared: tuple[int, int, int, int] | None = None
     flaky: Sequence[str] = ()
     flaky_count: int = 0
@@ -186,9 +100,11 @@ class Report:
             )
         if self.errors:
             told.append(f"{_runs(self.errors)} failed, which counts as not passed")
-        for name, failed in self.failed.items():
-            if failed:
-                told.append(f"{name} failed on {_runs(failed)}: no value of it there")
+        told += [
+            f"{name} failed on {_runs(one.failed)}: no value of it there"
+            for name, one in self.judges.items()
+            if one.failed
+        ]
         told += [
             f"{name}: {one.why}"
             for name, one in self.judges.items()

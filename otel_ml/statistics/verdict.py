@@ -267,18 +267,99 @@ class JudgeVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeValue:
-    """What one judge says of runs alone.
+class JudgeOutcome:
+    """The outcome of one judge over all runs, and beside a baseline where there is one.
 
     Attributes:
-        is_rate: Whether the value is the share that passed, or the mean score.
-        value: Over items; None where there is none.
+        version: Of the judge; empty where its versions are not asked about.
+        is_rate: Whether the values are passes, from 0 to 1; else scores.
+        value: The mean over items, with its interval; None where there is none.
+        baseline: That of the baseline.
+        difference: Of the items in common, now less before, shared over all judges.
+        margin: How much is a difference at all.
+        word: better, worse, no different or inconclusive; empty without a baseline.
+        why: Why it is inconclusive, and what would show more.
+        lower_is_better: Whether lower scores are the better ones.
+        sentence: All of it in words; empty without a baseline.
         failed: On how many runs the judge itself failed.
     """
 
+    version: str
     is_rate: bool
     value: Estimate | None
-    failed: int
+    baseline: Estimate | None = None
+    difference: Estimate | None = None
+    margin: float = 0.0
+    word: str = ""
+    why: str = ""
+    lower_is_better: bool = False
+    sentence: str = ""
+    failed: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """The share that passed; None of scores."""
+        return self.value.value if self.is_rate and self.value is not None else None
+
+    @property
+    def score(self) -> float | None:
+        """The mean over items."""
+        return None if self.value is None else self.value.value
+
+    @property
+    def is_no_worse(self) -> bool:
+        """Whether it is shown to be no worse than the margin."""
+        if self.difference is None:
+            return False
+        if self.lower_is_better:
+            return self.difference.high <= self.margin
+        return self.difference.low >= -self.margin
+
+
+def judge_outcomes(
+    versions: Mapping[str, str],
+    alone: Mapping[str, JudgeOutcome],
+    compared: "Verdict | None",
+    lower_is_better: Iterable[str] = (),
+) -> dict[str, JudgeOutcome]:
+    """Set the outcome of each judge beside the baseline.
+
+    Args:
+        versions: Of the judges that were asked, by their names.
+        alone: The outcomes by `estimate_judges`; none of a judge that never spoke.
+        compared: The verdict beside the baseline; None without one.
+        lower_is_better: The judges of which less is better.
+    """
+    lower = set(lower_is_better)
+    silent = {
+        name: JudgeOutcome(version, False, None, lower_is_better=name in lower)
+        for name, version in versions.items()
+    }
+    return {
+        name: _beside(alone.get(name, silent[name]), version, name, compared)
+        for name, version in versions.items()
+    }
+
+
+def _beside(
+    alone: JudgeOutcome, version: str, name: str, compared: "Verdict | None"
+) -> JudgeOutcome:
+    own = replace(alone, version=version)
+    if compared is None:
+        return own
+    judge = compared.judges.get(name)
+    if judge is None:
+        return replace(own, word="inconclusive", why="it has no value in both")
+    return replace(
+        own,
+        is_rate=judge.is_rate,
+        baseline=judge.baseline,
+        difference=judge.difference,
+        margin=judge.margin,
+        word=judge.word,
+        why="; ".join(judge.reasons),
+        sentence=judge.sentence,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,7 +611,7 @@ def compare_samples(
 
 def estimate_judges(
     runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
-) -> dict[str, JudgeValue]:
+) -> dict[str, JudgeOutcome]:
     """Estimate the value of each judge over items alone, without a baseline.
 
     Args:
@@ -544,7 +625,7 @@ def estimate_judges(
 
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
-) -> dict[str, JudgeValue]:
+) -> dict[str, JudgeOutcome]:
     """Estimate as `estimate_judges` does the candidate of what was counted."""
     every, lower = [(run, one.count) for one in groups for run in one.after], set(lower_is_better)
     items: list[tuple[Sequence[ScoredRun], int]] = []
@@ -568,7 +649,9 @@ def estimate_groups(
         failed = sum(
             count for run, count in every if name in run.scores and run.scores[name].failed
         )
-        found[name] = JudgeValue(judged.is_rate, value, failed)
+        found[name] = JudgeOutcome(
+            "", judged.is_rate, value, lower_is_better=name in lower, failed=failed
+        )
     return found
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from otel_ml.client import Client
     from otel_ml.experiments.result import Result
     from otel_ml.statistics.intervals import Estimate
-    from otel_ml.statistics.report import JudgeOutcome
+    from otel_ml.statistics.verdict import JudgeOutcome
 
 _READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
 _ALIASED: Final = re.compile(r".+@[A-Za-z_][\w.-]*", re.DOTALL)
@@ -457,7 +457,7 @@ class VersionResult:
     @cached_property
     def judges(self) -> Mapping[str, "JudgeOutcome"]:
         """What came of each judge."""
-        from otel_ml.statistics.report import JudgeOutcome  # takes 0.1 s
+        from otel_ml.statistics.verdict import JudgeOutcome  # takes 0.1 s
 
         return {
             one["judge"]: JudgeOutcome(

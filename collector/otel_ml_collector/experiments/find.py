@@ -29,7 +29,6 @@ from otel_ml.statistics.report import (
     WorseItem,
     cut_cell,
     label_item,
-    outcome_of,
     write_change,
     write_label,
     write_step,
@@ -48,6 +47,7 @@ from otel_ml.statistics.verdict import (
     compare_groups,
     estimate_groups,
     is_flaky,
+    judge_outcomes,
     read_cluster,
     tag_of_cluster,
 )
@@ -764,17 +764,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
     lower = now.comparison.get("lower_is_better", ())
     ours = [one for one in compared.groups.values() if one.after]
     alone = estimate_groups(ours, lower_is_better=lower)
-    judged = {} if found is None else found.judges
-    judges = {
-        name: outcome_of(
-            version,
-            alone.get(name),
-            judged.get(name),
-            is_lower=name in lower,
-            has_baseline=before is not None,
-        )
-        for name, version in now.judges.items()
-    }
+    judges = judge_outcomes(now.judges, alone, found, lower)
     words = {one.word for one in judges.values()}
     return Report(
         name=now.name,
@@ -784,7 +774,6 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         errors=now.errors,
         word=next((word for word in WORST_FIRST if word in words), ""),
         judges=judges,
-        failed={name: alone[name].failed for name in judges if name in alone},
         shared=found.shared.counts if found and found.shared else None,
         flaky=_name_flaky(reader, project, compared, now_ns),
         flaky_count=count_items(compared, "flaky"),
