@@ -30,7 +30,7 @@ _NUMBERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class UnreadAmount:
     """An attribute that would be a number of a run, if it was one.
 
     Attributes:
@@ -44,10 +44,10 @@ class Unread:
     wanted: str
 
 
-def find_unread(run: Run) -> Sequence[Unread]:
+def find_unread(run: Run) -> Sequence[UnreadAmount]:
     """Find the attributes of a run that are to be counts or costs and are none, by name."""
     return [
-        Unread(source, value, _WANTED[field])
+        UnreadAmount(source, value, _WANTED[field])
         for source, (field, name, member) in _NUMBERS.items()
         if (value := _member(run.attributes, name, member)) is not None and not _is_amount(value)
     ]

@@ -45,7 +45,7 @@ __all__ = [
 _current: Final[ContextVar["Trace | None"]] = ContextVar("otel_ml-raymon-trace", default=None)
 
 
-class Logger(Protocol):
+class TraceLogger(Protocol):
     """Takes what traces log, each call with the id of its trace."""
 
     def info(self, trace_id: str, text: str) -> None:
@@ -134,14 +134,14 @@ class Trace:
 
     def __init__(
         self,
-        logger: RaymonAPILogger | Logger,
+        logger: RaymonAPILogger | TraceLogger,
         trace_id: str | UUID | None = None,
         set_global: bool = True,
     ) -> None:
         self.trace_id = str(uuid4() if trace_id is None else trace_id)
         self.logger = logger
         self.set_global = set_global
-        self._other: Logger | None = None
+        self._other: TraceLogger | None = None
         if isinstance(logger, RaymonAPILogger):
             self.run = logger.client.run("trace", kind="chain", trace_key=self.trace_id)
         else:
