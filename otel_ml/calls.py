@@ -103,11 +103,11 @@ class Call(Run):
             self._traced = traced
             self._inputs: dict[str, Any] = {}
             self._cost_ns = 0
-            self._version_of: object = _KNOWN  # else the output, which the version is asked for
             super().__init__(recorder if recorded else None, span, start_ns, first, True)
             self.context = self._context_in(current)
             self.stage = OPEN
             if recorded:
+                self._version_of: object = _KNOWN  # else the output that the version is asked for
                 if traced.tags:
                     self._tags = traced.tags.copy()
                 if current:
