@@ -408,7 +408,7 @@ class Recorder:
         if self.start is None:
             self.open()
         uploads = self._outlet.uploads
-        return None if uploads is None else uploads.put(documents.Document(sha256, document))
+        return None if uploads is None else uploads.put(documents.HashedText(sha256, document))
 
     def tell(self, key: Hashable, now_ns: int) -> int | None:
         """Tell whether the definition of a version is to be sent now.

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_ml.errors import report
 from otel_ml.export.answer import Answer
-from otel_ml.export.documents import Document
+from otel_ml.export.documents import HashedText
 from otel_ml.export.http import HttpSender
 from otel_ml.export.queue import SpanBatch, SpooledBatch
 from otel_ml.export.settings import TRACES_PATH, ExportSettings
@@ -46,7 +46,7 @@ class ArtifactDestination(HttpSender):
         self._query = f"?{parts.query}" if parts.query else ""
         self._note = note
 
-    def send(self, document: Document, timeout_s: float) -> Answer:
+    def send(self, document: HashedText, timeout_s: float) -> Answer:
         """Upload one document, once."""
         url = self._url + document.sha256 + self._query
         answer = self.put(url, document.body, timeout_s)

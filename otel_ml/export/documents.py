@@ -31,14 +31,14 @@ _KNOWN_S: Final = 3_600.0  # a store may have deleted it since
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class HashedText:
     """JSON text and its hash, in hex. It is a batch of one."""
 
     sha256: str
     body: bytes
     count: ClassVar[int] = 1
 
-    def halves(self) -> "list[Document]":
+    def halves(self) -> "list[HashedText]":
         """Return itself: a document has no halves."""
         return [self]
 
@@ -83,7 +83,7 @@ class DocumentQueue:
         """Tell whether a document is on its way."""
         return sha256 in self._sizes
 
-    def put(self, document: Document, /) -> bool:
+    def put(self, document: HashedText, /) -> bool:
         """Keep a document; returns False when there is no room for it, or the disk refuses."""
         sha256, size = document.sha256, len(document.body)
         with self._lock:
@@ -103,10 +103,10 @@ class DocumentQueue:
                 return False
         return True
 
-    def hold(self, document: Document, /) -> None:
+    def hold(self, document: HashedText, /) -> None:
         """Nothing to do: a document is sent whatever becomes of its run."""
 
-    def take(self, max_spans: int, max_bytes: int) -> Document | None:
+    def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
         """Take the oldest document, also one of a process that ended; None when there is none."""
         if self._directory is not None:
             self._look(self._directory)
@@ -119,11 +119,11 @@ class DocumentQueue:
                 except OSError:  # another process uploaded it
                     body = None
                 if body is not None:
-                    return Document(sha256, body)
+                    return HashedText(sha256, body)
                 del self._sizes[sha256]
         return None
 
-    def settle(self, document: Document) -> None:
+    def settle(self, document: HashedText) -> None:
         """Forget a document that is uploaded, or given up."""
         with self._lock:
             self._bodies.pop(document.sha256, None)
@@ -132,7 +132,7 @@ class DocumentQueue:
                     (self._directory / document.sha256).unlink()
             self._sizes.pop(document.sha256, None)
 
-    def leave(self, document: Document) -> int:
+    def leave(self, document: HashedText) -> int:
         """Stop trying; returns how many documents are lost by that: none that is on disk."""
         if self._directory is not None:
             return 0
@@ -160,7 +160,7 @@ class DocumentQueue:
             self._sizes = {name: size for _, name, size in sorted(found)}
 
 
-def _write(directory: Path, document: Document) -> None:
+def _write(directory: Path, document: HashedText) -> None:
     """Write a file that is there whole or not at all."""
     unfinished = directory / f"{document.sha256}.{os.getpid()}{_NEW}"
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -212,7 +212,7 @@ class DocumentUploads:
         self,
         settings: ExportSettings,
         project: str,
-        make: Callable[[str, Callable[[str], None]], AnyDestination[Document]],
+        make: Callable[[str, Callable[[str], None]], AnyDestination[HashedText]],
         spool: Path | None = None,
     ) -> None:
         below = f"/api/v1/projects/{quote(project, safe='')}/artifacts/"
@@ -233,7 +233,7 @@ class DocumentUploads:
         if self._is_used:  # an earlier process left them behind
             self._pipeline.wake()
 
-    def put(self, document: Document) -> str | None:
+    def put(self, document: HashedText) -> str | None:
         """Take a document; returns its address, None when it was not taken, or refused at once.
 
         One that is on its way, or was uploaded by this process in the last hour, is not sent

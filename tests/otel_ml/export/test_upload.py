@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client, types
 from otel_ml.export.delivery import Delivery
-from otel_ml.export.documents import Document, DocumentQueue
+from otel_ml.export.documents import DocumentQueue, HashedText
 from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.otel_ml.scripts import ask_script, run_script
 from tests.support.collector import wait_until
@@ -173,14 +173,14 @@ def test_slow_receiver_does_not_slow_the_run(client: Client, sink: Sink) -> None
 def test_full_queue_takes_no_more() -> None:
     """What does not fit into the queue is not taken; its room comes back when it is settled."""
     queue = DocumentQueue(max_bytes=10)
-    assert queue.put(Document("a", b"12345678"))
-    assert queue.put(Document("a", b"12345678"))  # it is there
-    assert not queue.put(Document("b", b"123"))
+    assert queue.put(HashedText("a", b"12345678"))
+    assert queue.put(HashedText("a", b"12345678"))  # it is there
+    assert not queue.put(HashedText("b", b"123"))
     taken = queue.take(1, 1)
     assert taken is not None
-    assert not queue.put(Document("b", b"123"))
+    assert not queue.put(HashedText("b", b"123"))
     queue.settle(taken)
-    assert queue.put(Document("b", b"123"))
+    assert queue.put(HashedText("b", b"123"))
     assert queue.pending == 1
 
 
@@ -267,9 +267,9 @@ def test_unfinished_files_are_no_documents(tmp_path: Path) -> None:
 def test_spool_is_bounded(tmp_path: Path) -> None:
     """A spool of documents takes no more than its bound, what other processes left included."""
     first, second = DocumentQueue(tmp_path, 10), DocumentQueue(tmp_path, 10)
-    assert first.put(Document("a" * 64, b"12345678"))
+    assert first.put(HashedText("a" * 64, b"12345678"))
     assert second.take(1, 1) is not None
-    assert not second.put(Document("b" * 64, b"123"))
+    assert not second.put(HashedText("b" * 64, b"123"))
 
 
 def test_event_names_the_address(client: Client, sink: Sink) -> None:
