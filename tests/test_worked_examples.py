@@ -12,6 +12,8 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[1]
+# Of a kind of record, the part that its table takes.
+TABLE_FILES: Final = 2
 # Files and lines of each, the message that is sent on apart.
 FIELD_FILES, FIELD_LINES = 3, 5
 KIND_FILES: Final = 6
@@ -110,6 +112,7 @@ KIND: Final = """
 import sys
 from pathlib import Path
 from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.mapping.filing import Filing
@@ -123,7 +126,7 @@ spans = [call, other, *(make_record("update", one, told) for one in (call, other
 NOTES = "SELECT owner, text FROM notes FINAL WHERE project = {project:String} ORDER BY owner"
 with open_store(Path(sys.argv[1]) / "store") as store:
     tombstones = Tombstones(store.connections)
-    writer = Writer(store.connections, tombstones=tombstones)
+    writer = Writer(store.connections, lambda: NOW_NS, tombstones)
     for _ in range(2):
         writer.write(map_spans(spans, Filing("p", NOW_NS)))
     found = store.reader.rows(NOTES, {"project": "p"})
@@ -133,6 +136,9 @@ with open_store(Path(sys.argv[1]) / "store") as store:
     writer.write(map_spans(spans, Filing("p", NOW_NS)))
     found = store.reader.rows(NOTES, {"project": "p"})
     assert found == [{"owner": id_of(other), "text": "odd"}], found
+    swept = Retention(store.connections, Days(records=1)).sweep()
+    assert swept.rows["notes"] > 0, swept
+    assert store.reader.rows(NOTES, {"project": "p"}) == []
 """
 
 
@@ -222,6 +228,7 @@ def test_worked_example(tmp_path: Path, title: str, program: str, store: str) ->
     """The edits of an example, in few files, are all that works, in stores of today too."""
     edits = read_example(title)
     assert count_places(edits)[0] <= KIND_FILES
+    assert len({edit.path for edit in edits if "/store/" in edit.path}) <= TABLE_FILES
     copy_product(tmp_path)
     for edit in edits:
         edit.make(tmp_path)

@@ -4,7 +4,7 @@ Deletion stands behind all other routes: the name of a project may hold any of t
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -21,33 +21,24 @@ from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import READABLE, Reader
-from otel_ml_collector.store.retention import PARTS, Purger, Retention, Swept, Wish
-from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.retention import COUNTED, PARTS, Purger, Retention, Swept, Wish
+from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER
 from otel_ml_collector.telemetry.service import TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
-# Which kind of thing a table holds; all others are `other`.
-KINDS: Final = {
-    "runs": "runs",
-    "open_runs": "runs",
-    "payloads": "payloads",
-    "late_logs": "logs",
-    "metrics": "metrics",
-    "scores_by_judge": "metrics",
-    "objects": "artifacts",
-    "artifacts": "artifacts",
-    "artifact_chunks": "artifacts",
-}
+# As what a table counts; all others are `other`.
+KINDS: Final[Mapping[str, str]] = {life.table: life.topic for life in LIVES}
+_TOPICS: Final = ("runs", "payloads", "logs", "metrics", "artifacts")
 OTHER: Final = "other"
 _MODELS: Final = 100
 _TABLES: Final = Sql("""
     SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'project'
     ORDER BY table""")
 # What retention counts the arrival of; the rest leaves with these.
-_RECORDS: Final = ("runs", "metrics", "late_tags")
-_PAYLOADS: Final = ("payloads", "objects", "late_logs")
+_RECORDS: Final = [str(life.table) for life in COUNTED if not life.is_payload]
+_PAYLOADS: Final = [str(life.table) for life in COUNTED if life.is_payload]
 # Of more projects than these, models are not told.
 _PROJECTS: Final = 100
 
@@ -215,7 +206,7 @@ def find_storage(
     names = {project for counts in rows.values() for project in counts}
     for name in sorted(filter(access.reaches, names)):
         kept = retention.days_of(name, wishes)
-        kinds = {kind: Share(rows=0, bytes=0) for kind in (*dict.fromkeys(KINDS.values()), OTHER)}
+        kinds = {kind: Share(rows=0, bytes=0) for kind in (*_TOPICS, OTHER)}
         for table, counts in rows.items():
             kind = kinds[KINDS.get(table, OTHER)]
             kind.rows += counts.get(name, 0)

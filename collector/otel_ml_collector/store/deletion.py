@@ -16,10 +16,11 @@ from otel_ml_collector.owners import KEY, RESPONSE, TAG
 from otel_ml_collector.store.calls import settle_deleted
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
-from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tables import ITEMS, OWNED
+from otel_ml_collector.store.schema import LIVES
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import (
     DONE,
     KINDS,
@@ -105,7 +106,7 @@ _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
     ],
     PROJECT: [
         (Sql("model_versions"), Sql("last_seen_ns > 0")),
-        *((table.sql, Sql("1")) for table in OWNED),
+        *((life.table, Sql("1")) for life in LIVES if life.follows is Follows.OWNER),
         (Sql("artifacts"), Sql("1")),
     ],
 }
@@ -139,6 +140,10 @@ _NAMED_BY: Final = Sql("""sha256 IN (SELECT sha256 FROM objects WHERE {ours} AND
   AND sha256 NOT IN (SELECT sha256 FROM objects WHERE {ours} AND NOT ({gone}))""")
 _TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM {deliveries} WHERE {ours}
   UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(deliveries=DELIVERIES, ours=_OURS)
+_PROCESS_LEFT: Final = Sql("process NOT IN (SELECT process FROM processes WHERE {ours})").fill(
+    ours=_OURS
+)
+_RUN_TABLES: Final = (Sql("runs"), Sql("open_runs"))
 
 _logger = logging.getLogger(__name__)
 
@@ -208,8 +213,7 @@ class Deleter:
         """Tell whether something is stored, or was deleted before."""
         before = Sql("kind = {kind:String} AND target = {target:String}")
         places = [
-            (Sql("runs"), _MEANT[wanted.kind]),
-            (Sql("open_runs"), _MEANT[wanted.kind]),
+            *((table, _MEANT[wanted.kind]) for table in _RUN_TABLES),
             *_TRACES_OF.get(wanted.kind, []),
             (Sql("deletions"), before),
         ]
@@ -221,7 +225,7 @@ class Deleter:
 
     def _carry_out(self, deletion: Deletion) -> None:
         meant = _MEANT[deletion.kind]
-        for table in (Sql("runs"), Sql("open_runs")):
+        for table in _RUN_TABLES:
             self._command(_FILL_RUNS.fill(table=table, ours=_OURS, meant=meant), deletion)
         self._command(
             _FILL_RESPONSES.fill(
@@ -276,46 +280,33 @@ class Deleter:
 def _places_of_runs(kind: str) -> list[_Place]:
     """Say where runs stand that are deleted: without them no list tells of the rest."""
     condition = _BEFORE if kind == PROJECT else _DELETED_RUNS
-    return [(Sql("runs"), condition), (Sql("open_runs"), condition)]
+    return [(table, condition) for table in _RUN_TABLES]
 
 
 def _places_of_rest(kind: str) -> list[_Place]:
-    """Say where the rest of what is deleted stands, table after table, traces last.
+    """Say where the rest of what is deleted stands, table after table.
 
     Doing it again, and from the start, changes nothing but what was left.
     """
+    rest = [life for life in LIVES if life.table not in _RUN_TABLES]
     if kind == PROJECT:
-        return _places_of_project()
+        return [(life.table, _find_of_project(life)) for life in rest]
     owners = _OF_MODEL if kind == MODEL else _OWNERS
-    named = _NAMED_BY.fill(ours=_OURS, gone=owners)
-    return [
-        (Sql("payloads"), _DELETED_RUNS),
-        (Sql("scores_by_judge"), _DELETED_RUNS),
-        (Sql("settled"), _DELETED_RUNS),
-        (Sql("artifacts"), named),
-        (Sql("artifact_chunks"), named),
-        *((table.sql, owners) for table in OWNED),
-        (Sql("items"), _MADE_OF_SESSION if kind == SESSION else _MADE_OF_RUNS),
-        (Sql("trace_keys"), _GONE_KEYS),
-        (Sql("trace_index"), _GONE_KEYS),
-    ]
+    conditions = {
+        Follows.RUN: _DELETED_RUNS,
+        Follows.OWNER: owners,
+        Follows.KEY: _GONE_KEYS,
+        Follows.SOURCE: _MADE_OF_SESSION if kind == SESSION else _MADE_OF_RUNS,
+        Follows.NAMES: _NAMED_BY.fill(ours=_OURS, gone=owners),
+    }
+    return [(life.table, conditions[life.follows]) for life in rest if life.follows in conditions]
 
 
-def _places_of_project() -> list[_Place]:
-    processes = Sql("process NOT IN (SELECT process FROM processes WHERE {ours})").fill(ours=_OURS)
-    return [
-        (Sql("payloads"), _BEFORE),
-        (Sql("artifacts"), _BEFORE),
-        (Sql("artifact_chunks"), _BEFORE),
-        *((table.sql, _BEFORE) for table in (*OWNED, ITEMS)),
-        (Sql("processes"), _BEFORE),
-        (Sql("documents"), Sql("saved_ns <= {deleted:Int64}")),
-        (Sql("daily_runs"), Sql("computed_ns <= {deleted:Int64}")),
-        (Sql("daily_scores"), Sql("computed_ns <= {deleted:Int64}")),
-        (Sql("scores_by_judge"), Sql("time_ns <= {deleted:Int64}")),
-        (Sql("arrivals"), processes),
-        *((Sql(name), _TRACE_LEFT) for name in ("settled", "trace_keys", "trace_index")),
-    ]
+def _find_of_project(life: Life) -> Sql:
+    """Write which rows of a project were there when it was deleted."""
+    if life.time and life.follows is not Follows.KEY:
+        return Sql("{time} <= {deleted:Int64}").fill(time=identifier(life.time, [life.time]))
+    return _PROCESS_LEFT if life.follows is Follows.PROCESS else _TRACE_LEFT
 
 
 def _in_project(condition: Sql) -> Sql:

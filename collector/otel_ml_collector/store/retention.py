@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
-from otel_ml_collector.store.schema import TABLE_NAMES
+from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import OPEN_RUNS, OWNED, RUNS
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _SETTINGS: Final = {"max_execution_time": 0}
@@ -30,10 +30,6 @@ _OLD: Final = Sql("project IN {projects:Array(String)} AND arrived_ns < {before:
 # What is told of a version of a model or a data set is kept as long as the version: for ever.
 _OLD_OWNED: Final = _OLD + Sql(
     " AND NOT startsWith(owner, 'model:') AND NOT startsWith(owner, 'set:')"
-)
-_PAYLOADS: Final[Sequence[_Place]] = (
-    (Sql("payloads"), _OLD),
-    *((table.sql, _OLD_OWNED) for table in OWNED if table.is_payload),
 )
 # What has no time of arrival leaves after the run that it belongs to.
 _RUNS_LEFT: Final = Sql(
@@ -59,24 +55,41 @@ _OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns}
   AND (project, process) NOT IN (SELECT project, process FROM processes WHERE {ours})""").fill(
     ours=_OURS, hour_ns=HOUR_NS
 )
-_RECORDS: Final[Sequence[_Place]] = (
-    (Sql("runs"), _OLD),
-    (Sql("open_runs"), _OLD),
-    *((table.sql, _OLD_OWNED) for table in OWNED if not table.is_payload),
-    (Sql("scores_by_judge"), _OLD_SCORES),
-    (Sql("settled"), _OLD_CALLS),
-    (Sql("trace_index"), _OLD_TRACES),
-    (Sql("trace_keys"), _OLD_KEYS),
-    (Sql("processes"), _OLD_PROCESSES),
-    (Sql("arrivals"), _OLD_ARRIVALS),
-)
+
+
+def _find_old(life: Life) -> Sql | None:
+    """Write which rows of a table are too old; None where they stay with their project."""
+    match life.follows:
+        case Follows.RUN if life.stamp:
+            return _OLD
+        case Follows.RUN:
+            return _OLD_SCORES if life.time else _OLD_CALLS
+        case Follows.OWNER:
+            return _OLD_OWNED
+        case Follows.KEY:
+            return _OLD_KEYS if life.stamp else _OLD_TRACES
+        case Follows.PROCESS:
+            return _OLD_PROCESSES if life.stamp else _OLD_ARRIVALS
+    return None
+
+
+def _find_places(*, payloads: bool) -> Sequence[_Place]:
+    return [
+        (life.table, old)
+        for life in LIVES
+        if life.is_payload is payloads and (old := _find_old(life)) is not None
+    ]
+
+
+_PAYLOADS: Final = _find_places(payloads=True)
+# Runs go first: what follows them is found by those that are left.
+_RECORDS: Final = sorted(_find_places(payloads=False), key=lambda place: "runs" not in place[0])
+# Tables of which retention counts the arrival of rows.
+COUNTED: Final = [life for life in LIVES if _find_old(life) in (_OLD, _OLD_OWNED)]
 _NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
     all=join_sql(
         " UNION ALL ",
-        [
-            Sql("SELECT DISTINCT project FROM {table}").fill(table=table.sql)
-            for table in (RUNS, OPEN_RUNS, *OWNED)
-        ],
+        [Sql("SELECT DISTINCT project FROM {table}").fill(table=life.table) for life in COUNTED],
     )
 )
 _SET: Final = Sql("""

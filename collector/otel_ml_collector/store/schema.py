@@ -1,15 +1,16 @@
 """All tables of the store, and the version that a program and a store agree on.
 
 Those of records stand in `store.tables`, all others here. A new table of either sort is a name in
-`TABLES`, and a line in the list of tables in tests/otel_ml_collector/store/test_schema.py. An older
-store gets it when it is opened. A new column, and rows that older stores lack, are also a step in
-`store.migrations`.
+`TABLES`, with what its rows follow, and a line in the list of tables in
+tests/otel_ml_collector/store/test_schema.py. An older store gets it when it is opened. A new column
+of a table that stands here, and rows that older stores lack, are a step in `store.migrations`.
 """
 
 from typing import Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.store import tables
+from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, table_names
 from otel_ml_collector.store.tables import DURABLE
 
@@ -214,3 +215,12 @@ TABLES: Final = (
     FORWARD_CURSORS,
 )
 TABLE_NAMES: Final = table_names(TABLES)
+# How long the rows of each table live that are not kept for ever, in the order in which they go.
+LIVES: Final = (
+    Life(Sql("artifacts"), Follows.NAMES, "arrived_ns", topic="artifacts"),
+    Life(Sql("artifact_chunks"), Follows.NAMES, "arrived_ns", topic="artifacts"),
+    *(table.life for table in tables.DECLARED_TABLES if table.life),
+    Life(Sql("documents"), Follows.PROJECT, "saved_ns"),
+    Life(Sql("daily_runs"), Follows.PROJECT, "computed_ns"),
+    Life(Sql("daily_scores"), Follows.PROJECT, "computed_ns"),
+)

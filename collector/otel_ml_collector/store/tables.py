@@ -38,6 +38,7 @@ from otel_ml_collector.records import (
     text_of,
 )
 from otel_ml_collector.settlement import NAMES, SettledRun
+from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
 Record = TypeVar("Record")
@@ -126,7 +127,11 @@ class Table(Generic[Record]):
         month_of: The time of a record by whose month the table is partitioned; None when that
             is the time of arrival, or nothing.
         source: The list of `Records` that fills it as it stands; empty where the writer chooses.
-        is_payload: Whether its rows are kept no longer than payloads.
+        follows: What its rows go with; None where they are kept for ever. Those of an owner may
+            leave it out.
+        time: See `Life`; the time of arrival unless told.
+        is_payload: See `Life`.
+        topic: See `Life`.
     """
 
     name: str
@@ -136,7 +141,20 @@ class Table(Generic[Record]):
     stamp: str = _STAMP
     month_of: Callable[[Record], int] | None = None
     source: str = ""
+    follows: Follows | None = None
+    time: str = ""
     is_payload: bool = False
+    topic: str = "other"
+
+    @property
+    def life(self) -> Life | None:
+        """How long its rows live; None for ever."""
+        names = self.names()
+        follows = self.follows or (Follows.OWNER if "owner" in names else None)
+        stamp = _STAMP if _STAMP in names else ""
+        if follows is None:
+            return None
+        return Life(self.sql, follows, self.time or stamp, stamp, self.is_payload, self.topic)
 
     @property
     def sql(self) -> Sql:
@@ -354,6 +372,8 @@ RUNS: Final[Table[Run]] = Table(
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {BUCKETS}, {MERGES}, {DURABLE}",
     ["INDEX by_tag tag_kv TYPE text(tokenizer = 'array')", _BY_ARRIVAL],
     month_of=attrgetter("start_ns"),
+    follows=Follows.RUN,
+    topic="runs",
 )
 # What only the page of one run needs, under the same key. Words of the input and the output are
 # found by their indexes, which are built when parts are merged.
@@ -375,6 +395,9 @@ PAYLOADS: Final[Table[Run]] = Table(
         "INDEX by_output outputs TYPE text(tokenizer = 'splitByNonAlpha')",
     ],
     month_of=attrgetter("start_ns"),
+    follows=Follows.RUN,
+    is_payload=True,
+    topic="payloads",
 )
 # Runs that said that they began, with what is known of them; `outcome` is computed when read. The
 # key is the run's, so that two deliveries are one row; rows whose run has ended are swept.
@@ -396,6 +419,8 @@ OPEN_RUNS: Final[Table[Run]] = Table(
 ORDER BY (project, trace_id, span_id)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     source="open_runs",
+    follows=Follows.RUN,
+    topic="runs",
 )
 # What is known of sending processes. `arrived_ns` is when anything of theirs last came, the other
 # times are by their own clocks.
@@ -404,6 +429,7 @@ PROCESSES: Final[Table[ProcessSign]] = Table(
     _stored(ProcessSign, Stored(_STAMP, "SimpleAggregateFunction(max, Int64)")),
     f"""ENGINE = AggregatingMergeTree ORDER BY (project, process)
 SETTINGS index_granularity = 1024, {DURABLE}""",
+    follows=Follows.PROCESS,
 )
 # Which numbers of a process came, by the hour (since 1970, UTC) in which their spans ended. Two
 # deliveries of a number are one: bitmaps and maxima join the same in any order.
@@ -441,6 +467,7 @@ ARRIVALS: Final[Table[Arrivals]] = Table(
     f"""ENGINE = AggregatingMergeTree ORDER BY (project, process, hour)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     stamp="",
+    follows=Follows.PROCESS,
 )
 # Trace id in hex, or a key of the user's own, to where the runs of that trace are.
 TRACE_INDEX: Final[Table[TraceKey]] = Table(
@@ -450,6 +477,7 @@ TRACE_INDEX: Final[Table[TraceKey]] = Table(
 SETTINGS index_granularity = 1024, {MERGES}, {DURABLE}""",
     stamp="",
     source="trace_keys",
+    follows=Follows.KEY,
 )
 # The other way round, keys of the user's own only: which keys a trace has.
 TRACE_KEYS: Final[Table[TraceKey]] = Table(
@@ -466,6 +494,7 @@ TRACE_KEYS: Final[Table[TraceKey]] = Table(
     ],
     f"""ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, key)
 SETTINGS index_granularity = 1024, {DURABLE}""",
+    follows=Follows.KEY,
 )
 # Kept for ever: the small number of a version is its rank by first arrival.
 MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
@@ -494,6 +523,7 @@ ORDER BY (project, owner, name, source, judge_version, record_id, position)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
     source="metrics",
+    topic="metrics",
 )
 
 
@@ -546,6 +576,9 @@ ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     stamp="",
     month_of=attrgetter("owner_start_ns"),
+    follows=Follows.RUN,
+    time="time_ns",
+    topic="metrics",
 )
 LATE_TAGS: Final[Table[LateTag]] = Table(
     "late_tags",
@@ -570,6 +603,7 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
     source="logs",
     is_payload=True,
+    topic="logs",
 )
 # What was logged under a name, by what it is about. The document stands here when it came along,
 # else among the artifacts, where its hash finds it.
@@ -594,6 +628,7 @@ SETTINGS index_granularity = 256, {DURABLE}""",
     ["INDEX by_sha256 sha256 TYPE bloom_filter GRANULARITY 1"],
     source="artifacts",
     is_payload=True,
+    topic="artifacts",
 )
 # Names of versions that move: each move is kept, and the last one holds.
 ALIASES: Final[Table[AliasMove]] = Table(
@@ -623,6 +658,7 @@ ITEMS: Final[Table[ItemContent]] = Table(
 ORDER BY (project, digest)
 SETTINGS index_granularity = 256, {DURABLE}""",
     source="items",
+    follows=Follows.SOURCE,
 )
 
 
@@ -693,6 +729,7 @@ SETTLED: Final[Table[SettledRun]] = Table(
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",
     stamp="",
     month_of=attrgetter("start_ns"),
+    follows=Follows.RUN,
 )
 # Runs that count for a call of several records.
 COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND others NOT IN ('', '[]')")

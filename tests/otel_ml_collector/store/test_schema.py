@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.span import Value
+from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import NOW_NS, make_call, make_record
 from tests.otel_ml_collector.stores import Store
@@ -69,6 +70,16 @@ def test_tables(store: Store) -> None:
         Sql("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name"), {}
     )
     assert [row["name"] for row in rows] == TABLES
+
+
+def test_lives(store: Store) -> None:
+    """Each table of projects says what its rows follow, but for those that outlive them."""
+    asked = Sql(
+        "SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'project'"
+    )
+    tables = {row["table"] for row in store.reader.rows(asked, {})}
+    kept = {"daily", "deleted_owners", "deleted_runs", "deletions", "model_versions", "retention"}
+    assert tables - {life.table for life in LIVES} == kept
 
 
 @pytest.mark.parametrize("table", TABLES)
