@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.otel_ml.scripts import ask_script
 
 FORKING = """
@@ -89,6 +91,29 @@ os.write(go[1], b"+")
 print(os.read(ready[0], 10_000).decode())
 """
     assert ask_fork(tmp_path, script) == [list(range(100, 120)), []]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "os._exit(0)"], ids=["ordinarily", "at once"])
+def test_child_that_ends_takes_nothing_from_a_killed_parent(tmp_path: Path, end: str) -> None:
+    """After children that wrote and ended, a killed parent's frames are all there."""
+    script = f"""
+def first():
+    for number in range(3):
+        child = os.fork()
+        if child == 0:
+            spool.after_fork_in_child()
+            fill(spool, range(200 + number, 201 + number))
+            {end}
+        ended(child)
+        fill(spool, range(100 + number, 101 + number))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    script += """
+middle = in_child(first)
+assert os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]) == -signal.SIGKILL
+print(json.dumps(sorted(numbers(drain(make_spool(directory))))))
+"""
+    assert ask_fork(tmp_path, script) == [100, 101, 102, 200, 201, 202]
 
 
 def test_adopter_that_forks(tmp_path: Path) -> None:
