@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import orjson
 from anyio.to_thread import run_sync
@@ -15,13 +15,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from otel_ml import attributes as names
-from otel_ml.records import Aliases
+from otel_ml.records import Aliases, Model
 from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs
 from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.figures import (
+    ORDERS,
+    SPANS,
+    FiguresQuery,
+    choose_judges,
+    find_beside,
+    find_groups,
+    list_people,
+    make_table,
+    make_tiles,
+    rank,
+    value_of,
+)
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
@@ -47,6 +60,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, quoted, read_state
 
 _CURVES: Final = 6
+_ALONE_JUDGES: Final = 2
 _CURVE_JUDGES: Final = 3
 _JUDGES: Final = 3
 _METRICS: Final = 4
@@ -233,17 +247,60 @@ def _said(judge: JudgeFigures, figures: Figures) -> float | None:
     return None
 
 
+ListOrder = Literal["last", "model", "runs", "errors", "p95", "cost", "quality"]
+
+
 @pages.get("/projects/{project:path}/models")
-def list_models(request: Request, reader: FromReader, project: str) -> Response:
-    """The models of a project."""
+def list_models(
+    request: Request,
+    reader: FromReader,
+    project: str,
+    order: Annotated[ListOrder, Query()] = "last",
+) -> Response:
+    """The models of a project, with what they were like in the last 30 days."""
     found = models.find_models(reader, project)
+    window, _ = span_of("30d", time.time_ns())
+    length_ns = window.end_ns - window.start_ns
+    query = StatsQuery(project, "", "model", window, length_ns, max(len(found), 1))
+    stats = find_stats(reader, query) if found else None
+    figures = {one.group: one.total for one in stats.groups} if stats else {}
+    judge = next(iter(choose_judges(stats.total, 1)), None) if stats else None
     context = {
-        "models": found,
+        "models": _order_models(found, order, figures, judge),
+        "figures": figures,
+        "order": order,
+        "judge": judge,
+        "quality": {
+            name: view.percent(value, 1) if judge.pass_rate is not None else view.score(value)
+            for name, one in figures.items()
+            if judge is not None and (value := value_of(judge, one)) is not None
+        },
         "elsewhere": [] if found else [one for one in find_projects(reader) if one.runs],
         "api": view.api_address("projects", project, "models"),
         "python": python_call("models"),
     }
     return show_page(request, "models.html", context)
+
+
+def _order_models(
+    found: Sequence[Model],
+    order: ListOrder,
+    figures: Mapping[str, Figures],
+    judge: JudgeFigures | None,
+) -> list[Model]:
+    """Order models; by what nothing is known of the last ones, the one that ran last first."""
+    if order == "last":
+        return [*found]
+    if order == "model":
+        return sorted(found, key=lambda one: one.model.casefold())
+    if order == "runs":  # of all time, as the column is
+        return sorted(found, key=lambda one: -one.runs)
+    if order == "errors":
+        return sorted(found, key=lambda one: -(one.errors / one.runs if one.runs else 0))
+    place = rank(order, judge)
+    known = [one for one in found if one.model in figures]
+    others = [one for one in found if one.model not in figures]
+    return sorted(known, key=lambda one: place(figures[one.model])) + others
 
 
 def _choose_pair(
@@ -266,10 +323,13 @@ def show_model(
     model: str,
     old: Annotated[int | None, Query(alias="from", ge=1)] = None,
     new: Annotated[int | None, Query(alias="to", ge=1)] = None,
-    last: Annotated[Past, Query()] = "24h",
+    asked: Annotated[FiguresQuery, Depends()],
 ) -> Response:
-    """One model: its versions, and what changed between two of them."""
-    versions = models.find_versions(reader, project, model)
+    """One model: its versions, and what changed between two of them; without any how it did."""
+    try:
+        versions = models.find_versions(reader, project, model)
+    except Missing:
+        return _show_alone(request, reader, project, model, asked)
     by_number = {version.version: version for version in versions}
     after, before = _choose_pair(by_number, new, old)
     shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
@@ -296,7 +356,7 @@ def show_model(
         "metrics": metrics[:_METRICS],
         "more_metrics": len(metrics[_METRICS:]),
         "judges": [newest for newest, _ in spoken[:_JUDGES]],
-        "last": last,
+        "last": asked.last,
         "before": before,
         "after": after,
         "artifacts": lay_out(request, reader, project, after.artifacts),
@@ -306,6 +366,51 @@ def show_model(
         "python": python_call("versions", model),
     }
     return show_page(request, "model.html", context)
+
+
+def _show_alone(
+    request: Request, reader: Reader, project: str, model: str, asked: FiguresQuery
+) -> Response:
+    """Show a model without a version: latency, tokens, cost, errors over time, and its users.
+
+    Raises:
+        Missing: There is no such model.
+    """
+    known = next((one for one in models.find_models(reader, project) if one.model == model), None)
+    if known is None:
+        raise Missing(f"Project {project!r} has no model {model!r}")
+    where = f"model == {quoted(model)}"
+    window, step_ns = span_of(asked.last, time.time_ns())
+    found = find_beside(reader, project, window, step_ns, where)
+    judges = choose_judges(found.total, _ALONE_JUDGES)
+    people = list_people(reader, project)
+    by = asked.users if asked.users in people else next(iter(people), None)
+    table = None
+    if by is not None and found.total.runs:
+        groups = find_groups(reader, project, window, by=by, order=asked.order, where=where)
+        judge = next(iter(judges), None)
+        table = make_table(project, groups, found.total, judge=judge, where=where)
+
+    def here(**changes: str) -> str:
+        values = {"last": asked.last, "users": asked.users, "order": asked.order} | changes
+        usual = FiguresQuery()
+        told = {name: one for name, one in values.items() if one != getattr(usual, name)}
+        return view.address(project, "models", model, **told)
+
+    context = {
+        "model": model,
+        "known": known,
+        "where": where,
+        "asked": asked,
+        "span": SPANS[asked.last],
+        "tiles": make_tiles(found, judges, where) if found.total.runs or found.before.runs else [],
+        "table": table,
+        "people": [(one, one.capitalize()) for one in people],
+        "orders": ORDERS,
+        "here": here,
+        "api": view.api_address("projects", project, "stats", where=where, group=by),
+    }
+    return show_page(request, "model_alone.html", context)
 
 
 @pages.get("/projects/{project:path}/model-curves")

@@ -3,7 +3,7 @@
 All figures are of `stats`: runs of experiments, and calls of judges, are in none of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -17,21 +17,20 @@ from otel_ml_collector.experiments.find import (
     find_experiment,
     find_experiments,
 )
+from otel_ml_collector.figures import (
+    FiguresBeside,
+    GroupTotals,
+    Order,
+    UserGroup,
+    find_beside,
+    find_groups,
+    list_people,
+)
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import NewVersion, find_new_versions
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
-from otel_ml_collector.stats import (
-    Figures,
-    JudgeFigures,
-    Past,
-    RunStats,
-    StatsBucket,
-    StatsQuery,
-    find_stats,
-    newest_versions,
-    span_of,
-)
+from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
 from otel_ml_collector.store.reader import Reader
@@ -42,9 +41,6 @@ from otel_ml_collector.verdicts import AmountChange, JudgeChange
 from otel_ml_collector.web import view
 
 ModelGroup = Literal["model", "provider_model", "version"]
-UserGroup = Literal["user", "session"]
-Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
-_GROUPS: Final = 50
 _ERROR_GROUPS: Final = 50
 _NEW_ERRORS: Final = 5
 # Versions that are compared with the one before them, and experiments that are looked at for the
@@ -52,26 +48,9 @@ _NEW_ERRORS: Final = 5
 JUDGED: Final = 4
 _EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
-_WEEK_NS: Final = 7 * DAY_NS
 # What is found, the worst first; verdicts that say nothing bad stand behind.
 _KINDS: Final = ("worse", "new error", "crashed", "inconclusive", "no different", "better")
 _WRONG: Final = frozenset(_KINDS[:3])
-
-
-class GroupTotal(BaseModel):
-    """The runs that have one value in common."""
-
-    group: str
-    total: Figures
-
-
-class GroupTotals(BaseModel):
-    """Runs by what they have in common; all groups together are the total."""
-
-    group: str = Field(description="By what they are grouped, as in statistics")
-    groups: list[GroupTotal] = Field(description="The 50 with most runs, ordered as asked")
-    groups_found: int = Field(description="How many there are")
-    other: Figures | None = Field(description="The runs of the others; null where there are none")
 
 
 class Finding(BaseModel):
@@ -108,22 +87,12 @@ class NewestVersion(BaseModel):
     sentence: str = Field(default="", description="The verdict by its worst judge, in words")
 
 
-class OverviewFigures(BaseModel):
+class OverviewFigures(FiguresBeside):
     """What a project's recorded runs were like lately, in all, by model and by user."""
 
-    start_time: str
-    end_time: str
-    bucket_s: int
-    total: Figures
-    buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
-    before_start_time: str = Field(
-        description="Where the time before begins: a week earlier, of 30 days 30 days earlier"
-    )
-    before: Figures = Field(description="Of the same time then")
-    buckets_before: list[StatsBucket]
     models: GroupTotals
     users: GroupTotals | None = Field(description="Null where no run names a user or session")
-    people: list[UserGroup] = Field(description="Of session and user those that runs name")
+    people: list[UserGroup] = Field(description="Of user and session those that runs name")
     errors: ErrorGroups
     newest_versions: list[NewestVersion] = Field(description="At most 8, the newest first")
 
@@ -155,32 +124,19 @@ def find_figures(
     window, step_ns = span_of(last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
     versions = reader.ahead(_find_versions, project, now_ns)
-    now = _find_series(reader, project, window, step_ns)
-    length_ns = window.end_ns - window.start_ns
-    back_ns = max(_WEEK_NS, length_ns)
-    earlier = Window(window.start_ns - back_ns, window.end_ns - back_ns)
-    before = _find_series(reader, project, earlier, step_ns)
-    named: list[UserGroup] = [
-        one for one in ("user", "session") if one in find_apart(reader, project).names
-    ]
+    beside = find_beside(reader, project, window, step_ns)
+    named = list_people(reader, project)
     chosen = users if users in named else next(iter(named), None)
 
     def group(by: str) -> GroupTotals:
-        query = StatsQuery(project, "", by, window, length_ns, _GROUPS)
-        return _order_groups(find_stats(reader, query), order)
+        return find_groups(reader, project, window, by=by, order=order)
 
     nothing = GroupTotals(group=models, groups=[], groups_found=0, other=None)
+    has_runs = beside.total.runs > 0
     return OverviewFigures(
-        start_time=now.start_time,
-        end_time=now.end_time,
-        bucket_s=now.bucket_s,
-        total=now.total,
-        buckets=_buckets_of(now),
-        before_start_time=before.start_time,
-        before=before.total,
-        buckets_before=_buckets_of(before),
-        models=group(models) if now.total.runs else nothing,
-        users=group(chosen) if chosen and now.total.runs else None,
+        **dict(beside),
+        models=group(models) if has_runs else nothing,
+        users=group(chosen) if chosen and has_runs else None,
         people=named,
         errors=errors.result(),
         newest_versions=[_describe_version(one) for one in versions.result()],
@@ -218,59 +174,6 @@ def find_news(reader: Reader, project: str, now_ns: int, last: Past = "24h") -> 
     errors = reader.ahead(_find_errors, project, window, now_ns)
     versions = [_describe_version(one) for one in _find_versions(reader, project, now_ns)]
     return _make_news(reader, project, now_ns, last=last, errors=errors.result(), versions=versions)
-
-
-def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
-    """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
-    for one in figures.judges:
-        if (one.judge, one.digest) == (judge.judge, judge.digest):
-            return one.mean_score if one.pass_rate is None else one.pass_rate
-    return None
-
-
-def choose_judges(figures: Figures, most: int) -> list[JudgeFigures]:
-    """Choose the newest versions of the judges that spoke of most runs."""
-    newest = [one for one, _ in newest_versions(figures.judges)]
-    said = [one for one in newest if one.pass_rate is not None or one.mean_score is not None]
-    return sorted(said, key=lambda one: (-one.evaluations, one.judge))[:most]
-
-
-def count_tokens(figures: Figures) -> int:
-    """Count the tokens that went in and came out."""
-    return (figures.tokens.input or 0) + (figures.tokens.output or 0)
-
-
-def _find_series(reader: Reader, project: str, window: Window, step_ns: int) -> RunStats:
-    return find_stats(reader, StatsQuery(project, "", "", window, step_ns, 1))
-
-
-def _buckets_of(stats: RunStats) -> list[StatsBucket]:
-    return stats.groups[0].buckets if stats.groups else []
-
-
-def _order_groups(stats: RunStats, order: Order) -> GroupTotals:
-    judges = choose_judges(stats.total, 1)
-
-    def quality(figures: Figures) -> float:
-        value = value_of(judges[0], figures) if judges else None
-        return 2.0 if value is None else value  # the worst first, and last what nobody judged
-
-    keys: dict[Order, Callable[[Figures], float]] = {
-        "runs": lambda one: -one.runs,
-        "errors": lambda one: -(one.error_share or 0),
-        "p95": lambda one: -(one.p95_ms or 0),
-        "tokens": lambda one: -count_tokens(one),
-        "cost": lambda one: -(one.cost or 0),
-        "quality": quality,
-    }
-    groups = [GroupTotal(group=one.group, total=one.total) for one in stats.groups]
-    groups.sort(key=lambda one: (keys[order](one.total), -one.total.runs, one.group))
-    return GroupTotals(
-        group=stats.group,
-        groups=groups,
-        groups_found=stats.groups_found,
-        other=stats.other.total if stats.other else None,
-    )
 
 
 def _find_errors(reader: Reader, project: str, window: Window, now_ns: int) -> ErrorGroups:

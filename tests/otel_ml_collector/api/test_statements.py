@@ -78,7 +78,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/chart", 2),
         ("/projects/{}/chart?roots=1", 3),
         ("/projects/{}/runs/{run}", 12),
-        ("/projects/{}/models", 2),
+        ("/projects/{}/models", 6),
         ("/projects/{}/models/answer", 6),
         ("/projects/{}", 14),
         ("/projects/{}/news", 6),

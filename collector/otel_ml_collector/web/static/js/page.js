@@ -2,6 +2,7 @@
 
 import "./call.js";
 import "./copy.js";
+import "./frame.js";
 import "./keys.js";
 import "./parts.js";
 import "./submit.js";

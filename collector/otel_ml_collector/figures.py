@@ -1,0 +1,462 @@
+"""Figures of runs as pages show them: tiles over curves, and tables by model, user or session.
+
+What they are of is a filter; each figure leads to its runs. Beside the figures of a time stand
+those of the same time a week before.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.price import write_cost
+from otel_ml_collector.stats import (
+    Figures,
+    JudgeFigures,
+    Past,
+    RunStats,
+    StatsBucket,
+    StatsQuery,
+    find_stats,
+    newest_versions,
+)
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
+from otel_ml_collector.web import view
+from otel_ml_collector.web.view import THIN
+
+UserGroup = Literal["user", "session"]
+Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
+
+_GROUPS: Final = 50
+_SHOWN: Final = 8
+_UNSEEN: Final = 0.005  # of a change
+_WEEK_NS: Final = 7 * DAY_NS
+SPANS: Final = {"1h": "the last hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+ORDERS: Final[Sequence[tuple[Order, str, str]]] = (
+    ("runs", "Runs", "w2"),
+    ("errors", "Errors", "w2 opt"),
+    ("p95", "p95 ms", "w2 opt"),
+    ("tokens", "k tokens", "w2 opt"),
+    ("cost", "$", "w2"),
+)
+_Value = Callable[[Figures], float | None]
+
+
+class GroupTotal(BaseModel):
+    """The runs that have one value in common."""
+
+    group: str
+    total: Figures
+
+
+class GroupTotals(BaseModel):
+    """Runs by what they have in common; all groups together are the total."""
+
+    group: str = Field(description="By what they are grouped, as in statistics")
+    groups: list[GroupTotal] = Field(description="The 50 with most runs, ordered as asked")
+    groups_found: int = Field(description="How many there are")
+    other: Figures | None = Field(description="The runs of the others; null where there are none")
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresQuery:
+    """Which figures a page shows, beside what they are of."""
+
+    last: Past = "24h"
+    users: UserGroup = "user"
+    order: Order = "cost"
+
+
+class FiguresBeside(BaseModel):
+    """What recorded runs were like lately, and in the same time before."""
+
+    start_time: str
+    end_time: str
+    bucket_s: int
+    total: Figures
+    buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
+    before_start_time: str = Field(
+        description="Where the time before begins: a week earlier, of 30 days 30 days earlier"
+    )
+    before: Figures = Field(description="Of the same time then")
+    buckets_before: list[StatsBucket]
+
+
+def find_beside(
+    reader: Reader, project: str, window: Window, step_ns: int, where: str = ""
+) -> FiguresBeside:
+    """Count the runs of a window, and those of the same time before.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
+    back_ns = max(_WEEK_NS, window.end_ns - window.start_ns)
+    earlier = Window(window.start_ns - back_ns, window.end_ns - back_ns)
+    now, before = (
+        find_stats(reader, StatsQuery(project, where, "", one, step_ns, 1))
+        for one in (window, earlier)
+    )
+    return FiguresBeside(
+        start_time=now.start_time,
+        end_time=now.end_time,
+        bucket_s=now.bucket_s,
+        total=now.total,
+        buckets=_buckets_of(now),
+        before_start_time=before.start_time,
+        before=before.total,
+        buckets_before=_buckets_of(before),
+    )
+
+
+def find_groups(
+    reader: Reader, project: str, window: Window, *, by: str, order: Order, where: str = ""
+) -> GroupTotals:
+    """Count the runs of a window by group, the 50 with most runs in the order that is asked for.
+
+    Raises:
+        BadInput: Filter or group is wrong.
+    """
+    step_ns = window.end_ns - window.start_ns
+    query = StatsQuery(project, where, by, window, step_ns, _GROUPS)
+    return _order_groups(find_stats(reader, query), order)
+
+
+def list_people(reader: Reader, project: str) -> list[UserGroup]:
+    """List by what runs can be told apart that name it: user, session, both or neither."""
+    named = find_apart(reader, project).names
+    both: Sequence[UserGroup] = ("user", "session")
+    return [one for one in both if one in named]
+
+
+def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
+    """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
+    for one in figures.judges:
+        if (one.judge, one.digest) == (judge.judge, judge.digest):
+            return one.mean_score if one.pass_rate is None else one.pass_rate
+    return None
+
+
+def choose_judges(figures: Figures, most: int) -> list[JudgeFigures]:
+    """Choose the newest versions of the judges that spoke of most runs."""
+    newest = [one for one, _ in newest_versions(figures.judges)]
+    said = [one for one in newest if one.pass_rate is not None or one.mean_score is not None]
+    return sorted(said, key=lambda one: (-one.evaluations, one.judge))[:most]
+
+
+def count_tokens(figures: Figures) -> int:
+    """Count the tokens that went in and came out."""
+    return (figures.tokens.input or 0) + (figures.tokens.output or 0)
+
+
+def _buckets_of(stats: RunStats) -> list[StatsBucket]:
+    return stats.groups[0].buckets if stats.groups else []
+
+
+def rank(order: Order, judge: JudgeFigures | None) -> Callable[[Figures], float]:
+    """Return what figures are ordered by, the first one lowest: the most of it, or the worst."""
+
+    def quality(figures: Figures) -> float:
+        value = value_of(judge, figures) if judge else None
+        return 2.0 if value is None else value  # the worst first, and last what nobody judged
+
+    ranks: dict[Order, Callable[[Figures], float]] = {
+        "runs": lambda one: -one.runs,
+        "errors": lambda one: -(one.error_share or 0),
+        "p95": lambda one: -(one.p95_ms or 0),
+        "tokens": lambda one: -count_tokens(one),
+        "cost": lambda one: -(one.cost or 0),
+        "quality": quality,
+    }
+    return ranks[order]
+
+
+def _order_groups(stats: RunStats, order: Order) -> GroupTotals:
+    place = rank(order, next(iter(choose_judges(stats.total, 1)), None))
+    groups = [GroupTotal(group=one.group, total=one.total) for one in stats.groups]
+    groups.sort(key=lambda one: (place(one.total), -one.total.runs, one.group))
+    return GroupTotals(
+        group=stats.group,
+        groups=groups,
+        groups_found=stats.groups_found,
+        other=stats.other.total if stats.other else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure with its curve over time.
+
+    Attributes:
+        more: A second figure beside it, or empty.
+        now, before: SVG points, in one scale.
+        also: SVG points of the second figure, in the same scale.
+        label: What the curve shows, in words.
+        change: What the figure was before, in words.
+        where: The filter of its runs.
+    """
+
+    name: str
+    value: str
+    now: str
+    before: str
+    label: str
+    change: str
+    where: str = ""
+    more: str = ""
+    also: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A row of the tables by model and by user.
+
+    Attributes:
+        name: Of the group; empty where the runs name none.
+        page: Of a model, its page.
+        where: The filter of its runs; empty for all.
+        quality: By the judge of the table, in words.
+    """
+
+    name: str
+    page: str
+    where: str
+    runs: int
+    errors: int
+    p95_ms: float | None
+    tokens: int
+    cost: float | None
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTable:
+    """A table by model or by user: all runs first, then the groups, then what is left.
+
+    Attributes:
+        judge: By whose word quality goes; None where nobody judged.
+        left: How many groups are in the last row together; 0 where there is none.
+        rest: That row.
+        slowest, costliest: Of all groups, by p95 and by cost; None of one group, or of none.
+    """
+
+    by: str
+    rows: Sequence[GroupRow]
+    whole: GroupRow
+    judge: JudgeFigures | None
+    left: int
+    rest: GroupRow | None
+    slowest: GroupRow | None = None
+    costliest: GroupRow | None = None
+
+
+def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str = "") -> list[Tile]:
+    """Make a tile of each figure; of runs that match a filter, each leads to those."""
+    now, before = found.total, found.before
+    scored: list[tuple[JudgeFigures, float]] = []
+    for judge in judges:
+        value = value_of(judge, now)
+        if value is not None:
+            scored.append((judge, value))
+
+    start_ns, before_ns = (
+        from_rfc3339(one, "start_time") for one in (found.start_time, found.before_start_time)
+    )
+    length_ns = from_rfc3339(found.end_time, "end_time") - start_ns
+
+    def lay_out(
+        of: Sequence[StatsBucket], from_ns: int, value: _Value, missing: float | None
+    ) -> list[float | None]:
+        step_ns = found.bucket_s * SECOND_NS
+        values = [missing if of else None] * (length_ns // step_ns)
+        for bucket in of:
+            values[(bucket.start_ns - from_ns) // step_ns] = value(bucket)
+        return values
+
+    def curves(*values: _Value, missing: float | None = None) -> list[str]:
+        """Draw figures of this time, then the first of them of the time before, in one scale."""
+        return view.sparks(
+            *(lay_out(found.buckets, start_ns, value, missing) for value in values),
+            lay_out(found.buckets_before, before_ns, values[0], missing),
+        )
+
+    runs, runs_before = curves(lambda one: one.runs, missing=0)
+    errors, errors_before = curves(lambda one: one.error_share)
+    p95, p50, p95_before = curves(lambda one: one.p95_ms, lambda one: one.p50_ms)
+    tiles = [
+        Tile(
+            "Runs",
+            view.count(now.runs),
+            runs,
+            runs_before,
+            "runs over time",
+            _write_ratio(now.runs, before.runs),
+        ),
+        Tile(
+            "Errors",
+            view.percent(now.errors, now.runs),
+            errors,
+            errors_before,
+            "share of errors over time",
+            ", ".join(
+                filter(
+                    None,
+                    (
+                        f"{view.count(now.errors)} {'run' if now.errors == 1 else 'runs'}",
+                        _write_points(now.error_share, before.error_share),
+                    ),
+                )
+            ),
+            where='outcome == "error"',
+        ),
+        Tile(
+            "Latency p50, p95, ms",
+            view.number(now.p50_ms),
+            p95,
+            p95_before,
+            "p50 and p95 latency over time",
+            f"p95 {change}" if (change := _write_ratio(now.p95_ms, before.p95_ms)) else "",
+            more=view.number(now.p95_ms),
+            also=p50,
+        ),
+    ]
+    if now.cost is not None:
+        cost, cost_before = curves(lambda one: one.cost, missing=0)
+        tiles.append(
+            Tile(
+                "Cost",
+                write_cost(now.cost),
+                cost,
+                cost_before,
+                "cost over time",
+                _write_ratio(now.cost, before.cost),
+                where="cost > 0",
+            )
+        )
+    for judge, value in scored:
+        passed, passed_before = curves(partial(value_of, judge))
+        is_rate = judge.pass_rate is not None
+        tiles.append(
+            Tile(
+                f"{'Passed' if is_rate else 'Mean of'} {judge.judge}"
+                f"{f' v{judge.version}' if judge.version else ''}",
+                view.percent(value, 1) if is_rate else view.score(value),
+                passed,
+                passed_before,
+                f"{judge.judge} over time",
+                _write_points(value, value_of(judge, before)) if is_rate else "",
+                where=f"passed[{view.quoted(judge.judge)}] == False" if is_rate else "",
+            )
+        )
+    return [replace(one, where=_narrow(where, one.where)) for one in tiles]
+
+
+def make_table(
+    project: str,
+    of: GroupTotals,
+    total: Figures,
+    *,
+    judge: JudgeFigures | None,
+    where: str = "",
+) -> GroupTable:
+    """Make a table of groups; each row leads to its runs, a session to its page."""
+    shown, others = of.groups[:_SHOWN], of.groups[_SHOWN:]
+
+    def row(name: str, figures: Figures, where: str = "", page: str = "") -> GroupRow:
+        value = value_of(judge, figures) if judge else None
+        is_rate = judge is not None and judge.pass_rate is not None
+        quality = "–" if value is None else view.percent(value, 1) if is_rate else view.score(value)
+        return GroupRow(
+            name=name,
+            page=page,
+            where=where,
+            runs=figures.runs,
+            errors=figures.errors,
+            p95_ms=figures.p95_ms,
+            tokens=count_tokens(figures),
+            cost=figures.cost,
+            quality=quality,
+        )
+
+    def named(one: GroupTotal) -> GroupRow:
+        own = _narrow(where, _write_where(of.group, one.group))
+        return row(one.group, one.total, own, _page_of(project, of, one))
+
+    left = of.groups_found - len(shown)
+    priced = [one for one in of.groups if one.total.cost]
+    is_many = len(of.groups) > 1
+    return GroupTable(
+        by=of.group,
+        rows=[named(one) for one in shown],
+        whole=row("All", total),
+        judge=judge,
+        left=left,
+        rest=_sum_up([*(one.total for one in others), *([of.other] if of.other else [])])
+        if left
+        else None,
+        slowest=named(max(of.groups, key=lambda one: one.total.p95_ms or 0)) if is_many else None,
+        costliest=named(max(priced, key=lambda one: one.total.cost or 0))
+        if is_many and priced
+        else None,
+    )
+
+
+def _sum_up(figures: Sequence[Figures]) -> GroupRow:
+    """Add up groups; a quantile and a rate of all of them nobody knows."""
+    costs = [one.cost for one in figures if one.cost is not None]
+    return GroupRow(
+        name="",
+        page="",
+        where="",
+        runs=sum(one.runs for one in figures),
+        errors=sum(one.errors for one in figures),
+        p95_ms=None,
+        tokens=sum(count_tokens(one) for one in figures),
+        cost=sum(costs) if costs else None,
+        quality="–",
+    )
+
+
+def _narrow(where: str, condition: str) -> str:
+    if not condition:
+        return where
+    return view.narrow(where, condition) if where else condition
+
+
+def _write_where(by: str, name: str) -> str:
+    if by == "version":
+        model, colon, number = name.rpartition(":v")
+        if colon and number.isdecimal():
+            return f"model == {view.quoted(model)} and version == {number}"
+        by = "model"
+    return f"{by} == {view.quoted(name)}"
+
+
+def _page_of(project: str, of: GroupTotals, one: GroupTotal) -> str:
+    """Write the address of the page of a session; others open their runs."""
+    if of.group == "session" and one.group:
+        return view.address(project, "sessions", one.group)
+    return ""
+
+
+def _write_ratio(now: float | None, before: float | None) -> str:
+    """Say how much more or less a figure is than it was a week before."""
+    if not now or not before:
+        return ""
+    change = now / before - 1
+    if abs(change) < _UNSEEN:
+        return "as before"
+    return f"{abs(100 * change):,.0f}{THIN}% {'more' if change > 0 else 'less'}"
+
+
+def _write_points(now: float | None, before: float | None) -> str:
+    if now is None or before is None:
+        return ""
+    points = 100 * (now - before)
+    if abs(points) < 0.05:  # noqa: PLR2004 - what one decimal does not show
+        return "as before"
+    return f"{abs(points):.1f} points {'more' if points > 0 else 'less'}"

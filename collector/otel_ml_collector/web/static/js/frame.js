@@ -1,0 +1,7 @@
+// On a phone the navigation is one line that scrolls: the name of this page is brought into it.
+
+const current = document.querySelector(".top nav [aria-current]");
+if (current) {
+  const nav = current.parentElement;
+  nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
+}
