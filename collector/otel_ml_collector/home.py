@@ -14,17 +14,15 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
+from otel_ml_collector.overview.find import find_news
 from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
     ProjectBucket,
     ProjectStats,
-    StatsQuery,
     draw_curve,
     find_all_stats,
-    find_pass_rates,
-    newest_versions,
 )
 from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
 from otel_ml_collector.store.reader import Reader, Row
@@ -35,10 +33,12 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import cut_slice, read_state, spark
+from otel_ml_collector.web.view import cut_slice, read_state
 
 _UNFINISHED: Final = 10
 _PROJECTS: Final = 50
+# Of a project so many of its newest versions are compared with the one before.
+_JUDGED: Final = 1
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -74,21 +74,18 @@ def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class ShownProject:
-    """A project with its curves of the last 24 hours.
+    """A project with its curve of the last 24 hours.
 
     Attributes:
         day: What it did then; None when nothing.
         unread: Of a project without a run who wrote its spans; or empty.
-        runs, errors, latency: SVG points by the hour: recorded runs, share of errors, p90.
+        runs: SVG points by the hour: recorded runs.
     """
 
     project: Project
     day: ProjectStats | None
     unread: str
-    p90_ms: float | None
     runs: str
-    errors: str
-    latency: str
 
 
 @router.get("/")
@@ -102,6 +99,7 @@ def show_home(
     counted = reader.ahead(find_all_stats, now_ns)
     projects = find_projects(reader)
     stats = {one.project: one for one in counted.result().groups}
+    costs = [one.cost for one in stats.values() if one.cost is not None]
     day = _day(now_ns)
     found = select_projects(projects, find)
     some = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
@@ -117,6 +115,7 @@ def show_home(
         "day_runs": sum(one.runs for one in stats.values()),
         "day_errors": sum(one.errors for one in stats.values()),
         "failed_traces": sum(one.failed_traces for one in stats.values()),
+        "day_cost": sum(costs) if costs else None,
         "unfinished": find_unfinished(reader, now_ns),
         "gaps": find_gaps(request, reader),
         "left_points": find_service(request, Telemetry).left_points,
@@ -135,20 +134,11 @@ def show_new_versions(request: Request, reader: FromReader) -> Response:
     return show_page(request, "new_versions.html", context)
 
 
-@router.get("/projects/{project:path}/passed")
-def show_passed(request: Request, reader: FromReader, project: str) -> Response:
-    """A project's pass rate, as a part of the home page that comes after the rest."""
-    window = _day(time.time_ns())
-    rates = find_pass_rates(reader, StatsQuery(project, "", "", window, HOUR_NS, 1))
-    hours = [
-        rates.buckets.get(start_ns) for start_ns in range(window.start_ns, window.end_ns, HOUR_NS)
-    ]
-    context = {
-        "rate": rates.total,
-        "curve": spark(hours),
-        "judges": newest_versions(rates.judges),
-    }
-    return show_page(request, "passed.html", context)
+@router.get("/projects/{project:path}/today")
+def show_today(request: Request, reader: FromReader, project: str) -> Response:
+    """What is to be said of a project, as a part of the home page that comes after the rest."""
+    findings = find_news(reader, project, time.time_ns(), most=_JUDGED).findings
+    return show_page(request, "today.html", {"findings": findings})
 
 
 def _day(now_ns: int) -> Window:
@@ -168,8 +158,5 @@ def _show(
         project=project,
         day=did,
         unread=str(unread or ""),
-        p90_ms=max((bucket.p90_ms for bucket in buckets), default=None),
         runs=curve(lambda bucket: bucket.runs, 0),
-        errors=curve(lambda bucket: bucket.errors / bucket.runs if bucket.runs else None),
-        latency=curve(lambda bucket: bucket.p90_ms),
     )

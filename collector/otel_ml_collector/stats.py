@@ -32,12 +32,20 @@ from otel_ml_collector.store.counted import (
     RECORDED,
     Bounds,
     CountedRuns,
+    counted,
     find_counted_of_all,
     named,
     shares,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.rollup import COUNTED_SUMS, NEWEST_SCORES, SCORE_SUMS, STATES, SUMS
+from otel_ml_collector.store.rollup import (
+    COUNTED_SUMS,
+    EXACT,
+    NEWEST_SCORES,
+    SCORE_SUMS,
+    STATES,
+    SUMS,
+)
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
@@ -224,24 +232,30 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
 
 
 def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
-    """Count the recorded runs of all projects, with errors and latency.
+    """Count the recorded runs of all projects, with errors, latency and cost.
 
     Returns:
         Rows by project and `bucket`, and one in all of each project, which `is_total`.
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
+    runs = find_counted_of_all(reader, bounds)
+    cost = counted("cost") if runs.repeats else Sql("cost")
     sql = Sql("""
         SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
           grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,
           uniqExactIf(trace_id, outcome = 'error') AS failed_traces,
-          quantilesDD(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns) AS quantiles
-        FROM {recorded}
+          quantilesDD(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns) AS quantiles,
+          toFloat64(sum({exact})) / 1e15 AS cost, count({cost}) AS priced
+        FROM {recorded} {shares}
         WHERE {counted}
         GROUP BY GROUPING SETS ((project, bucket), (project))
         ORDER BY project, is_total, bucket LIMIT 100000
         """).fill(
         recorded=RECORDED,
-        counted=find_counted_of_all(reader, bounds).sql,
+        exact=EXACT.fill(number=Sql("ifNull({cost}, 0)").fill(cost=cost)),
+        cost=cost,
+        shares=shares(bounds.sql) if runs.repeats else EMPTY,
+        counted=runs.sql,
     )
     parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
     return reader.rows(sql, parameters)
@@ -457,6 +471,8 @@ class ProjectStats(BaseModel):
     runs: int
     errors: int
     failed_traces: int = Field(description="Traces in which a run failed: one error fails each")
+    p95_ms: float
+    cost: float | None = Field(description="Of the runs whose cost is known")
     buckets: list[ProjectBucket] = Field(description="Those that have runs, oldest first")
 
 
@@ -588,22 +604,6 @@ class StatsQuery:
     only: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PassRates:
-    """What share of runs passed.
-
-    Attributes:
-        total: Of the whole window, by the newest version of each judge; None where nothing was
-            judged.
-        buckets: By where a bucket begins, of those with runs that the same versions judged.
-        judges: What each version of a judge said, the newest first.
-    """
-
-    total: float | None
-    buckets: Mapping[int, float]
-    judges: Sequence[JudgeFigures] = ()
-
-
 def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     """Count the recorded runs of a project, by group and bucket.
 
@@ -676,41 +676,12 @@ def find_total(reader: Reader, query: StatsQuery) -> Figures:
     return next((_figures(row, []) for row in rows if row["level"] == _ALL), _NOTHING)
 
 
-def find_pass_rates(reader: Reader, query: StatsQuery) -> PassRates:
-    """Find what share of a project's runs passed, by bucket: the mean of its judges' pass rates.
-
-    Of each judge the newest version that said so counts, alone.
-
-    Raises:
-        BadInput: The filter is wrong, or there would be too many buckets.
-    """
-    scores = read_scores(reader, make_question(reader, query), [])
-    judged = _judged(reader, query.project, scores)
-    every = [one for one in judged.get((_ALL, 0, "", 0), []) if one.pass_rate is not None]
-    newest = {one.name for one, _ in newest_versions(every)}
-    rates = {
-        place: _mean([one.pass_rate for one in judges if one.name in newest])
-        for place, judges in judged.items()
-    }
-    buckets = {
-        query.window.start_ns + bucket * query.step_ns: rate
-        for (level, _, _, bucket), rate in rates.items()
-        if level == _A_BUCKET and rate is not None
-    }
-    return PassRates(rates.get((_ALL, 0, "", 0)), buckets, every)
-
-
 def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
     """Tell the newest version of each judge from its others, judges by their names."""
     found: dict[str, list[_Versioned]] = {}
     for one in sorted(judges, key=lambda one: one.order):
         found.setdefault(one.judge, []).append(one)
     return [(newest, others) for newest, *others in found.values()]
-
-
-def _mean(rates: Iterable[float | None]) -> float | None:
-    known = [rate for rate in rates if rate is not None]
-    return sum(known) / len(known) if known else None
 
 
 def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
@@ -726,6 +697,8 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
             runs=total["runs"],
             errors=total["errors"],
             failed_traces=total["failed_traces"],
+            p95_ms=total["quantiles"][3] / 1e6,
+            cost=round_cost(total["cost"]) if total["priced"] else None,
             buckets=[_project_bucket(row, window) for row in of_project],
         )
         for project, (*of_project, total) in rows.items()

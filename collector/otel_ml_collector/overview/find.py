@@ -168,11 +168,16 @@ def find_overview(
     return Overview(**{**dict(figures), **dict(news)})
 
 
-def find_news(reader: Reader, project: str, now_ns: int, last: Past = "24h") -> News:
-    """Say what is wrong in a project, or what its newest verdict is, the worst first."""
+def find_news(
+    reader: Reader, project: str, now_ns: int, last: Past = "24h", *, most: int = JUDGED
+) -> News:
+    """Say what is wrong in a project, or what its newest verdict is, the worst first.
+
+    Of at most so many of its newest versions.
+    """
     window, _ = span_of(last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
-    versions = [_describe_version(one) for one in _find_versions(reader, project, now_ns)]
+    versions = [_describe_version(one) for one in _find_versions(reader, project, now_ns)][:most]
     return _make_news(reader, project, now_ns, last=last, errors=errors.result(), versions=versions)
 
 

@@ -198,10 +198,11 @@ def shares(among: Sql) -> Sql:
     ]
     return Sql("""
       LEFT JOIN (
-        SELECT trace_id AS shared_trace, span_id AS shared_span, counts AS has_share,
-          {repeat} AS is_repeat, {columns}
+        SELECT project AS shared_project, trace_id AS shared_trace, span_id AS shared_span,
+          counts AS has_share, {repeat} AS is_repeat, {columns}
         FROM settled FINAL WHERE {among}
-      ) AS share ON shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
+      ) AS share ON shared_project = runs.project AND shared_trace = runs.trace_id
+        AND shared_span = runs.span_id""").fill(
         repeat=_IS_REPEAT, columns=join_sql(", ", columns), among=among
     )
 

@@ -17,7 +17,7 @@ from tests.otel_ml_collector.wire import encode
 from tests.support.collector import running
 
 NAMES: Final = [f"Project {number:04}" for number in range(1_120)]
-ROW: Final = re.compile(r'<tr><td><a href="/projects/[^"]+/runs">([^<]+)</a></td>')
+ROW: Final = re.compile(r'<td class="l1"[^>]*><a href="/projects/[^"/]+">([^<]+)</a></td>')
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,22 @@ def test_switcher(service: Service) -> None:
     text = ask(service.app, "/switcher").text
     assert text.count("<a ") == 51
     assert "All projects <small>1,120</small>" in text
+
+
+def test_a_line_a_project(service: Service) -> None:
+    """A project says what is wrong, or that it is quiet; no figure is of artifacts."""
+    page = ask(service.app, "/").text
+    assert "Artifacts" not in page
+    assert "<dt>Cost, last 24 h</dt>" in page
+    assert 'hx-get="/projects/Project%200000/today"' in page
+    assert ">quiet</td>" in ask(service.app, "/projects/Project%200000/today").text
+    failed = {"otel_ml.outcome": "error", "error.type": "Lost"}
+    now_ns = time.time_ns()
+    call = make_call("m", failed, start_ns=now_ns - SECOND_NS)
+    service.store.take("Broken", call, now_ns=now_ns)
+    today = ask(service.app, "/projects/Broken/today").text
+    assert ">new error</td>" in today
+    assert '<a href="/projects/Broken">Lost: no message, in m</a>' in today
 
 
 def test_metrics_that_went_nowhere(service: Service) -> None:
