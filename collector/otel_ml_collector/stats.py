@@ -590,7 +590,8 @@ class StatsQuery:
         step_ns: How long a bucket is.
         groups: How many groups are told apart.
         beside: What must hold for a run beside the filter.
-        by: What to group by in place of `group`, and then `only` these groups.
+        by: What to group by in place of what `group` names.
+        only: These groups alone; none for those with most runs.
     """
 
     project: str
@@ -642,7 +643,7 @@ def _read_groups(
     reader: Reader, question: StatsQuestion, query: StatsQuery
 ) -> tuple[list[Row], list[Row], Sequence[str], int]:
     """Read runs and scores by group; say which groups are told apart, and how many there are."""
-    if not query.group or query.by is not None:
+    if not query.group or query.only:
         return *_read_cells(reader, question, query.only), query.only, len(query.only)
     labels = question.grouping.labels
     has_others = _OTHERS in reader.memory.recall(query.project)[0]
@@ -853,6 +854,8 @@ _NOTHING: Final = Figures(
 )
 
 
+# One bucket for all of the time that is asked for.
+_ALL_TIME: Final = "all"
 _BUCKET: Final = re.compile("([1-9][0-9]{0,5})([mhd])", re.ASCII)
 
 router = APIRouter(prefix="/api/v1")
@@ -861,7 +864,8 @@ Group = Annotated[
     str, Query(max_length=220, description=f"Empty for none, else one of {', '.join(GROUPS)}")
 ]
 Bucket = Annotated[
-    str, Query(max_length=8, description="How long a bucket is, such as `15m`, `1h` or `1d`")
+    str,
+    Query(max_length=8, description="How long a bucket is: `15m`, `1h`, `1d`; `all` for one"),
 ]
 
 
@@ -880,9 +884,14 @@ def parse_stats(
     Raises:
         BadInput: The length of a bucket cannot be read.
     """
+    if bucket == _ALL_TIME:
+        end_ns = time.time_ns() if end_ns is None else end_ns
+        window = Window(max(end_ns - DAY_NS, 0) if start_ns is None else start_ns, end_ns)
+        length_s = max(-(-(window.end_ns - window.start_ns) // SECOND_NS), 1)
+        return StatsQuery(project, where, group, window, length_s * SECOND_NS, groups)
     match = _BUCKET.fullmatch(bucket)
     if match is None:
-        raise BadInput(f"Invalid bucket {bucket!r}: expected such as 15m, 1h or 1d", "bucket")
+        raise BadInput(f"Invalid bucket {bucket!r}: expected such as 15m, 1h, 1d or all", "bucket")
     step_ns = int(match[1]) * UNITS_NS[match[2]]
     if end_ns is None:
         end_ns = -(-time.time_ns() // step_ns) * step_ns

@@ -33,6 +33,7 @@ from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Inside, Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
+from otel_ml_collector.runs.sums import find_sums
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import (
@@ -53,6 +54,7 @@ _OFFERED: Final = 40
 _ERROR_GROUPS: Final = 10
 _JUDGES: Final = 3
 _TAGS: Final = 2
+_MOST_TAGS: Final = 8
 _ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
 BARS: Final = 45
 _HEIGHT: Final = 44
@@ -77,7 +79,14 @@ _TIMES: Final = {
     "7d": "Last 7 days",
     "30d": "Last 30 days",
 }
-_KEPT: Final = ("last", "start", "end", "order", "live", "roots", "traces", "pick")
+_KEPT: Final = ("last", "start", "end", "order", "group", "live", "roots", "traces", "pick")
+# By what a list is grouped, beside the tags of its runs.
+_GROUPS: Final = {
+    "model": "model",
+    "provider_model": "provider's model",
+    "user": "user",
+    "session": "session",
+}
 _MOST_COLUMNS: Final = 50
 
 # The traces of a project by their plain roots; and how many are shown where there is no run.
@@ -510,6 +519,25 @@ def show_chart(request: Request, reader: FromReader, query: ListQuery) -> Respon
     return show_page(request, "chart.html", told)
 
 
+@pages.get("/projects/{project:path}/sums")
+def show_sums(
+    request: Request,
+    reader: FromReader,
+    query: ListQuery,
+    group: Annotated[str, Query(max_length=220)] = "",
+) -> Response:
+    """What a list amounts to, in all and by groups, as a part that comes after the rows."""
+    given = request.query_params
+    told = {
+        "project": query.project,
+        "sums": find_sums(reader, query, group, time.time_ns()),
+        "group": group,
+        "by": _GROUPS.get(group) or group,
+        "kept": {key: given[key] for key in _KEPT if given.get(key)},
+    }
+    return show_page(request, "sums.html", told)
+
+
 @pages.get("/projects/{project:path}/error-groups")
 def show_error_groups(request: Request, reader: FromReader, query: ListQuery) -> Response:
     """The failed runs of a list by the shape of their message, as a part that comes later."""
@@ -552,6 +580,12 @@ def _list_context(
         "headings": make_headings(columns, query.order),
         "ordered": None if query.order in BY_TIME else _words_of(query.order),
         "ordered_since": page.ordered_since,
+        "by": _by_words(given.get("group") or ""),
+        "groups": {
+            "": "nothing",
+            **_GROUPS,
+            **{f"tags[{view.quoted(n)}]": n for n in _most_common(_tags_of(page.runs), _MOST_TAGS)},
+        },
         "times": _TIMES,
         "time": _TIMES.get(last or "", "All time"),
         "inside": page.inside,
@@ -570,6 +604,11 @@ def _list_context(
             traces=query.traces or None,
         ),
     }
+
+
+def _by_words(group: str) -> str:
+    """Say by what a list is grouped; empty where it is not."""
+    return f"by {_GROUPS.get(group, group)}" if group else ""
 
 
 def _words_of(order: str) -> str:

@@ -1,0 +1,126 @@
+"""What a list of runs amounts to, in all and by groups: each call once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.runs.find import RunsQuery, compile_query
+from otel_ml_collector.stats import (
+    Figures,
+    Grouping,
+    StatsQuery,
+    find_stats,
+    make_grouping,
+)
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.orders import OUTERMOST
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
+from otel_ml_collector.store.statistics import bound_runs
+from otel_ml_collector.times import SECOND_NS
+from otel_ml_collector.web.view import narrow, quoted
+
+_SHOWN: Final = 20
+# The traces of what a list of roots or traces has, and what these are called there.
+_TOPS: Final = Sql("""
+    FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
+      AND start_ns < {end:Int64} AND ({condition})""")
+_LABELLED: Final = Sql("""
+    LEFT JOIN (
+      SELECT trace_id AS top_trace, argMin({label}, start_ns) AS top_label {tops} GROUP BY trace_id
+    ) AS topped ON top_trace = runs.trace_id""")
+
+
+@dataclass(frozen=True, slots=True)
+class SumGroup:
+    """The runs of a list that have one value in common.
+
+    Attributes:
+        where: The filter that lists them.
+    """
+
+    label: str
+    where: str
+    total: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class ListSums:
+    """What a list amounts to.
+
+    Attributes:
+        total: Of all that is listed; of roots and traces of the calls inside them.
+        groups: Those with most calls.
+        left: How many groups there are besides.
+        rest: What these amount to.
+    """
+
+    total: Figures
+    groups: Sequence[SumGroup] = ()
+    left: int = 0
+    rest: Figures | None = None
+
+
+def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> ListSums | None:
+    """Add up what a list has, whatever its order and page; None of a project without a run.
+
+    Args:
+        reader: The store.
+        query: The list.
+        group: By what it is grouped, as statistics are; empty for nothing.
+        now_ns: The time.
+
+    Raises:
+        BadInput: Filter or group is wrong.
+    """
+    whole = bound_runs(reader, query.project, plain=True)
+    if whole is None:
+        return None
+    asked = query.window(now_ns)
+    window = Window(max(asked.start_ns, whole.start_ns), min(asked.end_ns, whole.end_ns))
+    if window.start_ns >= window.end_ns:
+        return None
+    step_ns = -(-(window.end_ns - window.start_ns) // SECOND_NS) * SECOND_NS
+    where, beside, by = query.where, ALWAYS, None
+    if query.is_of_tops:
+        condition = all_of([compile_query(reader, query)[0], OUTERMOST])
+        where, beside = "", _of_tops(condition)
+        by = _label_tops(reader, query.project, group, condition) if group else None
+    stats = find_stats(
+        reader, StatsQuery(query.project, where, group, window, step_ns, _SHOWN, beside, by)
+    )
+    groups = [
+        SumGroup(one.group, narrow(query.where, _filter_of(group, one.group)), one.total)
+        for one in (stats.groups if group else ())
+    ]
+    rest = stats.other.total if stats.other else None
+    return ListSums(stats.total, groups, max(stats.groups_found - len(groups), 0), rest)
+
+
+def _of_tops(condition: Condition) -> Condition:
+    tops = _TOPS.fill(deliveries=DELIVERIES, join=Sql(""), condition=condition.sql)
+    sql = Sql("trace_id IN (SELECT trace_id {tops})").fill(tops=tops)
+    return Condition(sql, condition.parameters)
+
+
+def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
+    """Group what is inside of roots and traces by what stands at the top of each."""
+    own = make_grouping(reader, project, group, find_apart(reader, project))
+    tops = _TOPS.fill(deliveries=DELIVERIES, join=own.join, condition=condition.sql)
+    return Grouping(
+        Sql("top_label"),
+        join=_LABELLED.fill(label=own.label, tops=tops),
+        parameters=own.parameters,
+    )
+
+
+def _filter_of(group: str, label: str) -> str:
+    """Write the filter of the runs of a group."""
+    if group.startswith("tags[") and not label:
+        return f"not ({group.removeprefix('tags[').removesuffix(']')} in tags)"
+    if group == "version":
+        raise BadInput("Invalid group 'version': expected a field or a tag", "group")
+    return f"{group} == {quoted(label)}"

@@ -1,0 +1,99 @@
+"""Questions that a project's pages answer within three clicks from where it opens."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
+from tests.support.collector import CollectorProcess
+from tests.support.load import PROTOBUF, make_request
+
+pytestmark = pytest.mark.browser
+PROJECT: Final = "asked"
+CLIENT: Final = "atlas"
+
+
+class Clicks:
+    """Clicks on a page, counted."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.count = 0
+
+    def on(self, place: Locator) -> None:
+        place.click()
+        self.count += 1
+        self.page.wait_for_load_state("networkidle")
+
+
+@pytest.fixture
+def clicks(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Clicks]:
+    """The project's page, over calls of yesterday of two clients, of which some failed."""
+    noon_ns = time.time_ns() // DAY_NS * DAY_NS - 12 * HOUR_NS
+    request = make_request(PROJECT, 12)
+    spans = request.resource_spans[0].scope_spans[0].spans
+    for place, span in enumerate(spans):
+        names = {"otel_ml.outputs", "otel_ml.inputs"}
+        kept = [one for one in span.attributes if one.key not in names]
+        del span.attributes[:]
+        span.attributes.extend(kept)
+        span.start_time_unix_nano = noon_ns + place * SECOND_NS
+        span.end_time_unix_nano = span.start_time_unix_nano + (place + 1) * SECOND_NS
+        for name, value in {
+            "otel_ml.tag.client": CLIENT if place % 2 else "other",
+            "user.id": "ada" if place < 8 else "bob",
+            "session.id": f"talk-{place // 6}",
+            "otel_ml.inputs": f'"question {place}"',
+            "otel_ml.outputs": f'"answer {place}"',
+            "gen_ai.request.model": "m1" if place % 3 else "m2",
+        }.items():
+            span.attributes.add(key=name).value.string_value = value
+        span.attributes.add(key="gen_ai.usage.cost").value.double_value = 0.25
+        if place in {3, 6, 7}:
+            span.status.code = Status.STATUS_CODE_ERROR
+            span.attributes.add(key="otel_ml.outcome").value.string_value = "error"
+    own_collector.deliver(request.SerializeToString(), PROTOBUF)
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{own_collector.endpoint}/projects/{PROJECT}")
+    page.wait_for_load_state("networkidle")
+    yield Clicks(page)
+    page.close()
+
+
+def test_slowest_failed_call(clicks: Clicks) -> None:
+    """The slowest failed call of a client yesterday is found by runs, day and order."""
+    page = clicks.page
+    clicks.on(page.locator("nav[aria-label=Pages]").get_by_role("link", name="Runs"))
+    page.keyboard.press("/")
+    page.keyboard.type(
+        f'tags["client"] == "{CLIENT}" and outcome == "error" and start > "2020-01-01"'
+    )
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**where=**")
+    page.wait_for_load_state("networkidle")
+    clicks.on(page.locator("#days").get_by_role("link", name="Yesterday"))
+    clicks.on(page.locator("table.runs th").get_by_role("link", name="ms"))
+    expect(page.locator("tr[data-run] td.asked").first).to_contain_text("question 7")
+    assert clicks.count <= 3
+
+
+@pytest.mark.parametrize(
+    ("by", "wanted"),
+    [("provider's model", {"m1": "2.00000", "m2": "1.00000"}), ("user", {"ada": "2", "bob": "1"})],
+)
+def test_cost_by_group(clicks: Clicks, by: str, wanted: dict[str, str]) -> None:
+    """What each model and each user cost stands above the list of runs."""
+    page = clicks.page
+    clicks.on(page.locator("nav[aria-label=Pages]").get_by_role("link", name="Runs"))
+    clicks.on(page.locator("#by summary"))
+    clicks.on(page.locator("#by").get_by_role("link", name=by, exact=True))
+    for name, cost in wanted.items():
+        row = page.locator("table.by tr", has=page.get_by_role("link", name=name, exact=True))
+        expect(row.locator("td").last).to_have_text(re.compile(f"^{cost}"))
+    assert clicks.count <= 3
