@@ -224,7 +224,8 @@ class Client(HasCard):
         self,
         name: str,
         *,
-        kind: str = "training",
+        kind: str | None = None,
+        inputs: object = None,
         params: Mapping[str, object] | None = None,
         tags: Tags = None,
         session: str | None = None,
@@ -238,7 +239,8 @@ class Client(HasCard):
 
         Args:
             name: The model's name.
-            kind: As in `trace`.
+            kind: As in `trace`; unless told, ``chain`` of a run with a session, else ``training``.
+            inputs: What it is given, such as a question; `Run.set_input` says it later.
             params: Hyper-parameters of the run.
             tags: Set on the run.
             session: The conversation that it belongs to.
@@ -251,6 +253,8 @@ class Client(HasCard):
                 which.
         """
         model = check_text("name", name)
+        if kind is None:
+            kind = "training" if session is None else "chain"
         check_one_of("kind", kind, names.KINDS)
         if params is not None:
             check_mapping("params", params, "a mapping of names to values, or None")
@@ -260,7 +264,7 @@ class Client(HasCard):
             names.TRACE_KEY: trace_key,
             names.PARAMS: params,
         }
-        return open_run(self._recorder, model, kind, given, [tags])
+        return open_run(self._recorder, model, kind, given, [tags], inputs=inputs)
 
     def about(
         self,

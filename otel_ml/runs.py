@@ -458,6 +458,12 @@ class Run(Handle, HasCard):
         with recorder.lock:
             return waiting.metrics.values()
 
+    @quiet("run.set_input")
+    def set_input(self, value: object) -> None:
+        """Record `value`, as it is now, as the run's input, instead of what its call was given."""
+        if self._recorder is not None and not self._ended:
+            self._put(names.INPUTS, "inputs", value)
+
     @quiet("run.set_output")
     def set_output(self, value: object) -> None:
         """Record `value`, as it is now, as the run's output, instead of what the call returns."""
@@ -857,6 +863,7 @@ def open_run(
     given: Mapping[str, Any],
     tags: Iterable[Tags],
     *,
+    inputs: object = None,
     ids: tuple[int, int] | None = None,
     start_ns: int = 0,
 ) -> OpenedRun:
@@ -868,6 +875,7 @@ def open_run(
         kind: Of the run.
         given: Its params, and attributes that are texts or counts, by the name of the attribute.
         tags: Set on the run.
+        inputs: What it was given; None for nothing.
         ids: Trace id and span id of a root that several processes know; None for new ones. A
             provider of another make gives its own, which nobody knows: then nothing is recorded.
         start_ns: When it began, where another process began it; 0 for now.
@@ -888,6 +896,8 @@ def open_run(
         if run._recorder is not None:
             if said[0]:
                 run._set_tags(*said)
+            if inputs is not None:
+                run.set_input(inputs)
             run._recorder.open_runs.announce(run)
     return run
 

@@ -298,3 +298,33 @@ def test_run_of_another_thread_can_be_told(recording: Recording) -> None:
         thread.start()
         thread.join()
     assert attributes(recording.run())["otel_ml.tag.a"] == 1
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_run_says_what_it_was_given(recording: Recording, *, is_later: bool) -> None:
+    """A run that was opened has an input: that which it is opened with, or one that is set."""
+    inputs = {"question": "Where is my parcel?"}
+    with recording.client.run("turn", inputs=None if is_later else inputs) as run:
+        if is_later:
+            run.set_input(inputs)
+        run.set_output("At the post office")
+    told = attributes(recording.run())
+    assert told["otel_ml.inputs"] == '{"question":"Where is my parcel?"}'
+    assert told["otel_ml.outputs"] == '"At the post office"'
+    run.set_input("too late")
+    assert attributes(recording.run())["otel_ml.inputs"] == told["otel_ml.inputs"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, "training"),
+        ({"session": "chat-17"}, "chain"),
+        ({"session": "chat-17", "kind": "agent"}, "agent"),
+        ({"session": "chat-17", "kind": "training"}, "training"),
+    ],
+)
+def test_kind_of_an_opened_run(recording: Recording, given: dict[str, str], kind: str) -> None:
+    """A run of a conversation is a chain unless told; any other one is a training."""
+    recording.client.run("turn", **given).end()  # type: ignore[arg-type]  # all are texts
+    assert attributes(recording.run())["otel_ml.kind"] == kind

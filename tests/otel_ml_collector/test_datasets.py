@@ -441,7 +441,7 @@ def page(service: Service, project: str, path: str, status: int = 200) -> str:
 
 def test_pages_of_a_project(service: Service, project: str) -> None:
     """The pages show versions with what each changed, and items with where they are of."""
-    assert "There is no data set here yet" in page(service, project, "")
+    assert "No data sets yet" in page(service, project, "")
     source = f"{'a' * 32}-{'b' * 16}"
     first = make_item(QUESTION, "<b>4</b>", {"otel_ml.item.source_run": source}, topic="sums")
     second = make_item({"question": "1+1"}, 2)

@@ -45,6 +45,7 @@ from otel_ml_collector.datasets.find import (
 from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
 from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
@@ -369,8 +370,10 @@ def show_dataset(
         "most_runs": MOST_RUNS,
         "items": found.items,
         "next_cursor": found.next_cursor,
-        "inputs_of": lambda item: _line(item.inputs) if item.is_here else "",
-        "expected_of": lambda item: "–" if item.expected is None else _line(item.expected),
+        "inputs_of": lambda item: (
+            (line_in(item.inputs) or _line(item.inputs)) if item.is_here else ""
+        ),
+        "expected_of": lambda item: "–" if item.expected is None else _expected(item.expected),
         "content_of": _content_of,
         "api": view.api_address(*path, limit=_ON_A_PAGE, show=None if show == "all" else show),
         "python": python_call("dataset_items", name, number),
@@ -405,6 +408,16 @@ def _content_of(item: DatasetItem) -> dict[str, Any] | None:
         "source_run": item.source_run or "",
         "source_session": item.source_session or "",
     }
+
+
+def _asked(value: object) -> str:
+    """Write what goes in as lists show an input: the question."""
+    return line_in(value) or _line(value)
+
+
+def _expected(value: object) -> str:
+    """Write what is expected as lists show an output."""
+    return line_out(value) or _line(value)
 
 
 def _line(value: object) -> str:

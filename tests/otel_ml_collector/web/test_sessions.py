@@ -293,7 +293,7 @@ def test_pages(service: Service) -> None:
     below = page(service, f"runs/{id_of(turn(1, '', '')[0])}")
     assert address in below
     assert "Sessions" in page(service, "runs")
-    assert "No run names a session yet" in ask(service.app, "/projects/none/sessions").text
+    assert "No sessions yet" in ask(service.app, "/projects/none/sessions").text
     assert "No session has a run that matches" in page(service, "sessions?where=latency+%3E+9s")
     assert ask(service.app, "/projects/a/b/sessions/none").status == 404
 
