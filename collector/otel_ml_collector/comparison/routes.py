@@ -383,7 +383,7 @@ def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[Co
             side=side,
             address=_address_of(project, side),
             is_baseline=side is before,
-            is_best=side.reference in best and len(best) < len(found.sides),
+            is_best=best == [side.reference],
             params=[_param_cell(side, before, name) for name in columns.params],
             metrics=[_metric_cell(side, before, metric) for metric in columns.metrics],
             judges=[_judge_cell(side, judge) for judge in columns.judges],
@@ -416,7 +416,7 @@ def _metric_cell(side: ComparedSide, before: ComparedSide, metric: ComparedMetri
     step = own.low_step if metric.lower_is_better else own.high_step
     best = write_number(low) if low is not None else "–"
     return MetricCell(
-        write_number(own.last), change, best, step, is_best=side.reference in metric.best
+        write_number(own.last), change, best, step, is_best=metric.best == [side.reference]
     )
 
 
