@@ -85,5 +85,5 @@ document.querySelector("#filter").addEventListener("htmx:after:swap", () => {
   start();
   remember(true);
 });
-if (new URL(location.href).searchParams.has("live")) start();
+if (find() && new URL(location.href).searchParams.has("live")) start();
 addEventListener("pagehide", stop);
