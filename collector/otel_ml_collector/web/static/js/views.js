@@ -2,7 +2,7 @@
 
 import { send } from "./api.js";
 
-const KEPT = ["where", "last", "start", "end", "order", "live"];
+const KEPT = ["where", "last", "start", "end", "order", "group", "live"];
 
 function addressOf(name) {
   return `${document.querySelector("#views").dataset.views}/${encodeURIComponent(name)}`;
