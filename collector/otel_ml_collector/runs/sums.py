@@ -14,7 +14,7 @@ from otel_ml_collector.stats import (
     make_grouping,
 )
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.counted import DELIVERIES, Bounds, shares
 from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
@@ -28,6 +28,7 @@ _SHOWN: Final = 20
 _TOPS: Final = Sql("""
     FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
       AND start_ns < {end:Int64} AND ({condition})""")
+_IN_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
 _LABELLED: Final = Sql("""
     LEFT JOIN (
       SELECT trace_id AS top_trace, argMin({label}, start_ns) AS top_label {tops} GROUP BY trace_id
@@ -109,7 +110,8 @@ def _of_tops(condition: Condition) -> Condition:
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
     """Group what is inside of roots and traces by what stands at the top of each."""
     own = make_grouping(reader, project, group, find_apart(reader, project))
-    tops = _TOPS.fill(deliveries=DELIVERIES, join=own.join, condition=condition.sql)
+    join = own.join + shares(_IN_WINDOW) if own.is_settled else own.join
+    tops = _TOPS.fill(deliveries=DELIVERIES, join=join, condition=condition.sql)
     return Grouping(
         Sql("top_label"),
         join=_LABELLED.fill(label=own.label, tops=tops),
