@@ -64,7 +64,7 @@ def test_all(store: Store, turns: str) -> None:
     [
         ("user", {"ada": 0.875, "bob": 2.0}),
         ("provider_model", {"m0": 2.375, "m1": 0.5, "": None}),
-        ("model", {"ask": 2.875, "": None}),
+        ("model", {"ask": 2.875, "turn": None}),
     ],
 )
 def test_groups(store: Store, turns: str, group: str, wanted: dict[str, float | None]) -> None:
