@@ -83,15 +83,16 @@ def find_stream_chunks(
     return sum(name.endswith(PIECE) for name, _ in events) or None
 
 
-def join_pieces(messages: object) -> object:
+def join_pieces(messages: object, *, is_cut: bool = False) -> object:
     """Join the messages of a stream that were told one a piece; any other value stays what it is.
 
-    Only the last piece of an answer says why it ended.
+    Only the last piece of an answer says why it ended; where `is_cut`, none may: a stream that was
+    broken off has no last piece.
     """
     if not isinstance(messages, list) or len(messages) < _LEAST_PIECES:
         return messages
     *pieces, last = messages
-    if not all(map(_is_piece, messages)) or not last["finish_reason"]:
+    if not all(map(_is_piece, messages)) or bool(last["finish_reason"]) is is_cut:
         return messages
     if any(piece["finish_reason"] or piece["role"] != last["role"] for piece in pieces):
         return messages

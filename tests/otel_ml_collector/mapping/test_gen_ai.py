@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.records import Metric, Run
-from otel_ml_collector.span import Event, Value
+from otel_ml_collector.span import Event, Scope, Value
 from tests.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,
@@ -88,6 +88,21 @@ def test_pieces_of_a_stream() -> None:
     assert json.loads(run.outputs) == [
         {**pieces[-1], "parts": [{"type": "text", "content": "In Kyoto."}]}
     ]
+
+
+@pytest.mark.parametrize(("name", "number"), [("google_genai", 1), ("another", 2)])
+def test_pieces_of_a_stream_that_was_broken_off(name: str, number: int) -> None:
+    """The chunks of Google's stream are one answer, too, where none says why it ended."""
+    pieces = [
+        {"role": "model", "parts": [{"type": "text", "content": text}], "finish_reason": ""}
+        for text in ("In ", "Kyo")
+    ]
+    scope = Scope({}, f"opentelemetry.instrumentation.{name}", "1", {})
+    run = map_one(
+        make_span("chat", {**CHAT, "gen_ai.output.messages": json.dumps(pieces)}, scope=scope)
+    )
+    assert len(json.loads(run.outputs)) == number
+    assert (run.outputs_preview == "In Kyo") is (number == 1)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.records import Tag
+from otel_ml.records import TOKENS, Tokens
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.records import Run, Tag
 from otel_ml_collector.span import Value
 from tests.otel_ml_collector.mapping.dialect_runs import expect, map_call, without
+from tests.otel_ml_collector.spans import NOW_NS
 
 INNER: Final[dict[str, Value]] = {
     "operation.name": "ai.generateText.doGenerate trip",
@@ -48,6 +51,53 @@ def test_cache_in_words_of_the_provider(told: str) -> None:
     silent = without(INNER, "ai.usage.cachedInputTokens")
     run = map_call("it", {**silent, "ai.response.providerMetadata": told})
     assert run.cached_tokens == 7
+
+
+CACHING: Final = (
+    '{"anthropic": {"usage": {"cache_read_input_tokens": 700, "cache_creation_input_tokens": 40}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "input_tokens"),
+    [
+        ({"ai.usage.promptTokens": 12, "ai.usage.completionTokens": 4}, 752),
+        ({"ai.usage.inputTokens": 12, "ai.usage.cachedInputTokens": 700}, 752),
+        (
+            {
+                "ai.usage.inputTokens": 752,
+                "ai.usage.inputTokenDetails.noCacheTokens": 12,
+                "ai.usage.inputTokenDetails.cacheReadTokens": 700,
+                "ai.usage.inputTokenDetails.cacheWriteTokens": 40,
+            },
+            752,
+        ),
+    ],
+    ids=["4", "5", "6"],
+)
+def test_input_beside_the_cache(usage: dict[str, Value], input_tokens: int) -> None:
+    """Input of Anthropic has the cached tokens in it in each version, and the call its cost."""
+    silent = without(
+        INNER, "ai.usage.inputTokens", "ai.usage.outputTokens", "ai.usage.cachedInputTokens"
+    )
+    told = {"ai.model.id": "claude-sonnet-4-5", "ai.response.model": "claude-sonnet-4-5"}
+    provider = {"ai.model.provider": "anthropic.messages", "ai.response.providerMetadata": CACHING}
+    answered = {"ai.usage.outputTokens": 4, **usage}
+    run = map_call("it", {**silent, **told, **provider, **answered})
+    assert (run.input_tokens, run.cached_tokens, run.cache_creation_tokens) == (
+        input_tokens,
+        700,
+        40,
+    )
+    # 3 $ a million, 0.3 from the cache, 3.75 into it, 15 of the answer.
+    cost = (12 * 3 + 700 * 0.3 + 40 * 3.75 + 4 * 15) / 1e6
+    assert Prices({}).cost("anthropic", "claude-sonnet-4-5", tokens_of(run), NOW_NS) == (
+        pytest.approx(cost)
+    )
+
+
+def tokens_of(run: Run) -> Tokens:
+    return Tokens(*[getattr(run, name) for name in TOKENS])
 
 
 def test_inner() -> None:

@@ -29,15 +29,32 @@ from otel_ml_collector.mapping.dialects.table import (
     find_evidence,
     find_present,
 )
-from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
+from otel_ml_collector.mapping.dialects.tables import (
+    COUNTED_INPUT,
+    DIALECTS,
+    GEN_AI,
+    PROVIDER_WORDS,
+    VERCEL,
+)
 from otel_ml_collector.mapping.found import Found
-from otel_ml_collector.mapping.streams import TELLING, find_first_token_ms, find_stream_chunks
-from otel_ml_collector.mapping.values import to_text, to_type_name
+from otel_ml_collector.mapping.streams import (
+    TELLING,
+    find_first_token_ms,
+    find_stream_chunks,
+    join_pieces,
+)
+from otel_ml_collector.mapping.values import read_structured, to_json, to_text, to_type_name
 from otel_ml_collector.price import bare_model
 from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Event, Span, Value
 
 _PLANS: Final = 1_000
+_OF_INPUT: Final = ("input_tokens", "cached_tokens", "cache_creation_tokens")
+# Instrumentations that tell a streamed answer a message a piece.
+_A_MESSAGE_A_PIECE: Final = frozenset({"opentelemetry.instrumentation.google_genai"})
+_CHOICES: Final = "gen_ai.request.choice.count"
+# Providers whose input tokens are those beside the cached ones, by the names of the AI SDK.
+_LEAVE_OUT_CACHED: Final = frozenset({"anthropic", "bedrock"})
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
@@ -116,7 +133,11 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
         read_dialect(spans, present, values)
         if present.dialect is GEN_AI:
             read_span_events(spans, found)
+        elif present.dialect is VERCEL:
+            _count_cached_input(values)
     _read_streams(spans, values)
+    if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:
+        _join_cut_answers(found)
     _read_general(spans, values)
     _name_models(found)
     _keep_own_usage(found)
@@ -138,6 +159,13 @@ def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
     values.found.fill("first_token_ms", first)
     chunks = [find_stream_chunks(span.attributes, told) for span, told in pairs]
     values.found.fill("stream_chunks", chunks)
+
+
+def _join_cut_answers(found: Found) -> None:
+    """Make one answer of the pieces of each stream that was broken off."""
+    for at, answer in enumerate(found.column("outputs")):
+        if answer is not None and (joined := join_pieces(answer[0], is_cut=True)) is not answer[0]:
+            found.fill("outputs", [(joined, to_json(joined))], [at])
 
 
 def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
@@ -293,6 +321,25 @@ def _read_errors(spans: Sequence[Span], places: Sequence[int], found: Found) -> 
 def _last_exception(span: Span) -> Event | None:
     exceptions = [event for event in span.events if event.name in _EXCEPTIONS]
     return max(exceptions, key=lambda event: event.time_ns, default=None)
+
+
+def _count_cached_input(values: AttributeColumns) -> None:
+    """Count what came from a cache, and was written to one, among the tokens that were given.
+
+    Providers that leave it out say so in words of their own; the AI SDK counts it from its
+    version 6 on, which tells what was not cached, too.
+    """
+    if PROVIDER_WORDS not in values.names or not COUNTED_INPUT.isdisjoint(values.names):
+        return
+    found = values.found
+    given, cached, created = map(
+        found.column, ("input_tokens", "cached_tokens", "cache_creation_tokens")
+    )
+    wholes = [*given]
+    for at, told in enumerate(map(read_structured, values.column(PROVIDER_WORDS))):
+        if isinstance(told, dict) and not _LEAVE_OUT_CACHED.isdisjoint(told) and given[at]:
+            wholes[at] = given[at] + (cached[at] or 0) + (created[at] or 0)
+    found.fill("input_tokens", wholes)
 
 
 def _keep_own_usage(found: Found) -> None:

@@ -277,6 +277,12 @@ _MLFLOW: Final = Dialect(
     ),
 )
 
+PROVIDER_WORDS: Final = "ai.response.providerMetadata"
+# What the AI SDK says where its input tokens are all that were given.
+COUNTED_INPUT: Final = frozenset(
+    f"ai.usage.inputTokenDetails.{name}"
+    for name in ("noCacheTokens", "cacheReadTokens", "cacheWriteTokens")
+)
 # Where providers say in an answer what came from a cache, as the AI SDK hands it on.
 _CACHED_BY_PROVIDER: Final = (
     *("openai.cachedPromptTokens", "azure.cachedPromptTokens"),
@@ -291,7 +297,7 @@ _WRITTEN_BY_PROVIDER: Final = (
 )
 # The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
 # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
-_VERCEL: Final = Dialect(
+VERCEL: Final = Dialect(
     name="vercel",
     marks=("ai.operationId", "ai.model.id", "ai.toolCall.name"),
     kind_sources=("ai.operationId",),
@@ -357,7 +363,7 @@ _VERCEL: Final = Dialect(
             (
                 "ai.usage.inputTokenDetails.cacheReadTokens",
                 "ai.usage.cachedInputTokens",
-                *(f"ai.response.providerMetadata{{{member}}}" for member in _CACHED_BY_PROVIDER),
+                *(f"{PROVIDER_WORDS}{{{member}}}" for member in _CACHED_BY_PROVIDER),
             ),
         ),
         Row(
@@ -368,7 +374,7 @@ _VERCEL: Final = Dialect(
             "cache_creation_tokens",
             (
                 "ai.usage.inputTokenDetails.cacheWriteTokens",
-                *(f"ai.response.providerMetadata{{{member}}}" for member in _WRITTEN_BY_PROVIDER),
+                *(f"{PROVIDER_WORDS}{{{member}}}" for member in _WRITTEN_BY_PROVIDER),
             ),
         ),
         Row("response_id", ("ai.response.id",)),
@@ -380,6 +386,8 @@ _VERCEL: Final = Dialect(
         "The span of the function is a chain and that of the model inside it, whose operation ends "
         "in `.doGenerate`, `.doStream` or `.doEmbed`, is the call that has the tokens.",
         "Tools, headers, reasons to finish and times of the first chunk stay attributes.",
+        "Before version 6 of the AI SDK input tokens of Anthropic and Bedrock are those beside the "
+        "cached ones: these, which stand in the provider's metadata, are added.",
     ),
 )
 
@@ -789,7 +797,7 @@ GEN_AI: Final = Dialect(
 
 DIALECTS: Final = (
     *(_GEMINI_CLI, _CODEX),
-    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, _VERCEL, _GENKIT, _LOGFIRE, _LANGFUSE),
+    *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, VERCEL, _GENKIT, _LOGFIRE, _LANGFUSE),
     *(_HAYSTACK, _OPENLIT),
     GEN_AI,
 )
