@@ -1,4 +1,4 @@
-"""Lists of runs: page after page while they are read, or as one table."""
+"""Lists that are read page after page, and that of runs, which may be one table, too."""
 
 import inspect
 import queue
@@ -17,7 +17,7 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 from itertools import islice
 from operator import index as whole_number
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 import orjson
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
     import pyarrow as pa
 
+Item = TypeVar("Item")
 Format = Literal["jsonl", "csv", "parquet"]
 
 _PAGE: Final = 500
@@ -79,25 +80,41 @@ class Wanted:
         return {"where": self.where or None, "start": self.start, "end": self.end}
 
 
-class Runs(HasCard):
-    """A list of runs, read page by page while one goes over it; each time anew.
+class PagedList(HasCard, Generic[Item]):
+    """A list that is read page by page while one goes over it; each time anew.
 
-    Runs that are stored meanwhile neither repeat nor hide one. Within a page the inputs, outputs
-    and params of all runs are fetched together when the first of them is asked for.
-
-    ``len(runs)`` counts them page by page: a request for 500 runs, and nothing of them is kept.
-    ``runs[0]`` and ``runs[-1]`` ask for one run, ``runs[i]`` and ``runs[:i]`` for so many. A
-    slice is a list. A notebook shows the first 20 of a table, with one request of at most 3 s.
+    Its length is counted page by page, and nothing of them is kept. An index or a slice asks for
+    so many items; a slice is a list.
     """
 
-    def __init__(self, api: Api, wanted: Wanted, load: Callable[[Artifact], Any]) -> None:
-        self._api = api
-        self._wanted = wanted
-        self._load = load
+    _key: str  # under which a page of the API has its items
+
+    def __init__(self) -> None:
         self._begun = _Begun()
 
-    def __iter__(self) -> Iterator[Run]:
-        """Give the runs in their order."""
+    def pages(self) -> Iterator[dict[str, Any]]:
+        """Give the pages of the list as the API answers them."""
+        raise NotImplementedError
+
+    def _plain_pages(self) -> Iterator[dict[str, Any]]:
+        """Give pages to be counted, without what costs more."""
+        return self.pages()
+
+    def _items_of(self, rows: list[dict[str, Any]]) -> Iterator[Item]:
+        """Make the items of a page."""
+        raise NotImplementedError
+
+    def _first(self, count: int) -> "PagedList[Item]":
+        """Make the list of at most so many of the first items."""
+        raise NotImplementedError
+
+    def _last(self, count: int) -> "Iterator[Item]":
+        """Give the item that so many before the end begin with; nothing where there are fewer."""
+        last = deque(self, count)
+        return islice(last, 1 if len(last) == count else 0)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Give the items in their order."""
         begun = _Begun()
         walk = self._walk(begun)
         begun.walk = weakref.ref(walk)
@@ -105,31 +122,31 @@ class Runs(HasCard):
         return walk
 
     def __len__(self) -> int:
-        """Count the runs, page by page.
+        """Count the items, page by page.
 
-        `list` asks for the length when it has begun to go over the runs and has not got one: it
+        `list` asks for the length when it has begun to go over the items and has not got one: it
         is given the pages that were counted, so that they are read once.
         """
         begun = self._begun
         if not begun.is_new:
-            return sum(len(page["runs"]) for page in self.pages())
+            return sum(len(page[self._key]) for page in self._plain_pages())
         counted = deque(self.pages())
-        length = sum(len(page["runs"]) for page in counted)
+        length = sum(len(page[self._key]) for page in counted)
         begun.pages = counted  # from here on the walk takes them away
         return length
 
     def __bool__(self) -> bool:
         """Tell whether there is one."""
-        return any(page["runs"] for page in self._first(1).pages())
+        return any(page[self._key] for page in self._first(1).pages())
 
     @overload
-    def __getitem__(self, at: int, /) -> Run: ...
+    def __getitem__(self, at: int, /) -> Item: ...
 
     @overload
-    def __getitem__(self, at: slice, /) -> list[Run]: ...
+    def __getitem__(self, at: slice, /) -> list[Item]: ...
 
-    def __getitem__(self, at: int | slice, /) -> Run | list[Run]:
-        """Read the run at a place, or those of a slice; what stands before is read, too.
+    def __getitem__(self, at: int | slice, /) -> Item | list[Item]:
+        """Read the item at a place, or those of a slice; what stands before is read, too.
 
         Raises:
             IndexError: There are fewer.
@@ -142,17 +159,47 @@ class Runs(HasCard):
         place = whole_number(at)
         if place >= 0:
             found = [*islice(self._first(place + 1), place, None)]
-        elif self._wanted.limit is None and self._wanted.order in BY_TIME:  # from the other end
-            order = OLDEST if self._wanted.order == NEWEST else NEWEST
-            found = [*islice(self._with(order=order, limit=-place), -1 - place, None)]
         else:
-            last = deque(self, -place)
-            found = [last[0]] if len(last) == -place else []
+            found = [*self._last(-place)]
         if not found:
-            raise IndexError(f"Invalid index {place}: there are not so many runs")
+            raise IndexError(f"Invalid index {place}: there are not so many {self._key}")
         return found[0]
 
-    __reversed__ = None  # asked run by run it would take as many requests; see `order`
+    __reversed__ = None  # asked item by item it would take as many requests
+
+    def _walk(self, begun: "_Begun") -> Generator[Item, None, None]:
+        if begun.pages is None:
+            for page in self.pages():
+                yield from self._items_of(page[self._key])
+        else:
+            while begun.pages:
+                yield from self._items_of(begun.pages.popleft()[self._key])
+
+
+class Runs(PagedList[Run]):
+    """A list of runs, read page by page while one goes over it; each time anew.
+
+    Runs that are stored meanwhile neither repeat nor hide one. Within a page the inputs, outputs
+    and params of all runs are fetched together when the first of them is asked for.
+
+    ``len(runs)`` counts them page by page: a request for 500 runs, and nothing of them is kept.
+    ``runs[0]`` and ``runs[-1]`` ask for one run, ``runs[i]`` and ``runs[:i]`` for so many. A
+    slice is a list. A notebook shows the first 20 of a table, with one request of at most 3 s.
+    """
+
+    _key = "runs"
+
+    def __init__(self, api: Api, wanted: Wanted, load: Callable[[Artifact], Any]) -> None:
+        super().__init__()
+        self._api = api
+        self._wanted = wanted
+        self._load = load
+
+    def _last(self, count: int) -> Iterator[Run]:
+        if self._wanted.limit is not None or self._wanted.order not in BY_TIME:
+            return super()._last(count)
+        order = OLDEST if self._wanted.order == NEWEST else NEWEST  # from the other end
+        return islice(self._with(order=order, limit=count), count - 1, None)
 
     @property
     def _card(self) -> Card:
@@ -169,7 +216,7 @@ class Runs(HasCard):
 
     def _newest_html(self) -> str:
         page: dict[str, Any] = next(self._pages(GLANCE), {"runs": [], "next_cursor": None})
-        runs = [*self._runs_of(page["runs"])]
+        runs = [*self._items_of(page["runs"])]
         rows = [(run.page, _cells(run)) for run in runs[:SHOWN]]
         is_all = page["next_cursor"] is None or len(runs) == self._wanted.limit
         if not rows:
@@ -244,14 +291,6 @@ class Runs(HasCard):
             if cursor is None:
                 return
 
-    def _walk(self, begun: "_Begun") -> Generator[Run, None, None]:
-        if begun.pages is None:
-            for page in self.pages():
-                yield from self._runs_of(page["runs"])
-        else:
-            while begun.pages:
-                yield from self._runs_of(begun.pages.popleft()["runs"])
-
     def _first(self, count: int) -> "Runs":
         limit = self._wanted.limit
         return self._with(limit=count if limit is None else min(count, limit))
@@ -259,7 +298,7 @@ class Runs(HasCard):
     def _with(self, **changes: Any) -> "Runs":
         return Runs(self._api, replace(self._wanted, **changes), self._load)
 
-    def _runs_of(self, summaries: list[dict[str, Any]]) -> Iterator[Run]:
+    def _items_of(self, summaries: list[dict[str, Any]]) -> Iterator[Run]:
         page = _Page(self._api, self._wanted, summaries)
         whole = Whole(page.fetch, self._load, page.known, self._api.page)
         for summary in summaries:
@@ -302,12 +341,12 @@ class _Begun:
         pages: What it goes over; None where it reads that itself.
     """
 
-    walk: "weakref.ref[Generator[Run, None, None]] | None" = None
+    walk: "weakref.ref[Generator[Any, None, None]] | None" = None
     pages: "deque[dict[str, Any]] | None" = None
 
     @property
     def is_new(self) -> bool:
-        """Whether the walk has not given a run yet, and still may."""
+        """Whether the walk has not given an item yet, and still may."""
         walk = None if self.walk is None else self.walk()
         return walk is not None and inspect.getgeneratorstate(walk) == inspect.GEN_CREATED
 

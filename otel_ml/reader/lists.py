@@ -1,15 +1,12 @@
 """Lists of experiments, judges and sessions: with a length, an index, and a table in a notebook."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
-from operator import index as whole_number
-from typing import Any, Final, overload
+from typing import Any, Final
 
-from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
-from otel_ml.reader.api import Api
-from otel_ml.reader.listing import GLANCE, SHOWN, html_in_time
+from otel_ml.notebook import Card, note, page_address, shorten, table
+from otel_ml.reader.api import Api, Question
+from otel_ml.reader.listing import GLANCE, SHOWN, PagedList, html_in_time
 from otel_ml.reader.records import made
 from otel_ml.records import ListedExperiment
 
@@ -19,7 +16,7 @@ _JUDGES: Final = ("judge", "version", "said", "pass rate", "mean score", "others
 _SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked", "judges")
 
 
-class Experiments(HasCard):
+class Experiments(PagedList[ListedExperiment]):
     """A list of experiments, the newest first, read page by page while one goes over it.
 
     Each time it is read anew. ``len(experiments)`` counts them page by page, an index or a slice
@@ -27,63 +24,42 @@ class Experiments(HasCard):
     verdicts, with one request of at most 3 s.
     """
 
+    _key = "experiments"
+
     def __init__(
         self, api: Api, project: str, where: str, limit: int | None, *, verdicts: bool
     ) -> None:
+        super().__init__()
         self._api = api
         self._project = project
         self._where = where
         self._limit = limit
         self._verdicts = verdicts
 
-    def __iter__(self) -> Iterator[ListedExperiment]:
-        """Give the experiments in their order."""
-        return self._read(self._limit, verdicts=self._verdicts)
+    def pages(self) -> Iterator[dict[str, Any]]:
+        """Give the pages of the list as the API answers them."""
+        cursor, left = None, self._limit
+        path = ("projects", self._project, "experiments")
+        while left is None or left > 0:
+            asked = {**self._asked(left, verdicts=self._verdicts), "cursor": cursor}
+            page = self._api.ask(Question(path, asked))
+            rows = page["experiments"]
+            yield page
+            left = None if left is None else left - len(rows)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
-    def __len__(self) -> int:
-        """Count the experiments, page by page."""
-        return sum(1 for _ in self._read(self._limit, verdicts=False))
+    def _plain_pages(self) -> Iterator[dict[str, Any]]:
+        plain = Experiments(self._api, self._project, self._where, self._limit, verdicts=False)
+        return plain.pages()
 
-    def __bool__(self) -> bool:
-        """Tell whether there is one."""
-        return any(True for _ in self._first(1))
+    def _items_of(self, rows: list[dict[str, Any]]) -> Iterator[ListedExperiment]:
+        return (made(ListedExperiment, row) for row in rows)
 
-    @overload
-    def __getitem__(self, at: int, /) -> ListedExperiment: ...
-
-    @overload
-    def __getitem__(self, at: slice, /) -> list[ListedExperiment]: ...
-
-    def __getitem__(self, at: int | slice, /) -> ListedExperiment | list[ListedExperiment]:
-        """Read the experiment at a place, or those of a slice; what stands before is read, too.
-
-        Raises:
-            IndexError: There are fewer.
-            TypeError: It is neither a whole number nor a slice of such.
-        """
-        if isinstance(at, slice):
-            is_near = at.stop is not None and min(at.start or 0, at.stop) >= 0
-            return [*(self._first(at.stop) if is_near else self)][at]
-        place = whole_number(at)
-        if place >= 0:
-            experiments = [*islice(self._first(place + 1), place, None)]
-        else:
-            last = deque(self, -place)
-            experiments = [last[0]] if len(last) == -place else []
-        if not experiments:
-            raise IndexError(f"Invalid index {place}: there are not so many experiments")
-        return experiments[0]
-
-    __reversed__ = None  # asked one by one it would take as many requests
-
-    def _first(self, count: int) -> Iterator[ListedExperiment]:
+    def _first(self, count: int) -> "Experiments":
         limit = count if self._limit is None else min(count, self._limit)
-        return self._read(limit, verdicts=self._verdicts)
-
-    def _read(self, limit: int | None, *, verdicts: bool) -> Iterator[ListedExperiment]:
-        asked = self._asked(limit, verdicts=verdicts)
-        rows = self._api.all("experiments", "projects", self._project, "experiments", **asked)
-        return (made(ListedExperiment, one) for one in islice(rows, limit))
+        return Experiments(self._api, self._project, self._where, limit, verdicts=self._verdicts)
 
     def _asked(self, limit: int | None, *, verdicts: bool) -> dict[str, object]:
         return {

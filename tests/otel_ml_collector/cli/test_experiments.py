@@ -14,6 +14,7 @@ from otel_ml.experiments.stored_results import load_result
 from otel_ml.judges.ready import exact
 from otel_ml.reader import BadQuery, NotFound, Reader
 from otel_ml_collector.cli import main
+from tests.otel_ml.reader.servers import answering, passing_on
 from tests.support.collector import CollectorProcess, running
 
 QA = Dataset("qa", [{"inputs": {"a": a}, "expected": a + 1} for a in range(40)])
@@ -98,6 +99,14 @@ def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Resu
     assert f'/projects/tried/experiments/{results[1].experiment.id}"' in html
     assert "<td>exact 0.65</td>" in html
     assert repr(listed).startswith("<Experiments tried ")
+
+
+def test_list_of_experiments_reads_once(collector: CollectorProcess, results: list[Result]) -> None:
+    """A list that is made of the reader's experiments asks for each page once."""
+    with answering(passing_on(collector.endpoint)) as between:
+        listed = list(Reader("tried", endpoint=between.endpoint).experiments())
+        assert {one.run_id for one in listed} >= {one.experiment.id for one in results}
+        assert len([path for path in between.asked if "/experiments" in path]) == 1
 
 
 @pytest.mark.parametrize(
