@@ -417,8 +417,13 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
             if Path(given).is_file():
                 return Result.read(given)
     if issubclass(type(given), str):
+        near = ""
         with suppress(LookupError), open_reader(recorder) as reader:
-            return find_baseline(reader, given, dataset.name)
+            try:
+                return find_baseline(reader, given, dataset.name)
+            except LookupError as error:
+                near = f"; {error}"
+        raise invalid("baseline", given, _BASELINE + near)
     raise invalid("baseline", given, _BASELINE)
 
 

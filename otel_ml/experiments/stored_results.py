@@ -129,22 +129,25 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         dataset: The name of the data set.
 
     Raises:
-        LookupError: There is none.
+        LookupError: There is none; the message names those that are near.
         ReaderError: The collector has no answer.
     """
     if RUN_ID.fullmatch(named):
         return _load(reader, reader.experiment(named))
     meant = _find_version(reader, named)
+    known: dict[str, None] = {}
     for one in islice(reader.experiments(), _MOST):
         if one.dataset != dataset or one.outcome != "ok":
             continue
+        versions = [] if one.version is None else [f"{one.function}:v{one.version}"]
+        known |= dict.fromkeys((*versions, *one.tags))
         if meant:
             is_meant = (one.function, one.version) == meant
         else:
             is_meant = one.tags.get(named, False) is not False  # taken back
         if is_meant:
             return _load(reader, one)
-    raise LookupError(named)
+    raise LookupError(suggest(named, known))
 
 
 def _find_version(reader: Reader, named: str) -> tuple[str, int] | None:
