@@ -91,7 +91,7 @@ def test_input_beside_the_cache(usage: dict[str, Value], input_tokens: int) -> N
     )
     # 3 $ a million, 0.3 from the cache, 3.75 into it, 15 of the answer.
     cost = (12 * 3 + 700 * 0.3 + 40 * 3.75 + 4 * 15) / 1e6
-    assert Prices({}).cost("anthropic", "claude-sonnet-4-5", tokens_of(run), NOW_NS) == (
+    assert Prices().cost("anthropic", "claude-sonnet-4-5", tokens_of(run), NOW_NS) == (
         pytest.approx(cost)
     )
 
