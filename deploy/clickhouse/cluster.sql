@@ -93,7 +93,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS otel_ml.scores_by_judge ON CLUSTER otel_ml (
+CREATE TABLE IF NOT EXISTS otel_ml.scores ON CLUSTER otel_ml (
   project LowCardinality(String),
   judge LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
@@ -106,12 +106,13 @@ CREATE TABLE IF NOT EXISTS otel_ml.scores_by_judge ON CLUSTER otel_ml (
   time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   rank UInt64,
   latency_ms Nullable(Float64),
-  cost Nullable(Float64)
+  cost Nullable(Float64),
+  record_id String
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/scores_by_judge', '{replica}', rank)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/scores', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, judge, start_ns)
-ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
+ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version, record_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml (
@@ -543,3 +544,5 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
   arrived_ns Int64
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/forward_cursors', '{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS otel_ml.scores_of_metrics ON CLUSTER otel_ml TO otel_ml.scores AS SELECT project AS project, name AS judge, owner_start_ns AS start_ns, toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id, toFixedString(unhex(substring(owner, 34, 16)), 8) AS span_id, judge_version AS judge_version, value AS score, passed AS passed, error != '' AS failed, time_ns AS time_ns, toUInt64(time_ns) AS rank, latency_ms AS latency_ms, cost AS cost, record_id AS record_id FROM otel_ml.metrics WHERE source NOT IN ('logged', 'agent') AND actual = '' AND owner < 'key:';

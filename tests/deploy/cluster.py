@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from otel_ml_collector.store.schema import TABLES
+from otel_ml_collector.store.schema import COPIES, TABLES
 
 CLUSTER: Final = "otel_ml"
 DATABASE: Final = "otel_ml"
@@ -29,6 +29,11 @@ _TABLE: Final = re.compile(
     r"ENGINE = (?P<engine>\w*MergeTree)(?:\((?P<version>\w+)\))?(?P<rest>.*)",
     re.DOTALL,
 )
+_COPY: Final = re.compile(
+    r"CREATE MATERIALIZED VIEW IF NOT EXISTS (?P<name>\w+) TO (?P<table>\w+) AS "
+    r"(?P<columns>SELECT .*)FROM (?P<rest>.*)",
+    re.DOTALL,
+)
 
 
 def statements() -> Iterator[str]:
@@ -38,6 +43,14 @@ def statements() -> Iterator[str]:
         match = _TABLE.fullmatch(table)
         assert match, table
         yield _of_table(match)
+    for copy in COPIES:
+        match = _COPY.fullmatch(copy)
+        assert match, copy
+        yield (
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {DATABASE}.{match['name']} "
+            f"ON CLUSTER {CLUSTER} TO {DATABASE}.{match['table']} "
+            f"AS {match['columns']}FROM {DATABASE}.{match['rest']}"
+        )
 
 
 def text() -> str:

@@ -133,7 +133,8 @@ class Project:
             ),
             {},
         )
-        return [row["table"] for row in rows if self._has(row["table"], text)]
+        tables = [row["table"] for row in rows if row["table"] in TABLE_NAMES]
+        return [table for table in tables if self._has(table, text)]
 
     def _has(self, table: str, text: str) -> bool:
         if table in _TOMBSTONES:

@@ -18,7 +18,7 @@ def test_statements(question: str) -> None:
     with open_empty(is_full=True) as reader:
         full = explain(reader, question, WHERE)
     assert "FROM runs" in empty
-    assert "scores_by_judge" in empty
+    assert "FROM scores" in empty
     assert "settled" not in empty
     assert len(full) > len(empty)
 

@@ -425,7 +425,7 @@ def _in_scores(tag: _Tag) -> list[Sql]:
         judge = tag.put("judge", tag.name.removeprefix(names.PASSED_PREFIX))
         passed = tag.put("passed", tag.text)
         found = [Sql("judge = {judge} AND toString(passed) = {it}").fill(judge=judge, it=passed)]
-    return [_beside(Sql("scores_by_judge FINAL"), one) for one in found]
+    return [_beside(Sql("scores FINAL"), one) for one in found]
 
 
 def _beside(table: Sql, condition: Sql) -> Sql:

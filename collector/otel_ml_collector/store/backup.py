@@ -28,7 +28,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unavailable
 from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
-from otel_ml_collector.store.schema import TABLE_NAMES, TABLES
+from otel_ml_collector.store.schema import COPIES, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import Tombstones
 
@@ -376,3 +376,5 @@ def _attach_all(client: StoreClient, backup: Path, tables: Mapping[str, list[str
             client.command(
                 attach.fill(table=identifier(table, TABLE_NAMES), part=identifier(part, parts))
             )
+    for statement in COPIES:
+        client.command(statement)

@@ -16,12 +16,17 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.errors import BadSetting, Unavailable
 from otel_ml_collector.store.connection import Connections, said_of
 from otel_ml_collector.store.repair import drop_unread
-from otel_ml_collector.store.schema import META, TABLE_NAMES, TABLES
+from otel_ml_collector.store.schema import COPIES, META, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import DECLARED_TABLES, Table
+from otel_ml_collector.store.tables import DECLARED_TABLES, SCORES_OF_METRICS, Table
 
 # A step reads what it must, however long that takes.
-_UNHURRIED: Final = {"max_execution_time": 0, "mutations_sync": 2}
+_UNHURRIED: Final = {
+    "max_execution_time": 0,
+    "mutations_sync": 2,
+    "max_partitions_per_insert_block": 0,
+    "max_memory_usage": 2_500_000_000,
+}
 
 # Parts that were merged away are removed by one thread: above a hundred of them at once, which
 # come after minutes of load, the engine starts 128 that stay, with three files each.
@@ -76,6 +81,26 @@ _ADD_CACHE_CREATION: Final = Sql("""
             ALTER TABLE {table}
               ADD COLUMN IF NOT EXISTS cache_creation_tokens Nullable(Int64)
                 AFTER reasoning_tokens""")
+
+# The same, until schema 16: of two people's words in one nanosecond it had one.
+_SCORES_BY_JUDGE: Final = Sql("""
+            CREATE TABLE IF NOT EXISTS scores_by_judge (
+              project LowCardinality(String),
+              judge LowCardinality(String),
+              start_ns Int64,
+              trace_id FixedString(16),
+              span_id FixedString(8),
+              judge_version LowCardinality(String),
+              score Nullable(Float64),
+              passed Nullable(Bool),
+              failed Bool,
+              time_ns Int64,
+              rank UInt64,
+              latency_ms Nullable(Float64),
+              cost Nullable(Float64)
+            )
+            ENGINE = ReplacingMergeTree(rank)
+            ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)""")
 
 # The table of the schemas until 15: a store in which the step was cut short has none any more.
 _VIEWS: Final = Sql("""
@@ -231,6 +256,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
             ALTER TABLE metrics
               ADD COLUMN IF NOT EXISTS latency_ms Nullable(Float64) AFTER annotator,
               ADD COLUMN IF NOT EXISTS cost Nullable(Float64) AFTER latency_ms"""),
+        _SCORES_BY_JUDGE,
         Sql("""
             ALTER TABLE scores_by_judge
               ADD COLUMN IF NOT EXISTS latency_ms Nullable(Float64) AFTER rank,
@@ -307,6 +333,22 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
         _EXPERIMENT_TRACES,
         _LENT,
         Sql("DROP TABLE experiment_traces"),
+    ],
+    # Scores are made of metrics, with the id of their record. Those whose metrics have left by now
+    # are taken over as they are.
+    [
+        _SCORES_BY_JUDGE,
+        Sql("INSERT INTO scores {scores}").fill(scores=SCORES_OF_METRICS.select),
+        Sql("""
+            INSERT INTO scores (project, judge, start_ns, trace_id, span_id, judge_version, score,
+              passed, failed, time_ns, rank, latency_ms, cost)
+            SELECT project, judge, start_ns, trace_id, span_id, judge_version, score,
+              passed, failed, time_ns, rank, latency_ms, cost
+            FROM scores_by_judge FINAL
+            WHERE (trace_id, span_id, cityHash64(project, judge, judge_version)) NOT IN (
+              SELECT trace_id, span_id, cityHash64(project, judge, judge_version)
+              FROM scores)"""),
+        Sql("DROP TABLE scores_by_judge"),
     ],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
@@ -401,6 +443,9 @@ def migrate(client: StoreClient) -> None:
     if found:  # a store that has none yet has no rows that lack anything
         for declared in DECLARED_TABLES:
             _add_declared(client, declared)
+    for copy in COPIES:
+        client.command(copy)
+    if found:
         for version, step in enumerate(STEPS, _FIRST_STEP):
             if found < version:
                 _run(client, version, step)

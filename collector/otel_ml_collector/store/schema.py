@@ -215,6 +215,8 @@ TABLES: Final = (
     FORWARD_CURSORS,
 )
 TABLE_NAMES: Final = table_names(TABLES)
+# Made once their tables have all columns.
+COPIES: Final = (tables.SCORES_OF_METRICS.ddl,)
 # How long the rows of each table live that are not kept for ever, in the order in which they go.
 LIVES: Final = (
     Life(Sql("artifacts"), Follows.NAMES, "arrived_ns", topic="artifacts"),

@@ -14,7 +14,7 @@ from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import told_of_others
 
 LAST: Final = Sql("(time_ns, judge_version, record_id)")
-SCORES: Final = Sql("scores_by_judge")
+SCORES: Final = Sql("scores")
 # A score whose run's start was not told stands at 0.
 IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
 SAID: Final = ("score", "passed", "failed")
@@ -53,7 +53,7 @@ def all_scores(
     """
     wanted = [name for name in said if name not in _ORDERED]
     scores = Sql("""
-        SELECT {columns}, '' AS record_id
+        SELECT {columns}, record_id
         FROM {scores} WHERE project = {project:String} AND {judges} AND {among}""").fill(
         columns=_name([*_ORDERED, *wanted]),
         scores=SCORES,

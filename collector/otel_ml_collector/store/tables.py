@@ -30,7 +30,7 @@ from otel_ml.records import (
     Run,
     columns_of,
 )
-from otel_ml_collector.owners import RESPONSE, is_run
+from otel_ml_collector.owners import FIRST, RESPONSE, is_run
 from otel_ml_collector.records import (
     Arrivals,
     ProcessSign,
@@ -522,6 +522,7 @@ METRICS: Final[Table[Metric]] = Table(
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
+    month_of=attrgetter("owner_start_ns"),  # of the scores that are made of them
     source="metrics",
     topic="metrics",
 )
@@ -550,35 +551,85 @@ def is_score(metric: Metric) -> bool:
 
 # The judges' scores again, by the run's own key: filters and statistics join on it.
 SCORES: Final[Table[Metric]] = Table(
-    "scores_by_judge",
+    "scores",
     [
         *_stored(Metric, only=["project"]),
         *_stored(Metric, only=["name"], named={"name": "judge"}),
-        Stored("start_ns", _TIME, attrgetter("owner_start_ns")),
-        Stored("trace_id", "FixedString(16)", lambda metric: bytes.fromhex(metric.owner[:32])),
-        Stored("span_id", "FixedString(8)", lambda metric: bytes.fromhex(metric.owner[33:])),
+        Stored("start_ns", _TIME),
+        Stored("trace_id", "FixedString(16)"),
+        Stored("span_id", "FixedString(8)"),
         *_stored(Metric, only=["judge_version", "value"], named={"value": "score"}),
         *_stored(Metric, only=["passed"]),
-        Stored(
-            "failed",
-            "Bool",
-            lambda metric: bool(metric.error),
-            "the judge raised: no score, no pass",
-        ),
+        Stored("failed", "Bool", comment="the judge raised: no score, no pass"),
         *_stored(Metric, only=["time_ns"]),
-        Stored("rank", "UInt64", attrgetter("time_ns")),
+        Stored("rank", "UInt64"),
         *_stored(Metric, only=["latency_ms", "cost"]),
+        *_stored(Metric, only=["record_id"]),
     ],
     f"""ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, judge, start_ns)
-ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version)
+ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version, record_id)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     stamp="",
-    month_of=attrgetter("owner_start_ns"),
     follows=Follows.RUN,
     time="time_ns",
     topic="metrics",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A table whose rows the engine makes of those of another one, with each insert into that.
+
+    What is deleted there stays here. An insert must touch no more partitions here than it may.
+
+    Attributes:
+        name: Of the materialized view.
+        columns: What makes each column of the table.
+        rows: Of which rows, behind the columns.
+    """
+
+    name: str
+    table: Table[Any]
+    columns: Mapping[str, Sql]
+    rows: Sql
+
+    @property
+    def select(self) -> Sql:
+        """The SELECT of its rows, with the columns in the order of the table."""
+        made = [
+            Sql("{value} AS {name}").fill(
+                value=self.columns.get(name, identifier(name, [name])),
+                name=identifier(name, [name]),
+            )
+            for name in self.table.names()
+        ]
+        return Sql("SELECT {made} {rows}").fill(made=join_sql(", ", made), rows=self.rows)
+
+    @property
+    def ddl(self) -> Sql:
+        """The statement that makes it."""
+        return Sql("CREATE MATERIALIZED VIEW IF NOT EXISTS {name} TO {table} AS {select}").fill(
+            name=identifier(self.name, [self.name]), table=self.table.sql, select=self.select
+        )
+
+
+SCORES_OF_METRICS: Final = Copy(
+    "scores_of_metrics",
+    SCORES,
+    {
+        "judge": Sql("name"),
+        "start_ns": Sql("owner_start_ns"),
+        "trace_id": Sql("toFixedString(unhex(substring(owner, 1, 32)), 16)"),
+        "span_id": Sql("toFixedString(unhex(substring(owner, 34, 16)), 8)"),
+        "score": Sql("value"),
+        "failed": Sql("error != ''"),
+        "rank": Sql("toUInt64(time_ns)"),
+    },
+    Sql("FROM metrics WHERE {is_score} AND owner < '{first}'").fill(
+        is_score=IS_SCORE, first=Sql(FIRST)
+    ),
 )
 LATE_TAGS: Final[Table[LateTag]] = Table(
     "late_tags",

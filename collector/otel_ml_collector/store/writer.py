@@ -196,8 +196,6 @@ class Writer:
         for table in tables.RECORD_TABLES:
             if table.source:
                 self._insert(table, getattr(records, table.source))
-        scores = [metric for metric in records.metrics if tables.is_score(metric)]
-        self._insert(tables.SCORES, scores)
         own = [key for key in records.trace_keys if key.is_own]
         self._insert(tables.TRACE_KEYS, own)
         self._insert_signs(records.signs)

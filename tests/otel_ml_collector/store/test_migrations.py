@@ -404,6 +404,28 @@ def test_rollup_of_joined_versions(tmp_path: Path, olds: Olds) -> None:
         assert client_now.query(cells).result_rows == [("grounded", "b2", 1)]
 
 
+def test_scores_without_metrics(tmp_path: Path, olds: Olds) -> None:
+    """Scores whose metrics have left an older store stay, and those of metrics are there once."""
+    where = quote('scores["grounded"] < 1')
+    path = f"/api/v1/projects/p17/runs?where={where}"
+    make_old(tmp_path, 17, olds[17].rows)
+    with open_raw(tmp_path) as client:
+        client.command(
+            "ALTER TABLE metrics DELETE WHERE name = 'grounded' AND judge_version = 'a1'"
+            " SETTINGS mutations_sync = 2"
+        )
+    with open_service(tmp_path) as service:
+        assert len(ask(service.app, path).json["runs"]) == 1
+        rows = service.store.reader.rows(
+            Sql("SELECT judge, count() AS n FROM scores FINAL GROUP BY judge ORDER BY judge"), {}
+        )
+    assert rows == [
+        {"judge": "churned", "n": 1},
+        {"judge": "grounded", "n": 2},
+        {"judge": "liked", "n": 1},
+    ]
+
+
 def test_repeated_steps(tmp_path: Path, olds: Olds) -> None:
     """Steps that run again, because a kill came before they were noted, change no answer."""
     make_old(tmp_path, 2, olds[2].rows)

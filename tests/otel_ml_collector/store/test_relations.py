@@ -11,16 +11,18 @@ import otel_ml_collector
 from otel_ml_collector.judges.find import find_judges
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.span import Value
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.query.test_judges import say
-from tests.otel_ml_collector.spans import NOW_NS, make_call
+from tests.otel_ml_collector.spans import NOW_NS, make_call, make_record, span_id
 from tests.otel_ml_collector.stores import Store
 from tests.otel_ml_collector.test_experiments import make_experiment, make_runs
 
 _FOLDER: Final = Path(otel_ml_collector.__file__).parent
 # The steps of older schemas stay what they were.
 _NAMING: Final = {"store/counted.py", "store/scores.py", "store/migrations.py"}
-_TABLES: Final = re.compile(r"\b(?:FROM|JOIN) (?:runs|scores_by_judge)\b|(?<!_)\bruns FINAL\b")
+_TABLES: Final = re.compile(r"\b(?:FROM|JOIN) (?:runs|scores)\b|(?<!_)\bruns FINAL\b")
 
 
 def test_asked_by_name() -> None:
@@ -52,6 +54,25 @@ def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) ->
         {"project": project},
     )
     assert (last["score"], last["judge_version"]) == (0.75, "bb")
+
+
+def test_two_people_at_once(store: Store, project: str) -> None:
+    """What two people say in one nanosecond is kept of both; sent again, it is there once."""
+    call = make_call()
+    said: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human"}
+    words = [
+        make_record("evaluation", call, {**said, "otel_ml.score.value": value}, span_id=span_id(at))
+        for at, value in enumerate((4.0, 2.0), 50)
+    ]
+    for _ in range(2):
+        store.take(project, call, *words)
+    rows = store.reader.rows(
+        Sql("SELECT score FROM scores FINAL WHERE project = {project:String} ORDER BY score"),
+        {"project": project},
+    )
+    assert [row["score"] for row in rows] == [2.0, 4.0]
+    [listed] = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert listed.scores == {"liked": 2.0}  # of the higher id
 
 
 def test_models_and_judges_of_experiments(store: Store, project: str) -> None:

@@ -36,12 +36,15 @@ TABLES: Final = [
     "processes",
     "retention",
     "runs",
-    "scores_by_judge",
+    "scores",
+    "scores_of_metrics",
     "settled",
     "store_meta",
     "trace_index",
     "trace_keys",
 ]
+# They have no rows of their own.
+VIEWS: Final = {"scores_of_metrics"}
 # Each makes an insert or a merge durable before it is acknowledged.
 DURABLE: Final = [
     "fsync_after_insert = 1",
@@ -79,10 +82,10 @@ def test_lives(store: Store) -> None:
     )
     tables = {row["table"] for row in store.reader.rows(asked, {})}
     kept = {"daily", "deleted_owners", "deleted_runs", "deletions", "model_versions", "retention"}
-    assert tables - {life.table for life in LIVES} == kept
+    assert tables - {life.table for life in LIVES} - VIEWS == kept
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", sorted({*TABLES} - VIEWS))
 def test_durable_settings(store: Store, table: str) -> None:
     """A table acknowledges inserts and merges only once they are on disk."""
     (row,) = store.reader.rows(

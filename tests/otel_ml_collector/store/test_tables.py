@@ -16,7 +16,7 @@ from tests.otel_ml_collector.spans import make_call, map_all, map_one, span_id
 from tests.otel_ml_collector.stores import Store
 
 # What older schemas called a table.
-RENAMED: Final = {"same_calls": "settled"}
+RENAMED: Final = {"same_calls": "settled", "scores_by_judge": "scores"}
 # What became rows of another table.
 DROPPED: Final = frozenset({"views", "experiment_traces"})
 SCHEMAS: Final = Path(__file__).parent / "schemas"

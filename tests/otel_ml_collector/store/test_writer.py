@@ -230,7 +230,7 @@ def test_merged_repetition(store: Store) -> None:
         "payloads",
         "metrics",
         "objects",
-        "scores_by_judge",
+        "scores",
         "model_versions",
     ):
         client.command(
@@ -535,7 +535,7 @@ def test_claimed_starts(tmp_path: Path) -> None:
     ]
     with open_store(tmp_path) as store:
         store.take("p", *evaluations)
-        rows = store.reader.rows(Sql("SELECT count() AS scores FROM scores_by_judge"), {})
+        rows = store.reader.rows(Sql("SELECT count() AS scores FROM scores"), {})
     assert rows == [{"scores": 150}]
 
 
