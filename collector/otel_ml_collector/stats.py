@@ -139,6 +139,7 @@ class StatsQuestion:
         counted: The runs of its pieces that count.
         shares_calls: Whether of some runs something else counts than they say.
         days: Days that the rollup knows as they stand, each with when it was computed.
+        is_hourly: Whether they are read by the hour.
         pieces: What is read from the runs.
     """
 
@@ -151,6 +152,7 @@ class StatsQuestion:
     counted: CountedRuns
     shares_calls: bool
     days: Mapping[int, int]
+    is_hourly: bool
     pieces: Sequence[Window]
 
     @property
@@ -302,7 +304,9 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
         join=question.grouping.join,
         of_runs=_of_runs(question),
     )
-    return _with_days(question, own, columns + Sql(", ") + daily, Sql("daily_runs"))
+    return _with_days(
+        question, own, columns + Sql(", ") + daily, Sql("daily_runs"), Sql("hourly_runs")
+    )
 
 
 def _score_cells(question: StatsQuestion) -> Sql:
@@ -326,19 +330,19 @@ def _score_cells(question: StatsQuestion) -> Sql:
         newest=newest_scores(all_scores(is_told=True)) if question.is_told else NEWEST_SCORES,
     )
     daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
-    return _with_days(question, own, daily, Sql("daily_scores"))
+    return _with_days(question, own, daily, Sql("daily_scores"), Sql("hourly_scores"))
 
 
-def _with_days(question: StatsQuestion, own: Sql, daily: Sql, table: Sql) -> Sql:
-    """Add the cells of the days that the rollup has."""
+def _with_days(question: StatsQuestion, own: Sql, daily: Sql, days: Sql, hours: Sql) -> Sql:
+    """Add the cells of the days that the rollup has, from its table of days or that of hours."""
     if question.days:
         own += Sql("""
         UNION ALL
         SELECT {bucket}, {daily} FROM {table}
         WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
-            bucket=_bucket(Sql("day_ns")),
+            bucket=_bucket(Sql("hour_ns" if question.is_hourly else "day_ns")),
             daily=daily,
-            table=table,
+            table=hours if question.is_hourly else days,
             of_days=_OF_DAYS,
             condition=question.condition.sql,
         )
@@ -732,9 +736,10 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     fields = fields_of(parse(query.where))
     has_items = not fields.isdisjoint(OF_ITEMS)
     grouping = query.by or make_grouping(reader, query.project, query.group, apart)
-    # Without buckets of days only a total could come from the rollup.
+    # Without buckets of hours only a total could come from the rollup.
+    in_hours = window.start_ns % HOUR_NS == 0 and step_ns % HOUR_NS == 0
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
-    is_daily = in_days and grouping.is_daily and not apart.told_scores
+    is_daily = in_hours and grouping.is_daily and not apart.told_scores
     days: dict[int, int] = {}
     # The rollup knows nothing of runs over items.
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):
@@ -757,6 +762,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         ),
         shares_calls=apart.same_calls,
         days=days,
+        is_hourly=not in_days,
         pieces=pieces,
     )
 

@@ -525,6 +525,52 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily_scores ON CLUSTER otel_ml (
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/daily_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
+CREATE TABLE IF NOT EXISTS otel_ml.hourly_runs ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  day_ns Int64 COMMENT 'where the day begins, UTC',
+  computed_ns Int64,
+  kind LowCardinality(String),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  outcome LowCardinality(String),
+  hour_ns Int64 COMMENT 'where the hour begins, UTC',
+  runs UInt64,
+  last_ns Int64,
+  latency AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64),
+  input_tokens Int64,
+  output_tokens Int64,
+  cached_tokens Int64,
+  reasoning_tokens Int64,
+  cache_creation_tokens Int64,
+  cost Int256 COMMENT 'in 1e-15, so that any order of sums is the same',
+  priced UInt64 COMMENT 'how many runs have a cost'
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/hourly_runs', '{replica}') ORDER BY (project, day_ns, computed_ns)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.hourly_scores ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  day_ns Int64 COMMENT 'where the day begins, UTC',
+  computed_ns Int64,
+  kind LowCardinality(String),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  outcome LowCardinality(String),
+  hour_ns Int64 COMMENT 'where the hour begins, UTC',
+  judge LowCardinality(String),
+  judge_version LowCardinality(String) COMMENT 'digest; empty where the judge told none',
+  evaluations UInt64,
+  failed UInt64,
+  score Int256 COMMENT 'in 1e-15',
+  scored UInt64,
+  passed UInt64,
+  judged UInt64
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/hourly_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
 CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (
   project LowCardinality(String),
   kind LowCardinality(String),

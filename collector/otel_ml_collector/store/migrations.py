@@ -350,6 +350,12 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               FROM scores)"""),
         Sql("DROP TABLE scores_by_judge"),
     ],
+    # Of days that were computed before there were sums by the hour these are computed now.
+    [
+        Sql("""
+            INSERT INTO daily (project, day_ns, marked_ns)
+            SELECT DISTINCT project, day_ns, toUnixTimestamp64Nano(now64(9)) FROM daily_runs"""),
+    ],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

@@ -1,4 +1,4 @@
-"""The daily rollup: days are marked when they change, and recomputed from deduplicated rows.
+"""Rollups by day and hour: days are marked when they change, and recomputed from counted runs.
 
 A day counts when it was computed after it was marked last, so a repeated or reordered delivery
 changes nothing, and neither does a recomputation that comes too late or dies half-way: until then
@@ -16,6 +16,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, counted, shares
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
+    EMPTY,
     Sql,
     StoreClient,
     identifier,
@@ -26,7 +27,7 @@ from otel_ml_collector.store.tables import (
     OF_TOKENS,
     is_score,
 )
-from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 # A group that was marked is stored by then: no commit takes as long.
 _SETTLED_NS: Final = MINUTE_NS
@@ -94,7 +95,7 @@ NEWEST_SCORES: Final = newest_scores(
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A table of sums by day, which are computed again when their day was marked.
+    """A table of sums by day or hour, which are computed again when their day was marked.
 
     Attributes:
         table: Its rows have `project`, `day_ns`, `computed_ns`, and the columns.
@@ -116,34 +117,48 @@ SELECT {project:String}, day_ns, {computed:Int64}, {columns} FROM ({rows})""").f
         )
 
 
-# All that is computed of a day; one more is one more row here, its table, and who reads it.
-ROLLUPS: Final = (
-    Rollup(
-        Sql("daily_runs"),
+def _roll_runs(table: Sql, cell: Sql, hour: Sql = EMPTY) -> Rollup:
+    return Rollup(
+        table,
         Sql("{cell}, runs, last_ns, latency, {tokens}, cost, priced").fill(
-            cell=_CELL, tokens=OF_TOKENS
+            cell=cell, tokens=OF_TOKENS
         ),
-        Sql("SELECT {day_of} AS day_ns, {cell}, {sums} {runs} GROUP BY day_ns, {cell}").fill(
-            cell=_CELL, day_of=_DAY_OF, sums=COUNTED_SUMS, runs=_COUNTED_RUNS
+        Sql("SELECT {day_of} AS day_ns, {hour}{cell}, {sums} {runs} GROUP BY day_ns, {by}").fill(
+            cell=_CELL, day_of=_DAY_OF, hour=hour, sums=COUNTED_SUMS, runs=_COUNTED_RUNS, by=cell
         ),
-    ),
-    Rollup(
-        Sql("daily_scores"),
+    )
+
+
+def _roll_scores(table: Sql, cell: Sql, hour: Sql = EMPTY) -> Rollup:
+    return Rollup(
+        table,
         Sql("""{cell}, judge, judge_version, evaluations, failed, score, scored, passed,
-          judged""").fill(cell=_CELL),
+          judged""").fill(cell=cell),
         Sql("""
-SELECT day_ns, {cell}, judge, judge_version, {score_sums}
-FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {cell} {runs}) AS run
+SELECT day_ns, {by}, judge, judge_version, {score_sums}
+FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {hour}{cell} {runs}) AS run
 INNER JOIN ({newest_scores}) AS said
   ON said.trace_id = run.trace_id AND said.span_id = run.span_id
-GROUP BY day_ns, {cell}, judge, judge_version""").fill(
+GROUP BY day_ns, {by}, judge, judge_version""").fill(
             cell=_CELL,
+            by=cell,
             score_sums=SCORE_SUMS,
             day_of=_DAY_OF,
+            hour=hour,
             runs=_RUNS,
             newest_scores=NEWEST_SCORES,
         ),
-    ),
+    )
+
+
+_HOUR_OF: Final = Sql("intDiv(start_ns, {hour_ns}) * {hour_ns} AS hour_ns, ").fill(hour_ns=HOUR_NS)
+_HOUR_CELL: Final = Sql("hour_ns, ") + _CELL
+# All that is computed of a day; one more is one more row here, its table, and who reads it.
+ROLLUPS: Final = (
+    _roll_runs(Sql("daily_runs"), _CELL),
+    _roll_scores(Sql("daily_scores"), _CELL),
+    _roll_runs(Sql("hourly_runs"), _HOUR_CELL, _HOUR_OF),
+    _roll_scores(Sql("hourly_scores"), _HOUR_CELL, _HOUR_OF),
 )
 _NOTE: Final = Sql("""
 INSERT INTO daily (project, day_ns, computed_ns)

@@ -11,7 +11,7 @@ from typing import Final
 from otel_ml.records import TOKENS
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.lives import Follows, Life
-from otel_ml_collector.store.sql import Sql, identifier, join_sql, table_names
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql, table_names
 from otel_ml_collector.store.tables import DURABLE
 
 # Which schema a store is of: the table that every store has first.
@@ -141,8 +141,9 @@ ENGINE = AggregatingMergeTree ORDER BY (project, day_ns)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-DAILY_RUNS: Final = Sql("""
-CREATE TABLE IF NOT EXISTS daily_runs ({cell},
+# Sums of the runs of a day, and the same by the hour: of each day as often as it was computed.
+_RUN_SUMS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS {table} ({cell},{hour}
   runs UInt64,
   last_ns Int64,
   latency AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64),
@@ -152,10 +153,9 @@ CREATE TABLE IF NOT EXISTS daily_runs ({cell},
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, {durable}
-""").fill(cell=_CELL, tokens=_TOKENS, durable=DURABLE)
-
-DAILY_SCORES: Final = Sql("""
-CREATE TABLE IF NOT EXISTS daily_scores ({cell},
+""")
+_SCORE_SUMS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS {table} ({cell},{hour}
   judge LowCardinality(String),
   judge_version LowCardinality(String) COMMENT 'digest; empty where the judge told none',
   evaluations UInt64,
@@ -167,7 +167,16 @@ CREATE TABLE IF NOT EXISTS daily_scores ({cell},
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
 SETTINGS index_granularity = 256, {durable}
-""").fill(cell=_CELL, durable=DURABLE)
+""")
+_HOUR: Final = Sql("\n  hour_ns Int64 COMMENT 'where the hour begins, UTC',")
+DAILY_RUNS, HOURLY_RUNS = (
+    _RUN_SUMS.fill(table=table, cell=_CELL, hour=hour, tokens=_TOKENS, durable=DURABLE)
+    for table, hour in ((Sql("daily_runs"), EMPTY), (Sql("hourly_runs"), _HOUR))
+)
+DAILY_SCORES, HOURLY_SCORES = (
+    _SCORE_SUMS.fill(table=table, cell=_CELL, hour=hour, durable=DURABLE)
+    for table, hour in ((Sql("daily_scores"), EMPTY), (Sql("hourly_scores"), _HOUR))
+)
 
 # What a project keeps under names of its own. The row with the highest version holds. Of inserts
 # that start from the same state the engine takes one: it knows the last thousand.
@@ -211,6 +220,8 @@ TABLES: Final = (
     DAILY,
     DAILY_RUNS,
     DAILY_SCORES,
+    HOURLY_RUNS,
+    HOURLY_SCORES,
     DOCUMENTS,
     FORWARD_CURSORS,
 )
@@ -225,4 +236,6 @@ LIVES: Final = (
     Life(Sql("documents"), Follows.PROJECT, "saved_ns"),
     Life(Sql("daily_runs"), Follows.PROJECT, "computed_ns"),
     Life(Sql("daily_scores"), Follows.PROJECT, "computed_ns"),
+    Life(Sql("hourly_runs"), Follows.PROJECT, "computed_ns"),
+    Life(Sql("hourly_scores"), Follows.PROJECT, "computed_ns"),
 )

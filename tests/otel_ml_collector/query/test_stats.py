@@ -198,6 +198,23 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
     assert (find_project(store.reader, project), find_models(store.reader, project)) == counted
 
 
+@pytest.mark.parametrize(
+    ("hours", "step", "days"), [((0, 72), 1, 3), ((5, 100), 1, 3), ((18, 162), 6, 5)]
+)
+def test_hours_of_the_rollup_are_the_same(
+    store: Store, project: str, hours: tuple[int, int], step: int, days: int
+) -> None:
+    """Statistics by the hour from the rollup are those from the runs, from any hour on."""
+    take_week(store, project)
+    window = Window(*(WEEK.start_ns + hour * HOUR_NS for hour in hours))
+    queries = [StatsQuery(project, "", group, window, step * HOUR_NS, 10) for group in GROUPS]
+    before = [find_stats(store.reader, query) for query in queries]
+    assert len(before[0].groups[0].buckets) > 10
+    compute(store, project)
+    assert [len(make_question(store.reader, query).days) for query in queries] == [days] * 4
+    assert [find_stats(store.reader, query) for query in queries] == before
+
+
 def judged(stats: RunStats) -> Sequence[JudgeFigures]:
     return stats.total.judges
 

@@ -24,6 +24,8 @@ TABLES: Final = [
     "deletions",
     "documents",
     "forward_cursors",
+    "hourly_runs",
+    "hourly_scores",
     "items",
     "late_logs",
     "late_tags",
