@@ -27,7 +27,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unavailable
 from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
-from otel_ml_collector.store.migrations import SCHEMA_VERSION
+from otel_ml_collector.store.migrations import DROPPED, SCHEMA_VERSION
 from otel_ml_collector.store.schema import COPIES, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import Tombstones
@@ -288,7 +288,7 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
     for table, parts in tables.items():
         for part, sizes in parts.items():
             place = f"{table}/{part}"
-            if table not in TABLE_NAMES or not _PART.fullmatch(part):
+            if table not in (TABLE_NAMES | DROPPED.keys()) or not _PART.fullmatch(part):
                 raise _damaged(backup, place, "is no part of a table")
             _check_sizes(backup, place, sizes)
             for name in sizes if checksums else ():
@@ -365,7 +365,7 @@ def _check_empty(data_dir: Path) -> None:
 
 
 def _attach_all(client: StoreClient, backup: Path, tables: Mapping[str, list[str]]) -> None:
-    for statement in TABLES:
+    for statement in (*TABLES, *(DROPPED[table] for table in DROPPED.keys() & tables.keys())):
         client.command(statement)
     sql = Sql("SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()")
     places = {row[0]: Path(row[1]) for row in client.query(sql).result_rows}
@@ -374,7 +374,7 @@ def _attach_all(client: StoreClient, backup: Path, tables: Mapping[str, list[str
             shutil.copytree(backup / table / part, places[table] / "detached" / part)
             attach = Sql("ALTER TABLE {table} ATTACH PART '{part}'")
             client.command(
-                attach.fill(table=identifier(table, TABLE_NAMES), part=identifier(part, parts))
+                attach.fill(table=identifier(table, tables), part=identifier(part, parts))
             )
     for statement in COPIES:
         client.command(statement)

@@ -1,6 +1,7 @@
 """Tests of older stores: today's program opens each, and answers as if it had always been there."""
 
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from clickhouse_connect.driver.client import Client
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.store.backup import MANIFEST, restore
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.schema import TABLE_NAMES
@@ -287,6 +289,37 @@ def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
         assert name_version(service, version, old.spans[0]) == ("champion", "aa")
         rows = service.store.reader.rows(SCHEMA, {})
     assert rows == [{"version": SCHEMA_VERSION}]
+
+
+def make_backup(folder: Path, version: int, backup: Path) -> None:
+    """Write a backup of an older store, as the first programs that could did."""
+    tables: dict[str, dict[str, dict[str, int]]] = {}
+    with open_raw(folder) as client:
+        asked = "SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()"
+        for table, path in client.query(asked).result_rows:
+            client.command(f"ALTER TABLE `{table}` FREEZE WITH NAME 'b'")
+            place = Path(path).relative_to(folder / "store")
+            frozen = folder / "store/shadow/b" / place
+            parts = [part for part in frozen.iterdir() if part.is_dir()] if frozen.exists() else []
+            for part in parts:
+                shutil.copytree(part, backup / table / part.name)
+            tables[table] = {
+                part.name: {file.name: file.stat().st_size for file in part.iterdir()}
+                for part in parts
+            }
+    manifest = {"format": "otel-ml backup 1", "schema": version, "tables": tables}
+    (backup / MANIFEST).write_bytes(orjson.dumps(manifest))
+
+
+@pytest.mark.parametrize("version", [14, 16])
+def test_backup_of_an_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
+    """A backup of an older store has the same answers once it is restored and opened."""
+    old = olds[version]
+    make_old(tmp_path / "old", version, old.rows)
+    make_backup(tmp_path / "old", version, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "new")
+    with open_service(tmp_path / "new") as service:
+        assert answers(service, version, old.spans) == old.expected
 
 
 def test_stream_of_an_older_store(tmp_path: Path) -> None:
