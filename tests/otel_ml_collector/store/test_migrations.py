@@ -260,7 +260,8 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
             sql = Sql("SELECT {names} FROM {table} WHERE project = {project:String}{known}").fill(
                 names=join_sql(", ", names),
                 table=_SAVED_VIEWS if table == "views" else identifier(today, TABLE_NAMES),
-                known=Sql(" AND counts" if today == "settled" else ""),
+                # Until schema 16 the table had nothing but what counts.
+                known=Sql(" AND counts" if today == "settled" and "counts" not in columns else ""),
             )
             values = {"project": f"p{version}"}
             found[table] = columns, client.raw_query(sql, values, fmt="Native")
