@@ -265,6 +265,8 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
 
 def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
     """Read which whole days of a window the rollup knows as they stand, and since when."""
+    if -(-window.start_ns // DAY_NS) >= window.end_ns // DAY_NS:
+        return {}  # there is none in it
     sql = Sql("""
         SELECT day_ns, computed_ns FROM ({states})
         WHERE computed_ns > marked_ns AND day_ns >= {start:Int64}
