@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 from tests.support.plain_run import plain_run, written
 
 pytestmark = pytest.mark.node
@@ -155,6 +155,8 @@ def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
 
 def test_tool_span(collector: CollectorProcess, sent: Sent) -> None:
     """A tool span of the JavaScript SDK is a tool run under its chat, with arguments and result."""
+    # What its trace names for it is settled behind the answer.
+    wait_until(lambda: bool(collector.get(f"/runs/{sent.ids['tool']}")["session"]))
     assert collector.get(f"/runs/{sent.ids['tool']}") == expected_run(
         sent.ids["tool"],
         sent.start_ns + 250_000_000,
