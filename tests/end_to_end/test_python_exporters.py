@@ -36,7 +36,7 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AnyValue
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 from tests.support.plain_run import plain_run, written
 
 Protocol = Literal["grpc", "http"]
@@ -383,6 +383,8 @@ def test_server_span(
     start_ns = time.time_ns()
     with tracing(make_exporter(collector, protocol, compression, project=project)) as tracer:
         ask, _ = answer_question(tracer, start_ns)
+        # What its trace names for it is settled behind the answer.
+        wait_until(lambda: bool(collector.get(f"/runs/{run_id(ask)}")["session"]))
         found = collector.get(f"/runs/{run_id(ask)}")
     assert found == expected_run(
         ask,
@@ -431,6 +433,7 @@ def test_session(collector: CollectorProcess, project: str, protocol: Protocol) 
             tracer.start_as_current_span("chat m", attributes=CHAT_CONTENT) as chat,
         ):
             pass
+        wait_until(lambda: bool(collector.get(f"/runs/{run_id(chat)}")["session"]))
         found = collector.get(f"/runs/{run_id(chat)}")
     assert (found["session"], found["user"]) == ("visit 3", "ada")
 
