@@ -1,13 +1,14 @@
 """A real store in a folder, with its writer and reader, or with the whole application."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from fastapi import FastAPI
 
+from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records
@@ -39,12 +40,13 @@ class Store:
     def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
         """Map spans at a time, store their records as one group, and settle what is new.
 
-        A collector does that behind its answer.
+        A collector does the last behind its answer, so that trouble with it is nobody's.
         """
         records = map_spans(spans, Filing(project, now_ns))
         self.writer.write(records)
         self.watch.note(records, self.writer.stamped_ns or 0)
-        self.watch.look()
+        with suppress(Unavailable):
+            self.watch.look()
         return records
 
 
