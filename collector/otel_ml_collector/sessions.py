@@ -1,7 +1,8 @@
 """Sessions: the conversations of a project, and one with its turns; JSON API and pages.
 
 A turn is a trace of the session. What it was asked is the input of its first run that stands below
-no other one of the session, what it answered the output of the last such run.
+no other one of the session, what it answered the output of the last such run; where that says
+nothing, the first question and the last answer below it.
 """
 
 import time
@@ -81,7 +82,8 @@ _FACTS: Final = Sql("""
       minIf(start_ns, is_call) AS first_ns, maxIf(start_ns, is_call) AS last_ns,
       maxIf(start_ns + latency_ns, is_call) AS end_ns,
       argMinIf(user, start_ns, user != '') AS user,
-      argMinIf(inputs_preview, (parent_span_id != toFixedString('', 8), start_ns), is_call) AS asked
+      argMinIf(inputs_preview,
+        (inputs_preview = '', parent_span_id != toFixedString('', 8), start_ns), is_call) AS asked
     FROM (
       SELECT *, {belongs} AS belongs, {is_call} AS is_call FROM {deliveries} {join}
       WHERE {counted} AND {these}
@@ -428,8 +430,8 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
         start_time=first.start_time,
         start_ns=first.start_ns,
         latency_ms=max(ends) - first.start_ns / 1e6 if len(ends) == len(tops) else None,
-        asked=first.inputs,
-        answered=last.outputs or "",
+        asked=first.inputs or next((run.inputs for run in runs if run.inputs), ""),
+        answered=_find_answer(last, runs),
         outcome=last.outcome,
         error_type=last.error_type,
         error_message=last.error_message,
@@ -440,6 +442,14 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
         tokens=total.tokens,
         cost=total.cost,
     )
+
+
+def _find_answer(last: RunSummary, runs: Sequence[RunSummary]) -> str:
+    """Find what a turn was answered: by the run at its top, else by the last call below that."""
+    if last.outputs or last.outcome == "error":
+        return last.outputs or ""
+    calls = [run for run in runs if run.outputs and run.kind not in {"tool", "retriever"}]
+    return calls[-1].outputs or "" if calls else ""
 
 
 def _make_call(run: RunSummary) -> CalledTool:

@@ -194,12 +194,19 @@ class Inside:
     Attributes:
         calls: How many are inside.
         is_least: Whether a model's call told no tokens, so that there are more.
+        asked, answered: Where the root itself says nothing, the first question and the last answer
+            below it, in short; empty where it does, or nobody does.
+        asked_run_id, answered_run_id: The runs that say so.
     """
 
     calls: int
     tokens: Tokens
     cost: float | None
     is_least: bool
+    asked: str = ""
+    answered: str = ""
+    asked_run_id: str = ""
+    answered_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

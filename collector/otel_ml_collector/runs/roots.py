@@ -1,7 +1,8 @@
 """Roots: runs that stand inside no other one, what is inside each, and what it amounts to."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
@@ -17,7 +18,7 @@ from otel_ml_collector.runs.answers import (
 )
 from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
-from otel_ml_collector.store.runs import OF_TRACES, find_places, outlines, read_trace
+from otel_ml_collector.store.runs import OF_TRACES, find_places, outlines, read_trace, read_words
 
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
@@ -57,7 +58,45 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
             way.append(above.parent_run_id)
         tops |= dict.fromkeys(way, tops.get(way[-1], ""))
         inside[tops[span.run_id]].append(span)
-    return {root: sum_up(root, inside[root]) for root in known if inside[root]}
+    found = {root: sum_up(root, inside[root]) for root in known if inside[root]}
+    silent = [one for one in roots if one.run_id in found and not (one.inputs and one.outputs)]
+    return found | _lend_words(reader, silent, found, inside)
+
+
+def _lend_words(
+    reader: Reader,
+    roots: Sequence[RunSummary],
+    found: Mapping[str, Inside],
+    inside: Mapping[str, Sequence[Stretch]],
+) -> dict[str, Inside]:
+    """Give roots that say nothing themselves the first question and the last answer below them."""
+    above = {
+        span.run_id: root.run_id
+        for root in roots
+        for span in inside[root.run_id]
+        if span.run_id != root.run_id and span.kind not in NO_CALLS
+    }
+    if not above:
+        return {}
+    traces = sorted({root.trace_id for root in roots})
+    said: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in read_words(reader, roots[0].project, traces, _INSIDE):
+        if run_id_of(row) in above:
+            said[above[run_id_of(row)]].append(row)
+    lent: dict[str, Inside] = {}
+    for root in roots:
+        rows = said[root.run_id]
+        asked = None if root.inputs else next((row for row in rows if row["asked"]), None)
+        answers = [row for row in rows if row["answered"]]
+        answered = None if root.outputs or root.outcome == "error" or not answers else answers[-1]
+        lent[root.run_id] = replace(
+            found[root.run_id],
+            asked=asked["asked"] if asked else "",
+            asked_run_id=run_id_of(asked) if asked else "",
+            answered=answered["answered"] if answered else "",
+            answered_run_id=run_id_of(answered) if answered else "",
+        )
+    return lent
 
 
 def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:

@@ -592,6 +592,20 @@ def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]
     return {bytes.fromhex(row["trace"]) for row in reader.rows(sql, asked)}
 
 
+def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) -> list[Row]:
+    """Read what ended runs of some traces were asked and answered, in short, oldest first.
+
+    Returns:
+        Rows with ids, `asked` and `answered` of those that say either.
+    """
+    sql = Sql("""
+        SELECT {ids}, inputs_preview AS asked, outputs_preview AS answered FROM {deliveries}
+        WHERE {of_traces} AND (inputs_preview != '' OR outputs_preview != '')
+        ORDER BY start_ns, rank DESC LIMIT 1 BY runs.trace_id, runs.span_id
+        LIMIT {limit:UInt32}""").fill(ids=IDS, deliveries=DELIVERIES, of_traces=OF_TRACES)
+    return reader.rows(sql, {"project": project, "traces": list(traces), "limit": limit})
+
+
 def outlines(ids: Sql, ours: Sql) -> Sql:
     """Write the question for names, times, tokens and costs of ended runs, each run once.
 

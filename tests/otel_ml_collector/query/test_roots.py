@@ -324,3 +324,32 @@ def test_a_list_of_all_runs_tells_nothing_of_roots(store: Store, project: str) -
     store.take(project, agent, below(agent, 2))
     page = find_roots(store.reader, RunsQuery(project), LATER)
     assert (len(page.runs), page.inside) == (2, {})
+
+
+def test_words_of_what_is_inside(store: Store, project: str) -> None:
+    """A root that says nothing has the first question and the last answer below it, and says whose.
+
+    What it says itself stays, and so does that nobody says anything.
+    """
+    root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
+    first = below(root, 2, otel_ml__inputs='"Where is my parcel?"')
+    second = below(root, 3, otel_ml__inputs='"At the post office?"', otel_ml__outputs='"Yes"')
+    told = make_call(
+        "turn",
+        {"otel_ml.inputs": '"own"', "otel_ml.outputs": '"said"'},
+        trace_id=trace_id(2),
+        span_id=span_id(11),
+    )
+    inner = below(told, 12, otel_ml__inputs='"inner"', otel_ml__outputs='"answer"')
+    mute = make_call("turn", trace_id=trace_id(3), span_id=span_id(21))
+    store.take(project, root, first, second, told, inner, mute, below(mute, 22))
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    words = {
+        run_id: (one.asked, one.answered, one.asked_run_id, one.answered_run_id)
+        for run_id, one in page.inside.items()
+    }
+    assert words == {
+        id_of(root): ("Where is my parcel?", "Yes", id_of(first), id_of(second)),
+        id_of(told): ("", "", "", ""),
+        id_of(mute): ("", "", "", ""),
+    }
