@@ -9,7 +9,7 @@ import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
-from otel_ml_collector.sessions import SessionsQuery, find_sessions
+from otel_ml_collector.sessions import SessionsQuery, find_session, find_sessions
 from otel_ml_collector.span import Span
 from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.runs import Window
@@ -171,3 +171,24 @@ def test_open_run(store: Store, project: str) -> None:
     store.take(project, make_start(root, {"session.id": "s-3"}), call)
     assert {run.session for run in find(store, project)} == {"s-3"}
     assert len(find(store, project, 'session == "s-3"')) == 2
+
+
+def test_words_of_a_turn(store: Store, project: str) -> None:
+    """A turn whose own run says nothing has the first question and the last answer below it."""
+    turn = make_call("turn", {"session.id": "s-7", "otel_ml.kind": "chain"}, trace_id=trace_id(77))
+    calls = [
+        make_call(
+            "ask",
+            {"otel_ml.inputs": f'"question {at}"', "otel_ml.outputs": f'"answer {at}"'},
+            trace_id=turn.trace_id,
+            parent_span_id=turn.span_id,
+            span_id=span_id(700 + at),
+            start_ns=turn.start_ns + at,
+        )
+        for at in (1, 2)
+    ]
+    store.take(project, turn, *calls)
+    [told] = find_session(store.reader, project, "s-7", NOW_NS).conversation
+    assert (told.asked, told.answered) == ("question 1", "answer 2")
+    [listed] = find_sessions(store.reader, SessionsQuery(project), NOW_NS).sessions
+    assert listed.asked == "question 1"
