@@ -149,7 +149,8 @@ ASSESS: Final = {
 }
 OPEN: Final = {
     "name": NAME,
-    "kind": KIND,
+    "kind": also(KIND, "None"),
+    "inputs": ANY,
     "params": OPTIONAL_MAPPING,
     "tags": TAGS,
     "session": ANY,
@@ -291,6 +292,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "explanation": OPTIONAL_TEXT,
         "annotator": OPTIONAL_TEXT,
     },
+    "otel_ml.Run.set_input": {"value": ANY},
     "otel_ml.Run.set_output": {"value": ANY},
     "otel_ml.Run.identify": {"session": ANY, "user": ANY},
     "otel_ml.Run.uses": {"things": THINGS, "kind": KIND},
@@ -317,6 +319,12 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "api_key": also(OPTIONAL_TEXT, "long text"),
         "endpoint": OPTIONAL_TEXT,
         "timeout_s": POSITIVE,
+    },
+    "otel_ml.reader.Reader.overview": {
+        "last": NAME,
+        "models": NAME,
+        "users": NAME,
+        "order": NAME,
     },
     "otel_ml.reader.Reader.projects": {"find": LONG_TEXT},
     "otel_ml.reader.Reader.runs": {

@@ -17,7 +17,7 @@ WRITTEN_ELSEWHERE: Final = {
     "u-legend",
     "u-marker",
     "htmx-request",
-    *(f"l{level}" for level in range(2, 9)),
+    *(f"l{level}" for level in range(4, 9)),
 }
 
 
