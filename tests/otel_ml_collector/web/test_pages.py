@@ -228,7 +228,7 @@ def test_bad_filter(service: Service, project: str) -> None:
     [
         (f"/projects/p/runs/{'a' * 32}-{'b' * 16}", 404, "There is no run"),
         ("/projects/p/runs/nonsense", 400, "Invalid run id"),
-        ("/projects/p/models/unknown", 404, "has no version of a model"),
+        ("/projects/p/models/unknown", 404, "has no model"),
         ("/projects/p/runs?limit=0", 400, "Input should be greater than or equal to 1"),
         ("/projects/p/runs?cursor=nonsense", 400, "Invalid cursor"),
         ("/projects/p/runs?start=yesterday", 400, "Invalid time"),
