@@ -74,6 +74,8 @@ _MARK_EVERY_S: Final = 10.0
 _MONTHS_NS: Final = 1_000 * DAY_NS
 _LEAST_WINDOW_NS: Final = SECOND_NS
 _WIDEST_NS: Final = 1_000 * DAY_NS
+# A clock that was set back gives times of arrival that were looked at before.
+_OVERLAP_NS: Final = MINUTE_NS
 # After trouble of the store it is let alone for so long.
 _REST_S: Final = 5.0
 _UNHURRIED: Final = {"max_execution_time": 60}
@@ -158,7 +160,7 @@ _NAMES_OF: Final = Sql("""
     most=_SPANS,
 )
 _OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
-    columns=SETTLED.select("project", "tag_kv", "rank"), response=RESPONSE_ID
+    columns=SETTLED.select("project", "tag_kv"), response=RESPONSE_ID
 )
 _KNOWN: Final = _OF_SETTLED + Sql(" WHERE ") + _OF_TRACES
 _SHARES: Final = _OF_SETTLED + Sql("""
@@ -315,9 +317,10 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
             shares = find_shares(runs) if trace in mixed else {}
         names = lend_names(naming.get(trace, ()), before)
         everyone = {run.span_id: run for run in chain(naming.get(trace, ()), runs)}
+        rank = _rank_after((row["rank"] for row in known.get(trace, ())), place["now_ns"])
         for run, settlement in _find_news(everyone.values(), shares, names, before):
             key = (project, bytes.fromhex(trace), run.span_id, run.start_ns)
-            changed.append(SettledRun(*key, settlement, place["now_ns"]))
+            changed.append(SettledRun(*key, settlement, rank))
     return changed
 
 
@@ -344,8 +347,13 @@ def _find_news(
             yield run, settlement
 
 
+def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
+    """Rank a look at a trace behind those before it, also where the clock was set back since."""
+    return max(now_ns, max(ranks, default=0) + 1)
+
+
 def _find_recent(
-    project: str, traces: Mapping[bytes, RecentTrace], rank: int
+    project: str, traces: Mapping[bytes, RecentTrace], now_ns: int
 ) -> Iterator[SettledRun]:
     """Find the runs of whole traces of which something else holds than is settled."""
     for trace_id, trace in traces.items():
@@ -354,6 +362,7 @@ def _find_recent(
         shares = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
         everyone = (trace.open_runs | trace.runs).values()
         names = lend_names(everyone, trace.settled)
+        rank = _rank_after(trace.settled_ranks.values(), now_ns)
         for run, settlement in _find_news(everyone, shares, names, trace.settled):
             yield SettledRun(project, trace_id, run.span_id, run.start_ns, settlement, rank)
 
@@ -580,10 +589,10 @@ class CallWatch:
     def _settle_traces(self, project: str, traces: Collection[bytes]) -> None:
         """Settle traces with new runs: from memory those that are whole there."""
         recent = self._memory.calls
-        rank = time.time_ns()
+        now_ns = time.time_ns()
         whole = {trace_id: recent.find(project, trace_id) for trace_id in traces}
         known = {trace_id: trace for trace_id, trace in whole.items() if trace is not None}
-        changed = list(_find_recent(project, known, rank))
+        changed = list(_find_recent(project, known, now_ns))
         write_settled(self._client, self._memory, changed, mark=True)
         recent.keep(changed)
         others = sorted(trace_id.hex() for trace_id in traces if trace_id not in known)
@@ -653,9 +662,10 @@ class CallWatch:
     def _begin(self) -> None:
         """Find from where on this collector, or else another one, has not looked."""
         marks = {row["name"]: row["value"] for row in _rows(self._client, _MARKS, {})}
-        newest_ns = max((value - HOUR_NS for value in marks.values()), default=0)
+        own_ns = marks.get(self._mark_name)
+        seen_ns = own_ns - _OVERLAP_NS if own_ns else max(marks.values(), default=0) - HOUR_NS
         last_ns = _rows(self._client, _LAST, {})[0]["last"]
-        self._past_ns = marks.get(self._mark_name, max(newest_ns, 0))
+        self._past_ns = max(seen_ns, 0)
         if not self._past_ns and last_ns:
             self._past_ns = _rows(self._client, _FIRST, {})[0]["first"] - 1
         self._began_ns = self._done_ns = last_ns

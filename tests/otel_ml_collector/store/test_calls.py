@@ -30,6 +30,7 @@ from tests.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,
     NOW_NS,
+    SECOND_NS,
     id_of,
     make_record,
     make_span,
@@ -465,6 +466,26 @@ def test_what_one_record_alone_tells(service: Service, project: str, order: str)
     other = 'record_of != "" and stream_chunks == 12'
     assert names(service, project, other) == ["anthropic.messages.create"]
     assert count(service, project) == (1, 50, 7, 0.25)
+
+
+@pytest.mark.parametrize("late", ["arrival", "look"])
+def test_clock_that_was_set_back(service: Service, project: str, late: str) -> None:
+    """What comes, or is looked at, after the clock was set back is settled all the same."""
+    chain, own, *others = make_answer(60)
+    behind = Writer(service.store.connections, lambda: time.time_ns() - 20 * SECOND_NS)
+    behind.write(map_spans([make_answer(61)[0]], Filing(project, NOW_NS)))
+    service.store.take(project, chain, *others)
+    settle(service.store)
+    if late == "look":
+        client = service.store.connections.open()
+        ahead = Sql("""INSERT INTO settled SELECT * REPLACE ({ahead:UInt64} AS rank)
+            FROM settled FINAL WHERE project = {project:String}""")
+        client.command(ahead, {"project": project, "ahead": time.time_ns() + DAY_NS})
+        service.store.take(project, own)
+    else:
+        behind.write(map_spans([own], Filing(project, NOW_NS)))
+    settle(service.store)
+    assert count(service, project) == ONCE
 
 
 def test_two_calls_of_a_loop(service: Service, project: str) -> None:
