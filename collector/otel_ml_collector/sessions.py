@@ -40,13 +40,12 @@ from otel_ml_collector.stats import (
     StatsQuery,
     find_stats,
 )
-from otel_ml_collector.store.apart import Apart, find_apart
+from otel_ml_collector.store.apart import Apart, find_apart, find_counted
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     IS_CALL,
     OF_PROJECT,
     Bounds,
-    find_counted,
     named,
     named_where,
     shares,

@@ -25,6 +25,7 @@ from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.apart import (
     Apart,
     find_apart,
+    find_counted_of_all,
     late_tags,
 )
 from otel_ml_collector.store.counted import (
@@ -33,7 +34,6 @@ from otel_ml_collector.store.counted import (
     Bounds,
     CountedRuns,
     counted,
-    find_counted_of_all,
     named,
     shares,
 )

@@ -40,13 +40,14 @@ from otel_ml_collector.store.apart import (
     EVERYTHING,
     Apart,
     find_apart,
+    find_counted,
     late_tags,
     own_tags,
     points,
     scores,
     words,
 )
-from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, find_counted, named_where
+from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, named_where
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
 from otel_ml_collector.store.sql import (

@@ -16,8 +16,8 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.models.find import VersionDefinition
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.stats import JudgeVersionName
-from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, find_counted
+from otel_ml_collector.store.apart import find_apart, find_counted
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window

@@ -49,18 +49,16 @@ from otel_ml_collector.store.reader import (
 )
 from otel_ml_collector.store.runs import (
     Key,
+    find_calls,
+    find_holders,
     read_evaluations,
     read_late_tags,
+    read_responses,
     read_settled,
+    read_trace_keys,
 )
 from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.tables import SHOWN
-from otel_ml_collector.store.targets import (
-    find_calls,
-    find_holders,
-    read_responses,
-    read_trace_keys,
-)
 from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16

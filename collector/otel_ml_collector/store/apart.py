@@ -8,9 +8,9 @@ from typing import Any, Final
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
-from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.reader import ID16, Reader
+from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
+from otel_ml_collector.store.counted import ANY_TIME, DELIVERIES, IS_OF_ITEM, Bounds, CountedRuns
+from otel_ml_collector.store.reader import ID16, READABLE, Reader
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
@@ -239,6 +239,59 @@ def find_apart(reader: Reader, project: str) -> Apart:
         told = [row["name"] for row in reader.rows(sql, {"project": project})]
         found = reader.memory.note(project, told, settled=True)
     return Apart(**{name: name in found for name in _SIGNS})
+
+
+_PROBES: Final = Sql("""
+    (SELECT 'same_calls' AS name FROM settled WHERE {projects} AND counts LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM runs WHERE {projects} AND {of_item} LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM open_runs WHERE {projects} AND {of_item} LIMIT 1)
+    UNION ALL (SELECT 'experiments' AS name FROM settled WHERE {projects} AND {of_item} LIMIT 1)
+    """)
+
+
+def find_counted(
+    reader: Reader,
+    project: str,
+    bounds: Bounds = ANY_TIME,
+    *,
+    repeats: bool = False,
+    items: bool = False,
+    kinds: bool = False,
+) -> CountedRuns:
+    """Return the runs of a project that count, without asking the store.
+
+    Args:
+        reader: The store, of which the memory tells what a project surely has none of.
+        project: Of which project.
+        bounds: Which of its runs the question may be about.
+        repeats: Whether the question speaks of records of one call itself, so that all are in it.
+        items: Whether it speaks of experiments, so that runs over items are in it.
+        kinds: Whether it speaks of kinds.
+    """
+    return CountedRuns(
+        bounds,
+        repeats=not repeats and _may_have(reader, project, "same_calls"),
+        items=not items and _may_have(reader, project, "experiments"),
+        kinds=kinds,
+    )
+
+
+def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
+    """Return the runs of all readable projects that count.
+
+    Where nobody else writes to the store, it is asked once whether it has any to leave out.
+    """
+    is_settled = reader.memory.recall(EVERY_PROJECT)[1]
+    if not is_settled and reader.memory.is_alone and reader.access.projects is None:
+        probes = _PROBES.fill(projects=READABLE, of_item=IS_OF_ITEM)
+        names = [row["name"] for row in reader.rows(probes, {})]
+        reader.memory.note(EVERY_PROJECT, names, settled=True)
+    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
+
+
+def _may_have(reader: Reader, project: str, name: str) -> bool:
+    known, is_settled = reader.memory.recall(project)
+    return name in known or not is_settled
 
 
 def note_apart(memory: Memory, records: Records) -> None:

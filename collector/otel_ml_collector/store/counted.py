@@ -12,8 +12,6 @@ from typing import Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import UNCOUNTED
-from otel_ml_collector.store.connection import EVERY_PROJECT
-from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, substitute
 from otel_ml_collector.store.tables import COUNTING, RESPONSE_ID, SETTLED, SHOWN
 
@@ -27,13 +25,7 @@ IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
 # What a run is said to have where its trace names it.
 NAMED: Final = ("session", "user")
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
-_IS_OF_ITEM: Final = Sql("experiment != ''")
-_PROBES: Final = Sql("""
-    (SELECT 'same_calls' AS name FROM settled WHERE {projects} AND counts LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM runs WHERE {projects} AND {of_item} LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM open_runs WHERE {projects} AND {of_item} LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM settled WHERE {projects} AND {of_item} LIMIT 1)
-    """)
+IS_OF_ITEM: Final = Sql("experiment != ''")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +94,8 @@ class CountedRuns:
         conditions = [] if self.kinds else [IS_CALL]
         left_out = [_IS_REPEAT] if self.repeats else []
         if self.items:
-            conditions.append(Sql("NOT (") + _IS_OF_ITEM + Sql(")"))
-            left_out.append(_IS_OF_ITEM)
+            conditions.append(Sql("NOT (") + IS_OF_ITEM + Sql(")"))
+            left_out.append(IS_OF_ITEM)
         if left_out:
             conditions.append(Sql("NOT ") + _among_settled(self.bounds.sql, left_out))
         return conditions
@@ -121,54 +113,9 @@ class CountedRuns:
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
         of_items = Sql("({own} OR {of_trace})").fill(
-            own=_IS_OF_ITEM, of_trace=_among_settled(others.bounds.sql, [_IS_OF_ITEM])
+            own=IS_OF_ITEM, of_trace=_among_settled(others.bounds.sql, [IS_OF_ITEM])
         )
         return join_sql(" AND ", [others.sql, of_items])
-
-
-def find_counted(
-    reader: Reader,
-    project: str,
-    bounds: Bounds = ANY_TIME,
-    *,
-    repeats: bool = False,
-    items: bool = False,
-    kinds: bool = False,
-) -> CountedRuns:
-    """Return the runs of a project that count, without asking the store.
-
-    Args:
-        reader: The store, of which the memory tells what a project surely has none of.
-        project: Of which project.
-        bounds: Which of its runs the question may be about.
-        repeats: Whether the question speaks of records of one call itself, so that all are in it.
-        items: Whether it speaks of experiments, so that runs over items are in it.
-        kinds: Whether it speaks of kinds.
-    """
-    return CountedRuns(
-        bounds,
-        repeats=not repeats and _may_have(reader, project, "same_calls"),
-        items=not items and _may_have(reader, project, "experiments"),
-        kinds=kinds,
-    )
-
-
-def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
-    """Return the runs of all readable projects that count.
-
-    Where nobody else writes to the store, it is asked once whether it has any to leave out.
-    """
-    is_settled = reader.memory.recall(EVERY_PROJECT)[1]
-    if not is_settled and reader.memory.is_alone and reader.access.projects is None:
-        probes = _PROBES.fill(projects=READABLE, of_item=_IS_OF_ITEM)
-        names = [row["name"] for row in reader.rows(probes, {})]
-        reader.memory.note(EVERY_PROJECT, names, settled=True)
-    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
-
-
-def _may_have(reader: Reader, project: str, name: str) -> bool:
-    known, is_settled = reader.memory.recall(project)
-    return name in known or not is_settled
 
 
 def repeats(among: Sql) -> Sql:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
 from otel_ml_collector.store.counted import DELIVERIES, counted, repeats, shares
 from otel_ml_collector.store.orders import Ordering
 from otel_ml_collector.store.reader import (
@@ -34,6 +34,7 @@ from otel_ml_collector.store.tables import (
     PAYLOAD,
     SETTLED,
 )
+from otel_ml_collector.store.targets import BY_IDS
 
 # A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows. What
 # it tests first the statistics of the parts tell: a tenth less for a word.
@@ -577,6 +578,69 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
         ORDER BY time_ns, record_id""")
     return reader.rows(sql, {"project": project, "owners": list(owners)})
+
+
+def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Find those of some owners that have metrics, and those that have artifacts."""
+    ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
+    sql = Sql("""
+        SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND source = 'logged'
+        UNION ALL
+        SELECT DISTINCT owner, 0 FROM objects WHERE {ours}
+        """).fill(ours=ours)
+    rows = reader.rows(sql, {"project": project, "owners": list(owners)}) if owners else []
+    return (
+        {row["owner"] for row in rows if row["is_metric"]},
+        {row["owner"] for row in rows if not row["is_metric"]},
+    )
+
+
+def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]:
+    """Find those of some runs that are here and are model calls, open ones too."""
+    if not run_ids:
+        return set()
+    traces = Sql("key IN {traces:Array(String)}")
+    sql = Sql("""
+        SELECT {ids} FROM {deliveries}
+        WHERE project = {project:String} AND kind != 'span' AND {by_ids}
+          AND start_ns >= (SELECT minOrNull(start_ns) FROM trace_index WHERE {traces})
+          AND start_ns <= (SELECT maxOrNull(end_ns) FROM trace_index WHERE {traces})
+        UNION ALL
+        SELECT {ids} FROM open_runs
+        WHERE project = {project:String} AND kind != 'span' AND {by_ids}
+        """).fill(deliveries=DELIVERIES, ids=IDS, by_ids=BY_IDS, traces=traces)
+    parameters = {
+        "project": project,
+        "ids": list(run_ids),
+        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
+    }
+    return set(map(run_id_of, reader.rows(sql, parameters)))
+
+
+def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
+    """Read the keys of the user's own that some traces have, in the order of the alphabet."""
+    sql = Sql("""
+        SELECT DISTINCT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
+        WHERE project = {project:String}
+          AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
+        ORDER BY key""")
+    return reader.rows(sql, {"project": project, "traces": list(trace_ids)})
+
+
+def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, str]:
+    """Read under which texts what is said of responses stands, by the run ids of light rows."""
+    sql = Sql("""
+        SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
+        FROM {deliveries}
+        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)} AND {by_ids}
+          AND response != ''
+        """).fill(deliveries=DELIVERIES, ids=IDS, response=Sql(RESPONSE), by_ids=BY_IDS)
+    parameters = {
+        "project": project,
+        "starts": sorted({row["start_ns"] for row in rows}),
+        "ids": list(map(run_id_of, rows)),
+    }
+    return {run_id_of(row): row["response"] for row in reader.rows(sql, parameters)}
 
 
 def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.apart import find_apart, find_counted, find_counted_of_all
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.counted import (
     DELIVERIES,
@@ -15,8 +15,6 @@ from otel_ml_collector.store.counted import (
     OF_PROJECT,
     RECORDED,
     Bounds,
-    find_counted,
-    find_counted_of_all,
     named,
     repeats,
     shares,
