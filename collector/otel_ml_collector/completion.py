@@ -20,8 +20,8 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
-from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import WORD
+from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")

@@ -19,11 +19,8 @@ from otel_ml_collector.runs.logs import MOST, MOST_OF_ALL, LoggedMetric, find_se
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, run_id_of
 from otel_ml_collector.store.runs import Key, read_runs
-from otel_ml_collector.store.statistics import (
-    list_metric_owners,
-    list_metric_projects,
-    read_versions,
-)
+from otel_ml_collector.store.statistics import list_metric_owners, list_metric_projects
+from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page

@@ -57,13 +57,13 @@ from otel_ml_collector.store.sql import (
     identifier,
     join_sql,
 )
-from otel_ml_collector.store.statistics import (
+from otel_ml_collector.store.targets import TAG_TEXT
+from otel_ml_collector.store.versions import (
+    NUMBERED_VERSIONS,
     Numbers,
     all_version_numbers,
     version_numbers,
 )
-from otel_ml_collector.store.targets import TAG_TEXT
-from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS, to_rfc3339
 from otel_ml_collector.web.view import numbered, spark
 

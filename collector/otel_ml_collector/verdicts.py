@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from otel_ml.statistics.verdict import Verdict, Word
 from otel_ml_collector.stats import JudgeVersionName
-from otel_ml_collector.store.statistics import Numbers
+from otel_ml_collector.store.versions import Numbers
 
 
 def _finite(bound: float | None) -> float | None:

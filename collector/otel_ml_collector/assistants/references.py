@@ -10,7 +10,7 @@ from otel_ml_collector.assistants.find import find_short
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import find_key
-from otel_ml_collector.store.statistics import read_version_numbers
+from otel_ml_collector.store.versions import read_version_numbers
 
 _SHORT: Final = re.compile("[0-9a-f]{16}")
 _KINDS: Final[tuple[Literal["model", "dataset", "judge"], ...]] = ("model", "dataset", "judge")

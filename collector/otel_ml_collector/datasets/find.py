@@ -14,7 +14,7 @@ from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 
 _KIND: Final = "dataset"

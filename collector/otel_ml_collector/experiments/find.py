@@ -70,7 +70,7 @@ from otel_ml_collector.store.experiments import (
     read_state,
 )
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
-from otel_ml_collector.store.statistics import read_version_numbers, version_numbers
+from otel_ml_collector.store.versions import read_version_numbers, version_numbers
 from otel_ml_collector.verdicts import (
     AmountChange,
     Interval,

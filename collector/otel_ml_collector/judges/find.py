@@ -23,7 +23,7 @@ from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
 from otel_ml_collector.store.scores import SAID, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import read_versions
+from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.view import quoted
 

@@ -23,11 +23,13 @@ from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import (
     is_version,
     list_models,
-    read_aliases,
-    read_current_aliases,
     read_scored_runs,
     read_version_runs,
     read_version_scores,
+)
+from otel_ml_collector.store.versions import (
+    read_aliases,
+    read_current_aliases,
     read_versions,
     version_numbers,
 )

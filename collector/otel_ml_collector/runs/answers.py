@@ -57,8 +57,8 @@ from otel_ml_collector.store.runs import (
     read_settled,
     read_trace_keys,
 )
-from otel_ml_collector.store.statistics import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.store.tables import SHOWN
+from otel_ml_collector.store.versions import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16

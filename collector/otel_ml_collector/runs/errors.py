@@ -9,7 +9,7 @@ from otel_ml_collector.runs.find import MATCHING, RunsQuery
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import all_version_numbers
+from otel_ml_collector.store.versions import all_version_numbers
 from otel_ml_collector.times import DAY_NS
 
 _NEW_NS: Final = 7 * DAY_NS

@@ -30,7 +30,7 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import version_numbers
+from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 _LINES: Final = 10_000

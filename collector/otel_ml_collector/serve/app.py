@@ -77,9 +77,9 @@ from otel_ml_collector.store.retention import Days, Purger, Retention
 from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.runs import find_experiment_traces
 from otel_ml_collector.store.sql import StoreClient
-from otel_ml_collector.store.statistics import version_numbers
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.store.writer import Probe, Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
 from otel_ml_collector.telemetry.service import (

@@ -1,14 +1,12 @@
 """What is asked about projects, models and versions: aggregates over recorded runs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.apart import find_apart, find_counted, find_counted_of_all
-from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     IS_CALL,
@@ -24,11 +22,7 @@ from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP, Window
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
-from otel_ml_collector.store.versions import (
-    CURRENT_ALIASES,
-    VERSIONS,
-    number_versions,
-)
+from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import HOUR_NS
 
 _MOST_PROJECTS: Final = 20_000
@@ -40,9 +34,6 @@ _SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.score), 0), s.score,
 ALL_TOKENS: Final = join_sql(
     " + ", [Sql("ifNull({n}, 0)").fill(n=identifier(name, TOKENS)) for name in TOKENS[:2]]
 )
-_UNREAD: Final = Sql("''")
-# The small numbers of versions by name, digest and structure.
-Numbers = dict[tuple[str, str, str], int]
 
 
 def list_projects(reader: Reader) -> list[Row]:
@@ -272,29 +263,6 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     return reader.rows(sql, {"project": project})
 
 
-def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
-    """Read the numbered versions of some models or judges, one row a structure."""
-    definition = Sql("max(definition)")
-    rows = _read_numbered(reader, project, [kind], names, definition) if names else []
-    return sorted(
-        rows, key=lambda row: (row["name"], row["number"], row["structure"] == "", row["first_ns"])
-    )
-
-
-def _read_numbered(
-    reader: Reader,
-    project: str,
-    kinds: Sequence[str],
-    names: Sequence[str] | None,
-    definition: Sql = _UNREAD,
-) -> list[Row]:
-    """Read versions of some names, or of all, with their numbers: those that were not forgotten."""
-    named = Sql("1") if names is None else Sql("name IN {names:Array(String)}")
-    sql = VERSIONS.fill(definition=definition, named=named)
-    parameters = {"project": project, "kinds": list(kinds), "names": list(names or [])}
-    return [row for row in number_versions(reader.rows(sql, parameters)) if row["last_ns"] > 0]
-
-
 _TRIED_VERSIONS: Final = Sql("""
           UNION ALL
           SELECT {number} AS number, 0, 0, NULL, NULL, 0, count()
@@ -474,70 +442,3 @@ def list_metric_projects(reader: Reader) -> list[Row]:
         GROUP BY project ORDER BY max(time_ns) DESC, project LIMIT {most_projects}
         """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS)
     return reader.rows(sql, {})
-
-
-def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:
-    """Read the last moves of the names of a model's versions, the last one first."""
-    sql = Sql("""
-        SELECT alias, digest, is_removed, by, source, time_ns FROM aliases FINAL
-        WHERE project = {project:String} AND model = {model:String}
-        ORDER BY time_ns DESC, record_id DESC LIMIT {limit:UInt32}
-        """)
-    return reader.rows(sql, {"project": project, "model": model, "limit": limit})
-
-
-def read_current_aliases(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read the names that versions of a model have now, in their order."""
-    sql = Sql("""
-        SELECT alias, digest, false AS is_removed, by, source, time_ns FROM ({current})
-        WHERE model = {model:String} ORDER BY alias
-        """).fill(current=CURRENT_ALIASES)
-    return reader.rows(sql, {"project": project, "model": model})
-
-
-def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
-    """Return the small numbers of versions by (name, digest, structure)."""
-    return read_version_numbers(reader, project, {kind: names})[kind]
-
-
-def read_version_numbers(
-    reader: Reader, project: str, names: Mapping[str, Iterable[str]]
-) -> dict[str, Numbers]:
-    """Return the small numbers of the versions of some models and judges, by kind.
-
-    Those that are not known are asked for, of all names at once.
-    """
-    wanted = {(kind, name) for kind, named in names.items() for name in named if name}
-    known = {key: reader.memory.numbers(project, *key) for key in wanted}
-    missing = sorted({name for (_, name), found in known.items() if found is None})
-    if missing:
-        generation = reader.memory.generation
-        found: dict[tuple[str, str], dict[tuple[str, ...], int]] = {
-            key: {} for key in wanted if key[1] in missing
-        }
-        for row in _read_numbered(reader, project, list(names), missing):
-            if (row["kind"], row["name"]) in found:
-                version = row["digest"], row["structure"]
-                found[row["kind"], row["name"]][version] = row["number"]
-        reader.memory.keep_numbers(project, found, generation)
-        known |= found
-    numbers: dict[str, Numbers] = {kind: {} for kind in names}
-    for (kind, name), versions in known.items():
-        for (digest, structure), number in (versions or {}).items():
-            numbers[kind][name, digest, structure] = number
-    return numbers
-
-
-def all_version_numbers(reader: Reader, project: str, kind: str) -> Numbers:
-    """Return the small numbers of all versions of a project's models, or of its judges."""
-    known = reader.memory.numbers(project, kind, EVERY_NAME)
-    if known is not None:
-        return {(name, digest, structure): at for (name, digest, structure), at in known.items()}
-    generation = reader.memory.generation
-    found: Numbers = {
-        (row["name"], row["digest"], row["structure"]): row["number"]
-        for row in _read_numbered(reader, project, [kind], None)
-    }
-    kept = dict[tuple[str, ...], int](found.items())
-    reader.memory.keep_numbers(project, {(kind, EVERY_NAME): kept}, generation)
-    return found

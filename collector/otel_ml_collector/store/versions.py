@@ -1,12 +1,17 @@
 """The small numbers of model versions, their rank by first arrival, and the names that move."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.connection import EVERY_NAME
+from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
+
+# The small numbers of versions by name, digest and structure.
+Numbers = dict[tuple[str, str, str], int]
+_UNREAD: Final = Sql("''")
 
 # A version is a definition and an output structure. Runs without structure count as the first
 # structure of their definition; from the second one on they are one, because outputs whose
@@ -88,3 +93,93 @@ FROM (
   FROM aliases FINAL WHERE project = {project:String} GROUP BY model, alias
 )
 WHERE NOT last.2""")
+
+
+def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
+    """Read the numbered versions of some models or judges, one row a structure."""
+    definition = Sql("max(definition)")
+    rows = _read_numbered(reader, project, [kind], names, definition) if names else []
+    return sorted(
+        rows, key=lambda row: (row["name"], row["number"], row["structure"] == "", row["first_ns"])
+    )
+
+
+def _read_numbered(
+    reader: Reader,
+    project: str,
+    kinds: Sequence[str],
+    names: Sequence[str] | None,
+    definition: Sql = _UNREAD,
+) -> list[Row]:
+    """Read versions of some names, or of all, with their numbers: those that were not forgotten."""
+    named = Sql("1") if names is None else Sql("name IN {names:Array(String)}")
+    sql = VERSIONS.fill(definition=definition, named=named)
+    parameters = {"project": project, "kinds": list(kinds), "names": list(names or [])}
+    return [row for row in number_versions(reader.rows(sql, parameters)) if row["last_ns"] > 0]
+
+
+def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:
+    """Read the last moves of the names of a model's versions, the last one first."""
+    sql = Sql("""
+        SELECT alias, digest, is_removed, by, source, time_ns FROM aliases FINAL
+        WHERE project = {project:String} AND model = {model:String}
+        ORDER BY time_ns DESC, record_id DESC LIMIT {limit:UInt32}
+        """)
+    return reader.rows(sql, {"project": project, "model": model, "limit": limit})
+
+
+def read_current_aliases(reader: Reader, project: str, model: str) -> list[Row]:
+    """Read the names that versions of a model have now, in their order."""
+    sql = Sql("""
+        SELECT alias, digest, false AS is_removed, by, source, time_ns FROM ({current})
+        WHERE model = {model:String} ORDER BY alias
+        """).fill(current=CURRENT_ALIASES)
+    return reader.rows(sql, {"project": project, "model": model})
+
+
+def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
+    """Return the small numbers of versions by (name, digest, structure)."""
+    return read_version_numbers(reader, project, {kind: names})[kind]
+
+
+def read_version_numbers(
+    reader: Reader, project: str, names: Mapping[str, Iterable[str]]
+) -> dict[str, Numbers]:
+    """Return the small numbers of the versions of some models and judges, by kind.
+
+    Those that are not known are asked for, of all names at once.
+    """
+    wanted = {(kind, name) for kind, named in names.items() for name in named if name}
+    known = {key: reader.memory.numbers(project, *key) for key in wanted}
+    missing = sorted({name for (_, name), found in known.items() if found is None})
+    if missing:
+        generation = reader.memory.generation
+        found: dict[tuple[str, str], dict[tuple[str, ...], int]] = {
+            key: {} for key in wanted if key[1] in missing
+        }
+        for row in _read_numbered(reader, project, list(names), missing):
+            if (row["kind"], row["name"]) in found:
+                version = row["digest"], row["structure"]
+                found[row["kind"], row["name"]][version] = row["number"]
+        reader.memory.keep_numbers(project, found, generation)
+        known |= found
+    numbers: dict[str, Numbers] = {kind: {} for kind in names}
+    for (kind, name), versions in known.items():
+        for (digest, structure), number in (versions or {}).items():
+            numbers[kind][name, digest, structure] = number
+    return numbers
+
+
+def all_version_numbers(reader: Reader, project: str, kind: str) -> Numbers:
+    """Return the small numbers of all versions of a project's models, or of its judges."""
+    known = reader.memory.numbers(project, kind, EVERY_NAME)
+    if known is not None:
+        return {(name, digest, structure): at for (name, digest, structure), at in known.items()}
+    generation = reader.memory.generation
+    found: Numbers = {
+        (row["name"], row["digest"], row["structure"]): row["number"]
+        for row in _read_numbered(reader, project, [kind], None)
+    }
+    kept = dict[tuple[str, ...], int](found.items())
+    reader.memory.keep_numbers(project, {(kind, EVERY_NAME): kept}, generation)
+    return found

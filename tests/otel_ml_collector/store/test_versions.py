@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.records import ModelVersion, Records
-from otel_ml_collector.store import statistics
+from otel_ml_collector.store import versions
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.store.writer import Writer
@@ -29,7 +29,7 @@ def arrive(store: Store, project: str, *pairs: Pair, name: str = "answer") -> No
 
 def numbers(store: Store, project: str, name: str = "answer") -> dict[Pair, int]:
     """Read the number of each pair of definition and structure."""
-    rows = statistics.read_versions(store.reader, project, "model", [name])
+    rows = versions.read_versions(store.reader, project, "model", [name])
     return {(row["digest"], row["structure"]): row["number"] for row in rows}
 
 
@@ -123,7 +123,7 @@ def test_judges(store: Store, project: str) -> None:
     arrive(store, project, ("a", "s"), ("b", "s"))
     judge = ModelVersion(project, "judge", "answer", "b", "", "", NOW_NS, NOW_NS)
     store.writer.write(Records(versions=[judge]))
-    (row,) = statistics.read_versions(store.reader, project, "judge", ["answer"])
+    (row,) = versions.read_versions(store.reader, project, "judge", ["answer"])
     assert (row["digest"], row["number"]) == ("b", 1)
     assert numbers(store, project) == {("a", "s"): 1, ("b", "s"): 2}
 
@@ -178,7 +178,7 @@ def test_never_renumbered_by_more(store: Store, arrivals: list[Pair], later: lis
 
 def known(store: Store, project: str, name: str = "answer") -> dict[Pair, int]:
     """Read the same numbers as pages do, which ask for those alone that are not known."""
-    found = statistics.version_numbers(store.reader, project, "model", [name])
+    found = versions.version_numbers(store.reader, project, "model", [name])
     return {(digest, structure): number for (_, digest, structure), number in found.items()}
 
 

@@ -20,7 +20,7 @@ from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.store import statistics
+from otel_ml_collector.store import statistics, versions
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import ALWAYS, Sql, identifier
@@ -546,7 +546,7 @@ def test_version_that_is_seen_again(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for one in (version, version, defined, version):
             store.writer.write(Records(versions=[one]))
-        (found,) = statistics.read_versions(store.reader, "p", "model", ["answer"])
+        (found,) = versions.read_versions(store.reader, "p", "model", ["answer"])
     assert (found["number"], found["definition"], found["last_ns"]) == (
         1,
         '{"source": "def answer(): ..."}',
