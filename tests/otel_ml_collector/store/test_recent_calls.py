@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count as numbers
 from itertools import pairwise
 from typing import Final
@@ -17,8 +18,9 @@ from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.recent_calls import RecentCalls
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
-from tests.otel_ml_collector.spans import id_of
+from tests.otel_ml_collector.spans import id_of, make_span, span_id
 from tests.otel_ml_collector.store.test_calls import count, make_answer, names
 from tests.otel_ml_collector.stores import Service, Store
 from tests.support.examples import examples
@@ -72,6 +74,65 @@ def test_two_pairs_of_one_call(service: Service, project: str) -> None:
     take(watch, service.store, project, [traceloop, anthropic])
     watch.look()
     assert count(service, project) == (2, 100, 14, 0.5)
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_link_that_comes_last(service: Service, project: str, *, is_followed: bool) -> None:
+    """A plain span between two records of a call, which comes alone and last, joins them."""
+    store = service.store
+    watch = follow(store, project) if is_followed else CallWatch(store.connections)
+    before = (1, 50, 7, 0.25) if is_followed else (0, 0, 0, 0.0)
+    _, own, _, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    link = make_span(
+        "send",
+        trace_id=own.trace_id,
+        span_id=span_id(next(NUMBERS)),
+        parent_span_id=own.span_id,
+        start_ns=own.start_ns,
+        end_ns=own.end_ns,
+    )
+    for span in (own, replace(anthropic, parent_span_id=link.span_id)):
+        take(watch, store, project, [span])
+        watch.look()
+    assert count(service, project)[0] == before[0] + 2
+    take(watch, store, project, [link])
+    watch.look()
+    assert count(service, project) == (
+        before[0] + 1,
+        before[1] + 50,
+        before[2] + 7,
+        before[3] + 0.25,
+    )
+
+
+NAMES: Final = {"session.id": "morning", "user.id": "ada", "otel_ml.experiment": "e" * 32}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_name_of_another_group(
+    service: Service, project: str, name: str, *, is_first: bool
+) -> None:
+    """A session, user or experiment of a span that comes apart holds for the runs of its trace."""
+    store = service.store
+    watch = CallWatch(store.connections)
+    for _ in range(2):  # read from the store, then from memory
+        chain, own, *_ = make_answer(next(NUMBERS), time.time_ns() + 10**9)
+        naming = replace(chain, attributes={**chain.attributes, name: NAMES[name]})
+        for span in (naming, own) if is_first else (own, naming):
+            take(watch, store, project, [span])
+            watch.look()
+        assert settled_names(store, project, own) == [NAMES[name]]
+        assert settled_names(store, project, chain) == []
+
+
+def settled_names(store: Store, project: str, span: Span) -> list[str]:
+    """Read what the trace of a run names for it."""
+    sql = Sql("""
+        SELECT concat(session, user, experiment) AS name FROM settled FINAL
+        WHERE project = {project:String} AND lower(hex(span_id)) = {span:String}""")
+    asked = {"project": project, "span": span.span_id.hex()}
+    return [row["name"] for row in store.reader.rows(sql, asked)]
 
 
 def test_deleted(service: Service, project: str) -> None:
