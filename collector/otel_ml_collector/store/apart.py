@@ -9,7 +9,7 @@ from otel_ml.attributes import JUDGE_KIND
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
-from otel_ml_collector.store.counted import ANY_TIME, DELIVERIES, IS_OF_ITEM, Bounds, CountedRuns
+from otel_ml_collector.store.counted import ANY_TIME, DELIVERIES, Bounds, CountedRuns
 from otel_ml_collector.store.reader import ID16, READABLE, Reader
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
@@ -241,14 +241,6 @@ def find_apart(reader: Reader, project: str) -> Apart:
     return Apart(**{name: name in found for name in _SIGNS})
 
 
-_PROBES: Final = Sql("""
-    (SELECT 'same_calls' AS name FROM settled WHERE {projects} AND counts LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM runs WHERE {projects} AND {of_item} LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM open_runs WHERE {projects} AND {of_item} LIMIT 1)
-    UNION ALL (SELECT 'experiments' AS name FROM settled WHERE {projects} AND {of_item} LIMIT 1)
-    """)
-
-
 def find_counted(
     reader: Reader,
     project: str,
@@ -283,8 +275,8 @@ def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) 
     """
     is_settled = reader.memory.recall(EVERY_PROJECT)[1]
     if not is_settled and reader.memory.is_alone and reader.access.projects is None:
-        probes = _PROBES.fill(projects=READABLE, of_item=IS_OF_ITEM)
-        names = [row["name"] for row in reader.rows(probes, {})]
+        probes = [_SIGNS[name].probe(name, READABLE) for name in ("same_calls", "experiments")]
+        names = [row["name"] for row in reader.rows(join_sql(" UNION ALL ", probes), {})]
         reader.memory.note(EVERY_PROJECT, names, settled=True)
     return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
 

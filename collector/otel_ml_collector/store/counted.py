@@ -25,7 +25,7 @@ IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
 # What a run is said to have where its trace names it.
 NAMED: Final = ("session", "user")
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
-IS_OF_ITEM: Final = Sql("experiment != ''")
+_IS_OF_ITEM: Final = Sql("experiment != ''")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class CountedRuns:
         conditions = [] if self.kinds else [IS_CALL]
         left_out = [_IS_REPEAT] if self.repeats else []
         if self.items:
-            conditions.append(Sql("NOT (") + IS_OF_ITEM + Sql(")"))
-            left_out.append(IS_OF_ITEM)
+            conditions.append(Sql("NOT (") + _IS_OF_ITEM + Sql(")"))
+            left_out.append(_IS_OF_ITEM)
         if left_out:
             conditions.append(Sql("NOT ") + _among_settled(self.bounds.sql, left_out))
         return conditions
@@ -113,7 +113,7 @@ class CountedRuns:
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
         of_items = Sql("({own} OR {of_trace})").fill(
-            own=IS_OF_ITEM, of_trace=_among_settled(others.bounds.sql, [IS_OF_ITEM])
+            own=_IS_OF_ITEM, of_trace=_among_settled(others.bounds.sql, [_IS_OF_ITEM])
         )
         return join_sql(" AND ", [others.sql, of_items])
 
