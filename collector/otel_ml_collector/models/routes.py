@@ -230,21 +230,16 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
                 errors=curve(group.buckets, lambda figures: figures.error_share),
                 latency=curve(group.buckets, lambda figures: figures.p90_ms),
                 judges=[
-                    Curve(curve(group.buckets, partial(_said, judge)), _said(judge, group.total))
+                    Curve(
+                        curve(group.buckets, partial(value_of, judge)),
+                        value_of(judge, group.total),
+                    )
                     for judge in judges
                 ],
             )
             for group in stats.groups
         ],
     )
-
-
-def _said(judge: JudgeFigures, figures: Figures) -> float | None:
-    """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
-    for one in figures.judges:
-        if (one.judge, one.digest) == (judge.judge, judge.digest):
-            return one.mean_score if one.pass_rate is None else one.pass_rate
-    return None
 
 
 ListOrder = Literal["last", "model", "runs", "errors", "p95", "cost", "quality"]
