@@ -5,10 +5,11 @@ those of the same time a week before.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.price import write_cost
@@ -65,11 +66,22 @@ class GroupTotals(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FiguresQuery:
-    """Which figures a page shows, beside what they are of."""
+    """Which figures a page shows, beside what they are of; API and pages take it as parameters."""
 
-    last: Past = "24h"
-    users: UserGroup = "user"
-    order: Order = "cost"
+    last: Annotated[Past, Query(description="How far back to look")] = "24h"
+    users: Annotated[UserGroup, Query(description="By what the table of users goes")] = "user"
+    order: Annotated[
+        Order, Query(description="Which of them come first: most of it, or the worst")
+    ] = "cost"
+
+    def parameters(self, **changes: Any) -> dict[str, Any]:
+        """Return the parameters that differ from the usual ones, after some changes."""
+        query = replace(self, **changes)
+        return {
+            field.name: value
+            for field in fields(query)
+            if (value := getattr(query, field.name)) != field.default
+        }
 
 
 class FiguresBeside(BaseModel):

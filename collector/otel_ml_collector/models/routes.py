@@ -386,12 +386,6 @@ def _show_alone(
         judge = next(iter(judges), None)
         table = make_table(project, groups, found.total, judge=judge, where=where)
 
-    def here(**changes: str) -> str:
-        values = {"last": asked.last, "users": asked.users, "order": asked.order} | changes
-        usual = FiguresQuery()
-        told = {name: one for name, one in values.items() if one != getattr(usual, name)}
-        return view.address(project, "models", model, **told)
-
     context = {
         "model": model,
         "known": known,
@@ -402,7 +396,9 @@ def _show_alone(
         "table": table,
         "people": [(one, one.capitalize()) for one in people],
         "orders": ORDERS,
-        "here": here,
+        "here": lambda **changes: view.address(
+            project, "models", model, **asked.parameters(**changes)
+        ),
         "api": view.api_address("projects", project, "stats", where=where, group=by),
     }
     return show_page(request, "model_alone.html", context)

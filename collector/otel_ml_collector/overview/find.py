@@ -4,9 +4,10 @@ All figures are of `stats`: runs of experiments, and calls of judges, are in non
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.verdict import WORST_FIRST, Word
@@ -19,8 +20,8 @@ from otel_ml_collector.experiments.find import (
 )
 from otel_ml_collector.figures import (
     FiguresBeside,
+    FiguresQuery,
     GroupTotals,
-    Order,
     UserGroup,
     find_beside,
     find_groups,
@@ -51,6 +52,13 @@ _VERDICT_NS: Final = 30 * DAY_NS
 # What is found, the worst first; verdicts that say nothing bad stand behind.
 _KINDS: Final = ("worse", "new error", "crashed", "inconclusive", "no different", "better")
 _WRONG: Final = frozenset(_KINDS[:3])
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewQuery(FiguresQuery):
+    """Which figures of a project are wanted; API and page take it as parameters."""
+
+    models: Annotated[ModelGroup, Query(description="By what the table of models goes")] = "model"
 
 
 class Finding(BaseModel):
@@ -111,31 +119,24 @@ class Overview(OverviewFigures, News):
 
 
 def find_figures(
-    reader: Reader,
-    project: str,
-    now_ns: int,
-    *,
-    last: Past = "24h",
-    models: ModelGroup = "model",
-    users: UserGroup = "user",
-    order: Order = "cost",
+    reader: Reader, project: str, query: OverviewQuery, now_ns: int
 ) -> OverviewFigures:
     """Count what a project's runs were like lately, beside a week before."""
-    window, step_ns = span_of(last, now_ns)
+    window, step_ns = span_of(query.last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
     versions = reader.ahead(_find_versions, project, now_ns)
     beside = find_beside(reader, project, window, step_ns)
     named = list_people(reader, project)
-    chosen = users if users in named else next(iter(named), None)
+    chosen = query.users if query.users in named else next(iter(named), None)
 
     def group(by: str) -> GroupTotals:
-        return find_groups(reader, project, window, by=by, order=order)
+        return find_groups(reader, project, window, by=by, order=query.order)
 
-    nothing = GroupTotals(group=models, groups=[], groups_found=0, other=None)
+    nothing = GroupTotals(group=query.models, groups=[], groups_found=0, other=None)
     has_runs = beside.total.runs > 0
     return OverviewFigures(
         **dict(beside),
-        models=group(models) if has_runs else nothing,
+        models=group(query.models) if has_runs else nothing,
         users=group(chosen) if chosen and has_runs else None,
         people=named,
         errors=errors.result(),
@@ -143,25 +144,14 @@ def find_figures(
     )
 
 
-def find_overview(
-    reader: Reader,
-    project: str,
-    now_ns: int,
-    *,
-    last: Past = "24h",
-    models: ModelGroup = "model",
-    users: UserGroup = "user",
-    order: Order = "cost",
-) -> Overview:
+def find_overview(reader: Reader, project: str, query: OverviewQuery, now_ns: int) -> Overview:
     """Say how a project does: its figures, and what is to be said of it."""
-    figures = find_figures(
-        reader, project, now_ns, last=last, models=models, users=users, order=order
-    )
+    figures = find_figures(reader, project, query, now_ns)
     news = _make_news(
         reader,
         project,
         now_ns,
-        last=last,
+        last=query.last,
         errors=figures.errors,
         versions=figures.newest_versions,
     )

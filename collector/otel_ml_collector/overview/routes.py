@@ -3,7 +3,7 @@
 import time
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.api.parameters import FromReader
@@ -11,23 +11,20 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import (
     ORDERS,
     SPANS,
-    Order,
-    UserGroup,
     choose_judges,
     make_table,
     make_tiles,
 )
 from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.overview.find import (
-    ModelGroup,
     News,
     Overview,
+    OverviewQuery,
     find_figures,
     find_news,
     find_overview,
 )
 from otel_ml_collector.projects import find_project, find_projects
-from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
@@ -38,35 +35,7 @@ api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-class Asked:
-    """What to look at, and in which order."""
-
-    def __init__(
-        self,
-        *,
-        last: Annotated[Past, Query(description="How far back to look")] = "24h",
-        models: Annotated[
-            ModelGroup, Query(description="By what the table of models goes")
-        ] = "model",
-        users: Annotated[UserGroup, Query(description="By what the table of users goes")] = "user",
-        order: Annotated[
-            Order, Query(description="Which of them come first: most of it, or the worst")
-        ] = "cost",
-    ) -> None:
-        self.last, self.models, self.users, self.order = last, models, users, order
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """What `find_overview` takes by name."""
-        return {
-            "last": self.last,
-            "models": self.models,
-            "users": self.users,
-            "order": self.order,
-        }
-
-
-FromAsked = Annotated[Asked, Depends()]
+FromAsked = Annotated[OverviewQuery, Depends()]
 
 
 @api.get("/projects/{project:path}/overview")
@@ -76,7 +45,7 @@ def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview
     Figures are of recorded runs, those of the same time a week before beside them. Runs of
     experiments are in none; their verdicts are among the findings.
     """
-    return find_overview(reader, project, time.time_ns(), **asked.values)
+    return find_overview(reader, project, asked, time.time_ns())
 
 
 @pages.get("/projects/{project:path}/news")
@@ -98,7 +67,7 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
     """A project at a glance; without a project its page is home."""
     if not project:
         return RedirectResponse("/")
-    found = find_figures(reader, project, time.time_ns(), **asked.values)
+    found = find_figures(reader, project, asked, time.time_ns())
     is_empty = not found.total.runs and not found.before.runs
     known = _find_known(reader, project) if is_empty else None
     judges = choose_judges(found.total, _TILES)
@@ -118,25 +87,11 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "gaps": find_gaps(request, reader, project),
         "unread": find_unread(reader, project) if is_empty else None,
         "elsewhere": [] if known or not is_empty else [p for p in find_projects(reader) if p.runs],
-        "here": lambda **changes: _here(project, asked, **changes),
-        "api": view.api_address("projects", project, "overview", **_told(asked)),
-        "python": python_call("overview", **_told(asked)),
+        "here": lambda **changes: view.address(project, **asked.parameters(**changes)),
+        "api": view.api_address("projects", project, "overview", **asked.parameters()),
+        "python": python_call("overview", **asked.parameters()),
     }
     return show_page(request, "overview.html", context)
-
-
-def _told(asked: Asked) -> dict[str, Any]:
-    usual = Asked().values
-    return {name: value for name, value in asked.values.items() if value != usual[name]}
-
-
-def _here(project: str, asked: Asked, **changes: Any) -> str:
-    """Write the address of the page, but for some parameters."""
-    usual = Asked().values
-    values = asked.values | changes
-    return view.address(
-        project, **{name: value for name, value in values.items() if value != usual[name]}
-    )
 
 
 def _find_known(reader: Reader, project: str) -> Any:
