@@ -145,6 +145,11 @@ def list_people(reader: Reader, project: str) -> list[UserGroup]:
     return [one for one in both if one in named]
 
 
+def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup | None:
+    """Choose by what the table of users goes: as asked, else by what runs name at all."""
+    return query.users if query.users in people else next(iter(people), None)
+
+
 def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
     """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
     for one in figures.judges:

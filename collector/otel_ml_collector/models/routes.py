@@ -27,6 +27,7 @@ from otel_ml_collector.figures import (
     SPANS,
     FiguresQuery,
     choose_judges,
+    choose_people,
     find_beside,
     find_groups,
     list_people,
@@ -379,7 +380,7 @@ def _show_alone(
     found = find_beside(reader, project, window, step_ns, where)
     judges = choose_judges(found.total, _ALONE_JUDGES)
     people = list_people(reader, project)
-    by = asked.users if asked.users in people else next(iter(people), None)
+    by = choose_people(asked, people)
     table = None
     if by is not None and found.total.runs:
         groups = find_groups(reader, project, window, by=by, order=asked.order, where=where)

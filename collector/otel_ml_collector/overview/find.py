@@ -23,6 +23,7 @@ from otel_ml_collector.figures import (
     FiguresQuery,
     GroupTotals,
     UserGroup,
+    choose_people,
     find_beside,
     find_groups,
     list_people,
@@ -127,7 +128,7 @@ def find_figures(
     versions = reader.ahead(_find_versions, project, now_ns)
     beside = find_beside(reader, project, window, step_ns)
     named = list_people(reader, project)
-    chosen = query.users if query.users in named else next(iter(named), None)
+    chosen = choose_people(query, named)
 
     def group(by: str) -> GroupTotals:
         return find_groups(reader, project, window, by=by, order=query.order)
