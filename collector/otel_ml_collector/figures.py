@@ -158,6 +158,14 @@ def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
     return None
 
 
+def write_quality(judge: JudgeFigures | None, figures: Figures) -> str:
+    """Write what `value_of` returns: a share where the judge lets runs pass, else a score."""
+    value = value_of(judge, figures) if judge else None
+    if judge is None or value is None:
+        return "–"
+    return view.score(value) if judge.pass_rate is None else view.percent(value, 1)
+
+
 def choose_judges(figures: Figures, most: int) -> list[JudgeFigures]:
     """Choose the newest versions of the judges that spoke of most runs."""
     newest = [one for one, _ in newest_versions(figures.judges)]
@@ -361,7 +369,7 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
             Tile(
                 f"{'Passed' if is_rate else 'Mean of'} {judge.judge}"
                 f"{f' v{judge.version}' if judge.version else ''}",
-                view.percent(value, 1) if is_rate else view.score(value),
+                write_quality(judge, now),
                 passed,
                 passed_before,
                 f"{judge.judge} over time",
@@ -384,9 +392,6 @@ def make_table(
     shown, others = of.groups[:_SHOWN], of.groups[_SHOWN:]
 
     def row(name: str, figures: Figures, where: str = "", page: str = "") -> GroupRow:
-        value = value_of(judge, figures) if judge else None
-        is_rate = judge is not None and judge.pass_rate is not None
-        quality = "–" if value is None else view.percent(value, 1) if is_rate else view.score(value)
         return GroupRow(
             name=name,
             page=page,
@@ -396,7 +401,7 @@ def make_table(
             p95_ms=figures.p95_ms,
             tokens=count_tokens(figures),
             cost=figures.cost,
-            quality=quality,
+            quality=write_quality(judge, figures),
         )
 
     def named(one: GroupTotal) -> GroupRow:

@@ -35,6 +35,7 @@ from otel_ml_collector.figures import (
     make_tiles,
     rank,
     value_of,
+    write_quality,
 )
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
@@ -266,11 +267,7 @@ def list_models(
         "figures": figures,
         "order": order,
         "judge": judge,
-        "quality": {
-            name: view.percent(value, 1) if judge.pass_rate is not None else view.score(value)
-            for name, one in figures.items()
-            if judge is not None and (value := value_of(judge, one)) is not None
-        },
+        "quality": {name: write_quality(judge, one) for name, one in figures.items()},
         "elsewhere": [] if found else [one for one in find_projects(reader) if one.runs],
         "api": view.api_address("projects", project, "models"),
         "python": python_call("models"),
