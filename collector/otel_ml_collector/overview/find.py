@@ -102,7 +102,6 @@ class OverviewFigures(FiguresBeside):
     models: GroupTotals
     users: GroupTotals | None = Field(description="Null where no run names a user or session")
     people: list[UserGroup] = Field(description="Of user and session those that runs name")
-    errors: ErrorGroups
     newest_versions: list[NewestVersion] = Field(description="At most 8, the newest first")
 
 
@@ -118,13 +117,14 @@ class News(BaseModel):
 class Overview(OverviewFigures, News):
     """A project at a glance."""
 
+    errors: ErrorGroups
+
 
 def find_figures(
     reader: Reader, project: str, query: OverviewQuery, now_ns: int
 ) -> OverviewFigures:
     """Count what a project's runs were like lately, beside a week before."""
     window, step_ns = span_of(query.last, now_ns)
-    errors = reader.ahead(_find_errors, project, window, now_ns)
     versions = reader.ahead(_find_versions, project, now_ns)
     beside = find_beside(reader, project, window, step_ns)
     named = list_people(reader, project)
@@ -140,23 +140,25 @@ def find_figures(
         models=group(query.models) if has_runs else nothing,
         users=group(chosen) if chosen and has_runs else None,
         people=named,
-        errors=errors.result(),
         newest_versions=[_describe_version(one) for one in versions.result()],
     )
 
 
 def find_overview(reader: Reader, project: str, query: OverviewQuery, now_ns: int) -> Overview:
     """Say how a project does: its figures, and what is to be said of it."""
+    window, _ = span_of(query.last, now_ns)
+    asked_errors = reader.ahead(_find_errors, project, window, now_ns)
     figures = find_figures(reader, project, query, now_ns)
+    errors = asked_errors.result()
     news = _make_news(
         reader,
         project,
         now_ns,
         last=query.last,
-        errors=figures.errors,
+        errors=errors,
         versions=figures.newest_versions,
     )
-    return Overview(**{**dict(figures), **dict(news)})
+    return Overview(**{**dict(figures), **dict(news)}, errors=errors)
 
 
 def find_news(

@@ -80,7 +80,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/runs/{run}", 12),
         ("/projects/{}/models", 6),
         ("/projects/{}/models/answer", 6),
-        ("/projects/{}", 14),
+        ("/projects/{}", 13),
         ("/projects/{}/news", 6),
         ("/projects/{}/judges", 3),
         ("/projects/{}/judges/grounded", 5),
@@ -109,7 +109,7 @@ def test_everything(shop: Service, path: str, most: int) -> None:
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        (f"/projects/{SHOP}", 20),
+        (f"/projects/{SHOP}", 19),
         (f"/projects/{SHOP}/news", 40),
         (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
         (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
