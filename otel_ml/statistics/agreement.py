@@ -1,10 +1,12 @@
 """How far judges and people agree beyond chance: Cohen's kappa, Krippendorff's alpha."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
+
+from otel_ml.statistics.intervals import CONFIDENCE, Estimate, student_quantile
 
 Label = TypeVar("Label", bound=Hashable)
 Level = Literal["nominal", "ordinal", "interval"]
@@ -33,6 +35,47 @@ def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
     by_chance = sum(first[label] * second[label] for label in first)
     same = sum(count for (one, other), count in counts.items() if one == other)
     return math.nan if by_chance == n * n else (same * n - by_chance) / (n * n - by_chance)
+
+
+def kappa_of_clusters(
+    counts: Iterable[tuple[Hashable | None, tuple[Label, Label], int]],
+    *,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """Return Cohen's kappa with its interval: the jackknife over clusters and Student's t.
+
+    Args:
+        counts: How many runs of a cluster got which label of the first and of the second side;
+            each run of the cluster None stands alone.
+        confidence: Between 0 and 1.
+
+    Returns:
+        Within -1 and 1; nan, of which nothing can be said, where all have one label on both sides.
+
+    Raises:
+        ValueError: There is no run.
+
+    Source: Efron and Tibshirani, An introduction to the bootstrap (1993), chapter 11.
+    """
+    alone, clusters = Counter[tuple[Label, Label]](), defaultdict[Hashable, Counter[Any]](Counter)
+    for cluster, labels, count in counts:
+        (alone if cluster is None else clusters[cluster])[labels] += count
+    every = sum(clusters.values(), alone)
+    n, groups = every.total(), alone.total() + len(clusters)
+    if not n:
+        raise ValueError("No runs: expected at least one")
+    value = cohen_kappa(every)
+    parts = [(Counter({labels: 1}), count) for labels, count in alone.items()]
+    parts += [(of, 1) for of in clusters.values()]
+    without = [(cohen_kappa(every - part), count) for part, count in parts]
+    if groups == 1 or any(math.isnan(one) for one, _ in without):
+        return Estimate(value, -1.0, 1.0, n, groups)
+    mean = math.fsum(one * count for one, count in without) / groups
+    squares = math.fsum((one - mean) ** 2 * count for one, count in without)
+    half = student_quantile((1 + confidence) / 2, groups - 1) * math.sqrt(
+        squares * (groups - 1) / groups
+    )
+    return Estimate(value, max(value - half, -1.0), min(value + half, 1.0), n, groups)
 
 
 def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nominal") -> float:

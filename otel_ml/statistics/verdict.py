@@ -179,6 +179,8 @@ class JudgeVerdict:
         n: In words: `150`, `150 in 34 clusters by session`, or `150/150` of two samples.
         reasons: Why it is inconclusive, or "" where the interval alone says so.
         p: How likely so large a difference is where nothing changed; for corrections.
+        directions: What a change up and one down are called in words, where that is not better and
+            worse.
     """
 
     judge: str
@@ -194,6 +196,7 @@ class JudgeVerdict:
     n: str
     reasons: Sequence[str]
     p: float = 1.0
+    directions: tuple[str, str] = ("better", "worse")
 
     @property
     def detectable(self) -> float | None:
@@ -229,7 +232,7 @@ class JudgeVerdict:
         if self.word in ("better", "worse") or sure:
             ends = (-high, -low) if is_down else (low, high)
             size = self._numbers(abs(change.value), *ends)
-            direction = "better" if is_down == self.lower_is_better else "worse"
+            direction = self.directions[is_down != self.lower_is_better]
             sized = f"{figures}: {size[0]}{unit} {direction} ({size[1]} to {size[2]})"
             if self.word in ("better", "worse"):
                 return sized
@@ -645,7 +648,7 @@ def estimate_groups(
             for runs, count in items
             if (mean := judged.mean(runs)) is not None
         ]
-        value = _estimate(_sums(values), is_rate=judged.is_rate) if values else None
+        value = estimate_mean(sum_clusters(values), is_rate=judged.is_rate) if values else None
         failed = sum(
             count for run, count in every if name in run.scores and run.scores[name].failed
         )
@@ -901,8 +904,8 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> Judge
     change, p = _pair_difference(judged, values, confidence)
     reasons += _too_few_items(change)
     own = [
-        _estimate(
-            _sums((cluster, pair[side], count) for cluster, _, count, *pair in values),
+        estimate_mean(
+            sum_clusters((cluster, pair[side], count) for cluster, _, count, *pair in values),
             is_rate=judged.is_rate,
         )
         for side in (0, 1)
@@ -952,12 +955,15 @@ def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tup
             counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0], confidence=confidence
         )
         return change, mcnemar_mid_p(counts[1, 0], counts[0, 1])
-    sums = _sums((cluster, second - first, count) for cluster, _, count, first, second in values)
+    sums = sum_clusters(
+        (cluster, second - first, count) for cluster, _, count, first, second in values
+    )
     change = cluster_mean(sums, confidence=confidence, of_rates=judged.is_rate)
     return change, cluster_p(sums, of_rates=judged.is_rate)
 
 
-def _estimate(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
+def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
+    """Return the mean of clustered values, or a rate: of passes that stand alone by Wilson."""
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)
     counts = count_clusters(sums)
@@ -967,7 +973,7 @@ def _estimate(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENC
     return cluster_rate(counts, confidence=confidence)
 
 
-def _sums(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
+def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
     """Count the clusters of each sum and size; a value without a cluster is one of its own."""
     found: Counter[ClusterSum] = Counter()
     clusters: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
@@ -1044,10 +1050,10 @@ def _unpaired(
             "inconclusive", _NOTHING, confidence=confidence, n=n, reasons=["no answer"]
         )
     reasons += _too_few_runs(*values)
-    first, second = (_sums((cluster, one, 1) for cluster, one in side) for side in values)
-    own = [_estimate(one, is_rate=judged.is_rate) for one in (first, second)]
+    first, second = (sum_clusters((cluster, one, 1) for cluster, one in side) for side in values)
+    own = [estimate_mean(one, is_rate=judged.is_rate) for one in (first, second)]
     if judged.is_rate:
-        rates = (_estimate(one, is_rate=True, confidence=confidence) for one in (first, second))
+        rates = (estimate_mean(one, is_rate=True, confidence=confidence) for one in (first, second))
         change = difference(*rates)
     else:
         change = welch(first, second, confidence=confidence)

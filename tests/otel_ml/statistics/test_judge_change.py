@@ -1,0 +1,115 @@
+"""Tests of what a version of a judge changes."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+from statsmodels.stats.inter_rater import cohens_kappa
+
+from otel_ml.statistics.agreement import kappa_of_clusters
+from otel_ml.statistics.intervals import newcombe_paired
+from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
+from otel_ml.statistics.verdict import JudgeScore
+from tests.support.examples import examples
+
+PASS, FAIL = JudgeScore(True, 1.0, "a"), JudgeScore(False, 0.0, "b")
+CELLS = {(True, True): 140, (True, False): 25, (False, True): 3, (False, False): 72}
+
+
+def pairs(cells: dict[tuple[bool, bool], int]) -> list[TwiceJudged]:
+    """Make runs of a confusion table, counted together."""
+    words = {True: PASS, False: FAIL}
+    return [TwiceJudged(words[one], words[other], "", n) for (one, other), n in cells.items()]
+
+
+def test_stricter() -> None:
+    """The sentence says how much, how sure, and how many turned each way."""
+    change = compare_judge_versions(pairs(CELLS))
+    expected = newcombe_paired(140, 25, 3, 72)
+    assert change.verdict.difference == expected
+    assert change.word == "stricter"
+    assert (change.to_fail, change.to_pass, change.runs) == (25, 3, 240)
+    assert change.sentence == (
+        "59.6 % pass, 68.8 % before: 9 points stricter (5 to 13), n = 240; both say the same "
+        "of 212 of 240 runs (88.3 %, kappa 0.75), 25 turn to fail and 3 to pass"
+    )
+
+
+def test_each_alone_as_together() -> None:
+    """Runs one by one, in any order, give the digits of the same counted."""
+    alone = [TwiceJudged(one.before, one.after) for one in pairs(CELLS) for _ in range(one.count)]
+    random.Random(1).shuffle(alone)  # noqa: S311 - an order, no secret
+    assert compare_judge_versions(alone) == compare_judge_versions(pairs(CELLS))
+
+
+def test_turned_round_is_more_lenient() -> None:
+    """The other way round it is as much more lenient."""
+    turned = {(other, one): n for (one, other), n in CELLS.items()}
+    change = compare_judge_versions(pairs(turned))
+    assert change.word == "more lenient"
+    assert (change.to_fail, change.to_pass) == (3, 25)
+
+
+@pytest.mark.parametrize("runs", [1, 19])
+def test_too_few(runs: int) -> None:
+    """Under twenty runs nothing is said, however different they are."""
+    change = compare_judge_versions(pairs({(True, False): runs}))
+    assert change.word == "inconclusive"
+    assert "at least 20 are needed" in change.sentence
+
+
+def test_scores_alone() -> None:
+    """Without passes the mean score is compared, and no agreement is made up."""
+    said = [
+        TwiceJudged(JudgeScore(score=place % 5), JudgeScore(score=place % 5 - 0.5))
+        for place in range(200)
+    ]
+    change = compare_judge_versions(said)
+    assert (change.word, change.agreement, change.kappa) == ("lower", None, None)
+    assert change.verdict.difference is not None
+    assert change.verdict.difference.value == pytest.approx(-0.5)
+
+
+def test_errors_are_no_words() -> None:
+    """A run on which a version failed is in no figure."""
+    failed = TwiceJudged(PASS, JudgeScore(failed=True, version="b"), "", 50)
+    change = compare_judge_versions([*pairs(CELLS), failed])
+    assert change == compare_judge_versions(pairs(CELLS))
+    with pytest.raises(ValueError, match="No runs"):
+        compare_judge_versions([failed])
+
+
+def test_kappa_beside_statsmodels() -> None:
+    """The jackknife's interval is about that of the large-sample variance, of many runs."""
+    table = [[72, 3], [25, 140]]
+    found = kappa_of_clusters((None, cell, n) for cell, n in CELLS.items())
+    expected = cohens_kappa(table)
+    assert found.value == pytest.approx(expected.kappa, abs=1e-12)
+    assert found.low == pytest.approx(expected.kappa_low, abs=0.01)
+    assert found.high == pytest.approx(expected.kappa_upp, abs=0.01)
+
+
+def test_kappa_covers() -> None:
+    """Of samples of a table in clusters, the interval has the true kappa in 93 % or more."""
+    draw = random.Random(3)  # noqa: S311 - a sample, no secret
+    cells, weights = [*CELLS], [*CELLS.values()]
+    true = kappa_of_clusters((None, cell, n) for cell, n in CELLS.items()).value
+    held, times = 0, examples(600, 150)
+    for _ in range(times):
+        counts = Counter[tuple[int, tuple[bool, bool]]]()
+        for cluster in range(40):
+            (cell,) = draw.choices(cells, weights)
+            for _ in range(4):  # half of a session's runs are alike
+                cell = cell if draw.random() < 0.5 else draw.choices(cells, weights)[0]
+                counts[cluster, cell] += 1
+        found = kappa_of_clusters((cluster, cell, n) for (cluster, cell), n in counts.items())
+        held += found.low <= true <= found.high
+    assert held / times >= 0.93 - (0.03 if times < 600 else 0.0)
+
+
+def test_kappa_of_one_word() -> None:
+    """Where all have one word, nothing beyond chance can be said."""
+    found = kappa_of_clusters([(None, (True, True), 40)])
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (-1.0, 1.0)
