@@ -453,6 +453,45 @@ class ListedRun(RunFields):
 
 
 @dataclass(frozen=True, slots=True)
+class WorstScore:
+    """The lowest of the last scores of a judge.
+
+    Attributes:
+        run_id: The run that has it.
+        score: None where the judge only passes and fails.
+        passed: None when nothing was said of it.
+    """
+
+    run_id: str
+    score: float | None = None
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a root and the calls inside it amount to.
+
+    Attributes:
+        calls: How many are inside.
+        is_least: Whether a model's call told no tokens, so that there are more.
+        asked, answered: Where the root itself says nothing, the first question and the last answer
+            below it, in short; empty where it does, or nobody does.
+        asked_run_id, answered_run_id: The runs that say so.
+        scores: Of each judge the worst among its last scores of the root and of what is inside it.
+    """
+
+    calls: int
+    tokens: Tokens
+    cost: float | None
+    is_least: bool
+    asked: str = ""
+    answered: str = ""
+    asked_run_id: str = ""
+    answered_run_id: str = ""
+    scores: Mapping[str, WorstScore] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a judge, a person or the truth said of a run.
 

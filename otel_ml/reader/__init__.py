@@ -38,9 +38,11 @@ from otel_ml.records import (
     DatasetItem,
     DatasetVersion,
     Evaluation,
+    Inside,
     Linked,
     LinkedRun,
     Tokens,
+    WorstScore,
 )
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Evaluation",
     "Experiments",
     "Forbidden",
+    "Inside",
     "Linked",
     "LinkedRun",
     "LogLine",
@@ -77,4 +80,5 @@ __all__ = [
     "Trace",
     "Unreachable",
     "Version",
+    "WorstScore",
 ]

@@ -28,7 +28,7 @@ from otel_ml.orders import BY_TIME, NEWEST, OLDEST, ORDERS
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
-from otel_ml.reader.records import Artifact, Run, Whole, made_run
+from otel_ml.reader.records import INSIDE, Artifact, Run, Whole, made_run
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -100,7 +100,7 @@ class PagedList(HasCard, Generic[Item]):
         """Give pages to be counted, without what costs more."""
         return self.pages()
 
-    def _items_of(self, rows: list[dict[str, Any]]) -> Iterator[Item]:
+    def _items_of(self, page: dict[str, Any]) -> Iterator[Item]:
         """Make the items of a page."""
         raise NotImplementedError
 
@@ -170,10 +170,10 @@ class PagedList(HasCard, Generic[Item]):
     def _walk(self, begun: "_Begun") -> Generator[Item, None, None]:
         if begun.pages is None:
             for page in self.pages():
-                yield from self._items_of(page[self._key])
+                yield from self._items_of(page)
         else:
             while begun.pages:
-                yield from self._items_of(begun.pages.popleft()[self._key])
+                yield from self._items_of(begun.pages.popleft())
 
 
 class Runs(PagedList[Run]):
@@ -216,8 +216,9 @@ class Runs(PagedList[Run]):
 
     def _newest_html(self) -> str:
         page: dict[str, Any] = next(self._pages(GLANCE), {"runs": [], "next_cursor": None})
-        runs = [*self._items_of(page["runs"])]
-        rows = [(run.page, _cells(run)) for run in runs[:SHOWN]]
+        runs = [*self._items_of(page)]
+        inside = page.get("inside", {})
+        rows = [(run.page, _cells(run, inside.get(run.run_id, {}))) for run in runs[:SHOWN]]
         is_all = page["next_cursor"] is None or len(runs) == self._wanted.limit
         if not rows:
             return note("No runs")
@@ -298,9 +299,15 @@ class Runs(PagedList[Run]):
     def _with(self, **changes: Any) -> "Runs":
         return Runs(self._api, replace(self._wanted, **changes), self._load)
 
-    def _items_of(self, summaries: list[dict[str, Any]]) -> Iterator[Run]:
-        page = _Page(self._api, self._wanted, summaries)
-        whole = Whole(page.fetch, self._load, page.known, self._api.page)
+    def _items_of(self, page: dict[str, Any]) -> Iterator[Run]:
+        summaries: list[dict[str, Any]] = page["runs"]
+        fetched = _Page(self._api, self._wanted, summaries)
+        if self._wanted.roots or self._wanted.traces:
+            inside = page.get("inside", {})
+            fetched.known.update(
+                {one["run_id"]: {INSIDE: inside.get(one["run_id"])} for one in summaries}
+            )
+        whole = Whole(fetched.fetch, self._load, fetched.known, self._api.page)
         for summary in summaries:
             yield made_run(summary, whole)
 
@@ -369,7 +376,7 @@ class _Page:
             self._fetch_together()
             if name in self.known.get(run_id, {}):
                 return self.known[run_id]
-        return fetch_run(self._api, self._wanted.project, run_id)
+        return fetch_part(self._api, self._wanted.project, run_id, name)
 
     def _fetch_together(self) -> None:
         wanted = _narrowed(self._wanted, self._starts.values())
@@ -386,6 +393,14 @@ class _Page:
                     return
         except ReaderError:  # such as too many exports at once: each run is fetched by itself
             return
+
+
+def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]:
+    """Read a part of a run, or the run as a whole where that has it."""
+    if name != INSIDE:
+        return fetch_run(api, project, run_id)
+    found = api.get("projects", project, "runs", where=f'run_id == "{run_id}"', roots="true")
+    return {INSIDE: found.get("inside", {}).get(run_id)}
 
 
 def fetch_run(api: Api, project: str, run_id: str) -> dict[str, Any]:
@@ -413,7 +428,10 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(begun)
 
 
-def _cells(run: Run) -> tuple[str, ...]:
+def _cells(run: Run, inside: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write the row of a run; a root says what is said inside it where it says nothing itself."""
+    worst = {judge: one["score"] for judge, one in inside.get("scores", {}).items()}
+    scores = {**run.scores, **{judge: one for judge, one in worst.items() if one is not None}}
     version = "" if run.version is None else f" v{run.version}"
     return (
         run.run_id.rpartition("-")[2],
@@ -421,9 +439,9 @@ def _cells(run: Run) -> tuple[str, ...]:
         f"{shorten(run.model or run.name)}{version}",
         run.outcome,
         "" if run.latency_ms is None else f"{run.latency_ms:,.1f} ms",
-        run.inputs_preview,
-        run.outputs_preview or "",
-        ", ".join(f"{name} {score:g}" for name, score in run.scores.items()),
+        run.inputs_preview or inside.get("asked", ""),
+        run.outputs_preview or inside.get("answered", ""),
+        ", ".join(f"{name} {score:g}" for name, score in scores.items()),
     )
 
 

@@ -54,8 +54,8 @@ class Experiments(PagedList[ListedExperiment]):
         plain = Experiments(self._api, self._project, self._where, self._limit, verdicts=False)
         return plain.pages()
 
-    def _items_of(self, rows: list[dict[str, Any]]) -> Iterator[ListedExperiment]:
-        return (made(ListedExperiment, row) for row in rows)
+    def _items_of(self, page: dict[str, Any]) -> Iterator[ListedExperiment]:
+        return (made(ListedExperiment, row) for row in page["experiments"])
 
     def _first(self, count: int) -> "Experiments":
         limit = count if self._limit is None else min(count, self._limit)

@@ -25,7 +25,7 @@ from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.orders import NEWEST, OLDEST, read_order
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound
-from otel_ml.reader.listing import Format, Runs, Wanted, export, fetch_run
+from otel_ml.reader.listing import Format, Runs, Wanted, export, fetch_part, fetch_run
 from otel_ml.reader.lists import Experiments, Rows, list_judges, list_sessions
 from otel_ml.reader.moments import Moment, write_moment
 from otel_ml.reader.records import (
@@ -727,8 +727,8 @@ class Reader(HasCard):
         return bool(told["project"] == self.project)
 
     def _whole(self, known: dict[str, dict[str, Any]]) -> Whole:
-        def fetch(run_id: str, _: str) -> dict[str, Any]:
-            return fetch_run(self._api, self.project, run_id)
+        def fetch(run_id: str, name: str) -> dict[str, Any]:
+            return fetch_part(self._api, self.project, run_id, name)
 
         return Whole(fetch, self._load, known, self._api.page)
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_ml import records
 from otel_ml.notebook import Card, HasCard, page_address, shorten
-from otel_ml.records import Evaluation, Linked, LinkedRun, ListedRun, Tokens
+from otel_ml.records import (
+    Evaluation,
+    Inside,
+    Linked,
+    LinkedRun,
+    ListedRun,
+    Tokens,
+    WorstScore,
+)
 from otel_ml.wire import HasSubject, Subject
 
 if TYPE_CHECKING:
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
 
 _EMPTY: Final[dict[str, Any]] = {}
 R = TypeVar("R")
+# Under this a list of roots tells what is inside of each.
+INSIDE: Final = "inside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,19 @@ class Run(HasCard, ListedRun):
     def used_by(self) -> list[LinkedRun]:
         """Other runs that used what it logged."""
         return [made(LinkedRun, one) for one in self._told("used_by") or ()]
+
+    @property
+    def inside(self) -> Inside | None:
+        """What a root and the calls inside it amount to; None of a run that is no root.
+
+        With the first question and the last answer inside it where it says none itself, and the
+        worst score of each judge.
+        """
+        found = self._told(INSIDE)
+        if found is None:
+            return None
+        scores = {judge: made(WorstScore, one) for judge, one in found.get("scores", {}).items()}
+        return made(Inside, found, tokens=made(Tokens, found["tokens"]), scores=scores)
 
     @property
     def attributes(self) -> Mapping[str, Any]:

@@ -175,13 +175,34 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
         return DONE if table.num_rows else NOTHING
     answer: dict[str, Any] = {"runs": [], "next_cursor": None}
     for page in found.pages():
-        answer = {**page, "runs": [*answer["runs"], *page["runs"]]}
+        inside = {**answer.get("inside", {}), **page.get("inside", {})}
+        answer = {**page, "runs": [*answer["runs"], *page["runs"]], "inside": inside}
     check(answer["runs"])
     _add_columns(answer["runs"], form.columns, found)
     check_columns(answer["runs"], form.columns)
+    if form.kind == "table":
+        shown = [
+            _stand_for(one, answer.get("inside", {}).get(one["run_id"])) for one in answer["runs"]
+        ]
+        return write_rows(shown, answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
     if form.kind == "json" and form.columns:
         answer["runs"] = [{name: one.get(name) for name in form.columns} for one in answer["runs"]]
     return write_rows(answer["runs"], answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
+
+
+def _stand_for(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Show a root as what it and the calls inside it amount to, with the worst scores."""
+    if inside is None:
+        return run
+    worst = {judge: one["score"] for judge, one in inside.get("scores", {}).items()}
+    return {
+        **run,
+        "inputs": run["inputs"] or inside.get("asked"),
+        "outputs": run["outputs"] or inside.get("answered"),
+        "tokens": inside["tokens"],
+        "cost": inside["cost"],
+        "scores": run["scores"] | {name: one for name, one in worst.items() if one is not None},
+    }
 
 
 def _is_of_filters(column: str) -> bool:

@@ -13,6 +13,7 @@ from otel_ml import attributes as names
 from otel_ml.records import (
     TOKENS,
     Evaluation,
+    Inside,
     Linked,
     LinkedRun,
     ListedRun,
@@ -183,28 +184,6 @@ class Run(RunSummary):
 # How they are written as JSON, as the API does.
 SUMMARY: Final = TypeAdapter(RunSummary)
 RUN: Final = TypeAdapter(Run)
-
-
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """What a root and the calls inside it amount to.
-
-    Attributes:
-        calls: How many are inside.
-        is_least: Whether a model's call told no tokens, so that there are more.
-        asked, answered: Where the root itself says nothing, the first question and the last answer
-            below it, in short; empty where it does, or nobody does.
-        asked_run_id, answered_run_id: The runs that say so.
-    """
-
-    calls: int
-    tokens: Tokens
-    cost: float | None
-    is_least: bool
-    asked: str = ""
-    answered: str = ""
-    asked_run_id: str = ""
-    answered_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Roots: runs that stand inside no other one, what is inside each, and what it amounts to."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
+from otel_ml.records import Inside, WorstScore
 from otel_ml_collector.runs.answers import (
-    Inside,
     RunsPage,
     RunSummary,
     Stretch,
@@ -17,8 +18,16 @@ from otel_ml_collector.runs.answers import (
     summarise,
 )
 from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
-from otel_ml_collector.store.runs import OF_TRACES, find_places, outlines, read_trace, read_words
+from otel_ml_collector.store.runs import (
+    OF_TRACES,
+    find_places,
+    outlines,
+    read_last_scores,
+    read_trace,
+    read_words,
+)
 
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
@@ -41,11 +50,19 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
 
     None is told where their traces have more than 20,000 spans together.
     """
+    if not roots:
+        return {}
     known = {root.run_id for root in roots}
     traces = sorted({root.trace_id for root in roots})
-    rows = _read_inside(reader, roots[0].project, traces) if roots else []
+    project = roots[0].project
+    apart = find_apart(reader, project)
+    scored = None
+    if apart.scores:
+        ask = partial(read_last_scores, is_told=apart.told_scores)
+        scored = reader.ahead(ask, project, traces, _INSIDE)
+    rows = _read_inside(reader, project, traces)
     spans = {
-        run_id_of(row): make_stretch(row, row["trace_id"], roots[0].project)
+        run_id_of(row): make_stretch(row, row["trace_id"], project)
         for row in (rows if len(rows) <= _INSIDE else ())
     }
     inside: defaultdict[str, list[Stretch]] = defaultdict(list)
@@ -58,9 +75,34 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
             way.append(above.parent_run_id)
         tops |= dict.fromkeys(way, tops.get(way[-1], ""))
         inside[tops[span.run_id]].append(span)
-    found = {root: sum_up(root, inside[root]) for root in known if inside[root]}
-    silent = [one for one in roots if one.run_id in found and not (one.inputs and one.outputs)]
+    scores = _find_worst(tops, scored.result() if scored else ())
+    found = {
+        root: replace(sum_up(root, inside[root]), scores=scores.get(root, {}))
+        for root in known
+        if inside[root]
+    }
+    silent = [
+        root
+        for root in roots
+        if root.run_id in found and (is_silent(root.inputs) or is_silent(root.outputs))
+    ]
     return found | _lend_words(reader, silent, found, inside)
+
+
+def is_silent(value: object) -> bool:
+    """Tell whether an input or output, or its preview, says nothing."""
+    return value is None or value in ("", {}, [])
+
+
+def _find_worst(tops: Mapping[str, str], rows: Iterable[Row]) -> dict[str, dict[str, WorstScore]]:
+    """Find the worst score of each judge among those of a root and what is inside it, by root."""
+    worst: defaultdict[str, dict[str, WorstScore]] = defaultdict(dict)
+    for row in rows:  # the worst first
+        run_id = run_id_of(row)
+        if root := tops.get(run_id):
+            score = WorstScore(run_id, row["score"], row["passed"])
+            worst[root].setdefault(row["judge"], score)
+    return worst
 
 
 def _lend_words(
@@ -86,9 +128,14 @@ def _lend_words(
     lent: dict[str, Inside] = {}
     for root in roots:
         rows = said[root.run_id]
-        asked = None if root.inputs else next((row for row in rows if row["asked"]), None)
+        asked = (
+            None
+            if not is_silent(root.inputs)
+            else next((row for row in rows if row["asked"]), None)
+        )
         answers = [row for row in rows if row["answered"]]
-        answered = None if root.outputs or root.outcome == "error" or not answers else answers[-1]
+        is_answered = not is_silent(root.outputs) or root.outcome == "error"
+        answered = None if is_answered or not answers else answers[-1]
         lent[root.run_id] = replace(
             found[root.run_id],
             asked=asked["asked"] if asked else "",

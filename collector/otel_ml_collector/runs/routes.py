@@ -21,7 +21,7 @@ from otel_ml.orders import (
     ListOrder,
     read_order,
 )
-from otel_ml.records import LABELS
+from otel_ml.records import LABELS, Inside
 from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Since, Where
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadInput
@@ -30,7 +30,7 @@ from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import Inside, Run, RunsPage, RunSummary
+from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.runs.sums import find_sums
@@ -311,7 +311,7 @@ def choose_columns(
     used = [_BY_KEY["tokens"]] * any(one.tokens.input is not None for one in told)
     used += [_BY_KEY["cost"]] * any(one.cost is not None for one in told)
     used += [_BY_KEY["first_token_ms"]] * any(run.first_token_ms is not None for run in runs)
-    judges = _most_common(_judges_of(runs), max(_JUDGES - len(used), 1))
+    judges = _most_common(_judges_of(told), max(_JUDGES - len(used), 1))
     tags = _most_common(_tags_of(runs), max(_TAGS - len(used), 0))
     return [*_DEFAULT, *used, *map(_score, judges), *map(_tag, tags)]
 
@@ -357,8 +357,15 @@ def _word(kind: str, name: str) -> ListColumn:
     return ListColumn(f"{kind}:{name}", name, "w4")
 
 
-def _judges_of(runs: Iterable[RunSummary]) -> list[str]:
-    return [judge for run in runs for judge in {*run.scores, *run.passed, *run.failed_judges}]
+def _judges_of(told: Iterable[RunSummary | Inside]) -> list[str]:
+    return [judge for one in told for judge in _name_judges(one)]
+
+
+def _name_judges(told: RunSummary | Inside) -> set[str]:
+    """Name the judges that said anything of a run, or of what is inside it."""
+    if isinstance(told, Inside):
+        return {*told.scores}
+    return {*told.scores, *told.passed, *told.failed_judges}
 
 
 def _tags_of(runs: Iterable[RunSummary]) -> list[str]:

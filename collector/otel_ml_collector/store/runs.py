@@ -27,6 +27,7 @@ from otel_ml_collector.store.reader import (
     run_id_of,
     winners,
 )
+from otel_ml_collector.store.scores import ANYTHING, BY_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     LIGHT,
@@ -667,6 +668,39 @@ def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) 
         WHERE {of_traces} AND (inputs_preview != '' OR outputs_preview != '')
         ORDER BY start_ns, rank DESC LIMIT 1 BY runs.trace_id, runs.span_id
         LIMIT {limit:UInt32}""").fill(ids=IDS, deliveries=DELIVERIES, of_traces=OF_TRACES)
+    return reader.rows(sql, {"project": project, "traces": list(traces), "limit": limit})
+
+
+def read_last_scores(
+    reader: Reader, project: str, traces: Sequence[str], limit: int, *, is_told: bool
+) -> list[Row]:
+    """Read what each judge said last of each run of some traces, the worst first.
+
+    A judge that failed said nothing; of one that only passes and fails the fails come first.
+
+    Args:
+        reader: The store.
+        project: Whose traces.
+        traces: Their ids.
+        limit: How many at most.
+        is_told: Whether there are scores of keys and tags.
+
+    Returns:
+        Rows with ids, `judge`, `score` and `passed`.
+    """
+    of_traces = Sql("lower(hex(trace_id)) IN {traces:Array(String)}")
+    near = Sql("""(start_ns = 0 OR (start_ns >= (SELECT minOrNull(start_ns) {of})
+      AND start_ns <= (SELECT maxOrNull(end_ns) {of}))) AND {of_traces}""").fill(
+        of=_OF_TRACES, of_traces=of_traces
+    )
+    newest = newest_scores(
+        all_scores(near, is_told=is_told), by=BY_JUDGE, where=of_traces if is_told else ANYTHING
+    )
+    sql = Sql("""
+        SELECT {ids}, toString(judge) AS judge, if(isFinite(score), score, NULL) AS score, passed
+        FROM ({newest}) WHERE NOT failed AND (isNotNull(score) OR isNotNull(passed))
+        ORDER BY score NULLS LAST, passed NULLS LAST, trace_id, span_id
+        LIMIT {limit:UInt32}""").fill(ids=IDS, newest=newest)
     return reader.rows(sql, {"project": project, "traces": list(traces), "limit": limit})
 
 

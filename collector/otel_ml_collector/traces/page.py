@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml import attributes as names
-from otel_ml.records import LABELS, Evaluation
+from otel_ml.records import LABELS, Evaluation, Inside, WorstScore
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.datasets.find import find_datasets_of_run
@@ -26,7 +26,6 @@ from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.amounts import find_unread, tell_price
 from otel_ml_collector.runs.answers import (
-    Inside,
     Run,
     RunSummary,
     Stretch,
@@ -35,7 +34,7 @@ from otel_ml_collector.runs.answers import (
     has_tokens,
     is_score,
 )
-from otel_ml_collector.runs.roots import sum_up
+from otel_ml_collector.runs.roots import find_inside, sum_up
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
@@ -563,6 +562,32 @@ def _find_membership(
     return Membership(told.experiment, name, told.dataset, told.item)
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a run shows of those inside it.
+
+    Attributes:
+        scores: The worst scores that are not its own, by judge.
+        names: How those runs are called, by run id.
+    """
+
+    inside: Inside
+    scores: Mapping[str, WorstScore]
+    names: Mapping[str, str]
+
+
+def _find_lent(reader: Reader, run: Run, trace: Trace) -> Lent | None:
+    """Find what a run shows of those inside it; None where nothing is below it."""
+    if not trace.truncated and all(one.parent_run_id != run.run_id for one in trace.runs):
+        return None
+    inside = find_inside(reader, [run]).get(run.run_id)
+    if inside is None:
+        return None
+    scores = {judge: one for judge, one in inside.scores.items() if one.run_id != run.run_id}
+    names = {one.run_id: one.model or one.name for one in trace.runs}
+    return Lent(inside, scores, names)
+
+
 @router.get("/projects/{project:path}/runs/{run_id}")
 def show_run(
     *,
@@ -583,6 +608,7 @@ def show_run(
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=found)
     apart = find_apart(reader, project)
     told = read_state(request)
+    lent = _find_lent(reader, run, trace)
     talk = find_conversation(run, trace.runs, told.first("conversation"))
     # A way into the input or the output leads to them as they were sent.
     is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in told.given)
@@ -601,6 +627,7 @@ def show_run(
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
         "talk": talk,
+        "lent": lent,
         "facts": _list_facts(run, is_talk=talk is not None),
         "state": told,
         "is_raw": is_raw,

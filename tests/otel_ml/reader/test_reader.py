@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from otel_ml import Client, Judge, current_run
-from otel_ml.reader import NotFound, Reader, Run, Tokens
+from otel_ml.reader import Inside, NotFound, Reader, Run, Tokens, WorstScore
 from tests.support.collector import CollectorProcess
 
 PROJECT: Final = "shop/api"
@@ -289,3 +289,38 @@ def test_roots(collector: CollectorProcess) -> None:
         assert roots.to_arrow("model")["model"].to_pylist() == [run.model for run in roots]
         with pytest.raises(ValueError, match="Invalid roots 1"):
             reader.runs(roots=1)  # type: ignore[arg-type]
+
+
+def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
+    """A root that says nothing has the words and the worst score of the calls inside it.
+
+    So has one that is read by its id, and a run that is no root has none.
+    """
+    client = Client("silent", endpoint=collector.endpoint, join=False)
+
+    @client.assess(Judge("brief", "", len), name="ask", inline=True)
+    def ask(question: str) -> str:
+        return question.upper()
+
+    with client.run("turn"):
+        ask("where?")
+        ask("when, then?")
+    assert client.flush()
+    client.close()
+    with Reader("silent", endpoint=collector.endpoint) as reader:
+        [root] = reader.runs(roots=True)
+        last, first = reader.runs('model == "ask"')
+        for one in (root, reader.run(root.run_id)):
+            assert one.inside == Inside(
+                calls=2,
+                tokens=Tokens(),
+                cost=None,
+                is_least=False,
+                asked="where?",
+                answered="WHEN, THEN?",
+                asked_run_id=first.run_id,
+                answered_run_id=last.run_id,
+                scores={"brief": WorstScore(first.run_id, 6.0)},
+            )
+        assert first.inside is None
+        assert "WHEN, THEN?" in reader.runs(roots=True)._repr_html_()

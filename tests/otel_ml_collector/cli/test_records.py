@@ -72,6 +72,24 @@ def test_table(endpoint: str) -> None:
     ]
 
 
+def test_silent_roots(endpoint: str) -> None:
+    """A root that says nothing has the words and the worst score of what is inside it."""
+    client = Client("silent", endpoint=endpoint)
+
+    @client.assess(Judge("brief", "", brief), name="judged", inline=True)
+    def judged(question: str) -> str:
+        return question
+
+    with client.run("turn"):
+        judged("where")
+        judged("far")
+    assert client.flush()
+    client.close()
+    columns = "model,scores,inputs,outputs"
+    done = otel_ml(endpoint, "runs", "--project", "silent", "--roots", "--columns", columns)
+    assert rows(done.stdout)[1:] == [["turn", "brief=3", "where", "far"]]
+
+
 def test_filter_order_and_limit(endpoint: str) -> None:
     """A filter, an order and a limit choose the runs."""
     asked = ("--where", 'model == "answer"', "--order", "asc", "--limit", "2")

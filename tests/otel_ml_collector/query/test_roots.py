@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.records import Tokens
+from otel_ml.records import Inside, Tokens, WorstScore
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.runs.answers import Inside
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import Buckets, count_roots, count_traces
+from tests.otel_ml_collector.query.test_judges import say
 from tests.otel_ml_collector.spans import (
     NOW_NS,
     SECOND_NS,
@@ -352,4 +352,28 @@ def test_words_of_what_is_inside(store: Store, project: str) -> None:
         id_of(root): ("Where is my parcel?", "Yes", id_of(first), id_of(second)),
         id_of(told): ("", "", "", ""),
         id_of(mute): ("", "", "", ""),
+    }
+
+
+def test_worst_scores_of_what_is_inside(store: Store, project: str) -> None:
+    """A root has the lowest of the last scores of each judge, of itself and what is inside it.
+
+    A judge's earlier score does not count, nor does one of another root.
+    """
+    root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
+    first, second = below(root, 2), below(root, 3)
+    other = make_call("turn", trace_id=trace_id(2), span_id=span_id(11))
+    spans = [
+        *(root, first, second, other),
+        say(first, "aa", 0.1, after_s=1),
+        say(first, "aa", 0.4, after_s=2),
+        say(second, "aa", 0.9),
+        say(root, "aa", 0.8),
+        say(other, "aa", 0.2),
+    ]
+    store.take(project, *spans)
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    assert {run_id: one.scores for run_id, one in page.inside.items()} == {
+        id_of(root): {"grounded": WorstScore(id_of(first), 0.4, passed=False)},
+        id_of(other): {"grounded": WorstScore(id_of(other), 0.2, passed=False)},
     }

@@ -10,6 +10,7 @@ import pytest
 
 from otel_ml_collector.span import Scope, Span
 from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.query.test_judges import say
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, make_span
 from tests.otel_ml_collector.stores import Service
 
@@ -180,3 +181,36 @@ def test_where_runs_are(service: Service, project: str, page: str) -> None:
     text = get(service, f"/projects/{project}-empty/{page}")
     assert f"No runs in {project}-empty" in text
     assert f'<a href="/projects/{quote(project)}/runs">{project}</a> (2)' in text
+
+
+def test_words_of_a_silent_root(service: Service, project: str) -> None:
+    """A run that says nothing itself shows what was asked and answered inside it, and by whom."""
+    root = make_call("turn", {"otel_ml.kind": "chain"})
+    asked, answered = (
+        make_call(
+            name,
+            {f"otel_ml.{part}": f'"{words}"'},
+            trace_id=root.trace_id,
+            parent_span_id=root.span_id,
+            start_ns=root.start_ns + at,
+        )
+        for at, (name, part, words) in enumerate(
+            [("plan", "inputs", "Where is it?"), ("write", "outputs", "At home")], 1
+        )
+    )
+    service.store.take(project, root, asked, answered, say(answered, "aa", 0.3))
+    page = get(service, f"/projects/{project}/runs/{id_of(root)}")
+    for label, words, run, name in (
+        ("input", "Where is it?", asked, "plan"),
+        ("output", "At home", answered, "write"),
+    ):
+        shown = page.split(f'<section id="{label}">')[1].split("</section>")[0]
+        assert f'<a href="/projects/{project}/runs/{id_of(run)}">{name}</a>' in shown
+        assert words in shown
+    worst = page.split('<section class="sec" id="worst">')[1].split("</section>")[0]
+    assert "0.30" in worst
+    assert f'<a href="/projects/{project}/runs/{id_of(answered)}">write</a>' in worst
+    own = get(service, f"/projects/{project}/runs/{id_of(answered)}")
+    assert 'id="worst"' not in own
+    listed = get(service, f"/projects/{project}/runs?roots=1")
+    assert f'<a href="/projects/{project}/runs/{id_of(answered)}" title="The worst' in listed
