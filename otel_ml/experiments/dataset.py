@@ -656,7 +656,7 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
     inputs = run.inputs
     if inputs is None:
         return "without inputs"
-    capture = _capture_of(run)
+    capture = capture_of(run)
     if capture.get("inputs"):
         return f"inputs {' and '.join(capture['inputs'])}"
     right: Any = None
@@ -681,8 +681,11 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
     }
 
 
-def _capture_of(run: Any) -> dict[str, list[str]]:
+def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
     """Return what was left out of a run, and why, by part."""
+    if hasattr(type(run), "capture"):  # one that a collector has
+        read: Mapping[str, Sequence[str]] = run.capture
+        return read
     told = run.attributes.get(names.CAPTURE)
     found = orjson.loads(told) if isinstance(told, str) else told
     return found if isinstance(found, dict) else {}

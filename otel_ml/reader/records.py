@@ -124,6 +124,11 @@ class Run(HasCard, ListedRun):
         return self._told("chunks")
 
     @property
+    def capture(self) -> Mapping[str, Sequence[str]]:
+        """Parts such as inputs of which not all is here, each with why: cut, hidden and so on."""
+        return self._told("capture") or _EMPTY
+
+    @property
     def params(self) -> Any:
         """The declared parameters."""
         return self._told("params")

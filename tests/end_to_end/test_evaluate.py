@@ -89,6 +89,23 @@ def test_data_set_is_loaded(collector: CollectorProcess) -> None:
             Dataset.load("nothing", reader=reader)
 
 
+def test_cut_inputs_are_no_item(collector: CollectorProcess) -> None:
+    """Of stored runs, too, those with inputs that were cut or hidden are left out, and counted."""
+    client = Client("cut", endpoint=collector.endpoint, join=False)
+
+    @client.trace
+    def echo(text: object) -> object:
+        return text
+
+    for text in ("short", "x" * 100_000, {"password": "x"}):
+        echo(text)
+    assert client.flush()
+    with Reader("cut", endpoint=collector.endpoint) as reader:
+        made = Dataset.from_runs("made", reader.runs())
+    assert [one.inputs for one in made] == [{"text": "short"}]
+    assert made.left_out == {"inputs redacted": 1, "inputs truncated": 1}
+
+
 def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
     """What was stored is the baseline of what comes later, and says the same in the end."""
     client = Client("stored", endpoint=collector.endpoint, join=False)
