@@ -4,8 +4,9 @@ A run is held back from export until its judges have spoken or `hold_s` is over:
 become attributes of the run, later ones are handed over one by one.
 
 A thread that does not come back from a judge is left behind and another one takes its place. Four
-may hang in one judge, whose calls are lost from then on; after 16 in all none is replaced, and when
-the four of the pool hang, too, every judge is lost. A thread that comes back changes that again.
+may hang in one judge, or as many as may be at work for it, whose calls are lost from then on; after
+16 in all none is replaced, and when those of the pool hang, too, every judge is lost. A thread that
+comes back changes that again.
 
 One thread, the watch, owns lines, counts and deadlines. Callers and judges' threads only put into
 queues and wake it; what they read of its counts may be of a moment ago.
@@ -98,6 +99,8 @@ class JudgePool:
     def __init__(self, hold_s: float = HOLD_S, workers: int = _WORKERS) -> None:
         self._hold_s = hold_s
         self._workers = workers
+        self._at_once = max(workers - 1, 1)  # of one judge
+        self._most_hanging = max(_HANGING_OF_JUDGE, self._at_once)
         self._loops: dict[None, loop.JudgeLoop] = {}
         self._watch = Worker("otel-ml-judge-watch", self._run)
         self.start()
@@ -208,7 +211,7 @@ class JudgePool:
         return [judge for judge in judges if self._is_stuck(judge)] if self._hanging else (), _HANGS
 
     def _is_stuck(self, judge: "Judge") -> bool:
-        return self._hanging[judge] >= _HANGING_OF_JUDGE
+        return self._hanging[judge] >= self._most_hanging
 
     def _call_watch(self) -> None:
         """Let the watch see what was queued; where there is none that is lost."""
@@ -364,10 +367,10 @@ class JudgePool:
             self._lines = {**others, judge: line} if line else others
 
     def _find_next(self) -> "Judge | None":
-        at_once = max(self._workers - 1, 1)
         for judge, line in self._lines.items():
             at_work = self._at_work[judge]
-            if line and at_work < at_once and at_work + self._hanging[judge] < _HANGING_OF_JUDGE:
+            is_let = at_work + self._hanging[judge] < self._most_hanging
+            if line and at_work < self._at_once and is_let:
                 return judge
         return None
 
