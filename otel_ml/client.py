@@ -24,7 +24,7 @@ from otel_ml.arguments import (
 )
 from otel_ml.calls import decorate, wrap
 from otel_ml.errors import quiet
-from otel_ml.experiments.options import EVALUATED, EvaluateOptions
+from otel_ml.experiments.options import BACKFILLED, EVALUATED, BackfillOptions, EvaluateOptions
 from otel_ml.functions import (
     DEFAULTS,
     UNJUDGED,
@@ -47,15 +47,19 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from otel_ml import instrumentations, targets
+    from otel_ml.experiments import backfill
     from otel_ml.experiments import dataset as datasets
     from otel_ml.experiments import experiment as experiments
+    from otel_ml.experiments.backfill import Backfill
     from otel_ml.experiments.dataset import Dataset
     from otel_ml.experiments.result import Result
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
+    from otel_ml.reader.records import Run as StoredRun
     from otel_ml.targets import Elsewhere, Model, Weights
 else:
+    backfill = late("experiments.backfill")
     datasets = late("experiments.dataset")
     experiments = late("experiments.experiment")
     instrumentations = late("instrumentations")
@@ -386,6 +390,38 @@ class Client(HasCard):
         """
         recorder = self._recorder.in_force
         return await experiments.aevaluate(recorder, function, dataset, judges, options)
+
+    @_show_options(BackfillOptions, BACKFILLED)
+    def judge(
+        self,
+        runs: "Iterable[StoredRun] | str",
+        judge: "Judge | Callable[..., Any]",
+        **options: "Unpack[BackfillOptions]",
+    ) -> "Backfill":
+        """Ask a judge about stored runs, and compare with what another version said of them.
+
+        The judge's code runs here. Nothing is stored before `Backfill.write`, or with `write`;
+        runs of which this version has spoken are not judged again. Runs without whole inputs and
+        output are left out and counted by reason. An interruption (Ctrl-C) ends it with what is
+        done.
+
+        Args:
+            runs: What `otel_ml.reader.Reader.runs` lists, or a filter such as
+                ``model == "answer" and last("7d")``.
+            judge: A judge, or a plain function. A rubric may name ``expected``: what was expected
+                of an item of an experiment, else the truth that came.
+            options: By name, see `otel_ml.experiments.options.BackfillOptions`.
+
+        Returns:
+            Agreement, kappa, pass rates with their difference, and the runs that turn round.
+
+        Raises:
+            ValueError: An argument is none of what it takes; the message says which.
+            LookupError: There is no collector that could be asked.
+            ReaderError: The collector has no answer.
+        """
+        recorder = self._recorder.in_force
+        return backfill.judge_runs(recorder, runs, judge, options)
 
     def save(self, dataset: "Dataset", timeout_s: float = 60.0, *, reason: str = "") -> str:
         """Send the items of a data set and its version, and wait until they are delivered.

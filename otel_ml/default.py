@@ -10,6 +10,7 @@ trace = _CLIENT.trace
 assess = _CLIENT.assess
 add_judge = _CLIENT.add_judge
 evaluate = _CLIENT.evaluate
+judge = _CLIENT.judge
 aevaluate = _CLIENT.aevaluate
 run = _CLIENT.run
 flush = _CLIENT.flush

@@ -17,6 +17,7 @@ from otel_ml.loading import LOADING
 
 WHY: Final[Mapping[str, str]] = {
     "artifact": "the first value that is logged pays for typed data: 20 ms",
+    "experiments.backfill": "a program that judges no stored runs needs none of it",
     "experiments.experiment": "a program that evaluates nothing needs none of it",
     "experiments.dataset": "a program that evaluates nothing needs none of it",
     "default": "a program that names its client makes no other one",

@@ -619,17 +619,8 @@ class Run(Handle, HasCard):
         return attributes
 
     def _shown(self, evaluation: "Judgement") -> "Judgement":
-        """Hide what a judge must not tell of the values that it saw."""
-        label, explanation, error = evaluation.label, evaluation.explanation, evaluation.error
-        if self._recorder is None or (label is None and explanation is None and error is None):
-            return evaluation
-        hide = self._recorder.redaction.text
-        return replace(
-            evaluation,
-            label=None if label is None else hide(label),
-            explanation=None if explanation is None else hide(explanation),
-            error=None if error is None else hide(error),
-        )
+        recorder = self._recorder
+        return evaluation if recorder is None else hide_values(evaluation, recorder.redaction)
 
     def _weigh(self, size: int) -> None:
         """Say that the run carries a payload of that many characters."""
@@ -806,6 +797,20 @@ class Run(Handle, HasCard):
         if outcome == "error":
             text = f"{error_name(error)}: {said['exception.message']}"
             self._span.set_status(Status(StatusCode.ERROR, text))
+
+
+def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
+    """Hide what a judge must not tell of the values that it saw."""
+    label, explanation, error = judgement.label, judgement.explanation, judgement.error
+    if label is None and explanation is None and error is None:
+        return judgement
+    hide = redaction.text
+    return replace(
+        judgement,
+        label=None if label is None else hide(label),
+        explanation=None if explanation is None else hide(explanation),
+        error=None if error is None else hide(error),
+    )
 
 
 class OpenedRun(Run):

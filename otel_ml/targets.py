@@ -32,9 +32,10 @@ from otel_ml.tags import Details, Value
 from otel_ml.updates import Updates
 from otel_ml.versions.definition import Definition, declared_params, params_text
 from otel_ml.versions.parts import digest
-from otel_ml.wire import Attributes, Event, HasSubject, Subject
+from otel_ml.wire import Attributes, Event, HasSubject, Subject, evaluation_attributes
 
 if TYPE_CHECKING:
+    from otel_ml.judges.answer import Judgement
     from otel_ml.reader import errors as unread
     from otel_ml.reader import reader as reading
     from otel_ml.reader.records import Version
@@ -131,6 +132,11 @@ def about(
         raise invalid("run_id", run_id, "32 and 16 hex digits with a dash between")
     above = SpanContext(int(found[1], 16), int(found[2], 16), True, TraceFlags(TraceFlags.SAMPLED))
     return Elsewhere(recorder, {names.TARGET_RUN: found[0]}, NonRecordingSpan(above))
+
+
+def send_judgement(recorder: Recorder, run_id: str, judgement: "Judgement", start_ns: int) -> None:
+    """Send what a judge says of a run elsewhere that began at `start_ns`."""
+    about(recorder, run_id)._send("evaluation", evaluation_attributes(judgement, start_ns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The options of `otel_ml.Client.evaluate`; they load nothing, because the client shows them."""
+"""Options of `Client.evaluate` and `Client.judge`; they load nothing: the client shows them."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_ml.experiments.result import Result
-    from otel_ml.experiments.rows import ItemRun
+    from otel_ml.experiments.rows import ItemRun, RejudgedRun
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -61,4 +61,33 @@ EVALUATED: Final[Mapping[str, Any]] = {
     "resume": False,
     "partial": False,
     "sample": 1.0,
+}
+
+
+class BackfillOptions(TypedDict, total=False):
+    """What `Client.judge` takes by name."""
+
+    against: "str | int | None"
+    """Which version of the judge to compare with: ``newest`` for the newest other one, a number or
+    ``v2``, a digest, or None."""
+    rate: float | None
+    """Judge at most so many runs a minute; None for as many as it can."""
+    concurrency: int
+    """How many runs at once."""
+    limit: int | None
+    """Judge at most so many runs; None for all."""
+    sample: float
+    """Judge this share of the runs, the same ones each time."""
+    write: bool
+    """Store each evaluation as soon as it is made: what is interrupted goes on where it ended."""
+    progress: "Callable[[RejudgedRun], object] | None"
+    """Called for each run that was judged, on the caller's thread."""
+
+
+BACKFILLED: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(BackfillOptions.__annotations__),
+    "against": "newest",
+    "concurrency": 4,
+    "sample": 1.0,
+    "write": False,
 }

@@ -230,6 +230,7 @@ class Result(HasCard):
             flaky_count=len(self.flaky),
             url=self.url,
             is_interrupted=self.is_interrupted,
+            baseline_id="" if self.baseline is None else self.baseline.experiment.id,
         )
 
     @cached_property

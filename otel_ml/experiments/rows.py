@@ -11,6 +11,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.judges.answer import Judgement
 from otel_ml.late import late
+from otel_ml.statistics.verdict import JudgeScore
 
 walker: Any = late("types.walker")
 
@@ -173,3 +174,33 @@ def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
     for run in sorted(runs, key=lambda one: one.repeat):
         found.setdefault((run.item, run.digest), []).append(run)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class RejudgedRun:
+    """A stored run and what two versions of a judge say of it.
+
+    Attributes:
+        run_id: Its id.
+        start_ns: When it began, nanoseconds since the epoch.
+        session: Its session; empty where it has none.
+        before: What the version to compare with said; None where it said nothing.
+        after: What this version says.
+        is_stored: Whether the store had that already.
+    """
+
+    run_id: str
+    start_ns: int
+    session: str
+    before: JudgeScore | None
+    after: Judgement
+    is_stored: bool = False
+
+    @property
+    def turn(self) -> str:
+        """`to fail` or `to pass` where the two differ in it; else empty."""
+        if self.before is None or None in (self.before.passed, self.after.passed):
+            return ""
+        if self.before.passed == self.after.passed:
+            return ""
+        return "to pass" if self.after.passed else "to fail"

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeOutcome
+from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeOutcome, JudgeVerdict
 
 # How many regressions and flaky items are named.
 NAMED: Final = 10
@@ -54,6 +54,7 @@ class Report:
         worse: The first regressions, the worst first.
         worse_count: How many there are.
         url: The address of its page; empty where there is none.
+        baseline_id: The run id of the baseline; empty where it is no stored experiment.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Report:
     worse_count: int = 0
     url: str = ""
     is_interrupted: bool = False
+    baseline_id: str = ""
 
     @property
     def count(self) -> str:
@@ -110,6 +112,7 @@ class Report:
             for name, one in self.judges.items()
             if one.why not in one.sentence  # which is printed above them
         ]
+        told += advise_judging(self.judges, self.baseline_id)
         if self.flaky:
             left = self.flaky_count - len(self.flaky)
             more = f" and {left:,} more" if left > 0 else ""
@@ -160,6 +163,19 @@ class Report:
         if self.url:
             lines += ["", f"[the experiment]({self.url})"]
         return "\n".join(lines) + "\n"
+
+
+def advise_judging(
+    judges: Mapping[str, JudgeOutcome] | Mapping[str, JudgeVerdict], baseline_id: str
+) -> list[str]:
+    """Say how the baseline is judged by the newer version of the judges that have no verdict."""
+    where = f'experiment == "{baseline_id}" and item != ""'
+    return [
+        f"{name}: for a verdict by one version of it, judge the baseline's runs anew: "
+        f"otel-ml judge FILE.py:{name} --where '{where}' --write"
+        for name, judge in judges.items()
+        if judge.has_other_version and baseline_id
+    ]
 
 
 def write_label(name: str, run_id: str, start_ns: int) -> str:

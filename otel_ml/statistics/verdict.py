@@ -212,6 +212,11 @@ class JudgeVerdict:
             return None
         return needed(self.difference, self.margin, confidence=self.confidence)
 
+    @property
+    def has_other_version(self) -> bool:
+        """Whether another version of the judge spoke of the baseline than of the candidate."""
+        return is_other_version(*self.versions)
+
     @cached_property
     def sentence(self) -> str:
         """What it says, in words."""
@@ -285,6 +290,7 @@ class JudgeOutcome:
         lower_is_better: Whether lower scores are the better ones.
         sentence: All of it in words; empty without a baseline.
         failed: On how many runs the judge itself failed.
+        has_other_version: Whether another version of the judge spoke of the baseline.
     """
 
     version: str
@@ -298,6 +304,7 @@ class JudgeOutcome:
     lower_is_better: bool = False
     sentence: str = ""
     failed: int = 0
+    has_other_version: bool = False
 
     @property
     def rate(self) -> float | None:
@@ -317,6 +324,11 @@ class JudgeOutcome:
         if self.lower_is_better:
             return self.difference.high <= self.margin
         return self.difference.low >= -self.margin
+
+
+def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Tell whether two sides that a judge spoke of were not judged by one version of it."""
+    return bool(before and after) and len({*before, *after}) > 1
 
 
 def judge_outcomes(
@@ -362,6 +374,7 @@ def _beside(
         word=judge.word,
         why="; ".join(judge.reasons),
         sentence=judge.sentence,
+        has_other_version=judge.has_other_version,
     )
 
 
@@ -814,7 +827,7 @@ class _Judged:
         if not before or not after:
             side = "candidate" if before else "baseline"
             return [f"the judge said nothing of the {side}"]
-        if len({*before, *after}) > 1:
+        if is_other_version(before, after):
             names = (", ".join(one[:12] or "none" for one in side) for side in (before, after))
             return ["different versions of the judge: {} in the baseline, {} now".format(*names)]
         return []

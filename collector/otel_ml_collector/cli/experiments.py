@@ -121,8 +121,8 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     reports = {name: options.pop(name) for name in ("save", "markdown", "junit", "json_")}
     margins = dict(map(_read_margin, options.pop("margins")))
     target = _load(function, "function")
-    asked = [_load_judge(text) for text in judges]
-    client = _client(options.pop("project"), options.pop("endpoint"))
+    asked = [load_judge(text) for text in judges]
+    client = open_client(options.pop("project"), options.pop("endpoint"))
     try:
         options["resume"] = options["resume"] or False
         result = client.evaluate(target, dataset, asked, margin=margins or None, **options)
@@ -184,9 +184,9 @@ def compare(
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [one.text for result in results for one in asked if one.holds(result)]
-    _write_text(options["markdown"], "\n".join(one.to_markdown() for one in results))
+    write_text(options["markdown"], "\n".join(one.to_markdown() for one in results))
     texts = [one.to_json() for one in results]
-    _write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
+    write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
     click.echo("\n".join(map(str, results)))
     return _end(held)
 
@@ -228,7 +228,7 @@ def set_baseline(experiment: str, name: str, project: str | None, endpoint: str 
     return DONE
 
 
-def _client(project: str | None, endpoint: str | None) -> "Client":
+def open_client(project: str | None, endpoint: str | None) -> "Client":
     """Make what records; where no collector is named or answers, nothing is recorded."""
     from otel_ml.client import Client  # takes 0.1 s
     from otel_ml.export.settings import is_endpoint_named, resolve
@@ -251,7 +251,12 @@ def _read_margin(text: str) -> tuple[str, float]:
         raise CommandFailed(f"Invalid --margin {text!r}: expected JUDGE=NUMBER", USAGE) from error
 
 
-def _load_judge(text: str) -> Any:
+def load_judge(text: str) -> Any:
+    """Import a judge or a function of the user's, or take a ready one.
+
+    Raises:
+        CommandFailed: There is no such thing, or its module raises.
+    """
     if text in _READY:
         from otel_ml.judges import ready  # takes 0.1 s
 
@@ -328,7 +333,12 @@ def _callables_of(holder: Any) -> list[str]:
     ]
 
 
-def _write_text(path: str | None, text: str) -> None:
+def write_text(path: str | None, text: str) -> None:
+    """Write a report where one is asked for.
+
+    Raises:
+        CommandFailed: The file cannot be written.
+    """
     if path:
         try:
             Path(path).write_text(text, encoding="utf-8")
@@ -348,7 +358,7 @@ def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
     }
     for name, path in reports.items():
         if name != "save":
-            _write_text(path, writers[name]() if path else "")
+            write_text(path, writers[name]() if path else "")
         elif path:
             try:
                 result.save(path)

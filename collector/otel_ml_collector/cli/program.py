@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),
     "evaluate": ("experiments:evaluate", "run a function over a data set, and compare"),
+    "judge": ("judges:judge", "ask a judge about stored runs, and compare with its last version"),
     "dataset": ("datasets:dataset", "list, show, compare and change data sets"),
     "experiments": ("records:experiments", "list experiments"),
     "compare": ("experiments:compare", "compare experiments, or versions, with a baseline"),

@@ -27,6 +27,7 @@ from otel_ml.statistics.report import (
     NAMED,
     Report,
     WorseItem,
+    advise_judging,
     cut_cell,
     label_item,
     write_change,
@@ -780,6 +781,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         worse=_list_worse(reader, project, compared, page, now_ns),
         worse_count=count_items(compared, "regression"),
         url=f"{page}/experiments/{now.run_id}",
+        baseline_id=before.run_id if before else "",
     )
 
 
@@ -888,6 +890,8 @@ def _notes(compared: Compared) -> list[str]:
         told.append(f"The baseline is not here: {compared.missing[:200]}")
     if read_cluster(_cluster_of(experiment)) is None:
         told.append("Items belong together by a function, which is not known here: each counts")
+    if compared.verdict is not None and compared.before is not None:
+        told += advise_judging(compared.verdict.judges, compared.before.run_id)
     return told
 
 

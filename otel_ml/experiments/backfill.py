@@ -1,0 +1,473 @@
+"""Asks a judge about runs that are stored: what would it have said, and which runs does that turn?
+
+The judge's code runs in this process, on the threads of a pool of its own. What it says is shown
+beside what an earlier version said of the same runs, and is stored when the user says so: as one
+evaluation of each run, which said twice is stored once.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from otel_ml.arguments import check_flag, check_integer, check_number, invalid, suggest
+from otel_ml.calls import tell_judge
+from otel_ml.experiments.dataset import Dataset, Item, capture_of
+from otel_ml.experiments.options import BACKFILLED, BackfillOptions
+from otel_ml.experiments.rows import RejudgedRun
+from otel_ml.experiments.stored_results import open_reader
+from otel_ml.judges.judge import Judge, Judgement, is_in_sample
+from otel_ml.judges.judged_call import JudgedCall
+from otel_ml.judges.pool import JudgePool
+from otel_ml.judges.ready import as_judge
+from otel_ml.notebook import page_address
+from otel_ml.reader import NotFound, Reader
+from otel_ml.recorder import Recorder
+from otel_ml.records import ACTUAL_NAME
+from otel_ml.runs import hide_values
+from otel_ml.statistics.judge_change import JudgeChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.verdict import JudgeScore
+from otel_ml.targets import send_judgement
+
+if TYPE_CHECKING:
+    from otel_ml.export.delivery import Delivery
+    from otel_ml.reader.records import Run
+
+_MOST: Final = 1_000_000
+_MOST_THREADS: Final = 256
+_RUNS: Final = "runs as reader.runs(...) lists them, or a filter of runs"
+_AGAINST: Final = "'newest', the number or digest of a version of the judge, or None"
+_NEWEST: Final = "newest"
+_HOLD_S: Final = 3_600.0  # a run waits for its judge alone
+_LOOK_S: Final = 0.2
+_ROOM_EVERY: Final = 5_000
+_SHOWN: Final = 10
+_MINUTE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a judge is asked of a run: inputs by name, output, and what else a rubric may name."""
+
+    inputs: Mapping[str, object]
+    outputs: object
+    more: Mapping[str, object]
+
+
+class Backfill:
+    """What a judge says of stored runs, beside what another version of it said of them.
+
+    Attributes:
+        judge: The judge that was asked.
+        against: How the version to compare with is called, such as ``v2``; empty for none.
+        runs: Of which runs it has spoken, in the order of the list.
+        left_out: How many runs it was not asked of, by reason.
+        is_interrupted: Whether it was ended before all runs were judged.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        judge: Judge,
+        against: str,
+        runs: Sequence[RejudgedRun],
+        left_out: Mapping[str, int],
+        *,
+        is_interrupted: bool,
+    ) -> None:
+        self._recorder = recorder
+        self.judge = judge
+        self.against = against
+        self.runs = runs
+        self.left_out = left_out
+        self.is_interrupted = is_interrupted
+
+    @property
+    def errors(self) -> int:
+        """On how many runs the judge itself failed."""
+        return sum(run.after.error is not None for run in self.runs)
+
+    @property
+    def cost(self) -> float | None:
+        """What its answers cost, where it says so, in dollars."""
+        costs = [run.after.cost for run in self.runs if run.after.cost is not None]
+        return sum(costs) if costs else None
+
+    @property
+    def url(self) -> str:
+        """The judge's page in the collector; empty where there is none."""
+        if not self._recorder.page:
+            return ""
+        project = self._recorder.project
+        return page_address(self._recorder.page, project, "judges", self.judge.name)
+
+    @cached_property
+    def change(self) -> JudgeChange | None:
+        """How the two versions differ on the runs that both judged; None where there are none."""
+        pairs = [
+            TwiceJudged(run.before, _score_of(run.after), run.session)
+            for run in self.runs
+            if run.before is not None
+        ]
+        if all(pair.before.failed or pair.after.failed for pair in pairs):
+            return None
+        clusters = "source_session" if any(pair.cluster for pair in pairs) else ""
+        return compare_judge_versions(pairs, clusters=clusters)
+
+    @property
+    def flips(self) -> list[RejudgedRun]:
+        """The runs that pass by one version and fail by the other; those that fail now first."""
+        return sorted((run for run in self.runs if run.turn), key=lambda run: run.turn)
+
+    def write(self, timeout_s: float = 60.0) -> "Delivery":
+        """Store what it says as evaluations of the runs, each once however often it is written.
+
+        Returns:
+            What was delivered, and what not. It is true when all was.
+        """
+        for number, run in enumerate(self.runs, 1):
+            if not run.is_stored:
+                _write(self._recorder, self.judge, run)
+            if number % _ROOM_EVERY == 0:
+                self._recorder.make_room()
+        return self._recorder.flush(timeout_s)
+
+    def to_json(self) -> str:
+        """Return figures and runs as JSON text."""
+        change = self.change
+        told = {
+            "judge": self.judge.name,
+            "version": self.judge.version,
+            "against": self.against or None,
+            "judged": len(self.runs),
+            "errors": self.errors,
+            "cost": self.cost,
+            "left_out": self.left_out,
+            "is_interrupted": self.is_interrupted,
+            "word": None if change is None else change.word,
+            "sentence": None if change is None else change.sentence,
+            "agreement": None if change is None else change.agreement,
+            "kappa": None if change is None else change.kappa,
+            "before": None if change is None else change.verdict.baseline,
+            "after": None if change is None else change.verdict.candidate,
+            "difference": None if change is None else change.verdict.difference,
+            "flips": [{"run_id": run.run_id, "turn": run.turn} for run in self.flips],
+            "runs": [
+                {
+                    "run_id": run.run_id,
+                    "score": run.after.score,
+                    "passed": run.after.passed,
+                    "label": run.after.label,
+                    "explanation": run.after.explanation,
+                    "error": run.after.error,
+                    "before": run.before,
+                }
+                for run in self.runs
+            ],
+        }
+        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+
+    def __str__(self) -> str:
+        """Say what came of it, the first runs that it turns round, and what was left out."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        judged = len(self.runs)
+        ended = " (interrupted)" if self.is_interrupted else ""
+        stored = sum(run.is_stored for run in self.runs)
+        known = f", {stored:,} of them before" if stored else ""
+        yield f"{self.judge.tag} judged {judged:,} runs{known}{ended}"
+        if self.errors:
+            first = next(run.after.error for run in self.runs if run.after.error is not None)
+            yield f"  it failed on {self.errors:,}, first: {first}"
+        passes = [run.after.passed for run in self.runs if run.after.passed is not None]
+        if self.change is not None:
+            yield f"  beside {self.against}: {self.change.sentence}"
+        elif passes:
+            yield f"  {100 * sum(passes) / len(passes):.1f} % of {len(passes):,} pass"
+        if self.against and self.change is None:
+            yield f"  {self.against} said nothing of these runs"
+        for run in self.flips[:_SHOWN]:
+            yield f"  {run.turn}: {self._page_of(run)}"
+        if len(self.flips) > _SHOWN:
+            yield f"  and {len(self.flips) - _SHOWN:,} more"
+        for reason, count in self.left_out.items():
+            yield f"  {count:,} left out: {reason}"
+
+    def _page_of(self, run: RejudgedRun) -> str:
+        recorder = self._recorder
+        if not recorder.page:
+            return run.run_id
+        return page_address(recorder.page, recorder.project, "runs", run.run_id)
+
+
+def judge_runs(
+    recorder: Recorder,
+    runs: Any,
+    judge: Any,
+    options: BackfillOptions,
+) -> Backfill:
+    """Ask a judge about stored runs, see `otel_ml.Client.judge`."""
+    asked = as_judge(judge)
+    given = _check(runs, asked, options)
+    with open_reader(recorder) as reader:
+        listed = reader.runs(runs) if issubclass(type(runs), str) else runs
+        return _Backfilling(recorder, reader, asked, given).run(listed)
+
+
+def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, Any]:
+    """Take the options with those that were not given.
+
+    Raises:
+        ValueError: One is none of what it takes; the message says which.
+        TypeError: One is unknown.
+    """
+    given: dict[str, Any] = {**BACKFILLED, **options}
+    for key in given.keys() - BackfillOptions.__annotations__.keys():
+        raise TypeError(f"judge() got an unexpected keyword argument {key!r}")
+    if not issubclass(type(runs), str) and not hasattr(type(runs), "__iter__"):
+        raise invalid("runs", runs, _RUNS)
+    if judge.pairwise:
+        raise ValueError(f"Invalid judge {judge.name!r}: a pairwise judge compares two outputs")
+    against = given["against"]
+    if not (against is None or type(against) in (str, int)):
+        raise invalid("against", against, _AGAINST)
+    check_integer("concurrency", given["concurrency"], 1, _MOST_THREADS)
+    if given["limit"] is not None:
+        check_integer("limit", given["limit"], 1, _MOST)
+    check_number("sample", given["sample"], 0, 1)
+    if given["rate"] is not None:
+        check_number("rate", given["rate"], 0)
+        if not given["rate"]:
+            raise invalid("rate", given["rate"], "runs a minute, above 0, or None")
+    check_flag("write", given["write"])
+    return given
+
+
+class _Backfilling:
+    """One backfill on its way.
+
+    Only this thread reads runs, keeps answers and writes; a judge's thread puts what it says into a
+    queue. As many runs as threads are under way, so that an interruption loses no more.
+    """
+
+    def __init__(
+        self, recorder: Recorder, reader: Reader, judge: Judge, given: Mapping[str, Any]
+    ) -> None:
+        self._recorder = recorder
+        self._reader = reader
+        self._judge = judge
+        self._given = given
+        self._judged: list[RejudgedRun] = []
+        self._left_out = Counter[str]()
+        self._answers: SimpleQueue[tuple[int, RejudgedRun]] = SimpleQueue()
+        self._under_way = 0
+        self._next_s = 0.0
+        self._items: dict[str, Mapping[str, Item]] = {}
+
+    def run(self, runs: "Iterable[Run]") -> Backfill:
+        """Judge what is not judged yet; an interruption ends it with what is done."""
+        digest, against = self._find_against()
+        places: dict[int, RejudgedRun] = {}
+        is_interrupted = False
+        pool = JudgePool(_HOLD_S, self._given["concurrency"] + 1)  # one is kept for other judges
+        try:
+            for place, run in enumerate(self._choose(runs)):
+                known = self._find_known(run, digest)
+                if known.is_stored:
+                    places[place] = known
+                    self._tell(known)
+                    continue
+                asked = self._ask(run)
+                if isinstance(asked, str):
+                    self._left_out[asked] += 1
+                    continue
+                self._wait_for_rate(places)
+                while self._under_way >= self._given["concurrency"]:
+                    self._take(places)
+                self._submit(pool, place, known, asked)
+            while self._under_way:
+                self._take(places)
+        except KeyboardInterrupt:
+            is_interrupted = True
+            with suppress(Empty):
+                while True:
+                    self._take(places, wait_s=0.0)
+        finally:
+            pool.close(0.0)
+        return Backfill(
+            self._recorder,
+            self._judge,
+            against,
+            [places[place] for place in sorted(places)],
+            dict(self._left_out),
+            is_interrupted=is_interrupted,
+        )
+
+    def _choose(self, runs: "Iterable[Run]") -> "Iterator[Run]":
+        sample: float = self._given["sample"]
+        chosen = (run for run in runs if is_in_sample(int(_run_id_of(run)[33:], 16), sample))
+        return islice(chosen, self._given["limit"])
+
+    def _find_against(self) -> tuple[str, str]:
+        """Find the digest of the version to compare with, and what it is called.
+
+        Raises:
+            ValueError: There is no such version; the message names those that are there.
+        """
+        wanted = self._given["against"]
+        if wanted is None:
+            return "", ""
+        try:
+            versions = self._reader.judge_versions(self._judge.name)
+        except NotFound:
+            versions = []
+        called = {
+            one["digest"]: one["digest"][:12] if one["version"] is None else f"v{one['version']}"
+            for one in versions
+            if one["digest"]
+        }
+        if wanted == _NEWEST:
+            others = (digest for digest in called if digest != self._judge.version)
+            digest = next(others, "")
+            return digest, called.get(digest, "")
+        for digest, name in called.items():
+            if str(wanted) in (digest, name, name[1:]):
+                return digest, name
+        raise ValueError(
+            f"Invalid against {wanted!r}: expected a version of judge {self._judge.name!r}: "
+            + suggest(str(wanted), called.values())
+        )
+
+    def _find_known(self, run: "Run", digest: str) -> RejudgedRun:
+        """Read what was said of a run by this version, and by the one to compare with."""
+        before, after = None, Judgement(self._judge.name, self._judge.version)
+        is_stored = False
+        for one in run.evaluations:
+            if one.judge != self._judge.name or one.source != "judge":
+                continue
+            if one.digest == self._judge.version and not one.error:
+                is_stored = True
+                after = replace(
+                    after,
+                    score=one.score,
+                    passed=one.passed,
+                    label=one.label or None,
+                    explanation=one.explanation or None,
+                )
+            elif digest and one.digest == digest:
+                before = JudgeScore(one.passed, one.score, one.digest, bool(one.error))
+        return RejudgedRun(_run_id_of(run), run.start_ns, run.session, before, after, is_stored)
+
+    def _ask(self, run: "Run") -> _Question | str:
+        """Make the question about a run, or say why there is none."""
+        if run.outcome != "ok":
+            return f"ended with {run.outcome}" if run.latency_ms is not None else "without an end"
+        inputs, outputs = run.inputs, run.outputs
+        if inputs is None:
+            return "without inputs"
+        capture = capture_of(run)
+        for part in ("inputs", "outputs"):
+            if capture.get(part):
+                return f"{part} {' and '.join(capture[part])}"
+        by_name = inputs if type(inputs) is dict else {"inputs": inputs}
+        return _Question(by_name, outputs, self._find_more(run))
+
+    def _find_more(self, run: "Run") -> Mapping[str, object]:
+        """Find what is right: the item of a run of an experiment, else the truth that came."""
+        if run.experiment and run.item:
+            if run.experiment not in self._items:
+                self._items[run.experiment] = self._read_items(run.experiment)
+            item = self._items[run.experiment].get(run.item)
+            if item is not None and item.digest == run.item_digest:
+                return {"expected": item.expected, "item": item}
+        if ACTUAL_NAME in run.truth:
+            return {"expected": run.truth[ACTUAL_NAME]}
+        return {}
+
+    def _read_items(self, experiment: str) -> Mapping[str, Item]:
+        with suppress(NotFound):
+            told = self._reader.experiment(experiment)
+            version = f":v{told.dataset_version}" if told.dataset_version else ""
+            dataset = Dataset.load(f"{told.dataset}{version}", reader=self._reader)
+            return {item.id: item for item in dataset.items}
+        return {}
+
+    def _wait_for_rate(self, places: dict[int, RejudgedRun]) -> None:
+        """Wait until the next run may be judged, and take answers meanwhile."""
+        rate = self._given["rate"]
+        if rate is None:
+            return
+        while (left_s := self._next_s - time.monotonic()) > 0:
+            with suppress(Empty):
+                self._take(places, wait_s=min(left_s, _LOOK_S))
+        self._next_s = max(self._next_s, time.monotonic() - _MINUTE_S / rate) + _MINUTE_S / rate
+
+    def _submit(
+        self,
+        pool: JudgePool,
+        place: int,
+        run: RejudgedRun,
+        question: _Question,
+    ) -> None:
+        def answer(judgement: Judgement) -> None:
+            self._answers.put((place, replace(run, after=judgement)))
+
+        def release(judgements: Sequence[Judgement]) -> None:
+            for judgement in judgements:
+                answer(judgement)
+
+        self._under_way += 1
+        asked = question.inputs, question.outputs, release, answer, run.run_id, question.more
+        pool.submit(JudgedCall((self._judge,), *asked))
+
+    def _take(self, places: dict[int, RejudgedRun], wait_s: float | None = None) -> None:
+        """Keep an answer.
+
+        Raises:
+            queue.Empty: None came in time.
+        """
+        while wait_s is None:  # in parts, so that an interruption comes through everywhere
+            with suppress(Empty):
+                return self._take(places, _LOOK_S)
+        place, run = self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait()
+        self._under_way -= 1
+        places[place] = run
+        if self._given["write"]:
+            _write(self._recorder, self._judge, run)
+            if len(places) % _ROOM_EVERY == 0:
+                self._recorder.make_room()
+        self._tell(run)
+        return None
+
+    def _tell(self, run: RejudgedRun) -> None:
+        tell: Callable[[RejudgedRun], object] | None = self._given["progress"]
+        if tell is not None:
+            tell(run)
+
+
+def _write(recorder: Recorder, judge: Judge, run: RejudgedRun) -> None:
+    """Send one evaluation of a run, and what the judge is."""
+    judgement = hide_values(run.after, recorder.redaction)
+    send_judgement(recorder, run.run_id, judgement, run.start_ns)
+    tell_judge(recorder, judge, judge.version)
+
+
+def _score_of(judgement: Judgement) -> JudgeScore:
+    return JudgeScore(
+        judgement.passed, judgement.score, judgement.version, judgement.error is not None
+    )
+
+
+def _run_id_of(run: Any) -> str:
+    if not hasattr(type(run), "evaluations"):
+        raise invalid("runs", run, _RUNS)
+    found: str = run.run_id
+    return found

@@ -1,0 +1,371 @@
+"""A judge that is asked about stored runs: what it shows before, and what it stores, once."""
+
+import inspect
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import otel_ml
+from otel_ml import Client, Dataset, Judge, Score, load_result
+from otel_ml.attributes import JUDGING_RUN
+from otel_ml.judges.ready import exact
+from otel_ml.reader import Reader
+from otel_ml.statistics.intervals import newcombe_paired
+from otel_ml_collector.cli import main
+from tests.support.collector import CollectorProcess
+
+RUNS: Final = 60
+
+
+def is_short(outputs: str) -> bool:
+    return len(outputs) <= 30
+
+
+def is_very_short(outputs: str) -> bool:
+    return len(outputs) <= 20
+
+
+FIRST: Final = Judge("brief", "At most 30 characters.", is_short)
+SECOND: Final = Judge("brief", "At most 20 characters.", is_very_short)
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.name
+    return name
+
+
+@pytest.fixture
+def client(collector: CollectorProcess, project: str) -> Iterator[Client]:
+    """A client whose project has 60 judged answers of 1 to 60 characters."""
+    client = Client(project, endpoint=collector.endpoint, join=False)
+    tag = client.add_judge(FIRST)
+
+    @client.assess(tag, name="answer")
+    def answer(size: int) -> str:
+        return "x" * size
+
+    for size in range(1, RUNS + 1):
+        answer(size)
+    assert client.flush()
+    yield client
+    client.close()
+
+
+def said_of(collector: CollectorProcess, project: str) -> list[tuple[str, int, bool]]:
+    """List what judges said of the runs of a project: judge, version, pass."""
+    return sorted(
+        (one["judge"], one["version"], one["passed"])
+        for run in collector.runs(project)
+        for one in collector.get(f"/runs/{run['run_id']}")["evaluations"]
+    )
+
+
+def test_shown_before_it_is_written(
+    client: Client, collector: CollectorProcess, project: str
+) -> None:
+    """It says how the versions differ; the store has nothing of it before, and it once after."""
+    with Reader(project, endpoint=collector.endpoint) as reader:
+        change = client.judge(reader.runs('model == "answer"'), SECOND)
+    assert change.change is not None
+    assert change.change.verdict.difference == newcombe_paired(20, 10, 0, 30)
+    assert change.change.table == {(True, True): 20, (True, False): 10, (False, False): 30}
+    assert [run.turn for run in change.flips] == ["to fail"] * 10
+    assert str(change).splitlines()[1] == (
+        "  beside v1: 33.3 % pass, 50.0 % before: 17 points stricter (7 to 26), n = 60; both say "
+        "the same of 50 of 60 runs (83.3 %, kappa 0.67), 10 turn to fail and 0 to pass"
+    )
+    assert change.url == f"{collector.endpoint}/projects/{project}/judges/brief"
+    before = said_of(collector, project)
+    assert {version for _, version, _ in before} == {1}
+    for _ in range(2):
+        assert change.write()
+        after = said_of(collector, project)
+        assert len(after) == 2 * RUNS
+        assert [one for one in after if one[1] == 1] == before
+        assert sum(passed for _, version, passed in after if version == 2) == 20
+
+
+def test_what_is_stored_is_not_judged_again(client: Client) -> None:
+    """What a first command wrote, a second one takes from the store."""
+    assert client.judge("", SECOND, limit=25, write=True).write()
+    asked: list[str] = []
+
+    def count(outputs: str) -> bool:
+        asked.append(outputs)
+        return is_very_short(outputs)
+
+    judge = Judge("brief", "", count)
+    judge.definition = SECOND.definition  # counts, and is else the same
+    again = client.judge("", judge)
+    assert len(asked) == RUNS - 25
+    assert sum(run.is_stored for run in again.runs) == 25
+    assert again.change is not None
+    assert again.change.runs == RUNS
+
+
+def test_same_without_history(client: Client) -> None:
+    """A judge that never spoke has a rate, and nothing to compare with."""
+    change = client.judge("", Judge("long", "", lambda outputs: len(outputs) > 15))
+    assert change.change is None
+    assert str(change).splitlines()[1] == "  75.0 % of 60 pass"
+    with pytest.raises(ValueError, match=r"expected a version of judge 'brief': .*v1"):
+        client.judge("", SECOND, against="v7")
+
+
+def test_sample_and_limit(client: Client) -> None:
+    """A sample is the same runs each time; a limit takes the newest of them."""
+    some = [run.run_id for run in client.judge("", SECOND, sample=0.5).runs]
+    assert 10 < len(some) < 50
+    assert [run.run_id for run in client.judge("", SECOND, sample=0.5, limit=5).runs] == some[:5]
+
+
+def test_left_out_by_reason(collector: CollectorProcess, project: str) -> None:
+    """Runs that failed, or whose values are cut or hidden, are counted and never judged."""
+    client = Client(project, endpoint=collector.endpoint, join=False)
+
+    @client.trace
+    def work(text: Any) -> Any:
+        if text == "fail":
+            raise ValueError(text)
+        return text
+
+    @client.trace(capture="outputs")
+    def hidden(text: str) -> str:
+        return text
+
+    for text in ("a", "b" * 2_000_000, {"password": "x"}):
+        work(text)
+    with pytest.raises(ValueError, match="fail"):
+        work("fail")
+    hidden("secret")
+    assert client.flush()
+    change = client.judge("", Judge("any", "", lambda outputs: True))
+    assert len(change.runs) == 1
+    assert change.left_out == {
+        "without inputs": 1,
+        "ended with error": 1,
+        "inputs redacted": 1,
+        "inputs truncated": 1,
+    }
+    client.close()
+
+
+def test_truth_and_items_are_expected(collector: CollectorProcess, project: str) -> None:
+    """A rubric that names `expected` gets the truth that came, or what an item expects."""
+    client = Client(project, endpoint=collector.endpoint, join=False)
+
+    @client.trace
+    def double(n: int) -> int:
+        return 2 * n if n % 3 else -1
+
+    for n in range(1, 25):
+        with client.run(f"call {n}") as run:
+            double(n)
+            run.tag({"n": n})
+        client.about(tag=("n", n)).actual(2 * n)
+    rows = [{"inputs": {"n": n}, "expected": 2 * n} for n in range(1, 25)]
+    client.evaluate(double, Dataset("doubles", rows), [])
+    assert client.flush()
+    items = client.judge('dataset == "doubles" and kind != "experiment"', exact)
+    assert (len(items.runs), sum(bool(run.after.passed) for run in items.runs)) == (24, 16)
+    client.close()
+
+
+def test_baseline_of_another_version(
+    client: Client, collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a verdict for want of one version, the command that is printed gives one."""
+
+    def write(size: int) -> str:
+        return "x" * size
+
+    def write_more(size: int) -> str:
+        return "x" * (size + 8)
+
+    sizes = Dataset("sizes", [{"inputs": {"size": size}} for size in range(1, 61)])
+    before = client.evaluate(write, sizes, [FIRST], name="before")
+    after = client.evaluate(write_more, sizes, [SECOND], name="after", baseline=before)
+    assert after.verdict == "inconclusive"
+    assert "different versions of the judge" in str(after)
+    [note] = [line for line in after.notes if "otel-ml judge" in line]
+    assert note in after.to_markdown().replace("\\", "")
+    assert client.flush()
+    command = shlex.split(note[note.index("otel-ml judge") :])[1:]
+    command[1] = f"{tmp_path / 'brief.py'}:brief"
+    source = inspect.getsource(is_very_short)
+    (tmp_path / "brief.py").write_text(f"from otel_ml import Judge\n{source}\n{SECOND_BRIEF}")
+    place = ["--project", client.project, "--endpoint", collector.endpoint]
+    assert main([*command, *place]) == 0, capsys.readouterr()
+    with Reader(client.project, endpoint=collector.endpoint) as reader:
+        again = load_result(after.experiment.id, before.experiment.id, reader=reader)
+    told = collector.get(
+        f"/projects/{client.project}/experiments/{after.experiment.id}"
+        f"?baseline={before.experiment.id}"
+    )["verdict"]["judges"][0]
+    assert again.verdict == "worse"
+    assert told["sentence"] == again.judges["brief"].sentence
+    assert not [line for line in again.notes if "otel-ml judge" in line]
+
+
+def test_judge_that_fails_or_hangs(client: Client) -> None:
+    """An error is counted and no word about the run; one that hangs is given up."""
+
+    def rubric(outputs: str) -> bool:
+        if len(outputs) % 2:
+            raise RuntimeError("no answer")
+        if len(outputs) == 40:
+            time.sleep(60)
+        return True
+
+    change = client.judge("", Judge("odd", "", rubric, timeout_s=0.5))
+    assert (len(change.runs), change.errors) == (RUNS, 31)
+    assert "it failed on 31, first:" in str(change)
+
+
+def test_rate_and_concurrency(client: Client) -> None:
+    """No more than so many a minute begin, no more than so many are at work."""
+    began: list[float] = []
+    at_once, most = 0, 0
+    lock = threading.Lock()
+
+    def rubric(outputs: str) -> Score:
+        nonlocal at_once, most
+        with lock:
+            began.append(time.monotonic())
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.3)
+        with lock:
+            at_once -= 1
+        return Score(1.0)
+
+    client.judge("", Judge("slow", "", rubric), limit=8, rate=600.0)
+    began.sort()
+    assert began[-1] - began[0] >= 0.5
+    assert min(later - earlier for earlier, later in pairwise(began)) > 0.02
+    most = 0
+    client.judge("", Judge("slow", "", rubric), limit=24, concurrency=12)
+    assert 8 <= most <= 12
+
+
+def test_calls_of_the_judge_are_its_own(client: Client, collector: CollectorProcess) -> None:
+    """What a rubric calls is marked as the judge's call about that run."""
+
+    @client.trace(kind="model")
+    def ask(text: str) -> bool:
+        return len(text) > 3
+
+    change = client.judge("", Judge("asks", "", lambda outputs: ask(text=outputs)), limit=1)
+    assert client.flush()
+    [run] = change.runs
+    calls = collector.runs(client.project, where='kind == "judge"')
+    assert [call["tags"][JUDGING_RUN] for call in calls] == [run.run_id]
+
+
+def test_wrong_arguments(client: Client) -> None:
+    """What is none of what it takes is refused before anything is asked."""
+    pairs = Judge("pairs", "", lambda outputs, baseline: 0, pairwise=True)
+    with pytest.raises(ValueError, match="a pairwise judge compares two outputs"):
+        client.judge("", pairs)
+    for name, value in (("rate", 0), ("concurrency", 0), ("limit", 0), ("against", 1.5)):
+        with pytest.raises(ValueError, match=f"Invalid {name}"):
+            client.judge("", SECOND, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Invalid runs"):
+        client.judge([object()], SECOND)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rates'"):
+        client.judge("", SECOND, rates=1)  # type: ignore[call-arg]
+    assert otel_ml.judge.__func__ is Client.judge  # type: ignore[attr-defined]
+
+
+JUDGES: Final = """
+import time
+from otel_ml import Judge
+
+def is_very_short(outputs):
+    time.sleep(0.02)
+    return len(outputs) <= 20
+
+brief = Judge("brief", "At most 20 characters.", is_very_short)
+"""
+
+
+SECOND_BRIEF: Final = 'brief = Judge("brief", "At most 20 characters.", is_very_short)\n'
+
+
+@pytest.fixture
+def judges(tmp_path: Path) -> str:
+    (tmp_path / "rubrics.py").write_text(JUDGES)
+    return f"{tmp_path / 'rubrics.py'}:brief"
+
+
+def test_command(
+    client: Client,
+    collector: CollectorProcess,
+    judges: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command says what it is about to do, shows the change, and stores it when told."""
+    place = ["--project", client.project, "--endpoint", collector.endpoint]
+    report = tmp_path / "change.json"
+    where = ["judge", judges, "--where", 'model == "answer"']
+    assert main([*where, "--rate", "100/s", "--json", str(report), *place]) == 0
+    out, err = capsys.readouterr()
+    assert "60 runs match; 60 to be judged, 4 at once; at 6000 a minute" in err
+    assert "17 points stricter (7 to 26), n = 60" in out
+    assert "Nothing is stored: --write stores it" in err
+    told = json.loads(report.read_text())
+    assert (told["word"], told["judged"], len(told["flips"])) == ("stricter", 60, 10)
+    assert {version for _, version, _ in said_of(collector, client.project)} == {1}
+    assert main([*where, "--write", *place]) == 0
+    assert "60 evaluations are stored" in capsys.readouterr().err
+    assert len(said_of(collector, client.project)) == 2 * RUNS
+    assert main([*where, "--write", *place]) == 0
+    assert "judged 60 runs, 60 of them before" in capsys.readouterr().out
+    for wrong, message in (
+        (["--where", "model =="], "model =="),
+        (["--where", "", "--rate", "fast"], "Invalid --rate 'fast'"),
+        (["--where", "", "--against", "v9"], "Invalid against 'v9'"),
+    ):
+        assert main(["judge", judges, *wrong, *place]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_killed_and_begun_again(
+    client: Client, collector: CollectorProcess, judges: str, how: signal.Signals
+) -> None:
+    """What was judged before a kill is stored; the same command does the rest, each run once."""
+    command = [
+        *(sys.executable, "-m", "otel_ml_collector", "judge", judges, "--where", ""),
+        *("--write", "--project", client.project, "--endpoint", collector.endpoint),
+        *("--concurrency", "1"),
+    ]
+    environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while sum(v == 2 for _, v, _ in said_of(collector, client.project)) < 3:
+            assert time.monotonic() < deadline
+            if process.poll() is not None:
+                break
+        process.send_signal(how)
+        status = process.wait(30)
+    assert status in {130, -how, 0}
+    done = sum(version == 2 for _, version, _ in said_of(collector, client.project))
+    assert done >= 3
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    after = said_of(collector, client.project)
+    assert sum(version == 2 for _, version, _ in after) == RUNS
+    assert len(after) == 2 * RUNS
