@@ -1,14 +1,13 @@
 """Orders of a list of runs besides time, as SQL: a number of each run, the highest first."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from otel_ml.orders import BY_TIME
 from otel_ml.records import TOKENS
 from otel_ml_collector.store.apart import find_apart, scores
 from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, RECORDED, counted, repeats, shares
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Ordering
 from otel_ml_collector.store.scores import BY_RUN, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.times import DAY_NS
@@ -37,23 +36,6 @@ _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
 )
 # Of runs that stand for what is inside them: none below a call is read only to be left out.
 OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
-
-
-@dataclass(frozen=True, slots=True)
-class Ordering:
-    """What a list is ordered by, the highest first; of two that have the same the newer one first.
-
-    Attributes:
-        name: The order, as it is asked for.
-        value: SQL of a number of a row of `runs`; a run that has none is left out.
-        join: SQL that joins to `runs` what the value needs.
-        parameters: Of both; they need the window of the question, too.
-    """
-
-    name: str
-    value: Sql
-    join: Sql = EMPTY
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_ordering(

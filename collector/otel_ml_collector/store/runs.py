@@ -4,8 +4,8 @@ A span that was delivered twice may stand twice: lists tell the deliveries apart
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from operator import itemgetter
 from struct import pack, unpack
@@ -16,7 +16,6 @@ import orjson
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
 from otel_ml_collector.store.counted import DELIVERIES, counted, repeats, shares
-from otel_ml_collector.store.orders import Ordering
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -130,6 +129,23 @@ class Window:
 
     start_ns: int
     end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """What a list is ordered by, the highest first; of two that have the same the newer one first.
+
+    Attributes:
+        name: The order, as it is asked for.
+        value: SQL of a number of a row of `runs`; a run that has none is left out.
+        join: SQL that joins to `runs` what the value needs.
+        parameters: Of both; they need the window of the question, too.
+    """
+
+    name: str
+    value: Sql
+    join: Sql = EMPTY
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
