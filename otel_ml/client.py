@@ -417,8 +417,7 @@ class Client(HasCard):
 
         Raises:
             ValueError: An argument is none of what it takes; the message says which.
-            LookupError: There is no collector that could be asked.
-            ReaderError: The collector has no answer.
+            ReaderError: There is no collector that could be asked, or it has no answer.
         """
         recorder = self._recorder.in_force
         return backfill.judge_runs(recorder, runs, judge, options)

@@ -17,9 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from otel_ml.arguments import check_flag, check_integer, check_number, invalid, suggest
+from otel_ml.arguments import (
+    check_callable,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+    invalid,
+    suggest,
+)
 from otel_ml.calls import tell_judge
-from otel_ml.experiments.dataset import Dataset, Item, capture_of
+from otel_ml.experiments.dataset import Dataset, Item, capture_of, check_rows
 from otel_ml.experiments.options import BACKFILLED, BackfillOptions
 from otel_ml.experiments.rows import RejudgedRun
 from otel_ml.experiments.stored_results import open_reader
@@ -28,7 +36,7 @@ from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
 from otel_ml.judges.ready import as_judge
 from otel_ml.notebook import page_address
-from otel_ml.reader import NotFound, Reader
+from otel_ml.reader import NotFound, Reader, Unreachable
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.runs import hide_values
@@ -41,9 +49,9 @@ if TYPE_CHECKING:
     from otel_ml.reader.records import Run
 
 _MOST: Final = 1_000_000
+_FILTER_CHARS: Final = 65_536
 _MOST_THREADS: Final = 256
 _RUNS: Final = "runs as reader.runs(...) lists them, or a filter of runs"
-_AGAINST: Final = "'newest', the number or digest of a version of the judge, or None"
 _NEWEST: Final = "newest"
 _HOLD_S: Final = 3_600.0  # a run waits for its judge alone
 _LOOK_S: Final = 0.2
@@ -217,6 +225,8 @@ def judge_runs(
     """Ask a judge about stored runs, see `otel_ml.Client.judge`."""
     asked = as_judge(judge)
     given = _check(runs, asked, options)
+    if not recorder.page:
+        raise Unreachable("This client sends to no collector that it could ask about stored runs")
     with open_reader(recorder) as reader:
         listed = reader.runs(runs) if issubclass(type(runs), str) else runs
         return _Backfilling(recorder, reader, asked, given).run(listed)
@@ -232,13 +242,17 @@ def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, An
     given: dict[str, Any] = {**BACKFILLED, **options}
     for key in given.keys() - BackfillOptions.__annotations__.keys():
         raise TypeError(f"judge() got an unexpected keyword argument {key!r}")
-    if not issubclass(type(runs), str) and not hasattr(type(runs), "__iter__"):
-        raise invalid("runs", runs, _RUNS)
+    if issubclass(type(runs), str):
+        check_text("runs", runs, _FILTER_CHARS, may_be_empty=True)
+    else:
+        check_rows("runs", runs, _RUNS)
     if judge.pairwise:
         raise ValueError(f"Invalid judge {judge.name!r}: a pairwise judge compares two outputs")
     against = given["against"]
-    if not (against is None or type(against) in (str, int)):
-        raise invalid("against", against, _AGAINST)
+    if type(against) is int:
+        check_integer("against", against, 1, _MOST)
+    elif against is not None:
+        check_text("against", against)
     check_integer("concurrency", given["concurrency"], 1, _MOST_THREADS)
     if given["limit"] is not None:
         check_integer("limit", given["limit"], 1, _MOST)
@@ -248,6 +262,8 @@ def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, An
         if not given["rate"]:
             raise invalid("rate", given["rate"], "runs a minute, above 0, or None")
     check_flag("write", given["write"])
+    if given["progress"] is not None:
+        check_callable("progress", given["progress"], "a function of a run, or None")
     return given
 
 

@@ -144,7 +144,7 @@ class Dataset(HasCard, HasSubject):
         self.description = check_text(
             "description", description, _DESCRIPTION_CHARS, may_be_empty=True
         )
-        _check_rows("data", data, _ROWS)
+        check_rows("data", data, _ROWS)
         self.items: tuple[Item, ...] = _named([_item(row, at) for at, row in enumerate(data)])
         self._by_id = {item.id: item for item in self.items}
         self.digest = digest_version({item.id: item.digest for item in self.items})
@@ -245,7 +245,7 @@ class Dataset(HasCard, HasSubject):
         is_word = issubclass(type(expected), str) and expected in {"outputs", "actual"}
         if not (expected is None or is_word):
             check_callable("expected", expected, _EXPECTED)
-        _check_rows("runs", runs, _RUNS)
+        check_rows("runs", runs, _RUNS)
         left_out: Counter[str] = Counter()
         rows: list[dict[str, Any]] = []
         for run in runs:
@@ -463,7 +463,12 @@ def fresh(value: Any) -> Any:
     return [fresh(one) for one in value] if kind is list else value
 
 
-def _check_rows(argument: str, given: object, expected: str) -> None:
+def check_rows(argument: str, given: object, expected: str) -> None:
+    """Check that an argument is a list of rows, or gives them one by one.
+
+    Raises:
+        ValueError: It is a text, a mapping, a table or nothing to go over.
+    """
     kind = type(given)
     is_none = issubclass(kind, str | bytes | Mapping) or type_name(given).startswith(_TABLES)
     if is_none or not issubclass(kind, Iterable):

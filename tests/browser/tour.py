@@ -108,7 +108,7 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("project-empty", "/projects/nothing-here/runs"),
         Stop("completion", f"{DOCS}/runs", _complete),
         Stop("columns", f"{DOCS}/runs", _open_list("Columns")),
-        Stop("range", f"{DOCS}/runs", _open_list("Range")),
+        Stop("range", f"{DOCS}/runs", _open_time),
         Stop("views", f"{DOCS}/runs", _open_list("Views")),
         Stop("export", f"{DOCS}/runs", _open_list("Export")),
         Stop("help", f"{DOCS}/runs", _press("?")),
@@ -277,6 +277,10 @@ def _open_list(summary: str) -> Callable[[Page], None]:
         found.click()
 
     return act
+
+
+def _open_time(page: Page) -> None:
+    page.locator("#time > summary").click()
 
 
 def _open_projects(page: Page) -> None:

@@ -176,6 +176,17 @@ EVALUATE: Final = {
     "params": OPTIONAL_MAPPING,
     "tags": OPTIONAL_MAPPING,
 }
+BACKFILL: Final = {
+    "runs": Sort(sort("''", "'text'", "'..'", "word").taken | ITEMS.taken),
+    "judge": also(FUNCTION, "judge"),
+    "against": also(OPTIONAL_NAME, "5"),
+    "rate": sort("None", "5", "0.5"),
+    "concurrency": sort("5"),
+    "limit": sort("None", "5"),
+    "sample": sort("0", "0.5"),
+    "write": FLAG,
+    "progress": OPTIONAL_FUNCTION,
+}
 FLUSH: Final = {"timeout_s": also(POSITIVE, "0")}
 LINE: Final = {"text": ANY}
 STEP: Final = sort("None", "5", "0", "-1", "True")
@@ -219,6 +230,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client.instrument": {"libraries": sort()},
     "otel_ml.Client.evaluate": EVALUATE,
     "otel_ml.Client.aevaluate": EVALUATE,
+    "otel_ml.Client.judge": BACKFILL,
     "otel_ml.Client.save": {"dataset": sort(), "timeout_s": POSITIVE, "reason": LONG_TEXT},
     "otel_ml.Client.flush": FLUSH,
     "otel_ml.Dataset": {"name": NAME, "data": ITEMS, "description": LONG_TEXT},
@@ -307,6 +319,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
     "otel_ml.add_judge": {"judge": sort("judge")},
     "otel_ml.evaluate": EVALUATE,
+    "otel_ml.judge": BACKFILL,
     "otel_ml.aevaluate": EVALUATE,
     "otel_ml.assess": ASSESS,
     "otel_ml.flush": FLUSH,
@@ -445,6 +458,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.add_judge": {"judge": JUDGE},
     "otel_ml.Client.save": {"dataset": DATASET},
     **{path: {"function": rubric, "dataset": [1]} for path in EVALUATING},
+    "otel_ml.Client.judge": {"runs": "", "judge": JUDGE},
+    "otel_ml.judge": {"runs": "", "judge": JUDGE},
     "otel_ml.Dataset": {"name": "a"},
     "otel_ml.Dataset.from_frame": {"name": "a", "frame": FRAME},
     "otel_ml.Dataset.from_runs": {"name": "a", "runs": []},

@@ -6,7 +6,7 @@ import pytest
 
 import otel_ml
 from otel_ml.client import Client
-from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, run, trace
+from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, judge, run, trace
 from otel_ml.errors import InvalidMetricError
 from otel_ml.experiments.dataset import Dataset
 from otel_ml.experiments.stored_results import load_result
@@ -34,6 +34,7 @@ PUBLIC = {
     "evaluate": evaluate,
     "flush": flush,
     "follow_threads": follow_threads,
+    "judge": judge,
     "load_result": load_result,
     "run": run,
     "trace": trace,
