@@ -7,7 +7,7 @@ from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED
-from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.sql import Sql
 
 _MOST_SHORT: Final = 3
 
@@ -52,7 +52,7 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
         WHERE {is_valued} AND {seek}""").fill(
         recorded=RECORDED,
         matching=MATCHING.fill(condition=listing.condition.sql),
-        join=EMPTY if listing.ordering is None else listing.ordering.join,
+        join=listing.join,
         is_valued=listing.is_valued,
         seek=listing.seek,
     )

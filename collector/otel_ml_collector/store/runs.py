@@ -189,6 +189,11 @@ class Listing:
         )
 
     @property
+    def join(self) -> Sql:
+        """What joins to the runs what the list is ordered by."""
+        return EMPTY if self.ordering is None else self.ordering.join
+
+    @property
     def is_valued(self) -> Sql:
         """What holds for the runs that have what the list is ordered by."""
         if self.ordering is None:
@@ -222,6 +227,10 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
 
     Of a run that was delivered several times the delivery with the highest rank comes first.
     """
+    value = first = EMPTY
+    if listing.ordering is not None:
+        value = Sql(", {value} AS value").fill(value=listing.ordering.value)
+        first = Sql("value DESC,")
     sql = Sql("""
         SELECT {key} {value} FROM {deliveries} {join}
         WHERE project = {project:String}
@@ -232,11 +241,9 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
         LIMIT {limit:UInt32}""").fill(
         deliveries=DELIVERIES,
         key=KEY,
-        value=EMPTY
-        if listing.ordering is None
-        else Sql(", {value} AS value").fill(value=listing.ordering.value),
-        join=EMPTY if listing.ordering is None else listing.ordering.join,
-        first=EMPTY if listing.ordering is None else Sql("value DESC,"),
+        value=value,
+        join=listing.join,
+        first=first,
         is_valued=listing.is_valued,
         seek=listing.seek,
         condition=listing.condition.sql,
