@@ -114,10 +114,9 @@ _LEVELS: Final = 16
 _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
-_TOPS: Final = parse_filter('kind != "judge" and (parent_run_id == "" or kind != "span")')
-_PRODUCTION_TOPS: Final = parse_filter(
-    'kind != "judge" and (parent_run_id == "" or kind != "span") and kind != "experiment"'
-)
+_IS_TOP: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
+_TOPS: Final = parse_filter(_IS_TOP)
+_PRODUCTION_TOPS: Final = parse_filter(f'{_IS_TOP} and kind != "experiment"')
 # The attributes that hold the provider's id of an answer.
 _RESPONSES: Final = tuple(
     dict.fromkeys(
@@ -494,15 +493,15 @@ def _parts(
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
     """Cut the time that is asked for into windows that reach the first runs of the list first."""
     searches = listing.condition.reads_payloads
+    if listing.ordering is not None or (listing.is_filtered and not searches):
+        yield whole
+        return
     start_ns, end_ns = whole.start_ns, whole.end_ns
-    if listing.ordering is not None:
-        pass
-    elif listing.after is not None and listing.newest_first:
+    if listing.after is not None and listing.newest_first:
         end_ns = min(end_ns, listing.after.start_ns + 1)
     elif listing.after is not None:
         start_ns = max(start_ns, listing.after.start_ns)
-    is_far = not listing.newest_first and start_ns == 0  # nobody knows where the oldest ones are
-    if (listing.is_filtered and not searches) or is_far or listing.ordering is not None:
+    if not listing.newest_first and start_ns == 0:  # nobody knows where the oldest ones are
         yield whole
         return
     for length_ns in (*(_SEARCHED_NS if searches else _WINDOWS_NS), end_ns):
