@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, TypeAlias
 
-from otel_ml_collector.filter.grammar import Both, Either, Expression, Not, TreeOf
+from otel_ml_collector.filter.grammar import OPERATORS, Both, Either, Expression, Not, TreeOf
 
 _CALCULATED: Final[Mapping[type[ast.operator], str]] = {
     ast.Add: "+",
@@ -25,14 +25,6 @@ _CALCULATIONS: Final[Mapping[str, Callable[[float, float], float]]] = {
     "-": operator.sub,
     "*": operator.mul,
     "/": operator.truediv,
-}
-_COMPARED: Final[Mapping[type[ast.cmpop], str]] = {
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
 }
 _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "==": operator.eq,
@@ -174,8 +166,8 @@ class _FigureExpression(Expression[TermComparison | Verdict]):
         super().__init__(text)
 
     def compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> TermComparison:
-        sign = _COMPARED.get(type(operator))
-        if sign is None:
+        sign = OPERATORS.get(type(operator), "")
+        if sign not in _COMPARISONS:
             raise self.bad("Expected one of == != < <= > >=", self.column_of(left))
         return TermComparison(self._term(left), sign, self._term(right))
 

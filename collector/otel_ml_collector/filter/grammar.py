@@ -39,7 +39,8 @@ _TOKEN: Final = re.compile(
 _LAST: Final = "last"
 _MATCHES: Final = "matches"
 _EXAMPLE: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
-_OPERATORS: Final = {
+# The signs of comparisons, as Python parses them.
+OPERATORS: Final = {
     ast.Eq: "==",
     ast.NotEq: "!=",
     ast.Lt: "<",
@@ -456,7 +457,7 @@ class RunExpression(Expression[FieldComparison]):
 
     def compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> FieldComparison:
         """Read a field against a constant, or a constant against a field."""
-        sign = _OPERATORS.get(type(operator))
+        sign = OPERATORS.get(type(operator))
         if sign is None:
             raise self.bad("Expected one of == != < <= > >= in", self.column_of(left))
         if _is_field(left):
