@@ -24,10 +24,11 @@ from otel_ml_collector.store.sql import Sql
 _TRIES: Final = 50
 _COLUMNS: Final = ("project", "kind", "name", "body", "version", "saved_ns", "save_id")
 # A document of an empty body is a deleted one.
-_LIST: Final = Sql("""
+_THERE: Final = Sql("""
 SELECT name, body, version, saved_ns FROM documents FINAL
-WHERE project = {project:String} AND kind = {kind:String} AND body != ''
-ORDER BY name LIMIT {limit:UInt32}""")
+WHERE project = {project:String} AND kind = {kind:String} AND body != ''""")
+_LIST: Final = _THERE + Sql(" ORDER BY name LIMIT {limit:UInt32}")
+_READ: Final = _THERE + Sql(" AND name = {name:String}")
 # Every save adds one to the sum of versions, until the project is deleted.
 _STATE: Final = Sql("""
 SELECT sum(version) AS revision, countIf(body != '') AS number,
@@ -172,9 +173,7 @@ class Documents:
 def list_documents(reader: Reader, project: str, kind: DocumentKind) -> list[Document]:
     """List the documents of a kind, by name."""
     asked = {"project": project, "kind": kind.name, "limit": kind.most}
-    return [
-        Document(**{**row, "body": orjson.loads(row["body"])}) for row in reader.rows(_LIST, asked)
-    ]
+    return [_document(row) for row in reader.rows(_LIST, asked)]
 
 
 def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -> Document:
@@ -183,10 +182,14 @@ def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -
     Raises:
         Missing: There is none of that name.
     """
-    for document in list_documents(reader, project, kind):
-        if document.name == name:
-            return document
-    raise Missing(f"There is no {kind.name} {name[:80]!r}")
+    rows = reader.rows(_READ, {"project": project, "kind": kind.name, "name": name})
+    if not rows:
+        raise Missing(f"There is no {kind.name} {name[:80]!r}")
+    return _document(rows[0])
+
+
+def _document(row: Row) -> Document:
+    return Document(row["name"], orjson.loads(row["body"]), row["version"], row["saved_ns"])
 
 
 def _make_id() -> str:
