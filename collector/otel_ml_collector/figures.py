@@ -377,7 +377,7 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
                 where=f"passed[{view.quoted(judge.judge)}] == False" if is_rate else "",
             )
         )
-    return [replace(one, where=_narrow(where, one.where)) for one in tiles]
+    return [replace(one, where=view.narrow(where, one.where)) for one in tiles]
 
 
 def make_table(
@@ -405,7 +405,7 @@ def make_table(
         )
 
     def named(one: GroupTotal) -> GroupRow:
-        own = _narrow(where, _write_where(of.group, one.group))
+        own = view.narrow(where, view.where_of_group(of.group, one.group))
         return row(one.group, one.total, own, _page_of(project, of, one))
 
     left = of.groups_found - len(shown)
@@ -441,21 +441,6 @@ def _sum_up(figures: Sequence[Figures]) -> GroupRow:
         cost=sum(costs) if costs else None,
         quality="–",
     )
-
-
-def _narrow(where: str, condition: str) -> str:
-    if not condition:
-        return where
-    return view.narrow(where, condition) if where else condition
-
-
-def _write_where(by: str, name: str) -> str:
-    if by == "version":
-        model, colon, number = name.rpartition(":v")
-        if colon and number.isdecimal():
-            return f"model == {view.quoted(model)} and version == {number}"
-        by = "model"
-    return f"{by} == {view.quoted(name)}"
 
 
 def _page_of(project: str, of: GroupTotals, one: GroupTotal) -> str:

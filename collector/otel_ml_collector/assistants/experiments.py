@@ -60,7 +60,7 @@ def list_experiments(call: ToolCall) -> Digest:
     found = experiments.find_experiments(
         call.reader, call.project, call.now_ns, where=where, limit=call.limit, cursor=cursor
     )
-    ours = f"{where} and {_IS_EXPERIMENT}" if where else _IS_EXPERIMENT
+    ours = view.narrow(where, _IS_EXPERIMENT)
     total = count_behind(call.reader, RunsQuery(call.project, ours, cursor=cursor), call.now_ns)
 
     def go_on(shown: int) -> Mapping[str, Any] | None:

@@ -232,9 +232,7 @@ def find_experiments(
         BadInput: Filter or cursor is wrong.
     """
     ours = f'kind == "{_KIND}"'
-    query = runs.RunsQuery(
-        project, view.narrow(where, ours) if where else ours, limit=limit, cursor=cursor
-    )
+    query = runs.RunsQuery(project, view.narrow(where, ours), limit=limit, cursor=cursor)
     found = runs.find_runs(reader, query, now_ns)
     whole = [*runs.find_whole_runs(reader, found.runs, now_ns)]
     listed = make_experiments(reader, project, whole)

@@ -21,7 +21,7 @@ from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.times import SECOND_NS
-from otel_ml_collector.web.view import narrow, quoted
+from otel_ml_collector.web import view
 
 _SHOWN: Final = 20
 # The traces of what a list of roots or traces has, and what these are called there.
@@ -77,6 +77,8 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
     Raises:
         BadInput: Filter or group is wrong.
     """
+    if group == "version":
+        raise BadInput("Invalid group 'version': expected a field or a tag", "group")
     whole = bound_runs(reader, query.project, plain=True)
     if whole is None:
         return None
@@ -94,7 +96,9 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
         reader, StatsQuery(query.project, where, group, window, step_ns, _SHOWN, beside, by)
     )
     groups = [
-        SumGroup(one.group, narrow(query.where, _filter_of(group, one.group)), one.total)
+        SumGroup(
+            one.group, view.narrow(query.where, view.where_of_group(group, one.group)), one.total
+        )
         for one in (stats.groups if group else ())
     ]
     rest = stats.other.total if stats.other else None
@@ -117,12 +121,3 @@ def _label_tops(reader: Reader, project: str, group: str, condition: Condition) 
         join=_LABELLED.fill(label=own.label, tops=tops),
         parameters=own.parameters,
     )
-
-
-def _filter_of(group: str, label: str) -> str:
-    """Write the filter of the runs of a group."""
-    if group.startswith("tags[") and not label:
-        return f"not ({group.removeprefix('tags[').removesuffix(']')} in tags)"
-    if group == "version":
-        raise BadInput("Invalid group 'version': expected a field or a tag", "group")
-    return f"{group} == {quoted(label)}"

@@ -266,8 +266,20 @@ def without(parameters: Mapping[str, object], *names: str) -> dict[str, object]:
 
 
 def narrow(where: str, condition: str) -> str:
-    """Add a condition to a filter that parses."""
-    return f"{_before(where)}{condition}"
+    """Add a condition to a filter that parses; either may be empty."""
+    return f"{_before(where)}{condition}" if condition else where
+
+
+def where_of_group(by: str, label: str) -> str:
+    """Write the filter of the runs that statistics have in a group."""
+    if by.startswith("tags[") and not label:
+        return f"not ({by.removeprefix('tags[').removesuffix(']')} in tags)"
+    if by == "version":
+        model, colon, version = label.rpartition(":v")
+        if colon and version.isdecimal():
+            return f"model == {quoted(model)} and version == {version}"
+        by = "model"
+    return f"{by} == {quoted(label)}"
 
 
 @lru_cache(maxsize=64)
