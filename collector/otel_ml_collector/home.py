@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -19,7 +18,6 @@ from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
-    ProjectBucket,
     ProjectStats,
     draw_curve,
     find_all_stats,
@@ -150,13 +148,9 @@ def _show(
     project: Project, did: ProjectStats | None, day: Window, unread: UnreadSpans | None
 ) -> ShownProject:
     buckets = did.buckets if did else []
-
-    def curve(value: Callable[[ProjectBucket], float | None], missing: float | None = None) -> str:
-        return draw_curve(buckets, value, day, HOUR_NS, missing)
-
     return ShownProject(
         project=project,
         day=did,
         unread=str(unread or ""),
-        runs=curve(lambda bucket: bucket.runs, 0),
+        runs=draw_curve(buckets, lambda bucket: bucket.runs, day, HOUR_NS, 0),
     )
