@@ -534,13 +534,12 @@ def show_sums(
     group: Annotated[str, Query(max_length=220)] = "",
 ) -> Response:
     """What a list amounts to, in all and by groups, as a part that comes after the rows."""
-    given = request.query_params
     told = {
         "project": query.project,
         "sums": find_sums(reader, query, group, time.time_ns()),
         "group": group,
         "by": _GROUPS.get(group) or group,
-        "kept": {key: given[key] for key in _KEPT if given.get(key)},
+        "kept": _kept_parameters(request),
     }
     return show_page(request, "sums.html", told)
 
@@ -559,12 +558,18 @@ def show_error_groups(request: Request, reader: FromReader, query: ListQuery) ->
     return show_page(request, "error_groups.html", told)
 
 
+def _kept_parameters(request: Request) -> dict[str, Any]:
+    """Return the parameters that links to a list in another state keep."""
+    given = request.query_params
+    return {key: given[key] for key in _KEPT if given.get(key)}
+
+
 def _list_context(
     request: Request, query: runs.RunsQuery, page: RunsPage, keys: list[str]
 ) -> dict[str, Any]:
     """What table and rows share; the columns stay when more rows are fetched."""
     given = request.query_params
-    kept: dict[str, Any] = {key: given[key] for key in _KEPT if given.get(key)}
+    kept = _kept_parameters(request)
     if keys:
         kept["columns"] = list(keys)
     last = given.get("last") or None
