@@ -97,9 +97,9 @@ def test_a_list_gives_the_focus_back(tab: Tab) -> None:
 
 
 def test_going_with_keys(tab: Tab) -> None:
-    """The key g and a letter go to home, runs and models from anywhere."""
+    """The key g and a letter go to the project's home, runs and models from anywhere."""
     page = tab.open(f"{DOCS}/models")
-    for key, path in (("r", f"{DOCS}/runs?roots=1"), ("m", f"{DOCS}/models"), ("h", "/")):
+    for key, path in (("r", f"{DOCS}/runs?roots=1"), ("m", f"{DOCS}/models"), ("h", DOCS)):
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.wait_for_url(f"**{path}")

@@ -274,6 +274,8 @@ def _press(*keys: str) -> Callable[[Page], None]:
 def _open_list(summary: str) -> Callable[[Page], None]:
     def act(page: Page) -> None:
         found = page.locator("details.switch > summary").get_by_text(summary, exact=True)
+        if not found.is_visible():  # on a phone
+            page.get_by_text("More", exact=True).click()
         found.click()
 
     return act
