@@ -634,7 +634,7 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
         end_time=to_rfc3339(query.window.end_ns),
         bucket_s=query.step_ns // SECOND_NS,
         group=query.group,
-        total=found.get((_ALL, 0, "", 0), _NOTHING),
+        total=found.get((_ALL, 0, "", 0), NO_RUNS),
         groups=(
             [groups[1, name] for name in wanted if (1, name) in groups]
             if query.group
@@ -680,7 +680,7 @@ def find_total(reader: Reader, query: StatsQuery) -> Figures:
         BadInput: The filter is wrong.
     """
     rows = read_runs(reader, make_question(reader, query), [])
-    return next((_figures(row, []) for row in rows if row["level"] == _ALL), _NOTHING)
+    return next((_figures(row, []) for row in rows if row["level"] == _ALL), NO_RUNS)
 
 
 def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
@@ -804,7 +804,7 @@ def _judged(
 
 def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
     if not row["runs"]:
-        return _NOTHING
+        return NO_RUNS
     p50, p90, p95, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"])
     return Figures(
         runs=row["runs"],
@@ -848,7 +848,7 @@ def _project_bucket(row: Row, window: Window) -> ProjectBucket:
     )
 
 
-_NOTHING: Final = Figures(
+NO_RUNS: Final = Figures(
     runs=0,
     errors=0,
     error_share=None,

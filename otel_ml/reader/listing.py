@@ -28,7 +28,16 @@ from otel_ml.orders import BY_TIME, NEWEST, OLDEST, ORDERS
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
-from otel_ml.reader.records import INSIDE, Artifact, Run, Whole, made_run
+from otel_ml.reader.records import (
+    INSIDE,
+    Artifact,
+    Figures,
+    Run,
+    Sums,
+    Whole,
+    made_run,
+    made_sums,
+)
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -225,6 +234,41 @@ class Runs(PagedList[Run]):
         left = f"{len(runs) - SHOWN:,} more{'' if is_all else ' at least'}"
         return table(_COLUMNS, rows) + (note(left) if len(runs) > SHOWN else "")
 
+    def sums(self) -> Figures:
+        """Add up all runs that match, whatever the order and the limit, with one request.
+
+        Each call counts once; of roots and traces the calls inside them.
+        """
+        return self.by("").total
+
+    def by(self, group: str) -> Sums:
+        """Add them up by groups, too, with one request.
+
+        Args:
+            group: ``model``, ``provider_model``, ``user``, ``session``, another field that
+                statistics are grouped by, or a tag such as ``tags["client"]``.
+
+        Raises:
+            BadQuery: Runs are not grouped by that.
+        """
+        return made_sums(self.ask_sums(group))
+
+    def ask_sums(self, group: str) -> dict[str, Any]:
+        """Ask for the sums as the API answers them; without a group for that of all."""
+        check_text("group", group, may_be_empty=True)
+        asked = {**self._wanted.bounds, **self._tops, "group": group or None}
+        path = ("projects", self._wanted.project, "sums")
+        found: dict[str, Any] = self._api.get(*path, **asked)
+        return found
+
+    @property
+    def _tops(self) -> dict[str, object]:
+        wanted = self._wanted
+        return {
+            "roots": "true" if wanted.roots else None,
+            "traces": "true" if wanted.traces else None,
+        }
+
     def to_arrow(self, columns: str = "") -> "pa.Table":
         """Make a table of Arrow of the runs that have ended, with the columns of an export.
 
@@ -283,8 +327,7 @@ class Runs(PagedList[Run]):
             size = _PAGE if left is None else min(left, _PAGE)
             order = _FORMER.get(wanted.order, wanted.order)
             asked = {**wanted.bounds, "order": order, "limit": size, "cursor": cursor}
-            asked["roots"] = "true" if wanted.roots else None
-            asked["traces"] = "true" if wanted.traces else None
+            asked |= self._tops
             page = self._api.ask(replace(how, path=path, parameters=asked))
             yield page
             left = None if left is None else left - len(page["runs"])

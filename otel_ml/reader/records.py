@@ -198,6 +198,59 @@ class Run(HasCard, ListedRun):
         return None if self._whole is None else self._whole.read(self.run_id, name)
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What some runs amount to, each call once.
+
+    Attributes:
+        error_share, p50_ms, p95_ms: None of no runs; quantiles are within 1 % of the exact ones.
+        cost: In US dollars, of the runs whose cost is known; None where none is.
+        judges: What each version of a judge said, as the API answers it.
+    """
+
+    runs: int
+    errors: int = 0
+    error_share: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    tokens: Tokens = field(default_factory=Tokens)
+    cost: float | None = None
+    judges: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The runs of a list that have one value in common.
+
+    Attributes:
+        label: The value; empty for runs that have none.
+        where: The filter that lists them.
+    """
+
+    label: str
+    where: str
+    total: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What the runs of a list amount to, by groups.
+
+    Attributes:
+        total: Of all that match, whatever the order and the limit of the list.
+        groups: Those with most runs, at most 20.
+        left: How many groups there are besides.
+        rest: What these amount to; None where there are none.
+    """
+
+    total: Figures
+    groups: Sequence[Group] = ()
+    left: int = 0
+    rest: Figures | None = None
+
+
 class Whole:
     """Where runs find what a list does not carry.
 
@@ -404,6 +457,22 @@ def made_run(told: Mapping[str, Any], whole: Whole) -> Run:
     """Make a run of what a list tells of it."""
     shown = {"inputs_preview": told["inputs"], "outputs_preview": told["outputs"]}
     return made(Run, {**told, **shown}, tokens=made(Tokens, told["tokens"]), _whole=whole)
+
+
+def made_sums(told: Mapping[str, Any]) -> Sums:
+    """Make what a list amounts to."""
+    rest = told.get("rest")
+    return made(
+        Sums,
+        told,
+        total=_made_figures(told["total"]),
+        groups=[made(Group, one, total=_made_figures(one["total"])) for one in told["groups"]],
+        rest=None if rest is None else _made_figures(rest),
+    )
+
+
+def _made_figures(told: Mapping[str, Any]) -> Figures:
+    return made(Figures, told, tokens=made(Tokens, told["tokens"]))
 
 
 def made_told(told: Mapping[str, Any], load: "Load") -> Told:

@@ -21,6 +21,7 @@ from otel_ml_collector.cli.failure import (
     USAGE,
     CommandFailed,
 )
+from otel_ml_collector.cli.options import Command, taking
 from otel_ml_collector.cli.output import (
     Layout,
     check_columns,
@@ -55,6 +56,7 @@ _RUN_COLUMNS: Final = (
     *("start_time", "model", "version", "outcome", "latency_ms", "tokens", "cost", "scores"),
     *("tags", "inputs", "outputs", "run_id"),
 )
+_SUM_COLUMNS: Final = ("runs", "errors", "p95_ms", "tokens", "cost")
 # What a terminal that is too narrow is not shown; what went in and out, and the id, stay.
 _FIRST_TO_GO: Final = (
     *("start_time", "version", "tags", "cost", "tokens", "scores", "latency_ms", "outcome"),
@@ -121,30 +123,46 @@ def _read_order(text: str) -> str:
         raise BadSetting(str(error)) from error
 
 
+def _with_listing(command: Command) -> Command:
+    """Give a command of which runs a list is, and in which order, as ``listing``."""
+    options: list[Command] = [
+        click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]"),
+        click.option(
+            "--order",
+            metavar="ORDER",
+            default=NEWEST,
+            callback=lambda _context, _option, text: _read_order(text),
+            help=f"what comes first: {ORDER_NAMES} [{NEWEST}]",
+        ),
+        click.option("--roots", is_flag=True, help="only runs that stand inside no other one"),
+        click.option(
+            "--traces", is_flag=True, help="only what stands at the top of a trace with a call"
+        ),
+    ]
+    return taking(options, {"limit", "order", "roots", "traces"}, "listing", dict)(command)
+
+
 @click.command(epilog=HELP)
 @with_place
 @with_project
 @with_filter
-@click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
+@_with_listing
+@click.option("--sums", is_flag=True, help="what all that match amount to, each call once")
 @click.option(
-    "--order",
-    metavar="ORDER",
-    default=NEWEST,
-    callback=lambda _context, _option, text: _read_order(text),
-    help=f"what comes first: {ORDER_NAMES} [{NEWEST}]",
+    "--by",
+    metavar="GROUP",
+    default="",
+    help="the same by model, provider_model, user, session or a tag such as 'tags[\"client\"]'",
 )
-@click.option("--roots", is_flag=True, help="only runs that stand inside no other one")
-@click.option("--traces", is_flag=True, help="only what stands at the top of a trace with a call")
 @with_form
 def runs(
     asked: PlaceOptions,
     project: str,
     within: Within,
     *,
-    limit: int,
-    order: str,
-    roots: bool,
-    traces: bool,
+    listing: Mapping[str, Any],
+    sums: bool,
+    by: str,
     form: Layout,
 ) -> int:
     """List runs, newest first unless told; `otel-ml export` writes all of them, with payload.
@@ -152,14 +170,30 @@ def runs(
     A column is one of the answer of the API, or a field of the filters such as 'tags["client"]' or
     inputs.question.
     """
-    if not 1 <= limit <= _MOST:
+    if not 1 <= listing["limit"] <= _MOST:
         raise BadSetting(
-            f"Invalid --limit {limit}: expected 1 to {_MOST}; otel-ml export writes all runs"
+            f"Invalid --limit {listing['limit']}: expected 1 to {_MOST}; "
+            "otel-ml export writes all runs"
         )
     with asked.open() as place, place.reader(project) as reader:
-        found = reader.runs(limit=limit, order=order, roots=roots, traces=traces, **asdict(within))
+        found = reader.runs(**listing, **asdict(within))
         with check_project(place.api(), project) as check:
+            if sums or by:
+                return _write_sums(form, found, check, by)
             return _write_runs(form, found, check)
+
+
+def _write_sums(form: Layout, found: "Runs", check: Callable[[object], None], by: str) -> int:
+    """Write what runs amount to: a line for all, or one for each group and the rest of them."""
+    answer = found.ask_sums(by)
+    check(answer["total"]["runs"])
+    if not by:
+        return write_rows([answer["total"]], answer, form, _SUM_COLUMNS)
+    groups = [(one["label"], one["where"], one["total"]) for one in answer["groups"]]
+    if answer["rest"]:
+        groups.append((f"{answer['left']:,} more", None, answer["rest"]))
+    rows = [{by: label, **total, "where": where} for label, where, total in groups]
+    return write_rows(rows, answer, form, (by, *_SUM_COLUMNS, "where"))
 
 
 def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) -> int:

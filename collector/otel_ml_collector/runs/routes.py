@@ -33,7 +33,8 @@ from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
-from otel_ml_collector.runs.sums import find_sums
+from otel_ml_collector.runs.sums import ListSums, find_sums
+from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import (
@@ -190,6 +191,25 @@ def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
 def get_run(run_id: str, reader: FromReader) -> Run:
     """Read one run by its id alone, when exactly one project has it."""
     return runs.find_run(reader, run_id, now_ns=time.time_ns())
+
+
+Group = Annotated[
+    str,
+    Query(
+        max_length=220,
+        description="By what: model, provider_model, user, session, another field that statistics "
+        'are grouped by, or a tag such as tags["client"]; empty for nothing',
+    ),
+]
+
+
+@api.get("/projects/{project:path}/sums")
+def get_sums(query: ListQuery, reader: FromReader, group: Group = "") -> ListSums:
+    """Add up the runs of a list, in all and by groups, whatever its order and page.
+
+    Of roots and traces the calls inside them, by what stands at the top; each call counts once.
+    """
+    return find_sums(reader, query, group, time.time_ns()) or ListSums(NO_RUNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +551,7 @@ def show_sums(
     request: Request,
     reader: FromReader,
     query: ListQuery,
-    group: Annotated[str, Query(max_length=220)] = "",
+    group: Group = "",
 ) -> Response:
     """What a list amounts to, in all and by groups, as a part that comes after the rows."""
     told = {

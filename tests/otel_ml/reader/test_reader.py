@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from otel_ml import Client, Judge, current_run
-from otel_ml.reader import Inside, NotFound, Reader, Run, Tokens, WorstScore
+from otel_ml.reader import BadQuery, Inside, NotFound, Reader, Run, Tokens, WorstScore
 from tests.support.collector import CollectorProcess
 
 PROJECT: Final = "shop/api"
@@ -324,3 +324,25 @@ def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
             )
         assert first.inside is None
         assert "WHEN, THEN?" in reader.runs(roots=True)._repr_html_()
+
+
+def test_sums(reader: Reader, collector: CollectorProcess) -> None:
+    """The sums of a list are those above its page, whatever its limit, and each group has its runs.
+
+    An unknown group is refused.
+    """
+    answered = reader.runs('model == "answer"', limit=1)
+    assert (answered.sums().runs, answered.sums().errors) == (2, 0)
+    assert (
+        collector.get("/projects/shop%2Fapi/sums", where='model == "answer"')["total"]["runs"] == 2
+    )
+    sums = reader.runs().by("model")
+    assert {one.label: one.total.runs for one in sums.groups} == {"answer": 2, "fit": 1}
+    assert (sums.total.runs, sums.left, sums.rest) == (3, 0, None)
+    for one in sums.groups:
+        assert len(reader.runs(one.where)) == one.total.runs
+    clients = reader.runs().by('tags["client"]')
+    assert {one.label: one.total.runs for one in clients.groups} == {"acme": 2, "": 1}
+    with pytest.raises(BadQuery, match="group"):
+        reader.runs().by("nothing")
+    assert Reader("nobody", endpoint=collector.endpoint).runs().sums().runs == 0

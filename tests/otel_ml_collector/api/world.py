@@ -233,6 +233,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/stats": Question(
         {"group": "version", "start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z"}
     ),
+    "GET /projects/{project}/sums": Question({"where": 'model == "answer"', "group": "user"}),
     "POST /backup": Question(body={"folder": BACKUP}),
     "GET /projects/{project}/objects": Question({"limit": "1"}),
     "GET /objects": Question({"trace_id": KEY, "ref": "table"}),

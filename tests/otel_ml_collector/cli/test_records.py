@@ -72,6 +72,21 @@ def test_table(endpoint: str) -> None:
     ]
 
 
+def test_sums(collector: CollectorProcess, endpoint: str) -> None:
+    """The sums of runs are a line, those of groups one each, and JSON is the answer of the API."""
+    asked = ("runs", "--project", PROJECT, "--where", 'kind == "model"')
+    done = otel_ml(endpoint, *asked, "--sums", "--columns", "runs,errors")
+    assert rows(done.stdout) == [["runs", "errors"], ["4", "0"]]
+    done = otel_ml(endpoint, *asked, "--by", "model", "--columns", "model,runs")
+    assert rows(done.stdout) == [["model", "runs"], ["answer", "3"], ["judged", "1"]]
+    done = otel_ml(endpoint, *asked, "--by", "model", "--json")
+    told = collector.get("/projects/shop%2Fapi/sums", where='kind == "model"', group="model")
+    assert json.loads(done.stdout) == told
+    refused = otel_ml(endpoint, *asked, "--by", "nothing")
+    assert refused.returncode == USAGE
+    assert b"Invalid group" in refused.stderr
+
+
 def test_silent_roots(endpoint: str) -> None:
     """A root that says nothing has the words and the worst score of what is inside it."""
     client = Client("silent", endpoint=endpoint)
