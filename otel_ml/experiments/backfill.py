@@ -120,14 +120,13 @@ class Backfill:
     def change(self) -> JudgeChange | None:
         """How the two versions differ on the runs that both judged; None where there are none."""
         pairs = [
-            TwiceJudged(run.before, _score_of(run.after), run.session)
+            TwiceJudged(run.before, _score_of(run.after), run.cluster)
             for run in self.runs
             if run.before is not None
         ]
         if all(pair.before.failed or pair.after.failed for pair in pairs):
             return None
-        clusters = "source_session" if any(pair.cluster for pair in pairs) else ""
-        return compare_judge_versions(pairs, clusters=clusters)
+        return compare_judge_versions(pairs)
 
     @property
     def flips(self) -> list[RejudgedRun]:
@@ -380,7 +379,8 @@ class _Backfilling:
                 )
             elif digest and one.digest == digest:
                 before = JudgeScore(one.passed, one.score, one.digest, bool(one.error))
-        return RejudgedRun(_run_id_of(run), run.start_ns, run.session, before, after, is_stored)
+        cluster = f"session {run.session}" if run.session else f"trace {run.trace_id}"
+        return RejudgedRun(run.run_id, run.start_ns, cluster, before, after, is_stored)
 
     def _ask(self, run: "Run") -> _Question | str:
         """Make the question about a run, or say why there is none."""

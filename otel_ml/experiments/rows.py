@@ -183,7 +183,7 @@ class RejudgedRun:
     Attributes:
         run_id: Its id.
         start_ns: When it began, nanoseconds since the epoch.
-        session: Its session; empty where it has none.
+        cluster: Its session, else its trace: what it hangs together with.
         before: What the version to compare with said; None where it said nothing.
         after: What this version says.
         is_stored: Whether the store had that already.
@@ -191,7 +191,7 @@ class RejudgedRun:
 
     run_id: str
     start_ns: int
-    session: str
+    cluster: str
     before: JudgeScore | None
     after: Judgement
     is_stored: bool = False

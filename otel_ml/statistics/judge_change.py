@@ -97,7 +97,6 @@ def compare_judge_versions(
     pairs: Iterable[TwiceJudged],
     *,
     margin: float | None = None,
-    clusters: str = "",
 ) -> JudgeChange:
     """Compare what two versions of a judge said of the same runs.
 
@@ -107,7 +106,6 @@ def compare_judge_versions(
         pairs: The runs, in any order.
         margin: A difference below it does not matter; 0.02 of a rate, a tenth of the standard
             deviation before of a score, unless told.
-        clusters: What made the clusters, as `read_cluster` takes it: for the words.
 
     Raises:
         ValueError: There is no run that both judged.
@@ -117,7 +115,9 @@ def compare_judge_versions(
     heard = [one for one in pairs if not (one.before.failed or one.after.failed)]
     if not heard:
         raise ValueError("No runs: expected at least one that both versions judged")
-    verdict = _compare(heard, {} if margin is None else {_JUDGE: margin}, clusters)
+    if max(_sizes(heard).values(), default=1) == 1:
+        heard = [replace(one, cluster="") for one in heard]
+    verdict = _compare(heard, {} if margin is None else {_JUDGE: margin})
     directions = _OF_RATES if verdict.is_rate else _OF_SCORES
     verdict = replace(verdict, directions=directions)
     tables: list[tuple[str | None, tuple[bool, bool], int]] = [
@@ -134,7 +134,16 @@ def compare_judge_versions(
     return JudgeChange(verdict, table, estimate_mean(same, is_rate=True), kappa_of_clusters(tables))
 
 
-def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float], by: str) -> JudgeVerdict:
+def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:
+    """Count the runs of each cluster."""
+    sizes = Counter[str]()
+    for one in pairs:
+        if one.cluster:
+            sizes[one.cluster] += one.count
+    return sizes
+
+
+def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float]) -> JudgeVerdict:
     """Pair the words as those of items, whose judge has one version."""
 
     def run(word: JudgeScore, cluster: str) -> tuple[ScoredRun]:
@@ -149,4 +158,4 @@ def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float], by: str)
         )
         for place, one in enumerate(pairs)
     ]
-    return compare_groups(groups, margin=margin, cluster=by).judges[_JUDGE]
+    return compare_groups(groups, margin=margin).judges[_JUDGE]

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
@@ -41,6 +42,22 @@ def test_each_alone_as_together() -> None:
     alone = [TwiceJudged(one.before, one.after) for one in pairs(CELLS) for _ in range(one.count)]
     random.Random(1).shuffle(alone)  # noqa: S311 - an order, no secret
     assert compare_judge_versions(alone) == compare_judge_versions(pairs(CELLS))
+
+
+def test_runs_of_one_trace_hang_together() -> None:
+    """Clusters make an interval wider; where each has one run they are not mentioned."""
+    told = [
+        TwiceJudged(one.before, one.after, f"trace {name}")
+        for name, one in enumerate(one for one in pairs(CELLS) for _ in range(one.count))
+    ]
+    assert compare_judge_versions(told) == compare_judge_versions(pairs(CELLS))
+    clustered = [replace(one, cluster=f"trace {place // 8}") for place, one in enumerate(told)]
+    change = compare_judge_versions(clustered)
+    alone = compare_judge_versions(told)
+    assert change.verdict.difference is not None
+    assert alone.verdict.difference is not None
+    assert change.verdict.difference.low < alone.verdict.difference.low
+    assert "n = 240 in 30 clusters" in change.sentence
 
 
 def test_turned_round_is_more_lenient() -> None:
