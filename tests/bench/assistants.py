@@ -3,7 +3,6 @@
 import argparse
 import http.client
 import json
-import os
 import statistics
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from tests.bench.dataset import JUDGE, project_name
 from tests.bench.dataset_load import Loaded, load
 from tests.bench.load import Load, send_load
 from tests.bench.payload import SPANS
+from tests.bench.process import cpu_s_of
 from tests.bench.spread import spread
 from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess
@@ -113,9 +113,9 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
         for title, tool, given in make_calls(loaded):
             for _ in range(_WARM):
                 _call_patiently(asker, tool, given)
-            cpu_s = _cpu_s(collector.pid)
+            cpu_s = cpu_s_of(collector.pid)
             called = [_call_patiently(asker, tool, given) for _ in range(times)]
-            cpu_ms = (_cpu_s(collector.pid) - cpu_s) / times * 1e3
+            cpu_ms = (cpu_s_of(collector.pid) - cpu_s) / times * 1e3
             took_ms = sorted(one.took_ms for one in called)
             p95_ms = took_ms[len(took_ms) * 95 // 100]
             is_reached = p95_ms <= _ANSWER_MS
@@ -208,15 +208,9 @@ def _start(*arguments: str) -> tuple[float, float, float]:
         try:
             collector.wait_ready()
             took_s = time.perf_counter() - started
-            return took_s, _cpu_s(collector.pid), collector.resident_mb
+            return took_s, cpu_s_of(collector.pid), collector.resident_mb
         finally:
             collector.kill()
-
-
-def _cpu_s(pid: int) -> float:
-    """Tell how many seconds of CPU a process has had, on all its threads."""
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def report_ingest(rounds: int = ROUNDS, seconds: float = SECONDS) -> None:

@@ -37,6 +37,7 @@ _SAMPLED: Final = 1_000
 _INPUT_CHARS: Final = (800, 1_500)
 _OUTPUT_CHARS: Final = (200, 700)
 _PREVIEW_CHARS: Final = 200
+_TOKEN_COST: Final = 2**-20  # dollars
 _MS: Final = 10**6
 
 _ERRORS: Final = ("TimeoutError", "ValueError", "RateLimitError")
@@ -198,6 +199,7 @@ class Dataset:
             constant("otel_ml.outcome", "error" if failed else "ok"),
             constant("gen_ai.usage.input_tokens", self._usage[0]),
             constant("gen_ai.usage.output_tokens", self._usage[1]),
+            number("gen_ai.usage.cost", sum(self._usage) * _TOKEN_COST),
         ]
         if failed:
             attributes.append(constant("error.type", _ERRORS[chance.randrange(3)]))

@@ -39,3 +39,9 @@ def run_module(
         printed, _ = process.communicate(timeout=_RUN_S)
     assert process.returncode == 0, f"{name} ended with status {process.returncode}"
     return printed
+
+
+def cpu_s_of(pid: int) -> float:
+    """Tell how many seconds of CPU a process has had, on all its threads."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")

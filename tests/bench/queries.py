@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from tests.bench.beside import Tree
 from tests.bench.dataset import Dataset, Plan
 from tests.bench.dataset_load import Loaded, load, send_all
+from tests.bench.process import cpu_s_of
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.queries_store import report_store
 from tests.bench.table import print_table, verdict
@@ -62,13 +63,19 @@ def report(
         try:
             collector.wait_ready()
             queries = [one for one in make_queries(collector, loaded) if only in one.title]
-            idle = {one.title: ask(collector, one, times) for one in queries}
+            idle: _Figures = {}
+            cpu_ms: dict[str, float] = {}
+            for one in queries:
+                before_s = cpu_s_of(collector.pid)
+                idle[one.title] = ask(collector, one, times)
+                taken_s = cpu_s_of(collector.pid) - before_s
+                cpu_ms[one.title] = taken_s / (_WARM + times) * 1e3
             memory_mb = collector.peak_mb
             busy: _Figures = {}
             if written:
                 with writing(collector):
                     busy = {one.title: ask(collector, one, times) for one in queries}
-            _print_queries(queries, idle, busy, loaded.runs)
+            _print_queries(queries, idle, cpu_ms, busy, loaded.runs)
             if not only:
                 report_store(collector, data_dir, loaded, memory_mb)
         finally:
@@ -159,14 +166,20 @@ def writing(collector: CollectorProcess, month: type[Dataset] = Dataset) -> Iter
         thread.join()
 
 
-def _print_queries(queries: Sequence[Asked], idle: _Figures, busy: _Figures, runs: int) -> None:
+def _print_queries(
+    queries: Sequence[Asked],
+    idle: _Figures,
+    cpu_ms: Mapping[str, float],
+    busy: _Figures,
+    runs: int,
+) -> None:
     rows = []
     for one in queries:
-        row = [one.title, *_figures(idle[one.title], one.floor_ms)]
+        row = [one.title, *_figures(idle[one.title], one.floor_ms), f"{cpu_ms[one.title]:.0f}"]
         if busy:
             row += _figures(busy[one.title], one.floor_ms * _BUSY)
         rows.append(row)
-    heads = [f"{runs:,} runs", "p50, ms", "p95, ms", "floor, ms", ""]
+    heads = [f"{runs:,} runs", "p50, ms", "p95, ms", "floor, ms", "", "CPU, ms"]
     if busy:
         heads += ["while written: p50", "p95", "floor", ""]
     print_table(heads, rows)

@@ -39,7 +39,12 @@ class Asked:
 
 def make_queries(collector: CollectorProcess, loaded: Loaded) -> list[Asked]:
     """Make the questions about a loaded store; those about lists ask its largest project."""
-    return [*_lists(collector, loaded), *_records(loaded), *_series(loaded)]
+    return [
+        *_lists(collector, loaded),
+        *_records(loaded),
+        *_series(loaded),
+        *_glances(loaded),
+    ]
 
 
 def _lists(collector: CollectorProcess, loaded: Loaded) -> list[Asked]:
@@ -150,6 +155,35 @@ def _series(loaded: Loaded) -> list[Asked]:
             60,
             lambda _: f"{_project(0)}/models/answer/versions",
             lambda body: b"versions" in body,
+        ),
+    ]
+
+
+def _glances(loaded: Loaded) -> list[Asked]:
+    """Make the questions that a project's pages answer at a glance: of its last day, and week."""
+    page = f"/projects/{quote(project_name(0))}"
+
+    def ordered(order: str) -> Asked:
+        def path(place: int) -> str:
+            end_ns = loaded.end_ns - place * 60 * 10**9
+            window = {"start": to_rfc3339(end_ns - DAY_NS), "end": to_rfc3339(end_ns)}
+            return _runs({**window, "order": order, "limit": _PAGE})
+
+        return Asked(f"{order.replace('_', ' ')} of 24 h", 500, path, _is_page)
+
+    def glance(title: str, path: str, word: bytes) -> Asked:
+        return Asked(title, 300, lambda _: f"{page}{path}", lambda body: word in body)
+
+    return [
+        glance("overview of 24 h, page", "", b"answer"),
+        glance("findings of 24 h, page", "/news", b"</"),
+        glance("overview of 7 days, page", "?last=7d", b"answer"),
+        *map(ordered, ("slowest", "costliest", "most_tokens", f"lowest:{JUDGE}")),
+        Asked(
+            "cost by user of 24 h, page",
+            500,
+            lambda _: f"{page}/sums?last=24h&group=user",
+            lambda body: b"user-" in body,
         ),
     ]
 

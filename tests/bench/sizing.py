@@ -5,7 +5,6 @@ server's own. Disk is what the active parts take once they are merged.
 """
 
 import math
-import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Final
 from otel_ml_collector.store.schema import TABLE_NAMES
 from tests.bench.dataset import Dataset, Plan
 from tests.bench.dataset_load import send_all
+from tests.bench.process import cpu_s_of
 from tests.bench.table import print_table
 from tests.support.clickhouse import clickhouse
 from tests.support.collector import running
@@ -126,11 +126,11 @@ def measure(runs: int = RUNS) -> Measured:
         running(Path(folder) / "none", "--store", server.url()) as collector,
     ):
         dataset = Dataset(Plan(runs, time.time_ns(), days=_DAYS))
-        before = _cpu_s(collector.pid), _cpu_s(server.pid)
+        before = cpu_s_of(collector.pid), cpu_s_of(server.pid)
         send_all(collector.endpoint, dataset.requests())
         for table in sorted(TABLE_NAMES):
             server.command(f"OPTIMIZE TABLE {table} FINAL")
-        took = _cpu_s(collector.pid) - before[0], _cpu_s(server.pid) - before[1]
+        took = cpu_s_of(collector.pid) - before[0], cpu_s_of(server.pid) - before[1]
         told = server.command(
             "SELECT table, sum(bytes_on_disk) FROM system.parts "
             "WHERE active AND database = 'default' GROUP BY table"
@@ -185,10 +185,3 @@ def report() -> None:
     measured = measure()
     print_table(MEASURED_HEADS, measured_rows(measured))
     print_table(SIZE_HEADS, size_rows(measured, Assumed()))
-
-
-def _cpu_s(pid: int) -> float:
-    """Read the CPU that a process has taken, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks: int = os.sysconf("SC_CLK_TCK")
-    return (int(fields[11]) + int(fields[12])) / ticks
