@@ -324,6 +324,27 @@ class Reader(HasCard):
         found: list[dict[str, Any]] = told["versions"]
         return found
 
+    def judge_strictness(self, judge: str, version: int, against: int) -> dict[str, Any]:
+        """Compare two versions of a judge on the runs that both judged, as the API answers it.
+
+        `sentence` says whether the version is stricter, by how much and how sure that is;
+        `flipped_to_fail` and `flipped_to_pass` have each the filter `where` that lists the runs.
+
+        Args:
+            judge: Its name.
+            version: The small number of the version that is asked about.
+            against: That of the other one.
+
+        Raises:
+            NotFound: There is no such judge or version.
+        """
+        check_integer("version", version, 1, _MOST)
+        path = ("judges", check_text("judge", judge), "versions", str(version), "strictness")
+        found: dict[str, Any] = self._get(
+            *path, against=check_integer("against", against, 1, _MOST)
+        )
+        return found
+
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
         """List the sessions of which a run matches, the one of the latest run first.
 

@@ -29,6 +29,7 @@ from otel_ml_collector.datasets.find import find_items, find_versions
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.judges.find import find_judge_versions
+from otel_ml_collector.judges.strictness import find_strictness
 from otel_ml_collector.models.find import find_version
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
@@ -556,6 +557,11 @@ def _read_judge(call: ToolCall, reference: Reference) -> Digest:
     if call.given["part"]:
         parts = {"source": definition.source or "", "criterion": definition.criterion}
         return _open_part(call, _find_part(parts, call.given["part"]), url, found.name)
+    beside = None
+    if found.version is not None and found.version > 1:
+        beside = find_strictness(
+            call.reader, call.project, reference.name, found.version, found.version - 1
+        )
     columns = ("judge", "evaluations", "broke", "mean", "pass_rate", "p50_ms", "cost")
     rows = [
         [
@@ -575,6 +581,7 @@ def _read_judge(call: ToolCall, reference: Reference) -> Digest:
             "name": found.name,
             "description": definition.description or None,
             "criterion": definition.criterion,
+            "beside": beside.sentence if beside and beside.runs else None,
             "versions": DigestTable(columns, rows),
             "source": _beginning(call, definition.source or ""),
         },

@@ -19,9 +19,11 @@ from otel_ml_collector.judges.find import (
     JudgeVersions,
     ScoreBin,
 )
+from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.models import diff
 from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.verdict_lines import write_bounds, write_value
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, percent, read_state
@@ -58,6 +60,24 @@ def get_judge_versions(
     window, step_ns = span_of(last, time.time_ns())
     found = judges.find_judge_versions(reader, project, judge, window, step_ns)
     return JudgeVersions(judge=judge, versions=found)
+
+
+@api.get("/projects/{project:path}/judges/{judge:path}/versions/{number}/strictness")
+def get_strictness(
+    *,
+    project: str,
+    judge: str,
+    number: int,
+    against: Annotated[int, Query(ge=1, description="The small number of the other version")],
+    reader: FromReader,
+) -> JudgeStrictness:
+    """Say whether a version of a judge is stricter than another one, on the runs both judged.
+
+    The newest 10,000 of them count, those of production, else those of experiments; runs of one
+    session or trace are one cluster. Each `where` is the filter that lists the runs that were
+    counted.
+    """
+    return find_strictness(reader, project, judge, number, against)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,9 @@ def show_judge(
     by_number = {one.version: one for one in versions if one.version is not None}
     after = by_number.get(new or 0, versions[0])
     before = by_number.get(old or (after.version or 0) - 1)
+    beside = None
+    if before is not None and before.version and after.version:
+        beside = find_strictness(reader, project, judge, after.version, before.version)
     chosen = next((one for one in versions if one.digest == digest), after)
     shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
@@ -175,6 +198,9 @@ def show_judge(
         "window": window,
         "before": before,
         "after": after,
+        "beside": beside,
+        "write_value": write_value,
+        "write_bounds": write_bounds,
         "facts": diff.facts(old_definition, _compared(after.definition)) if old_definition else [],
         "blocks": diff.blocks(old_definition, _compared(after.definition), judge)
         if old_definition

@@ -200,6 +200,8 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert (judge["newest"]["mean_score"], told["mean_score"], told["version"]) == (8.5, 8.5, 1)
     assert told["definition"]["source"]
     assert len(list(reader.runs(told["where"]))) == told["evaluations"] == 2
+    alone = reader.judge_strictness(judge["judge"], 1, 1)
+    assert (alone["word"], alone["version"], alone["against"]) == ("inconclusive", 1, 1)
     assert [one.project for one in reader.projects()] == [PROJECT]
 
 

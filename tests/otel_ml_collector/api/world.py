@@ -263,6 +263,9 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={"tags": {"marked": True}}, path={"run_id": id_of(calls()[0])}
     ),
     "GET /projects/{project}/models/{model}/versions/{number}/verdict": Question({"against": "1"}),
+    "GET /projects/{project}/judges/{judge}/versions/{number}/strictness": Question(
+        {"against": "1"}
+    ),
     "POST /projects/{project}/models/{model}/aliases": Question(
         body={"alias": "candidate", "version": 1, "by": "ann", "id": "release-7"}
     ),

@@ -1,0 +1,187 @@
+"""Whether one version of a judge is stricter than another: one answer for pages, API and reader."""
+
+from collections import Counter, defaultdict
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from otel_ml.statistics.judge_change import JudgeChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.verdict import JudgeScore
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.judges.find import named
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.statistics import read_scored_runs
+from otel_ml_collector.store.versions import version_numbers
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.web.view import quoted
+
+_EVER: Final = Window(0, 2**62)
+_MOST_RUNS: Final = 10_000
+
+
+class JudgedRuns(BaseModel):
+    """Runs of which two versions of a judge say one thing each."""
+
+    runs: int
+    where: str = Field(description="The filter that lists them")
+
+
+class JudgeStrictness(BaseModel):
+    """What two versions of a judge say of the same runs."""
+
+    judge: str
+    version: int
+    against: int
+    word: str = Field(
+        description="Stricter, more lenient, no different or inconclusive; of scores lower, higher"
+    )
+    sentence: str
+    runs: int = Field(default=0, description="How many runs that both judged are compared")
+    left_out: int = Field(default=0, description="How many are not, as a version failed on them")
+    is_cut: bool = Field(description="Whether both judged more: only the newest are compared")
+    in_experiments: bool = Field(description="Whether both judged runs of experiments alone")
+    where: str = Field(description="The filter that lists the runs that both judged")
+    is_rate: bool = Field(default=True, description="Whether values are pass rates, or mean scores")
+    before: Interval | None = Field(
+        default=None, description="The value of the version it is compared with"
+    )
+    after: Interval | None = None
+    difference: Interval | None = None
+    margin: float = Field(default=0.0, description="A difference below it does not matter")
+    agreement: Interval | None = Field(
+        default=None, description="Of how many runs both say the same; null of scores"
+    )
+    kappa: Interval | None = Field(default=None, description="The same beyond chance, at most 1")
+    both_pass: JudgedRuns | None = Field(
+        default=None, description="Null of a judge that says no pass"
+    )
+    both_fail: JudgedRuns | None = None
+    flipped_to_pass: JudgedRuns | None = None
+    flipped_to_fail: JudgedRuns | None = None
+    needed: int | None = Field(
+        default=None, description="How many runs would show the margin with 80 % power"
+    )
+    reasons: list[str] = Field(default=[], description="Why it is inconclusive as a whole")
+
+
+def find_strictness(
+    reader: Reader, project: str, judge: str, version: int, against: int
+) -> JudgeStrictness:
+    """Compare two versions of a judge on the recorded runs that both judged, the newest 10,000.
+
+    Runs of production decide; where both judged none of these, the runs of experiments do. Runs
+    of a session, or of a trace without one, are one cluster.
+
+    Raises:
+        Missing: There is no such version.
+    """
+    digests = _digests(reader, project, judge)
+    for number in (version, against):
+        if number not in digests:
+            raise Missing(f"Judge {judge!r} of project {project!r} has no version {number}")
+    old, new = (named(judge, number, "", "failed") for number in (against, version))
+    both = f"{old} in (True, False) and {new} in (True, False)"
+    rows, said, where = _read(reader, project, both)
+    in_experiments = not rows
+    if in_experiments:
+        rows, said, where = _read(reader, project, f'{both} and item != ""')
+    scores: defaultdict[tuple[bytes, bytes], dict[int, JudgeScore]] = defaultdict(dict)
+    numbers = {digest: number for number in (against, version) for digest in digests[number]}
+    for row in said:
+        if row["judge"] == judge and row["judge_version"] in numbers:
+            scores[row["trace_id"], row["span_id"]][numbers[row["judge_version"]]] = JudgeScore(
+                row["passed"],
+                row["score"] if row["passed"] is None else None,
+                failed=bool(row["failed"]),
+            )
+    pairs = Counter(
+        (pair[against], pair[version], _cluster(row))
+        for row in rows
+        for pair in (scores[row["trace_id"], row["span_id"]],)
+        if len(pair) == len({against, version})
+    )
+    change = None
+    if any(not old.failed and not new.failed for old, new, _ in pairs):
+        change = compare_judge_versions(TwiceJudged(*pair, n) for pair, n in pairs.items())
+    answer = JudgeStrictness(
+        judge=judge,
+        version=version,
+        against=against,
+        word="inconclusive",
+        sentence=f"v{version} and v{against} judged no run both",
+        is_cut=len(rows) == _MOST_RUNS,
+        in_experiments=in_experiments and bool(rows),
+        where=where,
+    )
+    return answer if change is None else _tell_change(answer, change, pairs.total())
+
+
+def _tell_change(answer: JudgeStrictness, change: JudgeChange, judged: int) -> JudgeStrictness:
+    """Say how the versions differ on the runs of which both said something."""
+    found = change.verdict
+    estimates = {
+        "before": found.baseline,
+        "after": found.candidate,
+        "difference": found.difference,
+        "agreement": change.agreement,
+        "kappa": change.kappa
+        if change.kappa and change.kappa.value == change.kappa.value
+        else None,
+    }
+    cells = {
+        "both_pass": (True, True),
+        "both_fail": (False, False),
+        "flipped_to_pass": (False, True),
+        "flipped_to_fail": (True, False),
+    }
+    return answer.model_copy(
+        update={
+            "word": change.word,
+            "sentence": f"v{answer.version} beside v{answer.against}: {change.sentence}",
+            "runs": change.runs,
+            "left_out": judged - change.runs,
+            "is_rate": found.is_rate,
+            "margin": found.margin,
+            "needed": found.needed,
+            "reasons": list(found.reasons),
+            **{name: one and Interval.model_validate(one) for name, one in estimates.items()},
+            **{name: _among(answer, change, passed) for name, passed in cells.items()},
+        }
+    )
+
+
+def _among(
+    answer: JudgeStrictness, change: JudgeChange, passed: tuple[bool, bool]
+) -> JudgedRuns | None:
+    """Count the runs of which the versions say this; None of a judge that says no pass."""
+    if not change.table:
+        return None
+    tests = [
+        f"{named(answer.judge, number, '', 'passed')} == {did}"
+        for number, did in zip((answer.against, answer.version), passed, strict=True)
+    ]
+    where = " and ".join([answer.where, *tests])
+    return JudgedRuns(runs=change.table.get(passed, 0), where=where)
+
+
+def _digests(reader: Reader, project: str, judge: str) -> dict[int, list[str]]:
+    digests: defaultdict[int, list[str]] = defaultdict(list)
+    for (_, digest, _), number in version_numbers(reader, project, "judge", [judge]).items():
+        digests[number].append(digest)
+    return digests
+
+
+def _read(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
+    """Read the newest runs of a filter, what was said of them, and the filter of just these."""
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
+    rows, said = read_scored_runs(reader, project, condition, _EVER, _MOST_RUNS)
+    if len(rows) == _MOST_RUNS:
+        where = f"{where} and start >= {quoted(to_rfc3339(rows[-1]['start_ns']))}"
+    return rows, said, where
+
+
+def _cluster(row: Row) -> str:
+    return f"session {row['belongs']}" if row["belongs"] else f"trace {row['trace_id'].hex()}"
