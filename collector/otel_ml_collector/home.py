@@ -22,10 +22,9 @@ from otel_ml_collector.stats import (
     draw_curve,
     find_all_stats,
 )
-from otel_ml_collector.store.open_runs import list_open_keys, list_open_projects, read_open_runs
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Listing, Window
-from otel_ml_collector.store.sql import ALWAYS
+from otel_ml_collector.store.open_runs import find_open_runs, list_open_projects
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
@@ -59,11 +58,11 @@ class Unfinished:
 def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
     """Find the runs of all projects that have no end; those of a silent process have crashed."""
     window = Window(0, now_ns + HOUR_NS)
-    rows: list[Row] = []
-    for project in list_open_projects(reader):
-        listing = Listing(project, ALWAYS, is_filtered=False, after=None, newest_first=True)
-        keys = list_open_keys(reader, listing, window)
-        rows += read_open_runs(reader, project, keys, now_ns)
+    rows = [
+        row
+        for project in list_open_projects(reader)
+        for row in find_open_runs(reader, project, window, now_ns)
+    ]
     rows.sort(key=lambda row: (row["start_ns"], row["span_id"]), reverse=True)
     outcomes = Counter(row["outcome"] for row in rows)
     newest = [run for row in rows[:_UNFINISHED] for run in summarise(reader, row["project"], [row])]

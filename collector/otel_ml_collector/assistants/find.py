@@ -61,7 +61,5 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
     if listing.ordering is not None:
         return int(row["number"])
     keys = list_open_keys(reader, listing, window)
-    open_runs = (
-        read_open_runs(reader, query.project, keys, now_ns, listing.condition) if keys else []
-    )
+    open_runs = read_open_runs(reader, query.project, keys, now_ns, listing.condition)
     return int(row["number"]) + len(open_runs)

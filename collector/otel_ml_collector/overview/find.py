@@ -34,10 +34,9 @@ from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_gr
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
+from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Listing, Window
-from otel_ml_collector.store.sql import ALWAYS
+from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import AmountChange, JudgeChange
 from otel_ml_collector.web import view
@@ -350,9 +349,7 @@ def _tell_error(group: ErrorGroup) -> Finding:
 
 def _tell_crashed(reader: Reader, project: str, window: Window, now_ns: int) -> list[Finding]:
     """Say which runs have no end because their process is gone."""
-    listing = Listing(project, ALWAYS, is_filtered=False, after=None, newest_first=True)
-    keys = list_open_keys(reader, listing, window)
-    rows = read_open_runs(reader, project, keys, now_ns) if keys else []
+    rows = find_open_runs(reader, project, window, now_ns)
     crashed = [row for row in rows if row["outcome"] == "crashed"]
     if not crashed:
         return []

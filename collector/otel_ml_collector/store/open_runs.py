@@ -109,6 +109,12 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
     return [OpenKey(**row) for row in rows]
 
 
+def find_open_runs(reader: Reader, project: str, window: Window, now_ns: int) -> list[Row]:
+    """Read the runs of a window that have no end, the newest 2,000, as `read_open_runs` does."""
+    listing = Listing(project, ALWAYS, is_filtered=False, after=None, newest_first=True)
+    return read_open_runs(reader, project, list_open_keys(reader, listing, window), now_ns)
+
+
 def list_open_projects(reader: Reader) -> list[str]:
     """List the projects that have start records, the one that began something last first."""
     sql = Sql("""
