@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -75,16 +77,23 @@ class Tab:
             self.complaints.append(f"{kind}: {text}")
 
 
-@pytest.fixture(params=["light", "dark"])
-def tab(request: pytest.FixtureRequest, chromium: Browser, demo: CollectorProcess) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
-    context = chromium.new_context(
-        color_scheme=request.param, viewport={"width": 1280, "height": 900}
-    )
-    opened = Tab(context, demo.endpoint)
+@contextmanager
+def open_tab(
+    chromium: Browser, address: str, theme: Literal["light", "dark"], width: int, height: int
+) -> Iterator[Tab]:
+    """Open a tab; that a page complained in its console is a failure at its end."""
+    context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": height})
+    opened = Tab(context, address)
     yield opened
     context.close()
     assert opened.complaints == []
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, chromium: Browser, demo: CollectorProcess) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    with open_tab(chromium, demo.endpoint, request.param, 1280, 900) as opened:
+        yield opened
 
 
 @pytest.fixture

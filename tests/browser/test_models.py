@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from otel_ml import Client, Judge
 from otel_ml.reader import Reader
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, open_tab
 from tests.browser.test_pages import shoot
 from tests.support.collector import CollectorProcess, running
 
@@ -60,13 +60,8 @@ def page(
     request: pytest.FixtureRequest, chromium: Browser, collector: CollectorProcess
 ) -> Iterator[Tab]:
     """A tab in one theme; it fails its test when the console complained."""
-    context = chromium.new_context(
-        color_scheme=request.param, viewport={"width": 1280, "height": 1000}
-    )
-    opened = Tab(context, collector.endpoint)
-    yield opened
-    context.close()
-    assert opened.complaints == []
+    with open_tab(chromium, collector.endpoint, request.param, 1280, 1000) as opened:
+        yield opened
 
 
 def test_page_of_a_model(page: Tab, shots: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Span, Value
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, open_tab
 from tests.browser.test_accessibility import AXE, CHECK
 from tests.browser.test_pages import shoot
 from tests.otel_ml_collector.desk import AFTER, PROJECT, make_desk
@@ -81,22 +81,14 @@ def wide(
     request: pytest.FixtureRequest, chromium: Browser, desk: CollectorProcess
 ) -> Iterator[Tab]:
     """A tab in one theme; it fails its test when the console complained."""
-    context = chromium.new_context(
-        color_scheme=request.param, viewport={"width": 1280, "height": 1000}
-    )
-    opened = Tab(context, desk.endpoint)
-    yield opened
-    context.close()
-    assert opened.complaints == []
+    with open_tab(chromium, desk.endpoint, request.param, 1280, 1000) as opened:
+        yield opened
 
 
 @pytest.fixture
 def phone(chromium: Browser, desk: CollectorProcess) -> Iterator[Tab]:
-    context = chromium.new_context(color_scheme="dark", viewport={"width": 390, "height": 844})
-    opened = Tab(context, desk.endpoint)
-    yield opened
-    context.close()
-    assert opened.complaints == []
+    with open_tab(chromium, desk.endpoint, "dark", 390, 844) as opened:
+        yield opened
 
 
 def say(page: Page) -> list[str]:

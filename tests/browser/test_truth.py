@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Scope, Span, Value
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, open_tab
 from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_record
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
@@ -54,13 +54,8 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 def page(
     request: pytest.FixtureRequest, chromium: Browser, collector: CollectorProcess
 ) -> Iterator[Tab]:
-    context = chromium.new_context(
-        color_scheme=request.param, viewport={"width": 1280, "height": 900}
-    )
-    opened = Tab(context, collector.endpoint)
-    yield opened
-    context.close()
-    assert opened.complaints == []
+    with open_tab(chromium, collector.endpoint, request.param, 1280, 900) as opened:
+        yield opened
 
 
 def cells(page: Page, selector: str) -> list[list[str]]:

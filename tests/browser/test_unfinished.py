@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from otel_ml_collector.span import Span
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, open_tab
 from tests.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign, make_start
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
@@ -57,14 +57,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
     """A tab in one theme; it fails its test when the console complained."""
-    context = chromium.new_context(
-        color_scheme=request.param, viewport={"width": 1280, "height": 700}
-    )
-    opened = Tab(context, story.collector.endpoint)
-    yield opened
-    opened.page.screenshot(path=_shot(request))
-    context.close()
-    assert opened.complaints == []
+    with open_tab(chromium, story.collector.endpoint, request.param, 1280, 700) as opened:
+        yield opened
+        opened.page.screenshot(path=_shot(request))
 
 
 def _shot(request: pytest.FixtureRequest) -> Path:
