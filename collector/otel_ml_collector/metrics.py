@@ -15,7 +15,7 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run_with_series
-from otel_ml_collector.runs.logs import MOST, MOST_OF_ALL, LoggedMetric, find_series
+from otel_ml_collector.runs.logs import MOST_OF_ALL, MOST_POINTS, LoggedMetric, find_series
 from otel_ml_collector.store.open_runs import name_open_runs
 from otel_ml_collector.store.reader import Reader, run_id_of
 from otel_ml_collector.store.runs import Key, read_runs
@@ -66,7 +66,7 @@ def find_metrics(
     project: str,
     run_id: str | None = None,
     name: str | None = None,
-    points: int = MOST,
+    points: int = MOST_POINTS,
 ) -> MetricsPage:
     """Read the series of one run, or list the runs that logged metrics, the last one first."""
     if run_id is not None:
@@ -97,7 +97,7 @@ def find_version_metrics(
     number: int,
     *,
     name: str | None = None,
-    points: int = MOST,
+    points: int = MOST_POINTS,
 ) -> MetricsPage:
     """Read the series that were logged for a version of a model, and not for one of its runs.
 
@@ -128,7 +128,9 @@ def get_metrics(
     reader: FromReader,
     run_id: Annotated[str | None, Query(max_length=49)] = None,
     name: Annotated[str | None, Query(max_length=1_024)] = None,
-    points: Annotated[int, Query(ge=10, le=MOST_OF_ALL, description="At most, a series")] = MOST,
+    points: Annotated[
+        int, Query(ge=10, le=MOST_OF_ALL, description="At most, a series")
+    ] = MOST_POINTS,
     model: Annotated[str | None, Query(max_length=1_024, description="With `version`")] = None,
     version: Annotated[int | None, Query(ge=1, description="Of the model, by number")] = None,
 ) -> MetricsPage:

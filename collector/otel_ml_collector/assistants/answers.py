@@ -26,7 +26,7 @@ ELEMENTS: Final = 5
 LEVELS: Final = 4
 _DIGITS: Final = 3
 # The largest number up to which JSON's readers agree on whole ones.
-_WHOLE: Final = 2**53
+_EXACT_WHOLE: Final = 2**53
 _LEAST_CHARS: Final = 10
 _NARROW: Final = "what is left out needs a narrower question: where, since, until or group"
 # Texts that are ours and long: the way to a page, a call with its filter.
@@ -184,12 +184,12 @@ def _read_visible(match: re.Match[str]) -> str:
 
 def number(value: float) -> float | int | Own | None:
     """Round a number to three digits; whole ones up to 2**53 stay as they are."""
-    if isinstance(value, int) and abs(value) <= _WHOLE:
+    if isinstance(value, int) and abs(value) <= _EXACT_WHOLE:
         return value
     if not math.isfinite(value):
         return Own(value)
     rounded = float(f"{value:.{_DIGITS}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) <= _WHOLE else rounded
+    return int(rounded) if rounded.is_integer() and abs(rounded) <= _EXACT_WHOLE else rounded
 
 
 def moment(rfc3339: str) -> Own:

@@ -22,9 +22,9 @@ BODY_BYTES: Final = 64 * 1024
 WHERE_CHARS: Final = 4_000
 # An answer takes as long at most, in seconds.
 LIMIT_S: Final = 10.0
-_TEXT_CHARS: Final = 1_000
+_ARGUMENT_CHARS: Final = 1_000
 _TIME_CHARS: Final = 64
-_SHOWN_CHARS: Final = 80
+_WRONG_CHARS: Final = 80
 # JSON can write what no text may hold.
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
@@ -76,7 +76,7 @@ class Argument:
     low: int = 0
     high: int = 0
     choices: Sequence[str] = ()
-    chars: int = _TEXT_CHARS
+    chars: int = _ARGUMENT_CHARS
     is_needed: bool = False
 
     @property
@@ -144,13 +144,13 @@ class Argument:
         if len(value) > self.chars:
             raise self._wrong(f"{len(value):,} characters", f"is more than {self.chars:,}")
         if self.choices and value not in self.choices:
-            near = get_close_matches(value[:_SHOWN_CHARS], self.choices, n=1)
+            near = get_close_matches(value[:_WRONG_CHARS], self.choices, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise self._wrong(value, f"expected one of {', '.join(map(repr, self.choices))}{meant}")
         return value
 
     def _wrong(self, value: object, expected: str) -> BadInput:
-        shown = show(str(value)[:_SHOWN_CHARS])
+        shown = show(str(value)[:_WRONG_CHARS])
         way = "is" if expected.startswith("is ") else ":"
         told = f"{shown} {expected}" if way == "is" else f"{shown!r}: {expected}"
         return BadInput(f"{self.name}: {told}", self.name)
@@ -211,10 +211,10 @@ class Tool:
         known = {one.name: one for one in self.arguments}
         for name in given:
             if name not in known:
-                near = get_close_matches(name[:_SHOWN_CHARS], known, n=1)
+                near = get_close_matches(name[:_WRONG_CHARS], known, n=1)
                 meant = f" (did you mean {near[0]}?)" if near else ""
                 raise BadInput(
-                    f"{show(name[:_SHOWN_CHARS])}: {self.name} has no such argument{meant}; "
+                    f"{show(name[:_WRONG_CHARS])}: {self.name} has no such argument{meant}; "
                     f"expected some of {', '.join(known)}",
                     "arguments",
                 )
@@ -237,7 +237,7 @@ class Tool:
         for word in words:
             name, sign, text = word.partition("=")
             if not sign:
-                raise BadInput(f"{word[:_SHOWN_CHARS]!r}: expected NAME=VALUE", "arguments")
+                raise BadInput(f"{word[:_WRONG_CHARS]!r}: expected NAME=VALUE", "arguments")
             if kinds.get(name) == "integer" and _INTEGER.fullmatch(text):
                 found[name] = int(text)
             elif kinds.get(name) == "number" and _DECIMAL.fullmatch(text):

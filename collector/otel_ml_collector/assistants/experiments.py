@@ -45,12 +45,12 @@ _DIFF_LINES: Final = 40
 _DIFF_CHARS: Final = 1_500
 _IS_EXPERIMENT: Final = 'kind == "experiment"'
 _IS_FILTER: Final = re.compile(r"[=<>]|\bin\b|\blast\(|\bmatches\(")
-_COLUMNS: Final = (
+_EXPERIMENT_COLUMNS: Final = (
     *("experiment", "name", "start", "version", "dataset"),
     *("baseline", "verdict", "done", "outcome"),
 )
-_JUDGES: Final = ("judge", "verdict", "a", "b", "difference", "low", "high", "n", "says")
-_AMOUNTS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says")
+_JUDGE_COLUMNS: Final = ("judge", "verdict", "a", "b", "difference", "low", "high", "n", "says")
+_AMOUNT_COLUMNS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says")
 
 
 def list_experiments(call: ToolCall) -> Digest:
@@ -67,7 +67,7 @@ def list_experiments(call: ToolCall) -> Digest:
         last = found.experiments[shown - 1]
         return call.go_on(cursor=write_cursor(Key.of(last.start_ns, last.run_id)))
 
-    table = experiment_table(call, _COLUMNS, found.experiments)
+    table = experiment_table(call, _EXPERIMENT_COLUMNS, found.experiments)
     table.total, table.go_on = total, go_on
     datasets = [] if cursor else find_datasets(call.reader, call.project)
     named = [[one.name, one.version, one.items, moment(one.time)] for one in datasets]
@@ -386,7 +386,7 @@ def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
         ]
         for one in judges
     ]
-    return DigestTable(_JUDGES, rows, chars=LEAF_CHARS)
+    return DigestTable(_JUDGE_COLUMNS, rows, chars=LEAF_CHARS)
 
 
 def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
@@ -394,7 +394,7 @@ def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
         [Own(one.name), Own(one.word), *interval_cells(one.ratio), Own(one.sentence)]
         for one in amounts
     ]
-    return DigestTable(_AMOUNTS, rows)
+    return DigestTable(_AMOUNT_COLUMNS, rows)
 
 
 def interval_cells(of: Interval | None) -> list[object]:

@@ -38,9 +38,9 @@ from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.find import find_trace
 from otel_ml_collector.web.view import numbered, tell_error
 
-_LINES: Final = 40
+_TREE_LINES: Final = 40
 _SPANS: Final = 2_000
-_ROWS: Final = 50
+_MOST_ROWS: Final = 50
 _FEW: Final = 10
 _MOST_ITEMS: Final = 100_000
 _EVER: Final = "1970-01-01"
@@ -59,7 +59,7 @@ _OF_RUNS: Final = ("inputs", "outputs", "params", "attributes", "resource", "eve
 def read(call: ToolCall) -> Digest:
     """Answer read."""
     reference = find_reference(call.reader, call.project, call.given["ref"])
-    answer = _READERS[reference.kind](call, reference)
+    answer = _REFERENCE_READERS[reference.kind](call, reference)
     if not call.given["part"]:
         wanted = int(call.given["chars"]) + _OUTSIDE if "chars" in call.asked else USUAL_CHARS
         answer.chars = min(max(wanted, USUAL_CHARS), READ_CHARS)
@@ -172,7 +172,7 @@ def _read_run(call: ToolCall, reference: Reference) -> Digest:
     url = call.page("runs", run.run_id)
     part = call.given["part"]
     if part == "children":
-        return Digest({}, _children(call, run, _ROWS), url=url, chars=_chars(call))
+        return Digest({}, _children(call, run, _MOST_ROWS), url=url, chars=_chars(call))
     if part == "source":
         if run.version is None:
             raise BadInput("part: the run has no version, and so no source", "part")
@@ -339,10 +339,13 @@ def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
     for run in runs:
         way = [run.run_id] if run.outcome == "error" else []
         while (
-            way and (over := above.get(way[-1])) in ids and over not in kept and len(way) < _LINES
+            way
+            and (over := above.get(way[-1])) in ids
+            and over not in kept
+            and len(way) < _TREE_LINES
         ):
             way.append(str(over))
-        if len(kept) + len(way) <= _LINES:
+        if len(kept) + len(way) <= _TREE_LINES:
             kept.update(way)
     lines: list[tuple[bool, list[Any]]] = []
     waiting = [(one, 0) for one in reversed(_fold(below[None], kept, below))]
@@ -352,21 +355,23 @@ def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
         lines.append((run.run_id in kept, row))
         inner = _fold(below.get(run.run_id, []), kept, below)
         waiting += [(one, depth + 1) for one in reversed(inner)]
-    room = _LINES - sum(is_kept for is_kept, _ in lines)
+    room = _TREE_LINES - sum(is_kept for is_kept, _ in lines)
     shown = []
-    for is_kept, row in sorted(lines, key=lambda one: one[1][0]) if len(lines) > _LINES else lines:
+    for is_kept, row in (
+        sorted(lines, key=lambda one: one[1][0]) if len(lines) > _TREE_LINES else lines
+    ):
         if not is_kept and room <= 0:
             continue
         room -= not is_kept
         shown.append(id(row))
-    return [row for _, row in lines if id(row) in {*shown}][:_LINES]
+    return [row for _, row in lines if id(row) in {*shown}][:_TREE_LINES]
 
 
 def _critical_path(below: Mapping[str | None, Sequence[RunSummary]]) -> set[str]:
     """Name the runs of the critical path: of each the child that ended last."""
     kept: set[str] = set()
     level = below.get(None, ())
-    while level and len(kept) < _LINES // 2:
+    while level and len(kept) < _TREE_LINES // 2:
         last = max(level, key=lambda run: run.start_ns + (run.latency_ms or 0.0) * 1e6)
         if last.run_id in kept:
             break
@@ -447,7 +452,7 @@ def _beginning(call: ToolCall, source: str) -> object:
 def _read_experiment(call: ToolCall, run: Run) -> Digest:
     start = min(int(call.given["start"]), _MOST_ITEMS)
     compared = experiments.compare(
-        call.reader, call.project, run.run_id, call.now_ns, None, most=start + _ROWS
+        call.reader, call.project, run.run_id, call.now_ns, None, most=start + _MOST_ROWS
     )
     detail = experiments.describe(call.reader, call.project, compared)
     one, verdict = detail.experiment, detail.verdict
@@ -455,7 +460,7 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
     columns = ("item", "state", "outcome", "scores", "output", "run")
     if call.given["part"] == "rows":
         items = experiments.items_of(compared, "all")
-        rows = _item_rows(call, compared, items[start : start + _ROWS])
+        rows = _item_rows(call, compared, items[start : start + _MOST_ROWS])
         left = experiments.count_items(compared, "all") - start
         table = DigestTable(columns, rows, left, lambda shown: _from(call, start + shown))
         return Digest({"what": Own("experiment")}, table, url=url, chars=_chars(call))
@@ -589,7 +594,7 @@ def _read_judge(call: ToolCall, reference: Reference) -> Digest:
     )
 
 
-_READERS: Final[Mapping[str, Callable[[ToolCall, Reference], Digest]]] = {
+_REFERENCE_READERS: Final[Mapping[str, Callable[[ToolCall, Reference], Digest]]] = {
     "run": _read_run,
     "trace": _read_trace,
     "model": _read_version,

@@ -13,7 +13,11 @@ from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.store.versions import read_version_numbers
 
 _SHORT: Final = re.compile("[0-9a-f]{16}")
-_KINDS: Final[tuple[Literal["model", "dataset", "judge"], ...]] = ("model", "dataset", "judge")
+_NAMED_KINDS: Final[tuple[Literal["model", "dataset", "judge"], ...]] = (
+    "model",
+    "dataset",
+    "judge",
+)
 _EXPECTED: Final = (
     "expected a run's 16 hex digits or whole id, a trace's id or key, a version such as answer:v4, "
     "a data set such as qa:v3, a judge or an experiment's id"
@@ -75,9 +79,9 @@ def _find_named(reader: Reader, project: str, text: str) -> Reference | None:
     """Find a version by its name: of a model, else of a data set, else of a judge."""
     match = NUMBERED.fullmatch(text)
     name, wanted = (match[1], int(match[2])) if match else (text, 0)
-    names: dict[str, set[str]] = {kind: {name, text} for kind in _KINDS}
+    names: dict[str, set[str]] = {kind: {name, text} for kind in _NAMED_KINDS}
     numbers = read_version_numbers(reader, project, names) if text else {}
-    for kind in _KINDS:
+    for kind in _NAMED_KINDS:
         known = {(key[0], number) for key, number in numbers.get(kind, {}).items()}
         if wanted and (name, wanted) in known:
             return Reference(kind, name, wanted)

@@ -33,7 +33,7 @@ MOST_ITEMS: Final = 10_000
 _MOST_NEW: Final = 1_000
 _MOST_RUNS: Final = 100
 
-_KNOWN: Final = Sql("""
+_KNOWN_ITEMS: Final = Sql("""
     SELECT digest, max(source_session != '') AS has_session FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     GROUP BY digest""")
@@ -222,7 +222,7 @@ def make_change(
     known: dict[str, bool] = {}
     if added:
         values = {"project": project, "digests": sorted(set(added))}
-        known = {row["digest"]: row["has_session"] for row in reader.rows(_KNOWN, values)}
+        known = {row["digest"]: row["has_session"] for row in reader.rows(_KNOWN_ITEMS, values)}
     now_ns = time.time_ns()
     spans = [
         _span_of_item(project, one, digest, now_ns)

@@ -27,7 +27,7 @@ _NAMES: Final = Sql("""
     SELECT name FROM model_versions
     WHERE project = {project:String} AND kind = 'dataset' AND last_seen_ns > 0
     GROUP BY name ORDER BY max(last_seen_ns) DESC, name LIMIT 1000""")
-_PARTS: Final = Sql("""
+_MANIFEST_PARTS: Final = Sql("""
     SELECT owner, toUInt32OrZero(substring(ref, {behind})) AS part, any(json) AS document
     FROM objects
     WHERE project = {project:String} AND owner IN {owners:Array(String)}
@@ -35,13 +35,13 @@ _PARTS: Final = Sql("""
     GROUP BY owner, part""").fill(behind=len(MANIFEST) + 1, manifest=Sql(MANIFEST))
 _SOME_PARTS: Final = Sql("""
     SELECT part, document FROM ({parts}) WHERE part >= {first:UInt32}
-    ORDER BY part LIMIT {most}""").fill(parts=_PARTS, most=_PARTS_AT_ONCE)
+    ORDER BY part LIMIT {most}""").fill(parts=_MANIFEST_PARTS, most=_PARTS_AT_ONCE)
 # The lines of manifests: the id of an item, a space, and its digest.
 LINES: Final = Sql("""
     SELECT arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
-    FROM ({parts}) WHERE line != ''""").fill(parts=_PARTS)
+    FROM ({parts}) WHERE line != ''""").fill(parts=_MANIFEST_PARTS)
 # Each part of a manifest and each item that is stored, or goes, makes another sum.
-_STATE: Final = Sql("""
+_DATASETS_STATE: Final = Sql("""
     SELECT (
       SELECT (count(), sum(cityHash64(owner, ref, rank, arrived_ns))) FROM objects
       WHERE project = {project:String} AND owner IN {owners:Array(String)}) AS manifests, (
@@ -54,7 +54,7 @@ _STORED: Final = Sql("""
     FROM (
       SELECT owner, arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
       FROM ({parts}))
-    WHERE line != '' GROUP BY owner""").fill(parts=_PARTS)
+    WHERE line != '' GROUP BY owner""").fill(parts=_MANIFEST_PARTS)
 _CONTENT: Final = Sql("""
     SELECT digest, inputs, expected, tags, source_run, source_session, capture, is_whole
     FROM items
@@ -239,7 +239,7 @@ _HOLDING: Final = Sql("""
     SELECT owner, min(left(line, -65)) AS item FROM (
       SELECT owner, arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
       FROM ({parts}))
-    WHERE right(line, 64) IN {digests:Array(String)} GROUP BY owner""").fill(parts=_PARTS)
+    WHERE right(line, 64) IN {digests:Array(String)} GROUP BY owner""").fill(parts=_MANIFEST_PARTS)
 
 
 def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tuple[str, int, str]]:
@@ -323,14 +323,14 @@ def count_stored(
 
 def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:
     """Read what tells the manifests of some versions, and all items, from those before a change."""
-    return repr(reader.rows(_STATE, {"project": project, "owners": _owners(rows)}))
+    return repr(reader.rows(_DATASETS_STATE, {"project": project, "owners": _owners(rows)}))
 
 
 def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     """Read the digests of the items of some versions of one data set, as far as they are here."""
     if not rows:
         return {}
-    sql = _PARTS + Sql(" ORDER BY owner, part")
+    sql = _MANIFEST_PARTS + Sql(" ORDER BY owner, part")
     texts = {row["digest"]: "" for row in rows}
     digests = {own_dataset(row["name"], row["digest"]): row["digest"] for row in rows}
     for part in reader.rows(sql, {"project": project, "owners": _owners(rows)}):

@@ -64,7 +64,7 @@ _ON_A_PAGE: Final = 50
 _DAYS: Final = 28
 _EXPERIMENTS: Final = 6
 _MODELS: Final = 6
-_TAGS: Final = 5
+_SLICED_TAGS: Final = 5
 _SLICES: Final = 10
 _SMALLEST: Final = 0.01
 
@@ -80,7 +80,7 @@ _TAGGED: Final = Sql("""
 _NAMES: Final = Sql("""
     SELECT name, count() AS items FROM ({tagged}) ARRAY JOIN JSONExtractKeys(tags) AS name
     WHERE match(name, '^[^"\\\\\\\\]{1,200}$')
-    GROUP BY name ORDER BY items DESC, name LIMIT {most}""").fill(tagged=_TAGGED, most=_TAGS)
+    GROUP BY name ORDER BY items DESC, name LIMIT {most}""").fill(tagged=_TAGGED, most=_SLICED_TAGS)
 _COUNTS: Final = Sql("""
     SELECT tag.1 AS name, {text} AS value, count() AS items
     FROM ({tagged}) ARRAY JOIN JSONExtractKeysAndValuesRaw(tags) AS tag

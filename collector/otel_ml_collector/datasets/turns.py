@@ -37,7 +37,7 @@ _PATIENCE_S: Final = 40.0
 _PAUSE_S: Final = 0.05
 _NOW: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9)) AS now_ns")
 # By the clock of the store. An even number is held until then, an odd one was given back.
-_OTHERS: Final = Sql("""
+_OTHER_LANES: Final = Sql("""
     SELECT name FROM store_meta WHERE startsWith(name, {lane:String}) AND name != {own:String}
     GROUP BY name
     HAVING max(value) % 2 = 0 AND max(value) > toUnixTimestamp64Nano(now64(9))
@@ -157,7 +157,7 @@ class _HeldRow:
         """Find the first other row that is held."""
         with store_trouble():
             asked = {"lane": self._lane, "own": self.name}
-            rows = self._client.query(_OTHERS, asked).result_rows
+            rows = self._client.query(_OTHER_LANES, asked).result_rows
         return rows[0][0] if rows else None
 
     def give_back(self) -> None:

@@ -17,11 +17,11 @@ _MOST_VALUES: Final = {Form.PROTOBUF: 1_500_000, Form.JSON: 3_000_000}
 _COUNTED_BYTES: Final = 1_000_000
 # What is counted at a time: the interpreter's lock is held meanwhile.
 _WINDOW: Final = 1024 * 1024
-_MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
+_JSON_MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
 # The tags of fields with a length, and the lengths, of which a body can have very many; but for
 # tabs and line ends, which follow each other in texts.
 _LEN: Final = 2  # protobuf's wire type
-_TAGS: Final = bytes(byte & 7 == _LEN for byte in range(256))
+_LENGTH_TAGS: Final = bytes(byte & 7 == _LEN for byte in range(256))
 _LENGTH_BYTES: Final = bytes(byte for byte in range(16) if byte not in b"\t\n\r")
 _LENGTHS: Final = bytes(byte in _LENGTH_BYTES for byte in range(256))
 
@@ -64,11 +64,11 @@ def _has_few(body: bytes, form: Form, most: int) -> bool:
 
 def _count_json(body: bytes) -> int:
     """Count what begins a value, but hardly any of what a text that is itself JSON has of it."""
-    return sum(map(body.count, _MARKS))
+    return sum(map(body.count, _JSON_MARKS))
 
 
 def _count_protobuf(body: bytes) -> int:
     """Count, wherever they stand, bytes that may be a tag before bytes that may be its length."""
-    tags = int.from_bytes(body[:-1].translate(_TAGS))
+    tags = int.from_bytes(body[:-1].translate(_LENGTH_TAGS))
     lengths = int.from_bytes(body[1:].translate(_LENGTHS))
     return (tags & lengths).bit_count()

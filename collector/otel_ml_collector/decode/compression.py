@@ -14,7 +14,7 @@ import pyarrow as pa
 from otel_ml_collector.errors import Rejected, TooLarge
 
 # zlib's window argument: 32 more reads gzip and zlib alike.
-_WINDOW: Final = zlib.MAX_WBITS | 32
+_ZLIB_WINDOW: Final = zlib.MAX_WBITS | 32
 # Each member costs a copy of what is behind it.
 _MEMBERS: Final = 64
 _READ_BYTES: Final = 1 << 20
@@ -51,7 +51,7 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
         return left
 
     try:
-        for part in _READERS[encoding](body, room):
+        for part in _DECOMPRESSORS[encoding](body, room):
             left -= len(part)
             if left < 0:
                 raise TooLarge(f"The body has more than {limit_bytes} bytes uncompressed")
@@ -71,7 +71,7 @@ def _inflate(body: bytes, room: _Room) -> Iterator[bytes]:
         members += 1
         if members > _MEMBERS:
             raise ValueError(f"it has more than {_MEMBERS} members")
-        inflating = zlib.decompressobj(_WINDOW)
+        inflating = zlib.decompressobj(_ZLIB_WINDOW)
         yield inflating.decompress(body, room() + 1)
         if not inflating.eof:
             raise ValueError("it ends in the middle")
@@ -122,7 +122,7 @@ def _size_of(block: bytes) -> int:
 
 
 _SNAPPY: Final = pa.Codec("snappy")
-_READERS: Final[Mapping[str, Callable[[bytes, _Room], Iterator[bytes]]]] = {
+_DECOMPRESSORS: Final[Mapping[str, Callable[[bytes, _Room], Iterator[bytes]]]] = {
     "gzip": _inflate,
     "deflate": _inflate,
     "zlib": _inflate,
@@ -131,4 +131,4 @@ _READERS: Final[Mapping[str, Callable[[bytes, _Room], Iterator[bytes]]]] = {
     "snappy": _read_snappy,
     "x-snappy-framed": _read_snappy,
 }
-ENCODINGS: Final = frozenset({"identity", *_READERS})
+ENCODINGS: Final = frozenset({"identity", *_DECOMPRESSORS})

@@ -366,7 +366,7 @@ _VALUES: Final[Mapping[str, Callable[[object, int], Value]]] = {
     "arrayValue": _array,
     "kvlistValue": _kvlist,
 }
-_KINDS: Final = {
+_SPAN_KINDS: Final = {
     "SPAN_KIND_UNSPECIFIED": 0,
     "SPAN_KIND_INTERNAL": 1,
     "SPAN_KIND_SERVER": 2,
@@ -411,7 +411,7 @@ _SPAN: Final = _fields(
     span_id=("spanId", _id),
     parent_span_id=("parentSpanId", _id),
     name=("name", _text),
-    kind=("kind", _enum(_KINDS)),
+    kind=("kind", _enum(_SPAN_KINDS)),
     start_ns=("startTimeUnixNano", _uint64),
     end_ns=("endTimeUnixNano", _uint64),
     attributes=_TOLD,

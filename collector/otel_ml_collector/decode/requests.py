@@ -25,13 +25,13 @@ from otel_ml_collector.errors import BadField
 from otel_ml_collector.span import Log, Span
 
 PORTION_BYTES: Final = 1024 * 1024
-_RECORDS: Final = 2_000
+_PORTION_RECORDS: Final = 2_000
 _LEN: Final = 2
 _SIZES: Final = {1: 8, 5: 4}
 _VARINT_BYTES: Final = 10
 _MORE: Final = 128  # the bit of a varint's byte that says that more follow
 _RECORD: Final = 2
-_LEVELS: Final = {
+_SIGNAL_LEVELS: Final = {
     Signal.TRACES: ("resourceSpans", "scopeSpans", "spans"),
     Signal.LOGS: ("resourceLogs", "scopeLogs", "logRecords"),
     Signal.METRICS: ("resourceMetrics", "scopeMetrics", "metrics"),
@@ -119,7 +119,7 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
         Rejected: It is no such request, or has more than can be meant; nothing is given before.
     """
     check_values(body, form)
-    levels = _LEVELS[signal]
+    levels = _SIGNAL_LEVELS[signal]
     try:
         resources = _read_json(body, levels) if form is Form.JSON else _read_protobuf(body)
     except _Odd:  # whoever decodes it says what is wrong
@@ -155,7 +155,7 @@ def _portions(
                     first = (at_resource, at_scope, begin)
                 size += end - start
                 number += 1
-                if size >= PORTION_BYTES or number >= _RECORDS:
+                if size >= PORTION_BYTES or number >= _PORTION_RECORDS:
                     _choose(chosen, resource, scope, scope.records[begin:place])
                     yield Portion(write(body, chosen), first)
                     chosen, size, number, begin = [], 0, 0, place

@@ -49,15 +49,15 @@ _MESSAGES: Final[dict[Signal, type[Message]]] = {
     Signal.LOGS: ExportLogsServiceRequest,
     Signal.METRICS: ExportMetricsServiceRequest,
 }
-_IDS: Final = frozenset({"traceId", "spanId", "parentSpanId"})
+_ID_FIELDS: Final = frozenset({"traceId", "spanId", "parentSpanId"})
 _LISTS: Final = (
     *("resourceSpans", "scopeSpans", "spans", "links"),
     *("resourceLogs", "scopeLogs", "logRecords"),
     *("resourceMetrics", "scopeMetrics", "metrics", "dataPoints", "exemplars"),
 )
 # What holds the data points of a metric.
-_POINTS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
-_MESSAGE_CHARS: Final = 300
+_POINT_FIELDS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+_ANSWER_CHARS: Final = 300
 _MOST_DELAY_S: Final = 300.0
 _REJECTED: Final = ("rejectedSpans", "rejectedLogRecords", "rejectedDataPoints")
 _AGAIN_GRPC: Final = frozenset(
@@ -153,7 +153,7 @@ class OtlpRequest:
 
 def _spell_ids(found: JsonObject) -> None:
     """Write ids as protobuf's own JSON has them: OTLP has hex there."""
-    for key in _IDS & found.keys():
+    for key in _ID_FIELDS & found.keys():
         said = found[key]
         if isinstance(said, str):
             found[key] = base64.b64encode(bytes.fromhex(said)).decode()
@@ -162,7 +162,7 @@ def _spell_ids(found: JsonObject) -> None:
         for one in within if isinstance(within, list) else ():
             if isinstance(one, dict):
                 _spell_ids(one)
-    for key in _POINTS:
+    for key in _POINT_FIELDS:
         points = found.get(key)
         if isinstance(points, dict):
             _spell_ids(points)
@@ -419,4 +419,4 @@ def read_retry_info(details: bytes) -> float | None:
 
 def _shorten(text: str) -> str:
     """Cut what a target says to one line of the log."""
-    return " ".join(text.split())[:_MESSAGE_CHARS]
+    return " ".join(text.split())[:_ANSWER_CHARS]

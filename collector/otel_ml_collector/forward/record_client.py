@@ -72,7 +72,7 @@ class Messages:
 
     def of(self, records: Records) -> Iterator[OutgoingRecord]:
         """Make a message of each record: versions first, runs last."""
-        for kind, (name, make) in _KINDS.items():
+        for kind, (name, make) in _RECORD_KINDS.items():
             for row in getattr(records, name):
                 if kind == "trace_keys" and not row.is_own:
                     continue
@@ -156,7 +156,7 @@ _AT_END: Final = {
 }
 # By the request's field: the list of `Records`, and what makes a message of one of them. Before a
 # run comes what belongs to it.
-_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
+_RECORD_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
     "model_versions": ("versions", _maker(ModelVersion, pb.ModelVersion)),
     "artifacts": ("artifacts", _maker(Artifact, pb.Artifact, _document, ["sha256"])),
     "logs": (

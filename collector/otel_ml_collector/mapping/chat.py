@@ -19,8 +19,8 @@ _LINE_CHARS: Final = 200
 _HEAD_CHARS: Final = _LINE_CHARS + 2
 _ROLE_CHARS: Final = 256
 # How many fields a message has that is one text, and its only part.
-_PLAIN: Final = 2
-_TIMES: Final = "\u00d7"
+_FIELDS_OF_TEXT: Final = 2
+_TIMES_SIGN: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents", "replies")
 _CALLED: Final = ("tool_calls", "function_call")
 _SAID: Final = frozenset({"content", "parts", *_CALLED, "call_id", "summary"})
@@ -43,7 +43,7 @@ _FINAL: Final = {
     "answer": frozenset({"messages"}),
 }
 _GIVEN: Final = frozenset({"args", "arguments", "input"})
-_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_output", "reasoning"})
+_MESSAGE_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_output", "reasoning"})
 
 
 def find_messages(value: object) -> Sequence[object]:
@@ -160,7 +160,7 @@ def _has_speaker(item: object) -> bool:
     if not isinstance(item, dict):
         return False
     kind = item.get("type")
-    if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _KINDS):
+    if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _MESSAGE_KINDS):
         return True
     if "role" not in item and any(item.get(name) for name in _CALLED):  # the model's, as it says
         return True
@@ -255,11 +255,11 @@ def _plain_text(item: Any) -> str | None:
 
     `read_message` says the same of it and takes twenty times as long: it trusts no type.
     """
-    if not isinstance(item, dict) or len(item) != _PLAIN:
+    if not isinstance(item, dict) or len(item) != _FIELDS_OF_TEXT:
         return None
     content, parts, role = item.get("content"), item.get("parts"), item.get("role")
     if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict):
-        is_text = len(parts[0]) == _PLAIN and parts[0].get("type") == "text"
+        is_text = len(parts[0]) == _FIELDS_OF_TEXT and parts[0].get("type") == "text"
         content = parts[0].get("content") if is_text else None
     is_role = isinstance(role, str) and 0 < len(role) <= _ROLE_CHARS
     return content if is_role and isinstance(content, str) else None
@@ -284,7 +284,7 @@ def _vectors(value: object) -> str:
     """Write embeddings as how many there are and how long they are."""
     if isinstance(value, dict):
         if isinstance(length := value.get("dimensions"), int):
-            return f"{value.get('count', 1):,} {_TIMES} {length:,}"
+            return f"{value.get('count', 1):,} {_TIMES_SIGN} {length:,}"
         rows = next((value[name] for name in _VECTORS if name in value), None)
         return _vectors(next(iter(rows.values()), None) if isinstance(rows, dict) else rows)
     if not isinstance(value, list) or not value:
@@ -293,8 +293,8 @@ def _vectors(value: object) -> str:
     if isinstance(first, dict):
         first = next((first[name] for name in _VECTORS if name in first), None)
     if isinstance(first, float):
-        return f"1 {_TIMES} {len(value):,}"
-    return f"{len(value):,} {_TIMES} {len(first):,}" if isinstance(first, list) else ""
+        return f"1 {_TIMES_SIGN} {len(value):,}"
+    return f"{len(value):,} {_TIMES_SIGN} {len(first):,}" if isinstance(first, list) else ""
 
 
 def _headline(value: object) -> str:

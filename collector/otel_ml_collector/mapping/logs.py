@@ -44,13 +44,13 @@ LEFT_OUT: Final = frozenset({_DELTA, _NO_SESSION})
 _FORMER_EVENT: Final = "event.name"
 # What Rust's appender writes for the name of an event.
 _PLACE: Final = re.compile(r"event \S+:\d+")
-_NOTHING: Final = (None, "")
-_SESSION: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")
+_EMPTY_VALUES: Final = (None, "")
+_SESSION_NAMES: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")
 _SCOPE: Final = "otel.scope.name"
 _SEVERITY: Final = "otel.severity_text"
 _EXCEPTION_TYPE: Final = "exception.type"
 _EXCEPTION_MESSAGE: Final = "exception.message"
-_WORDS: Final = {
+_SEVERITIES: Final = {
     "debug": "debug",
     "info": "info",
     "warn": "warning",
@@ -152,8 +152,8 @@ def _owner_of(log: Log, *, is_evaluation: bool) -> str | None:
 
 def _trace_of_session(log: Log) -> bytes:
     """Make the trace of what names a session and no trace; empty where it names none."""
-    session = _first(log.attributes, _SESSION)
-    if session in _NOTHING:
+    session = _first(log.attributes, _SESSION_NAMES)
+    if session in _EMPTY_VALUES:
         return b""
     said = f"session\x1f{log.scope.resource.get('service.name', '')}\x1f{to_text(session)}"
     return _hash(said, 16)
@@ -161,7 +161,7 @@ def _trace_of_session(log: Log) -> bytes:
 
 def _first(told: Mapping[str, Value], those: Sequence[str]) -> Value:
     """Return the first of some attributes that says anything."""
-    return next((told[name] for name in those if told.get(name) not in _NOTHING), None)
+    return next((told[name] for name in those if told.get(name) not in _EMPTY_VALUES), None)
 
 
 def _hash(text: str, size: int) -> bytes:
@@ -173,7 +173,7 @@ def _line(log: Log, project: str, owner: str, event: str, time_ns: int) -> LateL
     if attributes.get(_FORMER_EVENT) == event:
         del attributes[_FORMER_EVENT]
     text = log.severity_text.strip().lower()
-    if log.severity_text and text not in _WORDS:  # FATAL says more than the word for it here
+    if log.severity_text and text not in _SEVERITIES:  # FATAL says more than the word for it here
         attributes.setdefault(_SEVERITY, log.severity_text)
     if log.scope.name:
         attributes.setdefault(_SCOPE, log.scope.name)
@@ -187,7 +187,7 @@ def _severity(number: int, text: str) -> str:
     for least, word in _RANGES:
         if number >= least:
             return word
-    return _WORDS.get(text) or _OTHER_WORDS.get(text, "info")
+    return _SEVERITIES.get(text) or _OTHER_WORDS.get(text, "info")
 
 
 def _message(log: Log) -> str:
@@ -273,7 +273,7 @@ def _parts_of(chunk: object) -> list[dict[str, Any]]:
 
 def _read_prompt(told: Mapping[str, Value]) -> Mapping[str, Value]:
     text = told.get("prompt")
-    if text in _NOTHING:
+    if text in _EMPTY_VALUES:
         return {}
     return {names.GEN_AI_INPUT_MESSAGES: [{"role": "user", "content": to_text(text)}]}
 
@@ -405,7 +405,7 @@ def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
         **said,
         **more,
     }
-    session = _first(told, _SESSION)
+    session = _first(told, _SESSION_NAMES)
     if session is not None:
         attributes[names.SESSION_ID] = to_text(session)
     message = to_text(_first(told, _ERRORS))

@@ -72,7 +72,7 @@ _MESSAGE_CHARS: Final = 1_024
 _STATUS_CODES: Final = {1: "OK", 2: "ERROR"}
 _SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _UTF8: Final = ("utf-8", "surrogatepass")
-_NOTHING: Final = (None, "")
+_EMPTY_VALUES: Final = (None, "")
 # What is alike is read together, but no more of a request than stays in the processor's cache.
 _SPANS_AT_ONCE: Final = 512
 # Names of attributes of spans that tell of more than a run of their own.
@@ -82,8 +82,8 @@ _APART: Final = {
     *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
     *("experiment", "dataset", "item", "item_digest"),  # ranks are older than these
 }
-_TEXTS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
-_OTHERS: Final = (
+_TEXT_COLUMNS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
+_NUMBER_COLUMNS: Final = (
     *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
     *(name for name in TOKENS if name != "cache_creation_tokens"),  # as above
 )
@@ -369,9 +369,9 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
         "" if kind == "span" else name_without_id(span.name) if model is None else model
         for kind, model, span in zip(columns["kind"], found.column("model"), spans, strict=True)
     ]
-    for name, line in _LINES.items():
+    for name, line in _LINE_MAKERS.items():
         if name in found.columns:
-            payloads = [payload or _NOTHING for payload in found.columns[name]]
+            payloads = [payload or _EMPTY_VALUES for payload in found.columns[name]]
             columns[name] = [text for _, text in payloads]
             columns[f"{name}_preview"] = [
                 line(value, kind)
@@ -427,7 +427,7 @@ _OF_SPAN: Final[Mapping[str, Callable[[Span], object]]] = {
     "links": lambda span: _links(span) if span.links else "",
 }
 # What makes the line of a payload.
-_LINES: Final = {"inputs": line_in, "outputs": line_out}
+_LINE_MAKERS: Final = {"inputs": line_in, "outputs": line_out}
 
 
 def _sorted(tags: Mapping[str, Tag]) -> list[Tag]:
@@ -512,9 +512,9 @@ def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
     size = len(columns["kind"])
     blank, zero, none = [""] * size, [0] * size, [None] * size
     inputs, outputs = columns.get("inputs", blank), columns.get("outputs", blank)
-    numbers = [columns.get(name, zero if name == "seq" else none) for name in _OTHERS]
+    numbers = [columns.get(name, zero if name == "seq" else none) for name in _NUMBER_COLUMNS]
     facts = zip(map(len, inputs), map(len, outputs), *numbers, strict=True)
-    told = [columns.get(name, blank) for name in _TEXTS]
+    told = [columns.get(name, blank) for name in _TEXT_COLUMNS]
     texts = zip(*told, map(repr, facts), strict=True)
     more = (
         [*map(_tag_text, tags), *map(repr, logs)] if tags or logs else ()

@@ -9,10 +9,10 @@ from typing import Final
 
 from otel_ml_collector.models.find import VersionDefinition
 
-_WORDS: Final = re.compile(r"\w+|\s+|.")
+_WORD: Final = re.compile(r"\w+|\s+|.")
 # What is compared of a text, and of words in all lines of it: the time grows with the square.
-_LINES: Final = 1_000
-_CHARS: Final = 100_000
+_COMPARED_LINES: Final = 1_000
+_COMPARED_CHARS: Final = 100_000
 _WORD_PAIRS: Final = 2_000_000
 _HELPERS: Final = 8
 
@@ -136,11 +136,11 @@ def compare(old: str, new: str) -> list[Line]:
 
 
 def _lines(text: str) -> list[str]:
-    return text[:_CHARS].splitlines()[:_LINES]
+    return text[:_COMPARED_CHARS].splitlines()[:_COMPARED_LINES]
 
 
 def _is_long(text: str) -> bool:
-    return len(text) > _CHARS or text.count("\n") >= _LINES
+    return len(text) > _COMPARED_CHARS or text.count("\n") >= _COMPARED_LINES
 
 
 def _match(
@@ -167,7 +167,7 @@ def _pieces(text: str, other: str | None, left: list[int]) -> list[Piece]:
     """Mark the words of a changed line that the other side has otherwise."""
     if other is None:
         return [Piece(text, changed=False)]
-    words, others = _WORDS.findall(text), _WORDS.findall(other)
+    words, others = _WORD.findall(text), _WORD.findall(other)
     left[0] -= len(words) * len(others)
     if left[0] < 0:
         return [Piece(text, changed=True)]

@@ -62,9 +62,9 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, quoted, read_state
 
 _CURVES: Final = 6
-_ALONE_JUDGES: Final = 2
+_TILED_JUDGES: Final = 2
 _CURVE_JUDGES: Final = 3
-_JUDGES: Final = 3
+_SHOWN_JUDGES: Final = 3
 _METRICS: Final = 4
 _VERSIONS: Final = 50
 _number = attrgetter("version")
@@ -348,7 +348,7 @@ def show_model(
         "moves": models.find_moves(reader, project, model, versions),
         "metrics": metrics[:_METRICS],
         "more_metrics": len(metrics[_METRICS:]),
-        "judges": [newest for newest, _ in spoken[:_JUDGES]],
+        "judges": [newest for newest, _ in spoken[:_SHOWN_JUDGES]],
         "last": asked.last,
         "before": before,
         "after": after,
@@ -375,7 +375,7 @@ def _show_alone(
     where = f"model == {quoted(model)}"
     window, step_ns = span_of(asked.last, time.time_ns())
     found = find_beside(reader, project, window, step_ns, where)
-    judges = choose_judges(found.total, _ALONE_JUDGES)
+    judges = choose_judges(found.total, _TILED_JUDGES)
     people = list_people(reader, project)
     by = choose_people(asked, people)
     table = None

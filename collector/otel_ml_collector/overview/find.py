@@ -47,11 +47,11 @@ _NEW_ERRORS: Final = 5
 # Versions that are compared with the one before them, and experiments that are looked at for the
 # newest verdict.
 JUDGED: Final = 4
-_EXPERIMENTS: Final = 5
+_LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
 # What is found, the worst first; verdicts that say nothing bad stand behind.
-_KINDS: Final = ("worse", "new error", "crashed", "inconclusive", "no different", "better")
-_WRONG: Final = frozenset(_KINDS[:3])
+_FINDING_WORDS: Final = ("worse", "new error", "crashed", "inconclusive", "no different", "better")
+_WRONG: Final = frozenset(_FINDING_WORDS[:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def _make_news(
     # Of verdicts that say nothing bad the newest one is said.
     calm = [one for one in findings if not one.is_wrong]
     findings = [one for one in findings if one.is_wrong]
-    findings.sort(key=lambda one: (_KINDS.index(one.word), -one.size, one.subject))
+    findings.sort(key=lambda one: (_FINDING_WORDS.index(one.word), -one.size, one.subject))
     findings += sorted(calm, key=lambda one: one.time or "", reverse=True)[:1]
     return News(
         findings=findings,
@@ -283,7 +283,7 @@ def _tell_experiment(
     """Say what the newest experiment with a verdict says, if no version was decided by it."""
     if not find_apart(reader, project).experiments:
         return None
-    for one in find_experiments(reader, project, now_ns, limit=_EXPERIMENTS).experiments:
+    for one in find_experiments(reader, project, now_ns, limit=_LATEST_EXPERIMENTS).experiments:
         if one.run_id in decided or now_ns - one.start_ns > _VERDICT_NS:
             return None
         if one.outcome != "ok" or not one.baseline:

@@ -37,7 +37,7 @@ from otel_ml_collector.runs.answers import (
     tokens_per_second,
 )
 from otel_ml_collector.runs.logs import (
-    MOST,
+    MOST_POINTS,
     Links,
     LoggedMetric,
     counts_of,
@@ -93,8 +93,8 @@ from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
-_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
-_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
+_TRACE_ID_TEXT: Final = re.compile("[0-9a-f]{32}")
+_SPAN_ID_TEXT: Final = re.compile("[0-9a-f]{16}")
 # The newest runs of a project are in its last day, or ahead of our clock: widen only when they are
 # not. Payloads that are searched are read as a whole, so an hour of them comes first.
 _WINDOWS_NS: Final = (AHEAD_NS + DAY_NS, 30 * DAY_NS)
@@ -106,11 +106,11 @@ _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
 _NAMED_RUNS: Final = 25
 _PART_BYTES: Final = 16 * 1024 * 1024
-# How many plain spans between a run and the one that it is inside of are looked at one by one;
-# where there are more, so many spans of its trace are read at once.
 MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns < {end:Int64} AND ({condition})""")
-_LEVELS: Final = 16
+# How many plain spans between a run and the one that it is inside of are looked at one by one;
+# where there are more, so many spans of its trace are read at once.
+_LEVELS_UP: Final = 16
 _MOST_SPANS: Final = 20_000
 # What stands inside of an experiment stands inside of a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
@@ -343,7 +343,7 @@ def read_cursor(text: str, order: str = NEWEST) -> Key:
         )
         if of_order != order:
             raise BadInput(f"Invalid cursor: it is of a list in the order {of_order}", "cursor")
-    if not (_TRACE_ID.fullmatch(trace_id) and _SPAN_ID.fullmatch(span_id)):
+    if not (_TRACE_ID_TEXT.fullmatch(trace_id) and _SPAN_ID_TEXT.fullmatch(span_id)):
         raise bad_cursor(text)
     return Key(start_ns, trace_id, span_id, value=value)
 
@@ -410,7 +410,7 @@ def find_run_with_series(
 
 
 def find_named_runs(
-    reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST
+    reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST_POINTS
 ) -> Iterator[tuple[Run, Sequence[LoggedMetric]]]:
     """Read runs of a project by their ids, in that order, each with what was logged under its id.
 
@@ -602,7 +602,7 @@ def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
     """Keep the runs that stand inside no other one: a plain span around them is none."""
     climbing = {run_id_of(row): row["parent_span_id"] for row in rows}
     inner: set[str] = set()
-    for _ in range(_LEVELS):
+    for _ in range(_LEVELS_UP):
         above = {
             run_id: f"{run_id[:32]}-{span_id}"
             for run_id, span_id in climbing.items()
@@ -812,7 +812,7 @@ class _Details:
 
 
 def _make_runs(
-    reader: Reader, rows: Sequence[Row], most: int = MOST
+    reader: Reader, rows: Sequence[Row], most: int = MOST_POINTS
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of one project, each with what was logged under its id."""
     details = _find_details(reader, rows, most)

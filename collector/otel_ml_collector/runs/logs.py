@@ -33,12 +33,14 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 
-_LINES: Final = 10_000
+_MOST_LINES: Final = 10_000
 _AT_ONCE: Final = 1_000
-_OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_LINES)
+_OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
 # Of more than that, lines are read for one run after the other.
-_LINES_OF_MANY: Final = 50_000
-_OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(lines=_LINES, most=_LINES_OF_MANY)
+_MOST_LINES_OF_MANY: Final = 50_000
+_OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(
+    lines=_MOST_LINES, most=_MOST_LINES_OF_MANY
+)
 _EVENTS: Final = 1_000
 _SPANS: Final = 100_000  # of a trace
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
@@ -100,13 +102,13 @@ FROM (
 ORDER BY part, name, bucket
 """)
 # Where no point cuts or counts alone, each counts as the one that it is.
-_PLAIN: Final = Sql("""
+_UNCUT_POINTS: Final = Sql("""
 SELECT part, name, value, step, time_ns, mode, toInt64(place) AS nth,
   toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM ({points})
 """).fill(points=_POINTS)
 # How many points of a metric an answer holds unless more are asked for, and of all metrics.
-MOST: Final = 1_000
+MOST_POINTS: Final = 1_000
 MOST_OF_ALL: Final = 100_000
 _FEWEST: Final = MOST_OF_ALL // _NAMES
 _SERIES: Final = frozenset({"append", "restart"})
@@ -150,7 +152,7 @@ def _read_lines(reader: Reader, project: str, owners: Sequence[str], most: Sql) 
 
 
 def _first_lines(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=itemgetter("time_ns", "record_id", "position"))[:_LINES]
+    return sorted(rows, key=itemgetter("time_ns", "record_id", "position"))[:_MOST_LINES]
 
 
 def read_events_of(
@@ -326,7 +328,7 @@ def find_lines(
     asked = sorted({owner for of_run in named.values() for owner in of_run})
     if len(named) > 1 and len(asked) <= _AT_ONCE:
         found = _read_lines(reader, project, asked, _OF_EACH)
-        if len(found) < _LINES_OF_MANY:
+        if len(found) < _MOST_LINES_OF_MANY:
             by_owner = _by(found, "owner")
             return {
                 run_id: _first_lines(line for owner in of_run for line in by_owner.get(owner, ()))
@@ -386,7 +388,7 @@ def read_points(
         "most": most,
         "apart": apart,
     }
-    sql = _THINNED.fill(points=_PLAIN if is_plain else _COUNTING)
+    sql = _THINNED.fill(points=_UNCUT_POINTS if is_plain else _COUNTING)
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
 
 
@@ -413,7 +415,7 @@ class LoggedMetric:
 
 
 def find_series(
-    reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST
+    reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST_POINTS
 ) -> list[LoggedMetric]:
     """Find the metrics that were logged for some owners, the first 1,000 by name.
 
@@ -430,7 +432,7 @@ def find_all_series(
     owners: Mapping[str, Sequence[str]],
     *,
     name: str = "",
-    most: int = MOST,
+    most: int = MOST_POINTS,
 ) -> dict[str, list[LoggedMetric]]:
     """Find the metrics of several, each with owners of its own, as `find_series` does of one."""
     sql = Sql("""

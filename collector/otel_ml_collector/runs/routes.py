@@ -53,8 +53,8 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 _MOST: Final = 24
 _OFFERED: Final = 40
 _ERROR_GROUPS: Final = 10
-_JUDGES: Final = 3
-_TAGS: Final = 2
+_USUAL_JUDGES: Final = 3
+_USUAL_TAGS: Final = 2
 _MOST_TAGS: Final = 8
 _ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
 BARS: Final = 45
@@ -70,7 +70,7 @@ _LAST_NS: Final = {
 }
 _DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 # The times that are offered, and what they are called.
-_TIMES: Final = {
+_OFFERED_TIMES: Final = {
     "": "All time",
     "15m": "Last 15 minutes",
     "1h": "Last hour",
@@ -80,7 +80,17 @@ _TIMES: Final = {
     "7d": "Last 7 days",
     "30d": "Last 30 days",
 }
-_KEPT: Final = ("last", "start", "end", "order", "group", "live", "roots", "traces", "pick")
+_KEPT_PARAMETERS: Final = (
+    "last",
+    "start",
+    "end",
+    "order",
+    "group",
+    "live",
+    "roots",
+    "traces",
+    "pick",
+)
 # By what a list is grouped, beside the tags of its runs.
 _GROUPS: Final = {
     "model": "model",
@@ -92,7 +102,7 @@ _MOST_COLUMNS: Final = 50
 
 # The traces of a project by their plain roots; and how many are shown where there is no run.
 PLAIN_ROOTS: Final = 'kind == "span" and parent_run_id == ""'
-_PLAIN: Final = 20
+_PLAIN_TRACES: Final = 20
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -331,8 +341,8 @@ def choose_columns(
     used = [_BY_KEY["tokens"]] * any(one.tokens.input is not None for one in told)
     used += [_BY_KEY["cost"]] * any(one.cost is not None for one in told)
     used += [_BY_KEY["first_token_ms"]] * any(run.first_token_ms is not None for run in runs)
-    judges = _most_common(_judges_of(told), max(_JUDGES - len(used), 1))
-    tags = _most_common(_tags_of(runs), max(_TAGS - len(used), 0))
+    judges = _most_common(_judges_of(told), max(_USUAL_JUDGES - len(used), 1))
+    tags = _most_common(_tags_of(runs), max(_USUAL_TAGS - len(used), 0))
     return [*_DEFAULT, *used, *map(_score, judges), *map(_tag, tags)]
 
 
@@ -581,7 +591,7 @@ def show_error_groups(request: Request, reader: FromReader, query: ListQuery) ->
 def _kept_parameters(request: Request) -> dict[str, Any]:
     """Return the parameters that links to a list in another state keep."""
     given = request.query_params
-    return {key: given[key] for key in _KEPT if given.get(key)}
+    return {key: given[key] for key in _KEPT_PARAMETERS if given.get(key)}
 
 
 def _list_context(
@@ -618,8 +628,8 @@ def _list_context(
             **_GROUPS,
             **{f"tags[{view.quoted(n)}]": n for n in _most_common(_tags_of(page.runs), _MOST_TAGS)},
         },
-        "times": _TIMES,
-        "time": _TIMES.get(last or "", "All time"),
+        "times": _OFFERED_TIMES,
+        "time": _OFFERED_TIMES.get(last or "", "All time"),
         "inside": page.inside,
         "levels": {},
         "is_roots": query.is_of_tops,
@@ -683,7 +693,7 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
 
 def _find_plain(reader: Reader, project: str, now_ns: int) -> RunsPage | None:
     """Find the traces of a project that holds plain spans alone; None where there are none."""
-    query = runs.RunsQuery(project, PLAIN_ROOTS, limit=_PLAIN, roots=True)
+    query = runs.RunsQuery(project, PLAIN_ROOTS, limit=_PLAIN_TRACES, roots=True)
     page = find_roots(reader, query, now_ns)
     return page if page.runs else None
 

@@ -232,7 +232,7 @@ def _read_events(events: Sequence[CallEvent], found: Found) -> None:
         found.setdefault("inputs", (inputs, to_json(inputs)))
     if outputs:
         found.setdefault("outputs", (outputs, to_json(outputs)))
-    for event, (field, name) in gen_ai_events._WHOLE.items():
+    for event, (field, name) in gen_ai_events._WHOLE_MESSAGES.items():
         content = gen_ai_events._read_whole(events, event, name)
         if content is not None:
             found.update({field: found.get(field) or (content, to_json(content))})

@@ -26,13 +26,13 @@ _ROLES: Final = {
     "gen_ai.assistant.message": "assistant",
     "gen_ai.tool.message": "tool",
 }
-_PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
+_ROLE_PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
 # Former events whose attribute holds all messages, or a text: the field that each fills.
-_WHOLE: Final = {
+_WHOLE_MESSAGES: Final = {
     "gen_ai.content.prompt": ("inputs", "gen_ai.prompt"),
     "gen_ai.content.completion": ("outputs", "gen_ai.completion"),
 }
-CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES, *_WHOLE})
+CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES, *_WHOLE_MESSAGES})
 # The body of an event that can have none, as JSON text.
 _BODY: Final = "gen_ai.event.content"
 
@@ -81,7 +81,7 @@ def read_events(events: Sequence[CallEvent], found: Found) -> None:
         found.fill_missing("inputs", (inputs, to_json(inputs)))
     if outputs:
         found.fill_missing("outputs", (outputs, to_json(outputs)))
-    for event, (field, name) in _WHOLE.items():
+    for event, (field, name) in _WHOLE_MESSAGES.items():
         content = _read_whole(events, event, name)
         if content is not None:
             found.fill_missing(field, (content, to_json(content)))
@@ -101,7 +101,7 @@ def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
 def _read_inputs(events: Iterable[CallEvent]) -> list[_Content]:
     """Read what a call was asked, message by message in the order of their times."""
     asked = [(event, _content(event)) for event in events if event.name in _ROLES]
-    asked.sort(key=lambda one: (one[0].time_ns, _PLACES[one[0].name], to_sorted_json(one[1])))
+    asked.sort(key=lambda one: (one[0].time_ns, _ROLE_PLACES[one[0].name], to_sorted_json(one[1])))
     return [{"role": _ROLES[event.name], **content} for event, content in asked]
 
 

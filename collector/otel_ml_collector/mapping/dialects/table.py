@@ -32,7 +32,7 @@ _MAX_DIGITS: Final = 6
 # What stands around each item of a list, and says nothing.
 _WRAPPERS: Final = frozenset({"message", "message_content", "tool_call", "document", "image"})
 # A message with several parts has them where a message with one has its text.
-_PARTS: Final = ("contents", "content")
+_PART_FIELDS: Final = ("contents", "content")
 
 # How the values of a dialect are written: as they are, lists and mappings as JSON; whatever it is
 # as JSON, so that a text has quotes; or as anything, of which all that can be read as JSON is, and
@@ -361,7 +361,7 @@ def _shape(tree: _Tree | Leaf) -> Shape:
     if tree and all(map(_is_number, tree)):
         return [_item(tree[number]) for number in sorted(tree, key=_place)]
     shape = {name: _shape(inner) for name, inner in tree.items()}
-    several, one = _PARTS
+    several, one = _PART_FIELDS
     if several in shape and one not in shape:
         shape[one] = shape.pop(several)
     return shape
