@@ -26,7 +26,7 @@ _SUGGESTED: Final = 20  # names
 # A browser takes a part of a path with such a name for a way up, however it is written.
 _WAYS_UP: Final = frozenset({".", ".."})
 _SCHEMES: Final = ("http://", "https://")
-_PLAIN: Final = frozenset({str, int, float, complex, bool, bytes, type(None)})
+_SHOWN_TYPES: Final = frozenset({str, int, float, complex, bool, bytes, type(None)})
 _BRACKETS: Final[Mapping[type, str]] = {list: "[]", tuple: "()", set: "{}"}
 
 
@@ -56,7 +56,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def show(value: object, depth: int = 2) -> str:
     """Show a value in a message: short, and without calling any code of the host's."""
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in _SHOWN_TYPES:
         text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str | bytes) else value)
         return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
     if depth and kind is dict:

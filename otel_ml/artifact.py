@@ -161,7 +161,7 @@ def _preview(
 
 # How much a value is, roughly and fast, before anything is made of it.
 
-_LONG: Final = frozenset({str, bytes, bytearray})
+_STRINGS: Final = frozenset({str, bytes, bytearray})
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque, OrderedDict, Counter})
 _LEAVES: Final = frozenset({int, float, bool, type(None), complex})
 _SMALL: Final = _LEAVES | {str, bytes, bytearray}
@@ -199,7 +199,7 @@ def _size(value: Any) -> int:
     kind = type(value)
     if kind in _LEAVES:
         return LEAF_BYTES
-    if kind in _LONG:
+    if kind in _STRINGS:
         return len(value)
     if kind in _CONTAINERS:
         return LEAF_BYTES * len(value)
@@ -210,7 +210,7 @@ def _size(value: Any) -> int:
 
 def _size_of_object(value: Any) -> int:
     kind = type(value)
-    if issubclass(kind, tuple(_LONG)):
+    if issubclass(kind, tuple(_STRINGS)):
         return len(value)
     if issubclass(kind, tuple(_CONTAINERS)):
         return LEAF_BYTES * len(value)
@@ -227,8 +227,8 @@ def _size_of_object(value: Any) -> int:
 # What is secret in the written form of data; the rest stays readable.
 
 _PAIR: Final = 2
-_TABLES: Final = {Arrow.type_name: Arrow, Polars.type_name: Polars}
-_TEXTS: Final = re.compile("str|cat|enum|dict|object")
+_TABLE_FORMS: Final = {Arrow.type_name: Arrow, Polars.type_name: Polars}
+_TEXT_DTYPES: Final = re.compile("str|cat|enum|dict|object")
 _OURS: Final = "otel_ml.types."
 _ITEMS: Final = frozenset({"tuple", "set", "frozenset", "deque", "member", "slice", "array"})
 _PAIRS: Final = frozenset({"dict", "fields", "ordered", "counter"})
@@ -292,7 +292,7 @@ class _Hider:
 
     def _looks_into(self, dtype: str) -> bool:
         lowered = dtype.lower()
-        if self._redaction.sees_texts and _TEXTS.search(lowered):
+        if self._redaction.sees_texts and _TEXT_DTYPES.search(lowered):
             return True
         return "struct" in lowered or "map<" in lowered
 
@@ -317,7 +317,7 @@ def _hide_form(form: Form, redaction: Redaction) -> Form:
     Numbers, dates and what is binary stay.
     """
     kind, params = form["type"], form["params"]
-    table = _TABLES.get(kind)
+    table = _TABLE_FORMS.get(kind)
     if table is not None:
         value = table.from_jcr(params).data
         shown = table.forms().hide(value, _Hider(redaction).column)

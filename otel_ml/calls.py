@@ -52,13 +52,13 @@ Wrapper = Callable[[TracedFunction, Callable[..., Any]], Callable[..., Any]]
 
 _CHUNKS: Final = 10_000
 _FIRST: Final = range(1)
-_KEPT: Final = range(1, _CHUNKS)
+_KEPT_CHUNKS: Final = range(1, _CHUNKS)
 _NOWHERE: Final = Context()
 _KNOWN: Final = object()
 # Of a call: it may be interrupted before there is a run, while it is open, while its judges are
 # being asked, and when the run is theirs or what they left.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
-_PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})  # no streams
+_NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 
 
 class Call(Run):
@@ -297,7 +297,7 @@ class Call(Run):
                 self._put_chunks(output, whole)
         else:
             self._note("outputs", LEFT_OUT)
-        if type(output) not in _PLAIN and is_stream(output):
+        if type(output) not in _NO_STREAMS and is_stream(output):
             self._note("outputs", NOT_FOLLOWED)
             return output, None
         return output, whole
@@ -313,7 +313,7 @@ class Call(Run):
                 return "".join(chunks)  # type: ignore[arg-type]  # it looks itself
             except TypeError:  # others are among them
                 return chunks
-        if kind in _PLAIN and kind is not dict:
+        if kind in _NO_STREAMS and kind is not dict:
             return chunks
         is_told = self._traced.generative is not None
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
@@ -524,7 +524,7 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
                 token = attach(call.context)
                 output = function(*args, **kwargs)
                 detach(token)
-                if type(output) not in _PLAIN:
+                if type(output) not in _NO_STREAMS:
                     awaitable = _follow_awaitable(call, output)
                     if awaitable is not None:
                         return awaitable
@@ -776,7 +776,7 @@ class _Stream:
         rest = (self._count, itertools.repeat(None))
         if not is_open:
             return (rest,)
-        return (self._keep_first, _FIRST), (self._chunks.append, _KEPT), rest
+        return (self._keep_first, _FIRST), (self._chunks.append, _KEPT_CHUNKS), rest
 
     def finish(self, left: bool, *, awaits: bool = False) -> "Left | None":
         """End the run of a stream that ended by itself, or quietly when its reader left it.
@@ -816,7 +816,7 @@ def _follow(call: Call, output: Any) -> Any:
         What the caller is to be given; None where the run ends with the call.
     """
     generative = call._traced.generative
-    if generative is None or not generative.is_talk or type(output) in _PLAIN:
+    if generative is None or not generative.is_talk or type(output) in _NO_STREAMS:
         return None
     if call._recorder is None or not is_stream(output):
         return None

@@ -20,7 +20,7 @@ MOST_NAMES: Final = 1_000
 _INT64_MAX: Final = 2**63 - 1
 _SERIES: Final = frozenset({"append", "restart"})
 _CUTTING: Final = frozenset({"replace", "restart"})
-_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
 # What an array or tensor raises that is no number, such as one that jax is tracing.
 NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
 
@@ -154,7 +154,7 @@ def number(name: str, value: object, said: str = "value {} of metric {}") -> flo
     """
     found = value
     try:
-        if type(value) not in _NUMBERS and not issubclass(type(value), str):
+        if type(value) not in _NUMBER_TYPES and not issubclass(type(value), str):
             found = listed(value)
             while found is not value and type(found) is list and len(found) == 1:
                 found = found[0]  # a tensor with one element, in any number of dimensions
@@ -168,7 +168,7 @@ def number(name: str, value: object, said: str = "value {} of metric {}") -> flo
 
 def _series(value: object) -> list[object] | None:
     """Return the elements of an array or tensor with one dimension; None for anything else."""
-    if type(value) in _NUMBERS or issubclass(type(value), str):
+    if type(value) in _NUMBER_TYPES or issubclass(type(value), str):
         return None
     try:
         found = listed(value)

@@ -42,8 +42,8 @@ _TEXT: Final = "String"
 _LONG: Final = "String CODEC(ZSTD(1))"
 _TIME: Final = "Int64 CODEC(DoubleDelta, ZSTD(1))"
 _COUNT: Final = "Nullable(Int64)"
-_TRACE_ID: Final = "FixedString(16)"
-_SPAN_ID: Final = "FixedString(8)"
+_TRACE_ID_TYPE: Final = "FixedString(16)"
+_SPAN_ID_TYPE: Final = "FixedString(8)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +316,9 @@ class Run(RunFields):
     Texts that hold JSON are empty when there is none. `outcome` is running for a run that is open.
     """
 
-    trace_id: bytes = field(metadata=kept("16 bytes", _TRACE_ID, after="start_ns"))
-    span_id: bytes = field(metadata=kept("8 bytes", _SPAN_ID))
-    parent_span_id: bytes = kept_field(b"", "Empty for a root", _SPAN_ID)
+    trace_id: bytes = field(metadata=kept("16 bytes", _TRACE_ID_TYPE, after="start_ns"))
+    span_id: bytes = field(metadata=kept("8 bytes", _SPAN_ID_TYPE))
+    parent_span_id: bytes = kept_field(b"", "Empty for a root", _SPAN_ID_TYPE)
     structure: str = kept_field(
         "", "Digest of the output's structure, dynamic, or empty", _NAME, after="digest"
     )

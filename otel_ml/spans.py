@@ -70,7 +70,7 @@ Attributes = Mapping[str, Any]
 # What a run without long payloads takes, for the bound of a queue.
 BARE_BYTES: Final = 1_024
 UNSET: Final = Status(StatusCode.UNSET)
-_NOTHING: Final[Mapping[str, Any]] = {}
+_NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 _STARTED_WITH: Final = 3  # project, kind and name, which are written again
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # since SDK 1.42
@@ -227,7 +227,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.trace_state = trace_state
         self._start_time = start_ns
         self.constants = attributes
-        self.variables: Attributes = _NOTHING
+        self.variables: Attributes = _NO_ATTRIBUTES
         self._end_time: int | None = None
         self._made_context: SpanContext | None = None
         self._given: Any = None  # BoundedAttributes of the host's
@@ -277,7 +277,9 @@ class RunSpan(ReadableSpan, trace.Span):
     @property
     def attributes(self) -> types.Attributes:
         """All attributes: the host's, then ours."""
-        return MappingProxyType({**(self._given or _NOTHING), **self.variables, **self.constants})
+        return MappingProxyType(
+            {**(self._given or _NO_ATTRIBUTES), **self.variables, **self.constants}
+        )
 
     @property
     def events(self) -> Sequence[Event]:
@@ -493,10 +495,10 @@ class RunSpan(ReadableSpan, trace.Span):
 
     def _shorten(self, limit: int) -> None:
         """Hold to a limit on the number: ours move together, then the host's oldest go."""
-        given = list((self._given or _NOTHING).items())
+        given = list((self._given or _NO_ATTRIBUTES).items())
         ours = {**self.variables, **self.constants}
         longest = self._home.limits.max_span_attribute_length
-        self.variables, self.constants = shorten(ours, limit - len(given), longest), _NOTHING
+        self.variables, self.constants = shorten(ours, limit - len(given), longest), _NO_ATTRIBUTES
         room = max(limit - len(self.variables), 0)
         cut = max(len(given) - room, 0)
         self._cut = cut + getattr(self._given, "dropped", 0)
@@ -814,12 +816,12 @@ def _start_stock(tracer: trace.Tracer) -> Start:
     return start
 
 
-_EXPERIMENTS: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
+_EXPERIMENT_NAMES: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
 
 
 def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
     """Tell whether what is traced here belongs to an experiment, of which no run is left out."""
-    return mark is not None and not _EXPERIMENTS.isdisjoint(mark)
+    return mark is not None and not _EXPERIMENT_NAMES.isdisjoint(mark)
 
 
 class _LeftOut(NonRecordingSpan):

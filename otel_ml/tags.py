@@ -44,7 +44,7 @@ class Tag:
         check_optional_text("group", self.group)
 
 
-_TEXTS: Final = frozenset({str, bytes})
+_TEXT_TYPES: Final = frozenset({str, bytes})
 _ANY_TAGS: Final = "a mapping of names to values, a Tag, a list of both, or None"
 
 Tags = Mapping[str, object] | Tag | Iterable[Mapping[str, object] | Tag] | None
@@ -69,7 +69,7 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
             values.update(tags_of(part))
         elif issubclass(kind, Tag):
             _read_tag(part, values, details)
-        elif issubclass(kind, Iterable) and kind not in _TEXTS:
+        elif issubclass(kind, Iterable) and kind not in _TEXT_TYPES:
             for item in part:
                 if not issubclass(type(item), Mapping | Tag):
                     raise invalid("tags", item, _ANY_TAGS)

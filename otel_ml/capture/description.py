@@ -18,7 +18,7 @@ HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand fo
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
-_MARKS: Final = frozenset({"NotGiven", "Omit"})
+_NOT_GIVEN: Final = frozenset({"NotGiven", "Omit"})
 
 # A `repr` that takes longer is slow, and is not asked for again for a minute.
 _SLOW_S: Final = 0.02
@@ -257,7 +257,7 @@ def is_unsaid(value: object) -> bool:
     """
     kind = type(value)
     with untrusted:  # a metaclass
-        return kind.__name__ in _MARKS and (
+        return kind.__name__ in _NOT_GIVEN and (
             kind.__module__.partition(".")[0] in _CLIENTS or kind.__module__.endswith("._types")
         )
     return False

@@ -24,8 +24,8 @@ UNSERIALISABLE: Final = "unserialisable"
 NOT_FOLLOWED: Final = "not_followed"  # a stream that was returned, and whose chunks nobody sees
 
 _MAX_DEPTH: Final = 64
-_MORE: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
-_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_ELLIPSIS: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
+_NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
 _SEARCHED: Final = 2_048  # bytes: to look at the types of what is longer costs less
 _NULL: Final = b"null"  # looked for from the end: that takes less than half as long
 _FINITE: Final = frozenset({str, int, bool, type(None)})
@@ -50,14 +50,14 @@ _ALONE: Final = (
 
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 
-_LEVELS: Final = 64
+_MOST_LEVELS: Final = 64
 _HOST_OBJECT: Final = 7  # elements that an object of the host's counts for, by the time it takes
 _MAX_COPY_DEPTH: Final = 100
-_TRIES: Final = 4  # that fail: each reads up to the whole of the value
+_FAILED_READS: Final = 4  # that fail: each reads up to the whole of the value
 # What orjson reads without calling any code of the host's.
-_KNOWN: Final = frozenset({str, int, float, bool, type(None), datetime.date})
+_SAFE_TYPES: Final = frozenset({str, int, float, bool, type(None), datetime.date})
 # What stands for them: JSON has no numbers for them, and null for NaN.
-_AS_THEY_ARE: Final = _KNOWN - {float}
+_AS_THEY_ARE: Final = _SAFE_TYPES - {float}
 _INFINITE: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 _ZONES: Final = frozenset({type(None), datetime.timezone})
 
@@ -133,7 +133,7 @@ def glance(value: object) -> bool | None:
             kind = type(item)
             if kind is str:
                 left -= len(item)
-            elif kind not in _NUMBERS or (kind is float and item in _INFINITE):
+            elif kind not in _NUMBER_TYPES or (kind is float and item in _INFINITE):
                 return False if _are_short([*fields.values()]) else None
         return True if left > 0 else None
     if kind is str:
@@ -156,12 +156,12 @@ def _are_short(parts: list[Any]) -> bool:
                 parts += part.values()
             # Of a longer list the first, the middle and the last element tell what is in it.
             elif size <= _SAMPLED or not (
-                type(part[0]) in _NUMBERS
-                and type(part[size // 2]) in _NUMBERS
-                and type(part[-1]) in _NUMBERS
+                type(part[0]) in _NUMBER_TYPES
+                and type(part[size // 2]) in _NUMBER_TYPES
+                and type(part[-1]) in _NUMBER_TYPES
             ):
                 parts += part
-        elif kind not in _NUMBERS:
+        elif kind not in _NUMBER_TYPES:
             return False
     return left > 0
 
@@ -174,7 +174,7 @@ def _may_fit(value: object, limit_bytes: int) -> bool:
     """
     left = limit_bytes
     level: Sequence[Any] = (value,)
-    for _ in range(_LEVELS):
+    for _ in range(_MOST_LEVELS):
         left -= len(level)
         if left < 0:
             break
@@ -227,7 +227,7 @@ def _dump_alone(value: object) -> bytes | None:
 def _is_infinite_within(value: object) -> bool:
     """Tell whether an infinite number is in a value of plain containers."""
     level: list[Any] = [value]
-    for _ in range(_LEVELS):
+    for _ in range(_MOST_LEVELS):
         if not level:
             break
         if _has_infinite(level):
@@ -266,7 +266,7 @@ class _Copier:
     def __init__(self, most: int) -> None:
         self._left = most
         self._most_bytes = 2 * most
-        self._tries = _TRIES
+        self._tries = _FAILED_READS
 
     def copy(self, value: object, depth: int) -> object:
         kind = type(value)
@@ -296,7 +296,7 @@ class _Copier:
         kind = type(value)
         if kind is float:
             return _INFINITE.get(value, value)  # type: ignore[call-overload]  # just checked
-        if kind in _KNOWN:
+        if kind in _SAFE_TYPES:
             return value
         if kind is datetime.datetime and type(value.tzinfo) in _ZONES:  # type: ignore[attr-defined]
             return value
@@ -312,12 +312,12 @@ class _Copier:
         return {
             key: item if type(item) in _AS_THEY_ARE else self.copy(item, depth)
             for key, item in items.items()
-            if type(item) in _KNOWN or not is_unsaid(item)
+            if type(item) in _SAFE_TYPES or not is_unsaid(item)
         }
 
     def _elements(self, items: list[object], depth: int) -> object:
         self._count(len(items))
-        if _KNOWN.issuperset(map(type, items)) and not _has_infinite(items):
+        if _SAFE_TYPES.issuperset(map(type, items)) and not _has_infinite(items):
             return items
         return [item if type(item) in _AS_THEY_ARE else self.copy(item, depth) for item in items]
 
@@ -352,22 +352,22 @@ def _sketch(value: object, room: int) -> object:
     kind = type(value)
     if kind is str:
         text: str = value  # type: ignore[assignment]  # just checked
-        return text if len(text) <= room else text[: max(room, 0)] + _MORE
+        return text if len(text) <= room else text[: max(room, 0)] + _ELLIPSIS
     if kind is dict:
         items: dict[object, object] = value  # type: ignore[assignment]  # just checked
         if "dtype" in items and _ARRAY.issuperset(items):
             return _sketch_array(items, room)
         share = room // (min(len(items), _SKETCH_ITEMS) or 1) - _SKETCH_MARGIN
         return {
-            key: item if type(item) in _NUMBERS else _sketch(item, share)
+            key: item if type(item) in _NUMBER_TYPES else _sketch(item, share)
             for key, item in islice(items.items(), _SKETCH_ITEMS)
         }
     if kind is list or kind is tuple:
         head: list[object] = value[:HEAD]  # type: ignore[index]  # just checked
-        if not _NUMBERS.issuperset(map(type, head)):
+        if not _NUMBER_TYPES.issuperset(map(type, head)):
             share = room // (len(head) or 1) - _SKETCH_MARGIN
             head = [_sketch(item, share) for item in head]
-        return head if len(value) <= HEAD else [*head, _MORE]  # type: ignore[arg-type]
+        return head if len(value) <= HEAD else [*head, _ELLIPSIS]  # type: ignore[arg-type]
     return value
 
 
@@ -479,7 +479,7 @@ def _cut_text(value: str, limit_bytes: int) -> bytes:
     raw = b'""'
     while room > 0:
         text = value[:room].encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
-        raw = orjson.dumps(text + (_MORE if text.isascii() else "…"))
+        raw = orjson.dumps(text + (_ELLIPSIS if text.isascii() else "…"))
         if len(raw) <= limit_bytes:
             break
         room = min(room * limit_bytes // len(raw), room - 1)  # escapes take more

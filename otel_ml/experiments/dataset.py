@@ -69,16 +69,16 @@ _ITEM_BYTES: Final = 1024 * 1024
 _ROOM_EVERY: Final = 5_000
 _ASK_S: Final = 10.0
 _CELL_CHARS: Final = 80
-_NAMED: Final = 5
+_NAMED_ITEMS: Final = 5
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
-_LEAVES: Final = frozenset({str, bool, type(None)})
+_JSON_LEAVES: Final = frozenset({str, bool, type(None)})
 # What a row may have beside its inputs.
-_PARTS: Final = frozenset({"inputs", "expected", "id", "tags", "source_run", "source_session"})
-_ROWS: Final = "a list of mappings with the key inputs, or of inputs"
-_RUNS: Final = "runs, as otel_ml.reader lists them"
-_TABLES: Final = ("pandas.", "polars.", "pyarrow.")
-_TAGS: Final = "a mapping of names to values"
+_ROW_PARTS: Final = frozenset({"inputs", "expected", "id", "tags", "source_run", "source_session"})
+_EXPECTED_ROWS: Final = "a list of mappings with the key inputs, or of inputs"
+_EXPECTED_RUNS: Final = "runs, as otel_ml.reader lists them"
+_TABLE_MODULES: Final = ("pandas.", "polars.", "pyarrow.")
+_EXPECTED_TAGS: Final = "a mapping of names to values"
 _EXPECTED: Final = "None, 'outputs', 'actual', or a function of a run"
 
 
@@ -144,7 +144,7 @@ class Dataset(HasCard, HasSubject):
         self.description = check_text(
             "description", description, _DESCRIPTION_CHARS, may_be_empty=True
         )
-        check_rows("data", data, _ROWS)
+        check_rows("data", data, _EXPECTED_ROWS)
         self.items: tuple[Item, ...] = _named([_item(row, at) for at, row in enumerate(data)])
         self._by_id = {item.id: item for item in self.items}
         self.digest = digest_version({item.id: item.digest for item in self.items})
@@ -168,7 +168,7 @@ class Dataset(HasCard, HasSubject):
             raise invalid("path", path, "the path of a .jsonl, .csv or .parquet file")
         check_optional_text("name", name)
         file = Path(path)
-        reader = _READERS.get(file.suffix.lower())
+        reader = _FILE_READERS.get(file.suffix.lower())
         if reader is None:
             raise invalid("path", os.fspath(path), "a .jsonl, .csv or .parquet file")
         return cls(name or file.stem, reader(file))
@@ -245,7 +245,7 @@ class Dataset(HasCard, HasSubject):
         is_word = issubclass(type(expected), str) and expected in {"outputs", "actual"}
         if not (expected is None or is_word):
             check_callable("expected", expected, _EXPECTED)
-        check_rows("runs", runs, _RUNS)
+        check_rows("runs", runs, _EXPECTED_RUNS)
         left_out: Counter[str] = Counter()
         rows: list[dict[str, Any]] = []
         for run in runs:
@@ -293,7 +293,7 @@ class Dataset(HasCard, HasSubject):
         if cut:
             raise ValueError(
                 f"Items of {bare}:v{chosen.version} are not whole, and cannot be run: "
-                + ", ".join(cut[:_NAMED])
+                + ", ".join(cut[:_NAMED_ITEMS])
             )
         rows = [
             Item(
@@ -439,7 +439,7 @@ def content_of(value: Any, documents: list[TypedValue]) -> Any:
         documents: Those that are referred to are added.
     """
     kind = type(value)
-    if kind in _LEAVES:
+    if kind in _JSON_LEAVES:
         return value
     if kind is int and _INT64_MIN <= value <= _UINT64_MAX:
         return value
@@ -470,7 +470,7 @@ def check_rows(argument: str, given: object, expected: str) -> None:
         ValueError: It is a text, a mapping, a table or nothing to go over.
     """
     kind = type(given)
-    is_none = issubclass(kind, str | bytes | Mapping) or type_name(given).startswith(_TABLES)
+    is_none = issubclass(kind, str | bytes | Mapping) or type_name(given).startswith(_TABLE_MODULES)
     if is_none or not issubclass(kind, Iterable):
         raise invalid(argument, given, expected)
 
@@ -482,7 +482,7 @@ def _item(row: Any, at: int) -> Item:
     if not issubclass(type(row), Mapping):
         return _made(Item("", fresh(row)))
     told: dict[Any, Any] = dict(row)
-    rest = {key: told[key] for key in told if key not in _PARTS}
+    rest = {key: told[key] for key in told if key not in _ROW_PARTS}
     if "inputs" in told:
         inputs = told["inputs"]
         if rest and issubclass(type(inputs), Mapping):
@@ -499,7 +499,7 @@ def _item(row: Any, at: int) -> Item:
         _id_of(told.get("id"), at),
         fresh(dict(inputs) if issubclass(type(inputs), Mapping) else inputs),
         fresh(told.get("expected")),
-        {} if tags is None else tags_of(check_mapping("tags", tags, _TAGS)),
+        {} if tags is None else tags_of(check_mapping("tags", tags, _EXPECTED_TAGS)),
         check_text("source_run", told.get("source_run") or "", may_be_empty=True),
         source_session=check_text(
             "source_session", told.get("source_session") or "", may_be_empty=True
@@ -626,7 +626,7 @@ def _read_parquet(path: Path) -> Iterator[Any]:
     yield from _rows_of(parquet.read_table(path))
 
 
-_READERS: Final[Mapping[str, Callable[[Path], Iterator[Any]]]] = {
+_FILE_READERS: Final[Mapping[str, Callable[[Path], Iterator[Any]]]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".csv": _read_csv,
@@ -657,7 +657,7 @@ def _cell_of(row: Mapping[str, Any], name: str, argument: str) -> Any:
 def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
     """Make a row of a run, or say why there is none."""
     if not hasattr(type(run), "inputs"):
-        raise invalid("runs", run, _RUNS)
+        raise invalid("runs", run, _EXPECTED_RUNS)
     inputs = run.inputs
     if inputs is None:
         return "without inputs"

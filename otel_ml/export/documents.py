@@ -26,8 +26,8 @@ LOOK_EVERY_S: Final = 2.0
 _NEW: Final = ".new"
 _ABANDONED_S: Final = 3_600.0
 _SHA256_CHARS: Final = 64
-_KNOWN: Final = 4_096
-_KNOWN_S: Final = 3_600.0  # a store may have deleted it since
+_KNOWN_DOCUMENTS: Final = 4_096
+_KNOWN_DOCUMENT_S: Final = 3_600.0  # a store may have deleted it since
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +188,13 @@ class _Uploaded:
     def note(self, sha256: str) -> None:
         """Note one that was uploaded now."""
         self._at_s[sha256] = time.monotonic()
-        while len(self._at_s) > _KNOWN:
+        while len(self._at_s) > _KNOWN_DOCUMENTS:
             self._at_s.popitem(last=False)
 
     def has(self, sha256: str) -> bool:
         """Tell whether one was."""
         at_s = self._at_s.get(sha256)
-        return at_s is not None and time.monotonic() - at_s < _KNOWN_S
+        return at_s is not None and time.monotonic() - at_s < _KNOWN_DOCUMENT_S
 
 
 class DocumentUploads:

@@ -312,7 +312,7 @@ _pack_time: Final = Struct("<BQ").pack
 # An enum of the SDK's is slow to hash: the kind and the status of most spans are told by identity.
 _INTERNAL: Final = SpanKind.INTERNAL
 _INTERNAL_FIELD: Final = b"\x30\x01"
-_KINDS: Final = {
+_KIND_FIELDS: Final = {
     SpanKind.INTERNAL: _INTERNAL_FIELD,
     SpanKind.SERVER: b"\x30\x02",
     SpanKind.CLIENT: b"\x30\x03",
@@ -387,7 +387,7 @@ def encode_span(span: ReadableSpan) -> bytes:
         b"\x12\x08",
         context.span_id.to_bytes(8, "big"),
         _names.get(name) or _encode_name(name),
-        _INTERNAL_FIELD if kind is _INTERNAL else _KINDS.get(kind, b""),
+        _INTERNAL_FIELD if kind is _INTERNAL else _KIND_FIELDS.get(kind, b""),
         _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
         _encode_parent(parent) if parent else _LOCAL_PARENT,
     ]

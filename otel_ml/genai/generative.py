@@ -113,7 +113,7 @@ class Generative:
                 found[names.GEN_AI_REQUEST_MODEL] = clean(model)
             found.update(_read_request(request, _REQUEST))
             if hide is not None and self.keeps_content:
-                for name, words in _read_request(request, _WORDS).items():
+                for name, words in _read_request(request, _FREE_TEXTS).items():
                     found[name] = tuple(map(hide.text, words))
                 found.update(_write(self._input_content(inputs, request), hide))
         return found
@@ -287,7 +287,7 @@ _REQUEST: Final[Mapping[str, _Reader]] = {
     "encoding_formats": (("encoding_format", "encoding_formats"), _texts),
 }
 # Free text, which travels as content does.
-_WORDS: Final[Mapping[str, _Reader]] = {
+_FREE_TEXTS: Final[Mapping[str, _Reader]] = {
     "stop_sequences": (("stop", "stop_sequences"), _texts),
 }
 

@@ -220,7 +220,7 @@ def _part(item: object) -> Part | None:
         if text is None and read_name(item, "name") is not None:
             return _tool_call(item, read(item, "arguments"))
         return None if text is None else _text(text)
-    reader = _PARTS.get(kind)
+    reader = _PART_READERS.get(kind)
     if reader is not None:
         return reader(item)
     if kind in _MEDIA:
@@ -258,7 +258,7 @@ _SERVER_TOOLS: Final = (
     *("web_search", "web_fetch", "code_execution", "bash_code_execution"),
     *("text_editor_code_execution", "tool_search", "mcp"),
 )
-_PARTS: Final[dict[str, Callable[[object], Part]]] = {
+_PART_READERS: Final[dict[str, Callable[[object], Part]]] = {
     "text": _text_part,
     "input_text": _text_part,
     "output_text": _text_part,

@@ -199,7 +199,7 @@ Upload = Callable[[str, bytes], str | None]
 
 _TIMEOUT_S: Final = 60.0
 _PAGE: Final = 1_000
-_POINTS: Final = 1_000
+_POINTS_AT_ONCE: Final = 1_000
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_ARTIFACTS: Final = 10_000
 _MS: Final = 1_000_000
@@ -208,8 +208,8 @@ _OUTCOMES: Final = {"FINISHED": "ok", "FAILED": "error", "KILLED": "cancelled"}
 _PARENT: Final = "mlflow.parentRunId"
 _PYFUNC: Final = "python_function"
 # How Python writes whole numbers and others.
-_WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,17})")
-_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?")
+_WHOLE_NUMBER: Final = re.compile("-?(?:0|[1-9][0-9]{0,17})")
+_DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?")
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
@@ -396,10 +396,10 @@ class MlflowRun:
         for name in sorted(self._run.data.metrics):
             history = self._client.get_metric_history(self._run_id, name)
             points = sorted((m.timestamp, m.step, float(m.value)) for m in history)
-            for number, start in enumerate(range(0, len(points), _POINTS)):
+            for number, start in enumerate(range(0, len(points), _POINTS_AT_ONCE)):
                 part = [
                     LoggedPoint(clean(name), value, step, at_ms * _MS, "auto")
-                    for at_ms, step, value in points[start : start + _POINTS]
+                    for at_ms, step, value in points[start : start + _POINTS_AT_ONCE]
                 ]
                 span_id = numbered_span_id(number, "mlflow metric", self._run_id, name)
                 yield self._update(span_id, dict(point_attributes(part)))
@@ -667,14 +667,14 @@ def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
 
 def _typed(text: str) -> object:
     """Read a param as the number, truth or nothing that Python wrote; else it is the text."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _WHOLE.fullmatch(text):
+    if text in _PYTHON_WORDS:
+        return _PYTHON_WORDS[text]
+    if _WHOLE_NUMBER.fullmatch(text):
         return int(text)
-    return float(text) if _NUMBER.fullmatch(text) else text
+    return float(text) if _DECIMAL_NUMBER.fullmatch(text) else text
 
 
-_WORDS: Final = {"True": True, "False": False, "None": None}
+_PYTHON_WORDS: Final = {"True": True, "False": False, "None": None}
 
 
 def _or_none(read: Callable[[], T]) -> T | None:

@@ -45,7 +45,7 @@ Rubric = Callable[..., Any]
 Criteria = Callable[[Any], Any]
 
 _MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also ids in a row fall evenly
-_IDS: Final = 2**64
+_SPAN_IDS: Final = 2**64
 _CACHED: Final = 1_024
 _CRITERION: Final = "passing_criteria"
 NO_MORE: Final[Mapping[str, object]] = {}
@@ -242,7 +242,7 @@ def is_in_sample(span_id: int, sample: float) -> bool:
     The span id, times an odd constant and modulo 2**64, stands in the lowest `sample` of its
     range. Who is judged at one share is also judged at every larger one.
     """
-    return span_id * _MIX % _IDS < sample * _IDS
+    return span_id * _MIX % _SPAN_IDS < sample * _SPAN_IDS
 
 
 def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:

@@ -10,7 +10,7 @@ from otel_ml.statistics.intervals import CONFIDENCE, Estimate, student_quantile
 
 Label = TypeVar("Label", bound=Hashable)
 Level = Literal["nominal", "ordinal", "interval"]
-_LEVELS: Final = ("nominal", "ordinal", "interval")
+_MEASUREMENT_LEVELS: Final = ("nominal", "ordinal", "interval")
 
 
 def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
@@ -96,8 +96,10 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nomi
     Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011); Content analysis
     (2004), chapter 11.
     """
-    if level not in _LEVELS:
-        raise ValueError(f"Invalid level {level!r}: expected one of {', '.join(_LEVELS)}")
+    if level not in _MEASUREMENT_LEVELS:
+        raise ValueError(
+            f"Invalid level {level!r}: expected one of {', '.join(_MEASUREMENT_LEVELS)}"
+        )
     weights: dict[tuple[Hashable, Hashable], list[float]] = {}
     for unit in units:
         said, m = Counter(unit), len(unit)

@@ -14,7 +14,7 @@ NAMED: Final = 10
 CELL_CHARS: Final = 120
 # The id of an item that nobody gave one: of its inputs, see `otel_ml.items.name_items`.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
-_BESIDE: Final = {"better": "than", "worse": "than", "no different": "from"}
+_PREPOSITIONS: Final = {"better": "than", "worse": "than", "no different": "from"}
 # Marks of Markdown and of HTML within it.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
@@ -87,7 +87,7 @@ class Report:
         found = [f"{name}: {one.sentence or one.why}" for name, one in self.judges.items()]
         told = "; ".join(found) or "no judge was asked"
         word = self.word or "no verdict"
-        return f"{word} {_BESIDE.get(word, 'against')} {self.baseline}. {told}"
+        return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {told}"
 
     @property
     def notes(self) -> list[str]:

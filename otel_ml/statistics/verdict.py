@@ -720,7 +720,7 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
     return "no different" if low >= -margin and high <= margin else "inconclusive"
 
 
-_NOTHING: Final = (None, None, None)
+_NO_ESTIMATE: Final = (None, None, None)
 _Items = Mapping[str, Sequence[ScoredRun]]
 _Counted = Sequence[tuple[ScoredRun, int]]
 _Pairs = Sequence[ItemGroup]
@@ -909,7 +909,7 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> Judge
     if not values or judged.unlike():
         return judged.result(
             "inconclusive",
-            _NOTHING,
+            _NO_ESTIMATE,
             confidence=confidence,
             n="0",
             reasons=reasons or ["no item"],
@@ -1037,7 +1037,7 @@ def _unpaired(
     reasons = judged.unlike()
     if reasons:
         return judged.result(
-            "inconclusive", _NOTHING, confidence=confidence, n="0/0", reasons=reasons
+            "inconclusive", _NO_ESTIMATE, confidence=confidence, n="0/0", reasons=reasons
         )
     asked = [[run for run in runs if judged.judge in run.scores] for runs in (before, after)]
     for side, runs in zip(("baseline", "candidate"), asked, strict=True):
@@ -1060,7 +1060,7 @@ def _unpaired(
     n = "/".join(f"{len(side):,}" for side in values)
     if not all(values):
         return judged.result(
-            "inconclusive", _NOTHING, confidence=confidence, n=n, reasons=["no answer"]
+            "inconclusive", _NO_ESTIMATE, confidence=confidence, n=n, reasons=["no answer"]
         )
     reasons += _too_few_runs(*values)
     first, second = (sum_clusters((cluster, one, 1) for cluster, one in side) for side in values)

@@ -142,7 +142,7 @@ def _write_column(column: Any, writer: ValueWriter) -> Form:
 def _read_column(params: Params, decode: Decode) -> Any:
     """Read values: an array of numpy, or one of pandas."""
     if "of" in params:
-        return _READERS[params["of"]](params, decode)
+        return _ARRAY_READERS[params["of"]](params, decode)
     return array_form.read(params, decode)
 
 
@@ -356,7 +356,7 @@ _WRITERS: Final[dict[type, Callable[[Any, ValueWriter], Form | None]]] = {
     pd.SparseDtype: _write_sparse,
     pd.ArrowDtype: _write_arrow,
 }
-_READERS: Final[dict[str, Callable[[Params, Decode], Any]]] = {
+_ARRAY_READERS: Final[dict[str, Callable[[Params, Decode], Any]]] = {
     "nullable": _read_nullable,
     "categorical": _read_categorical,
     "zoned": _read_zoned,

@@ -42,9 +42,9 @@ _DATA_LEVELS: Final = 8  # what a table may need around its elements
 _REPR_CHARS: Final = 64 * 1024
 
 _CUT: Final = "…"
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-_LONG: Final = frozenset({str, bytes, bytearray})
-_KEPT: Final = frozenset({bool, type(None)})
+_JSON_TYPES: Final = frozenset({str, int, float, bool, type(None)})
+_STRINGS: Final = frozenset({str, bytes, bytearray})
+_UNCHANGED: Final = frozenset({bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Walker:
         """Return what stands for `value` in JSON. Never raises, whatever the value does."""
         kind = type(value)
         self._left -= LEAF_BYTES
-        if kind in _KEPT:
+        if kind in _UNCHANGED:
             return value
         try:
             return self._encode(value, kind)
@@ -115,7 +115,7 @@ class Walker:
             return tagged("repr", _CUT)
         levels, write = _way(kind)
         if levels == 0:
-            if kind in _LONG:
+            if kind in _STRINGS:
                 self._left -= len(value)
             return write(self, value)
         self._left -= _CONTAINER
@@ -178,7 +178,7 @@ class Walker:
 
     def _are_plain(self, items: list[Any]) -> bool:
         kinds = set(map(type, items))
-        if not kinds <= _PLAIN:
+        if not kinds <= _JSON_TYPES:
             return False
         texts = sum(len(item) for item in items if type(item) is str) if str in kinds else 0
         if texts + LEAF_BYTES * len(items) > self._left:

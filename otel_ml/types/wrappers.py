@@ -38,13 +38,13 @@ _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
 _NATIVE_BYTES: Final = 640  # of a value of which little else is said
 _LOOKED_AT_BYTES: Final = 4_096  # of a value of which the beginning is shown
-_TEXT_CHARS: Final = 200
+_FORM_CHARS: Final = 200
 _NAME_CHARS: Final = 100  # a character takes at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
 _COLUMNS: Final = 32
 # How raymon 0.0.39 wrote shapes and labels.
 _SHAPE: Final = re.compile(r"\([\d, ]*\)")
-_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
+_WHOLE_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
 _DTYPE_CHARS: Final = 16 * 1024
 
 
@@ -55,14 +55,14 @@ def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
 
 
 def _of_native(value: Any) -> Form:
-    form: Form = {"of": clean(type(value).__name__[:_TEXT_CHARS])}
+    form: Form = {"of": clean(type(value).__name__[:_FORM_CHARS])}
     if isinstance(value, list | tuple | dict | set | frozenset | deque):
         form["length"] = len(value)
     return {**form, "head": _brief(value, _NATIVE_BYTES)}
 
 
 def _of_text(value: str) -> Form:
-    return {"length": len(value), "head": _brief(value[:_TEXT_CHARS])}
+    return {"length": len(value), "head": _brief(value[:_FORM_CHARS])}
 
 
 def _of_bytes(value: bytes | bytearray | memoryview) -> Form:
@@ -72,7 +72,7 @@ def _of_bytes(value: bytes | bytearray | memoryview) -> Form:
 
 def _of_array(value: Any) -> Form:
     return {
-        "dtype": str(value.dtype)[:_TEXT_CHARS],
+        "dtype": str(value.dtype)[:_FORM_CHARS],
         "shape": list(value.shape),
         **_statistics(value),
         "head": _brief(first_elements(value, _HEAD) if value.shape else value.tolist()),
@@ -82,7 +82,7 @@ def _of_array(value: Any) -> Form:
 def _of_series(value: Any) -> Form:
     known = value.dropna()
     return {
-        "dtype": str(value.dtype)[:_TEXT_CHARS],
+        "dtype": str(value.dtype)[:_FORM_CHARS],
         "shape": list(value.shape),
         "name": _brief(value.name),
         **_statistics(known.to_numpy()),
@@ -110,7 +110,7 @@ def _of_image(value: Any) -> Form:
 
 
 def _of_picture(value: Any) -> Form:
-    return {"of": type_name(value)[:_TEXT_CHARS], "kept": "a picture of it"}
+    return {"of": type_name(value)[:_FORM_CHARS], "kept": "a picture of it"}
 
 
 def _of_tensor(value: Any) -> Form:
@@ -161,7 +161,7 @@ def _of_arrow(value: Any) -> Form:
     if hasattr(schema, "names"):
         form["columns"] = _columns(schema.names, schema.types)
     else:
-        form |= {"dtype": str(value.type)[:_TEXT_CHARS], "length": len(value)}
+        form |= {"dtype": str(value.type)[:_FORM_CHARS], "length": len(value)}
     if hasattr(value, "slice"):
         form["head"] = _brief([_of_row(row) for row in value.slice(0, _HEAD).to_pylist()])
     return form
@@ -176,7 +176,7 @@ def _of_polars(value: Any) -> Form:
             "head": _brief([[*map(_shown, row)] for row in value.head(_HEAD).rows()]),
         }
     head = _brief([_shown(item) for item in value.head(_HEAD).to_list()])
-    return {**form, "name": value.name, "dtype": str(value.dtype)[:_TEXT_CHARS], "head": head}
+    return {**form, "name": value.name, "dtype": str(value.dtype)[:_FORM_CHARS], "head": head}
 
 
 def _of_row(row: Any) -> Any:
@@ -186,7 +186,7 @@ def _of_row(row: Any) -> Any:
 def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str]]:
     """Return the first columns, each with its dtype, in half a preview at most."""
     pairs = zip(islice(named, _COLUMNS), dtypes, strict=False)
-    columns = [[str(name)[:_TEXT_CHARS], str(dtype)[:_TEXT_CHARS]] for name, dtype in pairs]
+    columns = [[str(name)[:_FORM_CHARS], str(dtype)[:_FORM_CHARS]] for name, dtype in pairs]
     while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
         columns.pop()
     return columns
@@ -634,7 +634,7 @@ def _series_of_raymon(params: Params) -> Series:
 
 def _labels_of_raymon(index: Any) -> Any:
     """Return numbers again where all labels are: JSON has texts only. Dates stay numbers."""
-    are_numbers = len(index) and all(_NUMBER.fullmatch(label) for label in index)
+    are_numbers = len(index) and all(_WHOLE_NUMBER.fullmatch(label) for label in index)
     return index.astype("int64") if are_numbers else index
 
 

@@ -2,10 +2,10 @@
 
 An estimator is its parameters and what `fit` set, private attributes too. Left out are how it is
 run (`_HOW_IT_RUNS`) and what is kept beside the fit: by libraries addresses, times, counters of
-calls and caches (`_BESIDE_THE_FIT`, `_TIMES`, `_TREE_COUNTERS`), by classes of the host's all that
-using them changes (`uses`). Objects in it are told by what their
-library would pickle; of the host's own classes no code is run, they are told by their attributes.
-What cannot be read is noted by its name.
+calls and caches (`_BESIDE_THE_FIT`, `_FIT_TIMES`, `_TREE_COUNTERS`), by classes of the host's all
+that using them changes (`uses`). Objects in it are told by what their library would pickle; of
+the host's own classes no code is run, they are told by their attributes. What cannot be read is
+noted by its name.
 """
 
 import copyreg
@@ -36,7 +36,9 @@ _BESIDE_THE_FIT: Final[Mapping[str, str]] = {
 }
 _UNFIT: Final = _HOW_IT_RUNS | _BESIDE_THE_FIT.keys()
 # Seconds in the `cv_results_` of searches.
-_TIMES: Final = frozenset({"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"})
+_FIT_TIMES: Final = frozenset(
+    {"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
+)
 # In the state of a KDTree or BallTree, `n_trims`, `n_leaves`, `n_splits` and `n_calls` of queries.
 _TREE_COUNTERS: Final = slice(7, 11)
 _PICKLING: Final = (
@@ -222,7 +224,7 @@ class StateWalk:
     def _feed_mapping(self, value: Any, kind: type, depth: int) -> None:
         items = [*(dict.items(value) if issubclass(kind, dict) else value.items())]
         if self._steps[-1:] == ["cv_results_"]:
-            items = [(key, item) for key, item in items if key not in _TIMES]
+            items = [(key, item) for key, item in items if key not in _FIT_TIMES]
         self._say(f"{kind.__name__}{len(items)}")
         for key, item in sorted(items, key=lambda pair: self._rank(pair[0], _typed)):
             self._part((key,), key, depth)

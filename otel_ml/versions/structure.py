@@ -20,12 +20,12 @@ _MAX_DEPTH: Final = 16
 _MAX_STEPS: Final = 2_000
 _SHAPE_STEPS: Final = 1_000
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
-_TABLES: Final = frozenset(
+_TABLE_TYPES: Final = frozenset(
     {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
     | {("pyarrow", "RecordBatch")}
 )
 
-_TABLE_NAMES: Final = frozenset(name for _, name in _TABLES)
+_TABLE_NAMES: Final = frozenset(name for _, name in _TABLE_TYPES)
 
 # Keys of objects that were seen to be names: outputs of one function mostly have the same.
 _MOST_NAMES: Final = 1_000
@@ -128,7 +128,7 @@ def _ends(items: Sequence[Any]) -> Sequence[Any]:
 def _is_table(kind: type) -> bool:
     if kind.__name__ not in _TABLE_NAMES:
         return False
-    return (kind.__module__.partition(".")[0], kind.__name__) in _TABLES
+    return (kind.__module__.partition(".")[0], kind.__name__) in _TABLE_TYPES
 
 
 def _columns(table: Any) -> tuple[str, ...] | None:

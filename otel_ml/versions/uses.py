@@ -32,7 +32,7 @@ _MAKES: Final = frozenset(
         *("set", "setstate", "load", "restore", "from", "reset", "initialize"),
     }
 )
-_WORDS: Final = re.compile("[a-z]+")
+_LETTERS: Final = re.compile("[a-z]+")
 _STORES: Final = frozenset({"STORE_ATTR", "DELETE_ATTR"})
 _RECEIVER: Final = "self"
 _COMPUTED: Final = "cached_property"
@@ -95,7 +95,7 @@ def name_uses(kind: type, attributes: Iterable[Attribute]) -> Iterator[tuple[str
 
 
 def _is_cache(name: str, item: object) -> bool:
-    return is_a(item, _CONTAINERS) and not _CACHES.isdisjoint(_WORDS.findall(name.lower()))
+    return is_a(item, _CONTAINERS) and not _CACHES.isdisjoint(_LETTERS.findall(name.lower()))
 
 
 def _uses_of(kind: type) -> _Uses:
@@ -124,7 +124,7 @@ def _find_changes(methods: Mapping[str, Sequence[_Method]]) -> dict[str, str]:
 
 
 def _makes(name: str) -> bool:
-    return name in MAKING_METHODS or not _MAKES.isdisjoint(_WORDS.findall(name.lower()))
+    return name in MAKING_METHODS or not _MAKES.isdisjoint(_LETTERS.findall(name.lower()))
 
 
 def _reach(

@@ -25,9 +25,9 @@ _SEQUENCES: Final = (list, deque)
 _SETS: Final = (set, frozenset)
 CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
 # Told by their names: a module that nobody has loaded made none of them.
-_NUMBERS: Final = frozenset({"decimal.Decimal", "fractions.Fraction", "datetime.timedelta"})
+_NUMBER_NAMES: Final = frozenset({"decimal.Decimal", "fractions.Fraction", "datetime.timedelta"})
 _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
-_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
+_RECORD_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 _MAX_STEPS: Final = 10_000
 _MAX_DEPTH: Final = 16
 _NEAR: Final = 4
@@ -219,7 +219,7 @@ def is_record(kind: type) -> bool:
     """Tell a class whose objects are their fields: a dataclass, of attrs, of pydantic."""
     if issubclass(kind, SimpleNamespace):
         return True
-    return any(mark in vars(base) for base in kind.__mro__ for mark in _MARKS)
+    return any(mark in vars(base) for base in kind.__mro__ for mark in _RECORD_MARKS)
 
 
 def _scalar(value: Any, kind: type) -> Value | None:
@@ -231,7 +231,7 @@ def _scalar(value: Any, kind: type) -> Value | None:
         if issubclass(kind, base):
             plain = convert(value)
             return Value(canonical_value(plain), plain)
-    if kind is range or f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS:
+    if kind is range or f"{kind.__module__}.{kind.__qualname__}" in _NUMBER_NAMES:
         return Value(f"{kind.__name__}:{value!s}", str(value))
     if kind is re.Pattern and type(value.pattern) in _LEAVES:
         return Value(f"Pattern:{value.pattern!a}:{int(value.flags)}", value.pattern)

@@ -1,8 +1,8 @@
 """The weights of model objects as digests, read on a thread of our own.
 
-Which libraries are known stands in `KINDS`; a class is told by the names of its bases, and nothing
-is imported for it. An object is read once, and again when its mark is another one: the identities
-of what `fit` sets, the counters of tensors, the number of trees.
+Which libraries are known stands in `WEIGHT_KINDS`; a class is told by the names of its bases, and
+nothing is imported for it. An object is read once, and again when its mark is another one: the
+identities of what `fit` sets, the counters of tensors, the number of trees.
 """
 
 import time
@@ -27,7 +27,7 @@ from otel_ml.versions.state import (
 )
 from otel_ml.worker import Worker
 
-_TRIES: Final = 3
+_READ_TRIES: Final = 3
 _MOST_KNOWN: Final = 256
 _NESTED: Final = 16
 _CHUNK_BYTES: Final = 1 << 20
@@ -81,7 +81,7 @@ class WeightsPending(Exception):
 def kind_of(value: object) -> WeightKind | None:
     """Return how a model object is read; None for an object of no library that is known."""
     for base in type(value).__mro__:
-        found = KINDS.get((base.__module__.partition(".")[0], base.__name__))
+        found = WEIGHT_KINDS.get((base.__module__.partition(".")[0], base.__name__))
         if found is not None:
             return found
     return None
@@ -186,7 +186,7 @@ def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
     """Read the weights of an object: its mark, and what it is; never raises."""
     mark: object = None
     try:
-        for _ in range(_TRIES):
+        for _ in range(_READ_TRIES):
             mark, reading = kind.mark(value), Reading()
             if kind.feed is None:
                 StateWalk(reading, kind_of).feed(value)
@@ -304,7 +304,7 @@ def _feed_pipeline(pipeline: Any, found: Reading) -> None:
 
 
 _ESTIMATOR: Final = WeightKind(_mark_estimator)
-KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
+WEIGHT_KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("sklearn", "BaseEstimator"): _ESTIMATOR,
     ("xgboost", "XGBModel"): _ESTIMATOR,
     ("lightgbm", "LGBMModel"): _ESTIMATOR,

@@ -14,8 +14,8 @@ from otel_ml.reader.api import Api, Question
 Moment = str | datetime | None
 
 _PROFILES: Final = "model profiles are not built yet"
-_PROJECTS: Final = "a project is made by its first record: use Client(project)"
-_KEYS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
+_NO_CREATION: Final = "a project is made by its first record: use Client(project)"
+_NO_ACCOUNTS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
 _RULES: Final = "there are no manifests: ask trace_ls and object_ls with a slice"
 _PAGE: Final = 1_000  # as many as one answer holds
 _HTTP: Final = "other routes than Raymon's: see docs/api.md"
@@ -25,18 +25,18 @@ _ELSEWHERE: Final = {
     "profile_ls": _PROFILES,
     "profile_get": _PROFILES,
     "profile_reduce": _PROFILES,
-    "project_create": _PROJECTS,
-    "project_search": _PROJECTS,
+    "project_create": _NO_CREATION,
+    "project_search": _NO_CREATION,
     "project_ls": "use GET /api/v1/projects",
     "projects_ls": "use GET /api/v1/projects",
-    "project_transfer": _KEYS,
-    "project_m2mclient_add": _KEYS,
-    "project_m2mclient_get": _KEYS,
-    "org_create": _KEYS,
-    "org_get": _KEYS,
-    "org_add_user": _KEYS,
-    "org_rm_user": _KEYS,
-    "login": _KEYS,
+    "project_transfer": _NO_ACCOUNTS,
+    "project_m2mclient_add": _NO_ACCOUNTS,
+    "project_m2mclient_get": _NO_ACCOUNTS,
+    "org_create": _NO_ACCOUNTS,
+    "org_get": _NO_ACCOUNTS,
+    "org_add_user": _NO_ACCOUNTS,
+    "org_rm_user": _NO_ACCOUNTS,
+    "login": _NO_ACCOUNTS,
     "orchestration_apply": _RULES,
     "orchestration_get": _RULES,
     "get": _HTTP,
@@ -46,7 +46,7 @@ _ELSEWHERE: Final = {
 }
 _ERROR: Final = 400
 _CONDITION: Final = re.compile(r"([^=!<>]*)(==|!=|<=|>=|<|>)(.*)", re.DOTALL)
-_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_SLICE_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _QUOTES: Final = ("''", '""')
 
 
@@ -335,7 +335,7 @@ def _unquoted(value: str) -> str:
 
 
 def _number(value: str) -> str:
-    number = float(value) if _NUMBER.fullmatch(value) else math.nan
+    number = float(value) if _SLICE_NUMBER.fullmatch(value) else math.nan
     if not math.isfinite(number):
         raise ValueError(f"Invalid slice value {value!r}: expected a number after < and >")
     return repr(number)

@@ -73,7 +73,7 @@ class RaymonDataType(Data):
         return self.type_name
 
 
-_NAMED: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFrame, Series, Image)}
+_KIND_OF_FORM: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFrame, Series, Image)}
 
 
 def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
@@ -87,7 +87,7 @@ def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
         ImportError: It needs a package that is not installed.
     """
     wrapper = load(jcr)
-    named = _NAMED.get(type(wrapper))
+    named = _KIND_OF_FORM.get(type(wrapper))
     if named is not None:
         wrapper.__class__ = named  # it differs in the name of the written form alone
     return wrapper

@@ -37,7 +37,7 @@ except ImportError:  # Windows
 else:
     HAS_FLOCK = True
 
-_NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9]{8,})\.spool(\.new|\.damaged)?")
+_SEGMENT_NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9]{8,})\.spool(\.new|\.damaged)?")
 _BLOCK: Final = 4096
 _WINDOW: Final = 64 * 1024
 _TEMPORARY: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -122,7 +122,7 @@ def list_segments(directory: str, owner: str) -> list[str]:
 def _entries(directory: str) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ...]]]:
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            name = _NAME.fullmatch(entry.name)
+            name = _SEGMENT_NAME.fullmatch(entry.name)
             if name is not None:
                 yield entry, name.groups(default="")
 

@@ -66,7 +66,8 @@ def test_digests_stay() -> None:
     scale.n_samples_seen_ = np.int64(12)
     whole = Pipeline([("scale", scale), ("line", line)])
     found = [
-        weights.read(model, weights.KINDS["sklearn", "BaseEstimator"]) for model in (line, whole)
+        weights.read(model, weights.WEIGHT_KINDS["sklearn", "BaseEstimator"])
+        for model in (line, whole)
     ]
     assert [read.digest for _, read in found] == ["9f4186ba5cb26002", "fbccf422cd9369ac"]
 

@@ -72,10 +72,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     global SLOW  # noqa: PLW0603 - what the function names
     SLOW = Slow()
     kinds: Mapping[tuple[str, str], WeightKind] = {
-        **weights.KINDS,
+        **weights.WEIGHT_KINDS,
         ("tests", "Slow"): WeightKind(lambda one: one.weights, _feed),
     }
-    monkeypatch.setattr(weights, "KINDS", kinds)
+    monkeypatch.setattr(weights, "WEIGHT_KINDS", kinds)
     yield SLOW
     SLOW.may_be_read.set()
 
@@ -234,6 +234,6 @@ def test_same_weights_have_the_same_digest(nested: bool) -> None:
     array = np.arange(6.0).reshape(2, 3)
     one: Any = {"a": [array]} if nested else array
     other: Any = {"a": [np.asfortranarray(array)]} if nested else np.asfortranarray(array)
-    kind = weights.KINDS["numpy", "ndarray"]
+    kind = weights.WEIGHT_KINDS["numpy", "ndarray"]
     marked = WeightKind(lambda value: 0, kind.feed)
     assert weights.read(one, marked) == weights.read(other, marked)
