@@ -91,13 +91,13 @@ class TermComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerdictWord:
     """A word that is a condition by itself."""
 
     word: str
 
 
-FigureCondition: TypeAlias = TreeOf[TermComparison | Verdict]
+FigureCondition: TypeAlias = TreeOf[TermComparison | VerdictWord]
 
 
 def parse_figures(text: str, vocabulary: Vocabulary) -> FigureCondition:
@@ -128,7 +128,7 @@ def holds(
             return any(holds(part, number_of, is_verdict) for part in parts)
         case Not(part):
             return not holds(part, number_of, is_verdict)
-        case Verdict(word):
+        case VerdictWord(word):
             return is_verdict(word)
         case TermComparison(left, sign, right):
             return _COMPARISONS[sign](_calculate(left, number_of), _calculate(right, number_of))
@@ -142,7 +142,7 @@ def verdicts_of(condition: FigureCondition) -> Iterator[str]:
                 yield from verdicts_of(part)
         case Not(part):
             yield from verdicts_of(part)
-        case Verdict(word):
+        case VerdictWord(word):
             yield word
 
 
@@ -159,7 +159,7 @@ def _calculate(term: Term, number_of: Callable[[Figure], float]) -> float:
     return term
 
 
-class _FigureExpression(Expression[TermComparison | Verdict]):
+class _FigureExpression(Expression[TermComparison | VerdictWord]):
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.noun, self.place = vocabulary.noun, vocabulary.place
         self._vocabulary = vocabulary
@@ -171,9 +171,9 @@ class _FigureExpression(Expression[TermComparison | Verdict]):
             raise self.bad("Expected one of == != < <= > >=", self.column_of(left))
         return TermComparison(self._term(left), sign, self._term(right))
 
-    def stand_alone(self, node: ast.expr) -> Verdict:
+    def stand_alone(self, node: ast.expr) -> VerdictWord:
         if (word := self.written(node)) in self._vocabulary.verdicts:
-            return Verdict(word)
+            return VerdictWord(word)
         if isinstance(node, ast.Name) and node.id not in self._vocabulary.figures:
             raise self._unknown(node)
         raise self.refuse(f"Expected {self._vocabulary.written}", node)

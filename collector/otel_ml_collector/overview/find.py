@@ -104,7 +104,7 @@ class OverviewFigures(FiguresBeside):
     newest_versions: list[NewestVersion] = Field(description="At most 8, the newest first")
 
 
-class News(BaseModel):
+class OverviewNews(BaseModel):
     """What is to be said of a project, the worst first."""
 
     findings: list[Finding]
@@ -113,7 +113,7 @@ class News(BaseModel):
     error_groups: int = Field(description="How many groups of failed runs there were")
 
 
-class Overview(OverviewFigures, News):
+class Overview(OverviewFigures, OverviewNews):
     """A project at a glance."""
 
     errors: ErrorGroups
@@ -162,7 +162,7 @@ def find_overview(reader: Reader, project: str, query: OverviewQuery, now_ns: in
 
 def find_news(
     reader: Reader, project: str, now_ns: int, last: Past = "24h", *, most: int = JUDGED
-) -> News:
+) -> OverviewNews:
     """Say what is wrong in a project, or what its newest verdict is, the worst first.
 
     Of at most so many of its newest versions.
@@ -201,7 +201,7 @@ def _make_news(
     last: Past,
     errors: ErrorGroups,
     versions: Sequence[NewestVersion],
-) -> News:
+) -> OverviewNews:
     window, _ = span_of(last, now_ns)
     findings = [_tell_error(one) for one in errors.groups if one.is_new][:_NEW_ERRORS]
     findings += _tell_crashed(reader, project, window, now_ns)
@@ -230,7 +230,7 @@ def _make_news(
     findings = [one for one in findings if one.is_wrong]
     findings.sort(key=lambda one: (_FINDING_WORDS.index(one.word), -one.size, one.subject))
     findings += sorted(calm, key=lambda one: one.time or "", reverse=True)[:1]
-    return News(
+    return OverviewNews(
         findings=findings,
         newest_versions=judged,
         versions_compared=min(len(versions), JUDGED),

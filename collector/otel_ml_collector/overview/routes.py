@@ -17,8 +17,8 @@ from otel_ml_collector.figures import (
 )
 from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.overview.find import (
-    News,
     Overview,
+    OverviewNews,
     OverviewQuery,
     find_figures,
     find_news,
@@ -103,7 +103,7 @@ def _find_known(reader: Reader, project: str) -> Any:
     return found if found.runs else None
 
 
-def _tell_looked_at(news: News) -> str:
+def _tell_looked_at(news: OverviewNews) -> str:
     """Say what was looked at, so that silence is no guess."""
     parts = [
         f"{number:,} {word if number == 1 else f'{word}s'}"
