@@ -48,7 +48,9 @@ def has_bad_artifact(span: Span) -> bool:
 
 def _read(event: Event, project: str, owner: str, record_id: str, position: int) -> Artifact:
     told = event.attributes
-    digest = _read_digest(told.get(names.ARTIFACT_SHA256))
+    sha256 = told.get(names.ARTIFACT_SHA256)
+    is_hash = isinstance(sha256, str) and _SHA256.fullmatch(sha256)
+    digest = bytes.fromhex(to_text(sha256)) if is_hash else _NO_DOCUMENT
     document = _read_document(told.get(names.ARTIFACT_JSON), digest)
     raw = document.encode("utf-8", "surrogatepass")
     if document:
@@ -74,11 +76,6 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
         position=position,
         rank=min(len(raw) + len(said), 2**31 - 1) << 32 | checksum,
     )
-
-
-def _read_digest(value: Value) -> bytes:
-    is_hash = isinstance(value, str) and _SHA256.fullmatch(value)
-    return bytes.fromhex(to_text(value)) if is_hash else _NO_DOCUMENT
 
 
 def _read_document(value: Value, digest: bytes) -> str:

@@ -28,7 +28,10 @@ def has_bad_alias(span: Span, owner: str) -> bool:
     if names.ALIAS not in span.attributes:
         return False
     alias = span.attributes[names.ALIAS]
-    return not (isinstance(alias, str) and is_alias(alias) and owner == _model_owner(span))
+    model, version = (
+        to_text(span.attributes.get(name)) for name in (names.TARGET_MODEL, names.TARGET_VERSION)
+    )
+    return not (isinstance(alias, str) and is_alias(alias) and owner == own_model(model, version))
 
 
 def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasMove]:
@@ -115,11 +118,6 @@ def _link(event: Event, project: str, owner: str, record_id: str, position: int)
         time_ns=time_ns,
         rank=_rank(role, kind, name, version, run_id, time_ns),
     )
-
-
-def _model_owner(span: Span) -> str:
-    told = span.attributes
-    return own_model(to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION)))
 
 
 def _rank(*said: object) -> int:

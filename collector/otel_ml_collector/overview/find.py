@@ -14,7 +14,6 @@ from otel_ml.statistics.verdict import WORST_FIRST, Word
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
-    ExperimentVerdict,
     find_experiment,
     find_experiments,
 )
@@ -255,7 +254,10 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> Finding |
     name = view.numbered(version.model, version.version)
     experiment = verdict.experiment
     where = f"model == {view.quoted(version.model)} and version == {version.version}"
+    # Of production those of the judge that spoke of most.
+    runs = max((one.candidate.n for one in verdict.judges if one.candidate), default=None)
     if experiment:
+        runs = experiment.done
         where = f"experiment == {view.quoted(experiment.run_id)}"
     return Finding(
         word=word,
@@ -265,16 +267,11 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> Finding |
         by="experiment" if experiment else "production",
         size=size,
         where=where,
-        runs=experiment.done if experiment else _count_runs(verdict.judges),
+        runs=runs,
         time=version.first_seen_time,
         run_id=experiment.run_id if experiment else "",
         versions=(version.model, version.version, version.before),
     )
-
-
-def _count_runs(judges: Sequence[JudgeChange]) -> int | None:
-    """Count the runs of the version that a judge spoke of most of."""
-    return max((one.candidate.n for one in judges if one.candidate), default=None)
 
 
 def _tell_experiment(
@@ -295,11 +292,12 @@ def _tell_experiment(
         said = _worst(verdict.judges, verdict.amounts) if verdict else None
         if said is not None and verdict is not None:
             word, sentence, size = said
+            baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
             return Finding(
                 word=word,
                 is_wrong=word in _WRONG,
                 subject=one.name,
-                sentence=f"{sentence}, beside {_name_baseline(verdict)}",
+                sentence=f"{sentence}, beside {baseline}",
                 by="experiment",
                 size=size,
                 where=f"experiment == {view.quoted(one.run_id)}",
@@ -308,10 +306,6 @@ def _tell_experiment(
                 run_id=one.run_id,
             )
     return None
-
-
-def _name_baseline(verdict: ExperimentVerdict) -> str:
-    return view.numbered(verdict.baseline.name, verdict.baseline.version)
 
 
 def _worst(

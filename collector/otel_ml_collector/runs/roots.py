@@ -60,7 +60,8 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
     if apart.scores:
         ask = partial(read_last_scores, is_told=apart.told_scores)
         scored = reader.ahead(ask, project, traces, _INSIDE)
-    rows = _read_inside(reader, project, traces)
+    parameters = {"project": project, "traces": traces, "limit": _INSIDE + 1}
+    rows = reader.rows(outlines(IDS, OF_TRACES), parameters)
     spans = {
         run_id_of(row): make_stretch(row, row["trace_id"], project)
         for row in (rows if len(rows) <= _INSIDE else ())
@@ -157,13 +158,6 @@ def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
     )
     has_sum = has_tokens(total.tokens) or total.cost is not None
     return Inside(len(calls), total.tokens, total.cost, is_least and has_sum)
-
-
-def _read_inside(reader: Reader, project: str, traces: Sequence[str]) -> list[Row]:
-    """Read the outlines of some traces of one project: one span more than are added up."""
-    sql = outlines(IDS, OF_TRACES)
-    parameters = {"project": project, "traces": list(traces), "limit": _INSIDE + 1}
-    return reader.rows(sql, parameters)
 
 
 def find_calls_inside(reader: Reader, run: RunSummary, now_ns: int) -> list[tuple[RunSummary, int]]:

@@ -506,7 +506,8 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
             raise
         problem = problem_of(error)[1]
     context = _list_context(request, query, page, keys)
-    has_runs = bool(page.runs) or _has_runs(reader, query.project, now_ns)
+    a_run = runs.RunsQuery(query.project, limit=1)
+    has_runs = bool(page.runs or runs.find_runs(reader, a_run, now_ns).runs)
     context |= {
         "problem": problem,
         "chips": [] if problem else conjuncts(query.where),
@@ -622,7 +623,7 @@ def _list_context(
         "headings": make_headings(columns, query.order),
         "ordered": None if query.order in BY_TIME else _words_of(query.order),
         "ordered_since": page.ordered_since,
-        "by": _by_words(given.get("group") or ""),
+        "by": f"by {_GROUPS.get(group, group)}" if (group := given.get("group")) else "",
         "groups": {
             "": "nothing",
             **_GROUPS,
@@ -646,11 +647,6 @@ def _list_context(
             traces=query.traces or None,
         ),
     }
-
-
-def _by_words(group: str) -> str:
-    """Say by what a list is grouped; empty where it is not."""
-    return f"by {_GROUPS.get(group, group)}" if group else ""
 
 
 def _words_of(order: str) -> str:
@@ -696,7 +692,3 @@ def _find_plain(reader: Reader, project: str, now_ns: int) -> RunsPage | None:
     query = runs.RunsQuery(project, PLAIN_ROOTS, limit=_PLAIN_TRACES, roots=True)
     page = find_roots(reader, query, now_ns)
     return page if page.runs else None
-
-
-def _has_runs(reader: Reader, project: str, now_ns: int) -> bool:
-    return bool(runs.find_runs(reader, runs.RunsQuery(project, limit=1), now_ns).runs)

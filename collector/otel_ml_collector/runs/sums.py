@@ -90,7 +90,9 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
     where, beside, by = query.where, ALWAYS, None
     if query.is_of_tops:
         condition = all_of([compile_query(reader, query)[0], OUTERMOST])
-        where, beside = "", _of_tops(condition)
+        tops = _TOPS.fill(deliveries=DELIVERIES, join=Sql(""), condition=condition.sql)
+        inside = Sql("trace_id IN (SELECT trace_id {tops})").fill(tops=tops)
+        where, beside = "", Condition(inside, condition.parameters)
         by = _label_tops(reader, query.project, group, condition) if group else None
     stats = find_stats(
         reader, StatsQuery(query.project, where, group, window, step_ns, _SHOWN, beside, by)
@@ -103,12 +105,6 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
     ]
     rest = stats.other.total if stats.other else None
     return ListSums(stats.total, groups, max(stats.groups_found - len(groups), 0), rest)
-
-
-def _of_tops(condition: Condition) -> Condition:
-    tops = _TOPS.fill(deliveries=DELIVERIES, join=Sql(""), condition=condition.sql)
-    sql = Sql("trace_id IN (SELECT trace_id {tops})").fill(tops=tops)
-    return Condition(sql, condition.parameters)
 
 
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
