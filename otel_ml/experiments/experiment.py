@@ -77,7 +77,7 @@ _BASELINE: Final = (
     "name:vN, name@alias or a tag"
 )
 _RESUME: Final = "'auto', the run id of an experiment that the collector has, or False"
-_INSTALLED: Final = ("site-packages", "dist-packages")
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 def evaluate(
@@ -492,16 +492,12 @@ def source_digest(function: Callable[..., Any]) -> str:
         else:
             is_ours = os.path.normpath(_file_name_of(one)).rpartition(os.sep)[0] == folder
         file = _file_of(one) if is_ours else None
-        if file is not None and (is_package or not _is_installed(file)):
+        if file is not None and (is_package or _INSTALLED.isdisjoint(file.parts)):
             files.add(file)
     found = sha256()
     for file in sorted(files):
         found.update(f"{file.name}\n".encode() + sha256(file.read_bytes()).digest())
     return found.hexdigest()
-
-
-def _is_installed(file: Path) -> bool:
-    return any(part in _INSTALLED for part in file.parts)
 
 
 def _file_name_of(module: object) -> str:

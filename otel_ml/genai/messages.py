@@ -572,8 +572,8 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
         if name is not None and said is not None:
             blocks.setdefault(name, []).append(said)
         at = read_count(event, "output_index") or 0
-        if kind == "response.output_item.added" and _is_call(read(event, "item")):
-            item = read(event, "item")
+        item = read(event, "item") if kind == "response.output_item.added" else None
+        if item is not None and read_name(item, "type") == "function_call":
             calls[at] = {"call_id": read_name(item, "call_id"), "name": read_name(item, "name")}
         elif kind == "response.function_call_arguments.delta" and at in calls:
             calls[at]["arguments"] = calls[at].get("arguments", "") + (said or "")
@@ -588,10 +588,6 @@ _DELTAS: Final = {
     "response.reasoning_text.delta": "reasoning",
     "response.reasoning_summary_text.delta": "reasoning",
 }
-
-
-def _is_call(item: object) -> bool:
-    return read_name(item, "type") == "function_call"
 
 
 def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:

@@ -218,11 +218,12 @@ class Api:
         try:
             with attempt_until(deadline) as attempt:
                 line = self._open()
+                own = {name: one for name, one in line.headers.items() if name not in _OF_SPANS}
                 response = line.pools.urlopen(
                     question.method,
                     f"{self.page}{question.below}{question.address}",
                     body=body,
-                    headers={**_without(line.headers, _OF_SPANS), **headers, **question.headers},
+                    headers={**own, **headers, **question.headers},
                     timeout=attempt.time_left(),
                     retries=False,
                     redirect=False,
@@ -321,10 +322,6 @@ def _pause_s(left: int) -> float:
 def _asked_s(reply: Reply) -> float:
     text = reply.headers.get("retry-after") or reply.headers.get("Retry-After") or ""
     return float(text) if text.isascii() and text.isdigit() else 0.0
-
-
-def _without(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name not in names}
 
 
 def _parse(content: bytes) -> Any:
