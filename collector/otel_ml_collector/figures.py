@@ -34,7 +34,7 @@ UserGroup = Literal["user", "session"]
 Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
 
 _GROUPS: Final = 50
-_SHOWN: Final = 8
+_TABLE_ROWS: Final = 8
 _UNSEEN: Final = 0.005  # of a change
 _WEEK_NS: Final = 7 * DAY_NS
 SPANS: Final = {"1h": "the last hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -389,7 +389,7 @@ def make_table(
     where: str = "",
 ) -> GroupTable:
     """Make a table of groups; each row leads to its runs, a session to its page."""
-    shown, others = of.groups[:_SHOWN], of.groups[_SHOWN:]
+    shown, others = of.groups[:_TABLE_ROWS], of.groups[_TABLE_ROWS:]
 
     def row(name: str, figures: Figures, where: str = "", page: str = "") -> GroupRow:
         return GroupRow(

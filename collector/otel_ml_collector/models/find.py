@@ -44,7 +44,7 @@ from otel_ml_collector.verdicts import (
 from otel_ml_collector.web import view
 
 EVER: Final = Window(0, 2**62)
-_NEWEST: Final = 8
+_NEWEST_VERSIONS: Final = 8
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
 _LINKED: Final = 100
@@ -482,7 +482,7 @@ class NewVersion:
 
 def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
     """Find the eight versions that replaced another one last, in the last 30 days."""
-    rows = list_new_versions(reader, now_ns - _NEW_DAYS * DAY_NS, _NEWEST)
+    rows = list_new_versions(reader, now_ns - _NEW_DAYS * DAY_NS, _NEWEST_VERSIONS)
     names: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         names[row["project"]].append(row["name"])

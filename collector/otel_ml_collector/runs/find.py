@@ -127,7 +127,7 @@ _RESPONSES: Final = tuple(
         for source in row.sources
     )
 )
-_SHOWN: Final = tuple(one.name for one in fields(RunSummary))
+_SUMMARY_FIELDS: Final = tuple(one.name for one in fields(RunSummary))
 
 
 @dataclass(frozen=True, slots=True)
@@ -895,7 +895,7 @@ def _make_run(row: Row, details: _Details) -> Run:
     series = details.series.get(run_id, ())
     lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]
     events = load_json(payload.get("events", ""), [])
-    shown = {name: getattr(summary, name) for name in _SHOWN if name not in content}
+    shown = {name: getattr(summary, name) for name in _SUMMARY_FIELDS if name not in content}
     shown |= _tell_stream(row, summary, content["tokens"], attributes, events)
     return Run(
         **shown,

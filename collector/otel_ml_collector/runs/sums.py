@@ -23,7 +23,7 @@ from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.web import view
 
-_SHOWN: Final = 20
+_MOST_GROUPS: Final = 20
 # The traces of what a list of roots or traces has, and what these are called there.
 _TOPS: Final = Sql("""
     FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
@@ -95,7 +95,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
         where, beside = "", Condition(inside, condition.parameters)
         by = _label_tops(reader, query.project, group, condition) if group else None
     stats = find_stats(
-        reader, StatsQuery(query.project, where, group, window, step_ns, _SHOWN, beside, by)
+        reader, StatsQuery(query.project, where, group, window, step_ns, _MOST_GROUPS, beside, by)
     )
     groups = [
         SumGroup(
