@@ -16,10 +16,11 @@ from typing import Any, Final
 import click
 
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.grammar import parse
+from otel_ml_collector.filter.sql import compile_where, tag_names_of
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.store.apart import Apart
+from otel_ml_collector.store.apart import Apart, tag_sign
 from otel_ml_collector.store.experiments import count_alike, item_parameters
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
@@ -101,6 +102,7 @@ def explain(reader: ListeningReader, question: str, where: str) -> str:
         BadInput: The filter is wrong.
     """
     reader.asked.clear()
+    reader.memory.note(_PROJECT, map(tag_sign, tag_names_of(parse(where))))
     QUESTIONS[question](reader, where, time.time_ns())
     return "\n\n".join(
         f"-- {question}, {number} of {len(reader.asked)}\n"

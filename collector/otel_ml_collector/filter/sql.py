@@ -42,6 +42,7 @@ from otel_ml_collector.store.apart import (
     find_apart,
     find_counted,
     late_tags,
+    of_tag_names,
     own_tags,
     points,
     scores,
@@ -307,7 +308,9 @@ def compile_tree(
     conditions = list[Condition]()
     if parts:
         whole = parts[0] if len(parts) == 1 else Both(parts)
-        conditions.append(_compile(whole, apart or find_apart(reader, project)))
+        apart = apart or find_apart(reader, project)
+        apart = of_tag_names(reader, project, apart, tag_names_of(whole))
+        conditions.append(_compile(whole, apart))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
     counted = find_counted(
         reader,
@@ -318,6 +321,20 @@ def compile_tree(
         kinds="kind" in fields or also is not None,
     )
     return all_of([*map(Condition, counted.conditions), *conditions]), bool(parts)
+
+
+def tag_names_of(tree: Tree | None) -> set[str]:
+    """Name the tags that a filter looks at.
+
+    Raises:
+        BadInput: It has an unknown field, or a text that nothing has.
+    """
+    names = set[str]()
+    for comparison in comparisons_of(tree):
+        _check(comparison)
+        if _kind(comparison) is Kind.TAG:
+            names.add(comparison.field.key or str(comparison.value))
+    return names
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:

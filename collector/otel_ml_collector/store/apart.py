@@ -1,7 +1,7 @@
 """What came apart from runs: which sorts of it a project has, of whom, and as SQL by run."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ from otel_ml_collector.store.targets import RUN, told_of_others
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
 _TEXTS: Final = 128
+# How many signs are remembered of all projects, with names of late tags among them.
+_KNOWN_SIGNS: Final = 500
 # The owners that are trace keys or tags, and no versions of models.
 _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
@@ -239,6 +241,31 @@ def find_apart(reader: Reader, project: str) -> Apart:
         told = [row["name"] for row in reader.rows(sql, {"project": project})]
         found = reader.memory.note(project, told, settled=True)
     return Apart(**{name: name in found for name in _SIGNS})
+
+
+def of_tag_names(reader: Reader, project: str, apart: Apart, names: Collection[str]) -> Apart:
+    """Return what came apart for a question about tags of some names: late ones of these alone.
+
+    Most filters are on tags that spans carry, and joining late tags of another name takes longer
+    than all else of the question. A name that was there once is remembered.
+    """
+    if not apart.tags or not names:
+        return apart
+    known, _ = reader.memory.recall(project)
+    if known.isdisjoint(map(tag_sign, names)):
+        sql = Sql("""SELECT DISTINCT name FROM late_tags
+          WHERE project = {project:String} AND name IN {names:Array(String)}""")
+        rows = reader.rows(sql, {"project": project, "names": sorted(names)})
+        if not rows:
+            return replace(apart, tags=False)
+        if len(reader.memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
+            reader.memory.note(project, [tag_sign(row["name"]) for row in rows])
+    return apart
+
+
+def tag_sign(name: str) -> str:
+    """Return the sign under which it is remembered that a project has late tags of a name."""
+    return f"tags {name}"
 
 
 def find_counted(

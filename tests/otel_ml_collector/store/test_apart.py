@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from otel_ml.records import LateTag, Metric, Tag
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import Records, TraceKey
 from otel_ml_collector.store.apart import Apart, find_apart
 from otel_ml_collector.store.connection import Memory
@@ -74,6 +75,23 @@ def test_found(
         )
     )
     assert found(store, project) == expected
+
+
+def test_names_of_late_tags(store: Store, project: str) -> None:
+    """Late tags are looked at by filters on tags of their names alone, also of one stored since."""
+
+    def looks(where: str) -> bool:
+        return "late_tags" in compile_where(store.reader, project, where)[0].sql
+
+    wheres = ('tags["client"] == "bigshot"', 'tags["reviewed"] == "yes"', '"reviewed" in tags')
+    assert [looks(where) for where in wheres] == [False, False, False]
+    store.writer.write(make_tag(project))
+    assert [looks(where) for where in wheres] == [True, False, False]
+    assert looks('tags["reviewed"] == "yes" or not tags["client"] == "bigshot"')
+    store.writer.write(
+        Records(tags=[LateTag(project, RUN_ID, Tag("reviewed", "yes"), NOW_NS, "later")])
+    )
+    assert [looks(where) for where in wheres] == [True, True, True]
 
 
 def test_memory_is_bounded() -> None:
