@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,8 +23,8 @@ from examples.demo.processes import (
     Process,
     start_collector,
     start_evaluation,
+    start_script,
     start_service,
-    start_training,
 )
 from examples.demo.progress import Steps
 from examples.demo.questions import write_questions
@@ -32,6 +33,7 @@ from examples.demo.report import print_report
 
 _FOLDER: Final = Path(__file__).parents[2] / ".demo"
 _WIDTH: Final = 120  # of tables that go to a file
+_SCRIPTS: Final = ("train", "tune", "agent")
 _INTERRUPTED: Final = 130
 _WORSE: Final = 1  # the status of a comparison
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -101,12 +103,16 @@ def _from_here(path: Path) -> str:
 
 
 def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
-    """Train, serve, ask, edit, serve and ask again."""
+    """Train, tune, talk, serve, ask, edit, serve and ask again."""
     with steps.step("Start the collector"):
         collector.wait_ready()
     copy_service(folder)
-    with steps.step("Train two classifiers"), start_training(folder, collector.address) as training:
-        training.wait_end()
+    with steps.step("Train classifiers, tune a search, talk with an agent"), ExitStack() as stack:
+        scripts = [start_script(folder, collector.address, module) for module in _SCRIPTS]
+        for script in scripts:
+            stack.enter_context(script)
+        for script in scripts:
+            script.wait_end()
     requests = make_requests()
     write_questions(folder / "questions.jsonl")
     _serve(steps, folder, collector, requests, "as it is")

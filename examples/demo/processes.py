@@ -130,9 +130,9 @@ def start_collector(folder: Path) -> Process:
     return Process("collector", arguments, folder, ready=_COLLECTOR_READY)
 
 
-def start_training(folder: Path, endpoint: str) -> Process:
-    """Train the classifiers; the process ends by itself."""
-    return Process("training", ["service.train"], folder, endpoint=endpoint)
+def start_script(folder: Path, endpoint: str, module: str) -> Process:
+    """Run a module of the copy of the service; the process ends by itself."""
+    return Process(module, [f"service.{module}"], folder, endpoint=endpoint)
 
 
 def start_service(folder: Path, endpoint: str) -> Process:

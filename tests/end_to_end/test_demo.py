@@ -24,7 +24,7 @@ from tests.support.demo import OUTPUT, usual_ports_taken
 CHECKOUT = Path(__file__).parents[2]
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
 SERVED = re.compile(r"otel-ml is ready: (http://\S+) ")
-TIMEOUT_S = 180
+TIMEOUT_S = 300
 
 
 class Demo:

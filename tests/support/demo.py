@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 OUTPUT: Final = "output.txt"
-_TIMEOUT_S: Final = 180
+_TIMEOUT_S: Final = 300
 _CHECKOUT: Final = Path(__file__).parents[2]
 
 
