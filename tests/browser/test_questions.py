@@ -9,7 +9,11 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from otel_ml_collector.span import Span
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
+from tests.otel_ml_collector.query.test_judges import say, tell
+from tests.otel_ml_collector.spans import make_call
+from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
 
@@ -94,4 +98,66 @@ def test_cost_by_group(clicks: Clicks, by: str, wanted: dict[str, str]) -> None:
     for name, cost in wanted.items():
         row = page.locator("table.by tr", has=page.get_by_role("link", name=name, exact=True))
         expect(row.locator("td").last).to_have_text(re.compile(f"^{cost}"))
+    assert clicks.count <= 3
+
+
+def open_project(browser: Browser, collector: CollectorProcess, spans: list[Span]) -> Clicks:
+    """Send what a project has, and open its page."""
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+    collector.deliver(encode(spans), headers)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{collector.endpoint}/projects/{PROJECT}")
+    page.wait_for_load_state("networkidle")
+    return Clicks(page)
+
+
+def test_what_was_said(chromium: Browser, own_collector: CollectorProcess) -> None:
+    """A session shows what was asked and answered, turn by turn, though its roots say nothing."""
+    spans = []
+    for place in range(6):
+        start_ns = time.time_ns() - HOUR_NS + place * 60 * SECOND_NS
+        session = {"session.id": f"talk-{place // 3}", "otel_ml.kind": "chain"}
+        turn = make_call("turn", session, start_ns=start_ns)
+        told = {
+            "otel_ml.inputs": f'{{"question": "question {place}"}}',
+            "otel_ml.outputs": f'"answer {place}"',
+        }
+        ids = {"trace_id": turn.trace_id, "parent_span_id": turn.span_id}
+        spans += [turn, make_call("reply", told, start_ns=start_ns + 1, **ids)]
+    clicks = open_project(chromium, own_collector, spans)
+    page = clicks.page
+    clicks.on(page.get_by_role("link", name="talk-1"))
+    said = page.locator(".turn .user, .turn .bot").all_inner_texts()
+    assert [" ".join(one.split()) for one in said] == [
+        words
+        for place in (3, 4, 5)
+        for words in (f"asked question {place}", f"answered answer {place}")
+    ]
+    assert clicks.count <= 2
+
+
+def test_is_the_new_judge_stricter(chromium: Browser, own_collector: CollectorProcess) -> None:
+    """The page of a judge says how many points fewer pass by its new version, and which flip."""
+    spans = [tell("a1")]
+    calls = [
+        make_call("answer", start_ns=time.time_ns() - (place + 60) * SECOND_NS)
+        for place in range(40)
+    ]
+    for place, call in enumerate(calls):
+        spans += [call, say(call, "a1", 0.9 if place < 36 else 0.1)]
+    later = [tell("b2")]
+    later += [say(call, "b2", 0.9 if 20 <= place < 37 else 0.1) for place, call in enumerate(calls)]
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+    own_collector.deliver(encode(spans), headers)
+    clicks = open_project(chromium, own_collector, later)
+    page = clicks.page
+    clicks.on(page.locator("nav[aria-label=Pages]").get_by_role("link", name="Judges"))
+    clicks.on(page.locator("#judges").get_by_role("link", name="grounded"))
+    sentence = page.locator("#strictness .note")
+    expect(sentence).to_contain_text(
+        "v2 beside v1: 42.5 % pass, 90.0 % before: 48 points stricter ("
+    )
+    expect(sentence).to_contain_text("20 turn to fail and 1 to pass")
+    clicks.on(page.locator("#flips").get_by_role("link", name="20", exact=True))
+    expect(page.locator("tr[data-run]")).to_have_count(20)
     assert clicks.count <= 3
