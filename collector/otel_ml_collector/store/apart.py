@@ -246,8 +246,8 @@ def find_apart(reader: Reader, project: str) -> Apart:
 def of_tag_names(reader: Reader, project: str, apart: Apart, names: Collection[str]) -> Apart:
     """Return what came apart for a question about tags of some names: late ones of these alone.
 
-    Most filters are on tags that spans carry, and joining late tags of another name takes longer
-    than all else of the question. A name that was there once is remembered.
+    Most filters are on tags that spans carry, and late tags of other names need not be joined. A
+    name that was there once is remembered.
     """
     if not apart.tags or not names:
         return apart
