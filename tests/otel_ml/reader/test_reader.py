@@ -300,7 +300,10 @@ def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
     """
     client = Client("silent", endpoint=collector.endpoint, join=False)
 
-    @client.assess(Judge("brief", "", len), name="ask", inline=True)
+    def length(outputs: str) -> int:
+        return len(outputs)
+
+    @client.assess(Judge("brief", "", length), name="ask", inline=True)
     def ask(question: str) -> str:
         return question.upper()
 
