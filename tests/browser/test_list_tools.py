@@ -213,3 +213,43 @@ def test_curves_follow_the_theme(chromium: Browser, demo: CollectorProcess) -> N
     page.evaluate("() => new Promise(requestAnimationFrame)")
     assert canvas.evaluate(pixels) != light
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "table"),
+    [
+        ("/projects/docs-search/datasets", "#datasets"),
+        ("/projects/docs-search/experiments", "#experiments"),
+        ("/projects/docs-search/judges", "#judges"),
+        ("/projects/docs-search/sessions", "#sessions"),
+        ("/projects/docs-search/models", "#models"),
+    ],
+)
+def test_cells_of_a_phone(
+    chromium: Browser, demo: CollectorProcess, address: str, table: str
+) -> None:
+    """On a phone the name and the verdict of each row are read, no cell is an ellipsis alone.
+
+    The first row stands in the upper 240 px.
+    """
+    context = chromium.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(demo.endpoint + address)
+    page.wait_for_load_state("networkidle")
+    rows = page.locator(f"{table} tbody tr:has(.l1)")
+    assert rows.count() > 0
+    box = rows.first.bounding_box()
+    assert box is not None
+    assert box["y"] <= 240
+    for row in rows.all():
+        assert row.locator(".l1").inner_text().strip()
+        assert row.locator(".r1").inner_text().strip()
+    cut = page.locator(f"{table} tbody td").evaluate_all(
+        """cells => cells.filter(cell => cell.clientWidth && cell.innerText.trim() &&
+          (cell.innerText.trim() == "…"
+            || (cell.scrollWidth > cell.clientWidth && cell.clientWidth < 48)))
+          .map(cell => cell.innerText)"""
+    )
+    assert cut == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()

@@ -12,11 +12,11 @@ RECIPE = re.compile(r'<pre class="box" id="([a-z-]+)" tabindex="0">(.*?)</pre>',
 
 
 @pytest.mark.parametrize(
-    "page", ["runs", "models", "metrics", "sessions", "datasets", "experiments", "judges"]
+    "page", ["", "runs", "models", "metrics", "sessions", "datasets", "experiments", "judges"]
 )
 def test_recipe(service: Service, page: str) -> None:
     """The page of a project without any has code, and a button that copies it."""
-    answer = ask(service.app, f"/projects/nothing/{page}")
+    answer = ask(service.app, f"/projects/nothing/{page}".rstrip("/"))
     [(name, code)] = RECIPE.findall(answer.text)
     assert f'data-copy="#{name}">Copy code</button>' in answer.text
-    compile(html.unescape(code), page, "exec")
+    compile(html.unescape(code), page or "overview", "exec")
