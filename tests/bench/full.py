@@ -155,10 +155,11 @@ def _open_both(folder: Path, runs: int) -> Iterator[_Both]:
 
 
 def _ask_both(both: _Both, times: int) -> dict[str, dict[str, list[float]]]:
-    """Ask each question of each store; of few runs none is asked that has too few to find."""
+    """Ask each question of each store in turns; of few runs none that has too few to find."""
     taken: dict[str, dict[str, list[float]]] = {}
-    for kind, (collector, loaded) in both.items():
-        for asked in make_queries(collector, loaded):
+    asked_of = {kind: make_queries(*served) for kind, served in both.items()}
+    for questions in zip(*asked_of.values(), strict=True):
+        for asked, (kind, (collector, loaded)) in zip(questions, both.items(), strict=True):
             if loaded.runs < RUNS and not _has_answer(collector, asked):
                 continue
             took_ms = ask(collector, asked, times)
