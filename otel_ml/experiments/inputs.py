@@ -1,0 +1,282 @@
+"""Recorded values as what a function's annotations say that it takes and returns.
+
+A record keeps a date as its text, a dataclass as its fields, a short array as its elements: JSON
+that the function would not know. Where too little was kept for the type, there is no value.
+"""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import inspect
+import pathlib
+import types
+import typing
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from otel_ml.errors import untrusted
+
+_INFINITE: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
+# What `otel_ml.capture` writes of a value that JSON has no form for has its type and one of these.
+_IN_SHORT: Final = frozenset(
+    {"awaitable", "choices", "columns", "device", "dtype", "head", "length", "mode", "repr"}
+)
+_TEXTS: Final[Mapping[type, Callable[[str], Any]]] = {
+    datetime.datetime: lambda text: datetime.datetime.fromisoformat(text.replace("Z", "+00:00")),
+    datetime.date: datetime.date.fromisoformat,
+    datetime.time: datetime.time.fromisoformat,
+    decimal.Decimal: decimal.Decimal,
+    uuid.UUID: uuid.UUID,
+    complex: complex,
+    int: int,
+}
+_BYTES: Final = "bytes"
+_ARRAY: Final = "numpy.ndarray"
+_TENSOR: Final = "torch.Tensor"
+_JAX: Final = "jax.Array"
+
+
+class NotRebuiltError(ValueError):
+    """Too little of a value was recorded for the type that it had, or has to have now."""
+
+    def __init__(self, of: object) -> None:
+        self.of = getattr(of, "__qualname__", None) or str(of)
+        super().__init__(self.of)
+
+
+class Recorded:
+    """Rebuilds what was recorded of the calls of a function.
+
+    Args:
+        function: As it is today.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._parameters: Mapping[str, inspect.Parameter] = {}
+        with untrusted:  # a builtin has no signature
+            self._parameters = inspect.signature(function).parameters
+        self._hints = _hints_of(function)
+
+    def inputs(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return inputs as the parameters of their names say.
+
+        Raises:
+            NotRebuiltError: One of them cannot be.
+        """
+        return {name: self._input(name, value) for name, value in recorded.items()}
+
+    def output(self, recorded: Any) -> Any:
+        """Return an output as the function says that it returns it.
+
+        Raises:
+            NotRebuiltError: It cannot be.
+        """
+        return rebuild(recorded, self._hints.get("return", Any))
+
+    def _input(self, name: str, value: Any) -> Any:
+        parameter = self._parameters.get(name)
+        hint = self._hints.get(name, Any)
+        if parameter is None:
+            return rebuild(value, Any)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return rebuild(value, list[hint])  # type: ignore[valid-type]  # of the host's
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return rebuild(value, dict[str, hint])  # type: ignore[valid-type]  # of the host's
+        if value is None and parameter.default is None:  # `x: float = None`
+            return None
+        return rebuild(value, hint)
+
+    def spread(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call that has these inputs."""
+        args: list[Any] = []
+        kwargs = dict(inputs)
+        kinds = {name: parameter.kind for name, parameter in self._parameters.items()}
+        starred = next(
+            (name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL), ""
+        )
+        if not kinds and isinstance(kwargs.get("args"), list):  # what has no signature
+            args = kwargs.pop("args")
+        for name, kind in kinds.items():
+            if name not in kwargs:
+                continue
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                args += kwargs.pop(name)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                kwargs |= kwargs.pop(name)
+            elif kind is inspect.Parameter.POSITIONAL_ONLY or (
+                kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and inputs.get(starred)
+            ):
+                args.append(kwargs.pop(name))
+        return tuple(args), kwargs
+
+
+def _hints_of(function: Any) -> Mapping[str, Any]:
+    while isinstance(function, partial):
+        function = function.func
+    with untrusted:  # a name that is known to type checkers alone
+        if not inspect.isroutine(function):
+            function = type(function).__call__
+        return typing.get_type_hints(function)
+    return {}
+
+
+def rebuild(value: Any, hint: Any) -> Any:
+    """Make of recorded JSON a value of a type.
+
+    Args:
+        value: As it was read back.
+        hint: A type or an annotation; Any for whatever it says of itself.
+
+    Raises:
+        NotRebuiltError: Too little of it was recorded.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union or origin is types.UnionType:
+        return _rebuild_one_of(value, arguments)
+    if origin in {typing.Annotated, typing.Final, typing.ClassVar}:
+        return rebuild(value, arguments[0])
+    if hasattr(hint, "__supertype__"):
+        return rebuild(value, hint.__supertype__)
+    kind = origin if isinstance(origin, type) else hint
+    if kind is Any or not isinstance(kind, type) or kind is object:
+        return _rebuild_alone(value)
+    try:
+        return _rebuild_as(value, kind, arguments)
+    except NotRebuiltError:
+        raise
+    except Exception as error:  # of the class itself, which may raise anything
+        raise NotRebuiltError(kind) from error
+
+
+def _rebuild_one_of(value: Any, hints: Sequence[Any]) -> Any:
+    if type(value) in hints or (value is None and type(None) in hints):
+        return rebuild(value, type(value)) if type(value) is not dict else _rebuild_alone(value)
+    for hint in hints:
+        with suppress(NotRebuiltError):
+            return rebuild(value, hint)
+    raise NotRebuiltError(" | ".join(getattr(one, "__name__", str(one)) for one in hints))
+
+
+def _rebuild_alone(value: Any) -> Any:
+    """Rebuild what a value says of itself: arrays and bytes that were kept whole, and JSON."""
+    if type(value) is list:
+        return [_rebuild_alone(item) for item in value]
+    if type(value) is not dict:
+        return value
+    kind = value.get("type")
+    if type(kind) is str and _IN_SHORT & value.keys() and _is_type(kind):
+        return _rebuild_described(value, kind)
+    return {name: _rebuild_alone(item) for name, item in value.items()}
+
+
+def _is_type(kind: str) -> bool:
+    return kind == _BYTES or (
+        all(part.isidentifier() for part in kind.split(".")[1:]) and "." in kind
+    )
+
+
+def _rebuild_described(value: Mapping[str, Any], kind: str) -> Any:
+    if kind == _BYTES:
+        head = bytes.fromhex(value["head"])
+        if len(head) == value["length"]:
+            return head
+    elif kind in {_ARRAY, _TENSOR, _JAX} and "values" in value:
+        with suppress(ImportError, TypeError, ValueError, AttributeError):
+            return _rebuild_array(value, kind)
+    raise NotRebuiltError(kind)
+
+
+def _rebuild_array(value: Mapping[str, Any], kind: str) -> Any:
+    if kind == _TENSOR:
+        import torch  # who recorded a tensor has it
+
+        dtype = getattr(torch, value["dtype"])
+        return torch.tensor(value["values"], dtype=dtype).reshape(value["shape"])
+    import numpy as np  # who recorded an array has it
+
+    if value["dtype"] == "object" or value["dtype"].startswith("["):
+        raise NotRebuiltError(kind)
+    array = np.array(value["values"], dtype=value["dtype"]).reshape(value["shape"])
+    if kind == _ARRAY:
+        return array
+    import jax.numpy as jnp  # likewise
+
+    return jnp.asarray(array)
+
+
+def _rebuild_as(value: Any, kind: type, arguments: Sequence[Any]) -> Any:
+    if issubclass(kind, enum.Enum):
+        return kind(_rebuild_alone(value))
+    if issubclass(kind, bytes | bytearray):
+        return kind(_checked(_rebuild_alone(value), bytes))
+    if kind in _TEXTS or issubclass(kind, str | int | float | pathlib.PurePath | types.NoneType):
+        return _rebuild_scalar(value, kind)
+    if issubclass(kind, tuple):
+        return _rebuild_tuple(_checked(value, list), kind, arguments)
+    of = arguments[0] if arguments else Any
+    if issubclass(kind, AbstractSet):
+        made = {rebuild(item, of) for item in _checked(value, list)}
+        return frozenset(made) if kind is frozenset else made
+    if type(value) is list and issubclass(list, kind):
+        return [rebuild(item, of) for item in value]
+    return _rebuild_object(value, kind, arguments)
+
+
+def _rebuild_scalar(value: Any, kind: type) -> Any:
+    if type(value) is str and kind in _TEXTS:
+        return _TEXTS[kind](value)
+    if issubclass(kind, pathlib.PurePath):
+        return kind(_checked(value, str))
+    if kind is float and type(value) in {int, str}:
+        return _INFINITE[value] if type(value) is str else value
+    if kind in {bool, types.NoneType} or kind in _TEXTS or isinstance(value, kind):
+        return _checked(value, kind)
+    made: Callable[[Any], Any] = kind
+    return made(_checked(value, _base_of(kind)))
+
+
+def _base_of(kind: type) -> type:
+    return next(base for base in (str, int, float) if issubclass(kind, base))
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise NotRebuiltError(kind)
+
+
+def _rebuild_tuple(values: Sequence[Any], kind: type, arguments: Sequence[Any]) -> Any:
+    if hasattr(kind, "_fields"):
+        hints = list(typing.get_type_hints(kind).values()) or [Any] * len(values)
+        return kind(*map(rebuild, values, hints))
+    if arguments[1:] == (...,) or not arguments:
+        of = arguments[0] if arguments else Any
+        return tuple(rebuild(item, of) for item in values)
+    if len(arguments) != len(values):
+        raise NotRebuiltError(kind)
+    return tuple(map(rebuild, values, arguments))
+
+
+def _rebuild_object(value: Any, kind: type, arguments: Sequence[Any]) -> Any:
+    if type(value) is not dict:
+        return _checked(value, kind)
+    if typing.is_typeddict(kind):
+        hints = typing.get_type_hints(kind)
+        return {name: rebuild(item, hints.get(name, Any)) for name, item in value.items()}
+    if issubclass(dict, kind):
+        of_key, of_item = arguments if len(arguments) > 1 else (Any, Any)
+        if not arguments:
+            return _checked(_rebuild_alone(value), kind)
+        return {rebuild(name, of_key): rebuild(item, of_item) for name, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        taken = {field.name for field in dataclasses.fields(kind) if field.init}
+        return kind(**{name: rebuild(value[name], hints[name]) for name in value if name in taken})
+    if hasattr(kind, "model_validate"):
+        return kind.model_validate(value)
+    return _checked(_rebuild_alone(value), kind)
