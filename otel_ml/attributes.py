@@ -125,6 +125,9 @@ EXPERIMENT_REPEATS: Final = "otel_ml.experiment.repeats"
 EXPERIMENT_BASELINE: Final = "otel_ml.experiment.baseline"
 EXPERIMENT_COMPARISON: Final = "otel_ml.experiment.comparison"
 EXPERIMENT_SOURCE: Final = "otel_ml.experiment.source"
+# What `EXPERIMENT_BASELINE` says where it is the recorded runs that the items were made of: the id
+# of each item is that of its run.
+RECORDED: Final = "recorded"
 
 # An item of a data set: which one a run is over, and what an `item` record holds.
 ITEM_ID: Final = "otel_ml.item.id"
@@ -135,6 +138,8 @@ ITEM_SOURCE_RUN: Final = "otel_ml.item.source_run"
 ITEM_SOURCE_SESSION: Final = "otel_ml.item.source_session"
 # On a run over an item: the earlier run whose output it has.
 REUSED_FROM: Final = "otel_ml.reused_from"
+# On a run within a replayed call: the recorded run that answered in place of the function.
+STUBBED_FROM: Final = "otel_ml.stubbed_from"
 
 # `evaluation` records.
 JUDGE_NAME: Final = "otel_ml.judge.name"

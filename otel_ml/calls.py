@@ -17,6 +17,7 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context, get_current
 
 from otel_ml import attributes as names
+from otel_ml import stubs
 from otel_ml.capture.description import is_stream
 from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole, glance
 from otel_ml.errors import hand_on, quiet, report, untrusted
@@ -26,6 +27,7 @@ from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run, read_baggage
 from otel_ml.spans import ELSEWHERE, attach, detach, is_sampled, reset
+from otel_ml.stubs import STUBBED
 from otel_ml.versions.held_runs import HELD
 from otel_ml.versions.structure import stream_part
 from otel_ml.wire import judge_attributes
@@ -342,9 +344,16 @@ class Call(Run):
         redaction = self._traced.recorder.redaction if self._traced.capture.inputs else None
         self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
+    def say_stubbed(self, run_id: str) -> None:
+        """Say that a recorded run answered in place of the function."""
+        if self.stage == OPEN:
+            self._facts[names.STUBBED_FROM] = run_id
+
     def _describe_response(
         self, generative: "Generative", returned: object, output: object, whole: object
     ) -> None:
+        if names.STUBBED_FROM in self._facts:  # its tokens were paid for then
+            return
         redaction = self._traced.recorder.redaction if self._traced.capture.outputs else None
         told = [(returned, whole)]
         if output is not returned:
@@ -519,10 +528,11 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         call, token = new(Call), None
         call.stage = UNOPENED
+        called = stubs.plain(traced, function, call) if STUBBED else function
         try:
             if call.open(traced, args, kwargs):
                 token = attach(call.context)
-                output = function(*args, **kwargs)
+                output = called(*args, **kwargs)
                 detach(token)
                 if type(output) not in _NO_STREAMS:
                     awaitable = _follow_awaitable(call, output)
@@ -540,7 +550,7 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
             finally:  # once more, where a handler of a signal raised in it
                 call.fail(error, token)
             raise
-        return function(*args, **kwargs)
+        return called(*args, **kwargs)
 
     return wrapper
 
@@ -549,10 +559,11 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         call, token = new(Call), None
         call.stage = UNOPENED
+        called = stubs.awaited(traced, function, call) if STUBBED else function
         try:
             if call.open(traced, args, kwargs):
                 token = attach(call.context)
-                output = await function(*args, **kwargs)
+                output = await called(*args, **kwargs)
                 detach(token)
                 if traced.generative is not None:
                     followed = _follow(call, output)
@@ -568,7 +579,7 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
             finally:  # once more, where a handler of a signal raised in it
                 call.fail(error, token)
             raise
-        return await function(*args, **kwargs)
+        return await called(*args, **kwargs)
 
     return wrapper
 
@@ -657,9 +668,10 @@ def _wrap_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callab
     """Wrap a generator function."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        generator = function(*args, **kwargs)
         call, token = new(Call), None
         call.stage = UNOPENED
+        called = stubs.stream(traced, function, call) if STUBBED else function
+        generator = called(*args, **kwargs)
         stream = _Stream(call)
         try:
             if not call.open(traced, args, kwargs):
@@ -701,9 +713,10 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
     """Wrap an async generator function."""
 
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        generator = function(*args, **kwargs)
         call, token = new(Call), None
         call.stage = UNOPENED
+        called = stubs.async_stream(traced, function, call) if STUBBED else function
+        generator = called(*args, **kwargs)
         stream = _Stream(call)
         try:
             is_open = call.open(traced, args, kwargs)

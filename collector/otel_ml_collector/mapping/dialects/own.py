@@ -16,7 +16,7 @@ _PREFIX: Final = "otel_ml."
 # No column holds these: they stay among the attributes, and so do tags that cannot be read.
 _KEPT: Final = {
     *(names.CAPTURE, names.OUTPUTS_CHUNKS, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS),
-    *(names.TAGS, names.REUSED_FROM),
+    *(names.TAGS, names.REUSED_FROM, names.STUBBED_FROM),
     *(names.JUDGING, names.JUDGING_RUN, names.JUDGING_VERSION),
     *(names.EXPERIMENT_NAME, names.EXPERIMENT_DATASET_VERSION, names.EXPERIMENT_ITEMS),
     *(names.EXPERIMENT_REPEATS, names.EXPERIMENT_BASELINE, names.EXPERIMENT_SOURCE),
