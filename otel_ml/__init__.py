@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
-    from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, judge, run, trace
+    from otel_ml.default import (
+        add_judge,
+        aevaluate,
+        assess,
+        evaluate,
+        flush,
+        judge,
+        replay,
+        run,
+        trace,
+    )
     from otel_ml.errors import InvalidMetricError
     from otel_ml.experiments.dataset import Dataset
     from otel_ml.experiments.stored_results import load_result
@@ -36,6 +46,7 @@ __all__ = [
     "follow_threads",
     "judge",
     "load_result",
+    "replay",
     "run",
     "trace",
     "wrap",

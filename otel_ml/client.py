@@ -24,7 +24,14 @@ from otel_ml.arguments import (
 )
 from otel_ml.calls import decorate, wrap
 from otel_ml.errors import quiet
-from otel_ml.experiments.options import BACKFILLED, EVALUATED, BackfillOptions, EvaluateOptions
+from otel_ml.experiments.options import (
+    BACKFILLED,
+    EVALUATED,
+    REPLAYED,
+    BackfillOptions,
+    EvaluateOptions,
+    ReplayOptions,
+)
 from otel_ml.functions import (
     DEFAULTS,
     UNJUDGED,
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
     from otel_ml.experiments import backfill
     from otel_ml.experiments import dataset as datasets
     from otel_ml.experiments import experiment as experiments
+    from otel_ml.experiments import replay as replaying
     from otel_ml.experiments.backfill import Backfill
     from otel_ml.experiments.dataset import Dataset
     from otel_ml.experiments.result import Result
@@ -62,6 +70,7 @@ else:
     backfill = late("experiments.backfill")
     datasets = late("experiments.dataset")
     experiments = late("experiments.experiment")
+    replaying = late("experiments.replay")
     instrumentations = late("instrumentations")
     judging = late("judges.judge")
     targets = late("targets")
@@ -421,6 +430,45 @@ class Client(HasCard):
         """
         recorder = self._recorder.in_force
         return backfill.judge_runs(recorder, runs, judge, options)
+
+    @_show_options(ReplayOptions, REPLAYED)
+    def replay(
+        self,
+        function: Callable[..., Any],
+        runs: "str | Iterable[StoredRun]",
+        judges: "Sequence[Judge | Callable[..., Any]]" = (),
+        **options: "Unpack[ReplayOptions]",
+    ) -> "Result":
+        """Run recorded inputs on a function as it is now, and compare with the recorded runs.
+
+        The function is called for real. It is an experiment like any other, on a data set that is
+        made of the runs; the baseline is what they answered, how long they took, what they cost,
+        and what the same version of each judge said of them. A judge that has not judged a recorded
+        run is asked about its output, and what it says is stored with that run.
+
+        Runs are left out, and counted by reason in `Result.left_out`, where they did not end, where
+        their inputs are cut, hidden or deleted, or where too little was kept to give an input the
+        type that the function's annotation asks for.
+
+        Args:
+            function: As in `evaluate`. An input is what its annotation says: a date, a dataclass, a
+                short array; without one it is JSON.
+            runs: A filter such as ``model == "answer" and last("7d")``, or runs as
+                `otel_ml.reader.Reader.runs` lists them. Runs of experiments are among them only
+                where the filter speaks of these.
+            judges: As in `evaluate`. What is expected is the truth that came, where it did.
+            options: By name, see `otel_ml.experiments.options.ReplayOptions`.
+
+        Returns:
+            Rows, scores with intervals, and the verdict against the recorded runs.
+
+        Raises:
+            ValueError: An argument is none of what it takes, or no run can be replayed; the
+                message says which.
+            ReaderError: The collector has no answer, or this client sends to none.
+            RuntimeError: A loop is running, which it would block.
+        """
+        return replaying.replay(self._recorder.in_force, function, runs, judges, options)
 
     def save(self, dataset: "Dataset", timeout_s: float = 60.0, *, reason: str = "") -> str:
         """Send the items of a data set and its version, and wait until they are delivered.

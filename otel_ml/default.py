@@ -12,5 +12,6 @@ add_judge = _CLIENT.add_judge
 evaluate = _CLIENT.evaluate
 judge = _CLIENT.judge
 aevaluate = _CLIENT.aevaluate
+replay = _CLIENT.replay
 run = _CLIENT.run
 flush = _CLIENT.flush

@@ -19,6 +19,7 @@ WHY: Final[Mapping[str, str]] = {
     "artifact": "the first value that is logged pays for typed data: 20 ms",
     "experiments.backfill": "a program that judges no stored runs needs none of it",
     "experiments.experiment": "a program that evaluates nothing needs none of it",
+    "experiments.replay": "a program that replays nothing needs none of it",
     "experiments.dataset": "a program that evaluates nothing needs none of it",
     "default": "a program that names its client makes no other one",
     "export.destination": "what sends is loaded on the thread that sends: 70 ms",

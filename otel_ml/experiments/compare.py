@@ -43,6 +43,12 @@ class ComparisonOptions:
     told: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many recorded runs gave no item, by reason."""
+        told = self.told.get("left_out")
+        return dict(told) if isinstance(told, Mapping) else {}
+
+    @property
     def clustered_by(self) -> str:
         """What `cluster` is called: as it was given, else the default."""
         return str(self.told.get("cluster") or DEFAULT_CLUSTER)

@@ -187,6 +187,8 @@ class Work:
         before: The baseline's run of an item and repeat, for these.
         timeout_s: How long the function may take; None for as long as it does.
         about: What each run says.
+        is_recorded: Whether there is a run of each call.
+        before_call: Called with each item in the context of its call.
     """
 
     target: Target
@@ -196,6 +198,8 @@ class Work:
     before: Callable[[Item, int], ItemRun | None]
     timeout_s: float | None
     about: About
+    is_recorded: bool = True
+    before_call: Callable[[Item], None] = lambda _: None
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
         """List what judges are to be asked of an output."""
@@ -273,9 +277,11 @@ class Trial:
         """Open its run in a context without a span; returns what to call the function with."""
         arguments = work.target.arguments(self.item.inputs)
         attach(work.about.context)
-        call = ItemCall.__new__(ItemCall)
-        if call.begin(work.target.traced, self.item, self.repeat, work.about, arguments):
-            self.call = call
+        work.before_call(self.item)
+        if work.is_recorded:
+            call = ItemCall.__new__(ItemCall)
+            if call.begin(work.target.traced, self.item, self.repeat, work.about, arguments):
+                self.call = call
         self.began = time.perf_counter()
         if work.timeout_s is not None:
             self.deadline = time.monotonic() + work.timeout_s

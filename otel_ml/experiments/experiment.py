@@ -90,12 +90,17 @@ def evaluate(
     tell: Tell = lambda _: None,
 ) -> Result:
     """Run a function over a data set, see `otel_ml.Client.evaluate`."""
-    prepared = _prepare(recorder, function, dataset, judges, options)
-    if _is_on_loop():
+    prepared = prepare(recorder, function, dataset, judges, options)
+    if is_on_loop():
         raise RuntimeError(
             "evaluate() was called on a running loop, which it would block: expected "
             "await aevaluate(...)"
         )
+    return run_prepared(prepared, tell)
+
+
+def run_prepared(prepared: "Prepared", tell: Tell) -> Result:
+    """Run an experiment from here to its end; no loop runs on this thread."""
     with prepared.opened(tell) as (work, progress):
         if prepared.target.is_async:
             try:
@@ -119,7 +124,7 @@ async def aevaluate(
     tell: Tell = lambda _: None,
 ) -> Result:
     """Run a function over a data set on the running loop, see `otel_ml.Client.aevaluate`."""
-    prepared = _prepare(recorder, function, dataset, judges, options)
+    prepared = prepare(recorder, function, dataset, judges, options)
     with prepared.opened(tell) as (work, progress):
         if prepared.target.is_async:
             await run_on_loop(work, prepared.jobs, prepared.concurrency, progress)
@@ -132,7 +137,8 @@ async def aevaluate(
     return prepared.result(progress)
 
 
-def _is_on_loop() -> bool:
+def is_on_loop() -> bool:
+    """Tell whether a loop runs on this thread, which a long call would block."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -141,7 +147,7 @@ def _is_on_loop() -> bool:
 
 
 @dataclass
-class _Prepared:
+class Prepared:
     """An experiment that was checked, and can begin."""
 
     recorder: Recorder
@@ -158,6 +164,7 @@ class _Prepared:
     params: Mapping[str, object]
     tags: Mapping[str, object] | None
     resume: bool | str
+    before_call: Callable[[Item], None] = lambda _: None
     about: Experiment | None = None
     started: Started | None = None
 
@@ -282,6 +289,7 @@ class _Prepared:
             find,
             self.timeout_s,
             About({names.TEST_SUITE_NAME: self.name}, links),
+            before_call=self.before_call,
         )
 
     def _find_started(self, about: Experiment) -> Started | None:
@@ -316,13 +324,13 @@ def _version_of(judge: Judge) -> str:
     return ""
 
 
-def _prepare(
+def prepare(
     recorder: Recorder,
     function: Callable[..., Any],
     dataset: Any,
     judges: Sequence[Any],
     options: EvaluateOptions,
-) -> _Prepared:
+) -> Prepared:
     """Check all arguments, and read what they name.
 
     Raises:
@@ -352,7 +360,7 @@ def _prepare(
     items_of = dataset_of(dataset, recorder)
     target = _target_of(recorder, function, asked)
     items = choose_items(items_of, given["limit"], given["sample"])
-    return _Prepared(
+    return Prepared(
         recorder,
         target,
         items_of,
@@ -371,6 +379,11 @@ def _prepare(
 
 
 def _judges_of(given: Any) -> tuple[Judge, ...]:
+    """Check judges, and make those of functions.
+
+    Raises:
+        ValueError: They are no list of judges, or two have one name.
+    """
     if not issubclass(type(given), list | tuple):
         raise invalid("judges", given, "a list of judges, or of functions of outputs")
     found = tuple(map(as_judge, given))

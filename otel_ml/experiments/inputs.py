@@ -116,9 +116,9 @@ class Recorded:
 
 
 def _hints_of(function: Any) -> Mapping[str, Any]:
-    while isinstance(function, partial):
-        function = function.func
-    with untrusted:  # a name that is known to type checkers alone
+    with untrusted:  # a name that is known to type checkers alone, and what the host's class raises
+        while isinstance(function, partial):
+            function = function.func
         if not inspect.isroutine(function):
             function = type(function).__call__
         return typing.get_type_hints(function)

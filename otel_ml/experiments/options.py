@@ -1,7 +1,7 @@
-"""Options of `Client.evaluate` and `Client.judge`; they load nothing: the client shows them."""
+"""The options of what makes experiments; they load nothing, because the client shows them."""
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 if TYPE_CHECKING:
     import os
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from otel_ml.experiments.rows import ItemRun, RejudgedRun
 
 
-class EvaluateOptions(TypedDict, total=False):
-    """What `Client.evaluate` and `Client.aevaluate` take by name."""
+class ExperimentOptions(TypedDict, total=False):
+    """What all that makes an experiment takes by name."""
 
     name: str | None
     """Under which experiments gather; the names of function and data set when not given."""
@@ -24,10 +24,6 @@ class EvaluateOptions(TypedDict, total=False):
     timeout_s: float | None
     """How long a call may take; None for as long as it does. One that takes longer is an error,
     and where it is not async its thread is left behind."""
-    baseline: "Result | str | os.PathLike[str] | None"
-    """What to compare with: a result, the path of a file that `Result.save` wrote, or an experiment
-    on this data set that the collector has: its run id, ``answer:v3`` (the newest finished one of
-    that version of the function) or a tag of it."""
     cluster: "str | Callable[[ItemRun], object] | None"
     """What items belong together by, such as ``tags["document"]``, ``source_run`` or a function of
     a run; the session of the run that an item was made of when not given. An item that belongs to
@@ -43,14 +39,36 @@ class EvaluateOptions(TypedDict, total=False):
     the run id of one. What the collector has of it is not run again. False begins anew."""
     partial: bool
     """Give a verdict also where less than 90 % of the items are those of the baseline."""
-    limit: int | None
-    """Run at most so many items, the same ones each time; None for all."""
-    sample: float
-    """Run this share of the items, the same ones each time."""
     params: Mapping[str, object] | None
     """Set on the experiment."""
     tags: Mapping[str, object] | None
     """Set on the experiment."""
+
+
+class EvaluateOptions(ExperimentOptions, total=False):
+    """What `Client.evaluate` and `Client.aevaluate` take by name."""
+
+    baseline: "Result | str | os.PathLike[str] | None"
+    """What to compare with: a result, the path of a file that `Result.save` wrote, or an experiment
+    on this data set that the collector has: its run id, ``answer:v3`` (the newest finished one of
+    that version of the function) or a tag of it."""
+    limit: int | None
+    """Run at most so many items, the same ones each time; None for all."""
+    sample: float
+    """Run this share of the items, the same ones each time."""
+
+
+class ReplayOptions(ExperimentOptions, total=False):
+    """What `Client.replay` takes by name."""
+
+    limit: int
+    """Take at most so many runs, the newest ones; those that are left out count."""
+    stub: Collection[str]
+    """Names of traced functions that are not called: within a replayed call each answers as it did
+    in the recorded one to the same inputs, the first time with the first answer, and so on."""
+    on_miss: Literal["raise", "call"]
+    """What a stubbed function does with what it was not asked in the recorded call: raise
+    `otel_ml.stubs.StubMissError` within the call, or be called for real."""
 
 
 EVALUATED: Final[Mapping[str, Any]] = {
@@ -90,4 +108,11 @@ BACKFILLED: Final[Mapping[str, Any]] = {
     "concurrency": 4,
     "sample": 1.0,
     "write": False,
+}
+REPLAYED: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(ReplayOptions.__annotations__),
+    **{name: EVALUATED[name] for name in ExperimentOptions.__annotations__},
+    "limit": 200,
+    "stub": (),
+    "on_miss": "raise",
 }

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import orjson
 
 from otel_ml.arguments import check_one_of
+from otel_ml.attributes import RECORDED
 from otel_ml.experiments.compare import (
     ALIKE,
     WORDS,
@@ -141,7 +142,12 @@ class Result(HasCard):
     def label(self) -> str:
         """What it is called where something is compared with it: name, file or run, and date."""
         one = self.experiment
-        return write_label(one.name, self._path or one.id, one.start_ns)
+        return write_label(one.name, self._path or self.stored_id, one.start_ns)
+
+    @property
+    def stored_id(self) -> str:
+        """Its run id; empty where it is no experiment that a collector has."""
+        return "" if self.experiment.id == RECORDED else self.experiment.id
 
     @property
     def wanted(self) -> int:
@@ -230,8 +236,14 @@ class Result(HasCard):
             flaky_count=len(self.flaky),
             url=self.url,
             is_interrupted=self.is_interrupted,
-            baseline_id="" if self.baseline is None else self.baseline.experiment.id,
+            baseline_id="" if self.baseline is None else self.baseline.stored_id,
+            left_out=self.left_out,
         )
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many recorded runs were not replayed, by reason; empty but for a replay."""
+        return self._comparison.left_out
 
     @cached_property
     def flaky(self) -> list[str]:
@@ -278,6 +290,7 @@ class Result(HasCard):
             "runs": len(self.runs),
             "wanted": self.wanted,
             "errors": self.errors,
+            "left_out": dict(self.left_out),
             "flaky": self.flaky,
             "judges": {name: asdict(one) for name, one in self.judges.items()},
             "regressions": [

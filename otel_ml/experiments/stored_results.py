@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid, suggest
-from otel_ml.attributes import NUMBERED, RUN_ID
+from otel_ml.attributes import NUMBERED, RECORDED, RUN_ID
 from otel_ml.experiments.compare import ComparisonOptions, cluster_of
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun
@@ -67,8 +67,8 @@ def load_result(
     Args:
         run_id: Of the experiment's own run, as its page and `otel_ml.reader.Reader.experiments`
             say it.
-        baseline: What to compare with: a result, the run id of another experiment, or ``none``;
-            unless told the experiment that it was run beside.
+        baseline: What to compare with: a result, the run id of another experiment, ``recorded`` for
+            the runs that it replays, or ``none``; unless told what it was run beside.
         reader: Where to read; that of the environment when not given.
 
     Raises:
@@ -88,7 +88,11 @@ def load_result(
     if not issubclass(type(reader), Reader):
         raise invalid("reader", reader, "a Reader, or None")
     told = reader.experiment(run_id)
-    if baseline is None and RUN_ID.fullmatch(told.baseline):
+    if RECORDED in {baseline, baseline or told.baseline}:
+        if baseline == RECORDED and not told.comparison.get("recorded"):
+            raise NotFound(f"Experiment {run_id} replays no recorded runs")
+        baseline = _load_recorded(reader, told)
+    elif baseline is None and RUN_ID.fullmatch(told.baseline):
         with suppress(NotFound):
             baseline = _load(reader, reader.experiment(told.baseline))
     elif isinstance(baseline, str):
@@ -116,6 +120,38 @@ def _load(reader: Reader, told: ListedExperiment, baseline: Result | None = None
             told=how,
         ),
         is_interrupted=told.outcome == "cancelled",
+    )
+
+
+def _load_recorded(reader: Reader, told: ListedExperiment) -> Result | None:
+    """Read the recorded runs that an experiment replays; None where it replays none."""
+    if not told.comparison.get("recorded"):
+        return None
+    first_ns, _ = told.comparison["recorded"]
+    known = told.judges
+    runs = []
+    for row in reader.experiment_rows(told.run_id, RECORDED):
+        for run in _item_runs(replace(row, runs=row.baseline), {}):
+            whole = reader.run(run.run_id)
+            said = {
+                name: one for name, one in run.judgements.items() if known.get(name) == one.version
+            }
+            runs.append(replace(run, inputs=whole.inputs, outputs=whole.outputs, judgements=said))
+    return Result(recorded_experiment(_experiment(reader, told), first_ns), runs)
+
+
+def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
+    """Say of recorded runs what an experiment says, as the baseline of their replay."""
+    return replace(
+        replayed,
+        id=RECORDED,
+        name="recorded runs",
+        version="",
+        repeats=1,
+        judges={},
+        source="",
+        start_ns=first_ns,
+        page="",
     )
 
 
@@ -210,6 +246,35 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
         if one.outcome != "ok" and is_alike(one):
             return start(one)
     raise LookupError(named)
+
+
+def find_replayed(
+    reader: Reader, named: str, name: str, function: str, params: object
+) -> tuple[list[str], Mapping[str, int]] | None:
+    """Find a replay that did not end, and the runs that it took; None where there is none.
+
+    Args:
+        reader: Where to look.
+        named: ``auto`` for the newest one of the same name, function and params, or its run id.
+        name: What the experiment is called.
+        function: The name of the model.
+        params: As they were given.
+
+    Returns:
+        The ids of the recorded runs, and how many it left out, by reason.
+    """
+    for one in islice(reader.experiments(), _MOST):
+        if one.outcome == "ok" or one.baseline != RECORDED:
+            continue
+        is_meant = named in {one.run_id, _AUTO}
+        if is_meant and (one.name, one.function, one.params) == (name, function, params):
+            versions = reader.dataset_versions(one.dataset)
+            kept = [each for each in versions if each.digest == one.dataset_digest]
+            if not kept or not kept[0].is_complete:
+                return None
+            items = reader.dataset_items(one.dataset, kept[0].version)
+            return [item.id for item in items], one.comparison.get("left_out", {})
+    return None
 
 
 def _experiment(reader: Reader, told: ListedExperiment) -> Experiment:

@@ -634,15 +634,21 @@ class Reader(HasCard):
         told = self._get("experiments", run_id, baseline=_NONE)
         return made(ListedExperiment, told["experiment"])
 
-    def experiment_rows(self, run_id: str) -> Iterator[ExperimentRow]:
+    def experiment_rows(self, run_id: str, baseline: str = _NONE) -> Iterator[ExperimentRow]:
         """Read the items of an experiment with its runs over each, in the order of their ids.
 
+        Args:
+            run_id: Of the experiment's own run.
+            baseline: Whose runs over the same items stand beside them: the run id of another
+                experiment, ``recorded`` for the runs that it replays, or ``none``.
+
         Raises:
-            NotFound: There is no such experiment.
+            NotFound: There is no such experiment, or no such baseline.
         """
         check_text("run_id", run_id, _MOST_CHARS)
+        check_text("baseline", baseline, _MOST_CHARS)
         path = ("experiments", run_id, "rows")
-        return map(_row, self._all("rows", *path, limit=_POINTS, baseline=_NONE))
+        return map(_row, self._all("rows", *path, limit=_POINTS, baseline=baseline))
 
     def compare(
         self,

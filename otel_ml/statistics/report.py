@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Final
 
@@ -55,6 +55,7 @@ class Report:
         worse_count: How many there are.
         url: The address of its page; empty where there is none.
         baseline_id: The run id of the baseline; empty where it is no stored experiment.
+        left_out: How many recorded runs gave no item, by reason.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Report:
     url: str = ""
     is_interrupted: bool = False
     baseline_id: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def count(self) -> str:
@@ -113,6 +115,8 @@ class Report:
             if one.why not in one.sentence  # which is printed above them
         ]
         told += advise_judging(self.judges, self.baseline_id)
+        if self.left_out:
+            told.append(write_left_out(self.left_out))
         if self.flaky:
             left = self.flaky_count - len(self.flaky)
             more = f" and {left:,} more" if left > 0 else ""
@@ -176,6 +180,13 @@ def advise_judging(
         for name, judge in judges.items()
         if judge.has_other_version and baseline_id
     ]
+
+
+def write_left_out(left_out: Mapping[str, int]) -> str:
+    """Write how many recorded runs gave no item, and why, the most frequent reason first."""
+    reasons = sorted(left_out.items(), key=lambda one: (-one[1], one[0]))
+    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    return f"{_runs(sum(left_out.values()))} left out: {told}"
 
 
 def write_label(name: str, run_id: str, start_ns: int) -> str:

@@ -187,6 +187,13 @@ BACKFILL: Final = {
     "write": FLAG,
     "progress": OPTIONAL_FUNCTION,
 }
+REPLAY: Final = {
+    **{name: EVALUATE[name] for name in EVALUATE if name not in {"dataset", "baseline", "sample"}},
+    "runs": NAME,
+    "limit": sort("5"),
+    "stub": sort("[]", "['text']"),
+    "on_miss": sort(),
+}
 FLUSH: Final = {"timeout_s": also(POSITIVE, "0")}
 LINE: Final = {"text": ANY}
 STEP: Final = sort("None", "5", "0", "-1", "True")
@@ -231,6 +238,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client.evaluate": EVALUATE,
     "otel_ml.Client.aevaluate": EVALUATE,
     "otel_ml.Client.judge": BACKFILL,
+    "otel_ml.Client.replay": REPLAY,
     "otel_ml.Client.save": {"dataset": sort(), "timeout_s": POSITIVE, "reason": LONG_TEXT},
     "otel_ml.Client.flush": FLUSH,
     "otel_ml.Dataset": {"name": NAME, "data": ITEMS, "description": LONG_TEXT},
@@ -321,6 +329,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.evaluate": EVALUATE,
     "otel_ml.judge": BACKFILL,
     "otel_ml.aevaluate": EVALUATE,
+    "otel_ml.replay": REPLAY,
     "otel_ml.assess": ASSESS,
     "otel_ml.flush": FLUSH,
     "otel_ml.load_result": {"run_id": NAME, "baseline": OPTIONAL_NAME, "reader": NONE},
@@ -362,7 +371,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.aliases": {"model": NAME},
     "otel_ml.reader.Reader.dataset_versions": {"name": NAME},
     "otel_ml.reader.Reader.experiment": {"run_id": NAME},
-    "otel_ml.reader.Reader.experiment_rows": {"run_id": NAME},
+    "otel_ml.reader.Reader.experiment_rows": {"run_id": NAME, "baseline": NAME},
     "otel_ml.reader.Reader.experiments": {
         "where": LONG_TEXT,
         "limit": sort("None", "5", "0"),
@@ -465,6 +474,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     **{path: {"function": rubric, "dataset": [1]} for path in EVALUATING},
     "otel_ml.Client.judge": {"runs": "", "judge": JUDGE},
     "otel_ml.judge": {"runs": "", "judge": JUDGE},
+    **{f"otel_ml.{owner}replay": {"function": rubric, "runs": "a"} for owner in ("", "Client.")},
+    "otel_ml.reader.Reader.experiment_rows": {"run_id": RUN_ID},
     "otel_ml.Dataset": {"name": "a"},
     "otel_ml.Dataset.from_frame": {"name": "a", "frame": FRAME},
     "otel_ml.Dataset.from_runs": {"name": "a", "runs": []},

@@ -6,7 +6,17 @@ import pytest
 
 import otel_ml
 from otel_ml.client import Client
-from otel_ml.default import add_judge, aevaluate, assess, evaluate, flush, judge, run, trace
+from otel_ml.default import (
+    add_judge,
+    aevaluate,
+    assess,
+    evaluate,
+    flush,
+    judge,
+    replay,
+    run,
+    trace,
+)
 from otel_ml.errors import InvalidMetricError
 from otel_ml.experiments.dataset import Dataset
 from otel_ml.experiments.stored_results import load_result
@@ -36,6 +46,7 @@ PUBLIC = {
     "follow_threads": follow_threads,
     "judge": judge,
     "load_result": load_result,
+    "replay": replay,
     "run": run,
     "trace": trace,
     "wrap": wrap,

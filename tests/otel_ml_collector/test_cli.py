@@ -71,7 +71,7 @@ def test_alone(tmp_path: Path) -> None:
     assert [name for name, _ in told] == [
         *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
         *("sessions", "models", "alias", "metrics", "export", "evaluate"),
-        *("judge", "dataset", "experiments", "compare", "baseline", "mcp"),
+        *("judge", "replay", "dataset", "experiments", "compare", "baseline", "mcp"),
         *("storage", "retention", "backup", "restore"),
     ]
     assert ("runs", "list runs") in told

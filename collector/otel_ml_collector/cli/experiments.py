@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from otel_ml.attributes import NUMBERED
+from otel_ml.attributes import NUMBERED, RECORDED
 from otel_ml_collector.cli.failure import (
     DONE,
     HELP,
@@ -55,6 +55,60 @@ _FIGURES: Final = Vocabulary(
 _CONDITIONS: Final = _FIGURES.written
 
 
+# What each command that makes an experiment takes, in the order of its help.
+_OPTIONS: Final = (
+    click.option(
+        "--judge",
+        "judges",
+        multiple=True,
+        metavar="FILE.py:JUDGE",
+        help=f"a judge or function of yours, or one of {', '.join(_READY)}; may be repeated",
+    ),
+    click.option("--name", metavar="NAME", help="under which experiments gather"),
+    click.option("--repeats", type=click.IntRange(1), default=1, show_default=True),
+    click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True),
+    click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="of one call"),
+    click.option(
+        "--cluster",
+        metavar="EXPR",
+        help="""such as 'tags["document"]': what belongs together [the session of source runs]""",
+    ),
+    click.option(
+        "--margin", "margins", multiple=True, metavar="JUDGE=NUMBER", help="least difference"
+    ),
+    click.option("--lower-is-better", multiple=True, metavar="JUDGE", help="turn a judge round"),
+    click.option(
+        "--resume",
+        metavar="auto|ID",
+        default=None,
+        help="go on with an experiment that did not end",
+    ),
+    click.option("--partial", is_flag=True, help="compare also under 90 % of common items"),
+    click.option(
+        "--fail-if",
+        "conditions",
+        multiple=True,
+        metavar="CONDITION",
+        help=f"{_CONDITIONS}; worse where there is a baseline and none is given",
+    ),
+    click.option("--save", type=click.Path(dir_okay=False), help="write the result, as a baseline"),
+    click.option("--markdown", type=click.Path(dir_okay=False), help="write a report"),
+    click.option("--junit", type=click.Path(dir_okay=False), help="write JUnit's XML"),
+    click.option(
+        "--json", "json_", type=click.Path(dir_okay=False), help="write the verdict as JSON"
+    ),
+    click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]"),
+    click.option("--endpoint", metavar="URL", help="collector to record in [OTEL_ML_ENDPOINT]"),
+)
+
+
+def _take_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of all that make an experiment."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command(
     epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be run; 130 when it "
     "was interrupted."
@@ -66,17 +120,6 @@ _CONDITIONS: Final = _FIGURES.written
     metavar="FILE|NAME",
     help=".jsonl, .csv or .parquet, or one that the collector has, such as qa or qa:v3",
 )
-@click.option(
-    "--judge",
-    "judges",
-    multiple=True,
-    metavar="FILE.py:JUDGE",
-    help=f"a judge or function of yours, or one of {', '.join(_READY)}; may be repeated",
-)
-@click.option("--name", metavar="NAME", help="under which experiments gather")
-@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="of one call")
 @click.option("--limit", type=click.IntRange(1), help="run at most so many items, always the same")
 @click.option("--sample", type=click.FloatRange(0, 1), default=1.0, help="run this share of them")
 @click.option(
@@ -84,50 +127,96 @@ _CONDITIONS: Final = _FIGURES.written
     metavar="FILE|EXPERIMENT",
     help="what --save wrote, or an experiment by its id, as answer:v3 or answer@alias, or by a tag",
 )
-@click.option(
-    "--cluster",
-    metavar="EXPR",
-    help="""such as 'tags["document"]': what belongs together [the session of source runs]""",
-)
-@click.option("--margin", "margins", multiple=True, metavar="JUDGE=NUMBER", help="least difference")
-@click.option("--lower-is-better", multiple=True, metavar="JUDGE", help="turn a judge round")
-@click.option(
-    "--resume", metavar="auto|ID", default=None, help="go on with an experiment that did not end"
-)
-@click.option("--partial", is_flag=True, help="compare also under 90 % of common items")
-@click.option(
-    "--fail-if",
-    "conditions",
-    multiple=True,
-    metavar="CONDITION",
-    help=f"{_CONDITIONS}; worse where there is a baseline and none is given",
-)
-@click.option("--save", type=click.Path(dir_okay=False), help="write the result, as a baseline")
-@click.option("--markdown", type=click.Path(dir_okay=False), help="write a report")
-@click.option("--junit", type=click.Path(dir_okay=False), help="write JUnit's XML")
-@click.option("--json", "json_", type=click.Path(dir_okay=False), help="write the verdict as JSON")
-@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="collector to record in [OTEL_ML_ENDPOINT]")
+@_take_options
 def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
     """Run a function over a data set, let judges score it, and compare with a baseline."""
     from otel_ml.reader.errors import ReaderError  # takes 0.1 s, as what is imported below
 
-    conditions = [_Condition(text) for text in options.pop("conditions")]
-    if not conditions and options["baseline"]:
-        conditions = [_Condition("worse")]
-    for condition in conditions:
-        if condition.needs_baseline and not options["baseline"]:
-            raise CommandFailed(f"Invalid --fail-if {condition.text!r}: expected --baseline", USAGE)
-    reports = {name: options.pop(name) for name in ("save", "markdown", "junit", "json_")}
-    margins = dict(map(_read_margin, options.pop("margins")))
-    target = _load(function, "function")
-    asked = [load_judge(text) for text in judges]
+    conditions = _conditions(options, has_baseline=bool(options["baseline"]))
+    target, asked = _load(function, "function"), [load_judge(text) for text in judges]
+    reports = _take_reports(options)
     client = open_client(options.pop("project"), options.pop("endpoint"))
     try:
-        options["resume"] = options["resume"] or False
-        result = client.evaluate(target, dataset, asked, margin=margins or None, **options)
+        result = client.evaluate(target, dataset, asked, **options)
     except (ValueError, OSError, ImportError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
+    return _conclude(client, result, conditions, reports)
+
+
+@click.command(
+    epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be run; 130 when it "
+    "was interrupted."
+)
+@click.argument("function", metavar="FILE.py:FUNCTION")
+@click.option(
+    "--where",
+    required=True,
+    metavar="EXPR",
+    help="""which runs, such as 'model == "answer" and last("7d")'""",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="take at most so many runs, the newest",
+)
+@click.option(
+    "--stub",
+    multiple=True,
+    metavar="NAME",
+    help="a traced function that is not called: the record answers; may be repeated",
+)
+@click.option(
+    "--on-miss",
+    type=click.Choice(["raise", "call"]),
+    default="raise",
+    show_default=True,
+    help="what a stubbed function does with what was not recorded",
+)
+@_take_options
+def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> int:
+    """Run recorded inputs on today's code, and compare with what was recorded."""
+    from otel_ml.experiments.replay import plan_replay  # takes 0.1 s
+    from otel_ml.reader.errors import ReaderError
+
+    conditions = _conditions(options, has_baseline=True)
+    target, asked = _load(function, "function"), [load_judge(text) for text in judges]
+    reports = _take_reports(options)
+    client = open_client(options.pop("project"), options.pop("endpoint"))
+    try:
+        plan = plan_replay(client._recorder.in_force, target, where, asked, options)  # type: ignore[arg-type]  # of its keys
+        click.echo(str(plan), err=True)
+        result = plan.run()
+    except (ValueError, LookupError, OSError, ImportError, ReaderError) as error:
+        raise CommandFailed(str(error), USAGE) from error
+    return _conclude(client, result, conditions, reports)
+
+
+def _conditions(options: dict[str, Any], *, has_baseline: bool) -> "list[_Condition]":
+    """Take the conditions out of the options: worse where there is a baseline and none is given."""
+    texts = options.pop("conditions") or (("worse",) if has_baseline else ())
+    conditions = [_Condition(text) for text in texts]
+    for condition in conditions:
+        if condition.needs_baseline and not has_baseline:
+            raise CommandFailed(f"Invalid --fail-if {condition.text!r}: expected --baseline", USAGE)
+    return conditions
+
+
+def _take_reports(options: dict[str, Any]) -> Mapping[str, str | None]:
+    """Take the reports out of the options, and make the others those of the SDK."""
+    options["margin"] = dict(map(_read_margin, options.pop("margins"))) or None
+    options["resume"] = options["resume"] or False
+    return {name: options.pop(name) for name in ("save", "markdown", "junit", "json_")}
+
+
+def _conclude(
+    client: "Client",
+    result: "Result",
+    conditions: "Sequence[_Condition]",
+    reports: Mapping[str, str | None],
+) -> int:
+    """Write what came of it; returns the exit status."""
     held = [one.text for one in conditions if one.holds(result)]
     _write_reports(result, reports)
     click.echo(str(result))
@@ -164,7 +253,8 @@ def compare(
 
     Each is an experiment, by its name (the newest finished one of that name) or the id of its run,
     as `otel-ml experiments` lists them, or a version such as answer:v3 or answer@champion:
-    experiments of both versions on one data set decide, else their recorded runs.
+    experiments of both versions on one data set decide, else their recorded runs. The baseline
+    recorded is the recorded runs that an experiment replays.
     """
     from otel_ml.experiments.stored_results import find_named, load_result
     from otel_ml.reader import Reader
@@ -178,9 +268,11 @@ def compare(
                 told = reader.compare([baseline, *experiments], baseline)["sides"][1:]
                 results = [VersionResult(one, baseline) for one in told]
             else:
-                ids = [find_named(reader, one).run_id for one in (baseline, *experiments)]
-                first = load_result(ids[0], "none", reader=reader)
-                results = [load_result(one, first, reader=reader) for one in ids[1:]]
+                beside: Result | str = RECORDED
+                if baseline != RECORDED:
+                    beside = load_result(find_named(reader, baseline).run_id, "none", reader=reader)
+                ids = [find_named(reader, one).run_id for one in experiments]
+                results = [load_result(one, beside, reader=reader) for one in ids]
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [one.text for result in results for one in asked if one.holds(result)]

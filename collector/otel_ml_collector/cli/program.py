@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "export": ("records:export", "write runs into a file"),
     "evaluate": ("experiments:evaluate", "run a function over a data set, and compare"),
     "judge": ("judges:judge", "ask a judge about stored runs, and compare with its last version"),
+    "replay": ("experiments:replay", "run recorded inputs on today's code, and compare"),
     "dataset": ("datasets:dataset", "list, show, compare and change data sets"),
     "experiments": ("records:experiments", "list experiments"),
     "compare": ("experiments:compare", "compare experiments, or versions, with a baseline"),

@@ -32,6 +32,7 @@ from otel_ml.statistics.report import (
     label_item,
     write_change,
     write_label,
+    write_left_out,
     write_step,
 )
 from otel_ml.statistics.verdict import (
@@ -62,6 +63,7 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
     ItemsState,
+    RecordedWindow,
     count_alike,
     count_item_runs,
     item_parameters,
@@ -72,6 +74,7 @@ from otel_ml_collector.store.experiments import (
 )
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.versions import read_version_numbers, version_numbers
+from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import (
     AmountChange,
     Interval,
@@ -89,6 +92,8 @@ ROWS: Final = 100
 _LOOKED_AT: Final = 100
 _NAMED: Final = 1_000
 _IDS_A_ROW: Final = 20
+_REASONS: Final = 20
+_REASON_CHARS: Final = 200
 _NO_CONTENT: Final = {
     "tags": "",
     "source_run": "",
@@ -353,19 +358,26 @@ def find_pair(
 ) -> tuple[ListedExperiment, ListedExperiment | None]:
     """Read an experiment, and what it is compared with: None where nothing is named, or not here.
 
-    The baseline is the run id of another one, or ``none``; None for what it was run beside.
+    The baseline is the run id of another one, ``recorded`` for the runs that it replays, or
+    ``none``; None for what it was run beside.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.
         BadInput: An id is none, or both are the same.
     """
     run = _read_run(reader, project, run_id, now_ns)
+    told = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
+    if names.RECORDED in {baseline, baseline or told}:
+        now = make_experiments(reader, project, [run])[0]
+        before = _make_recorded(now)
+        if baseline and before is None:
+            raise Missing(f"Experiment {run_id} replays no recorded runs")
+        return now, before
     other: Run | None = None
     if baseline == run_id:
         raise BadInput("Invalid baseline: expected another experiment", "baseline")
     if baseline and baseline != NO_BASELINE:
         other = _read_run(reader, project, baseline, now_ns)
-    told = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
     if not baseline and names.RUN_ID.fullmatch(told) and told != run_id:
         with suppress(Missing):
             other = _read_run(reader, project, told, now_ns)
@@ -373,6 +385,49 @@ def find_pair(
         return make_experiments(reader, project, [run])[0], None
     now, before = make_experiments(reader, project, [run, other])
     return now, before
+
+
+def _make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
+    """Make the other side of a replay: the recorded runs, as if they were an experiment."""
+    window = _window_of(experiment)
+    if window is None:
+        return None
+    return replace(
+        experiment,
+        run_id=names.RECORDED,
+        name="recorded runs",
+        outcome="ok",
+        start_ns=window.first_ns,
+        start_time=to_rfc3339(window.first_ns),
+        latency_ms=None,
+        version=None,
+        digest="",
+        repeats=1,
+        done=experiment.items,
+        errors=0,
+        doubled=0,
+        cost=None,
+        params={},
+        baseline="",
+        source="",
+        tags={},
+    )
+
+
+def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
+    """Return when the recorded runs began that are one side of a comparison; None without them."""
+    told = experiments[-1].comparison.get("recorded")
+    return None if told is None else RecordedWindow(*told)
+
+
+def _sides_of(
+    *sides: ListedExperiment | None,
+) -> tuple[list[str], int, RecordedWindow | None]:
+    """Return what a question about both sides names: ids, the first start, the recorded runs."""
+    both = [one for one in sides if one is not None]
+    ran = [one for one in both if one.run_id != names.RECORDED]
+    window = _window_of(ran[-1]) if len(ran) < len(both) else None
+    return [one.run_id for one in both], min(one.start_ns for one in ran), window
 
 
 def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
@@ -546,6 +601,8 @@ def _comparison_of(text: object) -> dict[str, Any]:
     told = told if isinstance(told, dict) else {}
     margin, lower = told.get("margin"), told.get("lower_is_better")
     known = {
+        "recorded": _window(told.get("recorded")),
+        "left_out": _counts(told.get("left_out")),
         "margin": {
             name: one
             for name, one in (margin if isinstance(margin, dict) else {}).items()
@@ -558,6 +615,21 @@ def _comparison_of(text: object) -> dict[str, Any]:
         "partial": told.get("partial") is True,
     }
     return {name: value for name, value in known.items() if value}
+
+
+def _window(told: object) -> list[int] | None:
+    """Read when the first and the last of the recorded runs began."""
+    if not isinstance(told, list) or [*map(type, told)] != [int, int]:
+        return None
+    first, last = told
+    return told if 0 < first <= last < 2**63 else None
+
+
+def _counts(told: object) -> dict[str, int]:
+    """Read how many recorded runs were left out, by reason."""
+    if not isinstance(told, dict):
+        return {}
+    return {reason[:_REASON_CHARS]: _count(one) for reason, one in [*told.items()][:_REASONS]}
 
 
 def compare(
@@ -598,8 +670,8 @@ def _compare_sides(
     both = [one for one in (other, experiment) if one is not None]
     if sum(one.done for one in both) >= MOST_RUNS:
         raise BadInput(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
-    start_ns = min(one.start_ns for one in both)
-    state = read_state(reader, project, [one.run_id for one in both], start_ns)
+    ids, start_ns, window = _sides_of(other, experiment)
+    state = read_state(reader, project, ids, start_ns, recorded=window)
     most = max(most, _NAMED)
     # What was read of them before belongs to the state only where it stands beside it.
     told = [(one.run_id, one.doubled) for one in both], experiment.comparison
@@ -627,16 +699,23 @@ def _work_out(
     """Work out what `Compared` is made of; of some items alone where these are given."""
     both = [one for one in (other, experiment) if one is not None]
     cluster = _cluster_of(experiment)
-    start_ns = min(one.start_ns for one in both)
+    ids, start_ns, window = _sides_of(other, experiment)
     rows = count_alike(
         reader,
-        item_parameters(project, [one.run_id for one in both], start_ns, state),
+        item_parameters(project, ids, start_ns, state, window),
         "" if other is None else other.run_id,
         cluster=cluster if cluster in SOURCE_CLUSTERS else tag_of_cluster(cluster),
         is_doubled=any(one.doubled for one in both),
         most=most,
         items=items,
     )
+    if window is not None:  # what other judges said in production is no part of it
+        known = set(experiment.judges.items())
+        for row in rows:
+            row["before"] = [
+                (digest, failed, [one for one in said if (one[0], one[1]) in known])
+                for digest, failed, said in row["before"]
+            ]
     spoke: list[defaultdict[str, set[str]]] = []
     for one, side in ((other, "before"), (experiment, "after")):
         if one is not None:
@@ -767,7 +846,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
     words = {one.word for one in judges.values()}
     return Report(
         name=now.name,
-        baseline=write_label(before.name, before.run_id, before.start_ns) if before else None,
+        baseline=write_label(before.name, _stored_id(before), before.start_ns) if before else None,
         runs=now.done,
         wanted=now.items * now.repeats,
         errors=now.errors,
@@ -779,8 +858,14 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         worse=_list_worse(reader, project, compared, page, now_ns),
         worse_count=count_items(compared, "regression"),
         url=f"{page}/experiments/{now.run_id}",
-        baseline_id=before.run_id if before else "",
+        baseline_id=_stored_id(before) if before else "",
+        left_out=now.comparison.get("left_out", {}),
     )
+
+
+def _stored_id(experiment: ListedExperiment) -> str:
+    """Return its run id; empty for recorded runs, which are none."""
+    return "" if experiment.run_id == names.RECORDED else experiment.run_id
 
 
 def _list_worse(
@@ -833,7 +918,12 @@ def _read_firsts(
     )
     listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
     chosen = [one for one in listed if one.run_id in firsts]
-    return {one.run_id: one for one in runs.find_whole_runs(reader, chosen, now_ns)}
+    read = {one.run_id: one for one in runs.find_whole_runs(reader, chosen, now_ns)}
+    if compared.before is not None and compared.before.run_id == names.RECORDED:
+        for run_id in firsts - read.keys():
+            with suppress(Missing):
+                read[run_id] = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    return read
 
 
 def _label(row: ExperimentRow, firsts: Mapping[str, Run]) -> str:
@@ -884,12 +974,14 @@ def _notes(compared: Compared) -> list[str]:
         told.append(f"{runs} failed, which counts as not passed")
     if experiment.doubled:
         told.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
+    if left_out := experiment.comparison.get("left_out"):
+        told.append(write_left_out(left_out))
     if compared.missing:
         told.append(f"The baseline is not here: {compared.missing[:200]}")
     if read_cluster(_cluster_of(experiment)) is None:
         told.append("Items belong together by a function, which is not known here: each counts")
     if compared.verdict is not None and compared.before is not None:
-        told += advise_judging(compared.verdict.judges, compared.before.run_id)
+        told += advise_judging(compared.verdict.judges, _stored_id(compared.before))
     return told
 
 
@@ -945,9 +1037,8 @@ def make_rows(
     if not items:
         return []
     now, before = compared.now, compared.before
-    both = [one for one in (now, before) if one is not None]
-    asked = reader, project, [one.run_id for one in both], min(one.start_ns for one in both), items
-    rows, said = read_item_runs(*asked)
+    ids, start_ns, window = _sides_of(before, now)
+    rows, said = read_item_runs(reader, project, ids, start_ns, items, recorded=window)
     content = read_item_content(reader, project, (row["item_digest"] for row in rows))
     scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
     for row in said:
@@ -979,7 +1070,7 @@ def make_rows(
                 item=item,
                 digest=digest,
                 tags=load_json(told["tags"], {}),
-                source_run=told["source_run"],
+                source_run=item if names.RUN_ID.fullmatch(item) else told["source_run"],
                 source_session=told["source_session"],
                 state=states.get(group.name, "same") if before else "",
                 is_flaky=is_flaky(group.after),

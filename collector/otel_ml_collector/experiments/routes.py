@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import PlainTextResponse, Response
 
+from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.verdict import SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
@@ -59,7 +60,8 @@ Baseline = Annotated[
     str | None,
     Query(
         max_length=64,
-        description="The run id of another experiment, or none; unless told what it was run beside",
+        description="The run id of another experiment, recorded for the runs that it replays, or "
+        "none; unless told what it was run beside",
     ),
 ]
 
@@ -248,6 +250,7 @@ def show_experiment(
         "opened": opened,
         "mark": _MARK,
         "baseline_tag": BASELINE_TAG,
+        "recorded": RECORDED,
         "is_marked": opened is not None and _is_marked(reader, project, opened, now_ns),
         "differences": _differences(reader, project, opened, now_ns),
         "others": find_others(reader, project, found.experiment, now_ns),

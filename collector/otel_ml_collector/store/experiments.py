@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml.attributes import RECORDED as RECORDED_RUNS
 from otel_ml.statistics.verdict import DEFAULT_CLUSTER
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
@@ -24,6 +25,10 @@ _CALLED: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND experiment IN {experiments:Array(String)} AND item != ''""")
 # What was cancelled was not done: an interruption takes a call away, and it is run again.
 _OURS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
+# Recorded runs are the other side of an experiment whose items are called by the ids of these.
+_IS_RUN_ID: Final = Sql("match(item, '^[0-9a-f]{32}-[0-9a-f]{16}$')")
+_RUN_OF_ITEM: Final = Sql("""toFixedString(unhex(substring(item, 1, 32)), 16) AS trace_id,
+  toFixedString(unhex(substring(item, 34, 16)), 8) AS span_id""")
 _AMONG: Final = Sql("AND item IN {items:Array(String)}")
 _FIRST: Final = Sql("""
   ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
@@ -52,6 +57,24 @@ _EXACT_COUNTS: Final = Sql("""
       GROUP BY experiment, item, item_digest, repeat
     )
     GROUP BY experiment""").fill(recorded=RECORDED, ours=_OURS)
+_OF_ITEMS: Final = Sql("""project = {project:String} AND start_ns >= {recorded_first:Int64}
+  AND start_ns <= {recorded_last:Int64} AND (trace_id, span_id) IN (
+    SELECT {run} FROM {deliveries} WHERE {ours} AND {is_run_id} {among})""")
+# Of each run that takes part: of an experiment over an item, or the recorded one of an item.
+_MEMBERS: Final = Sql("""
+      SELECT experiment, item, item_digest, toUInt64(repeat) AS repeat, {columns}
+      FROM {recorded}
+      WHERE {ours} {among}
+      {first}""")
+_RECORDED_MEMBERS: Final = Sql("""
+      SELECT {name:String} AS experiment, item_id AS item, content AS item_digest,
+        toUInt64(0) AS repeat, {columns}
+      FROM (SELECT * FROM {recorded} WHERE {of_items}) AS run
+      INNER JOIN (
+        SELECT item AS item_id, any(item_digest) AS content, {run}
+        FROM {deliveries} WHERE {ours} AND {is_run_id} {among}
+        GROUP BY item
+      ) AS called USING (trace_id, span_id)""")
 # A score says when its run began as the run itself does, but for what rounds.
 _SLACK_NS: Final = SECOND_NS
 _FOR_EVER_NS: Final = 2**62
@@ -60,21 +83,13 @@ _SCORES: Final = Sql("""project = {project:String}
     slack=_SLACK_NS
 )
 _ITEM_RUNS: Final = Sql("""
-    SELECT * EXCEPT (trace_id, span_id), {ids} FROM (
-      SELECT experiment, item, item_digest, repeat, trace_id, span_id, start_ns, outcome,
-        error_type, error_message, latency_ns, {tokens} AS tokens, cost, inputs_preview,
-        outputs_preview
-      FROM {recorded}
-      WHERE {ours} {among}
-      {first}
-    ) LIMIT {most}""").fill(
-    recorded=RECORDED,
-    ids=IDS,
-    tokens=ALL_TOKENS,
-    ours=_OURS,
-    among=_AMONG,
-    first=_FIRST,
-    most=MOST_RUNS,
+    SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({members})
+    ORDER BY experiment, item, item_digest, repeat LIMIT {most}""")
+_LISTED: Final = Sql("""trace_id, span_id, start_ns, outcome, error_type, error_message, latency_ns,
+  {tokens} AS tokens, cost, inputs_preview, outputs_preview""").fill(tokens=ALL_TOKENS)
+_COMPARED: Final = Sql("""trace_id, span_id, outcome != 'ok' AS failed,
+  latency_ns / 1e6 AS latency_ms, toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost""").fill(
+    tokens=ALL_TOKENS
 )
 _SAID: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})").fill(
     ids=IDS,
@@ -86,7 +101,7 @@ _SAID: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})")
 _STATE: Final = Sql("""
     WITH (
       SELECT (min(start_ns), max(start_ns), count(), sum(cityHash64(span_id, rank, arrived_ns)))
-      FROM {deliveries} WHERE {called}) AS runs
+      FROM {deliveries} WHERE ({called}){of_items}) AS runs
     SELECT runs, (
       SELECT (count(), sum(cityHash64(span_id, judge_version, rank, score, passed, failed)))
       FROM {scores}
@@ -98,7 +113,11 @@ _STATE: Final = Sql("""
       WHERE project = {project:String} AND kind = 'judge') AS judges, (
       SELECT (count(), sum(cityHash64(ref, rank, arrived_ns))) FROM objects
       WHERE project = {project:String} AND owner = {owner:String}) AS manifest""").fill(
-    deliveries=DELIVERIES, scores=SCORES, called=_CALLED, slack=_SLACK_NS
+    deliveries=DELIVERIES,
+    scores=SCORES,
+    called=_CALLED,
+    slack=_SLACK_NS,
+    of_items=Sql("{of_items}"),
 )
 # How often each item passed and failed in each experiment, by the newest word of each judge; a
 # call that failed has failed. A run of which no judge says whether it passed counts for neither.
@@ -194,12 +213,7 @@ _ALIKE: Final = Sql("""
           if(arraySum(tokens_of.1) > 0 AND arraySum(tokens_of.2) > 0, tokens_of, ([], [])) AS used,
           if(arraySum(cost_of.1) > 0 AND arraySum(cost_of.2) > 0, cost_of, ([], [])) AS paid
         FROM (
-          SELECT item, item_digest, trace_id, span_id, outcome != 'ok' AS failed,
-            experiment != {baseline:String} AS is_new, latency_ns / 1e6 AS latency_ms,
-            toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost
-          FROM {recorded}
-          WHERE {ours} {among}
-          {first}
+          SELECT *, experiment != {baseline:String} AS is_new FROM ({members})
         ) AS run
         LEFT JOIN (
           SELECT trace_id, span_id,
@@ -229,11 +243,34 @@ class ItemsState:
     last_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedWindow:
+    """When the recorded runs began that an experiment's items were made of: the first, the last."""
+
+    first_ns: int
+    last_ns: int
+
+
 def item_parameters(
-    project: str, experiments: Sequence[str], start_ns: int, state: ItemsState | None = None
+    project: str,
+    experiments: Sequence[str],
+    start_ns: int,
+    state: ItemsState | None = None,
+    recorded: RecordedWindow | None = None,
 ) -> dict[str, Any]:
-    """Return those of a question about experiments; clocks of processes may differ a little."""
+    """Return those of a question about experiments; clocks of processes may differ a little.
+
+    With a window the recorded runs that items are called by take part, as those of an experiment
+    that is called `RECORDED_RUNS`.
+    """
+    window = (
+        {}
+        if recorded is None
+        else {"recorded_first": recorded.first_ns, "recorded_last": recorded.last_ns}
+    )
     return {
+        **window,
+        "name": RECORDED_RUNS,
         "project": project,
         "experiments": list(experiments),
         "start": start_ns - AHEAD_NS,
@@ -243,11 +280,20 @@ def item_parameters(
 
 
 def read_state(
-    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, owner: str = ""
+    reader: Reader,
+    project: str,
+    experiments: Sequence[str],
+    start_ns: int,
+    owner: str = "",
+    *,
+    recorded: RecordedWindow | None = None,
 ) -> ItemsState:
     """Read the state of some experiments, and of the manifest of a data set's version."""
-    asked = item_parameters(project, experiments, start_ns) | {"owner": owner}
-    [row] = reader.rows(_STATE, asked)
+    asked = item_parameters(project, experiments, start_ns, None, recorded) | {"owner": owner}
+    of_items = (
+        EMPTY if recorded is None else Sql(" OR ({of_items})").fill(of_items=_of_items(EMPTY))
+    )
+    [row] = reader.rows(_STATE.fill(of_items=of_items), asked)
     return ItemsState(repr(row), row["runs"][0], row["runs"][1])
 
 
@@ -276,7 +322,13 @@ def list_items(
 
 
 def read_item_runs(
-    reader: Reader, project: str, experiments: Sequence[str], start_ns: int, items: Sequence[str]
+    reader: Reader,
+    project: str,
+    experiments: Sequence[str],
+    start_ns: int,
+    items: Sequence[str],
+    *,
+    recorded: RecordedWindow | None = None,
 ) -> tuple[list[Row], list[Row]]:
     """Read the runs over some items in some experiments, in the order of items and repeats.
 
@@ -286,8 +338,10 @@ def read_item_runs(
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
         `passed`, `failed` and `time_ns`.
     """
-    asked = item_parameters(project, experiments, start_ns) | {"items": list(items)}
-    found = reader.rows(_ITEM_RUNS, asked)
+    asked = item_parameters(project, experiments, start_ns, None, recorded)
+    members = _members(asked, _LISTED, _AMONG, _FIRST)
+    sql = _ITEM_RUNS.fill(ids=IDS, members=members, most=MOST_RUNS)
+    found = reader.rows(sql, asked | {"items": list(items)})
     if not found:
         return [], []
     times = [row["start_ns"] for row in found]
@@ -338,14 +392,10 @@ def count_alike(
         _CONTENT.fill(deliveries=DELIVERIES, ours=_OURS, among=among) if tags or cluster else EMPTY
     )
     sql = _ALIKE.fill(
-        recorded=RECORDED,
-        ours=_OURS,
-        among=among,
-        tokens=ALL_TOKENS,
+        members=_members(asked, _COMPARED, among, _FIRST if is_doubled else EMPTY),
         content=content,
         own=_OWN if content else _NO_CONTENT,
-        newest=newest_scores(_scores_of(among)),
-        first=_FIRST if is_doubled else EMPTY,
+        newest=newest_scores(_scores_of(asked, among)),
     )
     return reader.rows(sql, asked)
 
@@ -371,13 +421,46 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
         those of `item_parameters` beside those of `within`.
     """
     first = _FIRST if is_doubled else EMPTY
-    newest = newest_scores(_scores_of(EMPTY), by=BY_JUDGE, said=("passed",))
+    newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))
     return _JUDGED.fill(recorded=RECORDED, ours=_OURS, newest=newest, first=first, within=within)
 
 
-def _scores_of(among: Sql) -> Sql:
-    """Write the SQL for all scores of the runs over items, or over some of them."""
+def _of_items(among: Sql) -> Sql:
+    """Write the condition on runs for the recorded ones that items are called by."""
+    return _OF_ITEMS.fill(
+        run=_RUN_OF_ITEM, deliveries=DELIVERIES, ours=_OURS, is_run_id=_IS_RUN_ID, among=among
+    )
+
+
+def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> Sql:
+    """Write the SQL for the runs that take part, with some columns of each."""
+    members = _MEMBERS.fill(
+        columns=columns, recorded=RECORDED, ours=_OURS, among=among, first=first
+    )
+    if "recorded_first" not in asked:
+        return members
+    recorded = _RECORDED_MEMBERS.fill(
+        columns=columns,
+        recorded=RECORDED,
+        of_items=_of_items(among),
+        run=_RUN_OF_ITEM,
+        deliveries=DELIVERIES,
+        ours=_OURS,
+        is_run_id=_IS_RUN_ID,
+        among=among,
+    )
+    return Sql("SELECT * FROM ({members}) UNION ALL {recorded}").fill(
+        members=members, recorded=recorded
+    )
+
+
+def _scores_of(asked: Mapping[str, Any], among: Sql) -> Sql:
+    """Write the SQL for all scores of the runs that take part, or of those over some items."""
     runs = Sql("SELECT trace_id, span_id FROM {deliveries} WHERE {ours} {among}").fill(
         deliveries=DELIVERIES, ours=_OURS, among=among
     )
+    if "recorded_first" in asked:
+        runs += Sql(
+            " UNION ALL SELECT {run} FROM {deliveries} WHERE {ours} AND {is_id} {among}"
+        ).fill(run=_RUN_OF_ITEM, deliveries=DELIVERIES, ours=_OURS, is_id=_IS_RUN_ID, among=among)
     return all_scores(_SCORES + Sql(" AND (trace_id, span_id) IN ({runs})").fill(runs=runs))

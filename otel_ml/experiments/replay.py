@@ -1,0 +1,552 @@
+"""Runs recorded inputs on today's code: an experiment whose baseline is the recorded runs.
+
+The data set is made of the runs, and the id of each item is the id of its run: so whoever knows the
+experiment's items knows its baseline. What a judge has not said of a recorded run yet it is asked,
+and it is stored with that run, as any word of a judge is.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from otel_ml.arguments import check_integer, check_one_of, check_text, invalid, suggest
+from otel_ml.attributes import RUN_ID
+from otel_ml.calls import tell_judge
+from otel_ml.experiments.dataset import Dataset, Item, capture_of
+from otel_ml.experiments.execution import (
+    About,
+    Asked,
+    Progress,
+    Target,
+    Threads,
+    Work,
+    run_here,
+)
+from otel_ml.experiments.experiment import (
+    Tell,
+    is_on_loop,
+    prepare,
+    run_prepared,
+)
+from otel_ml.experiments.inputs import NotRebuiltError, Recorded, rebuild
+from otel_ml.experiments.options import REPLAYED, EvaluateOptions, ExperimentOptions, ReplayOptions
+from otel_ml.experiments.result import Result
+from otel_ml.experiments.rows import Experiment, ItemRun
+from otel_ml.experiments.stored_results import (
+    find_replayed,
+    open_reader,
+    recorded_experiment,
+)
+from otel_ml.judges.judge import Judge, Judgement
+from otel_ml.reader import NotFound, Unreachable
+from otel_ml.recorder import Recorder
+from otel_ml.records import ACTUAL_NAME
+from otel_ml.runs import hide_values
+from otel_ml.statistics.report import write_left_out
+from otel_ml.stubs import Answer, Answers, answer_from, key_of, stubbing
+from otel_ml.targets import send_judgement
+
+if TYPE_CHECKING:
+    from otel_ml.reader.reader import Reader
+    from otel_ml.reader.records import Run
+
+RecordedAnswers = Mapping[tuple[str, bytes], Sequence[Answer]]
+
+_MOST: Final = 100_000
+_FILTER_CHARS: Final = 65_536
+_RUNS: Final = "a filter of runs, or runs as reader.runs(...) lists them"
+_ENDED: Final = frozenset({"ok", "error"})
+
+
+@dataclass(frozen=True)
+class RecordedTarget(Target):
+    """The function, called with what was recorded of an earlier call of it."""
+
+    recorded: Recorded = field(kw_only=True)
+
+    def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what to call it with: a call's inputs as they were given."""
+        args, kwargs = super().arguments(inputs)
+        return (args, kwargs) if args else self.recorded.spread(kwargs)
+
+
+@dataclass(frozen=True)
+class _JudgedRecord(Work):
+    """What judges say of recorded outputs: nothing is called, and nothing becomes a run.
+
+    Attributes:
+        items: By their ids; a job's item has its id as inputs.
+    """
+
+    items: Mapping[str, Item] = field(kw_only=True)
+
+    def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator[Asked]:
+        """List what judges are to be asked of a recorded output."""
+        return super().judged(self.items[item.id], repeat, output, item.id)
+
+
+@dataclass
+class Replay:
+    """Recorded runs that today's code is to answer, before any of it is called.
+
+    Attributes:
+        read: How many runs were read.
+        left_out: How many of them cannot be replayed, by reason.
+        items: Their inputs.
+        recorded: The recorded runs, by the id of their item: the baseline.
+        starts: When each of them began.
+        answers: What the functions that are stubbed gave in each of them.
+    """
+
+    recorder: Recorder
+    function: Callable[..., Any]
+    target: RecordedTarget
+    judges: Sequence[Judge]
+    options: Mapping[str, Any]
+    read: int
+    left_out: Mapping[str, int]
+    items: Dataset
+    recorded: dict[str, ItemRun]
+    starts: Mapping[str, int]
+    answers: Mapping[str, RecordedAnswers]
+
+    @property
+    def unspoken(self) -> Mapping[str, list[str]]:
+        """The ids of recorded runs that a judge has to be asked about, by its name."""
+        return {
+            judge.name: missing
+            for judge in self.judges
+            if not judge.pairwise
+            and (
+                missing := [
+                    run_id
+                    for run_id, run in self.recorded.items()
+                    if run.outcome == "ok" and judge.name not in run.judgements
+                ]
+            )
+        }
+
+    @property
+    def cost(self) -> float | None:
+        """What the recorded runs cost, in dollars; None where that is not known."""
+        costs = [run.cost for run in self.recorded.values() if run.cost is not None]
+        return sum(costs) if costs else None
+
+    def __str__(self) -> str:
+        """Say how many runs are replayed, what was left out and why, and what it may cost."""
+        count, repeats = len(self.items), self.options["repeats"]
+        told = [f"{self.read:,} recorded runs: {count:,} to replay"]
+        if repeats > 1:
+            told[0] += f", each {repeats:,} times"
+        if self.left_out:
+            told.append(write_left_out(self.left_out))
+        if self.cost is not None:
+            told.append(f"as recorded they cost ${self.cost * repeats:,.2f}")
+        told += [
+            f"{name} is not called: {count:,} recorded calls of it answer"
+            for name, count in self._stubbed.items()
+        ]
+        told += [
+            f"{name} has not judged {len(runs):,} of the recorded runs: it is asked, and what it "
+            "says is stored with them"
+            for name, runs in self.unspoken.items()
+        ]
+        return "\n".join(told)
+
+    @property
+    def _stubbed(self) -> Mapping[str, int]:
+        keys = (key for answers in self.answers.values() for key in answers.items())
+        counts = Counter(dict.fromkeys(self.options["stub"], 0))
+        for (name, _), given in keys:
+            counts[name] += len(given)
+        return counts
+
+    def run(self, tell: Tell = lambda _: None) -> Result:
+        """Ask judges of the recorded outputs, run the function over the inputs, and compare.
+
+        Raises:
+            KeyboardInterrupt: It was interrupted before the function was called.
+        """
+        self._judge_recorded()
+        prepared = prepare(
+            self.recorder, self.function, self.items, self.judges, self._evaluate_options
+        )
+        prepared.target = self.target
+        prepared.before_call = self._answer
+        told = {
+            **prepared.comparison.told,
+            "recorded": [min(self.starts.values()), max(self.starts.values())],
+        }
+        if self.left_out:
+            told["left_out"] = dict(self.left_out)
+        prepared.comparison = replace(prepared.comparison, told=told)
+        calls_misses = self.options["on_miss"] == "call"
+        with stubbing(self.options["stub"], calls_misses=calls_misses):
+            return run_prepared(prepared, tell)
+
+    def _answer(self, item: Item) -> None:
+        """Let the functions that are stubbed answer as they did in the recorded call."""
+        if self.options["stub"]:
+            answer_from(Answers(self.answers.get(item.id, {}), _rebuild_output))
+
+    @property
+    def _evaluate_options(self) -> EvaluateOptions:
+        return {**_common_options(self.options), "baseline": self._baseline}
+
+    @property
+    def _baseline(self) -> Result:
+        about = Experiment(
+            id="",
+            name="",
+            function=self.target.traced.name,
+            version="",
+            dataset=self.items.name,
+            dataset_version=self.items.digest,
+            items=len(self.items),
+            repeats=1,
+            judges={},
+        )
+        about = recorded_experiment(about, min(self.starts.values()))
+        return Result(about, [self.recorded[item.id] for item in self.items])
+
+    def _judge_recorded(self) -> None:
+        """Ask each judge of the recorded outputs that it has not judged, and store what it says."""
+        missing: defaultdict[tuple[Judge, ...], list[str]] = defaultdict(list)
+        unspoken = {name: {*runs} for name, runs in self.unspoken.items()}
+        for item in self.items:
+            judges = tuple(one for one in self.judges if item.id in unspoken.get(one.name, ()))
+            if judges:
+                missing[judges].append(item.id)
+        for judges, ids in missing.items():
+            progress = Progress(self.recorder, self._keep)
+            work = _JudgedRecord(
+                Target(lambda run_id: self.recorded[run_id].outputs, self.target.traced),
+                self.recorder,
+                judges,
+                (),
+                lambda _item, _repeat: None,
+                None,
+                About({}),
+                is_recorded=False,
+                items={item.id: item for item in self.items},
+            )
+            jobs = [(replace(self.items[one], inputs=one), 0) for one in ids]
+            if self.options["concurrency"] == 1:
+                run_here(work, jobs, progress)
+            else:
+                Threads(work, jobs, progress).run(self.options["concurrency"])
+            if progress.is_interrupted:
+                raise KeyboardInterrupt
+
+    def _keep(self, judged: ItemRun) -> None:
+        """Store what judges say of one recorded run with it."""
+        run = self.recorded[judged.item]
+        self.recorded[judged.item] = replace(
+            run, judgements={**run.judgements, **judged.judgements}
+        )
+        for judge in self.judges:
+            judgement = judged.judgements.get(judge.name)
+            if judgement is not None and self.recorder.active() is not None:
+                shown = hide_values(judgement, self.recorder.redaction)
+                send_judgement(self.recorder, judged.item, shown, self.starts[judged.item])
+                tell_judge(self.recorder, judge, judgement.version)
+
+
+def replay(
+    recorder: Recorder,
+    function: Callable[..., Any],
+    runs: Any,
+    judges: Sequence[Any],
+    options: ReplayOptions,
+    *,
+    tell: Tell = lambda _: None,
+) -> Result:
+    """Run recorded inputs on a function, see `otel_ml.Client.replay`."""
+    if is_on_loop():
+        raise RuntimeError(
+            "replay() was called on a running loop, which it would block: expected a thread of "
+            "its own, such as await asyncio.to_thread(...)"
+        )
+    return plan_replay(recorder, function, runs, judges, options).run(tell)
+
+
+def plan_replay(
+    recorder: Recorder,
+    function: Callable[..., Any],
+    runs: Any,
+    judges: Sequence[Any],
+    options: ReplayOptions,
+) -> Replay:
+    """Read recorded runs, and see which of them can be replayed; nothing is called.
+
+    Raises:
+        ValueError: An argument is none of what it takes, no run matches, or none can be replayed;
+            the message says which.
+        TypeError: One is unknown.
+        ReaderError: The collector has no answer, or there is none.
+    """
+    given = _check_options(options)
+    limit, stub = given["limit"], given["stub"]
+    # What is wrong with the other options is said before anything is read.
+    checked = prepare(recorder, function, [], judges, _common_options(given))
+    asked, bare = checked.judges, checked.target
+    recorded = Recorded(bare.function)
+    target = RecordedTarget(bare.function, bare.traced, recorded=recorded)
+    given_runs = _check_runs(runs, limit)
+    if not recorder.page:
+        raise Unreachable("This client sends to no collector that has runs: expected an endpoint")
+    name = given["name"] = given["name"] or f"replay of {target.traced.name}"
+    params = given["params"] = _params_of(given, runs)
+    with open_reader(recorder) as reader:
+        taken = _Taken(asked, recorded)
+        begun = None
+        if given["resume"]:
+            told = orjson.loads(recorder.redaction.encode(params).text)
+            named = "auto" if given["resume"] is True else given["resume"]
+            begun = find_replayed(reader, named, name, target.traced.name, told)
+        listed: Iterable[Run]
+        if begun is None:
+            listed = reader.runs(runs, limit=limit) if given_runs is None else given_runs
+        else:
+            listed = taken.go_on(reader, *begun)
+        for run in listed:
+            taken.take(run)
+        called: set[str] = set()
+        answers = {one: _read_answers(reader, one, stub, called) for one in taken.recorded if stub}
+    if not taken.read:
+        raise invalid("runs", runs, "runs, or a filter that some of them match")
+    if not taken.rows:
+        raise ValueError(f"None of the runs can be replayed: {write_left_out(taken.left_out)}")
+    if stub:
+        _check_stubs(stub, called)
+    items = Dataset(f"{target.traced.name} replayed", taken.rows)
+    return Replay(
+        recorder,
+        function,
+        target,
+        asked,
+        given,
+        taken.read,
+        dict(taken.left_out),
+        items,
+        {item.id: replace(taken.recorded[item.id], **_said_of(item)) for item in items},
+        taken.starts,
+        answers,
+    )
+
+
+def _check_options(options: ReplayOptions) -> dict[str, Any]:
+    """Take the options with those that were not given."""
+    given: dict[str, Any] = {**REPLAYED, **options}
+    for key in given.keys() - ReplayOptions.__annotations__.keys():
+        raise TypeError(f"replay() got an unexpected keyword argument {key!r}")
+    check_integer("limit", given["limit"], 1, _MOST)
+    check_one_of("on_miss", given["on_miss"], {"raise", "call"})
+    resume = given["resume"]
+    if issubclass(type(resume), str) and resume != "auto" and not RUN_ID.fullmatch(resume):
+        raise invalid("resume", resume, "'auto', the run id of a replay, or False")
+    if not issubclass(type(given["stub"]), list | tuple | set | frozenset):
+        raise invalid("stub", given["stub"], "a list of names of traced functions")
+    given["stub"] = [check_text("stub", name) for name in given["stub"]]
+    return given
+
+
+def _params_of(given: Mapping[str, Any], runs: Any) -> dict[str, Any]:
+    """Return the params of the experiment: those that were given, and what it replays."""
+    params = {} if not isinstance(runs, str) else {"where": runs, "limit": given["limit"]}
+    if given["stub"]:
+        params |= {"stub": [*given["stub"]], "on_miss": given["on_miss"]}
+    return {**params, **(given["params"] or {})}
+
+
+def _check_stubs(stub: Sequence[str], called: Collection[str]) -> None:
+    """Refuse a name that no recorded call called: what is meant would be called for real."""
+    for name in stub:
+        if name not in called:
+            raise invalid("stub", name, f"a function that they called: {suggest(name, called)}")
+
+
+def _common_options(given: Mapping[str, Any]) -> EvaluateOptions:
+    return {name: given[name] for name in ExperimentOptions.__annotations__}  # type: ignore[return-value]  # of these keys
+
+
+def _said_of(item: Item) -> dict[str, Any]:
+    return {
+        "digest": item.digest,
+        "tags": item.tags,
+        "source_run": item.source_run,
+        "source_session": item.source_session,
+        "inputs": item.inputs,
+    }
+
+
+def _rebuild_output(function: Callable[..., Any], recorded: Any) -> Any:
+    return Recorded(function).output(recorded)
+
+
+def _read_answers(
+    reader: "Reader", run_id: str, stub: Collection[str], called: set[str]
+) -> RecordedAnswers:
+    """Read what the functions of some names gave that a recorded run called, the oldest first.
+
+    What was not kept whole answers nothing. The names of all that it called join `called`.
+    """
+    runs = reader.trace(run_id.partition("-")[0]).runs
+    below = {run_id}
+    found: defaultdict[tuple[str, bytes], list[Answer]] = defaultdict(list)
+    for run in sorted(runs, key=lambda one: one.start_ns):
+        if run.parent_run_id not in below:
+            continue
+        below.add(run.run_id)
+        called.add(run.model)
+        if run.model in stub and (answer := _read_answer(run)) is not None:
+            found[key_of(run.model, run.inputs)].append(answer)
+    return found
+
+
+def _read_answer(run: "Run") -> Answer | None:
+    capture = capture_of(run)
+    if capture.get("inputs") or run.inputs is None or run.outcome not in _ENDED:
+        return None
+    if run.outcome == "error":
+        return Answer(
+            run.run_id, error_type=run.error_type or "Exception", error_message=run.error_message
+        )
+    if capture.get("outputs"):
+        return None
+    with suppress(NotRebuiltError):
+        return Answer(run.run_id, run.outputs, tuple(rebuild(run.chunks, Any) or ()))
+    return None
+
+
+def _check_runs(runs: Any, limit: int) -> "list[Run] | None":
+    """Return the runs that are given; None where that is a filter."""
+    if issubclass(type(runs), str):
+        check_text("runs", runs, _FILTER_CHARS)
+        return None
+    if issubclass(type(runs), Mapping) or not hasattr(type(runs), "__iter__"):
+        raise invalid("runs", runs, _RUNS)
+    given = [*islice(runs, limit)]
+    if not given or not all(hasattr(type(run), "evaluations") for run in given):
+        raise invalid("runs", runs, _RUNS)
+    return given
+
+
+class _Taken:
+    """Runs that were read: those that can be replayed, and why others cannot.
+
+    Attributes:
+        rows: Of those that can, what the data set is made of.
+        recorded: And the runs themselves, by their ids.
+        starts: And when they began.
+    """
+
+    def __init__(self, judges: Sequence[Judge], recorded: Recorded) -> None:
+        self.read = 0
+        self.left_out: Counter[str] = Counter()
+        self.rows: list[dict[str, Any]] = []
+        self.recorded: dict[str, ItemRun] = {}
+        self.starts: dict[str, int] = {}
+        self._judges = judges
+        self._recorded = recorded
+
+    def go_on(
+        self, reader: "Reader", run_ids: Sequence[str], left_out: Mapping[str, int]
+    ) -> "Iterator[Run]":
+        """Read the runs again that a replay took which did not end."""
+        self.left_out.update(left_out)
+        self.read += sum(left_out.values())
+        for run_id in run_ids:
+            try:
+                yield reader.run(run_id)
+            except NotFound:
+                self.read += 1
+                self.left_out["deleted since"] += 1
+
+    def take(self, run: "Run") -> None:
+        """Take a run, or count why it is left out."""
+        if run.run_id in self.recorded:
+            return
+        self.read += 1
+        if reason := self._take(run):
+            self.left_out[reason] += 1
+
+    def _take(self, run: "Run") -> str:
+        if run.outcome not in _ENDED:
+            return f"without an end ({run.outcome})"
+        if run.record_of:
+            return "another record of a call"
+        capture = capture_of(run)
+        inputs = run.inputs
+        if capture.get("inputs"):
+            return f"inputs {' and '.join(capture['inputs'])}"
+        if inputs is None:
+            return "without inputs"
+        judgements = {
+            judge.name: said for judge in self._judges if (said := _find_judgement(run, judge))
+        }
+        try:
+            by_name = type(inputs) is dict
+            inputs = self._recorded.inputs(inputs) if by_name else rebuild(inputs, Any)
+        except NotRebuiltError as error:
+            return f"inputs not kept as {error.of}"
+        outputs = run.outputs if run.outcome == "ok" else None
+        is_needed = run.outcome == "ok" and any(
+            judge.pairwise or judge.name not in judgements for judge in self._judges
+        )
+        if is_needed and capture.get("outputs"):
+            return f"outputs {' and '.join(capture['outputs'])}, which a judge has to see"
+        try:
+            outputs = self._recorded.output(outputs) if run.outcome == "ok" else None
+        except NotRebuiltError as error:
+            if is_needed:
+                return f"outputs not kept as {error.of}, which a judge has to see"
+        self.rows.append(
+            {
+                "id": run.run_id,
+                "inputs": inputs,
+                "expected": run.truth.get(ACTUAL_NAME),
+                "tags": dict(run.tags),
+                "source_run": run.run_id,
+                "source_session": run.session,
+            }
+        )
+        self.starts[run.run_id] = run.start_ns
+        self.recorded[run.run_id] = ItemRun(
+            item=run.run_id,
+            digest="",
+            outputs=outputs,
+            outcome=run.outcome,
+            error_type=run.error_type or "",
+            error=": ".join(filter(None, (run.error_type, run.error_message))),
+            latency_ms=run.latency_ms,
+            run_id=run.run_id,
+            judgements=judgements,
+            cost=run.cost,
+        )
+        return ""
+
+
+def _find_judgement(run: "Run", judge: Judge) -> Judgement | None:
+    """Find what this version of a judge said of a run last, where it did not fail."""
+    said = [
+        one
+        for one in run.evaluations
+        if (one.judge, one.source, one.digest) == (judge.name, "judge", judge.version)
+    ]
+    newest = max(said, key=lambda one: one.time, default=None)
+    if newest is None or newest.error:
+        return None
+    return Judgement(
+        judge.name,
+        judge.version,
+        newest.score,
+        newest.passed,
+        newest.label or None,
+        newest.explanation or None,
+    )

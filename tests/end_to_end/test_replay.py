@@ -1,0 +1,516 @@
+"""Recorded runs on today's code, in a real collector: what is replayed, left out, and concluded."""
+
+import asyncio
+import datetime
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from otel_ml import Client, Judge, Score, load_result
+from otel_ml.arguments import InvalidArgumentError
+from otel_ml.experiments.replay import plan_replay
+from otel_ml.experiments.result import Result
+from otel_ml.judges.ready import as_judge
+from otel_ml.reader import Reader
+from tests.support.collector import CollectorProcess, wait_until
+
+RUNS = 40
+DAY = datetime.date(2026, 11, 24)
+
+
+def length(outputs: str) -> bool:
+    """Judge an answer by its length."""
+    return len(outputs) > 3
+
+
+def answer(question: str) -> str:
+    return f"{question} because"
+
+
+def answer_worse(question: str) -> str:
+    return "no" if int(question.split()[1]) % 2 else f"{question} because"
+
+
+def record(collector: CollectorProcess, project: str, *judges: Judge) -> list[str]:
+    """Record a project's production; returns the ids of its runs, the oldest first."""
+    client = Client(project, endpoint=collector.endpoint, join=False)
+    traced = client.assess(*judges, inline=True, name="answer")(answer)
+    for number in range(RUNS):
+        traced(f"why {number}")
+    return deliver(client, collector, project)
+
+
+def deliver(client: Client, collector: CollectorProcess, project: str) -> list[str]:
+    delivery = client.flush()
+    assert delivery, delivery.reason
+    client.close()
+    return [run["run_id"] for run in reversed(collector.runs(project))]
+
+
+def page_says_the_same(client: Client, collector: CollectorProcess, result: Result) -> None:
+    """The collector, its page and a result that is read back say what the SDK said."""
+    assert client.flush()
+    path = f"/projects/{client.project}/experiments/{result.experiment.id}"
+    told = collector.get(path)
+    assert told["verdict"]["word"] == result.verdict
+    assert told["verdict"]["baseline"]["run_id"] == "recorded"
+    assert told["verdict"]["regressions"] == len(result.regressions)
+    [judge] = told["verdict"]["judges"]
+    mine = result.judges[judge["judge"]]
+    assert mine.difference is not None
+    for name in ("value", "low", "high"):
+        assert judge["difference"][name] == pytest.approx(getattr(mine.difference, name))
+    rows = collector.get(f"{path}/rows?show=regression")["rows"]
+    assert {(row["item"], row["baseline"][0]["run_id"], row["source_run"]) for row in rows} == {
+        (one.item, one.baseline_run_id, one.item) for one in result.regressions
+    }
+    with Reader(client.project, endpoint=collector.endpoint) as reader:
+        read = load_result(result.experiment.id, reader=reader)
+    assert (read.verdict, read.sentence) == (result.verdict, result.sentence)
+    assert read.to_markdown() == result.to_markdown()
+    assert told["notes"] == result.notes
+    with urlopen(result.url) as page:
+        html = page.read().decode()
+    assert "recorded runs" in html
+    with urlopen(f"{result.url}/markdown") as page:
+        assert page.read().decode() == result.to_markdown()
+
+
+@pytest.fixture
+def client(collector: CollectorProcess, request: pytest.FixtureRequest) -> Iterator[Client]:
+    made = Client(request.node.name, endpoint=collector.endpoint, join=False)
+    yield made
+    made.close()
+
+
+def test_worse_code_is_worse(collector: CollectorProcess) -> None:
+    """Code that answers worse than what was recorded is worse, item by item."""
+    ids = record(collector, "replayed", as_judge(length))
+    client = Client("replayed", endpoint=collector.endpoint, join=False)
+    same = client.replay(answer, 'model == "answer"', [as_judge(length)], margin={"length": 0.2})
+    assert (same.verdict, same.errors, same.left_out) == ("no different", 0, {})
+    assert sorted(run.item for run in same.runs) == sorted(ids)
+    worse = client.replay(answer_worse, 'model == "answer"', [as_judge(length)])
+    assert worse.verdict == "worse"
+    assert {one.baseline_run_id for one in worse.regressions} == {ids[n] for n in range(1, RUNS, 2)}
+    first = worse.regressions[0]
+    assert first.baseline_outputs == answer(**first.inputs)
+    assert "recorded runs (20" in worse.sentence
+    for result in (same, worse):
+        page_says_the_same(client, collector, result)
+    deliver(client, collector, "replayed")
+    assert len(collector.runs("replayed")) == RUNS  # what is replayed is no production
+    evaluations = collector.get(f"/projects/replayed/runs/{ids[0]}")["evaluations"]
+    assert len(evaluations) == 1  # the judge had spoken, and was not asked again
+
+
+def test_judge_speaks_of_recorded_runs(collector: CollectorProcess, client: Client) -> None:
+    """A judge that has not judged the recorded runs is asked about them, once for all replays."""
+    asked: list[str] = []
+
+    def careful(outputs: str) -> Score:
+        asked.append(outputs)
+        return Score(float(len(outputs)), "long", cost=0.5)
+
+    ids = record(collector, client.project)
+    judge = as_judge(careful)
+    plan = plan_replay(client._recorder.in_force, answer, 'model == "answer"', [judge], {})
+    assert [*plan.unspoken] == ["careful"]
+    assert "careful has not judged 40 of the recorded runs" in str(plan)
+    result = plan.run()
+    assert (len(asked), len(result.runs)) == (2 * RUNS, RUNS)
+    assert result.judges["careful"].difference is not None
+    assert result.judges["careful"].difference.value == 0
+    assert client.flush()
+    [said] = collector.get(f"/projects/{client.project}/runs/{ids[0]}")["evaluations"]
+    assert (said["score"], said["label"], said["source"]) == (13.0, "long", "judge")
+    client.replay(answer, 'model == "answer"', [judge], concurrency=3)
+    assert len(asked) == 3 * RUNS
+
+
+def test_runs_are_left_out_by_reason(collector: CollectorProcess, client: Client) -> None:
+    """What cannot be replayed is counted by its reason, and the result says so."""
+
+    def take(x: Any, day: datetime.date | None = None) -> str:
+        return type(x).__name__
+
+    traced = client.trace(name="take")(take)
+    for x in (1, np.arange(3), np.arange(100), object(), "long " * 20_000, {"password": "s3cret"}):
+        traced(x)
+    traced(1, DAY)
+    traced(1, "yesterday")  # type: ignore[arg-type]  # as hosts do
+    client.trace(name="take", capture="outputs")(take)(1)
+    with client.run("take", inputs={"x": 1}, kind="chain"):
+        pass
+    assert client.flush()
+    result = client.replay(take, 'model == "take"', name="some")
+    assert sorted(run.outputs for run in result.runs) == ["int", "int", "int", "ndarray"]
+    assert result.left_out == {
+        "inputs not kept as numpy.ndarray": 1,
+        "inputs not kept as builtins.object": 1,
+        "inputs not kept as date | NoneType": 1,
+        "inputs truncated": 1,
+        "inputs redacted": 1,
+        "inputs off": 1,
+    }
+    assert "6 runs left out: 1 inputs" in str(result)
+    with pytest.raises(ValueError, match="None of the runs can be replayed: 1 run left out"):
+        client.replay(take, 'model == "take" and "long" in input')
+    with pytest.raises(InvalidArgumentError, match="a filter that some of them match"):
+        client.replay(take, 'model == "nothing"')
+
+
+async def take_later(day: datetime.date) -> str:
+    await asyncio.sleep(0)
+    return f"{day:%Y}"
+
+
+def take_parts(day: datetime.date) -> Iterator[str]:
+    yield f"{day:%Y}"
+    yield "!"
+
+
+def take_now(day: datetime.date) -> str:
+    return f"{day:%Y}"
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"), [(take_now, "2026"), (take_later, "2026"), (take_parts, "2026!")]
+)
+def test_all_sorts_of_functions(client: Client, function: Callable[..., Any], wanted: str) -> None:
+    """Functions, coroutines and generators are replayed, with dates as they were given."""
+    client.trace(name="year")(take_now)(DAY)
+    assert client.flush()
+    result = client.replay(function, 'model == "year"', concurrency=2)
+    assert [(run.outputs, run.inputs) for run in result.runs] == [(wanted, {"day": DAY})]
+
+
+def test_experiments_are_no_sources(client: Client) -> None:
+    """Runs of experiments are replayed only where the filter speaks of them."""
+    traced = client.trace(name="year")(take_now)
+    traced(DAY)
+    experiment = client.evaluate(traced, [{"day": DAY}])
+    assert client.flush()
+    first = client.replay(traced, 'model == "year"')
+    assert len(first.runs) == 1
+    again = client.replay(traced, f'experiment == "{experiment.experiment.id}"')
+    assert [run.item for run in again.runs] == [experiment.runs[0].run_id]
+    with Reader(client.project, endpoint=client._recorder.route.endpoint) as reader:
+        assert len(client.replay(traced, reader.runs('model == "year"')).runs) == 1
+
+
+def test_recorded_failure_is_fixed(client: Client) -> None:
+    """A recorded call that failed is replayed: it had not passed, and passes now."""
+
+    def raises(question: str) -> str:
+        raise KeyError(question)
+
+    with pytest.raises(KeyError):
+        client.trace(name="answer")(raises)("why 1")
+    assert client.flush()
+    result = client.replay(answer, 'model == "answer"', [as_judge(length)])
+    assert result.baseline is not None
+    assert [(run.outcome, run.error_type) for run in result.baseline.runs] == [
+        ("error", "KeyError")
+    ]
+    assert [run.passed for run in result.runs] == [True]
+
+
+APP = """
+import os
+
+def answer(question):
+    if os.environ.get("CHANGED"):
+        return "no"
+    return f"{question} because"
+
+def length(outputs):
+    return len(outputs) > 3
+"""
+
+
+@pytest.fixture(scope="module")
+def program(
+    collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run ``otel-ml replay`` in a folder with an app, over recorded runs."""
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "app.py").write_text(APP)
+    record(collector, "program")
+
+    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "otel_ml_collector", "replay", *arguments],
+            cwd=folder,
+            env={
+                "PATH": "/usr/bin:/bin",
+                "OTEL_ML_ENDPOINT": collector.endpoint,
+                "OTEL_ML_PROJECT": "program",
+                **variables,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+WHERE = ("--where", 'model == "answer"', "--judge", "app.py:length")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed", "status"),
+    [
+        (("app.py:answer", *WHERE), "", 0),
+        (("app.py:answer", *WHERE), "yes", 1),
+        (("app.py:answer", *WHERE, "--fail-if", "errors > 0"), "yes", 0),
+        (("app.py:answer", *WHERE, "--limit", "30", "--fail-if", "runs != 30"), "", 0),
+        (("app.py:answer", "--where", 'model == "none"'), "", 2),
+        (("app.py:answer", "--where", "model = 1"), "", 2),
+        (("app.py:answer", *WHERE, "--endpoint", "http://127.0.0.1:9"), "", 2),
+        (("app.py:answer",), "", 2),
+        (("app.py:nothing", *WHERE), "", 2),
+    ],
+)
+def test_exit_status(
+    program: Callable[..., "subprocess.CompletedProcess[str]"],
+    arguments: tuple[str, ...],
+    changed: str,
+    status: int,
+) -> None:
+    """The exit status is that of an experiment beside its baseline."""
+    ended = program(*arguments, CHANGED=changed)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (status, False), ended.stderr
+
+
+def test_program_says_what_it_will_do(
+    program: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    """How many runs are replayed is said beforehand, and the report is written."""
+    report = str(tmp_path / "report.json")
+    ended = program("app.py:answer", *WHERE, "--margin", "length=0.2", "--json", report)
+    assert ended.stderr.startswith("40 recorded runs: 40 to replay\n")
+    told = json.loads(Path(report).read_text())
+    assert (told["verdict"], told["runs"], told["left_out"]) == ("no different", 40, {})
+
+
+# What they call.
+
+CALLED: list[str] = []
+
+
+def make_app(client: Client) -> Callable[[str], Any]:  # noqa: C901 - an app of five functions
+    """Make an app of traced functions; what is called for real is noted."""
+    CALLED.clear()
+
+    @client.trace(name="search")
+    def search(query: str, day: datetime.date = DAY) -> list[datetime.date]:
+        CALLED.append(query)
+        if query == "raise":
+            raise KeyError("none")
+        return [day] * len(CALLED)
+
+    @client.trace(name="later")
+    async def later(query: str) -> str:
+        CALLED.append(query)
+        return f"{query} {len(CALLED)}"
+
+    @client.trace(name="parts")
+    def parts(query: str) -> Iterator[str]:
+        CALLED.append(query)
+        yield query
+        yield "!"
+
+    @client.trace(name="parts later")
+    async def parts_later(query: str) -> AsyncIterator[str]:
+        CALLED.append(query)
+        yield query
+        yield "?"
+
+    async def ask_later(query: str) -> list[str]:
+        return [await later(query), *[part async for part in parts_later(query)]]
+
+    @client.trace(name="app")
+    def app(question: str) -> Any:
+        if question == "raise":
+            try:
+                search("raise")
+            except KeyError as error:
+                return f"{type(error).__name__} {error}"
+        if question == "threads":
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(search, "a").result()
+        days = [search("a"), search("a")]
+        return [[len(day), *{str(one) for one in day}] for day in days] + [
+            *parts("b"),
+            *asyncio.run(ask_later("c")),
+        ]
+
+    return app
+
+
+STUBS = ("search", "later", "parts", "parts later")
+
+
+def test_stubbed_functions_are_not_called(collector: CollectorProcess, client: Client) -> None:
+    """Functions of all sorts answer what was recorded, in order, with types, and are not called."""
+    app = make_app(client)
+    recorded = app("why")
+    assert CALLED == ["a", "a", "b", "c", "c"]
+    assert client.flush()
+    CALLED.clear()
+    result = client.replay(app, 'model == "app"', stub=STUBS)
+    assert (result.runs[0].error, result.runs[0].outputs) == ("", recorded)
+    assert CALLED == []
+    delivery = client.flush()
+    assert delivery, delivery.reason
+    trace = collector.get(f"/traces/{result.runs[0].run_id.partition('-')[0]}")["runs"]
+    children = [run for run in trace if run["model"] in STUBS]
+    assert len(children) == 5
+    assert {run["experiment"] for run in children} == {result.experiment.id}
+    sources = {
+        collector.get(f"/runs/{run['run_id']}")["attributes"]["otel_ml.stubbed_from"]
+        for run in children
+    }
+    production = {run["run_id"] for run in collector.runs(client.project)}
+    assert sources < production
+    assert len(sources) == 5
+
+
+def test_stub_that_was_not_asked_raises(client: Client) -> None:
+    """What was not asked then raises in the call, or is called where that is said."""
+    app = make_app(client)
+    app("why")
+    assert client.flush()
+    CALLED.clear()
+
+    @client.trace(name="search")
+    def search(query: str) -> str:
+        CALLED.append(query)
+        return "for real"
+
+    def changed(question: str) -> str:
+        return search("another")
+
+    result = client.replay(changed, 'model == "app"', stub=["search"])
+    [run] = result.runs
+    assert run.error_type.endswith("StubMissError")
+    assert "search() is stubbed, and the recorded call did not call it with these" in run.error
+    assert CALLED == []
+    result = client.replay(changed, 'model == "app"', stub=["search"], on_miss="call")
+    assert (result.runs[0].outputs, CALLED) == ("for real", ["another"])
+    with pytest.raises(InvalidArgumentError, match="did you mean search"):
+        client.replay(changed, 'model == "app"', stub=["serch"])
+    with pytest.raises(InvalidArgumentError, match="on_miss"):
+        client.replay(changed, 'model == "app"', stub=["search"], on_miss="skip")  # type: ignore[arg-type]
+
+
+def test_stub_raises_what_was_raised(client: Client) -> None:
+    """A recorded call that failed raises its error again; on a thread apart nothing is called."""
+    app = make_app(client)
+    app("raise")
+    assert client.flush()
+    CALLED.clear()
+    result = client.replay(app, 'model == "app"', stub=["search"])
+    assert (result.runs[0].outputs, CALLED) == ("KeyError \"'none'\"", [])
+
+
+def test_stub_on_an_unknown_thread_is_not_called(client: Client) -> None:
+    """A stubbed function on a thread that follows no call raises, and is not called."""
+    app = make_app(client)
+    app("threads")
+    app("why")
+    assert client.flush()
+    CALLED.clear()
+    result = client.replay(app, 'model == "app"', stub=["search"], repeats=2)
+    errors = {run.inputs["question"]: run.error for run in result.runs}
+    assert "on a thread that follows none" in errors["threads"]
+    assert "a" not in CALLED
+
+
+def test_judges_call_for_real(client: Client) -> None:
+    """What a judge calls is called, whatever is stubbed."""
+    app = make_app(client)
+    app("why")
+    assert client.flush()
+
+    @client.trace(name="search")
+    def search(query: str) -> str:
+        CALLED.append(query)
+        return "for real"
+
+    def asks(outputs: Any) -> float:
+        return float(len(search("judge")))
+
+    CALLED.clear()
+    result = client.replay(
+        app,
+        'model == "app"',
+        [asks],
+        stub=STUBS,
+    )
+    assert [one.score for one in result.runs[0].judgements.values()] == [8.0]
+    assert CALLED == ["judge", "judge"]
+
+
+# Killed.
+
+SLOW: Final = """
+import os, sys, time
+
+def answer(question):
+    with open("asked.txt", "a") as file:
+        file.write(f"{question}\\n")
+    time.sleep(0.1)
+    return f"{question} because"
+"""
+
+
+def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> None:
+    """A replay that is killed goes on with the runs that it took, though others came since."""
+    record(collector, "killed")
+    (tmp_path / "app.py").write_text(SLOW)
+    command = [sys.executable, "-m", "otel_ml_collector", "replay", "app.py:answer"]
+    where = ["--where", 'model == "answer"', "--limit", "40", "--fail-if", "errors > 0"]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+        "OTEL_ML_PROJECT": "killed",
+    }
+    begun = subprocess.Popen([*command, *where], cwd=tmp_path, env=environment)
+
+    def done() -> int:
+        return sum(
+            one["done"] for one in collector.get("/projects/killed/experiments")["experiments"]
+        )
+
+    wait_until(lambda: done() >= 10)
+    begun.kill()
+    begun.wait()
+    before = done()
+    record(collector, "killed")
+    ended = subprocess.run(
+        [*command, *where, "--resume", "auto"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    [told] = collector.get("/projects/killed/experiments")["experiments"]
+    assert (told["outcome"], told["done"], told["items"], told["doubled"]) == ("ok", 40, 40, 0)
+    asked = (tmp_path / "asked.txt").read_text().splitlines()
+    assert {*asked} == {f"why {number}" for number in range(40)}
+    assert len(asked) <= 80 - before
