@@ -294,6 +294,41 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return _square_and_add(first, second, 0.0, n, clusters)
 
 
+def corrected_rate(
+    passed: float, n: float, differences: ClusterSums, *, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Return a judge's pass rate, corrected by people who judged a random sample of its runs.
+
+    The judge's rate on all runs plus the mean of what people said less what the judge said on the
+    sample, with the interval of both parts: Wilson's of the first and that of `cluster_mean` of
+    the second, which are added as `difference` does. That the sample is among all runs is not made
+    use of: the interval is no narrower for it.
+
+    Args:
+        passed: How many of all runs the judge passed, from 0 to `n`.
+        n: How many runs it judged, above 0.
+        differences: Of each run of the sample the share of people that pass it less the judge's 1
+            or 0, with 1; or sums of these by cluster.
+        confidence: Between 0 and 1.
+
+    Returns:
+        From 0 to 1; `n` and `clusters` are those of the sample.
+
+    Raises:
+        ValueError: `n` is not above 0, or there is no run in the sample.
+
+    Source: Cochran, Sampling techniques (1977), section 7.2 (the difference estimator);
+    Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, Prediction-powered inference, Science 382 (2023);
+    Zou and Donner (2008) for the sum of two intervals, see `difference`.
+    """
+    rate = wilson(passed, n, confidence=confidence)
+    shift = cluster_mean(differences, confidence=confidence, of_rates=True)
+    turned = Estimate(-rate.value, -rate.high, -rate.low, rate.n, rate.clusters)
+    both = difference(turned, shift)
+    value, low, high = (min(max(one, 0.0), 1.0) for one in (both.value, both.low, both.high))
+    return Estimate(value, low, high, shift.n, shift.clusters)
+
+
 def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return the difference of the means of two independent samples, second less first.
 

@@ -22,6 +22,7 @@ from otel_ml.statistics.intervals import (
     cluster_mean,
     cluster_median,
     cluster_rate,
+    corrected_rate,
     difference,
     log_ratio,
     median_ratio,
@@ -208,6 +209,21 @@ def medians(
     return median_ratio(*sides), 1.2
 
 
+def corrected_rates(
+    draw: Draw, size: tuple[int, int], people: int, rate: float, wrong: tuple[float, float]
+) -> tuple[Estimate, float]:
+    """A judge that is wrong of some good and bad runs, and people who are so half as often."""
+    n, judged = size
+    good = draw.random(judged) < rate
+    misses = np.where(good, *wrong)
+    judge = good ^ (draw.random(judged) < misses)
+    chosen = draw.choice(judged, n, replace=False)
+    said = good[chosen] ^ (draw.random((people, n)) < misses[chosen] / 2)
+    shifts = said.mean(axis=0) - judge[chosen]
+    truth = rate * (1 - wrong[0] / 2) + (1 - rate) * wrong[1] / 2
+    return corrected_rate(int(judge.sum()), judged, [(one, 1) for one in shifts.tolist()]), truth
+
+
 LIKES: Final[list[Like]] = [(0, 0), (0, 0.9), (0.9, 0), (0.9, 0.9)]
 SINGLE: Final = [(20, 20), (200, 200), (2_000, 2_000)]
 FEW: Final = [(20, 12), (60, 12), (2_000, 12), (200, 40)]
@@ -226,6 +242,17 @@ METHODS: Final[dict[str, tuple[Callable[..., tuple[Estimate, float]], list[tuple
     "rates of 12 clusters": (
         clustered_rate,
         list(product(FEW[:3], [0, 0.3, 0.9], [1, 5], [0.02, 0.1, 0.5, 0.98])),
+    ),
+    "rates corrected by people": (
+        corrected_rates,
+        list(
+            product(
+                [(50, 1_000), (200, 400), (200, 20_000)],
+                [1, 3],
+                [0.5, 0.9, 0.98],
+                [(0.05, 0.05), (0.02, 0.4), (0.2, 0.2)],
+            )
+        ),
     ),
     "pairs of repeats": (
         clustered_pairs,

@@ -25,6 +25,7 @@ from otel_ml.statistics.intervals import (
     cluster_median,
     cluster_p,
     cluster_rate,
+    corrected_rate,
     detectable,
     difference,
     holm,
@@ -345,3 +346,32 @@ def test_nothing_can_be_said(call: object) -> None:
     assert callable(call)
     with pytest.raises(ValueError, match=r"^(Invalid|No) .*expected"):
         call()
+
+
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+@pytest.mark.parametrize(("passed", "n"), [(1_802, 2_000), (50, 400), (399, 400)])
+def test_corrected_rate(passed: int, n: int, confidence: float) -> None:
+    """The corrected rate adds Wilson's interval of statsmodels and Student's of scipy."""
+    draw = seeded(n + passed)
+    sample = draw.choices([-1.0, -0.5, 0.0, 0.5, 1.0], weights=[1, 1, 6, 1, 2], k=150)
+    found = corrected_rate(passed, n, [(one, 1) for one in sample], confidence=confidence)
+    rate, shift = passed / n, float(np.mean(sample))
+    low, high = proportion_confint(passed, n, 1 - confidence, "wilson")
+    spread = stats.sem(sample)
+    down, up = stats.t.interval(confidence, len(sample) - 1, loc=shift, scale=spread)
+    expected = (
+        rate + shift,
+        rate + shift - math.hypot(rate - low, shift - down),
+        rate + shift + math.hypot(high - rate, up - shift),
+    )
+    clipped = [min(max(one, 0.0), 1.0) for one in expected]
+    assert (found.value, *bounds(found)) == exactly(*clipped)
+    assert (found.n, found.clusters) == (150, 150)
+
+
+def test_corrected_rate_without_a_difference() -> None:
+    """A sample in which people say what the judge says is no certainty."""
+    found = corrected_rate(90, 100, [(0.0, 1)] * 20)
+    alone = wilson(90, 100)
+    assert found.value == alone.value
+    assert found.low < alone.low < alone.high < found.high
