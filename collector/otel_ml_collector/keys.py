@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector.access import READ, Access
+from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
 from otel_ml_collector.errors import NotPermitted
@@ -29,7 +29,7 @@ _LOCAL: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 _FAILURES: Final = 10
 _PER_FAILURE_S: Final = 6.0
 _SENDERS: Final = 1_024
-_WRONG: Final = "This is no valid key that may read"
+_WRONG: Final = "This is no valid key that may read or annotate"
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 pages = APIRouter(include_in_schema=False)
@@ -146,7 +146,7 @@ async def sign_in(request: Request) -> Response:
     target = local_path(form.get("next", "/"))
     sender = request.client.host if request.client else ""
     access = keyring.find_key(form.get("key", ""))
-    if access is None or not access.has(READ):
+    if access is None or not (access.has(READ) or access.has(ANNOTATE)):
         wait_s = int(attempts.wait_s(sender)) + 1
         if wait_s > 1:
             problem = f"Too many wrong keys: try again in {wait_s} s"

@@ -32,6 +32,8 @@ from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.overview import routes as overview
+from otel_ml_collector.queues import pages as queue_pages
+from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import page as run_page
@@ -42,6 +44,7 @@ _ROUTERS: Final = (
     models.api,
     models.writes,
     judges.api,
+    queues.api,
     datasets.api,
     datasets.writes,
     experiments.api,
@@ -67,6 +70,7 @@ _ROUTERS: Final = (
     run_page.router,
     models.pages,
     judges.pages,
+    queue_pages.pages,
     datasets.pages,
     experiments.pages,
     comparison.pages,

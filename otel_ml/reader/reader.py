@@ -345,6 +345,44 @@ class Reader(HasCard):
         )
         return found
 
+    def judge_agreement(self, judge: str) -> dict[str, Any]:
+        """Say how far people agree with a judge.
+
+        Under `versions` it has the confusion table, the agreement and Cohen's kappa of each that
+        judged runs which people judged too; under `people` Krippendorff's alpha; under `corrected`
+        the pass rate of the newest version, corrected by people where a queue drew their runs at
+        random, else None. Intervals are those of 95 %.
+        """
+        found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
+        return found
+
+    def queues(self) -> list[dict[str, Any]]:
+        """List the queues of runs that people judge, by name, as ``GET .../queues`` answers them.
+
+        Each has its filter, its question and choices, and how far it is under `progress`.
+        """
+        found: list[dict[str, Any]] = self._get("queues")["queues"]
+        return found
+
+    def queue(self, name: str) -> dict[str, Any]:
+        """Read one queue, as `queues` lists it.
+
+        Raises:
+            NotFound: There is no such queue.
+        """
+        found: dict[str, Any] = self._get("queues", check_text("name", name, _MOST_CHARS))
+        return found
+
+    def queue_agreement(self, name: str) -> dict[str, Any]:
+        """Say how far people agree on the runs of a queue, as `judge_agreement` does.
+
+        Raises:
+            NotFound: There is no such queue.
+        """
+        path = ("queues", check_text("name", name, _MOST_CHARS), "agreement")
+        found: dict[str, Any] = self._get(*path)
+        return found
+
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
         """List the sessions of which a run matches, the one of the latest run first.
 

@@ -22,27 +22,29 @@ _TEXT: Final = 4_000
 _WORDS: Final = {"cursor": "next_cursor of an answer", "obj_id": "obj_id of an answer"}
 
 
-def needs(scope: str) -> Callable[[Request], Awaitable[Access]]:
+def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
     """Make the dependency of a route on a scope, over the project of its path when it has one.
 
-    A project of others is answered as one that is not there.
+    A project of others is answered as one that is not there. With `others` any of the scopes does.
     """
 
     async def check(request: Request) -> Access:
-        access = access_of(request.scope).demand(scope)
+        access = access_of(request.scope)
+        if not any(map(access.has, others)):
+            access.demand(scope)
         project = request.path_params.get("project")
-        if project is not None and not access.may(scope, project):
+        if project is not None and not access.reaches(project):
             raise Missing(f"There is no project {project[:80]!r}")
         return access
 
     return check
 
 
-def reader_for(scope: str) -> Callable[..., Awaitable[Reader]]:
+def reader_for(scope: str, *others: str) -> Callable[..., Awaitable[Reader]]:
     """Make the dependency of a route on the store's reader, held to who has a scope."""
 
     async def reader_of(
-        request: Request, access: Annotated[Access, Depends(needs(scope))]
+        request: Request, access: Annotated[Access, Depends(needs(scope, *others))]
     ) -> Reader:
         return find_service(request, Reader).narrow(access)
 

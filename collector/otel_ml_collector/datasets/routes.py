@@ -288,9 +288,16 @@ async def post_runs(
     same inputs. Answered when it is durable.
     """
     reader = find_service(request, Reader).narrow(access)
-    items, left_out = await run_sync(read_runs, reader, project, wanted, time.time_ns())
+    return await save_runs(turns, pipeline, reader, (project, name), wanted)
+
+
+async def save_runs(
+    turns: Turns, pipeline: Intake, reader: Reader, dataset: tuple[str, str], wanted: WantedRuns
+) -> SavedRuns:
+    """Make items of recorded runs, in a new version of a data set, named with its project."""
+    items, left_out = await run_sync(read_runs, reader, dataset[0], wanted, time.time_ns())
     change = WantedItems(items=items, reason=wanted.reason)
-    version = await _change(turns, pipeline, reader, (project, name), change)
+    version = await _change(turns, pipeline, reader, dataset, change)
     return SavedRuns(version=version, items=len(items), left_out=left_out)
 
 

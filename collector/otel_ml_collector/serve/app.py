@@ -41,6 +41,7 @@ from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.log import going_on
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.health import Health, make_health_routes
@@ -299,6 +300,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         Documents(collector.connections),
         Listening(collector.reader, pace),
         Places(),
+        RunsInHand(),
         Turns(collector.connections),
         keys.Attempts(),
         ArtifactEndpoint(

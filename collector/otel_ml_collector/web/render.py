@@ -186,4 +186,6 @@ def _part(path: str, project: str | None) -> str:
     if project and path == f"/projects/{project}":
         return ""
     rest = path.removeprefix(f"/projects/{project}/")
+    if rest.startswith("queues"):  # people judge as judges do
+        return "judges"
     return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

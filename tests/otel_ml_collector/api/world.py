@@ -195,6 +195,8 @@ def fill(service: Service) -> dict[str, str]:
     view = {"page": "runs", "parameters": {"where": "latency_ms > 200"}}
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/views/slow", view)
     assert answered.status == 200, answered.text
+    answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/queues/grounded", QUEUE)
+    assert answered.status == 200, answered.text
     path = f"/api/v1/projects/{PROJECT}/objects?ref=table"
     (found,) = ask(service.app, path).json["objects"]
     return {
@@ -207,6 +209,7 @@ def fill(service: Service) -> dict[str, str]:
         "sha256": sha256_of(TABLE),
         "obj_id": found["obj_id"],
         "name": "slow",
+        "queue": "grounded",
         "session": "session-5",
         "user": "user-9",
     }
@@ -217,6 +220,12 @@ def send(service: Service, method: str, path: str, body: object) -> Answered:
     return ask(service.app, path, method=method, headers={"content-type": JSON}, body=[raw])
 
 
+QUEUE: Final = {
+    "judge": "grounded",
+    "question": "Does every claim of the answer stand in a passage?",
+    "labels": [{"label": "Yes", "passed": True}, {"label": "No", "passed": False}],
+    "dataset": "judged",
+}
 QA: Final = {"name": "qa"}
 TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
 # What is asked beside what a path needs; all other operations need nothing more.
@@ -250,6 +259,10 @@ QUESTIONS: Final[dict[str, Question]] = {
     "PUT /projects/{project}/retention": Question(body={"record_days": 400, "payload_days": 90}),
     "PUT /projects/{project}/views/{name}": Question(
         body={"page": "runs", "parameters": {"where": "latency_ms > 200"}}
+    ),
+    "PUT /projects/{project}/queues/{queue}": Question(body=QUEUE),
+    "POST /projects/{project}/queues/{queue}/answers": Question(
+        body={"run_id": id_of(calls()[0]), "label": "Yes", "annotator": "ann", "save": True}
     ),
     "POST /projects/{project}/evaluations": Question(
         body={
@@ -293,7 +306,7 @@ QUESTIONS: Final[dict[str, Question]] = {
 }
 # Those that take something away are asked last, keys after all others: from then on one is needed.
 _LAST: Final = ("PUT", "POST", "DELETE")
-_DELETED: Final = ("views", "runs", "sessions", "users", "models")
+_DELETED: Final = ("views", "queues", "runs", "sessions", "users", "models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,13 +365,15 @@ def _in_order(paths: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
     found = [(method, path) for method, path in found if path.startswith("/api/v1/")]
 
-    def place(operation: tuple[str, str]) -> tuple[bool, int, int]:
+    def place(operation: tuple[str, str]) -> tuple[bool, int, int, int]:
         method, path = operation
         if path.startswith("/api/v1/keys"):
-            return True, ("POST", "GET", "DELETE").index(method), 0
+            return True, ("POST", "GET", "DELETE").index(method), 0, 0
         rank = _LAST.index(method) if method in _LAST else -1
         topic = path.removeprefix("/api/v1/projects/{project}").strip("/").partition("/")[0]
-        return False, rank, (*_DELETED, topic).index(topic) if topic else len(_DELETED) + 1
+        order = (*_DELETED, topic).index(topic) if topic else len(_DELETED) + 1
+        # What is below a thing goes before it does.
+        return False, rank, order, -path.count("/") if method == "DELETE" else 0
 
     return sorted(found, key=place)
 

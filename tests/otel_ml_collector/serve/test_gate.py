@@ -6,7 +6,7 @@ The roads are not listed here: they are the routes that the application has.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -96,6 +96,7 @@ class World:
             "service": f"model-{MARK}",
             "trace_id": self.theirs.trace_id.hex(),
             "name": f"view-{MARK}",
+            "queue": f"queue-{MARK}",
             "session": MARK,
             "user": MARK,
             "key_id": self.keyring.find_keys()[0].access.key_id,
@@ -112,6 +113,7 @@ class World:
             "/model-verdict": f"model=model-{MARK}&version=1&against=1",
             "/model-curves": f"model=model-{MARK}",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
+            "/judge-people": f"judge=judge-{MARK}",
             "/compare": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
             "/spans": "start_ns=0&length_ms=1",
             "/stats": "group=model",
@@ -207,6 +209,15 @@ def fill(service: Service) -> World:
     views = "/api/v1/projects/theirs/views"
     view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
     ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])
+    queue = {"judge": f"judge-{MARK}", "labels": [{"label": MARK, "passed": True}]}
+    saved = ask(
+        service.app,
+        f"/api/v1/projects/theirs/queues/queue-{MARK}",
+        method="PUT",
+        headers=JSON,
+        body=[json.dumps(queue).encode()],
+    )
+    assert saved.status == 200, saved.text
     found = ask(service.app, f"/api/v1/projects/theirs/objects?ref=ref-{MARK}").json["objects"]
     return World(service, theirs, tried, over, found[0]["obj_id"])
 
@@ -222,7 +233,7 @@ def test_roads(world: World) -> None:
     for method, address in world.roads():
         is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
         is_part = address.endswith(("/image", "/outline", "/calls")) or "/spans?" in address
-        is_part |= "/dataset-coverage?" in address
+        is_part |= "/dataset-coverage?" in address or "/judge-people?" in address
         is_part |= address.startswith("/projects/theirs/experiments/") and "/verdict" in address
         is_seen = address not in blind and not is_part and not is_jaeger
         if method == "GET" and is_seen:
@@ -268,7 +279,22 @@ def test_scopes(world: World, scope: str) -> None:
     for method, address in world.roads():
         if address != "/openapi.json":
             status = world.ask(address.replace("theirs", "nobody's"), key, method).status
-            assert (status == 403) is (scope != need_of(method, address)), (method, address, status)
+            is_enough = scope in needs_of(method, address)
+            assert (status == 403) is not is_enough, (method, address, status)
+
+
+def needs_of(method: str, address: str) -> Collection[str]:
+    """The scopes of which any one is enough for a route."""
+    at = address.partition("/queues")[2]
+    if "/queues" not in address:
+        return [need_of(method, address)]
+    if method in {"PUT", "DELETE"} and at.count("/") == 1:
+        return []  # both read and annotate: whoever saves a queue says which runs it shows
+    if at.endswith("/agreement"):
+        return ["read"]
+    is_page_of_one = at.count("/") == 1 and not address.startswith("/api/")
+    is_worked = at.count("/") > 1 or is_page_of_one
+    return ["annotate"] if is_worked else ["read", "annotate"]
 
 
 def need_of(method: str, address: str) -> str:
@@ -280,6 +306,23 @@ def need_of(method: str, address: str) -> str:
     ):
         return "read" if method == "GET" else "annotate"
     return {"PUT": "ingest", "DELETE": "admin"}.get(method, "read")
+
+
+def test_annotators(world: World) -> None:
+    """A key that annotates sees queues and the run to judge, and nothing of what was said of it."""
+    key = world.key("theirs", scopes=["annotate"])
+    queue = f"/api/v1/projects/theirs/queues/queue-{MARK}"
+    told = world.ask(f"{queue}/next", key).json
+    run = f"{queue}/answers/{told['run']['run_id']}"
+    pages = ("/projects/theirs/queues", f"/projects/theirs/queues/queue-{MARK}")
+    for address in ("/api/v1/projects/theirs/queues", queue, run, *pages):
+        answered = world.ask(address, key)
+        assert (answered.status, MARK in answered.text) == (200, True), (address, answered.text)
+    assert told["run"]["evaluations"] is None
+    for method, address in world.roads():
+        answered = world.ask(address, key, method, body="{}")
+        if "annotate" not in needs_of(method, address) and address != "/openapi.json":
+            assert answered.status == 403, (method, address, answered.text)
 
 
 def test_nobody(world: World) -> None:

@@ -56,13 +56,13 @@ def test_tls(closed: Service) -> None:
     assert "Secure" in answered.headers["set-cookie"].split("; ")
 
 
-@pytest.mark.parametrize("scopes", [[], ["ingest", "annotate", "admin", "import"]])
+@pytest.mark.parametrize("scopes", [[], ["ingest", "admin", "import"]])
 def test_refused(closed: Service, scopes: list[str]) -> None:
-    """A wrong key, and one that may not read, give no session, and are not shown."""
+    """A wrong key, and one that may neither read nor annotate, give no session, and stay unseen."""
     key = make_key(closed, *scopes) if scopes else WRONG
     answered = post(closed, key=key, next="/projects/ours/runs")
     assert (answered.status, "set-cookie" in answered.headers) == (403, False)
-    assert "This is no valid key that may read" in answered.text
+    assert "This is no valid key that may read or annotate" in answered.text
     assert 'value="/projects/ours/runs"' in answered.text
     assert key not in answered.text
     assert answered.headers["cache-control"] == "no-store"

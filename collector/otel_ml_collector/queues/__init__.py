@@ -1,0 +1,1 @@
+"""Queues: runs that people judge, what is left of them, and how far people and judges agree."""

@@ -1,0 +1,401 @@
+"""How far people agree with each other and with a judge, and the judge's rate corrected by them.
+
+Nothing is merged: where several people judged a run, each word stands beside the judge's verdict,
+and intervals come from drawing whole runs. Versions of a judge are never joined.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+from otel_ml.statistics.agreement import Level, cohen_kappa, krippendorff_alpha
+from otel_ml.statistics.intervals import Estimate, bootstrap, corrected_rate
+from otel_ml_collector.queues.find import IS_WORD, OF_JUDGE, write_draw
+from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
+from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
+from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.store.apart import find_apart, find_counted
+from otel_ml_collector.store.counted import RECORDED
+from otel_ml_collector.store.documents import list_documents
+from otel_ml_collector.store.people import people_words
+from otel_ml_collector.store.reader import Reader, Row, run_id_of
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS
+from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.versions import read_versions
+
+MOST_RUNS: Final = 5_000
+_MOST_WORDS: Final = 50_000
+_DRAWN: Final = 200_000
+_LEAST_DRAWS: Final = 200
+_SHOWN: Final = 20
+_NO_NUMBER: Final = 0
+_ALL_RUNS: Final = Sql("""
+    SELECT trace_id, span_id FROM {recorded} WHERE kind != 'span' AND {counted}""")
+# The runs first of which somebody said something, so that none has half of its words.
+_WORDS: Final = Sql("""
+    SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, annotator, label,
+      score, passed, explanation, time_ns, record_id
+    FROM ({words}) WHERE {is_word} AND label NOT IN {unanswered:Array(String)}
+      AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM ({runs}))
+    ORDER BY trace_id, span_id, annotator LIMIT {most:UInt32}""")
+_VERDICTS: Final = Sql("""
+    SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, judge_version,
+      assumeNotNull(passed) AS passed
+    FROM ({newest}) WHERE passed IS NOT NULL AND (trace_id, span_id) IN (
+      SELECT toFixedString(unhex(left(run_id, 32)), 16),
+        toFixedString(unhex(right(run_id, 16)), 8)
+      FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
+# What one version said of the runs from which a queue draws: those that were there when its first
+# answer came, as any of them could be drawn.
+_JUDGED: Final = Sql("""
+    SELECT count() AS judged, countIf(assumeNotNull(said.passed)) AS passed
+    FROM (
+      SELECT trace_id, span_id FROM {recorded} WHERE {matching} AND start_ns < {first_ns:Int64}
+    ) AS run
+    INNER JOIN ({newest}) AS said
+      ON said.trace_id = run.trace_id AND said.span_id = run.span_id
+    WHERE said.judge_version = {version:String} AND said.passed IS NOT NULL""")
+
+
+# Those of some runs that were there when a queue's first answer came.
+_IN_SAMPLE: Final = Sql("""
+    SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id FROM {recorded}
+    WHERE {matching} AND start_ns < {first_ns:Int64} AND (trace_id, span_id) IN (
+      SELECT toFixedString(unhex(left(run_id, 32)), 16),
+        toFixedString(unhex(right(run_id, 16)), 8)
+      FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
+
+
+class Interval(BaseModel):
+    """A figure with its interval of 95 %; null where nothing can be said."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Confusion(BaseModel):
+    """How often each word of people stood beside each verdict of the judge."""
+
+    both_pass: int
+    judge_passes: int = Field(description="The judge passes, people fail")
+    people_pass: int = Field(description="The judge fails, people pass")
+    both_fail: int
+
+
+class DifferingRun(BaseModel):
+    """A run of which the judge says another thing than somebody."""
+
+    run_id: str
+    judge_passed: bool
+    people: int = Field(description="How many people judged it")
+    people_passed: int = Field(description="Of these, how many pass it")
+    explanation: str = Field(description="Why, as the last of them says")
+
+
+class VersionAgreement(JudgeVersionName):
+    """How far people agree with one version of a judge."""
+
+    runs: int = Field(description="Runs of which both spoke")
+    words: int = Field(description="What people said of these, each person's word once")
+    confusion: Confusion
+    agreement: Interval = Field(description="The share of words that say what the judge says")
+    kappa: Interval = Field(description="Cohen's, by how much that is beyond chance")
+    differing: list[DifferingRun] = Field(
+        description="Where they disagree, at most 20; where the judge passes first"
+    )
+
+
+class PeopleAgreement(BaseModel):
+    """How far people agree with each other."""
+
+    people: int
+    runs: int = Field(description="Runs that two or more judged")
+    level: Level = Field(description="What the answers are: labels, or ranks of a scale")
+    alpha: Interval = Field(description="Krippendorff's")
+
+
+class CorrectedRate(BaseModel):
+    """A judge's pass rate, corrected by people who judged a random sample of its runs."""
+
+    queue: str
+    version: int | None
+    judged: int = Field(description="Runs that the version judged, among those that are drawn from")
+    judge_rate: float = Field(description="Its pass rate of these")
+    sample: int = Field(description="Of these, how many people judged as they were drawn")
+    rate: Interval
+
+
+class Agreement(BaseModel):
+    """How far people and a judge agree: of a judge, or of the runs of a queue."""
+
+    judge: str
+    versions: list[VersionAgreement] = Field(
+        description="Those that judged any of these runs, the newest first; never joined"
+    )
+    people: PeopleAgreement
+    corrected: CorrectedRate | None = Field(
+        description="Of the newest version; null without a random sample"
+    )
+    is_cut: bool = Field(description="There are more than 5,000 runs: the figures are of so many")
+
+
+@dataclass(slots=True)
+class _JudgedRun:
+    """A run with what people said of it, and what each version of the judge did."""
+
+    run_id: str
+    words: list[Row] = field(default_factory=list)
+    verdicts: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def passes(self) -> list[bool]:
+        return [word["passed"] for word in self.words if word["passed"] is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Of which judge, and of which runs, people's words are asked.
+
+    Attributes:
+        runs: SQL that selects `trace_id` and `span_id`, and the values of its parameters.
+        unanswered: The labels that are no answer.
+        queues: Which may have drawn a random sample.
+        is_scale: Whether the answers are numbers of a scale.
+    """
+
+    reader: Reader
+    project: str
+    judge: str
+    now_ns: int
+    runs: tuple[Sql, Mapping[str, Any]]
+    unanswered: Sequence[str]
+    queues: Sequence[Queue]
+    is_scale: bool
+
+    def ask(self, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
+        """Ask the store about people's or the judge's words."""
+        asked = {**values, "project": self.project, "judge": self.judge}
+        return self.reader.rows(sql, asked, ACROSS_PARTITIONS)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether words may be about trace keys and tags."""
+        return find_apart(self.reader, self.project).told_scores
+
+    @property
+    def newest_verdicts(self) -> Sql:
+        """The SQL for what each version of the judge said last of each run."""
+        scores = all_scores(judges=Sql("{judge} = {judge:String}"), is_told=self.is_told)
+        return newest_scores(scores, where=OF_JUDGE)
+
+
+def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) -> Agreement:
+    """Say how far people agree with a judge, of all runs that count.
+
+    The corrected rate is that of the first queue that has one.
+    """
+    counted = find_counted(reader, project, kinds=True)
+    runs = _ALL_RUNS.fill(recorded=RECORDED, counted=counted.sql)
+    queues = [
+        queue
+        for queue in map(make_queue, list_documents(reader, project, QUEUE))
+        if queue.judge == judge
+    ]
+    unanswered = sorted({label for queue in queues for label in queue.unanswered})
+    is_scale = bool(queues) and all(queue.scale is not None for queue in queues)
+    return _find(
+        _Question(reader, project, judge, now_ns, (runs, {}), unanswered, queues, is_scale)
+    )
+
+
+def find_queue_agreement(reader: Reader, project: str, queue: Queue, now_ns: int) -> Agreement:
+    """Say how far people agree with each other and with the judge of a queue, of its runs."""
+    drawn = write_draw(reader, project, queue, now_ns)
+    is_scale = queue.scale is not None
+    asked = (reader, project, queue.judge, now_ns, drawn)
+    return _find(_Question(*asked, queue.unanswered, [queue], is_scale))
+
+
+def _find(question: _Question) -> Agreement:
+    judged, is_cut = _read_runs(question)
+    _add_verdicts(question, judged)
+    known = read_versions(question.reader, question.project, "judge", [question.judge])
+    numbers = {row["digest"]: row["number"] for row in known}
+    digests = sorted(
+        {digest for run in judged if run.passes for digest in run.verdicts},
+        key=lambda digest: (numbers.get(digest, _NO_NUMBER), digest),
+        reverse=True,
+    )
+    corrections = (
+        correction
+        for queue in (question.queues if digests else ())
+        if (correction := _correct(question, queue, judged, digests[0])) is not None
+    )
+    corrected = next(corrections, None)
+    if corrected is not None:
+        corrected.version = numbers.get(digests[0])
+    return Agreement(
+        judge=question.judge,
+        versions=[
+            _compare(question.judge, numbers.get(digest), digest, judged) for digest in digests
+        ],
+        people=_compare_people(judged, is_scale=question.is_scale),
+        corrected=corrected,
+        is_cut=is_cut,
+    )
+
+
+def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
+    """Read what people said of runs; tell whether there is more than is read."""
+    runs, values = question.runs
+    sql = _WORDS.fill(words=people_words(is_told=question.is_told), is_word=IS_WORD, runs=runs)
+    asked = {**values, "unanswered": list(question.unanswered), "most": _MOST_WORDS}
+    rows = question.ask(sql, asked)
+    found: dict[str, _JudgedRun] = {}
+    for row in rows:
+        run_id = run_id_of(row)
+        if run_id not in found and len(found) == MOST_RUNS:
+            return list(found.values()), True
+        found.setdefault(run_id, _JudgedRun(run_id)).words.append(row)
+    return list(found.values()), len(rows) == _MOST_WORDS
+
+
+def _add_verdicts(question: _Question, judged: Sequence[_JudgedRun]) -> None:
+    by_id = {run.run_id: run for run in judged}
+    sql = _VERDICTS.fill(newest=question.newest_verdicts)
+    for row in question.ask(sql, {"run_ids": list(by_id)}) if by_id else ():
+        by_id[run_id_of(row)].verdicts[row["judge_version"]] = bool(row["passed"])
+
+
+def _compare(
+    judge: str, version: int | None, digest: str, judged: Sequence[_JudgedRun]
+) -> VersionAgreement:
+    runs = [run for run in judged if digest in run.verdicts and run.passes]
+    units = [[(run.verdicts[digest], passed) for passed in run.passes] for run in runs]
+    counts = Counter(pair for unit in units for pair in unit)
+    differing = [
+        DifferingRun(
+            run_id=run.run_id,
+            judge_passed=run.verdicts[digest],
+            people=len(run.passes),
+            people_passed=sum(run.passes),
+            explanation=max(run.words, key=lambda word: word["time_ns"])["explanation"],
+        )
+        for run in runs
+        if any(passed != run.verdicts[digest] for passed in run.passes)
+    ]
+    differing.sort(key=lambda run: (not run.judge_passed, run.run_id))
+    return VersionAgreement(
+        judge=judge,
+        version=version,
+        digest=digest,
+        runs=len(runs),
+        words=counts.total(),
+        confusion=Confusion(
+            both_pass=counts[True, True],
+            judge_passes=counts[True, False],
+            people_pass=counts[False, True],
+            both_fail=counts[False, False],
+        ),
+        agreement=_bound(units, _share_alike),
+        kappa=_bound(units, _kappa_of),
+        differing=differing[:_SHOWN],
+    )
+
+
+_Unit = Sequence[tuple[bool, bool]]
+
+
+def _share_alike(units: Sequence[_Unit]) -> float:
+    pairs = [first == second for unit in units for first, second in unit]
+    return sum(pairs) / len(pairs) if pairs else math.nan
+
+
+def _kappa_of(units: Sequence[_Unit]) -> float:
+    return cohen_kappa(Counter(pair for unit in units for pair in unit))
+
+
+def _compare_people(judged: Sequence[_JudgedRun], *, is_scale: bool) -> PeopleAgreement:
+    level: Level = "ordinal" if is_scale else "nominal"
+    units = [[_answer_of(word) for word in run.words] for run in judged]
+    if is_scale:
+        units = [[answer for answer in unit if isinstance(answer, float)] for unit in units]
+    shared = [unit for unit in units if len(unit) > 1]
+    return PeopleAgreement(
+        people=len({word["annotator"] for run in judged for word in run.words}),
+        runs=len(shared),
+        level=level,
+        alpha=_bound(shared, lambda of: krippendorff_alpha(of, level)),
+    )
+
+
+def _answer_of(word: Row) -> float | str:
+    """Return what a person said: a label, else a number, else whether it passes."""
+    if word["label"]:
+        return str(word["label"])
+    return str(word["passed"]) if word["score"] is None else float(word["score"])
+
+
+def _bound(units: Sequence[Any], statistic: Any) -> Interval:
+    """Give a figure its interval, from runs that are drawn again; of many runs less often."""
+    if not units:
+        return Interval(value=None, low=None, high=None)
+    resamples = max(min(_DRAWN // len(units), 1_000), _LEAST_DRAWS)
+    return _interval(bootstrap(units, statistic, resamples=resamples))
+
+
+def _interval(found: Estimate) -> Interval:
+    value, low, high = (
+        number if math.isfinite(number) else None for number in (found.value, found.low, found.high)
+    )
+    return Interval(value=value, low=low, high=high)
+
+
+def _correct(
+    question: _Question, queue: Queue, judged: Sequence[_JudgedRun], digest: str
+) -> CorrectedRate | None:
+    """Correct the rate of a version by what people said of runs as a queue drew them."""
+    if queue.order != "random":
+        return None
+    reader, project = question.reader, question.project
+    drawn: defaultdict[str, list[Row]] = defaultdict(list)
+    for run in judged:
+        for word in run.words:
+            own = queue.record_id(project, run.run_id, word["annotator"])
+            if word["record_id"] == own and word["passed"] is not None:
+                drawn[run.run_id].append(word)
+    if not drawn:
+        return None
+    query = RunsQuery(project, queue.where)
+    condition, _ = compile_query(reader, query)
+    matching = MATCHING.fill(condition=condition.sql)
+    asked = {
+        **query.values(condition, question.now_ns),
+        "first_ns": min(word["time_ns"] for words in drawn.values() for word in words),
+    }
+    sql = _JUDGED.fill(recorded=RECORDED, matching=matching, newest=question.newest_verdicts)
+    [row] = question.ask(sql, {**asked, "version": digest})
+    in_sample = _IN_SAMPLE.fill(recorded=RECORDED, matching=matching)
+    sample = set(map(run_id_of, question.ask(in_sample, {**asked, "run_ids": list(drawn)})))
+    shifts = [
+        (sum(word["passed"] for word in words) / len(words) - run.verdicts[digest], 1)
+        for run in judged
+        if digest in run.verdicts and run.run_id in sample
+        for words in (drawn[run.run_id],)
+    ]
+    if not shifts or not row["judged"]:
+        return None
+    return CorrectedRate(
+        queue=queue.name,
+        version=None,
+        judged=row["judged"],
+        judge_rate=row["passed"] / row["judged"],
+        sample=len(shifts),
+        rate=_interval(corrected_rate(row["passed"], row["judged"], shifts)),
+    )

@@ -1,0 +1,390 @@
+"""Finds what is in a queue and what is left of it: nothing of that is stored."""
+
+import threading
+import time
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+from otel_ml.attributes import JUDGE_KIND
+from otel_ml.records import Evaluation
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, make_queue
+from otel_ml_collector.runs.answers import Run, RunSummary
+from otel_ml_collector.runs.find import MATCHING, RunsQuery, TracePage, compile_query, find_run
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import RECORDED
+from otel_ml_collector.store.documents import list_documents, read_document
+from otel_ml_collector.store.people import people_words
+from otel_ml_collector.store.reader import JsonValue, Reader, run_id_of
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS
+from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
+from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.traces.find import find_trace
+
+_SPANS: Final = 200
+_LAST: Final = 10
+_IN_HAND: Final = 10_000
+_IN_HAND_S: Final = 600.0
+# A person's words stand beside those of judges: a judge's score has no record of its own.
+OF_JUDGE: Final = Sql("record_id = ''")
+IS_WORD: Final = Sql("(label != '' OR score IS NOT NULL OR passed IS NOT NULL)")
+# Runs that match, in an order of chance that is the same whoever asks, and whenever.
+_DRAWN: Final = Sql("""
+    SELECT run.trace_id AS trace_id, run.span_id AS span_id, run.start_ns AS start_ns,
+      {split} AS disagreement, sipHash64({seed:UInt32}, run.trace_id, run.span_id) AS drawn
+    FROM (SELECT trace_id, span_id, start_ns FROM {recorded} WHERE {matching}) AS run {join}
+    ORDER BY disagreement DESC, drawn, trace_id, span_id LIMIT {limit:UInt32}""")
+# How near to a half of the judges of a run pass it.
+_SPLIT: Final = Sql("""
+    LEFT JOIN (
+      SELECT trace_id, span_id, avg(toUInt8(assumeNotNull(passed))) AS share,
+        least(share, 1 - share) AS split
+      FROM ({newest}) WHERE passed IS NOT NULL GROUP BY trace_id, span_id
+    ) AS judged ON judged.trace_id = run.trace_id AND judged.span_id = run.span_id""")
+_QUEUED: Final = Sql("""
+    SELECT lower(hex(queued.trace_id)) AS trace_id, lower(hex(queued.span_id)) AS span_id,
+      queued.start_ns AS start_ns, said.answers AS answers, said.mine AS mine,
+      said.own_label AS own_label, said.own_score AS own_score, said.own_ns AS own_ns
+    FROM ({drawn}) AS queued
+    LEFT JOIN (
+      SELECT trace_id, span_id,
+        countIf({is_word} AND label NOT IN {unanswered:Array(String)}) AS answers,
+        countIf({is_word} AND annotator = {annotator:String}) AS mine,
+        anyIf(label, annotator = {annotator:String}) AS own_label,
+        anyIf(score, annotator = {annotator:String}) AS own_score,
+        anyIf(time_ns, annotator = {annotator:String}) AS own_ns
+      FROM ({words}) GROUP BY trace_id, span_id
+    ) AS said ON said.trace_id = queued.trace_id AND said.span_id = queued.span_id
+    ORDER BY queued.disagreement DESC, queued.drawn, queued.trace_id, queued.span_id""")
+
+
+class QueueProgress(BaseModel):
+    """How far a queue is."""
+
+    runs: int = Field(description="How many are in it")
+    done: int = Field(description="Of these, judged by as many people as asked")
+    answered: int = Field(description="Of these, judged by the one who asks")
+    left: int = Field(description="Of these, left for the one who asks")
+
+
+class OwnAnswer(BaseModel):
+    """What the one who asks said of a run."""
+
+    run_id: str
+    label: str
+    score: float | None
+    time: str = Field(description="RFC 3339, UTC")
+
+
+class QueueState(Queue):
+    """A saved queue, and how far it is."""
+
+    progress: QueueProgress
+
+
+class Queues(BaseModel):
+    """The queues of a project, by name."""
+
+    queues: list[QueueState]
+
+
+class JudgedSpan(BaseModel):
+    """A span of the trace of a run that is to be judged."""
+
+    name: str
+    kind: str
+    level: int = Field(description="How deep it stands, 0 at the top")
+    latency_ms: float | None
+    outcome: str
+
+
+class RunToJudge(BaseModel):
+    """A run as people judge it: nothing in it was said of it since."""
+
+    run_id: str
+    model: str
+    version: int | None
+    start_time: str
+    latency_ms: float | None
+    outcome: str
+    error_type: str
+    error_message: str
+    inputs: JsonValue
+    outputs: JsonValue
+    capture: dict[str, list[str]] = Field(description="What was left out, by part")
+    spans: list[JudgedSpan] = Field(description="Its trace, oldest first, at most 200")
+    evaluations: list[Evaluation] | None = Field(
+        description="What judges and people said; null while that is hidden"
+    )
+
+
+class NextRun(BaseModel):
+    """What somebody is to judge next."""
+
+    queue: Queue
+    choices: list[QueueChoice] = Field(description="What may be said, by its key")
+    progress: QueueProgress
+    run: RunToJudge | None = Field(description="Null where nothing is left")
+    last: list[OwnAnswer] = Field(description="Own answers, the last one first, at most 10")
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A run of a queue.
+
+    Attributes:
+        answers: By how many people.
+        own: What the one who asks said; None for nothing.
+    """
+
+    run_id: str
+    answers: int
+    own: OwnAnswer | None
+
+
+class RunsInHand:
+    """Knows for ten minutes who was given which run to judge.
+
+    So two people who work at once are not given the same run where one person is enough. It is
+    lost with the process, and then a run may be judged once more than asked.
+
+    Args:
+        clock: Tells the time in seconds; it never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
+
+    def give(
+        self, place: tuple[str, str], annotator: str, runs: Sequence[QueuedRun], people: int
+    ) -> QueuedRun | None:
+        """Give somebody the first of some runs that lies before too few others, else the first.
+
+        Args:
+            place: Project and queue.
+            annotator: To whom.
+            runs: What is left for that person, in order.
+            people: How many are to judge each.
+        """
+        now_s = self._clock()
+        with self._lock:
+            while self._held and next(iter(self._held.values()))[1] < now_s:
+                self._held.popitem(last=False)
+            others = Counter(
+                run_id
+                for (*at, name), (run_id, _) in self._held.items()
+                if tuple(at) == place and name != annotator
+            )
+            self._held.pop((*place, annotator), None)
+            free = (run for run in runs if run.answers + others[run.run_id] < people)
+            given = next(free, runs[0] if runs else None)
+            if given is not None:
+                self._held[(*place, annotator)] = given.run_id, now_s + _IN_HAND_S
+                if len(self._held) > _IN_HAND:
+                    self._held.popitem(last=False)
+        return given
+
+
+def list_queues(reader: Reader, project: str, annotator: str, now_ns: int) -> list[QueueState]:
+    """List the queues of a project by name, each with how far it is."""
+    return [
+        find_state(reader, project, make_queue(document), annotator, now_ns)
+        for document in list_documents(reader, project, QUEUE)
+    ]
+
+
+def find_queue(reader: Reader, project: str, name: str) -> Queue:
+    """Read a queue.
+
+    Raises:
+        Missing: There is none of that name.
+    """
+    return make_queue(read_document(reader, project, QUEUE, name))
+
+
+def find_state(
+    reader: Reader, project: str, queue: Queue, annotator: str, now_ns: int
+) -> QueueState:
+    """Say how far a queue is, for whoever asks."""
+    runs = list_runs(reader, project, queue, annotator, now_ns)
+    return QueueState(**queue.model_dump(), progress=_measure(queue, runs))
+
+
+def write_draw(
+    reader: Reader, project: str, queue: Queue, now_ns: int
+) -> tuple[Sql, dict[str, Any]]:
+    """Write the SQL for the runs of a queue, and the values of its parameters.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id`, `start_ns`, `disagreement` and `drawn`.
+    """
+    query = RunsQuery(project, queue.where)
+    condition, _ = compile_query(reader, query)
+    split, join = Sql("0."), EMPTY
+    if queue.order == "disagreement":
+        apart = find_apart(reader, project)
+        verdicts = all_scores(IN_WINDOW, is_told=apart.told_scores)
+        newest = newest_scores(verdicts, by=BY_JUDGE, where=OF_JUDGE)
+        split, join = Sql("judged.split"), _SPLIT.fill(newest=newest)
+    drawn = _DRAWN.fill(
+        recorded=RECORDED,
+        matching=MATCHING.fill(condition=condition.sql),
+        split=split,
+        join=join,
+    )
+    values = {**query.values(condition, now_ns), "seed": queue.seed, "limit": queue.limit}
+    return drawn, values
+
+
+def list_runs(
+    reader: Reader, project: str, queue: Queue, annotator: str, now_ns: int
+) -> list[QueuedRun]:
+    """List the runs of a queue in its order, with how many people answered."""
+    drawn, values = write_draw(reader, project, queue, now_ns)
+    sql = _QUEUED.fill(
+        drawn=drawn,
+        words=people_words(is_told=find_apart(reader, project).told_scores),
+        is_word=IS_WORD,
+    )
+    values |= {"judge": queue.judge, "annotator": annotator, "unanswered": queue.unanswered}
+    return [
+        QueuedRun(
+            run_id_of(row),
+            row["answers"],
+            OwnAnswer(
+                run_id=run_id_of(row),
+                label=row["own_label"],
+                score=row["own_score"],
+                time=to_rfc3339(row["own_ns"]),
+            )
+            if row["mine"]
+            else None,
+        )
+        for row in reader.rows(sql, values, ACROSS_PARTITIONS)
+    ]
+
+
+def _measure(queue: Queue, runs: Sequence[QueuedRun]) -> QueueProgress:
+    return QueueProgress(
+        runs=len(runs),
+        done=sum(run.answers >= queue.people for run in runs),
+        answered=sum(run.own is not None for run in runs),
+        left=len(_list_left(queue, runs)),
+    )
+
+
+def _list_left(queue: Queue, runs: Sequence[QueuedRun]) -> list[QueuedRun]:
+    return [run for run in runs if run.own is None and run.answers < queue.people]
+
+
+def find_next(
+    reader: Reader,
+    project: str,
+    queue: Queue,
+    annotator: str,
+    now_ns: int,
+    *,
+    hand: RunsInHand,
+    run_id: str | None = None,
+    skipped: Collection[str] = (),
+) -> NextRun:
+    """Find what somebody is to judge next.
+
+    Args:
+        reader: The store.
+        project: Whose queue.
+        queue: Which one.
+        annotator: Who judges.
+        now_ns: The time.
+        hand: Which runs others were given.
+        run_id: A run of the queue that is wanted, whatever was said of it; None for the next one.
+        skipped: Runs that come after all others.
+
+    Raises:
+        Missing: The queue has no such run.
+    """
+    runs = list_runs(reader, project, queue, annotator, now_ns)
+    left = _list_left(queue, runs)
+    chosen: QueuedRun | None
+    if run_id is not None:
+        chosen = next((run for run in runs if run.run_id == run_id), None)
+        if chosen is None:
+            raise Missing(f"The queue {queue.name[:80]!r} has no run {run_id[:80]!r}")
+    else:
+        left.sort(key=lambda run: run.run_id in skipped)  # those that are skipped come last
+        chosen = hand.give((project, queue.name), annotator, left, queue.people)
+    own = [run.own for run in runs if run.own is not None]
+    return NextRun(
+        queue=queue,
+        choices=queue.choices,
+        progress=_measure(queue, runs),
+        run=None if chosen is None else _find_run(reader, project, queue, chosen, now_ns),
+        last=sorted(own, key=lambda answer: answer.time, reverse=True)[:_LAST],
+    )
+
+
+def _find_run(
+    reader: Reader, project: str, queue: Queue, chosen: QueuedRun, now_ns: int
+) -> RunToJudge:
+    run = find_run(reader, chosen.run_id, project, now_ns=now_ns)
+    page = TracePage(limit=_SPANS)
+    trace = find_trace(reader, run.trace_id, project, now_ns=now_ns, page=page)
+    is_shown = chosen.own is not None or not queue.hidden
+    return make_run(run, trace.runs, is_shown=is_shown)
+
+
+def make_run(run: Run, trace: Sequence[RunSummary], *, is_shown: bool) -> RunToJudge:
+    """Make what is shown of a run to whoever judges it.
+
+    Args:
+        run: The run.
+        trace: The runs of its trace, oldest first.
+        is_shown: Whether what was said of it may be seen.
+    """
+    return RunToJudge(
+        run_id=run.run_id,
+        model=run.model or run.name,
+        version=run.version,
+        start_time=run.start_time,
+        latency_ms=run.latency_ms,
+        outcome=run.outcome,
+        error_type=run.error_type,
+        error_message=run.error_message,
+        inputs=run.inputs,
+        outputs=run.outputs,
+        capture=run.capture,
+        spans=_lay_out(trace),
+        evaluations=[*run.evaluations] if is_shown else None,
+    )
+
+
+def _lay_out(trace: Sequence[RunSummary]) -> list[JudgedSpan]:
+    """Lay out a trace as a tree, without the calls of judges and what is below them."""
+    here = {run.run_id for run in trace}
+    below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
+    for run in trace:
+        below[run.parent_run_id if run.parent_run_id in here else None].append(run)
+    waiting = [(run, 0) for run in reversed(below.pop(None, []))]
+    spans = []
+    while waiting:
+        run, level = waiting.pop()
+        if run.kind == JUDGE_KIND:
+            continue
+        spans.append(
+            JudgedSpan(
+                name=run.model or run.name,
+                kind=run.kind,
+                level=level,
+                latency_ms=run.latency_ms,
+                outcome=run.outcome,
+            )
+        )
+        waiting += [(child, level + 1) for child in reversed(below.pop(run.run_id, []))]
+    return spans

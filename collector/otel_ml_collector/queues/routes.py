@@ -1,0 +1,297 @@
+"""The JSON API of queues: saved, worked and taken back. Pages stand in `queues.pages`."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from otel_ml import attributes as names
+from otel_ml.records import DatasetVersion
+from otel_ml_collector.access import ANNOTATE, READ, Access
+from otel_ml_collector.api.bodies import JsonRoute
+from otel_ml_collector.api.parameters import FromReader, needs, reader_for
+from otel_ml_collector.datasets.changes import WantedRuns
+from otel_ml_collector.datasets.routes import save_runs
+from otel_ml_collector.datasets.turns import Turns
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.feedback import WantedEvaluation, make_feedback, store_request
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.queues.agreement import (
+    Agreement,
+    find_judge_agreement,
+    find_queue_agreement,
+)
+from otel_ml_collector.queues.find import (
+    NextRun,
+    Queues,
+    QueueState,
+    RunsInHand,
+    find_next,
+    find_queue,
+    find_state,
+    list_queues,
+)
+from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, WantedQueue, make_queue
+from otel_ml_collector.receive.pipeline import Intake
+from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.documents import Documents
+from otel_ml_collector.store.reader import Reader
+
+_LONG: Final = 10_000
+_MOST_SKIPPED: Final = 100
+TAKEN_BACK: Final = "taken back"
+
+api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
+
+QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+RunId = Annotated[str, Path(pattern=f"^{names.RUN_ID.pattern}$")]
+Annotator = Annotated[
+    str, Query(max_length=256, description="Who judges; the name of the key unless told")
+]
+Base = Annotated[
+    int | None,
+    Query(ge=0, description="The version that is to be the newest, 0 for none; without it any"),
+]
+# Whoever judges sees queues, and the runs that these hold; only readers say which these are.
+ToSee = Annotated[Access, Depends(needs(READ, ANNOTATE))]
+ToJudge = Annotated[Access, Depends(needs(ANNOTATE))]
+ToRead = Annotated[Access, Depends(needs(READ))]
+FromSeer = Annotated[Reader, Depends(reader_for(READ, ANNOTATE))]
+FromPerson = Annotated[Reader, Depends(reader_for(ANNOTATE))]
+FromStore = Annotated[Documents, Depends(service_of(Documents))]
+Hand = Annotated[RunsInHand, Depends(service_of(RunsInHand))]
+
+
+class WantedAnswer(BaseModel):
+    """What a person says of a run of a queue: one of its choices."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")]
+    label: Annotated[str, Field(max_length=100)] = Field(
+        default="", description="One of the labels of the queue"
+    )
+    score: int | None = Field(default=None, description="One of the numbers of its scale")
+    explanation: Annotated[str, Field(max_length=_LONG)] = ""
+    annotator: Annotated[str, Field(max_length=256)] = Field(
+        default="", description="Who says so; the name of the key unless told"
+    )
+    save: bool = Field(
+        default=False, description="Whether the run becomes an item of the queue's data set"
+    )
+
+
+class SavedAnswer(BaseModel):
+    """What became of an answer."""
+
+    run_id: str
+    record_id: str = Field(description="Under which it is kept")
+    annotator: str
+    dataset: DatasetVersion | None = Field(
+        description="The version of the data set that has the run as an item; null for none"
+    )
+
+
+@api.get("/projects/{project:path}/queues")
+def get_queues(project: str, reader: FromSeer, access: ToSee, annotator: Annotator = "") -> Queues:
+    """List the queues of a project by name, each with how far it is."""
+    who = annotator or access.name
+    return Queues(queues=list_queues(reader, project, who, time.time_ns()))
+
+
+@api.get("/projects/{project:path}/queues/{queue}")
+def get_queue(
+    project: str, queue: QueueName, reader: FromSeer, access: ToSee, annotator: Annotator = ""
+) -> QueueState:
+    """Read one queue, and how far it is."""
+    found = find_queue(reader, project, queue)
+    return find_state(reader, project, found, annotator or access.name, time.time_ns())
+
+
+@api.get("/projects/{project:path}/queues/{queue}/agreement")
+def get_queue_agreement(project: str, queue: QueueName, reader: FromReader) -> Agreement:
+    """Say how far people agree with each other and the judge, of the runs of a queue.
+
+    For keys that read: whoever only judges is not to know.
+    """
+    found = find_queue(reader, project, queue)
+    return find_queue_agreement(reader, project, found, time.time_ns())
+
+
+@api.get("/projects/{project:path}/judges/{judge:path}/agreement")
+def get_judge_agreement(project: str, judge: str, reader: FromReader) -> Agreement:
+    """Say how far people agree with a judge, by its versions, of all runs that count."""
+    return find_judge_agreement(reader, project, judge, time.time_ns())
+
+
+@api.put("/projects/{project:path}/queues/{queue}")
+def put_queue(
+    *,
+    project: str,
+    queue: QueueName,
+    wanted: WantedQueue,
+    reader: FromPerson,
+    _: ToRead,
+    store: FromStore,
+    base: Base = None,
+) -> Queue:
+    """Save a queue under its name; for keys that read as well, as it shows the runs it holds."""
+    compile_where(reader, project, wanted.where)
+    body = wanted.model_dump()
+    return make_queue(store.save(reader, project, QUEUE, queue, body, base=base))
+
+
+@api.delete("/projects/{project:path}/queues/{queue}")
+def delete_queue(
+    *,
+    project: str,
+    queue: QueueName,
+    reader: FromPerson,
+    _: ToRead,
+    store: FromStore,
+    base: Base = None,
+) -> Queue:
+    """Delete a queue, and answer what it was; what people said stays."""
+    return make_queue(store.delete(reader, project, QUEUE, queue, base=base))
+
+
+@api.get("/projects/{project:path}/queues/{queue}/next")
+def get_next(
+    *,
+    project: str,
+    queue: QueueName,
+    reader: FromPerson,
+    access: ToJudge,
+    hand: Hand,
+    annotator: Annotator = "",
+    skip: Annotated[
+        Sequence[str],
+        Query(max_length=_MOST_SKIPPED, description="Runs that come after all others"),
+    ] = (),
+) -> NextRun:
+    """Read the run that somebody is to judge next, without what was said of it.
+
+    For ten minutes it is not given to others where nobody else is to judge it.
+    """
+    found = find_queue(reader, project, queue)
+    who = annotator or access.name
+    return find_next(reader, project, found, who, time.time_ns(), hand=hand, skipped=skip)
+
+
+@api.get("/projects/{project:path}/queues/{queue}/answers/{run_id}")
+def get_answer(
+    *,
+    project: str,
+    queue: QueueName,
+    run_id: RunId,
+    reader: FromPerson,
+    access: ToJudge,
+    hand: Hand,
+    annotator: Annotator = "",
+) -> NextRun:
+    """Read one run of a queue again, such as one that was judged; then with what was said of it."""
+    found = find_queue(reader, project, queue)
+    who = annotator or access.name
+    return find_next(reader, project, found, who, time.time_ns(), hand=hand, run_id=run_id)
+
+
+@api.post("/projects/{project:path}/queues/{queue}/answers")
+async def post_answer(
+    *,
+    project: str,
+    queue: QueueName,
+    wanted: WantedAnswer,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    turns: Annotated[Turns, Depends(service_of(Turns))],
+    access: ToJudge,
+) -> SavedAnswer:
+    """Store what a person says of a run; answered when it is durable.
+
+    Of one person the last answer about a run holds.
+    """
+    reader = find_service(request, Reader).narrow(access)
+    found = await run_sync(find_queue, reader, project, queue)
+    choice = _choose(found, wanted)
+    if wanted.save and not found.dataset:
+        raise BadInput(f"The queue {found.name[:80]!r} names no data set", "save")
+    who = wanted.annotator or access.name
+    statement = WantedEvaluation(
+        id=found.statement_id(wanted.run_id, who),
+        run_id=wanted.run_id,
+        judge=found.judge,
+        annotator=who,
+        label=choice.label if found.labels else "",
+        score=choice.score,
+        passed=choice.passed,
+        explanation=wanted.explanation,
+    )
+    record_id = await _store(pipeline, reader, project, statement)
+    version = None
+    if wanted.save:
+        right = choice.label if found.labels else wanted.score
+        item = WantedRuns(
+            run_ids=[wanted.run_id],
+            expected="outputs" if found.expected == "outputs" else "given",
+            given=None if found.expected == "outputs" else right,
+            reason=f"Judged in {found.name}",
+        )
+        saved = await save_runs(turns, pipeline, reader, (project, found.dataset), item)
+        version = saved.version
+    return SavedAnswer(run_id=wanted.run_id, record_id=record_id, annotator=who, dataset=version)
+
+
+@api.delete("/projects/{project:path}/queues/{queue}/answers/{run_id}")
+async def delete_answer(
+    *,
+    project: str,
+    queue: QueueName,
+    run_id: RunId,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: ToJudge,
+    annotator: Annotator = "",
+) -> SavedAnswer:
+    """Take back what one said of a run: it waits again. That it was taken back stays in the run."""
+    reader = find_service(request, Reader).narrow(access)
+    found = await run_sync(find_queue, reader, project, queue)
+    who = annotator or access.name
+    statement = WantedEvaluation(
+        id=found.statement_id(run_id, who),
+        run_id=run_id,
+        judge=found.judge,
+        annotator=who,
+        explanation=TAKEN_BACK,
+    )
+    record_id = await _store(pipeline, reader, project, statement)
+    return SavedAnswer(run_id=run_id, record_id=record_id, annotator=who, dataset=None)
+
+
+def _choose(queue: Queue, wanted: WantedAnswer) -> QueueChoice:
+    """Find which choice of a queue an answer is.
+
+    Raises:
+        BadInput: It is none.
+    """
+    field = "label" if queue.labels else "score"
+    value = wanted.label if queue.labels else wanted.score
+    other = wanted.score if queue.labels else wanted.label
+    for choice in queue.choices:
+        if value == (choice.label if queue.labels else choice.score) and not other:
+            return choice
+    expected = ", ".join(choice.label for choice in queue.choices)
+    raise BadInput(f"Invalid {field} {value!r}: expected one of {expected}", field)
+
+
+async def _store(
+    pipeline: Intake, reader: Reader, project: str, statement: WantedEvaluation
+) -> str:
+    """Store a statement by the road of feedback; return its record's id."""
+    with pipeline.hold() as held:
+        feedback = await run_sync(make_feedback, reader, project, [statement], time.time_ns())
+        await store_request(pipeline, held, feedback.body, reader.access, project)
+    [stored] = feedback.stored
+    return stored.record_id

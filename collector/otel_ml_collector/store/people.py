@@ -1,0 +1,45 @@
+"""Words of people: what each person said last of each run, under the name of one judge.
+
+A person is told by the name in `annotator`; all who gave none are one. Two people's words about one
+run are two, however close in time; of one person's words the last one holds.
+"""
+
+from typing import Final
+
+from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.targets import RUN, told_of_others
+
+_COLUMNS: Final = Sql(
+    "annotator, label, value AS score, passed, explanation, time_ns, record_id, arrived_ns"
+)
+_WORDS: Final = Sql("""FROM metrics
+    WHERE project = {project:String} AND name = {judge:String} AND source = 'human'""")
+
+
+def people_words(*, is_told: bool) -> Sql:
+    """Write the SQL for what each person said last of each run; `judge` is a parameter.
+
+    Args:
+        is_told: Whether words about trace keys and tags are in it, as about the runs that have
+            these.
+
+    Returns:
+        SQL that selects `trace_id`, `span_id`, `annotator`, `label`, `score`, `passed`,
+        `explanation`, `time_ns` and `record_id`.
+    """
+    words = Sql("SELECT {run}, {columns} {words} AND owner < '{first}'").fill(
+        run=RUN, columns=_COLUMNS, words=_WORDS, first=Sql(FIRST)
+    )
+    if is_told:
+        others = Sql("{words} AND owner >= '{first}'").fill(words=_WORDS, first=Sql(FIRST))
+        words += Sql(" UNION ALL ") + told_of_others(_COLUMNS, others)
+    return Sql("""
+        SELECT trace_id, span_id, annotator, newest.1 AS label, newest.2 AS score,
+          newest.3 AS passed, newest.4 AS explanation, newest.5 AS time_ns, newest.6 AS record_id
+        FROM (
+          SELECT trace_id, span_id, toString(annotator) AS annotator,
+            argMax(
+              tuple(toString(label), score, passed, explanation, time_ns, record_id),
+              (time_ns, record_id, arrived_ns)) AS newest
+          FROM ({words}) GROUP BY trace_id, span_id, annotator)""").fill(words=words)

@@ -1,0 +1,193 @@
+"""Tests of how far people agree with each other and with a judge, and of the corrected rate."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import krippendorff
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from otel_ml.statistics.intervals import corrected_rate
+from otel_ml_collector.span import Span
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.query.test_judges import say, tell
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call
+from tests.otel_ml_collector.stores import Service
+
+JSON = {"content-type": "application/json"}
+QUEUE: Final = {
+    "judge": "grounded",
+    "labels": [
+        {"label": "Yes", "passed": True},
+        {"label": "No", "passed": False},
+        {"label": "Cannot say", "is_answer": False},
+    ],
+    "people": 3,
+}
+NOTHING: Final = {"value": None, "low": None, "high": None}
+
+
+def take(service: Service, project: str, verdicts: Sequence[bool]) -> list[Span]:
+    """Store runs with what version 1 of a judge said of each; an older digest says otherwise."""
+    runs = [make_call(start_ns=NOW_NS - place * MS_NS) for place in range(len(verdicts))]
+    said = [say(run, "a1", float(told)) for run, told in zip(runs, verdicts, strict=True)]
+    service.store.take(project, tell("a1"), *runs)
+    service.store.take(project, *said)
+    return runs
+
+
+def ask_json(
+    service: Service, project: str, path: str, method: str = "GET", body: Any = None
+) -> Any:
+    raw = b"" if body is None else json.dumps(body).encode()
+    address = f"/api/v1/projects/{quote(project, safe='')}/{path}"
+    answered = ask(service.app, address, method=method, headers=JSON, body=[raw])
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def answer(service: Service, project: str, who: str, run: Span, label: str) -> None:
+    body = {"run_id": id_of(run), "label": label, "annotator": who, "explanation": f"{who} says"}
+    ask_json(service, project, "queues/q/answers", "POST", body)
+
+
+def test_nobody(service: Service, project: str) -> None:
+    """Without an answer there are no figures, and no error."""
+    take(service, project, [True])
+    ask_json(service, project, "queues/q", "PUT", QUEUE)
+    nothing: dict[str, Any] = {
+        "judge": "grounded",
+        "versions": [],
+        "people": {"people": 0, "runs": 0, "level": "nominal", "alpha": NOTHING},
+        "corrected": None,
+        "is_cut": False,
+    }
+    assert ask_json(service, project, "queues/q/agreement") == nothing
+    assert ask_json(service, project, "judges/grounded/agreement") == nothing
+
+
+def test_confusion(service: Service, project: str) -> None:
+    """Each person's word stands beside the verdict of each version, which are never joined."""
+    verdicts = [True, True, False, False]
+    runs = take(service, project, verdicts)
+    ask_json(service, project, "queues/q", "PUT", QUEUE)
+    words = {
+        "ann": ["Yes", "Yes", "No", "Yes"],
+        "bob": ["Yes", "No", "No", "Cannot say"],
+    }
+    for who, labels in words.items():
+        for run, label in zip(runs, labels, strict=True):
+            answer(service, project, who, run, label)
+    service.store.take(project, tell("b2"), say(runs[0], "b2", 0.0, after_s=9))
+    for path in ("queues/q/agreement", "judges/grounded/agreement"):
+        found = ask_json(service, project, path)
+        second, first = found["versions"]
+        assert (first["version"], first["runs"], first["words"]) == (1, 4, 7)
+        assert first["confusion"] == {
+            "both_pass": 3,
+            "judge_passes": 1,
+            "people_pass": 1,
+            "both_fail": 2,
+        }
+        assert first["agreement"]["value"] == pytest.approx(5 / 7)
+        pairs = [(1, 1), (1, 1), (1, 1), (1, 0), (0, 1), (0, 0), (0, 0)]
+        expected = cohen_kappa_score([one for one, _ in pairs], [one for _, one in pairs])
+        kappa = first["kappa"]
+        assert kappa["value"] == pytest.approx(expected, rel=1e-9)
+        assert kappa["low"] <= kappa["value"] <= kappa["high"]
+        assert [
+            (run["run_id"], run["judge_passed"], run["people"], run["people_passed"])
+            for run in first["differing"]
+        ] == [(id_of(runs[1]), True, 2, 1), (id_of(runs[3]), False, 1, 1)]
+        assert (second["version"], second["runs"], second["confusion"]["people_pass"]) == (2, 1, 2)
+        table = np.array([[0, 0, 1, 0], [0, 1, 1, np.nan]])
+        alpha = krippendorff.alpha(table, level_of_measurement="nominal")
+        people = found["people"]
+        assert (people["people"], people["runs"], people["level"]) == (2, 3, "nominal")
+        assert people["alpha"]["value"] == pytest.approx(alpha, rel=1e-9)
+
+
+def test_ranks(service: Service, project: str) -> None:
+    """Numbers of a scale are ranks: far answers count more than near ones."""
+    runs = take(service, project, [True] * 4)
+    scale = {"labels": [], "scale": {"low": 1, "high": 5}, "people": 2}
+    ask_json(service, project, "queues/q", "PUT", {**QUEUE, **scale})
+    table = [[1, 2, 5, 4], [1, 3, 5, 5]]
+    for who, numbers in zip(("ann", "bob"), table, strict=True):
+        for run, number in zip(runs, numbers, strict=True):
+            body = {"run_id": id_of(run), "score": number, "annotator": who}
+            ask_json(service, project, "queues/q/answers", "POST", body)
+    people = ask_json(service, project, "queues/q/agreement")["people"]
+    expected = krippendorff.alpha(np.array(table), level_of_measurement="ordinal")
+    assert people["level"] == "ordinal"
+    assert people["alpha"]["value"] == pytest.approx(expected, rel=1e-9)
+
+
+def correct(service: Service, project: str, **more: Any) -> tuple[Any, list[Span]]:
+    """Judge the first 30 of 60 runs as a queue draws them: of the judge's passes one in 5 fails."""
+    runs = take(service, project, [place % 3 > 0 for place in range(60)])
+    verdicts = {id_of(run): place % 3 > 0 for place, run in enumerate(runs)}
+    by_id = {id_of(run): run for run in runs}
+    ask_json(service, project, "queues/q", "PUT", {**QUEUE, "people": 1, "limit": 30, **more})
+    for place in range(30):
+        run_id = ask_json(service, project, "queues/q/next?annotator=ann")["run"]["run_id"]
+        label = "Yes" if verdicts[run_id] and place % 5 else "No"
+        answer(service, project, "ann", by_id[run_id], label)
+    return ask_json(service, project, "judges/grounded/agreement"), runs
+
+
+def test_corrected(service: Service, project: str) -> None:
+    """Of runs that were drawn at random the judge's rate is corrected by what people said."""
+    found, _ = correct(service, project)
+    confusion = found["versions"][0]["confusion"]
+    shifts = [(-1.0, 1)] * confusion["judge_passes"]
+    shifts += [(0.0, 1)] * (30 - confusion["judge_passes"])
+    expected = corrected_rate(40, 60, shifts)
+    assert found["corrected"] == {
+        "queue": "q",
+        "version": 1,
+        "judged": 60,
+        "judge_rate": 40 / 60,
+        "sample": 30,
+        "rate": {
+            "value": pytest.approx(expected.value),
+            "low": pytest.approx(expected.low),
+            "high": pytest.approx(expected.high),
+        },
+    }
+    assert 0 < confusion["judge_passes"] < 30
+    assert ask_json(service, project, "queues/q/agreement")["corrected"] == found["corrected"]
+
+
+def test_not_corrected(service: Service, project: str) -> None:
+    """Runs that were not drawn at random correct nothing: by disagreement, or by own choice."""
+    found, _ = correct(service, project, order="disagreement")
+    assert (found["versions"][0]["runs"], found["corrected"]) == (30, None)
+    ask_json(service, project, "queues/q", "PUT", {**QUEUE, "seed": 7})
+    chosen = f"{project} by choice"
+    runs = take(service, chosen, [True] * 3)
+    ask_json(service, chosen, "queues/q", "PUT", QUEUE)
+    words = [
+        {"run_id": id_of(run), "judge": "grounded", "passed": False, "annotator": "eve"}
+        for run in runs
+    ]
+    ask_json(service, chosen, "evaluations", "POST", {"evaluations": words})
+    found = ask_json(service, chosen, "queues/q/agreement")
+    assert (found["versions"][0]["runs"], found["corrected"]) == (3, None)
+
+
+def test_pages(service: Service, project: str) -> None:
+    """The pages say the same: of the queue, and as a part of the judge's page."""
+    found, _ = correct(service, project)
+    whole = f"{100 * found['corrected']['rate']['value']:.1f}"
+    for path in ("queues/q/agreement", "judge-people?judge=grounded"):
+        page = ask(service.app, f"/projects/{project}/{path}")
+        assert page.status == 200, page.text
+        for told in ("judge passes", "people fail", "corrected by people", whole, "κ", "ann says"):
+            assert told in page.text, (path, told)
+    judge = ask(service.app, f"/projects/{project}/judges/grounded").text
+    assert f"/projects/{project}/judge-people?judge=grounded" in judge
+    assert "ann says" not in judge
