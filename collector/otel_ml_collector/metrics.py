@@ -1,6 +1,7 @@
 """Metric series of runs and versions, and the runs that logged some: the JSON API and the page."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -11,14 +12,21 @@ from starlette.responses import Response
 
 from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.comparison.find import flatten, write_value
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run_with_series
-from otel_ml_collector.runs.logs import MOST_OF_ALL, MOST_POINTS, LoggedMetric, find_series
-from otel_ml_collector.store.open_runs import name_open_runs
-from otel_ml_collector.store.reader import Reader, run_id_of
-from otel_ml_collector.store.runs import Key, read_runs
+from otel_ml_collector.runs.logs import (
+    MOST_OF_ALL,
+    MOST_POINTS,
+    LoggedMetric,
+    find_all_series,
+    find_series,
+)
+from otel_ml_collector.store.open_runs import name_open_runs, read_open_payloads
+from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.runs import Key, read_params, read_runs
 from otel_ml_collector.store.statistics import list_metric_owners, list_metric_projects
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
@@ -27,6 +35,12 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import spark
 
 _OWNERS: Final = 200
+# Of a list with params and values: how many runs, points of a curve, params and metrics.
+_SWEEP: Final = 100
+_SHAPE: Final = 20
+_PARAMS: Final = 6
+_METRICS: Final = 4
+_WAYS: Final = ("highest", "lowest")
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -71,6 +85,11 @@ def find_metrics(
     """Read the series of one run, or list the runs that logged metrics, the last one first."""
     if run_id is not None:
         return MetricsPage(series=_find_series(reader, project, run_id, name, points), runs=[])
+    return MetricsPage(series=[], runs=_find_owners(reader, project)[0])
+
+
+def _find_owners(reader: Reader, project: str) -> tuple[list[MetricOwner], dict[str, Row]]:
+    """Find the runs that logged metrics, the last one first, and the rows of those that ended."""
     rows = list_metric_owners(reader, project, _OWNERS)
     keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
     found = read_runs(reader, project, keys) if keys else []
@@ -87,7 +106,7 @@ def find_metrics(
         )
         for row in rows
     ]
-    return MetricsPage(series=[], runs=owners)
+    return owners, {run_id_of(run): run for run in found}
 
 
 def find_version_metrics(
@@ -187,17 +206,138 @@ def make_plots(
     return plots
 
 
+@dataclass(frozen=True, slots=True)
+class SweepRun:
+    """A run that logged metrics, as a row.
+
+    Attributes:
+        owner: What the list says of it.
+        outcome: Empty while only its metrics are here.
+        params: Its params that differ, written so that they can be told apart.
+        plots: Its metrics by name.
+    """
+
+    owner: MetricOwner
+    outcome: str
+    params: Mapping[str, str]
+    plots: Mapping[str, Plot]
+
+    def value_of(self, column: str) -> float | None:
+        """Return the number by which a list is ordered; None where there is none."""
+        if (plot := self.plots.get(column)) is not None:
+            return plot.last if isinstance(plot.last, float) else None
+        try:
+            return float(self.params[column])
+        except (KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Runs that logged metrics, with what tells them apart.
+
+    Attributes:
+        params: The names of those that differ.
+        metrics: The names of the metrics that most of them logged.
+        same: The params that all of them have alike.
+        models: All models of the project whose runs logged metrics.
+        left: How many more metrics there are.
+    """
+
+    runs: Sequence[SweepRun]
+    params: Sequence[str]
+    metrics: Sequence[str]
+    same: Mapping[str, str]
+    models: Sequence[str]
+    left: int
+
+
+def find_sweep(
+    reader: Reader,
+    project: str,
+    listed: tuple[Sequence[MetricOwner], Mapping[str, Row]],
+    model: str,
+    order: str,
+) -> Sweep:
+    """Find what the runs that logged metrics have otherwise, and the last values of their metrics.
+
+    Args:
+        reader: The store.
+        project: Whose runs.
+        listed: All that logged metrics, and the rows of those that ended, by run id.
+        model: Those of this model alone; empty for all.
+        order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param; else as they are listed.
+    """
+    owners, rows = listed
+    chosen = [owner for owner in owners if not model or owner.model == model][:_SWEEP]
+    ids = [owner.run_id for owner in chosen]
+    series = find_all_series(reader, project, {run_id: [run_id] for run_id in ids}, most=_SHAPE)
+    ended = {run_id: rows[run_id] for run_id in ids if run_id in rows}
+    params = _read_params(reader, project, chosen, ended)
+    counted = Counter(name for of_run in params.values() for name in of_run)
+    names = [name for name in counted if len({of_run.get(name) for of_run in params.values()}) > 1]
+    logged = Counter(metric.name for of_run in series.values() for metric in of_run)
+    metrics = sorted(logged, key=lambda name: (-logged[name], name))
+    runs = []
+    for owner in chosen:
+        of_run = series.get(owner.run_id, ())
+        plots = make_plots(project, {"run_id": owner.run_id}, of_run)
+        outcome = ended[owner.run_id]["outcome"] if owner.run_id in ended else ""
+        by_name = {plot.name: plot for plot in plots}
+        runs.append(SweepRun(owner, outcome, params.get(owner.run_id, {}), by_name))
+    alike = [name for name in counted if name not in names] if len(params) > 1 else []
+    return Sweep(
+        runs=_order_runs(runs, order),
+        params=sorted(names, key=lambda name: -counted[name])[:_PARAMS],
+        metrics=metrics[:_METRICS],
+        same={name: next(iter(params.values()))[name] for name in alike},
+        models=sorted({owner.model for owner in owners if owner.model}),
+        left=max(len(metrics) - _METRICS, 0),
+    )
+
+
+def _order_runs(runs: Sequence[SweepRun], order: str) -> list[SweepRun]:
+    """Order runs by a metric or a param; those that have none of it stand last."""
+    way, _, column = order.partition(":")
+    if way not in _WAYS or not column:
+        return [*runs]
+    sign = -1 if way == "highest" else 1
+
+    def place(run: SweepRun) -> tuple[bool, float]:
+        value = run.value_of(column)
+        return value is None, 0.0 if value is None else sign * value
+
+    return sorted(runs, key=place)
+
+
+def _read_params(
+    reader: Reader, project: str, owners: Sequence[MetricOwner], rows: Mapping[str, Row]
+) -> dict[str, dict[str, str]]:
+    """Read the params of some runs, those without an end too, written to be told apart."""
+    keys = [Key.of(row["start_ns"], run_id) for run_id, row in rows.items()]
+    texts = read_params(reader, project, keys)
+    is_open = [owner.run_id for owner in owners if owner.run_id not in rows]
+    payloads = read_open_payloads(reader, project, is_open)
+    texts |= {run_id: payload["params"] for run_id, payload in payloads.items()}
+    return {
+        run_id: {name: write_value(value) for name, value in flatten(load_json(text)).items()}
+        for run_id, text in texts.items()
+    }
+
+
 class MetricsAsked(BaseModel):
     """Whose metrics are asked for: those of a run, or of a version of a model; None for the last.
 
     Attributes:
         by: What the curves are drawn along.
+        order: What the list is ordered by: ``highest:NAME`` or ``lowest:NAME``.
     """
 
     run_id: str | None = Field(None, max_length=49)
     model: str | None = Field(None, max_length=1_024)
     version: int | None = Field(None, ge=1)
     by: Literal["step", "time"] = "step"
+    order: str = Field("", max_length=1_100)
 
 
 @pages.get("/projects/{project:path}/metrics")
@@ -205,7 +345,7 @@ def show_metrics(
     request: Request, reader: FromReader, project: str, asked: Annotated[MetricsAsked, Query()]
 ) -> Response:
     """Metric curves by step or by time of one run or version, beside the runs that logged some."""
-    listed = reader.ahead(find_metrics, project)
+    listed = reader.ahead(_find_owners, project)
     chosen, run, python = None, None, None
     series: Sequence[MetricSeries | LoggedMetric] = ()
     if asked.model and asked.version:
@@ -213,20 +353,29 @@ def show_metrics(
         series = find_version_metrics(reader, project, asked.model, asked.version).series
         python = python_call("metrics", **owner)
     else:
-        chosen = asked.run_id or next((one.run_id for one in listed.result().runs), None)
+        ids = [run.run_id for run in listed.result()[0] if asked.model in {None, "", run.model}]
+        chosen = asked.run_id or next(iter(ids), None)
         owner = {"run_id": chosen}
         if chosen:
             python = python_call("metrics", chosen)
             run, series = _find_run(reader, chosen, project)
-    owners = listed.result().runs
+    owners = listed.result()[0]
+    plots = make_plots(project, owner, series)
     context = {
+        "sweep": find_sweep(reader, project, listed.result(), asked.model or "", asked.order),
         "owners": owners,
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),
         "chosen": chosen,
         "asked": asked,
         "run": run,
-        "here": lambda by: view.address(project, "metrics", **owner, by="" if by == "step" else by),
-        "plots": make_plots(project, owner, series),
+        "here": lambda by: view.address(
+            project,
+            "metrics",
+            **{"model": asked.model, **owner, "order": asked.order},
+            by="" if by == "step" else by,
+        ),
+        "plots": [plot for plot in plots if plot.count > 1],
+        "values": [plot for plot in plots if plot.count == 1],
         "api": view.api_address("projects", project, "metrics", **owner),
         "python": python,
     }

@@ -223,6 +223,7 @@ def test_curves_follow_the_theme(chromium: Browser, demo: CollectorProcess) -> N
         ("/projects/docs-search/judges", "#judges"),
         ("/projects/docs-search/sessions", "#sessions"),
         ("/projects/docs-search/models", "#models"),
+        ("/projects/digits/metrics", "#sweep"),
     ],
 )
 def test_cells_of_a_phone(

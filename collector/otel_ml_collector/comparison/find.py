@@ -704,7 +704,12 @@ def write_param(side: ComparedSide, name: str) -> str | None:
     """
     if name not in side.params:
         return None
-    value = _whole_numbers(side.params[name])
+    return write_value(side.params[name])
+
+
+def write_value(told: JsonValue) -> str:
+    """Write a value so that it can be told from another one, as `write_param` does."""
+    value = _whole_numbers(told)
     if isinstance(value, list | dict):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return view.tag_value(value)

@@ -694,6 +694,15 @@ def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) 
     return reader.rows(sql, {"project": project, "traces": list(traces), "limit": limit})
 
 
+def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
+    """Read the declared parameters of some runs as JSON text, by run id."""
+    sql = Sql("SELECT {ids}, rank, params FROM payloads PREWHERE {these}").fill(
+        ids=IDS, these=OF_KEYS
+    )
+    rows = reader.rows(sql, key_parameters(project, keys), BY_KEY) if keys else []
+    return {run_id_of(row): row["params"] for row in winners(rows)}
+
+
 def read_last_scores(
     reader: Reader, project: str, traces: Sequence[str], limit: int, *, is_told: bool
 ) -> list[Row]:

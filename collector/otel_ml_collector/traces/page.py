@@ -62,6 +62,7 @@ MAX_ROWS: Final = 500
 _FORM: Final = 20
 _CHILDREN: Final = 100
 _PLOTS: Final = 8
+_VALUES: Final = 40
 Span = TypeVar("Span", RunSummary, Stretch)
 _NONE: Final[Mapping[str, int]] = {}
 # Some languages cut times to milliseconds.
@@ -615,6 +616,8 @@ def show_run(
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     if talk is not None and is_raw:
         state["raw"], told = "1", State({**told.given, "raw": "1"})
+    curves = [one for one in series if one.count > 1]
+    values = [one for one in series if one.count == 1]
     context = {
         "project": project,
         "run": run,
@@ -645,7 +648,8 @@ def show_run(
         "truths": find_truths(run),
         "scores": [one for one in run.evaluations if is_score(one) or one.source == "agent"],
         "series": len(series),
-        "plots": make_plots(project, {"run_id": run_id}, series[:_PLOTS]),
+        "plots": make_plots(project, {"run_id": run_id}, curves[:_PLOTS]),
+        "values": make_plots(project, {"run_id": run_id}, values[:_VALUES]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
         "newer": beside.result()[0],
         "older": beside.result()[1],

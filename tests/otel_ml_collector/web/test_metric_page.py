@@ -1,10 +1,13 @@
 """Tests of the page of metrics: whose they are, and what is told of each series."""
 
+import json
+import re
+
 import pytest
 
 from otel_ml.records import MetricPoint
 from otel_ml_collector.metrics import MetricSeries, Plot, make_plots
-from otel_ml_collector.span import Value
+from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -87,6 +90,57 @@ def test_metrics_of_a_version(service: Service, project: str) -> None:
     assert [point["value"] for point in of_run["points"]] == [0.25]
     page = ask(service.app, f"/projects/{project}/metrics?model=churn&version=1").text
     assert "logged for this version, not for a run of it" in page
+
+
+def train(number: int, params: dict[str, Value], **values: list[float]) -> list[Span]:
+    """Make a run of a sweep with its params, and the record of the points of its metrics."""
+    flat = [(name, step, value) for name, of in values.items() for step, value in enumerate(of)]
+    told = {"otel_ml.kind": "training", "otel_ml.params": json.dumps(params)}
+    run = make_call("fit", told, start_ns=NOW_NS + number)
+    points: dict[str, Value] = {
+        "otel_ml.target.start_ns": run.start_ns,
+        "otel_ml.metric.names": [name for name, _, _ in flat],
+        "otel_ml.metric.values": [value for _, _, value in flat],
+        "otel_ml.metric.steps": [step for _, step, _ in flat],
+        "otel_ml.metric.times": [NOW_NS + step for _, step, _ in flat],
+    }
+    return [run, make_record("update", run, points)]
+
+
+def cells(page: str) -> list[list[str]]:
+    """Read the table of a sweep, without its last two columns."""
+    table = page.partition('id="sweep"')[2].partition("</table>")[0]
+    rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+    found = [re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in row[2:-2]] for row in found]
+
+
+def test_sweep(service: Service, project: str) -> None:
+    """Of runs the params that differ and the last values stand beside one another, a line each.
+
+    What all have alike is told once, a heading orders, and a metric of one point is a number.
+    """
+    runs = [
+        *train(1, {"rate": 0.1, "seed": 7}, loss=[0.9, 0.5], best=[0.75]),
+        *train(2, {"rate": 0.2, "seed": 7}, loss=[0.9, 0.25], best=[0.5]),
+    ]
+    service.store.take(project, *runs)
+    page = ask(service.app, f"/projects/{project}/metrics").text
+    head, *rows = cells(page)
+    assert head == ["rate", "best", "Its course", "loss"]
+    assert sorted([row[0].split()[-1], row[1], row[3]] for row in rows) == [
+        ["0.1", "0.75", "0.50"],
+        ["0.2", "0.50", "0.25"],
+    ]
+    assert "Same in all 2</dt><dd>seed 7</dd>" in page
+    for order, wanted in {
+        "highest:loss": ["0.50", "0.25"],
+        "lowest:loss": ["0.25", "0.50"],
+    }.items():
+        ordered = ask(service.app, f"/projects/{project}/metrics?order={order}").text
+        assert [row[3] for row in cells(ordered)[1:]] == wanted
+    assert page.count('<figure class="curve') == 1
+    assert "<dt>best</dt>" in page
 
 
 @pytest.mark.parametrize(
