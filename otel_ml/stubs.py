@@ -4,7 +4,6 @@ While calls are replayed, what they call by some names answers as it did in the 
 nothing was recorded for what is asked, nothing is called: that raises within the call.
 """
 
-import builtins
 import threading
 from collections import Counter, deque
 from collections.abc import (
@@ -30,6 +29,19 @@ from otel_ml.process import MARKS
 # Of each name whether a call of which nothing was recorded is made for real. Empty but for replays:
 # who looks at it at each call pays for one look.
 STUBBED: Final[dict[str, bool]] = {}
+
+
+# Errors of Python that are made of a message; any other is a `RecordedError`.
+_RAISED: Final[Mapping[str, type[Exception]]] = {
+    kind.__name__: kind
+    for kind in (
+        *(ArithmeticError, OverflowError, ZeroDivisionError, AssertionError, AttributeError),
+        *(LookupError, IndexError, KeyError, NameError, NotImplementedError, RuntimeError),
+        *(RecursionError, TypeError, ValueError, EOFError, MemoryError, BufferError),
+        *(OSError, ConnectionError, ConnectionRefusedError, ConnectionResetError),
+        *(BrokenPipeError, FileNotFoundError, PermissionError, TimeoutError),
+    )
+}
 
 
 class StubMissError(LookupError):
@@ -69,9 +81,8 @@ class Answer:
         """Return what the function returned, or raise what it raised."""
         if not self.error_type:
             return self.output
-        kind = getattr(builtins, self.error_type, None)
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            raise kind(self.error_message)
+        if self.error_type in _RAISED:
+            raise _RAISED[self.error_type](self.error_message)
         raise RecordedError(f"{self.error_type}: {self.error_message}")
 
 

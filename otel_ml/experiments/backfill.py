@@ -55,6 +55,7 @@ _RUNS: Final = "runs as reader.runs(...) lists them, or a filter of runs"
 _NEWEST: Final = "newest"
 _HOLD_S: Final = 3_600.0  # a run waits for its judge alone
 _LOOK_S: Final = 0.2
+_END_S: Final = 1.0
 _ROOM_EVERY: Final = 5_000
 _SHOWN: Final = 10
 _MINUTE_S: Final = 60.0
@@ -316,7 +317,7 @@ class _Backfilling:
                 while True:
                     self._take(places, wait_s=0.0)
         finally:
-            pool.close(0.0)
+            pool.close(0.0 if is_interrupted else _END_S)
         return Backfill(
             self._recorder,
             self._judge,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overloa
 import orjson
 
 from otel_ml.arguments import check_text
+from otel_ml.attributes import CAPTURE
 from otel_ml.loading import start_apart
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
 from otel_ml.orders import BY_TIME, NEWEST, OLDEST, ORDERS
@@ -57,7 +58,16 @@ _FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
 SHOWN: Final = 20
 GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
-_PAYLOAD: Final = ("inputs", "outputs", "params")
+# What is fetched of the runs of a page together: the columns of an export, and what they give.
+_Columns = tuple[tuple[str, ...], frozenset[str]]
+_PAYLOAD: Final[_Columns] = (
+    ("inputs", "outputs", "params"),
+    frozenset({"inputs", "outputs", "params"}),
+)
+_STATEMENTS: Final[_Columns] = (
+    ("evaluations", "attributes"),
+    frozenset({"evaluations", "capture"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +412,10 @@ class _Begun:
 
 
 class _Page:
-    """The payloads of one page: fetched together once, then run by run where one is missing."""
+    """The parts of the runs of one page: fetched together once, then run by run if one is missing.
+
+    Inputs and outputs are fetched apart from what was said of a run.
+    """
 
     def __init__(self, api: Api, wanted: Wanted, summaries: list[dict[str, Any]]) -> None:
         self.known: dict[str, dict[str, Any]] = {}
@@ -410,25 +423,29 @@ class _Page:
         self._wanted = wanted
         self._starts = {run["run_id"]: run["start_ns"] for run in summaries}
         # One is quicker by itself, and so are runs that lie apart in time.
-        self._is_fetched = not summaries[1:] or wanted.order not in BY_TIME
+        is_alone = not summaries[1:] or wanted.order not in BY_TIME
+        self._left = [] if is_alone else [_PAYLOAD, _STATEMENTS]
 
     def fetch(self, run_id: str, name: str) -> Mapping[str, Any]:
-        """Read what a run has under a name; of the payload the first time what fits of all."""
-        if name in _PAYLOAD and not self._is_fetched:
-            self._is_fetched = True
-            self._fetch_together()
-            if name in self.known.get(run_id, {}):
-                return self.known[run_id]
+        """Read what a run has under a name; the first time what fits of all, for some names."""
+        for columns, makes in self._left:
+            if name in makes:
+                self._left = [one for one in self._left if one[1] is not makes]
+                self._fetch_together(columns)
+                if name in self.known.get(run_id, {}):
+                    return self.known[run_id]
         return fetch_part(self._api, self._wanted.project, run_id, name)
 
-    def _fetch_together(self) -> None:
+    def _fetch_together(self, columns: Sequence[str]) -> None:
         wanted = _narrowed(self._wanted, self._starts.values())
         size = 0
         try:
             for line in lines_of(
-                export(self._api, wanted, "jsonl", ",".join(("run_id", *_PAYLOAD)))
+                export(self._api, wanted, "jsonl", ",".join(("run_id", *columns)))
             ):
                 run = orjson.loads(line)
+                if "attributes" in columns:
+                    run["capture"] = _capture_of(run.pop("attributes"))
                 if run["run_id"] in self._starts:
                     self.known.setdefault(run.pop("run_id"), {}).update(run)
                 size += len(line)
@@ -436,6 +453,14 @@ class _Page:
                     return
         except ReaderError:  # such as too many exports at once: each run is fetched by itself
             return
+
+
+def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
+    """Take of a run's attributes what was left out of it, by part, and why."""
+    told = attributes.get(CAPTURE) if isinstance(attributes, dict) else None
+    found = orjson.loads(told) if isinstance(told, str) else told
+    parts = found if isinstance(found, dict) else {}
+    return {part: [why] if isinstance(why, str) else why for part, why in parts.items()}
 
 
 def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]:

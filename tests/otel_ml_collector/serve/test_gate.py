@@ -118,6 +118,7 @@ class World:
             "/spans": "start_ns=0&length_ms=1",
             "/stats": "group=model",
             "/verdict": "against=1",
+            "/strictness": "against=1",
             "/diff": "against=1",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
         }
