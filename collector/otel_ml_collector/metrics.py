@@ -271,7 +271,8 @@ def find_sweep(
     owners, rows = listed
     chosen = [owner for owner in owners if not model or owner.model == model][:_SWEEP]
     ids = [owner.run_id for owner in chosen]
-    series = find_all_series(reader, project, {run_id: [run_id] for run_id in ids}, most=_SHAPE)
+    owned = {run_id: [run_id] for run_id in ids}
+    series = find_all_series(reader, project, owned, most=_SHAPE) if owned else {}
     ended = {run_id: rows[run_id] for run_id in ids if run_id in rows}
     params = _read_params(reader, project, chosen, ended)
     counted = Counter(name for of_run in params.values() for name in of_run)

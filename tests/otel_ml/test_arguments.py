@@ -360,6 +360,9 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.trace": {"key": NAME},
     "otel_ml.reader.Reader.versions": {"model": NAME},
     "otel_ml.reader.Reader.judge_versions": {"judge": NAME},
+    "otel_ml.reader.Reader.judge_agreement": {"judge": NAME},
+    "otel_ml.reader.Reader.queue": {"name": NAME},
+    "otel_ml.reader.Reader.queue_agreement": {"name": NAME},
     "otel_ml.reader.Reader.judge_strictness": {
         "judge": NAME,
         "version": sort("5"),
@@ -428,6 +431,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "statement_id": OPTIONAL_TEXT,
     },
     "otel_ml.reader.Reader.export": {"kind": sort(), **READ, "columns": LONG_TEXT},
+    "otel_ml.reader.Runs.ask_sums": {"group": LONG_TEXT},
+    "otel_ml.reader.Runs.by": {"group": LONG_TEXT},
     "otel_ml.reader.Runs.to_arrow": {"columns": LONG_TEXT},
     "otel_ml.reader.Runs.to_pandas": {"columns": LONG_TEXT},
     "otel_ml.testing.record": {"client": NONE},

@@ -22,6 +22,7 @@ NOT_ATTRIBUTES = {
     "DEFAULT_PROJECT",
     "SCOPE_NAME",
     "JUDGE_KIND",
+    "RECORDED",
 }
 
 NAMES = {

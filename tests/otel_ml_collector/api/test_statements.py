@@ -114,7 +114,7 @@ def test_everything(shop: Service, path: str, most: int) -> None:
         (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
         (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
         (f"/projects/{SHOP}/datasets/{QA['name']}", 29),
-        (f"/projects/{SHOP}/metrics?run_id={FIRST}", 18),
+        (f"/projects/{SHOP}/metrics?run_id={FIRST}", 21),
     ],
 )
 def test_pages_of_everything(shop: Service, path: str, most: int) -> None:
