@@ -273,6 +273,7 @@ OF_THEIR_OWN: Final = {
 def test_page(page: str, told: CollectorProcess, tmp_path: Path) -> None:
     """Every command of a page ends well, or says that it is ready."""
     with at(told, tmp_path) as shell:
+        shell.replaced["http://localhost:4318"] = told.endpoint
         type_page(page, shell)
 
 
