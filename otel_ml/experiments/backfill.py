@@ -7,7 +7,7 @@ evaluation of each run, which said twice is stored once.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,8 +26,8 @@ from otel_ml.arguments import (
     invalid,
     suggest,
 )
-from otel_ml.calls import tell_judge
-from otel_ml.experiments.dataset import Dataset, Item, capture_of, check_rows
+from otel_ml.experiments.dataset import Dataset, Item, capture_of, check_rows, write_cut
+from otel_ml.experiments.judgements import find_judgement, store_judgement
 from otel_ml.experiments.options import BACKFILLED, BackfillOptions
 from otel_ml.experiments.rows import RejudgedRun
 from otel_ml.experiments.stored_results import open_reader
@@ -39,10 +39,8 @@ from otel_ml.notebook import page_address
 from otel_ml.reader import NotFound, Reader, Unreachable
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
-from otel_ml.runs import hide_values
 from otel_ml.statistics.judge_change import JudgeChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
-from otel_ml.targets import send_judgement
 
 if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery
@@ -142,7 +140,7 @@ class Backfill:
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:
-                _write(self._recorder, self.judge, run)
+                store_judgement(self._recorder, self.judge, run.run_id, run.start_ns, run.after)
             if number % _ROOM_EVERY == 0:
                 self._recorder.make_room()
         return self._recorder.flush(timeout_s)
@@ -281,7 +279,7 @@ class _Backfilling:
         self._reader = reader
         self._judge = judge
         self._given = given
-        self._judged: list[RejudgedRun] = []
+        self._judged: dict[int, RejudgedRun] = {}  # by their places in the list
         self._left_out = Counter[str]()
         self._answers: SimpleQueue[tuple[int, RejudgedRun]] = SimpleQueue()
         self._under_way = 0
@@ -291,38 +289,35 @@ class _Backfilling:
     def run(self, runs: "Iterable[Run]") -> Backfill:
         """Judge what is not judged yet; an interruption ends it with what is done."""
         digest, against = self._find_against()
-        places: dict[int, RejudgedRun] = {}
         is_interrupted = False
         pool = JudgePool(_HOLD_S, self._given["concurrency"] + 1)  # one is kept for other judges
         try:
             for place, run in enumerate(self._choose(runs)):
                 known = self._find_known(run, digest)
                 if known.is_stored:
-                    places[place] = known
-                    self._tell(known)
+                    self._keep(place, known)
                     continue
                 asked = self._ask(run)
                 if isinstance(asked, str):
                     self._left_out[asked] += 1
                     continue
-                self._wait_for_rate(places)
+                self._wait_for_rate()
                 while self._under_way >= self._given["concurrency"]:
-                    self._take(places)
+                    self._take()
                 self._submit(pool, place, known, asked)
             while self._under_way:
-                self._take(places)
+                self._take()
         except KeyboardInterrupt:
             is_interrupted = True
-            with suppress(Empty):
-                while True:
-                    self._take(places, wait_s=0.0)
+            while not self._answers.empty():
+                self._take()
         finally:
             pool.close(0.0 if is_interrupted else _END_S)
         return Backfill(
             self._recorder,
             self._judge,
             against,
-            [places[place] for place in sorted(places)],
+            [self._judged[place] for place in sorted(self._judged)],
             dict(self._left_out),
             is_interrupted=is_interrupted,
         )
@@ -364,24 +359,18 @@ class _Backfilling:
 
     def _find_known(self, run: "Run", digest: str) -> RejudgedRun:
         """Read what was said of a run by this version, and by the one to compare with."""
-        before, after = None, Judgement(self._judge.name, self._judge.version)
-        is_stored = False
-        for one in run.evaluations:
-            if one.judge != self._judge.name or one.source != "judge":
-                continue
-            if one.digest == self._judge.version and not one.error:
-                is_stored = True
-                after = replace(
-                    after,
-                    score=one.score,
-                    passed=one.passed,
-                    label=one.label or None,
-                    explanation=one.explanation or None,
-                )
-            elif digest and one.digest == digest:
-                before = JudgeScore(one.passed, one.score, one.digest, bool(one.error))
-        cluster = f"session {run.session}" if run.session else f"trace {run.trace_id}"
-        return RejudgedRun(run.run_id, run.start_ns, cluster, before, after, is_stored)
+        judge = self._judge
+        after = find_judgement(run, judge.name, judge.version)
+        before = find_judgement(run, judge.name, digest) if digest else None
+        is_stored = after is not None and not after.error
+        return RejudgedRun(
+            run.run_id,
+            run.start_ns,
+            f"session {run.session}" if run.session else f"trace {run.trace_id}",
+            None if before is None else _score_of(before),
+            after or Judgement(judge.name, judge.version),
+            is_stored,
+        )
 
     def _ask(self, run: "Run") -> _Question | str:
         """Make the question about a run, or say why there is none."""
@@ -391,9 +380,8 @@ class _Backfilling:
         if inputs is None:
             return "without inputs"
         capture = capture_of(run)
-        for part in ("inputs", "outputs"):
-            if capture.get(part):
-                return f"{part} {' and '.join(capture[part])}"
+        if cut := write_cut(capture, "inputs") or write_cut(capture, "outputs"):
+            return cut
         by_name = inputs if type(inputs) is dict else {"inputs": inputs}
         return _Question(by_name, outputs, self._find_more(run))
 
@@ -417,14 +405,13 @@ class _Backfilling:
             return {item.id: item for item in dataset.items}
         return {}
 
-    def _wait_for_rate(self, places: dict[int, RejudgedRun]) -> None:
+    def _wait_for_rate(self) -> None:
         """Wait until the next run may be judged, and take answers meanwhile."""
         rate = self._given["rate"]
         if rate is None:
             return
         while (left_s := self._next_s - time.monotonic()) > 0:
-            with suppress(Empty):
-                self._take(places, wait_s=min(left_s, _LOOK_S))
+            self._take(min(left_s, _LOOK_S))
         self._next_s = max(self._next_s, time.monotonic() - _MINUTE_S / rate) + _MINUTE_S / rate
 
     def _submit(
@@ -445,36 +432,21 @@ class _Backfilling:
         asked = question.inputs, question.outputs, release, answer, run.run_id, question.more
         pool.submit(JudgedCall((self._judge,), *asked))
 
-    def _take(self, places: dict[int, RejudgedRun], wait_s: float | None = None) -> None:
-        """Keep an answer.
+    def _take(self, wait_s: float = _LOOK_S) -> None:
+        """Keep an answer if one comes in time: not for longer, so that an interruption is seen."""
+        with suppress(Empty):
+            place, run = self._answers.get(timeout=wait_s)
+            self._under_way -= 1
+            self._keep(place, run)
 
-        Raises:
-            queue.Empty: None came in time.
-        """
-        while wait_s is None:  # in parts, so that an interruption comes through everywhere
-            with suppress(Empty):
-                return self._take(places, _LOOK_S)
-        place, run = self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait()
-        self._under_way -= 1
-        places[place] = run
-        if self._given["write"]:
-            _write(self._recorder, self._judge, run)
-            if len(places) % _ROOM_EVERY == 0:
+    def _keep(self, place: int, run: RejudgedRun) -> None:
+        self._judged[place] = run
+        if self._given["write"] and not run.is_stored:
+            store_judgement(self._recorder, self._judge, run.run_id, run.start_ns, run.after)
+            if len(self._judged) % _ROOM_EVERY == 0:
                 self._recorder.make_room()
-        self._tell(run)
-        return None
-
-    def _tell(self, run: RejudgedRun) -> None:
-        tell: Callable[[RejudgedRun], object] | None = self._given["progress"]
-        if tell is not None:
-            tell(run)
-
-
-def _write(recorder: Recorder, judge: Judge, run: RejudgedRun) -> None:
-    """Send one evaluation of a run, and what the judge is."""
-    judgement = hide_values(run.after, recorder.redaction)
-    send_judgement(recorder, run.run_id, judgement, run.start_ns)
-    tell_judge(recorder, judge, judge.version)
+        if self._given["progress"] is not None:
+            self._given["progress"](run)
 
 
 def _score_of(judgement: Judgement) -> JudgeScore:

@@ -662,8 +662,8 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
     if inputs is None:
         return "without inputs"
     capture = capture_of(run)
-    if capture.get("inputs"):
-        return f"inputs {' and '.join(capture['inputs'])}"
+    if cut := write_cut(capture, "inputs"):
+        return cut
     right: Any = None
     if expected == "outputs":
         if run.outcome != "ok" or capture.get("outputs"):
@@ -694,6 +694,11 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
     told = run.attributes.get(names.CAPTURE)
     found = orjson.loads(told) if isinstance(told, str) else told
     return found if isinstance(found, dict) else {}
+
+
+def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
+    """Write what was left out of a part of a run, such as `inputs truncated`; empty for nothing."""
+    return f"{part} {' and '.join(capture[part])}" if capture.get(part) else ""
 
 
 # What is sent.

@@ -16,8 +16,7 @@ import orjson
 
 from otel_ml.arguments import check_integer, check_one_of, check_text, invalid, suggest
 from otel_ml.attributes import RUN_ID
-from otel_ml.calls import tell_judge
-from otel_ml.experiments.dataset import Dataset, Item, capture_of
+from otel_ml.experiments.dataset import Dataset, Item, capture_of, write_cut
 from otel_ml.experiments.execution import (
     About,
     Asked,
@@ -34,6 +33,7 @@ from otel_ml.experiments.experiment import (
     run_prepared,
 )
 from otel_ml.experiments.inputs import NotRebuiltError, Recorded, rebuild
+from otel_ml.experiments.judgements import find_judgement, store_judgement
 from otel_ml.experiments.options import REPLAYED, EvaluateOptions, ExperimentOptions, ReplayOptions
 from otel_ml.experiments.result import Result
 from otel_ml.experiments.rows import Experiment, ItemRun
@@ -42,14 +42,12 @@ from otel_ml.experiments.stored_results import (
     open_reader,
     recorded_experiment,
 )
-from otel_ml.judges.judge import Judge, Judgement
+from otel_ml.judges.judge import Judge
 from otel_ml.reader import NotFound, Unreachable
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
-from otel_ml.runs import hide_values
 from otel_ml.statistics.report import write_left_out
 from otel_ml.stubs import Answer, Answers, answer_from, key_of, stubbing
-from otel_ml.targets import send_judgement
 
 if TYPE_CHECKING:
     from otel_ml.reader.reader import Reader
@@ -252,9 +250,8 @@ class Replay:
         for judge in self.judges:
             judgement = judged.judgements.get(judge.name)
             if judgement is not None and self.recorder.active() is not None:
-                shown = hide_values(judgement, self.recorder.redaction)
-                send_judgement(self.recorder, judged.item, shown, self.starts[judged.item])
-                tell_judge(self.recorder, judge, judgement.version)
+                start_ns = self.starts[judged.item]
+                store_judgement(self.recorder, judge, judged.item, start_ns, judgement)
 
 
 def replay(
@@ -483,12 +480,14 @@ class _Taken:
             return "another record of a call"
         capture = capture_of(run)
         inputs = run.inputs
-        if capture.get("inputs"):
-            return f"inputs {' and '.join(capture['inputs'])}"
+        if cut := write_cut(capture, "inputs"):
+            return cut
         if inputs is None:
             return "without inputs"
         judgements = {
-            judge.name: said for judge in self._judges if (said := _find_judgement(run, judge))
+            judge.name: said
+            for judge in self._judges
+            if (said := find_judgement(run, judge.name, judge.version)) and not said.error
         }
         try:
             by_name = type(inputs) is dict
@@ -499,8 +498,8 @@ class _Taken:
         is_needed = run.outcome == "ok" and any(
             judge.pairwise or judge.name not in judgements for judge in self._judges
         )
-        if is_needed and capture.get("outputs"):
-            return f"outputs {' and '.join(capture['outputs'])}, which a judge has to see"
+        if is_needed and (cut := write_cut(capture, "outputs")):
+            return f"{cut}, which a judge has to see"
         try:
             outputs = self._recorded.output(outputs) if run.outcome == "ok" else None
         except NotRebuiltError as error:
@@ -530,23 +529,3 @@ class _Taken:
             cost=run.cost,
         )
         return ""
-
-
-def _find_judgement(run: "Run", judge: Judge) -> Judgement | None:
-    """Find what this version of a judge said of a run last, where it did not fail."""
-    said = [
-        one
-        for one in run.evaluations
-        if (one.judge, one.source, one.digest) == (judge.name, "judge", judge.version)
-    ]
-    newest = max(said, key=lambda one: one.time, default=None)
-    if newest is None or newest.error:
-        return None
-    return Judgement(
-        judge.name,
-        judge.version,
-        newest.score,
-        newest.passed,
-        newest.label or None,
-        newest.explanation or None,
-    )

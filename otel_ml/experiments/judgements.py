@@ -1,0 +1,46 @@
+"""What judges say of runs that a collector has: read back, and stored with them."""
+
+from typing import TYPE_CHECKING
+
+from otel_ml.calls import tell_judge
+from otel_ml.judges.answer import Judgement
+from otel_ml.recorder import Recorder
+from otel_ml.runs import hide_values
+from otel_ml.targets import send_judgement
+
+if TYPE_CHECKING:
+    from otel_ml.judges.judge import Judge
+    from otel_ml.reader.records import Run
+
+
+def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
+    """Find what a version of a judge said of a run last; None where it said nothing."""
+    said = [
+        one
+        for one in run.evaluations
+        if (one.judge, one.source, one.digest) == (judge, "judge", version)
+    ]
+    newest = max(said, key=lambda one: one.time, default=None)
+    if newest is None:
+        return None
+    return Judgement(
+        judge,
+        version,
+        newest.score,
+        newest.passed,
+        newest.label or None,
+        newest.explanation or None,
+        newest.error or None,
+    )
+
+
+def store_judgement(
+    recorder: Recorder, judge: "Judge", run_id: str, start_ns: int, judgement: Judgement
+) -> None:
+    """Send what a judge says of a run that began at `start_ns`, and what the judge is.
+
+    Said again by the same version it takes the place of what is stored.
+    """
+    shown = hide_values(judgement, recorder.redaction)
+    send_judgement(recorder, run_id, shown, start_ns)
+    tell_judge(recorder, judge, judgement.version)
