@@ -31,6 +31,7 @@ from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
+from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import routes as overview
 from otel_ml_collector.queues import pages as queue_pages
 from otel_ml_collector.queues import routes as queues
@@ -49,6 +50,7 @@ _ROUTERS: Final = (
     datasets.writes,
     experiments.api,
     comparison.api,
+    monitor.api,
     sessions.api,
     metrics.api,
     loss.router,

@@ -1,0 +1,1 @@
+"""Monitoring: the slices that do worst, what drifted, which version is worse, as findings."""

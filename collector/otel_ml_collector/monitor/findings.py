@@ -1,0 +1,89 @@
+"""Findings: what is wrong in a project, or other than before, one sentence each, worst first."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from otel_ml_collector.stats import Past, span_of
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS
+
+FindingKind = Literal["broken", "release", "model", "slice", "traffic"]
+Before = Literal["24h", "7d", "28d"]
+# Broken data first; then a model that changed, by a new version or by itself; then what does worse
+# than the rest; then traffic that is another one. Kinds of one rank are ordered by size together.
+_RANKS: Final[dict[FindingKind, int]] = {
+    "broken": 0,
+    "release": 1,
+    "model": 1,
+    "slice": 2,
+    "traffic": 3,
+}
+_BEFORE_NS: Final[dict[Before, int]] = {"24h": DAY_NS, "7d": 7 * DAY_NS, "28d": 28 * DAY_NS}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or other than before.
+
+    Attributes:
+        kind: `broken` data, a `release` that is worse, a `model` that changed, a `slice` that does
+            worse than the rest, other `traffic`.
+        sentence: In plain English, one sentence without a full stop.
+        model: The model whose runs it is about.
+        where: The filter that opens these runs.
+        start_ns: The first nanosecond of the time in which it holds.
+        end_ns: The end of that time, which is not in it.
+        size: How many runs it costs or concerns; of one kind the largest stands first.
+    """
+
+    kind: FindingKind
+    sentence: str
+    model: str
+    where: str
+    start_ns: int
+    end_ns: int
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsQuestion:
+    """What is asked of everything that contributes findings.
+
+    Attributes:
+        reader: The store, held to whoever asks.
+        window: Whose runs are judged.
+        reference: The time that they are held against, where nothing else is said.
+        now_ns: The time of the question.
+    """
+
+    reader: Reader
+    project: str
+    window: Window
+    reference: Window
+    now_ns: int
+
+
+Contributor: TypeAlias = Callable[[FindingsQuestion], list[Finding]]
+
+
+def make_question(
+    reader: Reader, project: str, now_ns: int, *, last: Past = "24h", than: Before = "28d"
+) -> FindingsQuestion:
+    """Ask about the last so many hours or days, held against so many before these."""
+    window, _ = span_of(last, now_ns)
+    reference = Window(window.start_ns - _BEFORE_NS[than], window.start_ns)
+    return FindingsQuestion(reader, project, window, reference, now_ns)
+
+
+def find_findings(question: FindingsQuestion, contributors: Sequence[Contributor]) -> list[Finding]:
+    """Ask all contributors and put what they found in order, worst first."""
+    return order_findings(
+        finding for contributor in contributors for finding in contributor(question)
+    )
+
+
+def order_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Order findings: by the rank of their kind, then the largest first, then by their words."""
+    return sorted(findings, key=lambda one: (_RANKS[one.kind], -one.size, one.sentence, one.where))

@@ -1,0 +1,47 @@
+"""Monitoring in the JSON API: the findings of a project."""
+
+import time
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.monitor.findings import (
+    Before,
+    Contributor,
+    Finding,
+    find_findings,
+    make_question,
+)
+from otel_ml_collector.stats import Past
+
+# Whoever has something to tell: each answers `FindingsQuestion` with a list of `Finding`.
+CONTRIBUTORS: Final[tuple[Contributor, ...]] = ()
+
+api = APIRouter(prefix="/api/v1")
+
+
+class Findings(BaseModel):
+    """What is wrong in a project, or other than before, worst first."""
+
+    findings: list[Finding] = Field(
+        description="Broken data, models that changed, slices by runs lost, other traffic"
+    )
+
+
+@api.get("/projects/{project:path}/findings")
+def get_findings(
+    project: str,
+    reader: FromReader,
+    last: Annotated[Past, Query(description="Whose runs are judged")] = "24h",
+    than: Annotated[Before, Query(description="How much before that they are held against")] = (
+        "28d"
+    ),
+) -> Findings:
+    """Say what is wrong in a project, or other than before, worst first.
+
+    Nothing has to be set up. Runs of experiments, and calls that judges make, are left out.
+    """
+    question = make_question(reader, project, time.time_ns(), last=last, than=than)
+    return Findings(findings=find_findings(question, CONTRIBUTORS))
