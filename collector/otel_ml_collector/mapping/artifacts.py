@@ -1,4 +1,4 @@
-"""Artifacts: what was logged under a reference, as span events of a run or of an `update`."""
+"""Artifacts: documents logged under a reference, as span events of a run or of an `update`."""
 
 import hashlib
 import re
@@ -30,7 +30,7 @@ def is_artifact(event: Event) -> bool:
 
 
 def read_artifacts(span: Span, project: str, owner: str) -> list[Artifact]:
-    """Read what the events of a span log about an owner; events that log nothing are left out."""
+    """Read the artifacts that the events of a span log for an owner; other events are left out."""
     events = [event for event in span.events if event.name == names.ARTIFACT_EVENT]
     return [
         _read(event, project, owner, span.span_id.hex(), position)
@@ -79,7 +79,7 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
 
 
 def _read_document(value: Value, digest: bytes) -> str:
-    """Read a document that came along; empty when it is no JSON, or not what its hash says.
+    """Read a document sent inline; empty when it is no JSON, or does not match its hash.
 
     A limit on the length of values cuts it, and leaves the hash.
     """

@@ -1,7 +1,7 @@
-"""What was asked and what was answered: the messages in a payload, and the one line of each.
+"""Messages in a payload of any provider or dialect, and the line of text that stands for it.
 
 Lists, pages and filters read a payload here and nowhere else, whichever provider or dialect it is
-from. A line is what a person would look for: the last question, the answer's text.
+from. The line is the last question, or the text of the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ _MESSAGE_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_ou
 
 
 def find_messages(value: object) -> Sequence[object]:
-    """Find the messages in a payload: a list of them, a lone one, a request's or a response's.
+    """Find the messages in a payload: a list, a single message, a request's or a response's.
 
     Returns:
         In order, each as `otel_ml.genai.messages.read_message` takes it; empty where there is none.
@@ -64,18 +64,18 @@ def find_messages(value: object) -> Sequence[object]:
 
 
 def line_in(value: object, kind: str = "") -> str:
-    """Return one short line of plain text for what a run of some kind was given."""
+    """Return one short line of plain text for the input of a run of some kind."""
     return _line(_embedded(value) if kind == "embedding" else _asked(value))
 
 
 def line_out(value: object, kind: str = "") -> str:
-    """Return one short line of plain text for what a run of some kind gave."""
+    """Return one short line of plain text for the output of a run of some kind."""
     vectors = _vectors(value) if kind == "embedding" else ""
     return vectors or _line(_answered(value))
 
 
 def line_of_error(error_type: str, message: str) -> str:
-    """Return one short line for a failure: what it says, without the name of its type before it.
+    """Return one short line for a failure: its message, without the name of its type before it.
 
     Where it says nothing, it is the last name of the type.
     """
@@ -87,14 +87,14 @@ def line_of_error(error_type: str, message: str) -> str:
 
 
 def text_of(message: Message) -> str:
-    """Return what a message says: its text, else the calls of tools that it is; never a thought."""
+    """Return the text of a message, else its tool calls as text; reasoning is left out."""
     parts = [part for part in message["parts"] if part.get("type") != "reasoning"]
     texts = [text_of_part(part) for part in parts if part.get("type") == "text"]
     return " ".join(filter(None, texts)) or ", ".join(filter(None, map(text_of_part, parts)))
 
 
 def text_of_part(part: Mapping[str, Any]) -> str:
-    """Write a part of a message: text, a thought, the call of a tool, its result, what was sent."""
+    """Write a part of a message as text: text, reasoning, a tool call, a response, a file."""
     kind = part.get("type")
     if kind == "tool_call":
         given = part.get("arguments")
@@ -128,7 +128,7 @@ def _find_response(value: dict[str, Any]) -> Sequence[object]:
 
 
 def _open(value: object) -> object:
-    """Take what a framework wrapped: arguments, LangChain's objects, LangGraph's commands."""
+    """Unwrap a framework's wrapper: call arguments, LangChain's objects, LangGraph's commands."""
     while isinstance(value, dict):
         if "kwargs" in value and value.keys() <= _WRAPPING:
             value = _take_wrapped(value)
@@ -142,7 +142,7 @@ def _open(value: object) -> object:
 
 
 def _take_wrapped(value: dict[str, Any]) -> object:
-    """Take what is between the facts of a call: its only argument, or all of them."""
+    """Return the content of a recorded call: its only argument, or all of them."""
     for name in _WRAPPED:
         if name in value:
             return value[name]
@@ -232,7 +232,7 @@ def _final(value: dict[str, Any]) -> str:
 
 
 def _question(item: object) -> str:
-    """Return the text of a message of the user's that has one, which a tool's result has not."""
+    """Return the text of a user's message; tool results have none."""
     text = _plain_text(item)
     if text is not None:
         return text if cast("dict[str, Any]", item)["role"] == "user" else ""
@@ -253,7 +253,7 @@ def _last(messages: Sequence[object]) -> str:
 def _plain_text(item: Any) -> str | None:
     """Read the text of a message that is one text, as most are; None of any other message.
 
-    `read_message` says the same of it and takes twenty times as long: it trusts no type.
+    `read_message` gives the same text and takes twenty times as long: it trusts no type.
     """
     if not isinstance(item, dict) or len(item) != _FIELDS_OF_TEXT:
         return None
@@ -266,7 +266,7 @@ def _plain_text(item: Any) -> str | None:
 
 
 def _embedded(value: object) -> str:
-    """Write what is embedded: a lone text, or how many there are."""
+    """Write the input of an embedding: a single text, or the number of texts."""
     value = _open(value)
     if isinstance(value, dict) and not _is_message(value):
         told = next((value[name] for name in _EMBEDDED if name in value), None)
@@ -321,7 +321,7 @@ def _call(item: object) -> str:
 
 
 def _document(value: dict[str, Any]) -> str:
-    """Write the first of several objects: what a document says, or the object."""
+    """Write the first of several objects: a document's text, or the object."""
     said = next((value[name] for name in _DOCUMENT if isinstance(value.get(name), str)), None)
     if said is not None:
         return cast("str", said)

@@ -1,4 +1,4 @@
-"""Scores: on the span of the run that was judged, as events, as log records, as records of ours.
+"""Scores: on the span of the judged run, as events, as log records, as records of our own.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -37,7 +37,7 @@ def add_scores(
     dialects: Iterable[Present],
     records: Records,
 ) -> None:
-    """Add what judges say of a run on its own span, and which versions of them speak."""
+    """Add the scores on a run's own span, and the versions of their judges."""
     if ours is not None and ours.is_judged:
         _add_own(span.attributes, run, ours.judges, records)
     for event in span.events:
@@ -74,7 +74,7 @@ def add_evaluation(
     Args:
         told: The event's attributes.
         project: Where it is filed.
-        owner: What was judged.
+        owner: The judged run, trace or response.
         time_ns: When.
         records: Where it is added.
         owner_start_ns: The start of the run that was judged, 0 when it is not known.
@@ -163,7 +163,7 @@ def _read_actual(told: Mapping[str, Value]) -> str | None:
 
 
 def _service_of(span: Span, source: str) -> str:
-    """Name the service that told a truth; empty when it has no name."""
+    """Name the service that sent a target; empty when it has no name."""
     name = to_text(span.scope.resource.get("service.name")) if source == "actual" else ""
     return "" if name.startswith(_UNNAMED) else name
 
@@ -175,13 +175,13 @@ def _score(said: Metric) -> Metric:
 
 
 def _finite(value: Value) -> float | None:
-    """Read what can be summed."""
+    """Read a finite number; None for any other value."""
     number = to_float(value)
     return number if number is not None and math.isfinite(number) else None
 
 
 def _add_version(score: Metric, at_ns: int, definition: str, records: Records) -> None:
-    """Add the version of the judge that spoke, when it told one."""
+    """Add the version of the judge of a score, when it is named."""
     if score.judge_version:
         records.versions.append(
             ModelVersion(
@@ -263,7 +263,7 @@ def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Met
 
 
 def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:
-    """Read what a person said of the parent of one of Logfire's annotations."""
+    """Read a person's score from a Logfire annotation, for the annotated parent span."""
     told = span.attributes
     if told.get("logfire.span_type") != "annotation" or not is_span_id(span.parent_span_id):
         return

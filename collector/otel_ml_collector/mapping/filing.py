@@ -43,7 +43,7 @@ class StartWindow:
 
 @dataclass(frozen=True, slots=True)
 class Filing:
-    """What the request says about all of its spans or log records.
+    """Facts of a request that hold for all of its spans or log records.
 
     Attributes:
         header_project: The project of those that name none; None when the request has no say.
@@ -52,7 +52,7 @@ class Filing:
         prices: What calls of models cost; None where no cost is worked out.
         by_service: Whether the resource's ``service.name`` names the project where nothing else
             does.
-        owners: Whose spans came lately, in this request or in those before it.
+        owners: Senders of recent spans, of this request and those before it.
     """
 
     header_project: str | None
@@ -63,20 +63,20 @@ class Filing:
     owners: SpanOwners = field(default_factory=SpanOwners)
 
     def window_of(self, scope: Scope) -> StartWindow:
-        """Return the times that are taken: any in the past of what a key may import."""
+        """Return the window of starts that are accepted: an import key may reach back to 1970."""
         is_import = bool(scope.resource.get(names.IMPORT)) and self.access.has(IMPORT)
         return StartWindow(self.now_ns, is_import)
 
 
 def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) -> str | None:
-    """Name the project: what is on the span or log record, its scope, its resource, its request.
+    """Name the project: of the span or log record, its scope, its resource, its request.
 
     A key of one project has the first word, and a key of several the last: its first one. Before
-    that, where the settings say so, comes the service; one beyond the key is no claim. ``.`` and
-    ``..``, which no browser can ask for, are filed as ``_.`` and ``_..``.
+    that, where the settings say so, comes the service; a service beyond the key is ignored. ``.``
+    and ``..``, which no browser can ask for, are filed as ``_.`` and ``_..``.
 
     Returns:
-        The project; None when what is named is none of the key's.
+        The project; None when the key does not reach the named project.
     """
     own = filing.access.projects
     if own is not None and len(own) == 1:
@@ -118,6 +118,6 @@ def _named(attributes: Mapping[str, Value], scope: Scope) -> str:
 
 
 def _service(scope: Scope) -> str:
-    """Read the service's name; an SDK that was told none makes one up."""
+    """Read the service's name; the name that an SDK makes up by default is left out."""
     name = to_text(scope.resource.get("service.name"))
     return "" if name.startswith(_UNKNOWN_SERVICE) else name

@@ -1,4 +1,4 @@
-"""What the dialects found on spans with the same attribute names, a column for each field."""
+"""Fields that the dialects read from spans with the same attribute names, a column for each."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ from typing import Any
 class Found:
     """The fields of the runs of some spans, by field and by the place of the span.
 
-    Any field of `Run` may be here. None stands where nobody named it; the first one to name a
-    field wins. Inputs and outputs are a value and its JSON text, params are JSON text; `tags` are
-    by name, `logs` and `trace_keys` hold everything found. Of a model's version `definition` is
+    Any field of `Run` may be here. None stands where nobody named it; the first to name a field
+    wins. Inputs and outputs are a value and its JSON text, params are JSON text; `tags` are
+    by name, `logs` and `trace_keys` hold all of them. Of a model's version `definition` is
     here, too.
 
     Args:
@@ -48,11 +48,11 @@ class Found:
         return [default if value is None else value for value in column]
 
     def fill(self, field: str, values: list[Any], places: Sequence[int] | None = None) -> None:
-        """Name a field of some spans, or of all of them; a value of None says nothing.
+        """Name a field of some spans, or of all of them; None leaves a field as it is.
 
         Args:
             field: Which one.
-            values: One for each place.
+            values: A value for each place.
             places: Those of the spans; None for all. What stands there is replaced.
         """
         if places is None or len(places) == len(self.every):
@@ -84,14 +84,14 @@ class Found:
                 used.update(places)  # type: ignore[union-attr]  # a range is that of every place
 
     def take(self, told: "Found", place: int) -> None:
-        """Take what was found on one span alone, where it says something."""
+        """Take the fields that were read of one span alone, where they are not None."""
         for field, (value,) in told.columns.items():
             if value is not None:
                 self.fill(field, [value], [place])
         self.use(told._used, [place])
 
     def row(self, place: int) -> dict[str, Any]:
-        """Return the fields of one span that were named."""
+        """Return the fields of a span that were named."""
         told = {field: column[place] for field, column in self.columns.items()}
         return {field: value for field, value in told.items() if value is not None}
 
@@ -100,7 +100,7 @@ class Found:
         return name in self._used and place in self._used[name]
 
     def left_names(self, names: Sequence[str]) -> Sequence[Sequence[str]]:
-        """Return which of some names fill no field, for each span, in their order."""
+        """Return the names that fill no field, for each span, in their order."""
         left = [name for name in names if self._used.get(name) is not self.every]
         if self._used.keys().isdisjoint(left):
             return [left] * len(self.every)

@@ -1,4 +1,4 @@
-"""Late records: what comes apart from its run, as a span of its own.
+"""Late records: records about a run that arrive apart from it, as spans of their own.
 
 An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a model's version. A
 `start` announces the run that it is about, as a placeholder of Logfire's announces its parent.
@@ -68,10 +68,10 @@ NO_TRACE_ID: Final = bytes(16)
 
 @dataclass(slots=True)
 class RequestBatch:
-    """What is gathered over the spans or log records of one request.
+    """Records gathered over the spans or log records of one request.
 
     Attributes:
-        window: When what comes now may have started.
+        window: The starts that are accepted now.
         keys: By key, project and trace id: where the traces are.
         sender: The name of the key that brought the request; empty without one.
     """
@@ -82,14 +82,14 @@ class RequestBatch:
     sender: str = ""
 
     def add_key(self, key: TraceKey) -> None:
-        """Add a key, or widen the times of the one that is there."""
+        """Add a key, or widen the times of the same key that is there."""
         place = (key.key, key.project, key.trace_id)
         known = self.keys.get(place)
         self.keys[place] = key if known is None else known.join(key)
 
 
 def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None:
-    """Add what an `update` or `evaluation` tells of its target, and the keys that find it.
+    """Add the records of an `update` or `evaluation` about its target, and the keys that find it.
 
     Returns:
         Why it is rejected; None when it is not.
@@ -177,10 +177,10 @@ def _run_of(span: Span) -> str | None:
 
 
 def _target_of(span: Span) -> str | None:
-    """Name what a record is about: a run, a trace key, a tag or a model's version.
+    """Name the target of a record: a run, a trace key, a tag or a model's version.
 
     Returns:
-        The owner of what it tells; None when it names nothing that could be.
+        The owner of its records; None when the target is missing or invalid.
     """
     told = span.attributes
     if names.TARGET_RUN in told:
@@ -199,12 +199,12 @@ def _target_of(span: Span) -> str | None:
 
 
 def _target_text(value: Value) -> str:
-    """Read the text of a target; empty when it is none, or too long to be one."""
+    """Read the text of a target; empty when it is no text, or too long."""
     return value if isinstance(value, str) and len(value) <= _TARGET_CHARS else ""
 
 
 def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> None:
-    """Note by which keys a record about a run, or about a key itself, is found."""
+    """Note the keys by which a record about a run, or about a key itself, is looked up."""
     at_ns = span.start_ns
     if owner.startswith(KEY):
         key = TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
@@ -218,7 +218,7 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def _map_version(span: Span, project: str, records: Records) -> str | None:
-    """Add a version of a judge, of which its definition is told, or of a data set."""
+    """Add a version of a judge, with its definition, or of a data set."""
     told = span.attributes
     kind = told[names.TARGET_KIND]
     name = _target_text(told.get(names.TARGET_MODEL))
@@ -284,7 +284,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
 def _map_update(
     span: Span, project: str, owner: str, owner_start_ns: int, records: Records
 ) -> str | None:
-    """Add what an `update` tells: metrics, tags, lines, artifacts and a version."""
+    """Add the records of an `update`: metrics, tags, lines, artifacts and a version."""
     if has_bad_artifact(span):
         return BAD_ARTIFACT
     if has_bad_alias(span, owner):

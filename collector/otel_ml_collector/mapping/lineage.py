@@ -1,4 +1,4 @@
-"""What links records: names that move between versions of a model, what runs used and produced."""
+"""Links between records: aliases of model versions, inputs and outputs of runs."""
 
 import re
 import zlib
@@ -69,7 +69,7 @@ def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasM
 
 
 def is_link(event: Event) -> bool:
-    """Tell an event that says what was used or produced: role, kind and name are known ones."""
+    """Tell whether an event is a valid lineage link: its role, kind and name are known."""
     told = event.attributes
     name = told.get(names.LINEAGE_NAME)
     return (
@@ -88,7 +88,7 @@ def has_bad_lineage(span: Span, owner: str) -> bool:
 
 
 def read_lineage(span: Span, project: str, owner: str) -> list[LineageLink]:
-    """Read what the events of a span say that a run used or produced; others are left out."""
+    """Read the lineage links in the events of a span; other events are left out."""
     events = [event for event in span.events if event.name == names.LINEAGE_EVENT]
     return [
         _link(event, project, owner, span.span_id.hex(), position)
@@ -121,6 +121,6 @@ def _link(event: Event, project: str, owner: str, record_id: str, position: int)
 
 
 def _rank(*said: object) -> int:
-    """Rank what a delivery says, so that of several one wins in whatever order they come."""
+    """Rank a delivery by its content, so that of several the same wins in any order."""
     raw = repr(said).encode("utf-8", "surrogatepass")
     return min(len(raw), 2**31 - 1) << 32 | zlib.crc32(raw)

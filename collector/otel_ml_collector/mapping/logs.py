@@ -92,10 +92,10 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 
 
 def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> str | None:
-    """Add what a log record says to its batch; return why it is rejected, if it is.
+    """Add the records of a log record to its batch; return the reason if it is rejected.
 
-    One that tells of a call, of a tool or of a question is added to the calls, as the span that it
-    stands for.
+    A record of a call, of a tool or of a question is added to the calls, as the span that it stands
+    for.
     """
     time_ns = log.time_ns or log.observed_ns
     reason = _reason_to_reject(log, time_ns, project, batch.window)
@@ -123,7 +123,7 @@ def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> 
 
 
 def _event_of(log: Log) -> str:
-    """Name what kind of event a log record is; where it stands in a source file is no name."""
+    """Name the event of a log record; a place in a source file is no event name."""
     former = to_text(log.attributes.get(_FORMER_EVENT))
     return former if former and _PLACE.fullmatch(log.event) else log.event or former
 
@@ -140,7 +140,7 @@ def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow)
 
 
 def _owner_of(log: Log, *, is_evaluation: bool) -> str | None:
-    """Name what a log record is about: its span, a response that was judged, or its trace."""
+    """Name the owner of a log record: its span, the judged response, or its trace."""
     if any(log.trace_id) and any(log.span_id):
         return run_id(log.trace_id, log.span_id)
     response = to_text(log.attributes.get(names.GEN_AI_RESPONSE_ID))
@@ -151,7 +151,7 @@ def _owner_of(log: Log, *, is_evaluation: bool) -> str | None:
 
 
 def _trace_of_session(log: Log) -> bytes:
-    """Make the trace of what names a session and no trace; empty where it names none."""
+    """Return a trace id made from the session of a log record; empty without a session."""
     session = _first(log.attributes, _SESSION_NAMES)
     if session in _EMPTY_VALUES:
         return b""
@@ -160,7 +160,7 @@ def _trace_of_session(log: Log) -> bytes:
 
 
 def _first(told: Mapping[str, Value], those: Sequence[str]) -> Value:
-    """Return the first of some attributes that says anything."""
+    """Return the first of some attributes that has a value."""
     return next((told[name] for name in those if told.get(name) not in _EMPTY_VALUES), None)
 
 
@@ -208,7 +208,7 @@ def _digest(log: Log, line: LogLine, event: str, attributes: str) -> str:
 def _note_trace(
     trace_id: bytes, owner: str, project: str, time_ns: int, batch: RequestBatch
 ) -> None:
-    """Note that something is told of a trace, so that it is found before its spans come."""
+    """Note the trace of a late record, so that it is found before its spans come."""
     key = trace_id.hex()
     about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:
@@ -261,7 +261,7 @@ def _read_gemini(told: Mapping[str, Value]) -> Mapping[str, Value]:
 
 
 def _parts_of(chunk: object) -> list[dict[str, Any]]:
-    """Read the parts of the first candidate of one of Gemini's responses; any value may come."""
+    """Read the parts of the first candidate of a Gemini response; any value may come."""
     found: Any = chunk
     for step in ("candidates", 0, "content", "parts"):
         if isinstance(step, str):
@@ -361,7 +361,7 @@ _FALSE: Final = (False, "false", "False")
 
 
 def _is_delta(log: Log, event: str) -> bool:
-    """Tell the line for one piece of a streamed answer."""
+    """Tell whether a log record is for a single piece of a streamed answer."""
     kind = log.attributes.get("event.kind")
     return event.startswith("codex.") and isinstance(kind, str) and kind.endswith(".delta")
 
@@ -379,7 +379,7 @@ def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
 
 
 def _records_of(log: Log) -> Mapping[str, Sequence[CallRecord]] | None:
-    """Find what the records of a known program stand for; None of any other program."""
+    """Find the kinds of call records of a known program, by its scope; else None."""
     scope = log.scope.name
     return next((told for name, told in EMITTERS.items() if scope.startswith(name)), None)
 

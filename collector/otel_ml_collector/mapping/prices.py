@@ -1,4 +1,4 @@
-"""What calls of models cost: tokens by a table of prices.
+"""Costs of model calls: tokens by a table of prices.
 
 The user's own prices stand before those of the kept table.
 
@@ -47,7 +47,7 @@ _IN_TABLE: Final = {
 
 
 class Steps(NamedTuple):
-    """A price of a million tokens: above so many tokens of input another one holds for all."""
+    """Prices of a million tokens by input size: above a step its price holds for all tokens."""
 
     base: float
     above: Sequence[tuple[int, float]] = ()
@@ -62,7 +62,7 @@ class Steps(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """All prices of a model at one time; None where it has none."""
+    """All prices of a model at a point in time; None where it has no price."""
 
     input: Steps | None
     output: Steps | None
@@ -73,7 +73,7 @@ class Rates(NamedTuple):
 
 
 class Tariff(NamedTuple):
-    """The prices of a model: the last one that holds at the time of a call, else the first."""
+    """The prices of a model: the last price that holds at the time of a call, else the first."""
 
     first: Rates
     later: Sequence[tuple[Callable[[datetime], bool], Rates]] = ()
@@ -120,7 +120,7 @@ class Prices:
         self._look_ups = 0
 
     def cost(self, provider: str, model: str, usage: Tokens, time_ns: int) -> float | None:
-        """Return what a call cost in US dollars; None when that is not known.
+        """Return the cost of a call in US dollars; None when that is not known.
 
         Args:
             provider: Who serves the model, as runs name it; empty where nobody is named.
@@ -154,7 +154,7 @@ class Prices:
         return self._own_by_model(provider, model) or _read_table(provider, model)
 
     def _own_by_model(self, provider: str, model: str) -> ListedPrice | None:
-        """Find the user's price of a model whose provider is nobody that a table knows."""
+        """Find the user's price of a model whose provider is in no table."""
         if is_provider(provider) or provider in self._own_providers:
             named = self._own.get((provider, bare_model(provider, model)))
             return ListedPrice(named, provider, is_own=True, is_named=True) if named else None
@@ -168,7 +168,7 @@ class Prices:
 
 
 def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
-    """Work out what calls cost, where their spans do not say it.
+    """Work out the costs of calls whose spans do not state them.
 
     Args:
         found: The fields of their runs.
@@ -213,13 +213,13 @@ def _part(
     count: int | None,
     input_tokens: int,
 ) -> float | None:
-    """Price one direction; None when something is missing or more than there can be.
+    """Price a direction (input or output); None when a count is missing or out of range.
 
     Args:
         whole: What its tokens cost.
         parts: How many of them have another price, and that; None for that of the whole.
         count: How many there are.
-        input_tokens: By which the steps of a price are told.
+        input_tokens: The count that chooses the step of a price.
     """
     apart = sum(number for _, number in parts)
     if whole is None:
@@ -264,8 +264,8 @@ def _read_table(provider: str, model: str) -> ListedPrice | None:
 def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider | None, str]":
     """Find the only provider that a model's name belongs to, and its name of the model.
 
-    That is the one that the name begins with, the one that claims such names, or else the only one
-    that has a model of it.
+    That is the provider that the name begins with, that claims such names, or else the only
+    provider that has a model of it.
     """
     head, _, bare = model.partition("/")
     owner = _IN_TABLE.get(provider_of(head), provider_of(head))

@@ -1,7 +1,7 @@
-"""Spans that cannot be told apart by trace, id and start, though they are not the same span.
+"""Different spans that have the same project, trace, id and start.
 
 A client and a server that share a span id, as Zipkin's do, are kept both: they began at different
-times. Of those that did not, one is kept, and their senders are told of the others.
+times. Of those that did not, a single span is kept, and the others are reported to their senders.
 Why: docs/design/023-shared-ids.md.
 """
 
@@ -17,7 +17,7 @@ _MOST: Final = 65_536
 
 
 class SpanOwners:
-    """Whose spans came lately: kind and service, by project, trace, id and start.
+    """Kind and service of recent spans, by project, trace, id and start.
 
     Of any thread: what two requests learn at once, each of them knows soon after.
     """
@@ -26,7 +26,7 @@ class SpanOwners:
         self._owners: dict[int, int] = {}
 
     def count_shared(self, runs: Iterable[Run], service: str) -> int:
-        """Count those of some runs of a service that another service or kind has already sent.
+        """Count the runs of a service whose span another service or kind has already sent.
 
         A delivery that comes again is not counted; of two spans the later one is, each time.
         """

@@ -104,7 +104,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
     Returns:
         The records, and how many spans are rejected for good, by reason. The same span gives
         the same records whatever comes with it: of spans that share id and start, which the
-        store cannot tell apart, it keeps one, and all but one are counted as rejected.
+        store cannot tell apart, it keeps a single span, and the others are counted as rejected.
     """
     batch = _SpanBatch(
         StartWindow(filing.now_ns),
@@ -123,7 +123,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
 
 
 class Processes:
-    """What the spans of one request say of the processes that sent them.
+    """Signs of life and span numbers of the processes that sent the spans of one request.
 
     Attributes:
         signs: That they live, by project and process.
@@ -136,7 +136,7 @@ class Processes:
         self.arrivals: dict[tuple[str, str, int], Arrivals] = {}
 
     def note(self, span: Span, project: str) -> None:
-        """Add that the process of a span lives, its number, and what it tells of itself."""
+        """Add a sign that the process of a span lives, and the number of the span."""
         process = _process_of(span)
         if not process:
             return
@@ -185,12 +185,12 @@ class _Alike:
     """Spans of one scope whose attributes have the same names, and their runs.
 
     Attributes:
-        is_plain: Whether all of them are runs of their own, and tell of no process.
+        is_plain: Whether all of them are runs of their own, without a process.
         may_be_judged: Whether their attributes may hold scores.
         spans: Those that are runs.
         projects: Where each of them is filed.
         places: Which of the spans that are mapped together each of them is.
-        runs: One of each, once they are made.
+        runs: The run of each, once they are made.
         definitions: Those of their models' versions.
         trace_keys: The user's own keys of their traces.
     """
@@ -216,7 +216,7 @@ class _Alike:
         self.trace_keys: list[list[str] | None] = []
 
     def add(self, span: Span, project: str, place: int) -> None:
-        """Add one."""
+        """Add a span."""
         self.spans.append(span)
         self.projects.append(project)
         self.places.append(place)
@@ -242,7 +242,7 @@ class _AlikeSpans:
 
 
 def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
-    """Add what spans say to their batch; runs that are alike are made together."""
+    """Map spans into their batch; runs with the same attribute names are made together."""
     groups, filing, scope = _AlikeSpans(), batch.filing, None
     rejected = batch.records.rejected
     for place, span in enumerate(spans):
@@ -276,7 +276,7 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
 def _map_record(
     span: Span, project: str, place: int, groups: _AlikeSpans, batch: _SpanBatch
 ) -> str | None:
-    """Add what a span says, or note of which run it is; return why it is rejected, if it is."""
+    """Add the records of a span, or group the run that it describes; return why it is rejected."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
     if record in {"update", "evaluation"}:
         return map_late_record(span, project, batch)
@@ -300,7 +300,7 @@ def _map_record(
 
 
 def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
-    """Count as rejected the spans whose id and start another one has."""
+    """Count as rejected the spans that share id and start with a span of another sender."""
     if alike.is_open:  # a record that announces a run is of another kind than its span
         return
     service = service_of(alike.spans[0].scope.resource)
@@ -309,7 +309,7 @@ def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
 
 
 def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
-    """Add a run to its batch, and what its span says of other records."""
+    """Add a run to its batch, and the records that its span holds besides."""
     records, run, span = batch.records, alike.runs[at], alike.spans[at]
     (records.open_runs if alike.is_open else records.runs).append(run)
     if run.digest:
@@ -351,11 +351,11 @@ def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
 
 
 def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[str, list[Any]]:
-    """Make the fields of runs, a column each; those of which all spans say nothing are left out.
+    """Make the fields of runs, a column each; a field that no span has is left out.
 
     Args:
         alike: Their spans, and where these are filed.
-        found: What the dialects found, the outcome, kind and dialect among it.
+        found: The fields of the dialects, with outcome, kind and dialect.
         scope_texts: Their resource and their scope as JSON text.
     """
     spans, size = alike.spans, len(alike.spans)
@@ -435,7 +435,7 @@ def _sorted(tags: Mapping[str, Tag]) -> list[Tag]:
 
 
 def _rest(alike: _Alike, found: Found, columns: Mapping[str, list[Any]]) -> list[str]:
-    """Write what fills no field as JSON text: attributes, and what else the status says."""
+    """Write the attributes that fill no field, and the rest of the status, as JSON text."""
     texts = []
     messages = columns.get("error_message") or [""] * len(alike.spans)
     for span, left, outcome, message in zip(
@@ -467,7 +467,7 @@ def _keep_status(span: Span, outcome: str, message: str, kept: dict[str, Value])
 
 
 def _events(span: Span) -> str:
-    """Write the events that are neither text lines, artifacts nor lineage of ours."""
+    """Write the events that are neither text lines, artifacts nor our lineage."""
     events = [
         {
             "name": event.name,
@@ -504,10 +504,10 @@ def _non_empty(**fields: Value) -> dict[str, Value]:
 
 
 def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
-    """Rank runs: the longer one wins, and of equally long ones one is chosen by checksum.
+    """Rank runs: the longer one wins, and among equally long runs a checksum decides.
 
-    Stores have ranks that were made like this: another one would turn a delivery that comes again
-    into a newer word.
+    Stores have ranks that were made like this: another formula would turn a delivery that comes
+    again into a newer word.
     """
     size = len(columns["kind"])
     blank, zero, none = [""] * size, [0] * size, [None] * size
@@ -539,7 +539,7 @@ def _tag_text(tag: Tag) -> str:
 def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) -> tuple[str, str]:
     """Write resource and scope as JSON, once for all spans that share them.
 
-    The scope is kept with its texts: another one could get its identity else.
+    The scope is kept with its texts: else another scope could get its identity.
     """
     key = id(scope)
     if key not in texts:
@@ -559,7 +559,7 @@ def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) 
 
 
 def _process_of(span: Span) -> str:
-    """Name the process that sent a span of ours; empty when it is not told."""
+    """Name the process that sent a span of our own; empty when it is missing."""
     process = span.attributes.get(names.PROCESS)
     return process if isinstance(process, str) and len(process) <= _PROCESS_CHARS else ""
 

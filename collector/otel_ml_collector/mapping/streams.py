@@ -1,4 +1,4 @@
-"""What is told of answers that come in pieces: when the first one came, and how many there were."""
+"""Streamed answers: time of the first piece, and the joining of pieces into messages."""
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
@@ -43,7 +43,7 @@ def find_first_token_ms(
     start_ns: int,
     end_ns: int = 0,
 ) -> float | None:
-    """Find how long a call took to its first token, in whichever way its emitter says it.
+    """Find a call's time to its first token, in any of the ways in which emitters record it.
 
     Args:
         attributes: Of its span.
@@ -53,7 +53,7 @@ def find_first_token_ms(
 
     Returns:
         Milliseconds, None where nothing says it: a number below zero or above a day says nothing.
-        One that is later than the end was told in a finer unit, whatever its name says.
+        A time later than the end is taken to be in a finer unit, whatever its name says.
     """
     has_ended = end_ns > start_ns
     longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS
@@ -84,7 +84,7 @@ def find_stream_chunks(
 
 
 def join_pieces(messages: object, *, is_cut: bool = False) -> object:
-    """Join the messages of a stream that were told one a piece; any other value stays what it is.
+    """Join the messages of a stream with a message for each piece; return others unchanged.
 
     Only the last piece of an answer says why it ended; where `is_cut`, none may: a stream that was
     broken off has no last piece.
@@ -117,7 +117,7 @@ def _is_piece(message: Any) -> bool:
 
 
 def _read_moment(text: str) -> list[int]:
-    """Read a time that is text, perhaps JSON; nothing of what is none."""
+    """Read a time that is text, perhaps JSON, as a list of one; empty when it is no time."""
     told = parse(text)
     try:
         return [from_rfc3339(told if isinstance(told, str) else text, FIRST_MOMENT)]

@@ -51,14 +51,14 @@ def read_structured(value: Value) -> object:
 
 
 def structured(value: Value) -> Value:
-    """Read JSON text that is a list or a mapping; any other value stays what it is."""
+    """Read JSON text that is a list or a mapping; return any other value unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
         return value
     return cast("Value", parse(value))
 
 
 def read_payload(value: Value) -> tuple[object, str]:
-    """Read a structured value as `parse` does, with the JSON text of what was read."""
+    """Read a structured value as `parse` does, together with its JSON text."""
     if not isinstance(value, str):
         return value, to_json(value)
     try:
@@ -69,7 +69,7 @@ def read_payload(value: Value) -> tuple[object, str]:
 
 
 def to_json(value: object) -> str:
-    """Write a value as JSON text: bytes as base64, what is left as text."""
+    """Write a value as JSON text: bytes as base64, unknown types as text."""
     return _dump(value, orjson.OPT_NON_STR_KEYS)
 
 
@@ -121,7 +121,7 @@ def to_float(value: Value) -> float | None:
 
 
 def real_score(score: float | None) -> tuple[float | None, str]:
-    """Tell a score from NaN, which is none: the second value says what is wrong."""
+    """Tell a score from NaN, which is no score: the second value is the error for it."""
     if score is None or not math.isnan(score):
         return score, ""
     return None, "the score is not a number"

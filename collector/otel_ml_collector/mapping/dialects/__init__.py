@@ -1,1 +1,1 @@
-"""The dialects: for each, what of a span fills which field of a run."""
+"""The dialects: for each, the attributes of a span that fill the fields of a run."""

@@ -46,7 +46,7 @@ _NO_PAYLOAD: Final = (None, _EMPTY)
 
 
 def is_spoken(dialect: Dialect, scope: Scope) -> bool:
-    """Tell whether spans are of those who speak a dialect, where their names alone do not."""
+    """Tell whether the scope of spans is of the SDK that a dialect demands, beside the names."""
     is_sdk = not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
     return is_sdk and scope.name.startswith(dialect.scope)
 
@@ -71,7 +71,7 @@ def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColum
 def read_rows(
     present: Present, values: AttributeColumns, fields: Collection[str] | None = None
 ) -> None:
-    """Fill the fields of a table's rows, or of some of them, that nobody named before."""
+    """Fill those fields of a table's rows that are not filled yet."""
     found = values.found
     kinds = found.column("kind")
     kinds_there = set(kinds)
@@ -129,7 +129,7 @@ def _read_field(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Fill a field from the first source that can be read; an empty one counts when all are."""
+    """Fill a field from the first source that can be read; an empty source counts when all are."""
     read, is_payload = _READERS[row.field], row.field in _PAYLOADS
     spare: dict[int, FieldSource] = {}  # where a payload is empty so far
     for source in sources:
@@ -188,7 +188,7 @@ def _note_payload(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Note what a payload was read of; put instructions before its messages."""
+    """Mark the attributes of a payload as used, and put instructions before its messages."""
     found = values.found
     column = found.columns[row.field]
     if source.member:  # what else stands beside it is told nowhere else
@@ -206,7 +206,7 @@ def _note_payload(
 def _with_system(
     name: str, inputs: tuple[object, str], values: AttributeColumns, place: int
 ) -> tuple[object, str]:
-    """Put instructions before messages, unless they have some."""
+    """Put system instructions before messages, unless the messages have some."""
     messages, system = inputs[0], parse(values.column(name)[place])
     if system is None or not isinstance(messages, list) or any(map(_is_system, messages)):
         return inputs
@@ -224,7 +224,7 @@ def _read_params(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Join what all sources say; of two that name one parameter the first one counts."""
+    """Join the parameters of all sources; of two values of a parameter the first counts."""
     all_params: list[dict[str, object]] = [{} for _ in places]
     for source in sources:
         alone = "" if source.prefix or len(source.names) != 1 else source.names[0]
@@ -277,7 +277,7 @@ def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
 
 
 def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> None:
-    """Tell that runs failed and why, unless what was found says that they did not."""
+    """Mark runs as failed, with their message, where no outcome contradicts it."""
     outcomes, messages = found.column("outcome"), found.column("error_message")
     for at, span in enumerate(spans):
         told = span.attributes.get(failure.level)

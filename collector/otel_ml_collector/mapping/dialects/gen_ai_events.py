@@ -1,4 +1,4 @@
-"""GenAI events: what a generative call was asked and answered, apart from its attributes.
+"""GenAI events: inputs and outputs of a generative call that came outside its attributes.
 
 They are log records about the call's span, formerly events of it. Rules:
 docs/design/010-log-records.md. Spec: https://github.com/open-telemetry/semantic-conventions-genai
@@ -69,7 +69,7 @@ def read_span_events(spans: Sequence[Span], found: Found) -> None:
 
 
 def read_events(events: Sequence[CallEvent], found: Found) -> None:
-    """Fill the fields of one call that its events name and nobody named before."""
+    """Fill the fields of a call that its events name and that are not filled yet."""
     if not events:
         return
     details = _join_details(events)
@@ -88,7 +88,7 @@ def read_events(events: Sequence[CallEvent], found: Found) -> None:
 
 
 def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
-    """Join what the details of a call say; of two that name one thing the newer counts."""
+    """Join the attributes and bodies of a call's details events; the newest value counts."""
     details = [
         (event.time_ns, {**event.attributes, **_mapping(event.body)})
         for event in events
@@ -99,21 +99,21 @@ def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
 
 
 def _read_inputs(events: Iterable[CallEvent]) -> list[_Content]:
-    """Read what a call was asked, message by message in the order of their times."""
+    """Read the messages of a call's input, in the order of their times."""
     asked = [(event, _content(event)) for event in events if event.name in _ROLES]
     asked.sort(key=lambda one: (one[0].time_ns, _ROLE_PLACES[one[0].name], to_sorted_json(one[1])))
     return [{"role": _ROLES[event.name], **content} for event, content in asked]
 
 
 def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
-    """Read what a call answered, choice by choice in the order of their numbers."""
+    """Read the choices of a call's output, in the order of their numbers."""
     told = [(event, _content(event)) for event in events if event.name == _CHOICE]
     told.sort(key=lambda one: (_number(one[1]), one[0].time_ns, to_sorted_json(one[1])))
     return [_answer(content) for _, content in told]
 
 
 def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
-    """Read the content of one sort of event, in the order of their times; None for none."""
+    """Read the content of an event type, in the order of times; None without such an event."""
     ordered = sorted((one for one in events if one.name == event), key=lambda one: one.time_ns)
     told = [structured(one.attributes.get(name)) for one in ordered]
     contents = [content for content in told if content not in (None, "")]
@@ -127,7 +127,7 @@ def _items(content: Value) -> Sequence[object]:
 
 
 def _content(event: CallEvent) -> _Content:
-    """Read the fields of an event: its body, or what stands for one among its attributes."""
+    """Read the fields of an event: its body, or the attributes that replace a body."""
     for body in (event.body, parse(event.attributes.get(_BODY))):
         if isinstance(body, Mapping):
             return dict(body)

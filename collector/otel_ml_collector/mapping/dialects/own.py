@@ -35,12 +35,12 @@ _NOT_FOLLOWED: Final = '"not_followed"'  # among what was left out
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """The attributes of our own that are named by the user.
+    """The names of our own attributes that a user has named.
 
     Attributes:
         tags: Attributes that hold a tag, each with the tag's name.
         judges: Names of the judges that have an attribute.
-        is_judged: Whether anything is told of a judge.
+        is_judged: Whether any attribute names a judge.
     """
 
     tags: Sequence[tuple[str, str]]
@@ -49,7 +49,7 @@ class OwnNames:
 
 
 def find_names(keys: Iterable[str]) -> OwnNames | None:
-    """Find what is of our own among the names of attributes; None when nothing is."""
+    """Find our own attributes among names; None when there is none."""
     ours = [key for key in keys if key.startswith(_PREFIX)]
     if not ours:
         return None
@@ -141,14 +141,14 @@ def _lines(span: Span) -> list[LogLine]:
 
 
 def read_tags(attributes: Mapping[str, Value]) -> dict[str, Tag]:
-    """Read tags, one an attribute, with what ``otel_ml.tags`` adds of type, group and more."""
+    """Read tags, one per attribute, with the types, groups and more that ``otel_ml.tags`` adds."""
     tags = {name: Tag(name, _tag(attributes[key])) for key, name in _tag_names(attributes)}
     _add_details(attributes.get(names.TAGS), tags)
     return tags
 
 
 def read_line(event: Event) -> LogLine | None:
-    """Read a line of text from an event, None when the event is another one."""
+    """Read a line of text from an event, None when the event is of another kind."""
     if event.name != names.LOG_EVENT:
         return None
     severity = event.attributes.get(names.LOG_SEVERITY)
@@ -160,7 +160,7 @@ def read_line(event: Event) -> LogLine | None:
 
 
 def read_judges(ours: Mapping[str, Value], judged: Iterable[str]) -> dict[str, Mapping[str, Value]]:
-    """Read what is said of each judge: version, label, explanation, error, definition."""
+    """Read the attributes of each judge: version, label, explanation, error, definition."""
     told = parse(ours.get(names.JUDGES))
     judges: dict[str, Mapping[str, Value]] = {}
     if isinstance(told, Mapping):
@@ -173,7 +173,7 @@ def read_judges(ours: Mapping[str, Value], judged: Iterable[str]) -> dict[str, M
 def read_score(
     ours: Mapping[str, Value], judge: str, told: Mapping[str, Value]
 ) -> tuple[float | None, bool | None]:
-    """Read score and pass of one judge; where attributes are few they stand in what is `told`."""
+    """Read score and pass of a judge; where a span has few attributes they stand in `told`."""
     passed = ours.get(names.PASSED_PREFIX + judge, told.get("passed"))
     score = to_float(ours.get(names.SCORE_PREFIX + judge, told.get("score")))
     return score, passed if isinstance(passed, bool) else None

@@ -1,4 +1,4 @@
-"""How a span is read: what the names of its attributes decide, and then the fields of its run.
+"""How a span is read: the names of its attributes choose the sources of its run's fields.
 
 A sender names the attributes of its spans alike: looking for every name of every dialect on each
 span cost more than reading what is there, so it is done once for each set of names.
@@ -112,7 +112,7 @@ class Plans:
 
 
 def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> Found:
-    """Read the fields of runs: ours first, then each dialect, then the general conventions.
+    """Read the fields of runs: our own first, then each dialect, then the general conventions.
 
     Args:
         spans: At least one; all of them have the names of the plan and the same scope.
@@ -162,7 +162,7 @@ def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
 
 
 def _join_cut_answers(found: Found) -> None:
-    """Make one answer of the pieces of each stream that was broken off."""
+    """Join the pieces of each stream that was broken off into its answer."""
     for at, answer in enumerate(found.column("outputs")):
         if answer is not None and (joined := join_pieces(answer[0], is_cut=True)) is not answer[0]:
             found.fill("outputs", [(joined, to_json(joined))], [at])
@@ -210,7 +210,7 @@ def _part_requests(spans: Sequence[Span], found: Found, places: Sequence[int]) -
 
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
-    """Tell the kind of a span without a known word; one with an unknown word is a step at least."""
+    """Fill the kind of spans without a known word for it; a span with an unknown word is a step."""
     told = span.attributes
 
     def says(those: Sequence[str]) -> bool:
@@ -228,7 +228,7 @@ def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
 
 
 def _name_models(found: Found) -> None:
-    """Take the provider's name off its models; what our own SDK calls a model stays."""
+    """Cut the provider's name off the names of its models, except for models of our own SDK."""
     if "provider" not in found.columns:
         return
     providers, named = found.columns["provider"], found.column("model")
@@ -242,10 +242,10 @@ def _name_models(found: Found) -> None:
 
 
 def _mark_judges(found: Found, values: AttributeColumns) -> None:
-    """Tell the calls that judges make from those of the product: they are of a kind of their own.
+    """Give model calls made by judges a kind of their own, apart from the product's calls.
 
-    They keep their tokens and cost, which are the judge's. Their tags say which one it is, and what
-    it judges: by these they are found.
+    They keep their tokens and cost, which are the judge's. Their tags name the judge and the judged
+    model.
     """
     kinds = found.columns["kind"]
     places = [at for at, kind in enumerate(kinds) if kind != "span"]
@@ -324,7 +324,7 @@ def _last_exception(span: Span) -> Event | None:
 
 
 def _count_cached_input(values: AttributeColumns) -> None:
-    """Count what came from a cache, and was written to one, among the tokens that were given.
+    """Add cached tokens to the input tokens, for providers that leave them out.
 
     Providers that leave it out say so in words of their own; the AI SDK counts it from its
     version 6 on, which tells what was not cached, too.
@@ -343,11 +343,11 @@ def _count_cached_input(values: AttributeColumns) -> None:
 
 
 def _keep_own_usage(found: Found) -> None:
-    """Take tokens and cost from a run that is no call of a model; its attributes keep them.
+    """Take tokens and cost off runs that are no model calls; their attributes keep them.
 
     Spans around a call repeat the sum of what is inside them, and it is counted once. Which one is
-    the call is told by the span alone, so that it does not depend on what else arrived, or when.
-    What our own SDK writes it counted itself.
+    the call is decided by the span alone, so that it does not depend on what else arrived, or when.
+    Spans of our own SDK are counted already.
     """
     kinds, dialects = found.columns["kind"], found.columns["dialect"]
     if CALLS.issuperset(kinds):

@@ -47,7 +47,7 @@ class Row:
 
     Attributes:
         field: Its name in `Found`.
-        sources: The preferred one first; of `tags` and `params` all count.
+        sources: The preferred source first; of `tags` and `params` all count.
         on: The kinds of runs that it is read for; empty for all.
         form: How its values are written; None for as those of the table are.
         system: What holds the instructions that stand before the messages in the inputs.
@@ -79,13 +79,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What tells the kind of a span that has no word for it; names, and beginnings as in marks.
+    """Attribute names that tell the kind of a span without a word for it; beginnings as in marks.
 
     Attributes:
         tools: What names a tool.
         agents: What names an agent.
         models: What names a provider's model.
-        answers: What only a model's answer leaves: usage, messages, an id, a reason to finish.
+        answers: Names that only a model's answer has: usage, messages, an id, a reason to finish.
     """
 
     tools: Sequence[str] = ()
@@ -99,12 +99,12 @@ NO_EVIDENCE: Final = Evidence()
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One way of naming attributes, as a table of all that is read of it.
+    """A naming of attributes, as a table of all that is read of it.
 
     Attributes:
         name: What `dialect` of a run says.
-        marks: Names by which it is recognised; one that ends in a dot is a beginning, one that ends
-            in ``.N`` the beginning of a list.
+        marks: Names by which it is recognised; a name that ends in a dot is a beginning, a name
+            that ends in ``.N`` the beginning of a list.
         rows: What fills the fields but the kind.
         kind_sources: The names whose value is a word for the kind.
         kinds: Such words in lower case, and our kinds.
@@ -153,7 +153,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The place of one attribute in a list that was flattened."""
+    """The place of an attribute in a list that was flattened."""
 
     name: str
 
@@ -163,7 +163,7 @@ Shape = Leaf | Sequence["Shape"] | Mapping[str, "Shape"]
 
 @dataclass(frozen=True, slots=True)
 class FieldSource:
-    """A source that a span has.
+    """A source that is present on a span.
 
     Attributes:
         names: Those that it is made of; none for what a schema lists.
@@ -186,7 +186,7 @@ class FieldSource:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What of a dialect a span has.
+    """The sources of a dialect that are present on a span.
 
     Attributes:
         dialect: Which one it is.
@@ -208,7 +208,7 @@ class Present:
 
 
 def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
-    """Find what of a dialect is among the names of a span; None when it is not recognised."""
+    """Find the sources of a dialect among the names of a span; None when it is not recognised."""
     there = frozenset(keys)
     if not any(_has(there, mark) for mark in dialect.marks):
         return None
@@ -238,7 +238,7 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
 
 
 def find_evidence(dialects: Iterable[Dialect], keys: Collection[str]) -> Evidence:
-    """Find among the names of a span what some dialects take for evidence."""
+    """Find the names of a span that any of the dialects takes as evidence of a kind."""
 
     def find(marks: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key for mark in marks for key in keys if _is_marked(key, mark)))
@@ -265,7 +265,7 @@ def _is_marked(key: str, mark: str) -> bool:
 
 @cache  # of the sources of the tables, which are few
 def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
-    """Read how a source is written: what it is, its name or beginning, and what follows that."""
+    """Parse a source: its form, its name or beginning, and the rest after that."""
     if source.endswith(".*"):
         return "below", source[:-1], ""
     if listed := _LISTED.fullmatch(source):
@@ -277,7 +277,7 @@ def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
 def _find(
     source: str, keys: Set[str], single: Collection[str], texts: Mapping[str, str]
 ) -> FieldSource | None:
-    """Find a source among names; what is a source by itself is not one of many."""
+    """Find a source among names; a name that is a source by itself is left out of groups."""
     what, name, more = _parse(source)
     if what == "below":
         below = tuple(sorted(key for key in keys if key.startswith(name) and key not in single))
@@ -321,7 +321,7 @@ def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | No
 
 
 def _places(name: str) -> list[tuple[bool, int, str]]:
-    """Order names by their numbers, so that what is left out of a long list is its end."""
+    """Sort key of names by their numbers, so that a cut list loses its end."""
     return [(_is_number(part), *_place(part)) for part in name.split(".")]
 
 
@@ -334,7 +334,7 @@ def _is_number(part: str) -> bool:
 
 
 def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
-    """Return a path without what follows each number; None when it is no item's."""
+    """Return a path without the suffix after each number; None when it does not fit."""
     if not path or not _is_number(path[0]):
         return None
     skipped = suffix.split(".") if suffix else []
@@ -344,7 +344,7 @@ def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
 
 
 def _put(tree: _Tree, path: Sequence[str], name: str) -> None:
-    """Put a name at its place; what has names below it is no value itself."""
+    """Put a name at its place; a place with names below it holds no value itself."""
     *above, last = path
     for part in above:
         below = tree.get(part)
@@ -368,7 +368,7 @@ def _shape(tree: _Tree | Leaf) -> Shape:
 
 
 def _item(tree: _Tree | Leaf) -> Shape:
-    """Make an item of what its wrappers hold, unless two of them hold the same name."""
+    """Make an item of the content of its wrappers, unless two of them hold the same name."""
     if not isinstance(tree, dict) or not tree.keys() <= _WRAPPERS:
         return _shape(tree)
     held = list(tree.values())
@@ -395,7 +395,7 @@ class AttributeColumns:
 
     Args:
         spans: The attributes of each span.
-        found: What is found on them, the attributes that fill a field already among it.
+        found: The fields read so far, and the attributes that fill them.
     """
 
     __slots__ = ("_columns", "_opened", "found", "names", "spans")
@@ -414,7 +414,7 @@ class AttributeColumns:
         return self._columns[name]
 
     def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
-        """Read the values of a source at some places; None where it has none."""
+        """Read the values of a source at some places; None where it has no value."""
         if source.name:
             column = self.column(source.name)
             return column if len(places) == len(column) else [column[at] for at in places]
@@ -449,7 +449,7 @@ class AttributeColumns:
 
 
 def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
-    """Put a span's values into a list that was found in its names."""
+    """Put a span's values into a list whose shape was found in its names."""
     if isinstance(shape, Leaf):
         return attributes[shape.name]
     if isinstance(shape, Mapping):

@@ -1,6 +1,6 @@
 """The tables of the dialects, in order of precedence.
 
-Of a field that several name the first one's word stands: ours, then these in their order, then the
+Of a field that several name the first value stands: our own, then these in their order, then the
 general conventions. The order is that from the framework to the backend: what a framework says of
 its own call is nearer to it than what a backend's SDK adds.
 """
