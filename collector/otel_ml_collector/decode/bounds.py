@@ -1,6 +1,6 @@
-"""How much one request may hold: bodies of nothing but empty messages would fill any memory.
+"""How much a request may hold: bodies of nothing but empty messages would fill any memory.
 
-A byte of protobuf can become eighty in memory, one of JSON thirty. What follows counts from above
+A byte of protobuf can become eighty in memory, a byte of JSON thirty. This module counts from above
 and at the speed of memory, and only in bodies that are large enough to matter.
 """
 
@@ -53,7 +53,7 @@ def check_records(number: int) -> None:
 
 
 def _has_few(body: bytes, form: Form, most: int) -> bool:
-    """Tell, with one look at a body, that it has no more values than bytes that may begin one.
+    """Tell at a glance that a body has no more values than bytes that may begin a value.
 
     It is a seventh of the time that counting them takes, and most bodies need no more.
     """
@@ -63,7 +63,7 @@ def _has_few(body: bytes, form: Form, most: int) -> bool:
 
 
 def _count_json(body: bytes) -> int:
-    """Count what begins a value, but hardly any of what a text that is itself JSON has of it."""
+    """Count the marks that may begin a JSON value; marks within texts are counted, too."""
     return sum(map(body.count, _JSON_MARKS))
 
 

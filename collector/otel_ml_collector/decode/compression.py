@@ -65,7 +65,7 @@ _Room = Callable[[], int]
 
 
 def _inflate(body: bytes, room: _Room) -> Iterator[bytes]:
-    """Read gzip or zlib data, which may be several members, one after the other."""
+    """Read gzip or zlib data; it may be several members after each other."""
     members = 0
     while body:
         members += 1
@@ -79,14 +79,14 @@ def _inflate(body: bytes, room: _Room) -> Iterator[bytes]:
 
 
 def _read_frames(body: bytes, room: _Room, codec: str) -> Iterator[bytes]:
-    """Read frames of zstd or lz4, one after the other."""
+    """Read the frames of zstd or lz4 data in their order."""
     with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
         while part := stream.read(min(room() + 1, _READ_BYTES)):
             yield part
 
 
 def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
-    """Read a stream or one block: older collectors call a stream what newer ones call a block."""
+    """Read a Snappy stream or block: older collectors send a stream under the name of a block."""
     if not body.startswith(_SNAPPY_STREAM):
         if _size_of(body) > room():
             raise TooLarge(f"The body has {_size_of(body)} bytes uncompressed, which is too many")

@@ -2,7 +2,7 @@
 
 protobuf's own reader of JSON is none for OTLP: ids are hex there, unknown fields are to be ignored.
 What a message looks like is a table: each field's key in JSON, and how its value is read. An absent
-value is read as None, and a reader that raises is told the place by those around it.
+value is read as None, and a reader that raises gets the place added by the readers around it.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 """
@@ -53,7 +53,7 @@ def decode_json_traces(body: bytes) -> list[Span]:
     """Read the spans of one OTLP export request in JSON.
 
     Raises:
-        Rejected: The body is no export request; where a field is wrong, a `BadField`.
+        Rejected: The body is not an export request; where a field is wrong, a `BadField`.
     """
     levels = ("resourceSpans", "scopeSpans", "spans")
     return _read_records(body, "ExportTraceServiceRequest", levels, _read_span)
@@ -70,7 +70,7 @@ def decode_json_logs(body: bytes) -> list[Log]:
 
 
 def read_json_metrics(body: bytes) -> tuple[int, str]:
-    """Count the data points of one OTLP export request in JSON, and name their first service.
+    """Count the data points of an OTLP export request in JSON, and name their first service.
 
     Raises:
         Rejected: The body is no export request; where a field is wrong, a `BadField`.
@@ -119,7 +119,7 @@ def _read_records(
     levels: tuple[str, str, str],
     read: Callable[[JsonObject, Scope], Item],
 ) -> list[Item]:
-    """Read what a request holds below its resources and scopes.
+    """Read the records of a request, each within its resource and scope.
 
     Args:
         body: The request.
@@ -146,7 +146,7 @@ def _read_records(
 
 
 def _check_size(request: JsonObject, levels: tuple[str, str, str]) -> None:
-    """Refuse a request of too many records or envelopes; what is no list is left for the reader."""
+    """Refuse a request of too many records or envelopes; wrong types are left to the reader."""
     level: list[object] = [request]
     for key in levels:
         lists = [found.get(key) for found in level if isinstance(found, dict)]
@@ -174,7 +174,7 @@ def _object(found: object) -> JsonObject:
 
 
 def _wrong(expected: str, found: object) -> BadField:
-    """Say what a value is not; the value stays unsaid, it may be anything of the sender's."""
+    """Return the error for a value of the wrong type; the sender's value is not named."""
     return BadField("", f"expected {expected}, got {_TYPES[type(found)]}")
 
 
@@ -224,7 +224,7 @@ def _text(found: object, _depth: int = 0) -> str:
 
 
 def _whole(low: int, high: int) -> Callable[..., int]:
-    """Read an integer as a number or a text; 1.0 is one too, as protobuf's JSON has it."""
+    """Read an integer as a number or a text; 1.0 is an integer, too, as protobuf's JSON has it."""
 
     def read(found: object, _depth: int = 0) -> int:
         number: int | None = None
@@ -296,7 +296,7 @@ def _attributes(found: object, depth: int = _DEPTH) -> dict[str, Value]:
 
 
 def _any_value(found: object, depth: int = _DEPTH) -> Value:
-    """Read one AnyValue; of several kinds in one object the last stays."""
+    """Read an AnyValue; of several kinds in its object the last counts."""
     if found is None:
         return None
     if not isinstance(found, dict):
@@ -444,7 +444,7 @@ def _read_log(found: JsonObject, scope: Scope) -> Log:
 
 
 def _sum_of(key: str, count: Reader[int]) -> Reader[int]:
-    """Count what the items of a list of an object hold; an absent object holds nothing."""
+    """Return a reader that sums a count over an object's list; 0 for an absent object."""
     read = _list_of(lambda item: count(_object(item)))
     return lambda found: 0 if found is None else sum(_at(_object(found), key, read))
 

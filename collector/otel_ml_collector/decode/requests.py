@@ -1,6 +1,6 @@
-"""OTLP requests of either form: read whole, or cut into small ones that are read one by one.
+"""OTLP requests of either form: read whole, or cut into small requests that are read in turn.
 
-One long call into a parser would hold the interpreter's lock, and what it makes of 64 MiB would
+A long call into a parser would hold the interpreter's lock, and what it makes of 64 MiB would
 fill the memory. So of a large request only the places of the records are looked for, record by
 record; the resource and the scope of a record come with each portion.
 
@@ -73,7 +73,7 @@ def read_points(body: bytes, form: Form) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Envelope:
-    """A resource or a scope: its own fields as they came, and what is below it.
+    """A resource or a scope: its own fields in their bytes, and the scopes or records below it.
 
     Attributes:
         schema: In JSON the member beside it that says which schema it follows.
@@ -87,7 +87,7 @@ class _Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """A part of a request that is one itself.
+    """A part of a request that is a valid request itself.
 
     Attributes:
         body: It.
@@ -135,7 +135,7 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
 
 
 class _Odd(Exception):
-    """The request is not what it should be, at some place."""
+    """The bytes at some place of the request are not of the expected form."""
 
 
 _Chosen = list[tuple[_Envelope, list[tuple[_Envelope, Sequence[_Range]]]]]
@@ -174,7 +174,7 @@ def _choose(
 
 
 def _read_protobuf(body: bytes) -> list[_Envelope]:
-    """Find the records: each level has what is below it in one field."""
+    """Find the records of a request: each level holds the next in a field of its own."""
     resources = []
     for number, wire, _, start, end in _fields(body, 0, len(body)):
         if number == 1 and wire == _LEN:
@@ -189,7 +189,7 @@ def _read_protobuf(body: bytes) -> list[_Envelope]:
 
 
 def _divide(body: bytes, start: int, end: int) -> tuple[_Envelope, list[tuple[int, int, int]]]:
-    """Part the fields of an envelope from what is below it: begin, content's begin, end."""
+    """Split an envelope into its own fields and the ranges of the messages below it."""
     head, below = [], []
     for number, wire, tag, content, after in _fields(body, start, end):
         if number == _RECORD and wire == _LEN:
@@ -253,7 +253,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 class _Json:
-    """Walks over JSON without making anything of it, but for one value at a time.
+    """Walks over JSON without building values, except for those that are asked for.
 
     The walk is over bytes as if each were a character: whatever is no ASCII stands in texts.
     """
@@ -290,7 +290,7 @@ class _Json:
         return self._walk(at, b"{", b"}", lambda here: self._member(here, read))
 
     def items(self, at: int, read: Callable[[int], int]) -> int:
-        """Walk over a list; null is an absent one."""
+        """Walk over a list; null counts as an empty list."""
         if self._body.startswith(b"null", at):
             return at + 4
         return self._walk(at, b"[", b"]", read)
@@ -326,7 +326,7 @@ class _Json:
 
 
 def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
-    """Find the records; of a key that stands twice the last one counts, as in an object."""
+    """Find the records; of a key that stands twice the last counts, as in an object."""
     walk = _Json(body)
     resource_key, scope_key, record_key = (level.encode() for level in levels)
     found: list[_Envelope] = []

@@ -1,4 +1,4 @@
-"""What an OTLP request may hold, and the forms in which it may be written."""
+"""Names of OTLP's signals, and the forms in which a request may be written."""
 
 from enum import StrEnum
 from typing import Final

@@ -1,4 +1,4 @@
-"""Which requests are taken now, and when the others are to come again.
+"""Admission of requests: the share that is taken now, and when the others are to come again.
 
 What waits for an answer is bounded by what is answered in time, as measured: a request that would
 wait too long is refused before its body is read, and costs next to nothing. The bound follows the
@@ -62,7 +62,7 @@ _QUOTA_KEYS: Final = 10_000
 
 @dataclass(slots=True)
 class _Sender:
-    """What a sender had lately, fading, in bytes; at a time in seconds."""
+    """Bytes that a sender recently had in the line, decaying, as of a time in seconds."""
 
     had: float
     at_s: float
@@ -70,7 +70,7 @@ class _Sender:
 
 @dataclass(slots=True, eq=False)
 class PlaceInLine:
-    """The place of one admitted request among those that wait.
+    """The place of an admitted request among those that wait.
 
     Attributes:
         cost: What it counts, in bytes.
@@ -137,7 +137,7 @@ class Admission:
             place.since_s, place.before = self._clock(), self._waiting
 
     def resize(self, place: PlaceInLine, size: int) -> None:
-        """Count what a body has become uncompressed."""
+        """Update the size of a place in the line to that of the uncompressed body."""
         with self._lock:
             more = float(size + _REQUEST_BYTES) - place.cost
             self._waiting += more
@@ -185,7 +185,7 @@ class Admission:
         return 1 + _SPARE * max(1 - known.had / mean, 0.0) if mean else 1.0
 
     def _learn(self, before: float, waited_s: float, now_s: float) -> None:
-        """Compare with what would have been in time at the rate that was seen."""
+        """Adapt the window to the bytes that would have been in time at the measured rate."""
         fits = min(before * _IN_TIME_S / waited_s, _MOST_BYTES)
         if fits > self._window and waited_s <= _IN_TIME_S:
             self._window += (fits - self._window) * _LEARN
@@ -194,7 +194,7 @@ class Admission:
             self._shrunk_s = now_s
 
     def _delay(self, cost: float, now_s: float) -> float:
-        """Give each of those who are refused a time of its own, as far apart as they are served."""
+        """Return a delay for a refused sender; delays are as far apart as requests are served."""
         rate = max(self._window / _IN_TIME_S, 1.0)
         free_s = max(self._free_s, now_s + _SHORTEST_S) + cost / rate
         self._free_s = min(free_s, now_s + _LONGEST_S)
@@ -242,7 +242,7 @@ class Pressure:
         return self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
 
     def _note(self) -> None:
-        """Count what was since it was noted last; what was before fades."""
+        """Update the decaying averages of load since the last call."""
         now_s = self._clock()
         passed_s = now_s - self._noted_s
         cpu_s = self._cpu()
@@ -273,7 +273,7 @@ class Budget:
         return True
 
     def is_crowded(self, own: int) -> bool:
-        """Tell whether there are too many bytes of large requests beside one's own."""
+        """Tell whether there are too many bytes of large requests beside the caller's own."""
         with self._lock:
             return self._large > max(own, _LARGE_BYTES)
 
@@ -292,7 +292,7 @@ class Budget:
 
 
 class Held:
-    """What one request holds until it is answered: a place in the line, and part of the budget."""
+    """The hold of one request until its answer: a place in the line, and part of the budget."""
 
     def __init__(self, admission: Admission, budget: Budget) -> None:
         self._admission = admission
@@ -314,7 +314,7 @@ class Held:
         return time.monotonic() - self._since_s
 
     def announce(self, sender: str, size: int) -> None:
-        """Ask for a place before the body is read; who is slow with the body loses it.
+        """Ask for a place before the body is read; a sender that is slow with the body loses it.
 
         Raises:
             Unavailable: There is no room; it says when there may be.
@@ -353,14 +353,14 @@ class Held:
         return Unavailable("Too many bytes wait for the store", delay_s)
 
     def _unclaim(self) -> None:
-        """Give back what was claimed and did not come; it is counted when it comes."""
+        """Give back a claim whose body did not come; the body is counted when it comes."""
         with self._lock:
             claimed, self._claimed = self._claimed, 0
             self._bytes -= claimed
             self._budget.move(-claimed, large=-claimed)
 
     def resize(self, size: int) -> None:
-        """Count in the line what the body has become uncompressed."""
+        """Update the place in the line to the uncompressed size of the body."""
         place = self._place
         if place is not None:
             self._admission.resize(place, size)
@@ -383,7 +383,7 @@ class Held:
             self._is_large = is_large
 
     def count(self, number: int) -> None:
-        """Count what was made of the body: it is not thrown away again."""
+        """Count bytes of decoded data against the budget: it is not thrown away again."""
         with self._lock:
             if not self._released:
                 large = self._large_of(self._is_large, number)
@@ -397,7 +397,7 @@ class Held:
             self._admission.leave(place, is_measured=is_measured)
 
     def hand_over(self) -> "Held":
-        """Let what is held be held by another one, which outlives the answer."""
+        """Move the held bytes to another holder, which outlives the answer."""
         other = Held(self._admission, self._budget)
         with self._lock:
             other._bytes, self._bytes = self._bytes, 0
@@ -437,7 +437,7 @@ class Quotas:
 
     Args:
         clock: Tells the time in seconds; it never goes back.
-        on_refused: Is told of each request that is not let in, by the unit it is over.
+        on_refused: Called for each request that is not let in, with the unit it is over.
     """
 
     def __init__(
@@ -467,7 +467,7 @@ class Quotas:
                 )
 
     def take(self, access: Access, *, spans: int = 0, size: int = 0) -> None:
-        """Take what a request holds out of its key's buckets.
+        """Take the spans and bytes of a request out of its key's buckets.
 
         Args:
             access: Whose request.

@@ -1,4 +1,4 @@
-"""Answers to OTLP requests in the form of the request, and what each error is on the wire.
+"""Answers to OTLP requests in the form of the request, and the status of each error on the wire.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response and #failures
 """
@@ -62,7 +62,7 @@ _EMPTY: Final = {Form.PROTOBUF: b"", Form.JSON: b"{}"}
 
 @dataclass(frozen=True, slots=True)
 class ExportAnswer:
-    """What became of a request: everything but the rejected spans is durable.
+    """The outcome of a request: everything but the rejected spans is durable.
 
     Attributes:
         rejected: Number of spans, log records or data points that can never be stored.
@@ -76,7 +76,7 @@ class ExportAnswer:
 
 
 class OnWire(NamedTuple):
-    """What an error is to a client.
+    """The form of an error on the wire.
 
     Attributes:
         http: The status of the answer over HTTP.
@@ -128,7 +128,7 @@ def status_of(error: CollectorError) -> Status:
 
 
 def shorten(text: str) -> str:
-    """Cut a text to what fits into an answer."""
+    """Cut a text to the size that fits into an answer."""
     return text.encode("utf-8", "replace")[:_MESSAGE_BYTES].decode("utf-8", "ignore")
 
 
@@ -139,7 +139,7 @@ def _add_detail(status: Status, detail: Message) -> None:
 
 
 def write_answer(answer: ExportAnswer, signal: Signal, form: Form) -> bytes:
-    """Write what became of a request; nothing to tell is the empty message."""
+    """Write the answer to a request; a full success is the empty message."""
     if not answer.message:
         return _EMPTY[form]
     response, partial, rejected = _RESPONSES[signal]

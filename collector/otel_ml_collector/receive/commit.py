@@ -1,4 +1,4 @@
-"""Group commit: one thread stores what has come in, then every sender gets its answer.
+"""Group commit: a single thread stores the waiting requests, then every sender gets its answer.
 
 A group is whatever is there when the writer is free, up to what it stores in a second. A group
 that fails on its data is split in halves until the culprit is alone, so that one bad request harms
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 class Recent:
     """Keeps the ranks of at least the last 100,000 stored runs; used by one thread.
 
-    An optimisation only: a run that it has forgotten is stored again, and read as one.
+    An optimisation only: a run that it has forgotten is stored again, and read as a single run.
     """
 
     def __init__(self, ids: int = _IDS) -> None:
@@ -44,7 +44,7 @@ class Recent:
         """Leave out the runs that are stored already, with the same rank or a higher one.
 
         Args:
-            records: The records of one request; they are not changed.
+            records: The records of a request; they are not changed.
             ranks: The runs of the group so far; those of the request are added.
 
         Returns:
@@ -73,7 +73,7 @@ class Recent:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """The records of one request, and the answer that its sender waits for."""
+    """The records of a request, and the answer that its sender waits for."""
 
     records: Records
     deadline: float
@@ -113,7 +113,7 @@ class Commit:
         self._thread.start()
 
     def submit(self, records: Records, deadline: float) -> "Future[None]":
-        """Queue the records of one request.
+        """Queue the records of a request.
 
         Args:
             records: What to store.
@@ -133,7 +133,7 @@ class Commit:
         return waiting.answer
 
     def close(self, timeout_s: float) -> None:
-        """Store what is queued, then stop."""
+        """Store the queue, then stop."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -149,12 +149,12 @@ class Commit:
             self._tell()
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
-        """Let senders send again what nobody foresaw."""
+        """Fail a group after an unexpected error in such a way that its senders send again."""
         self._report(error)
         _fail(group, Unavailable(f"The store has trouble: {type(error).__name__}"))
 
     def _tell(self) -> None:
-        """Tell of what was stored, once nobody waits for an answer any more."""
+        """Report the stored records, once nobody waits for an answer any more."""
         stored, self._untold = self._untold, []
         for records in stored:
             with going_on(partial(self._log, "What is stored could not be told: %s")):

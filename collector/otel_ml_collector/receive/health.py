@@ -30,13 +30,13 @@ _THREADS: Final = 2
 
 
 class Health:
-    """Knows how the last write went, makes one when there was none lately, watches the disk.
+    """Knows the outcome of the last write, probes after a quiet time, and watches the disk.
 
     Safe to use from several threads.
 
     Args:
         probe: Writes something small to the store, or raises.
-        folder: Where the store is; None for a server, whose disk is not ours to see.
+        folder: Where the store is; None for a server, whose disk cannot be seen from here.
         min_free_bytes: How much must be free there, 0 for no bound.
         now_s: Tells the time, in seconds that never go back.
     """
@@ -61,7 +61,7 @@ class Health:
         self._shortage = ""
 
     def watch(self, write: Callable[P, R]) -> Callable[P, R]:
-        """Make a write of the store one whose end is noted; data that is refused is no trouble."""
+        """Wrap a write of the store so that its outcome is noted; refused data is no failure."""
 
         def watched(*args: P.args, **kwargs: P.kwargs) -> R:
             self.check_room()
@@ -95,8 +95,8 @@ class Health:
     def check_ready(self) -> None:
         """Make sure that something can be stored now.
 
-        After a write that went wrong, or none for `PROBE_EVERY_S`, one is made to find out; of
-        several that ask meanwhile one makes it, and the others hear how the last one went.
+        After a write that went wrong, or none for `PROBE_EVERY_S`, a probe is written; of several
+        callers meanwhile the first writes it, and the others get the last outcome.
 
         Raises:
             Unavailable: It cannot, with the reason.

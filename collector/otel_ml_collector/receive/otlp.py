@@ -64,7 +64,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Exports:
-    """Takes the requests of one signal over one transport, and counts what became of them."""
+    """Takes the requests of one signal over one transport, and counts their outcomes."""
 
     def __init__(
         self, transport: str, pipeline: Intake, telemetry: Telemetry, signal: Signal
@@ -77,7 +77,7 @@ class _Exports:
     async def _take(
         self, read: Callable[[Held], Awaitable[Export]]
     ) -> ExportAnswer | CollectorError:
-        """Store what a request holds; return once it is durable, or why it is not known to be."""
+        """Store the content of a request; return once it is durable, or the error."""
         try:
             with self._pipeline.hold() as held:
                 return await self._pipeline.accept(await read(held), held)
@@ -108,7 +108,7 @@ class OtlpEndpoint(_Exports):
         await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
-        """Store what a request holds and say so once it is durable."""
+        """Store the content of a request and answer once it is durable."""
         form = _form_of(request) or Form.PROTOBUF
         try:
             answer = await self._take(self._read_of(request))
@@ -163,13 +163,13 @@ def make_routes(
 
 
 class RootEndpoint:
-    """Tells who sends OTLP to the address of the pages where it is taken."""
+    """Points senders of OTLP to the right address when they post to that of the pages."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a POST: with 404 one of OTLP's, with 405 any other."""
+        """Answer a POST: with 404 if it is of OTLP, with 405 if not."""
         request = Request(scope, receive)
         form = _form_of(request)
         if form is None:
@@ -182,7 +182,7 @@ class RootEndpoint:
 
 
 async def _read_export(request: Request, signal: Signal, held: Held, pipeline: Intake) -> Export:
-    """Make of a request's headers and body what the pipeline takes: the only place that does."""
+    """Make an export from a request's headers and body: the only place that does over HTTP."""
     access = access_of(request.scope).demand(INGEST)
     if request.method != "POST":
         raise WrongMethod(f"Invalid method {request.method[:20]!r}: expected POST")
@@ -215,7 +215,7 @@ async def _read_export(request: Request, signal: Signal, held: Held, pipeline: I
 
 
 async def _digest_body(request: Request, export: Export) -> bytes:
-    """Read a body, of which nothing is kept, to tell whether it is one that is held already."""
+    """Digest a body without keeping it, to tell whether it is held already."""
     digest, size = begin_digest(export), 0
     async for part in request.stream():
         digest.update(part)
@@ -264,7 +264,7 @@ class OtlpService(_Exports):
     async def export(
         self, _messages: object, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> bytes:
-        """Store what a request holds and say so once it is durable."""
+        """Store the content of a request and answer once it is durable."""
         answer = await self._take(lambda held: self._read_export(context, held))
         if isinstance(answer, CollectorError):
             await self._abort(answer, context)
@@ -274,7 +274,7 @@ class OtlpService(_Exports):
         return write_answer(answer, self._signal, Form.PROTOBUF)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Make what a server finds the service by."""
+        """Make the handler by which a server finds the service."""
         # As a stream of one message, which is the same on the wire: it is read when it is taken.
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(
             self.export
@@ -284,7 +284,7 @@ class OtlpService(_Exports):
     async def _read_export(
         self, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
     ) -> Export:
-        """Make of metadata and body what the pipeline takes: the only place that does."""
+        """Make an export from a call's metadata and message: the only place that does over gRPC."""
         metadata = _metadata(context)
         access = known(self._find_access(metadata)).demand(INGEST)
         sender = f"{access.key_id}@{context.peer()}"
@@ -348,9 +348,9 @@ def make_server(
         pipeline: Takes the requests.
         telemetry: Counts them.
         address: Where to listen.
-        find_access: Finds what the sender of some metadata may do.
+        find_access: Finds the access of the sender of some metadata.
         credentials: Certificate and key, for TLS.
-        limits: Options that bound what one client may take.
+        limits: Options that bound the share of each client.
 
     Returns:
         The server and the port, chosen by the system when the address says 0.

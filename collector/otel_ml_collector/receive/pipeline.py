@@ -1,4 +1,4 @@
-"""The way of one export request: decode, map, commit, answer. The same for every transport."""
+"""The way of an export request: decode, map, commit, answer. The same for every transport."""
 
 import asyncio
 import hashlib
@@ -77,12 +77,12 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One export request as a transport received it.
+    """An export request as a transport received it.
 
     Attributes:
         body: OTLP, perhaps compressed.
-        encoding: How; one of `decode.compression.ENCODINGS`.
-        header_project: What the request's header says, for spans that name no project.
+        encoding: How; an entry of `decode.compression.ENCODINGS`.
+        header_project: The project of the request's header, for spans that name no project.
         signal: What the body holds.
         form: How the body is written.
         access: What its key allows.
@@ -174,7 +174,7 @@ class Intake:
         self._idle = asyncio.Event()
 
     def passes_on(self, signal: str) -> bool:
-        """Tell whether somebody else gets what is stored of a signal."""
+        """Tell whether stored data of a signal is forwarded anywhere."""
         return self._forward is not None and self._forward.has_targets(signal)
 
     @contextmanager
@@ -207,7 +207,7 @@ class Intake:
     async def accept(self, export: Export, held: Held) -> ExportAnswer:
         """Store the spans of a request.
 
-        A large one is worked off in portions, also beyond the time of an answer: who sends it
+        A large request is worked off in portions, also beyond the time of an answer: who sends it
         again waits for the same work, and is answered when all of it is stored.
 
         Args:
@@ -253,7 +253,7 @@ class Intake:
         )
 
     def _find_large(self, key: bytes) -> _Large:
-        """Find the request whose bytes are held.
+        """Find the large request that has the same bytes and is held already.
 
         Raises:
             Unavailable: There is none, and no room for it.
@@ -279,7 +279,7 @@ class Intake:
         held: Held,
         deadline: float,
     ) -> ExportAnswer:
-        """Store what was read of a request: its records, or the body of a large one."""
+        """Store the content of a request: its records, or the body of a large request."""
         if isinstance(found, bytes):
             held.begin(len(found))
             return await self._wait_for_large(export, found, onward, held)
@@ -319,7 +319,7 @@ class Intake:
         onward: OtlpRequest | None,
         deadline: float,
     ) -> ExportAnswer:
-        """Forward and count what is stored."""
+        """Forward and count the stored records of a request."""
         if export.signal is Signal.METRICS:
             return await self._leave_metrics(received, onward, "", deadline)
         accepted = received - rejected.total()
@@ -375,7 +375,7 @@ class Intake:
     async def _work_off(
         self, large: _Large, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
     ) -> None:
-        """Store the portions that are not stored yet, one large request after the other."""
+        """Store the portions that are not stored yet, by large request in their order."""
         try:
             async with self._one_large:
                 portions = await self._on_thread(cut, body, export.signal, export.form)
@@ -396,7 +396,7 @@ class Intake:
     async def _store_portions(
         self, large: _Large, export: Export, portions: Iterator[Portion], held: Held
     ) -> None:
-        """Store portions, each after the one before; the next one is mapped meanwhile."""
+        """Store portions in their order; while a portion is stored, the next is mapped."""
         storing: asyncio.Task[None] | None = None
         while True:
             place = self._admission.enter(held.sender, PORTION_BYTES)
@@ -489,7 +489,7 @@ def _times_of_log(log: Log) -> Seen:
 
 
 def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
-    """Make of a request what is forwarded, with the project that is filed under here."""
+    """Make the forwarded form of a request, with the project under which it is filed here."""
     passed = forward.add_self(export.passed)
     if not forward.has_targets(export.signal):
         return None
@@ -503,7 +503,7 @@ def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
 async def _pass_on(
     forward: OtlpForward, onward: OtlpRequest, rejected: Counter[str], deadline: float
 ) -> None:
-    """Forward what is stored; bytes that hold what the sender may not write stay here."""
+    """Forward stored data; bytes with data that the sender may not write stay here."""
     if NOT_ALLOWED in rejected:
         forward.hold_back(onward)
     else:
@@ -511,7 +511,7 @@ async def _pass_on(
 
 
 def begin_digest(export: Export) -> "hashlib.blake2b":
-    """Begin what tells a large request from every other one, also from one filed elsewhere."""
+    """Begin the digest that identifies a large request and the project it is filed under."""
     told = (export.signal, export.form, export.header_project, export.access.key_id)
     person = hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
     return hashlib.blake2b(digest_size=24, person=person)

@@ -1,4 +1,4 @@
-"""Logs what is refused, at most one line a minute for each sender, for a bounded number of them."""
+"""Logs refused requests, at most a line a minute for each sender, for a bounded number of them."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ _logger = logging.getLogger("otel_ml_collector.refusals")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What was refused, and whose it was.
+    """A refused request, or the refused part of it, and its sender.
 
     Attributes:
         transport: http or grpc.
@@ -56,7 +56,7 @@ class _Muted:
 class Refusals:
     """Logs the first refusal of a sender, then none for a minute but their number.
 
-    A sender is an address and a key. Those beyond `SENDERS` in a minute count as one.
+    A sender is an address and a key. Those beyond `SENDERS` in a minute count as a single sender.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -81,7 +81,7 @@ class Refusals:
         _log(refusal)
 
     def close(self) -> None:
-        """Tell the numbers that nobody was told yet."""
+        """Log the numbers that are not logged yet."""
         with self._lock:
             self._end_minutes(float("inf"))
 
@@ -131,7 +131,7 @@ def _shown(value: object) -> str:
 
 
 def _host(peer: str) -> str:
-    """Leave out what gRPC writes before an address, and the port behind it.
+    """Return the host of a gRPC peer, without the scheme before and the port behind it.
 
     Spec: https://github.com/grpc/grpc/blob/master/doc/naming.md
     """

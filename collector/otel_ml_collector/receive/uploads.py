@@ -1,6 +1,6 @@
-"""The way of one upload: onto disk, held against its hash, into the store, then the answer.
+"""The way of an upload: onto disk, held against its hash, into the store, then the answer.
 
-A document of which the store is told is known to be right, so that whoever writes it once more
+A document that the store knows is checked against its hash, so that whoever writes it once more
 writes the same. Until then it stands in a file without a name, which is gone with the process.
 """
 
@@ -63,7 +63,7 @@ class UploadIntake:
 
         Args:
             project: Whose it is.
-            sha256: What its hash is said to be, in hex.
+            sha256: Its expected hash, in hex.
             body: Its bytes, as they come.
             limit_bytes: How many it may have.
 
@@ -71,7 +71,7 @@ class UploadIntake:
             How many it has.
 
         Raises:
-            Rejected: Its hash is another one.
+            Rejected: Its hash is another.
             TooLarge: It has more bytes.
             Unavailable: It is not known to be stored; the sender should send it again.
         """
@@ -85,7 +85,7 @@ class UploadIntake:
         return size
 
     def sweep(self) -> None:
-        """Delete what was uploaded and is named by no record a day later."""
+        """Delete uploads that no record names a day later."""
         number = self._thread.submit(self._writer.sweep).result()
         if number:
             _logger.info("%d artifacts that no record names were deleted", number)
