@@ -57,7 +57,7 @@ WhichObjects = Annotated[ObjectsQuery, Depends()]
 
 @router.get("/projects/{project:path}/objects", response_model=None, responses=_OBJECTS)
 def get_objects(project: str, which: WhichObjects, reader: FromReader) -> Response | ObjectsPage:
-    """Read the newest artifact of a ref of a trace or run; without one of them, list artifacts."""
+    """Read the newest artifact of a ref of a trace or run; without both, list artifacts."""
     if which.is_one:
         return _stream(open_object(reader, project, which))
     return find_objects(reader, project, which)
@@ -71,7 +71,7 @@ def get_objects_anywhere(which: WhichObjects, reader: FromReader) -> Response | 
 
 @router.get("/projects/{project:path}/objects/{obj_id}", responses=_OBJECT)
 def get_object(project: str, obj_id: str, reader: FromReader) -> Response:
-    """Read one logged artifact with its document."""
+    """Read a logged artifact with its document."""
     return _stream(open_object_by_id(reader, project, obj_id))
 
 
@@ -161,7 +161,7 @@ class ArtifactEndpoint:
         return _answer(201, StoredArtifact(sha256=sha256, bytes=size, url=url))
 
     def _check(self, project: str, sha256: str, request: Request) -> None:
-        """Refuse what can be refused before the body is read."""
+        """Refuse a wrong request before its body is read."""
         if not _SHA256.fullmatch(sha256):
             raise Rejected(f"Invalid sha256 {sha256[:80]!r}: expected 64 digits of lower-case hex")
         if not project or not is_project(project):

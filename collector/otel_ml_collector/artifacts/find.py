@@ -63,7 +63,7 @@ _Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact(ListedArtifact):
-    """What was logged under a reference; its document is read by `url`."""
+    """A value logged under a reference; its document is read by `url`."""
 
     preview: JsonValue = field(metadata=about("The value in short"))
     url: str | None = field(metadata=about("Null while the document is not here"))
@@ -71,7 +71,7 @@ class Artifact(ListedArtifact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedObject(Artifact):
-    """An artifact with what it is about; the ids are null for what a run does not have."""
+    """An artifact with the trace and run that it belongs to; null where a run has no such id."""
 
     obj_id: str
     trace_id: str | None = field(
@@ -81,7 +81,7 @@ class LoggedObject(Artifact):
 
 
 class ObjectsPage(BaseModel):
-    """One page of a list, newest first; `next_cursor` is null on the last one."""
+    """A page of a list, newest first; `next_cursor` is null on the last page."""
 
     objects: list[LoggedObject]
     next_cursor: str | None
@@ -131,16 +131,16 @@ class ObjectsQuery:
 
     @property
     def is_one(self) -> bool:
-        """Whether it names one reference of one trace or run: the newest is wanted."""
+        """Whether the query is for the newest artifact of a single reference of a trace or run."""
         return bool(self.ref and (self.trace_id or self.run_id))
 
 
 def find_artifacts(
     reader: Reader, project: str, owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Artifact]]:
-    """Find what was logged about several, each with owners of its own, newest first.
+    """Find the artifacts of several keys, each with owners of its own, newest first.
 
-    Of each of them at most 1,000.
+    Of each key at most 1,000.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST, each=Sql("BY owner"))
@@ -271,7 +271,7 @@ def _list_rows(
     *,
     each: Sql = EMPTY,
 ) -> list[Row]:
-    """List artifacts about some owners, newest first; None for anything that they are about."""
+    """List artifacts of some owners, newest first; of any owner where `owners` is None."""
     parameters: dict[str, Any] = {
         "project": project,
         "owners": list(owners or []),
@@ -347,7 +347,7 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
 
 
 def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str] | None:
-    """Name what the artifacts of a trace or run are about; None when neither is named."""
+    """Name the owners of the artifacts of a trace or run; None when neither is given."""
     of_trace: set[str] | None = None
     if query.trace_id:
         key = query.trace_id[:TRACE_KEY_CHARS]
@@ -367,7 +367,7 @@ def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str]
 def _find_logged(
     reader: Reader, project: str, trace_ids: Sequence[str], run_id: str = ""
 ) -> list[str]:
-    """Find about what artifacts of some traces, or of one run, are: runs, keys and tags."""
+    """Find the owners of artifacts of some traces, or of one run: runs, keys and tags."""
     parameters = {"project": project, "traces": list(trace_ids), "run": run_id}
     direct = Sql("""
         SELECT DISTINCT owner FROM objects
@@ -463,7 +463,7 @@ def why_no_image(reader: Reader, project: str, sha256: str) -> str:
 
 
 def _pixels(document: bytes) -> bytes:
-    """Return what an image's document holds in base64; empty when it is none."""
+    """Return the bytes of an image's document; empty when it is no image."""
     try:
         form = orjson.loads(document)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Logged artifacts as the page of a run shows them: what they are, and how to read them."""
+"""Logged artifacts on the page of a run: preview, image, and the command to read them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class ShownArtifact:
 def lay_out(
     request: Request, reader: Reader, project: str, artifacts: Sequence[Artifact]
 ) -> Slice[ShownArtifact]:
-    """Lay out the artifacts that a page shows for the one who asks, the newest first."""
+    """Lay out a page's artifacts for the sender of the request, the newest first."""
     server = str(request.base_url).rstrip("/")
     needs_key = SESSION_COOKIE in request.cookies
     shown = lay_out_for(artifacts, server, needs_key=needs_key)
@@ -99,7 +99,7 @@ def lay_out_for(
 
 
 def _look(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
-    """Look at the beginning of an image: what would be too large to draw is not."""
+    """Read the beginning of an image; an image too large to draw is left out with the reason."""
     sha256 = shown.artifact.sha256
     if shown.image is None or sha256 is None:
         return shown

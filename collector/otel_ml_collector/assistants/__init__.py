@@ -1,1 +1,1 @@
-"""Assistants: what a coding agent or a shell asks the collector, and answers of bounded size."""
+"""Assistants: tools for coding agents and shells, with answers of bounded size."""

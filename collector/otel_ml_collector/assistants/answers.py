@@ -49,7 +49,7 @@ class Own(str):
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A piece of a foreign text, as long as the asker said.
+    """A piece of a foreign text, cut to the length that the caller asked for.
 
     Attributes:
         left: How many characters of the text come behind it.
@@ -82,7 +82,7 @@ class DigestTable:
 
 @dataclass(slots=True)
 class Digest:
-    """What a tool answers, before it is written.
+    """The answer of a tool, before it is written.
 
     Attributes:
         fields: Its sections in their order; a `DigestTable` is written as columns and rows.
@@ -104,7 +104,7 @@ class Digest:
 def write(answer: Digest) -> dict[str, Any]:
     """Write an answer as JSON values, not longer than it may be.
 
-    Rows go first, from the end of the longest table; where one row alone is too long, its texts
+    Rows go first, from the end of the longest table; where a single row is too long, its texts
     are cut shorter.
     """
     tables = [
@@ -168,7 +168,7 @@ def take(text: str, most: int) -> tuple[str, int, int]:
 
 
 def show(text: str) -> str:
-    r"""Make visible what people do not see and models read: ``\u{e0041}``."""
+    r"""Escape characters that people do not see and models read: ``\u{e0041}``."""
     return _UNSEEN.sub(lambda match: f"\\u{{{ord(match[0]):x}}}", text)
 
 
@@ -198,7 +198,7 @@ def moment(rfc3339: str) -> Own:
 
 
 def brief(value: object) -> str:
-    """Write a value of a payload in one word: of an object or array how much is inside."""
+    """Write a value of a payload in a word: of an object or array its number of members."""
     if isinstance(value, dict | list):
         return f"({len(value)} inside)" if value else "(empty)"
     return value if isinstance(value, str) else orjson.dumps(value).decode()
@@ -207,7 +207,7 @@ def brief(value: object) -> str:
 def leaves(value: object, path: str = "") -> list[tuple[str, object]]:
     """List the leaves of a payload with the way to each: 5 of an array, 4 levels, bounded.
 
-    What is deeper, or further back in an array, is one leaf that says how much there is.
+    What is deeper, or further back in an array, is a single leaf that says how much there is.
     """
     found: list[tuple[str, object]] = []
     _add_leaves(value, path, LEVELS, found)
@@ -247,7 +247,7 @@ def step_into(value: object, steps: Sequence[str | int]) -> object:
 
 
 class _Writer:
-    """Writes one answer with so many rows of each table."""
+    """Writes an answer with a number of rows of each table."""
 
     def __init__(self, shown: Mapping[int, int], scale: float) -> None:
         self._shown = shown

@@ -1,4 +1,4 @@
-"""One call of a tool: what was asked, of which project and time, and how a refusal is worded."""
+"""A call of a tool: its arguments, project and time, and the wording of refusals."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ class ToolCall:
         asked: Those of them that were given.
         base: The address of the collector, as it was asked.
         now_ns: The time.
-        project: Which one; empty where none is meant.
+        project: Its name; empty where none is meant.
         writer: Stores what the tool writes; None where nothing may be written.
     """
 
@@ -150,7 +150,7 @@ class ToolCall:
         return more
 
     def explain_nothing(self) -> str:
-        """Say why no run matches: the newest one that would, were it not for the time."""
+        """Explain why no run matches: name the newest run that would match without the time."""
         window = self.window
         before = RunsQuery(self.project, self.where, limit=1, end_ns=window.end_ns)
         since = _to_minute(to_rfc3339(window.start_ns))
@@ -202,11 +202,11 @@ def write_time(time_ns: int) -> str:
 
 
 def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str:
-    """Choose the project of a call: the one that is named, else the only one of the key.
+    """Choose the project of a call: the named project, else the only project of the key.
 
     Raises:
         Missing: It is not there, or not for this key.
-        BadInput: One is needed.
+        BadInput: A name is needed.
     """
     own = reader.access.projects
     name = given or (own[0] if own is not None and len(own) == 1 else "")
@@ -237,7 +237,7 @@ def explain(error: CollectorError, where: str) -> str:
 
 
 def explain_timeout(limit_s: float) -> str:
-    """Say that an answer took longer than it may, and what to narrow."""
+    """Word the refusal of an answer that took too long, with the arguments that narrow it."""
     return f"The answer took longer than {limit_s:g} s: ask for less with since, until or where"
 
 
@@ -255,7 +255,7 @@ def _explain_filter(error: BadInput, where: str) -> str:
 
 
 def mend(where: str) -> str:
-    """Mend a filter by what was probably meant; empty where that does not parse."""
+    """Correct a filter's common mistakes; empty where the result does not parse."""
     texts = _TEXT.findall(where)
     between = _TEXT.split(where)
     for pattern, meant in _MEANT:
@@ -288,7 +288,7 @@ def short_id(run_id: str) -> Own:
 
 
 def tell_scores(run: RunSummary) -> list[str]:
-    """Tell what judges said of a run last: ``exact 0.5 fail``."""
+    """Write the last score of each judge of a run as text: ``exact 0.5 fail``."""
     told = []
     for judge in dict.fromkeys((*run.scores, *run.passed, *run.failed_judges)):
         words = [judge]

@@ -81,7 +81,7 @@ class Argument:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """What JSON Schema says of it."""
+        """Return the argument's JSON Schema."""
         told: dict[str, Any] = {"type": "array" if self.kind == "strings" else self.kind}
         if self.kind == "strings":
             told |= {"items": {"type": "string"}, "maxItems": self.high}
@@ -158,7 +158,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: what it answers, and what it takes; whether it writes."""
+    """A tool: its name, description, arguments and sections; whether it writes."""
 
     name: str
     about: str

@@ -1,4 +1,4 @@
-"""The tools about what is better: compare, and find_experiments."""
+"""The tools that compare versions and experiments: compare, and find_experiments."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -112,11 +112,11 @@ def experiment_table(
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One side of a comparison.
+    """A side of a comparison.
 
     Attributes:
-        name: What the asker called it, or what it is called.
-        experiment: Where it is one.
+        name: The caller's name of it, or its own.
+        experiment: The experiment, where the side is one.
         version: Model and number, where it is a version.
         where: The filter of its runs in production.
     """
@@ -133,7 +133,7 @@ class _Side:
 
 
 def compare(call: ToolCall) -> Digest:
-    """Answer compare: pairs of experiments decide, else what production says."""
+    """Answer compare: pairs of experiments decide, else runs in production."""
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
         raise BadInput("b: the same as a: expected another version, experiment or filter", "b")
@@ -158,7 +158,7 @@ def compare(call: ToolCall) -> Digest:
 
 
 def _find_side(call: ToolCall, text: str, field: str) -> _Side:
-    """Find what one side is.
+    """Find the experiment, version or filter of a side of a comparison.
 
     Raises:
         BadInput: It is a filter that is wrong.
@@ -204,7 +204,7 @@ def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
 
 
 def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> Digest:
-    """Say what experiments of both sides say; production stands beside."""
+    """Answer with the verdict of a pair of experiments; that of production stands beside."""
     compared, detail, verdict = paired.compared, paired.detail, paired.verdict
     before, after = verdict.baseline, detail.experiment
     production = None
@@ -251,12 +251,12 @@ def _version_of(one: ListedExperiment) -> tuple[str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Production:
-    """What production says of two sides.
+    """The comparison of two sides by their runs in production.
 
     Attributes:
         word: The verdict; None where there is none.
         figures: Those of each side.
-        found: By what it is told; None where a side has no runs.
+        found: The statistical verdict; None where a side has no runs.
         window: The time of the runs that were compared.
     """
 
@@ -316,7 +316,7 @@ def _counts(figures: Sequence[Figures]) -> str:
 
 
 def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
-    """Say what production says of two sides, which are not paired."""
+    """Answer with the verdict of production on two sides, which are not paired."""
     for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
             raise BadInput(
@@ -365,7 +365,7 @@ def _figures(total: Figures) -> dict[str, object]:
 
 
 def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
-    """Say in a sentence why the verdict is what it is: of the judge that decides."""
+    """Explain the verdict in a sentence: by its reasons, else by the worst judge."""
     if reasons:
         return "; ".join(reasons)
     worst = min(judges, key=lambda one: WORST_FIRST.index(one.word), default=None)
@@ -462,7 +462,7 @@ def _changed(
     before: ListedExperiment | None = None,
     after: ListedExperiment | None = None,
 ) -> dict[str, object] | None:
-    """Tell what changed in code and parameters: parts, and at most 40 lines."""
+    """List the changes of code and parameters: parts, and at most 40 lines."""
     told: dict[str, object] = {}
     if before is not None and after is not None and before.params != after.params:
         told["params"] = _changed_params(before.params, after.params)
@@ -486,7 +486,7 @@ def _changed_params(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
 
 
 def _diff_lines(was: VersionDefinition, now: VersionDefinition, name: str) -> list[str]:
-    """List the changed lines, within their bound; the last one says how many are left out."""
+    """List the changed lines, within their bound; the last line says how many are left out."""
     lines: list[str] = []
     for block in diff.blocks(was, now, name):
         for line in block.lines:

@@ -1,4 +1,4 @@
-"""What assistants ask of the store and no page does: a short id, how many runs a list has."""
+"""Questions of assistants that no page asks: runs by a short id, the number of runs of a list."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Serves the Model Context Protocol at one address, by the official SDK: no code of it is ours.
+"""Serves the Model Context Protocol at one address, by the official SDK alone.
 
 Imported when somebody asks first: a collector that nobody asks pays neither its time nor memory.
 """
@@ -97,7 +97,7 @@ def answer(
 ) -> dict[str, Any]:
     """Answer a call of a tool, at most as long as its answers may be.
 
-    Only where there is a writer can the tool be one that writes. The reader is held to whoever
+    Tools that write need a writer. The reader is held to whoever
     asks; `base` is the address of the collector, as it was asked.
 
     Raises:
@@ -260,7 +260,7 @@ class Assistants:
 
     Args:
         reader: The store.
-        count: Is told of each call.
+        count: Called for each call.
         pressure: Tells whether what is sent takes all that there is: it goes first.
         writing: By what tools store; None where none of them does.
         limit_s: How long an answer takes at most.
@@ -299,7 +299,7 @@ class Assistants:
         logging.getLogger("mcp").setLevel(logging.ERROR)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; its sender has been looked at."""
+        """Answer a request; its sender has been checked."""
         manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
         async with manager.run():
             await manager.handle_request(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The tool read: one run, trace, version, experiment, data set or judge, and any part of it."""
+"""The tool read: a run, trace, version, experiment, data set or judge, and any part of it."""
 
 import re
 from collections import defaultdict
@@ -67,7 +67,7 @@ def read(call: ToolCall) -> Digest:
 
 
 def _chars(call: ToolCall) -> int:
-    """Return how many characters the rows of a part may have, with what stands around them."""
+    """Return the bound on the characters of a part's rows, without the room for their frame."""
     return min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
 
 
@@ -98,7 +98,7 @@ def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Dige
 
 
 def _from(call: ToolCall, start: int) -> Mapping[str, Any]:
-    """Write the call that goes on at a place of what is read."""
+    """Write the call that continues the reading at a place."""
     arguments = {**call.asked, "project": call.project, "start": start}
     return {"tool": call.tool, "arguments": arguments}
 
@@ -262,7 +262,7 @@ def _traceback(run: Run) -> str:
 
 
 def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
-    """List the runs below one, from `start` on where they are the part that is read."""
+    """List the runs below a run, from `start` on where they are the part that is read."""
     page = TracePage(limit=_SPANS, parent=run.run_id)
     columns = ("run", "name", "kind", "outcome", "ms", "output")
     try:
@@ -385,7 +385,7 @@ def _fold(
     kept: set[str],
     below: Mapping[str | None, Sequence[RunSummary]],
 ) -> list[tuple[RunSummary, int]]:
-    """Fold siblings in a row that have one name, no children, and no place of their own."""
+    """Fold siblings in a row that have the same name, no children, and no place of their own."""
 
     def key(run: RunSummary) -> tuple[str, str]:
         is_alone = run.run_id in kept or bool(below.get(run.run_id))
@@ -545,7 +545,7 @@ def _read_dataset(call: ToolCall, reference: Reference) -> Digest:
 
 
 def _line(value: object) -> str | None:
-    """Write a small payload in one line, its leaves with their ways."""
+    """Write a small payload in a line, its leaves with their ways."""
     if value is None or isinstance(value, str):
         return None if value is None else without_media(value)
     return ", ".join(

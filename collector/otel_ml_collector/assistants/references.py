@@ -26,7 +26,7 @@ _EXPECTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a text refers to.
+    """The record that a text refers to.
 
     Attributes:
         kind: An experiment is a run, of which the kind says so.
@@ -40,7 +40,7 @@ class Reference:
 
 
 def find_reference(reader: Reader, project: str, text: str, field: str = "ref") -> Reference:
-    """Find what a text refers to: as it stands, else with the escapes that an answer wrote.
+    """Find the record that a text refers to: as it stands, else with an answer's escapes undone.
 
     Raises:
         BadInput: Several runs have that short id.

@@ -1,4 +1,4 @@
-"""The address at which assistants ask: who may, how much, and nothing of the protocol itself."""
+"""The address of assistants: access, quotas and bounds; the protocol itself is elsewhere."""
 
 from importlib import import_module
 from typing import Final
@@ -21,7 +21,7 @@ _TOO_LARGE: Final = f"The body has more than {BODY_BYTES} bytes"
 
 
 class _Endpoint:
-    """Checks a request, and hands it to the protocol, which the first one loads."""
+    """Checks a request, and hands it to the protocol, which the first request loads."""
 
     def __init__(
         self,
@@ -88,5 +88,5 @@ def make_route(
     *,
     limit_s: float = LIMIT_S,
 ) -> Route:
-    """Make the route of assistants, which takes POST alone; they write where it is said by what."""
+    """Make the route of assistants, which takes POST alone; `writing` allows tools that write."""
     return Route(PATH, _Endpoint(reader, telemetry, pressure, writing, limit_s), methods=["POST"])

@@ -1,4 +1,4 @@
-"""The tools about runs one by one and in numbers: overview, find_runs, statistics, errors."""
+"""The tools about runs, singly and in numbers: overview, find_runs, statistics, errors."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +116,7 @@ def _read_order(text: str) -> str:
 def _tell_apart(
     rows: Sequence[list[object]], names: Sequence[str], runs: Sequence[RunSummary]
 ) -> None:
-    """Write whole ids of runs whose short ones are the same."""
+    """Write whole ids of runs whose short ids are the same."""
     if "run" not in names:
         return
     at = names.index("run")
@@ -127,7 +127,7 @@ def _tell_apart(
 
 
 def _cell(name: str) -> Callable[[RunSummary], object]:
-    """Find what a column shows of a run.
+    """Return the function that reads a column's value from a run.
 
     Raises:
         BadInput: There is no such column.
@@ -195,7 +195,7 @@ def _figures(one: Figures) -> list[object]:
 
 
 def _judge(said: JudgeFigures) -> str:
-    """Tell what a judge said of some runs: ``exact:v2 mean 0.61 passed 0.58 n=120``."""
+    """Write a judge's figures over some runs as text: ``exact:v2 mean 0.61 passed 0.58 n=120``."""
     words = [said.name]
     if said.mean_score is not None:
         words.append(f"mean {number(said.mean_score)}")
@@ -288,7 +288,7 @@ def look_over(call: ToolCall) -> Digest:
 
 
 def _list_projects(call: ToolCall) -> Digest:
-    """List the projects that the key reaches, with what ran since then.
+    """List the projects that the key reaches, with their counts of runs in the window.
 
     Raises:
         BadInput: There is a filter, which means something within a project alone.

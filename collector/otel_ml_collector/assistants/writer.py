@@ -1,4 +1,4 @@
-"""Stores what tools write, from their threads, by the road that all records take."""
+"""Stores records that tools write, from their threads, through the usual pipeline."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -17,7 +17,7 @@ _Stored = TypeVar("_Stored")
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """By what tools store: the road of all records, and the turns of changes of data sets."""
+    """The means to store: the pipeline of all records, and the turns of changes of data sets."""
 
     pipeline: Intake
     turns: Turns
@@ -25,12 +25,12 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class ToolWriter:
-    """Stores what a tool writes, from its thread; what is stored is durable on return.
+    """Stores the records of a tool, from its thread; they are durable on return.
 
     Attributes:
-        writing: By what.
+        writing: The pipeline and the turns.
         access: Whose tool it is.
-        loop: The one of the pipeline.
+        loop: The event loop of the pipeline.
     """
 
     writing: Writing
@@ -61,7 +61,7 @@ class ToolWriter:
         return self._wait(turns.change(pipeline, self.access, (project, name), make))
 
     def _wait(self, work: Coroutine[Any, Any, _Stored]) -> _Stored:
-        """Wait as long as an answer may take: nobody waits for one that comes later."""
+        """Wait as long as an answer may take: a later answer reaches nobody."""
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(LIMIT_S)

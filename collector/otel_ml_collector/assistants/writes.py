@@ -1,4 +1,4 @@
-"""The tools that write: what an agent thinks of runs, and runs that become items of data sets."""
+"""The tools that write: feedback on runs, and runs added as items to data sets."""
 
 import hashlib
 import logging
@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 
 def add_feedback(call: ToolCall) -> Digest:
-    """Store what an agent says of some runs; the same request, or the same words, once.
+    """Store an agent's feedback on some runs; the same request, or the same words, once.
 
     Raises:
         BadInput: Nothing is said, or the request said something else of a run before.
@@ -104,7 +104,7 @@ def save_as_tests(call: ToolCall) -> Digest:
     items, left_out = changes.read_runs(call.reader, call.project, wanted, call.now_ns)
 
     def make() -> tuple[tuple[str, int], bytes]:
-        """Make the change of what is not there yet: the version's digest, and how many are new."""
+        """Make the change for the missing items: the version's digest, and how many are new."""
         known = _read_known(call, name)
         new: dict[str, changes.WantedItem] = {}
         for one in items:
@@ -153,7 +153,7 @@ def _find_runs(call: ToolCall) -> list[str]:
 
 
 def _name_statement(call: ToolCall, run_id: str, said: Mapping[str, Any]) -> str:
-    """Name a statement: by the request of its key, else by what it says."""
+    """Name a statement: by the request of its key, else by its content."""
     request = call.given["request"]
     words: list[Any] = [request] if request else ["", call.given["judge"], said]
     told = orjson.dumps([call.reader.access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
@@ -161,14 +161,14 @@ def _name_statement(call: ToolCall, run_id: str, said: Mapping[str, Any]) -> str
 
 
 def _read_stored(call: ToolCall, ids: Mapping[str, str]) -> dict[str, Row]:
-    """Read those of some statements that are stored, by run id."""
+    """Read the stored statements among some, by run id."""
     values = {"project": call.project, "owners": [*ids], "record_ids": [*ids.values()]}
     rows = call.reader.rows(_STORED, values)
     return {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
 
 
 def _check_same(call: ToolCall, there: Mapping[str, Row], told: Mapping[str, Any]) -> None:
-    """Check that a request which comes again says what it said.
+    """Check that a request which comes again has the same content.
 
     Raises:
         BadInput: It says something else.
@@ -191,7 +191,7 @@ def _read_known(call: ToolCall, name: str) -> set[str]:
 
 
 def _writer(call: ToolCall) -> ToolWriter:
-    """Return what stores.
+    """Return the writer of a call.
 
     Raises:
         BadInput: Nothing is written here.
