@@ -1,4 +1,4 @@
-"""The program ``otel-ml``: its commands, and what they have in common."""
+"""The program ``otel-ml``: its commands, and their common parts."""
 
 from otel_ml_collector.cli.program import main
 

@@ -54,7 +54,7 @@ class _Absent(MetaPathFinder):
 
 
 def leave_out() -> None:
-    """Let packages that are here for others not be found in this process from now on."""
+    """Hide optional packages from this process from now on, though they are installed."""
     sys.meta_path.insert(0, _Absent)
 
 
@@ -150,7 +150,7 @@ def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int
 
 
 def _check_closed(place: Workplace, *, is_first: bool) -> None:
-    """Ask as somebody without a key, and say what came of it.
+    """Check that a request without a key is refused, and print the result.
 
     Raises:
         CommandFailed: The collector answers.
@@ -170,7 +170,7 @@ def _check_closed(place: Workplace, *, is_first: bool) -> None:
 @with_place
 @with_form
 def list_keys(asked: PlaceOptions, form: Layout) -> int:
-    """List the keys, the oldest first, without what is secret."""
+    """List the keys, the oldest first, without their secrets."""
     with asked.open() as place:
         answer = place.api().get("keys")
         rows = [
@@ -242,7 +242,7 @@ def _days(text: str | None, before: int | None) -> int | None:
 )
 @with_form
 def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | None) -> int:
-    """Say what projects take on disk."""
+    """List the space on disk by project."""
     with asked.open() as place:
         if purge:
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S)
@@ -253,7 +253,7 @@ def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | 
 
 
 def _flat(told: dict[str, Any]) -> dict[str, Any]:
-    """Lay one project out flat: bytes in all and by kind."""
+    """Lay a project out flat: bytes in all and by kind."""
     kinds = {f"{kind}_bytes": share["bytes"] for kind, share in told["kinds"].items()}
     freed = {
         name: told[name] for name in ("freed_records", "freed_payloads") if told[name] is not None

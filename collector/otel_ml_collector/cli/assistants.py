@@ -1,6 +1,6 @@
-"""``otel-ml mcp``: what a coding agent starts, and the same tools for a shell.
+"""``otel-ml mcp``: the bridge that a coding agent starts, and the same tools for a shell.
 
-Each line of the standard input is one request to the collector, each answer one line. It needs
+Each line of the standard input is a request to the collector, each answer a line. It needs
 none of the collector's packages, nor those of the protocol.
 """
 
@@ -59,7 +59,7 @@ def mcp(context: click.Context, endpoint: str | None, project: str | None) -> in
 
 @mcp.command("tools", short_help="list the tools and their arguments")
 def list_tools() -> int:
-    """List the tools, what they answer, and their arguments."""
+    """List the tools, their answers, and their arguments."""
     for tool in ALL_TOOLS.values():
         where = " Only where otel-ml serve --mcp-writes allows it." if tool.writes else ""
         click.echo(f"{tool.name}\n  {tool.about}{where}")
@@ -124,7 +124,7 @@ class _Bridge:
 
     Args:
         endpoint: The collector's address; found as other commands find it when not given.
-        project: Of calls that name none.
+        project: For calls that name none.
     """
 
     def __init__(self, endpoint: str | None, project: str | None) -> None:
@@ -135,7 +135,7 @@ class _Bridge:
         self._revision = ""
 
     def pass_on(self, line: bytes) -> Mapping[str, Any] | None:
-        """Answer one line; None where nothing is to be answered."""
+        """Answer a line; None where no answer is due."""
         from otel_ml.reader.errors import ReaderError
 
         if len(line) > BODY_BYTES:
@@ -193,7 +193,7 @@ class _Bridge:
         return answer
 
     def _headers(self, method: str, params: Mapping[str, Any]) -> dict[str, str]:
-        """Say in headers what the protocol wants there: the revision, and what is asked."""
+        """Return the headers that the protocol demands: revision, method and tool's name."""
         meta = params.get("_meta")
         told = meta.get(_OF_REQUEST) if isinstance(meta, dict) else None
         if not isinstance(told, str) or not _is_plain(told):
@@ -213,7 +213,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _answer_alone(request: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Answer without a collector: what the tools are, and of a call how to start one."""
+    """Answer without a collector: list the tools, and refuse a call with the way to start one."""
     method, number = request["method"], request.get("id")
     params = request.get("params")
     asked = params.get("protocolVersion") if isinstance(params, dict) else ""

@@ -68,7 +68,7 @@ def dataset() -> None:
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
 def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
-    """List data sets, each as its newest version, or the versions of one with what changed."""
+    """List data sets, each as its newest version, or the versions of one with their changes."""
     with _reading(asked, project) as (_, reader, check):
         found = reader.dataset_versions(name) if name else reader.datasets()
         check(found)
@@ -84,7 +84,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
-    """Show the items of a version, the newest one unless told, in the order of their ids."""
+    """Show the items of a version, by default the newest, in the order of their ids."""
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         found = reader.dataset_items(version.name, version.version)
@@ -204,7 +204,7 @@ def remove(
 @click.argument("name", metavar="NAME[:vN]")
 @click.argument("file", metavar="[FILE.jsonl]", required=False)
 def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) -> int:
-    """Write the items of a version, one a line, as --dataset and Dataset.read take them."""
+    """Write the items of a version, a line each, as --dataset and Dataset.read take them."""
     from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
 
     with _reading(asked, project) as (_, reader, _):
@@ -221,7 +221,7 @@ def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) ->
 def _reading(
     asked: PlaceOptions, project: str
 ) -> Iterator[tuple["Workplace", "Reader", Callable[[object], None]]]:
-    """Open where a command works, the reader of a project, and what is told if anything is there.
+    """Open the place of a command, the reader of a project, and its check for missing data.
 
     Raises:
         CommandFailed: There is no such place, project or data set.
@@ -235,7 +235,7 @@ def _reading(
 
 
 def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
-    """Find the version that ``qa:v3`` names, or the newest one of ``qa``."""
+    """Find the version that ``qa:v3`` names, or the newest version of ``qa``."""
     numbered = NUMBERED.fullmatch(name)
     bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
     for one in reader.dataset_versions(bare):
@@ -245,7 +245,7 @@ def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
 
 
 def _shown(item: Any) -> dict[str, Any]:
-    """Return inputs and expected as JSON has them; a typed value as what it is."""
+    """Return inputs and expected as JSON; a value of another type as its repr."""
     return {
         part: orjson.loads(orjson.dumps(getattr(item, part), default=repr))
         for part in ("inputs", "expected")
@@ -259,7 +259,7 @@ def _change_of(item: Mapping[str, Any]) -> str:
 
 
 def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
-    """Join the newest version, where there is one, and the items of a file."""
+    """Join the items of the newest version, if any, and those of a file."""
     from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
     from otel_ml.reader import NotFound
 

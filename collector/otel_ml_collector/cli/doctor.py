@@ -1,4 +1,4 @@
-"""The command ``otel-ml doctor``: what can be seen on this machine, and what a collector says."""
+"""The command ``otel-ml doctor``: checks of this machine, and of a collector's answers."""
 
 import json
 import os
@@ -71,13 +71,13 @@ _UNREAD_TODO: Final = "docs/dialects.md lists whose spans are read, and from whi
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the answer.
+    """A line of the answer.
 
     Attributes:
         status: ok, warn or fail.
         check: The check's name, one word.
-        what: What is so.
-        todo: What to do about it; empty when nothing is to be done.
+        what: The state that was seen.
+        todo: The remedy; empty when nothing is to be done.
     """
 
     status: Status
@@ -86,7 +86,7 @@ class Finding:
     todo: str = ""
 
     def __str__(self) -> str:
-        """Write the line: ``fail  what -> what to do``."""
+        """Write the line: ``status  finding -> remedy``."""
         return f"{self.status:4}  {self.what}{f' -> {self.todo}' if self.todo else ''}"
 
 
@@ -99,7 +99,7 @@ class Finding:
 def doctor(
     function: str | None, endpoint: str | None, grpc: str | None, project: str, *, is_json: bool
 ) -> int:
-    """Look at what lies between here and a collector.
+    """Look at everything between here and a collector.
 
     Sends one test span over HTTP and one over gRPC, reads them back and deletes them. Reads the
     same variables as the SDK. Ends with status 1 when something fails.
@@ -126,7 +126,7 @@ def doctor(
 
 
 def _explain(place: str, *, is_json: bool) -> int:
-    """Print what the version of a function is made of; the user's own file is run for it."""
+    """Print the parts that a function's version is made of; the user's own file is run for it."""
     from otel_ml_collector.cli.explain import NoFunction, explain, find_target, lines_of  # heavy
 
     try:
@@ -165,14 +165,14 @@ def find_within(
 
 
 def find_versions() -> Iterator[Finding]:
-    """Name what runs here."""
+    """Name the versions of the packages and of Python here."""
     packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     python = platform.python_version()
     yield Finding("ok", "versions", f"otel-ml {_version('otel-ml')}, Python {python}, {packages}")
 
 
 def find_instrumentations() -> Iterator[Finding]:
-    """Name what instruments other libraries here; two of one library write each call twice."""
+    """Name the instrumentations of other libraries here; two of a library write each call twice."""
     found: dict[str, list[str]] = {}
     for library, package in installed():
         found.setdefault(library, []).append(package)
@@ -333,7 +333,7 @@ def make_span(project: str, transport: str) -> TestSpan:
 
 
 class Visit:
-    """Asks one collector, as the SDK would: its headers, its proxy, its certificates.
+    """Asks a collector, as the SDK would: its headers, its proxy, its certificates.
 
     Args:
         settings: Where it is.
@@ -348,7 +348,7 @@ class Visit:
         self._reads = False
 
     def find_endpoint(self) -> list[Finding]:
-        """Tell whether it is there and what it is."""
+        """Tell whether a collector answers at the endpoint."""
         page = self._settings.page
         reply = self._get("/healthz")
         if reply.is_ours:
@@ -382,7 +382,7 @@ class Visit:
         return [Finding("fail", "ready", f"It is not ready, {reply.reason}", todo)]
 
     def find_clock(self) -> list[Finding]:
-        """Compare its clock with this one; it tells whole seconds."""
+        """Compare its clock with this machine's; it tells whole seconds."""
         before_s = time.time()
         reply = self._get("/healthz")
         middle_s = (before_s + time.time()) / 2
@@ -400,7 +400,7 @@ class Visit:
         return [Finding("warn", "clock", text, "set both by NTP: runs are filed by this clock")]
 
     def find_key(self) -> list[Finding]:
-        """Tell what the key may do."""
+        """Tell the rights of the key."""
         named = "The key" if "authorization" in self._settings.headers else "No key is sent, which"
         reply = self._get(f"/api/v1/projects/{quote(self._project, safe='')}/runs?limit=1")
         if reply.status == HTTPStatus.OK:
@@ -536,7 +536,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[F
     """Run all checks in their order; those of a collector that is not reached are left out.
 
     Args:
-        endpoint: Its base address; None for the one that the SDK would choose.
+        endpoint: Its base address; None for the address that the SDK would choose.
         grpc: ``host:port`` of its gRPC; None for the usual port beside that of HTTP.
         project: Where the test spans go.
     """
@@ -566,7 +566,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[F
 
 
 def _grpc_address(page: str) -> str:
-    """Guess where gRPC is: one port below the usual one of HTTP."""
+    """Guess where gRPC is: a port below the usual port of HTTP."""
     parts = urlsplit(page)
     port = _PORTS.get(parts.port or 0)
     host = parts.hostname or ""

@@ -1,4 +1,4 @@
-"""The commands of experiments: evaluate runs one, the others list, compare and name those stored.
+"""The commands of experiments: run them (evaluate, replay), list, compare and name those stored.
 
 A function runs in this process. They need no packages of a collector, and evaluate needs none.
 """
@@ -176,7 +176,7 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
 )
 @_take_options
 def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> int:
-    """Run recorded inputs on today's code, and compare with what was recorded."""
+    """Run recorded inputs on today's code, and compare with the recorded outputs."""
     from otel_ml.experiments.replay import plan_replay  # takes 0.1 s
     from otel_ml.reader.errors import ReaderError
 
@@ -216,7 +216,7 @@ def _conclude(
     conditions: "Sequence[_Condition]",
     reports: Mapping[str, str | None],
 ) -> int:
-    """Write what came of it; returns the exit status."""
+    """Write the result of an experiment; returns the exit status."""
     held = [one.text for one in conditions if one.holds(result)]
     _write_reports(result, reports)
     click.echo(str(result))
@@ -251,7 +251,7 @@ def compare(
 ) -> int:
     """Compare experiments, or versions of a model, with a baseline, as their pages do.
 
-    Each is an experiment, by its name (the newest finished one of that name) or the id of its run,
+    Each is an experiment, by its name (the newest finished of that name) or the id of its run,
     as `otel-ml experiments` lists them, or a version such as answer:v3 or answer@champion:
     experiments of both versions on one data set decide, else their recorded runs. The baseline
     recorded is the recorded runs that an experiment replays.
@@ -321,7 +321,7 @@ def set_baseline(experiment: str, name: str, project: str | None, endpoint: str 
 
 
 def open_client(project: str | None, endpoint: str | None) -> "Client":
-    """Make what records; where no collector is named or answers, nothing is recorded."""
+    """Open the client that records; it is disabled without a named or running collector."""
     from otel_ml.client import Client  # takes 0.1 s
     from otel_ml.export.settings import is_endpoint_named, resolve
     from otel_ml_collector.cli.place import is_collector
@@ -344,7 +344,7 @@ def _read_margin(text: str) -> tuple[str, float]:
 
 
 def load_judge(text: str) -> Any:
-    """Import a judge or a function of the user's, or take a ready one.
+    """Import a user's judge or function by FILE.py:NAME, or take a built-in judge by its name.
 
     Raises:
         CommandFailed: There is no such thing, or its module raises.
@@ -387,7 +387,7 @@ def import_named(name: str) -> Any:
 
 
 def _load(text: str, what: str) -> Any:
-    """Import what is named as ``FILE.py:NAME`` or ``package.module:NAME``.
+    """Import an object named as ``FILE.py:NAME`` or ``package.module:NAME``.
 
     Raises:
         CommandFailed: There is no such thing, or its module raises.
@@ -426,7 +426,7 @@ def _callables_of(holder: Any) -> list[str]:
 
 
 def write_text(path: str | None, text: str) -> None:
-    """Write a report where one is asked for.
+    """Write a report to the given path; do nothing without a path.
 
     Raises:
         CommandFailed: The file cannot be written.
@@ -558,7 +558,7 @@ class VersionResult:
 
     @cached_property
     def judges(self) -> Mapping[str, "JudgeOutcome"]:
-        """What came of each judge."""
+        """Return the outcome of each judge."""
         from otel_ml.statistics.verdict import JudgeOutcome  # takes 0.1 s
 
         return {
@@ -579,7 +579,7 @@ class VersionResult:
 
     @property
     def sentences(self) -> list[str]:
-        """What is said by each judge, then of latency, tokens and cost: the words of the page."""
+        """Return the sentences of the verdict, by judge, then on latency, tokens and cost."""
         if not self._verdict:
             return ["there is no verdict on versions of two models"]
         judged = [f"{name}: {one.sentence}" for name, one in self.judges.items()]
@@ -593,7 +593,7 @@ class VersionResult:
 
     @property
     def _made_of(self) -> list[str]:
-        """Name the experiments that decide, and what production says beside them."""
+        """Name the experiments that decide, and the verdict of production beside them."""
         now, before = self._verdict["experiment"], self._verdict["baseline_experiment"]
         if now is None:
             return ["of recorded runs, which are not paired"]
@@ -610,12 +610,12 @@ class VersionResult:
         return orjson.dumps(self._version, option=orjson.OPT_INDENT_2).decode()
 
     def to_markdown(self) -> str:
-        """Return what is said as a list."""
+        """Return the verdict and its sentences as a Markdown list."""
         lines = [f"**{self.name}** beside {self.baseline}: {self.word or 'no verdict'}", ""]
         return "\n".join([*lines, *(f"* {one}" for one in self.sentences)]) + "\n"
 
     def __str__(self) -> str:
-        """Say what came of it, a line for each judge."""
+        """Return the verdict, with a line for each judge."""
         lines = [f"{self.name} beside {self.baseline}: {self.word or 'no verdict'}"]
         return "\n".join([*lines, *(f"  {one}" for one in self.sentences)])
 

@@ -1,4 +1,4 @@
-"""What the version of one function is made of, in words: for ``otel-ml doctor app.py:answer``."""
+"""The parts of a function's version, in words: for ``otel-ml doctor app.py:answer``."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ class NoFunction(ValueError):
 
 
 def find_target(place: str) -> object:
-    """Import what a place names, such as ``app.py:answer`` or ``shop.model:Model.answer``.
+    """Import the object of a place, such as ``app.py:answer`` or ``shop.model:Model.answer``.
 
     The module's own code runs, as when a program imports it. A file within packages is imported
     as the module that it is.
@@ -58,7 +58,7 @@ def find_target(place: str) -> object:
 
 
 def explain(target: Any) -> dict[str, Any]:
-    """Say what the version of a function, decorated or not, or of a judge is made of.
+    """List the parts of the version of a function, decorated or not, or of a judge.
 
     Returns:
         By name: ``digest``; ``source``, ``signature``, ``params``, ``helpers``, ``constants``,
@@ -94,7 +94,7 @@ def explain(target: Any) -> dict[str, Any]:
 
 
 def lines_of(told: dict[str, Any]) -> list[str]:
-    """Write what `explain` says as lines for people."""
+    """Write the parts listed by `explain` as lines for people."""
     read_by = told["read_by"]
     source = told["source"]
     rows: list[tuple[str, str]] = [("digest", told["digest"])]
@@ -141,7 +141,7 @@ def _why(reader: str | None) -> str:
 
 
 def _traced(target: Any) -> TracedFunction | None:
-    """Find what a decorator of ours knows of a function; the decorator keeps it to itself."""
+    """Find the record that our decorator keeps of a function; None for an undecorated function."""
     known = vars(target).get("_otel_ml_traced") if hasattr(target, "__dict__") else None
     if isinstance(known, TracedFunction):
         return known

@@ -1,4 +1,4 @@
-"""How a command ends: the exit statuses that a shell can act on, and what they are made of."""
+"""Ends of commands: the exit statuses that a shell can act on, and the errors behind them."""
 
 import io
 import sys
@@ -42,7 +42,7 @@ class CommandFailed(Exception):
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Ask a collector in this block, and write what it answers.
+    """Ask a collector in this block, with errors turned into ends of the command.
 
     Raises:
         CommandFailed: There is no answer, or nowhere to write it.

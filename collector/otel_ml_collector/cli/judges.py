@@ -50,7 +50,7 @@ _SHOW_EVERY: Final = 20
 @click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
 @click.option("--endpoint", metavar="URL", help="collector to ask [OTEL_ML_ENDPOINT]")
 def judge(judge: str, **options: Any) -> int:
-    """Ask a judge about stored runs: what would it have said, and which runs does that turn?
+    """Ask a judge about stored runs: how would it score them, and which runs would turn?
 
     It shows agreement and pass rates beside an earlier version of the judge before anything is
     written. Runs that this version has judged are not judged again.
@@ -95,7 +95,7 @@ def _read_rate(text: str) -> float:
 def _say_beforehand(
     reader: "Reader", judge: "Judge", matching: int, rate: float | None, options: Any
 ) -> None:
-    """Say how many runs will be judged, how long that takes at least, and about what it costs."""
+    """Print the number of runs to be judged, the least time it takes, and about its cost."""
     from otel_ml.reader import NotFound  # takes 0.1 s
 
     count = min(round(matching * options["sample"]), options["limit"] or matching)
@@ -114,7 +114,7 @@ def _say_beforehand(
 
 
 def _store(found: "Backfill", *, is_written: bool) -> None:
-    """Store what is not stored yet, where the user says so.
+    """Store the evaluations that are not stored yet, if the user agrees.
 
     Raises:
         CommandFailed: It did not arrive.

@@ -17,7 +17,7 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the command line says of the settings."""
+    """The settings given on the command line."""
 
     texts: dict[str, str | None]
     file: Path | None
@@ -38,7 +38,7 @@ class Flags:
 def taking(
     options: list[Command], names: Container[str], made: str, make: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Command], Command]:
-    """Add options to a command, which is given one value that is made of them."""
+    """Add options to a command; it gets a single value made from them."""
 
     def add(command: Command) -> Command:
         @functools.wraps(command)
@@ -71,7 +71,7 @@ def setting_options(names: Container[str]) -> list[Command]:
 
 
 def flags_of(taken: dict[str, Any]) -> Flags:
-    """Return what `setting_options` took of the command line."""
+    """Return the settings of the command line, as `setting_options` took them."""
     texts = {setting.name: taken.get(setting.name) for setting in TABLE}
     return Flags(texts, Path(taken["config"]) if taken["config"] else None)
 

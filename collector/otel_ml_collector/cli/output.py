@@ -78,11 +78,11 @@ def write_rows(
     """Write records; returns the exit status.
 
     Args:
-        rows: One for each line of a table.
+        rows: A record for each line of a table.
         answer: The answer of the API that they are from, which is what JSON is.
         form: How.
         usual: The columns, in their order, when none are named.
-        first_to_go: Those of the usual ones that a terminal is not shown when they are empty, or
+        first_to_go: Usual columns that a terminal is not shown when they are empty, or
             one after the other when they have no room.
 
     Raises:
@@ -120,13 +120,13 @@ def check_columns(rows: Rows, columns: Sequence[str]) -> None:
 
 
 def _write_json(answer: object) -> None:
-    """Write one JSON value; what could do something to a terminal is escaped."""
+    """Write a value as JSON; characters that could act on a terminal are escaped."""
     text = json.dumps(answer, ensure_ascii=False, indent=2)
     sys.stdout.write(_RISKY.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def write_csv(rows: Rows, columns: Sequence[str]) -> None:
-    """Write a line of names, then one a record; what is no plain value is JSON text.
+    """Write a line of names, then a line for each record; values that are not plain are JSON text.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it. On a terminal
     control characters are shown, not sent.
@@ -157,7 +157,7 @@ def write_parquet(table: Any) -> None:
 
 
 def refuse_terminal() -> None:
-    """Refuse to write what is no text to a terminal.
+    """Refuse to write binary data to a terminal.
 
     Raises:
         CommandFailed: The output is one.
@@ -259,7 +259,7 @@ def _width(text: str) -> int:
 
 
 def _to_cell(value: object, name: str) -> str:
-    """Write a value as one short line for a table; on a terminal how long ago a time was."""
+    """Write a value as a short line for a table; on a terminal how long ago a time was."""
     if name.endswith("_time") and isinstance(value, str) and value and sys.stdout.isatty():
         return f"{ago(from_rfc3339(value, name))} ago"
     if name == "cost" and isinstance(value, float):
@@ -290,7 +290,7 @@ def _short(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return what a cell of a file holds: a plain value, or JSON text."""
+    """Return the value of a file's cell: a plain value, or JSON text."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 

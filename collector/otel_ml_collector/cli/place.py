@@ -1,4 +1,4 @@
-"""Where a command works, and on what: the collector at the address meant, else the data directory.
+"""The place of a command's work: the collector at the address meant, else the data directory.
 
 The same rule for each command that touches a store. A data directory that nobody serves is asked
 through the same JSON API, which this process answers meanwhile for itself alone; a new one is made
@@ -66,7 +66,7 @@ class Workplace:
     is_served: bool = True
 
     def api(self, timeout_s: float = _ASK_S) -> "Api":
-        """Make what asks its API."""
+        """Make the client of its API."""
         from otel_ml.reader.api import Api  # takes 0.1 s
 
         return Api(self.endpoint, self.key, timeout_s)
@@ -80,7 +80,7 @@ class Workplace:
 
 @dataclass(frozen=True, slots=True)
 class PlaceOptions:
-    """What command line, environment and file say of where to work.
+    """The command line's, environment's and file's choice of the place to work at.
 
     Attributes:
         settings: Of the address and the store.
@@ -104,7 +104,7 @@ class PlaceOptions:
 
     @property
     def names_store(self) -> bool:
-        """Whether somebody has named the store: it is not the one that is there by default."""
+        """Whether the store is named by a setting, and not the default."""
         return self._source("data_dir") != "default" or self._source("store") != "default"
 
     @contextmanager
@@ -146,7 +146,7 @@ class PlaceOptions:
         return self.chosen[name].source
 
     def _check_there(self, *, makes: bool, is_alone: bool) -> None:
-        """Refuse to work where there is no store, unless one is named and wanted."""
+        """Refuse to work where there is no store, unless its path is named and may be made."""
         folder = self.settings.data_dir
         if folder is None or (folder / "store").is_dir() or (makes and self.names_store):
             return
@@ -199,13 +199,13 @@ class HttpReply:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is what ``/healthz`` of an otel-ml collector answers."""
+        """Whether the answer is that of ``/healthz`` of an otel-ml collector."""
         content = self.json
         return isinstance(content, dict) and content.get("program") == "otel-ml"
 
     @property
     def reason(self) -> str:
-        """What is wrong, in the collector's words where there are some."""
+        """The reason of a failure, in the collector's words where there are any."""
         content = self.json
         error = content.get("error") if isinstance(content, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
@@ -244,7 +244,7 @@ def fetch(
 
 
 def fetch_as_stranger(endpoint: str, path: str) -> HttpReply:
-    """Fetch a path as somebody who has no key."""
+    """Fetch a path without a key."""
     from otel_ml.export.settings import resolve
 
     connection = resolve(endpoint, "", None, "http/protobuf")
@@ -263,7 +263,7 @@ def is_collector(endpoint: str) -> bool:
 
 @contextmanager
 def _open_store(settings: Settings) -> Iterator[Workplace]:
-    """Open a store, and answer its API on a port of loopback to who knows a secret: this process.
+    """Open a store, and serve its API on a loopback port to this process alone, by a secret.
 
     Raises:
         BadSetting: It cannot be opened.
@@ -389,7 +389,7 @@ def with_filter(command: Command) -> Command:
 
 @contextmanager
 def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
-    """Ask about a project in this block; gives what is told whether anything was found.
+    """Ask about a project in this block; yields a check to call with the answer, empty or not.
 
     Raises:
         CommandFailed: There is no such project; the message names those that there are.

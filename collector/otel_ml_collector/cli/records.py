@@ -184,7 +184,7 @@ def runs(
 
 
 def _write_sums(form: Layout, found: "Runs", check: Callable[[object], None], by: str) -> int:
-    """Write what runs amount to: a line for all, or one for each group and the rest of them."""
+    """Write the sums of runs: a line for all, or a line for each group and the rest."""
     answer = found.ask_sums(by)
     check(answer["total"]["runs"])
     if not by:
@@ -225,7 +225,7 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
 
 
 def _stand_for(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Show a root as what it and the calls inside it amount to, with the worst scores."""
+    """Show a root with the sums of itself and the calls inside it, and the worst scores."""
     if inside is None:
         return run
     worst = {judge: one["score"] for judge, one in inside.get("scores", {}).items()}
@@ -244,7 +244,7 @@ def _is_of_filters(column: str) -> bool:
 
 
 def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Runs") -> None:
-    """Add to runs what they are asked for under the names of the filters.
+    """Add to runs the columns that are named as in filters.
 
     Raises:
         CommandFailed: There is no such field.
@@ -278,7 +278,7 @@ def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> Field:
 
 
 def _read(row: Mapping[str, Any], whole: Any, field: Field) -> object:
-    """Read a field of the filter language of one run; None where it is absent."""
+    """Read a field of the filter language of a run; None where it is absent."""
     from otel_ml_collector.times import to_rfc3339
 
     name = field.name
@@ -402,7 +402,7 @@ def models(
 
 
 def _read_versions(api: "Api", project: str, model: str) -> Any:
-    """Read the versions of a model; of ``churn:v3`` or ``churn@champion`` that one."""
+    """Read the versions of a model; of ``churn:v3`` or ``churn@champion`` only that version."""
     from otel_ml.reader.errors import NotFound
 
     path = ("projects", project, "models")
@@ -458,7 +458,7 @@ def alias(
     version: str | None,
     form: Layout,
 ) -> int:
-    """Move an alias such as champion to a version of a model, or list who moved them when.
+    """Move an alias such as champion to a version of a model, or list its moves.
 
     VERSION is a small number such as 3 or v3. Without it the moves are listed, the last one first.
     """

@@ -1,4 +1,4 @@
-"""Puts the collector together and runs it: one event loop for HTTP and gRPC."""
+"""Puts the collector together and runs it: a single event loop for HTTP and gRPC."""
 
 import asyncio
 import gc
@@ -144,7 +144,7 @@ class Collector:
         self.pipeline.send_away()
 
     def close(self) -> None:
-        """Store what was received, then close the store."""
+        """Store the received requests, then close the store."""
         self.pipeline.close()
         self.otlp_forward.close(_FORWARD_S)
         self.uploads.close()
@@ -235,7 +235,7 @@ def open_collector(settings: Settings) -> Collector:
 
 @contextmanager
 def _closing_on_trouble(connections: Connections, what: str) -> Iterator[None]:
-    """Close the store when it has trouble in this block, and say what for.
+    """Close the store when it fails in this block, and name the step in the error.
 
     Raises:
         BadSetting: It has.
@@ -248,7 +248,7 @@ def _closing_on_trouble(connections: Connections, what: str) -> Iterator[None]:
 
 
 def _keep_temporary_files(folder: Path) -> None:
-    """Let what inserts pass through be private, on the store's own disk, and gone after a kill."""
+    """Keep temporary files of inserts private, on the store's own disk, and gone after a kill."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     tempfile.tempdir = str(folder)
@@ -315,7 +315,7 @@ class Duty:
 
     Attributes:
         do: Does it once.
-        every_s: Seconds from one time to the next.
+        every_s: Seconds from a time to the next.
         trouble: What the log says, before the reason, when it fails.
         first_s: Seconds to the first time.
     """
@@ -327,10 +327,10 @@ class Duty:
 
 
 class Lane:
-    """Does its duties one after the other; what another lane does meanwhile does not hold it up.
+    """Does its duties in turn; the duties of other lanes do not hold it up.
 
     Args:
-        duties: Which; those that are due at once are done in this order.
+        duties: The duties; those that are due at once are done in this order.
         clock: Tells seconds that never fall.
     """
 
@@ -340,7 +340,7 @@ class Lane:
         self._due_s = {duty: now_s + duty.first_s for duty in duties}
 
     def run(self) -> float:
-        """Do what is due; return in how many seconds something is due again.
+        """Do the duties that are due; return in how many seconds the next is due.
 
         What failed is tried again after a minute at most, and keeps nothing else from being done.
         """
@@ -363,7 +363,7 @@ class Lane:
 
 @contextmanager
 def running(lanes: Sequence[Lane]) -> Iterator[None]:
-    """Run lanes beside what the event loop does within this block."""
+    """Run lanes beside the event loop's other work within this block."""
     tasks = [asyncio.create_task(lane.run_for_ever()) for lane in lanes]
     try:
         yield
@@ -373,7 +373,7 @@ def running(lanes: Sequence[Lane]) -> Iterator[None]:
 
 
 def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic) -> Sequence[Lane]:
-    """Make what a collector does again and again, one thing after the other within a lane."""
+    """Make the lanes of a collector's recurring duties; within a lane they are done in turn."""
     rollup = collector.connections.open()
     disorder = "The store was not kept in order"
     unwritten = "What could not be written was not put right"
@@ -424,7 +424,7 @@ def serve(settings: Settings) -> int:
     """Run the collector until SIGTERM or SIGINT; returns the exit status.
 
     Raises:
-        BadSetting: It cannot start as it was told.
+        BadSetting: It cannot start with these settings.
     """
     raise_file_limit(_limits(settings))
     listener = _listen(settings.http)

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with bounds on what one client may take, and an orderly end.
+"""The HTTP server: uvicorn, with bounds on each client's share, and an orderly end.
 
 Uvicorn bounds neither the time in which a request arrives, nor that in which its answer is read,
 nor the size of a head, and its `limit_concurrency` refuses requests, not connections; gRPC bounds
@@ -42,12 +42,12 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Those that a server is given.
+    """Bounds on the clients of a server.
 
     Attributes:
         connections: How many there may be at a time.
         request_timeout_s: How long a request may take to arrive; each `BODY_BYTES_PER_S` of its
-            body that have come give it one second more.
+            body that have come give it another second.
         unread_s: How long a client may leave its answer unread.
     """
 
@@ -57,7 +57,7 @@ class Limits:
 
 
 class _WrongHead(Exception):
-    """The head of a request, or what follows its last chunk, is not taken; `_wrong` says why."""
+    """The head of a request, or the trailer after its last chunk, is refused; `_wrong` says why."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -95,7 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; of what is neither body nor the end of a head, not too much."""
+        """Parse received bytes; bound those that are neither body nor the end of a head."""
         if self.transport.is_closing():
             return
         self._unparsed_bytes += len(data)
@@ -122,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, also one behind the last chunk."""
+        """Take a header, also a trailer behind the last chunk."""
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
         if len(self.headers) > HEADERS or self._head_bytes > HEAD_BYTES:
@@ -159,7 +159,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for what is next, or for the client to read the last answer."""
+        """Wait for the next request, or for the client to read the last answer."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._await_reading()
@@ -182,7 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(503, "The collector is shutting down")
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed."""
+        """Answer a request that cannot be parsed."""
         self._refuse(*(self._wrong or (400, msg)))
 
     def _is_idle(self) -> bool:
@@ -261,7 +261,7 @@ def make_protocol(limits: Limits) -> type[BoundedProtocol]:
 
 
 def grpc_options(limits: Limits) -> list[tuple[str, int]]:
-    """Say to gRPC what `Limits` says to HTTP, and how to find connections that are dead.
+    """Return the options of gRPC that match `Limits`, and those that find dead connections.
 
     Spec: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
     """

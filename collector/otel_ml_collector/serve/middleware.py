@@ -1,4 +1,4 @@
-"""What stands between the server and the application, each for a promise of its own.
+"""Middleware between the server and the application, each for a promise of its own.
 
 From the outside in: `Drain`, `Guard`, `Gate`, `Compression`, `Heads`. Starlette's middleware does
 what it can: it compresses, and answers CORS in `receive.otlp`. Its TrustedHostMiddleware does not
@@ -108,14 +108,15 @@ def _will_close(scope: Scope) -> bool:
 
 
 class Guard:
-    """Refuses what a browser must not do to a service: rebind its name, post from another site.
+    """Refuses cross-site abuse by a browser: a rebound host name, a post from another site.
 
     Also adds the headers that keep pages strict.
 
-    Spec: https://owasp.org/www-project-cheat-sheets/cheatsheets/Cross-Site_Request_Forgery_Prevention
+    Spec:
+    https://owasp.org/www-project-cheat-sheets/cheatsheets/Cross-Site_Request_Forgery_Prevention
 
     Args:
-        app: What is guarded.
+        app: The application that is guarded.
         allowed_hosts: Names by which the service may be addressed, besides loopback; None lets
             any name pass (for a service that listens beyond loopback without a name).
         cors_origins: Whose pages may send OTLP from a browser.
@@ -171,12 +172,12 @@ def _host(header: str) -> str:
 
 
 class Gate:
-    """Notes what the sender of each request may do, and answers those who may do nothing.
+    """Notes the access of the sender of each request, and answers those without access.
 
     Args:
-        app: What is behind it; it finds the access by `access_of`.
+        app: The application behind it; it finds the access by `access_of`.
         keyring: Knows the keys.
-        metrics_open: Who reads ``/metrics`` without a key: loopback, everyone or nobody.
+        metrics_open: Readers of ``/metrics`` without a key: loopback, everyone or nobody.
     """
 
     def __init__(self, app: ASGIApp, keyring: Keyring, metrics_open: str) -> None:
@@ -230,7 +231,7 @@ def _is_public(path: str) -> bool:
 
 
 def _unstored(send: Send) -> Send:
-    """Let nothing that wanted a key stay in a browser, where the next one at it would find it."""
+    """Forbid browsers to store answers that needed a key, where the next user would find them."""
 
     async def send_unstored(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -250,7 +251,7 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
 
 
 class Compression:
-    """Compresses answers of the JSON API for those who take gzip, as Starlette does.
+    """Compresses answers of the JSON API for clients that take gzip, as Starlette does.
 
     Of nothing else: an answer that holds a secret beside what a stranger can have said (pages with
     a session, the text of a new key) tells of it by its length, when it is compressed (BREACH).

@@ -1,1 +1,1 @@
-"""Settings: what they are, where they come from, and how each is read."""
+"""Settings: their table, their sources, and their readers."""

@@ -32,13 +32,13 @@ _KEY: Final = re.compile(r"""[ \t]*\[?[ \t]*["']?([A-Za-z0-9_-]+)["']?[ \t]*[.\]
 
 @dataclass(frozen=True, slots=True)
 class SettingText:
-    """What one setting says, before it is read.
+    """The text of a setting, before it is read.
 
     Attributes:
-        setting: Which one.
-        text: What is said.
-        source: One of default, file, variable and flag.
-        name: What the setting is called there.
+        setting: The setting.
+        text: Its value as text.
+        source: Either default, file, variable or flag.
+        name: The setting's name there.
         place: File and line where it stands; empty outside a file.
     """
 
@@ -50,7 +50,7 @@ class SettingText:
 
     @property
     def shown(self) -> str:
-        """The text without what is secret in it."""
+        """The text without its secrets."""
         return self.setting.show(self.text)
 
     @property
@@ -59,7 +59,7 @@ class SettingText:
         return "default" if self.source == "default" else f"{self.source} {self.place or self.name}"
 
     def problem(self, reason: object) -> str:
-        """Say what is wrong with it."""
+        """Write the error of an invalid setting."""
         place = f"{self.place}: " if self.place else ""
         return f"{place}Invalid {self.name} {self.shown!r}: {reason}"
 
@@ -75,8 +75,8 @@ def load(
         file: A TOML file that must exist, or None to read `DEFAULT_FILE` when it is there.
 
     Raises:
-        BadSetting: A value, a key or the file is wrong; each line of the message names where one
-            stands and what would be right.
+        BadSetting: A value, a key or the file is wrong; each line of the message names where the
+            fault stands and what would be right.
     """
     chosen, problems = choose(flags, environment, file)
     values: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def load(
 def choose(
     flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
 ) -> tuple[dict[str, SettingText], list[str]]:
-    """Find which source says each setting, and what is wrong with the file's keys.
+    """Choose the source of each setting, and list the faults of the file's keys.
 
     Raises:
         BadSetting: The file cannot be read.
@@ -150,10 +150,10 @@ def _find_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _settle_store(values: dict[str, Any], chosen: Mapping[str, SettingText]) -> None:
-    """Let the one of store and data directory win that was said closer to the start.
+    """Keep either the store or the data directory: the setting closer to the start of the program.
 
     Raises:
-        BadSetting: It would have to be guessed whose records those of a server are.
+        BadSetting: The setting that counts would have to be guessed.
     """
     said = [_SOURCES.index(chosen[name].source) for name in ("store", "data_dir")]
     if not values["store"] or said[0] < said[1]:

@@ -158,7 +158,7 @@ class OtlpTarget:
         return Address(parts.hostname or "", parts.port or _HTTP_PORTS.get(parts.scheme, 0))
 
     def is_at(self, listener: Address) -> bool:
-        """Tell whether it is what listens at an address of this machine, as far as that shows."""
+        """Tell whether the target is a listener of this machine, as far as addresses show."""
         there = self.address
         if not listener.port or there.port != listener.port:
             return False
@@ -179,7 +179,7 @@ def read_otlp_targets(text: str) -> tuple[OtlpTarget, ...]:
     """Read targets: ``name=URL`` with commas between, or a JSON object of their tables by name.
 
     Raises:
-        ValueError: With what would be right; values of headers are not told.
+        ValueError: With what would be right; values of headers are left out.
     """
     tables = _tables_of(text)
     if len(tables) > _MOST_TARGETS:
@@ -299,7 +299,7 @@ def read_record_targets(text: str) -> tuple[RecordTarget, ...]:
     """Read targets, ``name=grpc://...`` with commas between them, at most eight.
 
     Raises:
-        ValueError: One of them is none, or two have one name.
+        ValueError: A target is invalid, or two have the same name.
     """
     targets = tuple(_read_named(part.strip()) for part in text.split(",") if part.strip())
     if len({target.name for target in targets}) < len(targets) or len(targets) > _MOST_TARGETS:

@@ -1,4 +1,4 @@
-"""Readers of settings: each makes a value of a text, or says what would be right."""
+"""Readers of settings: each makes a value of a text, or raises an error with the expected form."""
 
 import ipaddress
 import re
@@ -46,7 +46,7 @@ class Address:
 
 
 def address_here(address: Address) -> Address:
-    """Return where one asks on this machine what listens at an address."""
+    """Return the address by which a listener is reached from this machine."""
     return Address(EVERYWHERE.get(address.host, address.host), address.port)
 
 
@@ -77,7 +77,7 @@ def read_names(text: str) -> tuple[str, ...]:
 
 
 def read_name(text: str) -> str:
-    """Read one name, or nothing."""
+    """Read a name, or nothing."""
     if text and not NAME.fullmatch(text):
         raise ValueError("expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
     return text
@@ -186,7 +186,7 @@ def problem_of(cert: Path, key: Path) -> str:
 
 
 def whole_number(unit: str, least: int, most: int) -> Callable[[str], int]:
-    """Make what reads a whole number within bounds."""
+    """Return a reader of whole numbers within bounds."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
@@ -197,7 +197,7 @@ def whole_number(unit: str, least: int, most: int) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Make what reads one of some words."""
+    """Return a reader of a word out of a closed set."""
 
     def read(text: str) -> str:
         if text.lower() not in words:
@@ -215,7 +215,7 @@ def table_of(place: str, said: object, example: str = "") -> Mapping[str, Any]:
 
 
 def _split(text: str, wrong: ValueError) -> SplitResult:
-    """Take an address apart, or raise what is wrong when its port is none."""
+    """Split an address into its parts, or raise an error when its port is invalid."""
     try:
         parts = urlsplit(text)
         if parts.port == 0:
