@@ -1,1 +1,1 @@
-"""What the collector sends on, once it is stored: records, and OTLP as it came."""
+"""The collector's forwarding of stored data: records, and OTLP as it came."""

@@ -121,7 +121,7 @@ class OtlpForward:
                 line.drop_not_allowed(request)
 
     def close(self, timeout_s: float) -> None:
-        """Send what is queued, for a bounded time in all."""
+        """Send the queue, for a bounded time in all."""
         deadline = time.monotonic() + timeout_s
         for line in self._lines:
             line.end(deadline)
@@ -143,7 +143,7 @@ class OtlpForward:
 
 
 class OtlpLine:
-    """Sends to one target."""
+    """Sends to a single target."""
 
     def __init__(self, target: OtlpTarget, numbers: OtlpForwardNumbers) -> None:
         self.target = target
@@ -172,11 +172,11 @@ class OtlpLine:
             self._drop(request, "queue_full", "its queue is full")
 
     def demand(self, request: OtlpRequest) -> "Future[CollectorError | None]":
-        """Queue a request whose sender waits; one that was sent again is not sent twice.
+        """Queue a request whose sender waits; a request that comes again is not sent twice.
 
         Returns:
-            A future that ends with None once the target has acknowledged, else with what the
-            sender is to be told.
+            A future that ends with None once the target has acknowledged, else with the error
+            for the sender.
         """
         digest = request.digest()
         with self._lock:
@@ -193,7 +193,7 @@ class OtlpLine:
             return item.answer
 
     def end(self, deadline_s: float) -> None:
-        """Take no more, and send what is queued until a time of `time.monotonic`."""
+        """Take no more requests, and send the queue until a time of `time.monotonic`."""
         self._queue.end(deadline_s - time.monotonic())
 
     def close(self, deadline_s: float) -> None:
@@ -220,7 +220,7 @@ class OtlpLine:
         return item
 
     def _note(self, digest: bytes, answer: "Future[CollectorError | None]") -> None:
-        """Remember what was acknowledged, so that its sender may send it again."""
+        """Remember an acknowledged request, so that its sender may send it again."""
         with self._lock:
             self._pending.pop(digest, None)
             if answer.result() is None:
@@ -296,10 +296,10 @@ class OtlpLine:
 
 
 class OtlpQueue:
-    """Hands requests to the threads of one target.
+    """Hands requests to the threads of a target.
 
-    While the target is away one thread tries, the pauses between grow, and the others wait. What
-    failed goes to the end, so that one request which fails for ever holds up no other.
+    While the target is away a single thread tries, the pauses between grow, and the others wait.
+    What failed goes to the end, so that a request which fails for ever holds up no other.
 
     Args:
         most_bytes: How many bytes it holds; one request is taken whatever its size.
@@ -320,7 +320,7 @@ class OtlpQueue:
 
     @property
     def waiting(self) -> Waiting:
-        """What is in it, with what its threads have taken and not ended."""
+        """The requests in the queue, with those that its threads have taken and not ended."""
         with self._changed:
             return Waiting(self._requests, self._bytes)
 
@@ -381,13 +381,13 @@ class OtlpQueue:
             self._note_failure(delay_s)
 
     def end(self, timeout_s: float) -> None:
-        """Take no more; what is there is still handed out, each once, for a bounded time."""
+        """Take no more requests; the queue is still handed out once, for a bounded time."""
         with self._changed:
             self._ends_at_s = time.monotonic() + timeout_s
             self._changed.notify_all()
 
     def drain(self) -> list[QueuedRequest]:
-        """Return what nobody will send any more."""
+        """Return the requests that will not be sent any more, and empty the queue."""
         with self._changed:
             left = list(self._items)
             self._items.clear()

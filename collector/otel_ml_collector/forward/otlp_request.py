@@ -98,10 +98,10 @@ class OtlpRequest:
 
     Attributes:
         body: OTLP, perhaps compressed.
-        encoding: How; one of `decode.compression.ENCODINGS`.
+        encoding: How; an entry of `decode.compression.ENCODINGS`.
         signal: Traces, logs or metrics.
         form: How the body is written.
-        project: Where what names no project is filed; None when the request does not say it.
+        project: The project for records that name none; None when the request does not say it.
         passed: The collectors where it has been, this one included.
     """
 
@@ -114,14 +114,14 @@ class OtlpRequest:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What travels beside the body."""
+        """The headers that go with the body."""
         project = self.project or ""
         may_travel = project and project.isascii() and project.isprintable()
         told = {names.PROJECT_HEADER: project} if may_travel else {}
         return {PASSED_HEADER: self.passed, **told}
 
     def digest(self) -> bytes:
-        """Name what is sent: the same request, sent again, has the same one."""
+        """Return a digest of the request: the same request, sent again, has the same digest."""
         about = f"{self.signal}|{self.form}|{self.encoding}|{self.project}|"
         named = hashlib.blake2b(about.encode(), digest_size=16)
         named.update(self.body)  # which may be large: it is not copied
@@ -133,7 +133,7 @@ class OtlpRequest:
         return replace(self, body=body, encoding="identity")
 
     def as_protobuf(self) -> "OtlpRequest":
-        """Write a request that came in JSON as protobuf; another one stays as it is.
+        """Write a request that came in JSON as protobuf; any other stays as it is.
 
         Raises:
             Unreadable: It has no such form.
@@ -195,7 +195,7 @@ class Never(Exception):
 
 
 class OtlpHttpSender:
-    """Sends to one target; from several threads at once.
+    """Sends to a single target; from several threads at once.
 
     Raises:
         BadSetting: The environment names a proxy for it that cannot be one.
@@ -207,7 +207,7 @@ class OtlpHttpSender:
         self._headers = {"user-agent": f"otel-ml/{version('otel-ml')}"}
 
     def send(self, request: OtlpRequest) -> str:
-        """Send a request; returns what the target says of the part that it has not taken.
+        """Send a request; returns the target's message on the part that it has not taken.
 
         Raises:
             Later: It is not known to be there.
@@ -247,7 +247,7 @@ class OtlpHttpSender:
 
 
 class OtlpGrpcSender:
-    """Sends to one target; from several threads at once."""
+    """Sends to a single target; from several threads at once."""
 
     def __init__(self, target: OtlpTarget) -> None:
         self._target = target
@@ -258,7 +258,7 @@ class OtlpGrpcSender:
         }
 
     def send(self, request: OtlpRequest) -> str:
-        """Send a request; returns what the target says of the part that it has not taken.
+        """Send a request; returns the target's message on the part that it has not taken.
 
         What came compressed is compressed again: gRPC frames what it compresses itself.
 
@@ -344,7 +344,7 @@ def _tls(target: OtlpTarget) -> ssl.SSLContext | None:
 
 
 def _read_error(error: grpc.RpcError) -> Later | Never:
-    """Tell what an error of a call means."""
+    """Tell whether an error of a call is to be retried."""
     call: Any = error  # what grpc raises is a call that has ended
     code = call.code()
     said = f"{code.name} {_shorten(call.details() or '')}"
@@ -369,7 +369,7 @@ def _open_channel(target: OtlpTarget) -> grpc.Channel:
 
 
 def read_partial(body: bytes, form: Form) -> str:
-    """Tell what a target has taken in part says of the rest; empty when it has taken all."""
+    """Read the target's message on the part it has rejected; empty when it has taken all."""
     try:
         if form is Form.JSON:
             return _json_partial(orjson.loads(body)) if body else ""
@@ -418,5 +418,5 @@ def read_retry_info(details: bytes) -> float | None:
 
 
 def _shorten(text: str) -> str:
-    """Cut what a target says to one line of the log."""
+    """Cut a target's message to a line of the log."""
     return " ".join(text.split())[:_ANSWER_CHARS]

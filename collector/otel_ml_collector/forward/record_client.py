@@ -61,10 +61,10 @@ class OutgoingRecord(NamedTuple):
 
 
 class Messages:
-    """Makes messages of records, and leaves out what no message can hold.
+    """Makes messages of records, and leaves out records that no message can hold.
 
     Attributes:
-        unfit: How many records were left out: a number beyond 64 bits, a text that is none.
+        unfit: How many records were left out: a number beyond 64 bits, an invalid text.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Messages:
 def requests_of(
     items: Iterable[OutgoingRecord], most_bytes: int = _REQUEST_BYTES
 ) -> Iterator[list[OutgoingRecord]]:
-    """Cut records into requests: none is larger, but for one of a single record that is."""
+    """Cut records into requests within the size limit, except for a single larger record."""
     request: list[OutgoingRecord] = []
     size = 0
     for item in items:
@@ -100,7 +100,7 @@ def requests_of(
 
 
 def make_request(items: Iterable[OutgoingRecord]) -> pb.PutRecordsRequest:
-    """Put records into one request."""
+    """Put records into a request."""
     rows: dict[str, list[Message]] = {}
     for item in items:
         rows.setdefault(item.kind, []).append(item.message)
@@ -113,7 +113,7 @@ def _maker(
     more: Callable[[Any], dict[str, Any]] = lambda row: {},
     left_out: Collection[str] = (),
 ) -> Callable[[Any], Message]:
-    """Make what makes a message of a record: of the fields that both have by name, and of more."""
+    """Make the function that turns a record into a message: common fields by name, and more."""
     known = set(message.DESCRIPTOR.fields_by_name).difference(left_out)
     names = tuple(one.name for one in fields(record) if one.name in known)
     read = attrgetter(*names)
@@ -190,7 +190,7 @@ class RecordClient:
         """Send records; when this returns, the service has acknowledged them.
 
         Returns:
-            How many the service refused for good: what is wrong was found by halves.
+            How many the service refused for good: the wrong records were searched by halves.
 
         Raises:
             Unavailable: Not all of them are known to be stored: send all of them again.
@@ -239,7 +239,7 @@ class Pauses:
         self._next_s = _FIRST_PAUSE_S
 
     def take(self) -> float:
-        """Return the next one, in seconds."""
+        """Return the next pause, in seconds."""
         pause_s = self._next_s * _SPREAD.uniform(0.5, 1.0)
         self._next_s = min(self._next_s * 2, _LONGEST_PAUSE_S)
         return pause_s
@@ -257,10 +257,10 @@ def put_until(
 
     Args:
         client: The service.
-        items: The records of one request.
+        items: The records of a request.
         deadline: `time.monotonic` after which it ends, infinite for never.
         stopped: When it is set, it ends too.
-        on_failure: Is told of each failure.
+        on_failure: Called for each failure.
 
     Returns:
         How many the service refused for good.
@@ -281,7 +281,7 @@ def put_until(
 
 
 def _is_refusal(code: grpc.StatusCode, items: Sequence[OutgoingRecord], size: int) -> bool:
-    """Tell what coming again cannot help: also a request beyond what the service's gRPC takes."""
+    """Tell whether sending again cannot help: also a request too large for the service's gRPC."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return len(items) > 1 or size > _DEFAULT_LIMIT_BYTES
     return code is grpc.StatusCode.INVALID_ARGUMENT

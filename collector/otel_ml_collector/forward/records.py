@@ -1,4 +1,4 @@
-"""Sends what is stored to a RecordService: each record at least once, also after any kill.
+"""Sends stored records to a RecordService: each record at least once, also after any kill.
 
 What is to be sent is read from the store, where a cursor moves only after the target has
 acknowledged; so nothing waits in memory, and a target may be away for as long as it likes.
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RecordForward:
-    """Sends to one target, on a thread of its own, from where the last collector of its name ended.
+    """Sends to a target, on a thread of its own, from where the last collector of its name ended.
 
     Args:
         target: The service.
@@ -73,7 +73,7 @@ class RecordForward:
         self._thread.start()
 
     def close(self) -> None:
-        """End; what is not acknowledged is sent by the next collector of this name."""
+        """End; unacknowledged records are sent by the next collector of this name."""
         self._stopped.set()
         self._client.close()
         self._thread.join(_END_S)

@@ -1,8 +1,8 @@
-"""What a span said, put together from where the store keeps it, and the search for a tag of it.
+"""Spans as they were sent, put together from the store, and the search for a tag of them.
 
-Both APIs show a span so, and whatever one shows is found. A value stands in the store as JSON text
-that one encoder wrote, so it is looked for as the pieces ``"name":value,`` and ``"name":value}``.
-Each subquery is held to the time of the question.
+Both APIs show a span so, and the search matches all that is shown. A value stands in the store as
+JSON text that a single encoder wrote, so it is looked for as the pieces ``"name":value,`` and
+``"name":value}``. Each subquery is held to the time of the question.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,11 +71,11 @@ _SIZES: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class TraceFacts:
-    """What is told of the runs of traces beside their rows.
+    """Records about the runs of traces, beside their rows.
 
     Attributes:
         payloads: Rows by project and `span_of`.
-        scores: What judges and people said, by run id, oldest first.
+        scores: Scores of judges and people, by run id, oldest first.
         keys: The user's own key of a trace, by project and trace id.
     """
 
@@ -86,7 +86,7 @@ class TraceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SpanFacts:
-    """A span with all that it said.
+    """A span with all of its fields and attributes.
 
     Attributes:
         row: Its light row.
@@ -97,7 +97,7 @@ class SpanFacts:
         links: Each with trace_id, span_id and attributes.
         otlp: Trace state, flags and dropped counts, as `Span.otlp` has them.
         status: ``OK``, ``ERROR`` or empty, with what it says.
-        warnings: What of it is not as it was sent.
+        warnings: Notes on parts that are not as they were sent.
     """
 
     row: Row
@@ -113,7 +113,7 @@ class SpanFacts:
 
 
 def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
-    """Put together what a span said."""
+    """Put together the fields and attributes of a span as they were sent."""
     payload = told.payloads.get((row["project"], span_of(row)), {})
     said = load_object(payload.get("attributes", ""))
     binary = frozenset(map(str, said.pop(BINARY, ())))
@@ -138,7 +138,7 @@ def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
 
 
 def load_object(text: str) -> dict[str, Any]:
-    """Read a column of attributes; what was nested too deep to be kept as such is none."""
+    """Read a column of attributes; empty where it was nested too deep to be kept."""
     found = load_json(text, {})
     return found if isinstance(found, dict) else {}
 
@@ -171,7 +171,7 @@ def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, An
 
 
 def _of_run(row: Row, told: TraceFacts) -> dict[str, Any]:
-    """Return what is said of a run and not of other spans: tags, latency, scores, keys."""
+    """Return the attributes that only a run has: tags, latency, scores, keys."""
     found = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
     if row["kind"] == "span":
         return found
@@ -185,7 +185,7 @@ def _of_run(row: Row, told: TraceFacts) -> dict[str, Any]:
 
 
 def _of_judges(scores: Sequence[Row]) -> dict[str, Any]:
-    """Return scores, passes and details, of each judge what it said last."""
+    """Return scores, passes and details: the last of each judge."""
     found: dict[str, Any] = {}
     details: dict[str, dict[str, str]] = {}
     for score in scores:
@@ -250,7 +250,7 @@ def _write_float(value: float) -> str:
 
 
 def readings(text: str) -> list[Any]:
-    """Return the values other than text that Jaeger would write as some text."""
+    """Return the values other than text that Jaeger would write as the given text."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -297,7 +297,7 @@ class _Tag:
         return parameter(name, "Int64" if isinstance(value, int) else "Float64")
 
     def pieces(self, name: str) -> list[str]:
-        """Write what stands in JSON text where an attribute has the value."""
+        """Write the pieces of JSON text that an attribute of this value consists of."""
         key = orjson.dumps(name).decode()
         written = [orjson.dumps(value).decode() for value in (self.text, *self.values)]
         return [f"{key}:{value}{end}" for value in written for end in (",", "}")]
@@ -340,7 +340,7 @@ def _is_failed(text: str) -> Sql:
 
 
 def _in_row(tag: _Tag) -> list[Sql]:
-    """Write what holds of a light row."""
+    """Write the conditions on a light row for a tag."""
     own = tag.name.removeprefix(names.TAG_PREFIX)
     told = [tag.text, *map(text_of, tag.values)]
     tokens = tag.put("tokens", [f"{own}={one}" for one in told])
@@ -359,7 +359,7 @@ def _in_row(tag: _Tag) -> list[Sql]:
 
 
 def _in_columns(tag: _Tag) -> list[Sql]:
-    """Write what holds where a field of a run came by an attribute of the name."""
+    """Write the conditions on the columns that are filled by an attribute of the tag's name."""
     text = tag.put("text", tag.text)
     found = []
     for column in (column for column, name in FIELDS.items() if name == tag.name):
@@ -389,7 +389,7 @@ def _in_columns(tag: _Tag) -> list[Sql]:
 
 
 def _in_payload(tag: _Tag) -> list[Sql]:
-    """Write what holds where the text stands beside a light row."""
+    """Write the conditions on the payload, beside a light row, for a tag."""
     pieces, name = tag.put("pieces", tag.pieces(tag.name)), tag.put("name", tag.name)
     found = [place.fill(pieces=pieces, name=name) for place in _PLACES]
     if key := _OF_SCOPE.get(tag.name):
@@ -413,7 +413,7 @@ def _in_payload(tag: _Tag) -> list[Sql]:
 
 
 def _in_scores(tag: _Tag) -> list[Sql]:
-    """Write what holds of runs that a judge gave the number or the pass."""
+    """Write the conditions on scores for a tag with a judge's score or pass."""
     found = []
     if tag.name.startswith(names.SCORE_PREFIX):
         judge = tag.put("judge", tag.name.removeprefix(names.SCORE_PREFIX))

@@ -1,6 +1,6 @@
 """Jaeger's query API, for Grafana's Jaeger data source: over the spans that are here.
 
-What is asked: services, operations, dependencies, traces by what their spans said. It is under
+Questions: services, operations, dependencies, traces by attributes of their spans. It is under
 ``/jaeger/api`` and under ``/api``: some releases of Grafana drop the path of the data source's
 address when they search.
 """
@@ -223,7 +223,7 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
 
 
 def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]:
-    """Find traces by one of their spans, the one that began last first; of 10,000 spans in all.
+    """Find traces by one of their spans, latest start first; of 10,000 spans in all.
 
     Raises:
         BadInput: A parameter is missing or cannot be read.
@@ -281,7 +281,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
 
 
 def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
-    """Find the ids of traces, that of the one that began last first."""
+    """Find the ids of traces, latest start first."""
     parameters: dict[str, Any] = {
         "start": wanted.start_ns,
         "end": min(wanted.end_ns, LATEST_NS - 1) + 1,
@@ -309,7 +309,7 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
 
 
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
-    """Read those of some traces that are here, until there are 10,000 spans."""
+    """Read the stored traces among some, until there are 10,000 spans."""
     return [
         make_trace(trace.trace_id, trace.spans, trace.warnings)
         for trace in _read_traces(reader, trace_ids, now_ns)
@@ -317,10 +317,10 @@ def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[J
 
 
 def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace:
-    """Find one trace with the spans of all projects that may be read.
+    """Find a trace with the spans of all projects that may be read.
 
     Raises:
-        BadInput: The id is none.
+        BadInput: The id is invalid.
         Missing: There is no such trace.
     """
     for trace in read_traces(reader, [read_trace_id(trace_id)], now_ns):
@@ -329,10 +329,10 @@ def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace
 
 
 def find_spans(reader: Reader, trace_id: str, now_ns: int) -> Sequence[SpanFacts]:
-    """Find the spans of one trace; the first one warns where there are more than are shown.
+    """Find the spans of a trace; the first span warns where there are more than are shown.
 
     Raises:
-        BadInput: The id is none.
+        BadInput: The id is invalid.
         Missing: There is no such trace.
     """
     for trace in _read_traces(reader, [read_trace_id(trace_id)], now_ns):
@@ -353,7 +353,7 @@ def read_trace_id(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """What the spans of a trace said, oldest first, and what of the answer is not whole."""
+    """The spans of a trace, oldest first, with warnings where the answer is not whole."""
 
     trace_id: str
     spans: Sequence[SpanFacts]
@@ -361,15 +361,15 @@ class _Trace:
 
     @property
     def warned(self) -> Sequence[SpanFacts]:
-        """The spans, of which the first one has the warnings of the trace, too."""
+        """The spans; the first has the warnings of the trace, too."""
         first, *others = self.spans
         return [replace(first, warnings=[*self.warnings, *first.warnings]), *others]
 
 
 def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[_Trace]:
-    """Read those of some traces that are here, in their order, until there are 10,000 spans.
+    """Read the stored traces among some, in their order, until there are 10,000 spans.
 
-    A trace that is not whole warns of that, and the last one of traces that are left out.
+    A trace that is not whole warns of that, and the last trace of those that are left out.
     """
     places = find_all_places(reader, trace_ids)
     within: dict[str, list[Place]] = {}
@@ -405,7 +405,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
 
 
 def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: int) -> list[Row]:
-    """Read light rows of traces of one project, those of runs without an end behind the others."""
+    """Read light rows of a project's traces, those of runs without an end behind the others."""
     ended = read_whole_traces(reader, project, places, _SPANS + 1)
     known = {run_id_of(row) for row in ended}
     open_keys = find_all_open_keys(reader, project, [place.trace_id for place in places])
@@ -414,7 +414,7 @@ def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: in
 
 
 def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
-    """Read what is told of the runs of traces beside their rows; payloads while there is room."""
+    """Read the records about the runs of traces beside their rows; payloads while there is room."""
     payloads: dict[tuple[str, tuple[str, int]], Row] = {}
     scores: dict[str, list[Row]] = {}
     keys: dict[tuple[str, str], str] = {}
@@ -438,7 +438,7 @@ def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
 def _read_payloads(
     reader: Reader, project: str, rows: Sequence[Row], room: int
 ) -> tuple[dict[tuple[str, int], Row], int]:
-    """Read what spans told beside their light rows, by `span_of`, and how much room is left then.
+    """Read the payloads of spans, by `span_of`, and return them with the room that is left.
 
     Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
     no room for them.
@@ -483,7 +483,7 @@ def _read_payloads(
 def _read_keys(
     reader: Reader, project: str, trace_ids: Sequence[str]
 ) -> dict[tuple[str, str], str]:
-    """Read the user's own keys of some traces, of several of one the first."""
+    """Read the user's own keys of some traces; of several keys of a trace the first."""
     sql = Sql("""
         SELECT lower(hex(trace_id)) AS trace, min(key) AS first FROM trace_keys
         WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
@@ -517,7 +517,7 @@ def _read_map(text: str, field: str) -> Mapping[str, str]:
 
 
 def _read_time(text: str, field: str, unit: Literal["milliseconds", "microseconds"]) -> int | None:
-    """Read a number of milliseconds or microseconds, in nanoseconds; None when it is not told."""
+    """Read a number of milliseconds or microseconds, in nanoseconds; None when it is missing."""
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > len(str(LATEST_NS)):
@@ -542,7 +542,7 @@ def _lately(now_ns: int) -> dict[str, Any]:
 
 
 class JaegerRoute(APIRoute):
-    """A route whose errors are in Jaeger's shape, which is another one in its third version."""
+    """A route whose errors are in Jaeger's shape, which differs in the third version of its API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler."""
@@ -626,7 +626,7 @@ def get_trace(trace_id: str, reader: FromReader) -> Structured:
 
 @router.get("/dependencies")
 def get_dependencies(reader: FromReader, endTs: Text = "", lookback: Text = "") -> Structured:
-    """Count which service's spans began below which one's, in a time before a moment."""
+    """Count how often spans of a service began below spans of another, by parent service."""
     return Structured(data=find_dependencies(reader, endTs, lookback, time.time_ns()))
 
 
@@ -646,7 +646,7 @@ def get_new_operations(reader: FromReader, service: Text = "", span_kind: Text =
 
 @router.get("/v3/traces")
 def get_new_traces(reader: FromReader, asked: Annotated[NewSearch, Query()]) -> Response:
-    """Search traces; their spans are below one result."""
+    """Search traces; their spans are in a single result."""
     return JSONResponse(make_result(find_newly(reader, asked, time.time_ns())))
 
 

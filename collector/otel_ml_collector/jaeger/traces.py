@@ -52,14 +52,14 @@ class SpanReference(BaseModel):
 
 
 class JaegerLog(BaseModel):
-    """Something that a span told while it went on."""
+    """An event of a span."""
 
     timestamp: int = Field(description="Microseconds since the epoch")
     fields: list[KeyValue]
 
 
 class JaegerProcess(BaseModel):
-    """Who sent spans."""
+    """The resource of spans: service and tags."""
 
     serviceName: str
     tags: list[KeyValue]
@@ -90,14 +90,14 @@ class JaegerTrace(BaseModel):
 
 
 class Operation(BaseModel):
-    """What a service does."""
+    """An operation of a service."""
 
     name: str
     spanKind: str
 
 
 class Dependency(BaseModel):
-    """How often spans of one service began below spans of another."""
+    """How often spans of a service began below spans of another."""
 
     parent: str
     child: str
@@ -105,7 +105,7 @@ class Dependency(BaseModel):
 
 
 class JaegerError(BaseModel):
-    """What went wrong."""
+    """An error in Jaeger's shape."""
 
     code: int
     msg: str
@@ -159,7 +159,7 @@ def part_servers(spans: Sequence[SpanFacts]) -> Sequence[SpanFacts]:
 def make_trace(
     trace_id: str, spans: Sequence[SpanFacts], warnings: Sequence[str] = ()
 ) -> JaegerTrace:
-    """Make a trace of its spans, with what is wrong with it."""
+    """Make a trace from its spans, with warnings about it."""
     processes: dict[str, JaegerProcess] = {}
     known: dict[str, str] = {}
     made: list[JaegerSpan] = []

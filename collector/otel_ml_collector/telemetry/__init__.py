@@ -1,1 +1,1 @@
-"""What Prometheus reads at ``/metrics``: the collector's own numbers and those of its users."""
+"""Prometheus metrics at ``/metrics``: the collector's own numbers and those of its users."""

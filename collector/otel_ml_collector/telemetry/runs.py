@@ -85,7 +85,7 @@ class Remembered(Generic[Key, Value]):
         self._older: dict[Key, Value] = {}
 
     def find(self, key: Key) -> Value | None:
-        """Return what was put under a key; None when that is not known any more."""
+        """Return the value under a key; None when it is not kept any more."""
         value = self._newer.get(key)
         return self._older.get(key) if value is None else value
 
@@ -101,7 +101,7 @@ class Remembered(Generic[Key, Value]):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A run that is counted once it is known what counts of it."""
+    """A run that waits to be counted until the store has settled its share of a call."""
 
     key: RunKey
     place: Place
@@ -112,12 +112,12 @@ class _Held:
 
 @dataclass(slots=True)
 class RunCounts:
-    """What is known of some runs.
+    """Counts of some runs.
 
     Attributes:
-        is_other: Whether it takes what is beyond the bound of label sets.
-        cost: US dollars of those whose cost is known; None when that of none is.
-        buckets: One an upper bound, and one for what is above all of them.
+        is_other: Whether it takes all beyond the bound of label sets.
+        cost: US dollars of the runs with a known cost; None without such runs.
+        buckets: A count for each upper bound, and one for all above.
     """
 
     is_other: bool = False
@@ -140,14 +140,14 @@ class RunCounts:
         self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
 
     def add_cost(self, cost: float | None) -> None:
-        """Add what runs cost, where that is known."""
+        """Add a cost of runs; None is left out."""
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
 
 
 @dataclass(slots=True)
 class ScoreCounts:
-    """What one judge said of some runs."""
+    """A judge's scores of some runs."""
 
     scores: int = 0
     total: float = 0.0
@@ -156,7 +156,7 @@ class ScoreCounts:
     errors: int = 0
 
     def add(self, other: "ScoreCounts") -> None:
-        """Add what it said of other runs."""
+        """Add its scores of other runs."""
         self.scores += other.scores
         self.total += other.total
         self.passed += other.passed
@@ -197,7 +197,7 @@ def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -
 def make_score_metrics(
     names: Sequence[str], counts: Mapping[Labels, ScoreCounts]
 ) -> Iterable[Metric]:
-    """Make the metrics of what judges said of recorded runs; arguments as above."""
+    """Make the metrics of scores of recorded runs; arguments as above."""
     scores = SummaryMetricFamily(
         "otel_ml_judge_score", "Scores of recorded runs: their sum and how many", labels=names
     )
@@ -218,11 +218,11 @@ def make_score_metrics(
 
 
 class RunNumbers(Collector):
-    """Counts recorded runs as they are stored, and what judges say of them.
+    """Counts recorded runs as they are stored, and their scores by judge.
 
     A run is counted once while it is among the last 20,000, and so is a judge's score of a run. A
     score whose run is not among them has no model, and waits until the store says whether the run
-    is one of an experiment. What judges say of runs over items of data sets,
+    is of an experiment. What judges say of runs over items of data sets,
     and of other records of a call, is not counted. What is beyond the label sets is counted under
     the model ``other``. Of the runs that record one call, the one that counts is counted, or the
     one that came first where that came alone: counters never fall.
@@ -278,7 +278,7 @@ class RunNumbers(Collector):
         self._numbers: dict[_Version, int] = {}
 
     def count(self, records: Records, held: Collection[str] = ()) -> None:
-        """Count what was stored; about 1 µs a run.
+        """Count stored records; about 1 µs a run.
 
         Args:
             records: What was stored.
@@ -296,7 +296,7 @@ class RunNumbers(Collector):
                     self._take_score(score, score.project in held)
 
     def settle(self) -> None:
-        """Look at what was stored, and count the runs that waited for that.
+        """Look up the shares of the runs that wait, and count them.
 
         Raises:
             Unavailable: The store has trouble; they wait on.
@@ -360,7 +360,7 @@ class RunNumbers(Collector):
         )
 
     def _is_of_item(self, run: Run) -> bool:
-        """Tell whether a run is part of one over an item of a data set, as far as is known."""
+        """Tell whether a run is inside an experiment's item, as far as is known."""
         is_part = self._experiments.find((run.project, run.trace_id))
         return bool(run.experiment) or is_part is not None
 
@@ -395,7 +395,7 @@ class RunNumbers(Collector):
             self._folded += 1
 
     def _count_held(self, run: _Held, shares: Mapping[str, CallShare]) -> None:
-        """Count a run that waited, unless its call is counted by another one."""
+        """Count a run that waited, unless another run counts for its call."""
         project, _, trace_id, span_id = run.key
         name = run_id(trace_id, span_id)
         share = shares.get(name)
@@ -454,7 +454,7 @@ class RunNumbers(Collector):
         return tuple(values.values())
 
     def _open(self, place: Place) -> tuple[Place, RunCounts]:
-        """Begin to count a label set, or find the one that takes what is beyond the bound."""
+        """Begin a label set, or return the place of all that is beyond the bound."""
         if self._opened >= self._sets:
             place = self._other(place[0])
         else:

@@ -1,4 +1,4 @@
-"""The collector's own numbers: what comes in, becomes of it, is missing, stored and sent on."""
+"""The collector's own numbers: received, answered, missing, stored and forwarded."""
 
 import sys
 import threading
@@ -44,7 +44,7 @@ DROPPED: Final = ("queue_full", "refused", "given_up", "unreadable", "not_allowe
 
 
 class Telemetry:
-    """Counts what comes in and what becomes of it; a registry of its own, so tests stay apart.
+    """Counts requests and their outcomes; a registry of its own, so tests stay apart.
 
     Attributes:
         left_points: How many data points of OTLP metrics went nowhere since the start.
@@ -68,30 +68,30 @@ class Telemetry:
         self._registry.register(collector)
 
     def count_request(self, transport: str, answer: str, signal: str = "traces") -> None:
-        """Count one answered request."""
+        """Count an answered request."""
         self._requests.labels(transport, signal, answer).inc()
 
     def count_quota_refusal(self, quota: str) -> None:
-        """Count one request that is over a quota of its key."""
+        """Count a request that is over a quota of its key."""
         self._quota_refusals.labels(quota).inc()
 
     def count_spans(self, accepted: int, rejected: Mapping[str, int]) -> None:
-        """Count the spans of one request that is stored."""
+        """Count the spans of a stored request."""
         self._accepted.inc(accepted)
         _count_by_reason(self._rejected, rejected)
 
     def count_log_records(self, accepted: int, rejected: Mapping[str, int]) -> None:
-        """Count the log records of one request that is stored."""
+        """Count the log records of a stored request."""
         self._accepted_logs.inc(accepted)
         _count_by_reason(self._rejected_logs, rejected)
 
     def count_left_points(self, number: int) -> None:
-        """Count the data points of one request of OTLP metrics that goes nowhere."""
+        """Count the data points of a request of OTLP metrics that goes nowhere."""
         self._left_points.inc(number)
         self.left_points += number
 
     def count_received(self, signal: str, number: int) -> None:
-        """Count the spans or log records of one request that could be read, stored or not."""
+        """Count the spans or log records of a request that could be read, stored or not."""
         self._received[signal].inc(number)
 
     def count_duplicates(self, number: int) -> None:
@@ -99,19 +99,19 @@ class Telemetry:
         self._duplicates.inc(number)
 
     def count_upload(self, answer: str) -> None:
-        """Count one answered upload of an artifact."""
+        """Count an answered upload of an artifact."""
         self._uploads.labels(answer).inc()
 
     def count_artifact(self, size: int) -> None:
-        """Count the bytes of one artifact that is stored."""
+        """Count the bytes of a stored artifact."""
         self._artifact_bytes.inc(size)
 
     def count_failed_commit(self) -> None:
-        """Count one group that could not be stored."""
+        """Count a group that could not be stored."""
         self._failed_commits.inc()
 
     def observe_commit(self, duration_s: float, rows: int) -> None:
-        """Note one stored group."""
+        """Note a stored group."""
         self._commit_s.observe(duration_s)
         self._commit_rows.observe(rows)
         self._last_commit.set(time.time())
@@ -128,7 +128,7 @@ class Telemetry:
         ).set_function(behind_s)
 
     def count_tool(self, tool: str, outcome: str, characters: int) -> None:
-        """Count one call of an assistant's tool, and the characters of its answer."""
+        """Count a call of an assistant's tool, and the characters of its answer."""
         self._tool_calls.labels(tool, outcome).inc()
         self._tool_characters.labels(tool).inc(characters)
 
@@ -246,7 +246,7 @@ class Missed:
 
 
 class LossNumbers(Collector):
-    """Shows what it was told last: the 100 projects that miss most, the others as one."""
+    """Shows the latest losses: the 100 projects that miss most, the others as a sum."""
 
     def __init__(self) -> None:
         self._shown: Mapping[str, Missed] = {}
@@ -294,7 +294,7 @@ class LossNumbers(Collector):
 
 @dataclass(frozen=True, slots=True)
 class TableSize:
-    """What a table takes on disk, deleted rows included until they are merged away."""
+    """The size of a table on disk, deleted rows included until they are merged away."""
 
     table: str
     rows: int
@@ -302,7 +302,7 @@ class TableSize:
 
 
 class StoreNumbers(Collector):
-    """Bytes and rows by table; while the store has trouble, those that it said last."""
+    """Bytes and rows by table; while the store has trouble, the last known numbers."""
 
     def __init__(self, read: Callable[[], Sequence[TableSize]]) -> None:
         self._read = read
@@ -340,7 +340,7 @@ class StoreNumbers(Collector):
 
 
 class RecordNumbers(Collector):
-    """Counts, for each target, what was acknowledged, what failed, and how far it is behind."""
+    """Counts, for each target, acknowledged and failed records, and how far it is behind."""
 
     def __init__(self) -> None:
         self._sent = _counter(_FORWARD, "Records that a target acknowledged", "target", "kind")
@@ -375,18 +375,18 @@ class RecordNumbers(Collector):
         self._lag.labels(target).set_function(lag_s)
 
     def count_sent(self, target: str, kind: str, sent: int, refused: int) -> None:
-        """Count the records of one acknowledged request."""
+        """Count the records of an acknowledged request."""
         self._sent.labels(target, kind).inc(sent)
         self._refused.labels(target).inc(refused)
 
     def count_failure(self, target: str) -> None:
-        """Count one request that failed."""
+        """Count a request that failed."""
         self._failures.labels(target).inc()
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for a target, with what is on its way there."""
+    """The requests that wait for a target, with those on their way there."""
 
     requests: int
     bytes: int
@@ -431,18 +431,18 @@ class OtlpForwardNumbers(Collector):
                 self._dropped.labels(target, signal, reason)
 
     def count_forwarded(self, target: str, signal: str, size: int, *, partial: bool) -> None:
-        """Count one request that a target has acknowledged."""
+        """Count a request that a target has acknowledged."""
         self._forwarded.labels(target, signal).inc()
         self._bytes.labels(target).inc(size)
         if partial:
             self._partial.labels(target, signal).inc()
 
     def count_retry(self, target: str) -> None:
-        """Count one request that is put back."""
+        """Count a request that is put back."""
         self._retries.labels(target).inc()
 
     def count_dropped(self, target: str, signal: str, reason: str) -> None:
-        """Count one request that will not reach a target, for one of `DROPPED`."""
+        """Count a request that will not reach a target, for a reason of `DROPPED`."""
         self._dropped.labels(target, signal, reason).inc()
 
     def collect(self) -> Iterable[Metric]:
