@@ -49,14 +49,14 @@ _Value = Callable[[Figures], float | None]
 
 
 class GroupTotal(BaseModel):
-    """The runs that have one value in common."""
+    """The runs that have a value in common."""
 
     group: str
     total: Figures
 
 
 class GroupTotals(BaseModel):
-    """Runs by what they have in common; all groups together are the total."""
+    """Runs by a value in common; all groups together are the total."""
 
     group: str = Field(description="By what they are grouped, as in statistics")
     groups: list[GroupTotal] = Field(description="The 50 with most runs, ordered as asked")
@@ -66,7 +66,7 @@ class GroupTotals(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FiguresQuery:
-    """Which figures a page shows, beside what they are of; API and pages take it as parameters."""
+    """The choice of figures on a page; API and pages take it as parameters."""
 
     last: Annotated[Past, Query(description="How far back to look")] = "24h"
     users: Annotated[UserGroup, Query(description="By what the table of users goes")] = "user"
@@ -75,7 +75,7 @@ class FiguresQuery:
     ] = "cost"
 
     def parameters(self, **changes: Any) -> dict[str, Any]:
-        """Return the parameters that differ from the usual ones, after some changes."""
+        """Return the parameters that differ from the defaults, after some changes."""
         query = replace(self, **changes)
         return {
             field.name: value
@@ -85,7 +85,7 @@ class FiguresQuery:
 
 
 class FiguresBeside(BaseModel):
-    """What recorded runs were like lately, and in the same time before."""
+    """Figures of recorded runs in a recent time, and in the same time before."""
 
     start_time: str
     end_time: str
@@ -139,14 +139,14 @@ def find_groups(
 
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
-    """List by what runs can be told apart that name it: user, session, both or neither."""
+    """List the groupings by people that runs of a project name: user, session, both or neither."""
     named = find_apart(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
     return [one for one in both if one in named]
 
 
 def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup | None:
-    """Choose by what the table of users goes: as asked, else by what runs name at all."""
+    """Choose the grouping of the table of users: as asked, else by the first that runs name."""
     return query.users if query.users in people else next(iter(people), None)
 
 
@@ -159,7 +159,7 @@ def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
 
 
 def write_quality(judge: JudgeFigures | None, figures: Figures) -> str:
-    """Write what `value_of` returns: a share where the judge lets runs pass, else a score."""
+    """Write the value of `value_of`: a share where the judge lets runs pass, else a score."""
     value = value_of(judge, figures) if judge else None
     if judge is None or value is None:
         return "–"
@@ -183,7 +183,7 @@ def _buckets_of(stats: RunStats) -> list[StatsBucket]:
 
 
 def rank(order: Order, judge: JudgeFigures | None) -> Callable[[Figures], float]:
-    """Return what figures are ordered by, the first one lowest: the most of it, or the worst."""
+    """Return the sort key of figures for an order, the most or the worst first."""
 
     def quality(figures: Figures) -> float:
         value = value_of(judge, figures) if judge else None
@@ -218,10 +218,10 @@ class Tile:
 
     Attributes:
         more: A second figure beside it, or empty.
-        now, before: SVG points, in one scale.
+        now, before: SVG points, in the same scale.
         also: SVG points of the second figure, in the same scale.
-        label: What the curve shows, in words.
-        change: What the figure was before, in words.
+        label: The meaning of the curve, in words.
+        change: The figure of the time before, in words.
         where: The filter of its runs.
     """
 
@@ -260,13 +260,13 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupTable:
-    """A table by model or by user: all runs first, then the groups, then what is left.
+    """A table by model or by user: all runs first, then the groups, then the rest.
 
     Attributes:
-        judge: By whose word quality goes; None where nobody judged.
+        judge: The judge whose value is the quality; None where nobody judged.
         left: How many groups are in the last row together; 0 where there is none.
         rest: That row.
-        slowest, costliest: Of all groups, by p95 and by cost; None of one group, or of none.
+        slowest, costliest: Of all groups, by p95 and by cost; None with fewer than two groups.
     """
 
     by: str

@@ -1,8 +1,8 @@
-"""Sessions: the conversations of a project, and one with its turns; JSON API and pages.
+"""Sessions: the conversations of a project, and a session's turns; JSON API and pages.
 
-A turn is a trace of the session. What it was asked is the input of its first run that stands below
-no other one of the session, what it answered the output of the last such run; where that says
-nothing, the first question and the last answer below it.
+A turn is a trace of the session. Its question is the input of its first run that stands below no
+other of the session, its answer the output of the last such run; where these are empty, the first
+question and the last answer below it.
 """
 
 import time
@@ -120,7 +120,7 @@ _THESE: Final = Sql("{of_traces} AND {belongs} IN {wanted:Array(String)}").fill(
 
 
 class SessionFigures(BaseModel):
-    """What the runs of a session were like; the sums that the statistics of its runs have."""
+    """Figures of the runs of a session; the same sums as the statistics of its runs."""
 
     session: str
     user: str = Field(description="The first that a run or span names; empty for none")
@@ -138,14 +138,14 @@ class SessionFigures(BaseModel):
 
 
 class SessionsPage(BaseModel):
-    """Sessions, the one of the latest run first."""
+    """Sessions, the session of the latest run first."""
 
     sessions: list[SessionFigures]
     next_cursor: str | None
 
 
 class CalledTool(BaseModel):
-    """What was called on the way to an answer: a tool or a retriever."""
+    """A tool or retriever called on the way to an answer."""
 
     run_id: str
     name: str
@@ -157,7 +157,7 @@ class CalledTool(BaseModel):
 
 
 class Turn(BaseModel):
-    """What was asked, and what came back."""
+    """A turn: the question and the answer."""
 
     trace_id: str
     run_id: str = Field(description="Of the first run that stands below no other one")
@@ -198,7 +198,7 @@ class SessionsQuery:
 
 
 def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> SessionsPage:
-    """List sessions, the one of the latest run first; figures are of all of their runs.
+    """List sessions, the session of the latest run first; figures are of all of their runs.
 
     Raises:
         BadInput: Filter or cursor is wrong.
@@ -244,9 +244,9 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
 
 
 def _find_starts(query: SessionsQuery, from_ns: int) -> list[int]:
-    """Find from when on runs are looked at: since a while before a time, then since longer.
+    """Find the starts from which runs are looked at: since a while before a time, then longer.
 
-    All runs since then are, so each session that is found stands at its last run, and no session
+    All runs since then are, so each session stands at its last run, and no session
     whose last run began earlier can be before it.
     """
     starts = [from_ns - length_ns for length_ns in _LAST_NS]
@@ -282,7 +282,7 @@ def _read_session(
 
 
 def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
-    """Find the sessions before and behind one in their list; empty at its ends."""
+    """Find the sessions before and behind a session in their list; empty at its ends."""
     apart = find_apart(reader, project)
     if "session" not in apart.names:
         return "", ""
@@ -307,7 +307,7 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
 def _find_figures(
     reader: Reader, project: str, sessions: Sequence[str]
 ) -> dict[str, SessionFigures]:
-    """Find what the ended runs of some sessions were like, by session."""
+    """Find the figures of the ended runs of some sessions, by session."""
     found: dict[str, SessionFigures] = {}
     for first in range(0, len(sessions), MAX_GROUPS):
         wanted = sessions[first : first + MAX_GROUPS]
@@ -336,7 +336,7 @@ def _find_figures(
 
 
 def _find_runs(reader: Reader, project: str, wanted: Sequence[str]) -> Condition:
-    """Write which runs are of some sessions: by their traces, if these are not too many.
+    """Write the condition on the runs of some sessions: by their traces, if these are not too many.
 
     The condition stands beside the join of `shares`.
     """
@@ -444,7 +444,7 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
 
 
 def _find_answer(last: RunSummary, runs: Sequence[RunSummary]) -> str:
-    """Find what a turn was answered: by the run at its top, else by the last call below that."""
+    """Find the answer of a turn: of the run at its top, else of the last call below that."""
     if last.outputs or last.outcome == "error":
         return last.outputs or ""
     calls = [run for run in runs if run.outputs and run.kind not in {"tool", "retriever"}]
@@ -471,7 +471,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/sessions")
 def get_sessions(query: _Query, reader: FromReader) -> SessionsPage:
-    """List the sessions of which a run matches, the one of the latest run first.
+    """List the sessions with a matching run, the session of the latest run first.
 
     Figures are of all runs of a session, whether they match or not.
     """
@@ -511,7 +511,7 @@ def show_session(
     cursor: Cursor = None,
     raw: Annotated[str, Query(max_length=1)] = "",
 ) -> Response:
-    """A session: its turns in order, what each was asked and answered."""
+    """Show a session: its turns in order, with question and answer."""
     now_ns = time.time_ns()
     beside = reader.ahead(find_neighbours, project, session, now_ns)
     found, runs = _read_session(reader, project, session, now_ns, cursor)
@@ -536,7 +536,7 @@ def show_session(
 
 
 def tell_story(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    """Say which turns went wrong: the address of each one's run, and how."""
+    """List the turns that went wrong: the address of each turn's run, and the error."""
     told: list[tuple[str, str]] = []
     for number, turn in enumerate(turns, 1):
         failed = [judge for judge, passed in turn.passed.items() if not passed]

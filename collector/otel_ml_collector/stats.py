@@ -107,14 +107,14 @@ _OTHERS: Final = "other_labels"
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """By what runs are grouped.
+    """A grouping of runs.
 
     Attributes:
         label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
         is_daily: Whether the rollup has it.
         join: SQL that joins what the label needs to `runs`.
         parameters: Of both.
-        is_settled: Whether the label needs what is settled of `runs`.
+        is_settled: Whether the label needs the settlement of `runs`.
         labels: Those that are known; of a project that has others, `_OTHERS` is noted.
     """
 
@@ -128,19 +128,19 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuestion:
-    """What to look at, and where each piece of its window is read.
+    """A question of statistics, and where each piece of its window is read.
 
     Attributes:
-        condition: Which runs.
-        window: Started when.
+        condition: The condition on the runs.
+        window: The starts of the runs.
         step_ns: How long a bucket is; the first begins with the window.
-        grouping: By what runs are grouped.
+        grouping: The grouping of runs.
         is_told: Whether scores of keys and tags count too.
         counted: The runs of its pieces that count.
-        shares_calls: Whether of some runs something else counts than they say.
+        shares_calls: Whether shares of calls may replace the runs' own amounts.
         days: Days that the rollup knows as they stand, each with when it was computed.
         is_hourly: Whether they are read by the hour.
-        pieces: What is read from the runs.
+        pieces: The stretches that are read from the runs.
     """
 
     project: str
@@ -157,7 +157,7 @@ class StatsQuestion:
 
     @property
     def columns(self) -> Sql:
-        """SQL of what cells are told apart by, besides their bucket."""
+        """SQL of the columns that cells differ by, besides their bucket."""
         return self.grouping.label + Sql(" AS label, outcome")
 
     @property
@@ -192,7 +192,7 @@ def list_groups(reader: Reader, question: StatsQuestion, limit: int) -> list[Row
 
 
 def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
-    """Read what recorded runs were like, by group and bucket, by group, and in all.
+    """Read the figures of recorded runs, by group and bucket, by group, and in all.
 
     Returns:
         Rows with `level` (0 a bucket, 1 a group, 3 all), `is_wanted`, `named`, `bucket`, `runs`,
@@ -217,7 +217,7 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
 
 
 def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
-    """Read what judges said, by judge and its version besides what `read_runs` goes by."""
+    """Read the figures of scores, by judge and version besides the levels of `read_runs`."""
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
           judge_version, sum(evaluations) AS evaluations, sum(failed) AS failed,
@@ -237,7 +237,7 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     """Count the recorded runs of all projects, with errors, latency and cost.
 
     Returns:
-        Rows by project and `bucket`, and one in all of each project, which `is_total`.
+        Rows by project and `bucket`, and a row in all of each project, which `is_total`.
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)
@@ -278,7 +278,7 @@ def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
 
 
 def _between(days: Sequence[int], window: Window) -> list[Window]:
-    """Cut out of a window what lies between some days of it, in order."""
+    """Cut the stretches between some days out of a window, in order."""
     pieces, at_ns = [], window.start_ns
     for day_ns in days:
         if at_ns < day_ns:
@@ -401,12 +401,12 @@ class JudgeVersionName(BaseModel):
 
     @property
     def order(self) -> tuple[str, int, str]:
-        """Put a judge's newest version first, and what has no version last."""
+        """Sort key that puts a judge's newest version first, and scores without a version last."""
         return self.judge, -(self.version or 0), self.digest
 
 
 class JudgeFigures(JudgeVersionName):
-    """What one version of a judge, or a person, said of some runs: the last of each counts."""
+    """Figures of a judge's version, or of a person, over some runs: the last score counts."""
 
     evaluations: int
     failed: int = Field(description="Evaluations in which the judge itself failed")
@@ -415,7 +415,7 @@ class JudgeFigures(JudgeVersionName):
 
 
 class Figures(BaseModel):
-    """What some recorded runs were like; null where there is nothing to tell of."""
+    """Figures of some recorded runs; null where there are no values."""
 
     runs: int = Field(description="Recorded runs; what a sampler left out is not counted")
     errors: int
@@ -437,7 +437,7 @@ class StatsBucket(Figures):
 
 
 class StatsGroup(BaseModel):
-    """The runs that have one value in common."""
+    """The runs that have a value in common."""
 
     group: str
     total: Figures
@@ -518,7 +518,7 @@ def draw_curve(
 
 
 class AllStats(BaseModel):
-    """The recorded runs of all projects that may be read, the one with most runs first."""
+    """The recorded runs of all projects that may be read, the project with most runs first."""
 
     start_time: str
     end_time: str
@@ -527,7 +527,7 @@ class AllStats(BaseModel):
 
 
 def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Grouping:
-    """Make the grouping that a text names; empty for one group of all.
+    """Make the grouping that a text names; an empty text makes a single group of all.
 
     Raises:
         BadInput: Runs cannot be grouped by that.
@@ -565,7 +565,7 @@ def _by_version(numbers: Numbers) -> Grouping:
 
 
 def _by_tag(name: str, apart: Apart) -> Grouping:
-    """Group by the text of a tag: the newest one, also one that came later."""
+    """Group by the text of a tag: the newest, also if it came late."""
     value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
     if apart.tags:
         join = Sql("""
@@ -586,17 +586,17 @@ def _by_tag(name: str, apart: Apart) -> Grouping:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuery:
-    """What to count.
+    """A query of statistics.
 
     Attributes:
         where: A filter; empty for all. Spans that are no model calls are left out unless it
             speaks of ``kind``.
         group: A field or tag, such as ``version`` or ``tags["client"]``; empty for none.
-        window: Of runs that started when; the first bucket begins there.
+        window: The starts of the runs; the first bucket begins there.
         step_ns: How long a bucket is.
-        groups: How many groups are told apart.
-        beside: What must hold for a run beside the filter.
-        by: What to group by in place of what `group` names.
+        groups: How many groups are listed.
+        beside: A condition on runs beside the filter.
+        by: The grouping in place of that of `group`.
         only: These groups alone; none for those with most runs.
     """
 
@@ -648,7 +648,7 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
 def _read_groups(
     reader: Reader, question: StatsQuestion, query: StatsQuery
 ) -> tuple[list[Row], list[Row], Sequence[str], int]:
-    """Read runs and scores by group; say which groups are told apart, and how many there are."""
+    """Read runs and scores by group; return the listed groups, and how many there are."""
     if not query.group or query.only:
         return *_read_cells(reader, question, query.only), query.only, len(query.only)
     labels = question.grouping.labels
@@ -674,7 +674,7 @@ def _read_cells(
 
 
 def find_total(reader: Reader, query: StatsQuery) -> Figures:
-    """Count the recorded runs of a project in all, without what judges said of them.
+    """Count the recorded runs of a project in all, without their scores.
 
     Raises:
         BadInput: The filter is wrong.
@@ -887,7 +887,7 @@ def parse_stats(
     bucket: Bucket = "1h",
     groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="How many are told apart")] = 10,
 ) -> StatsQuery:
-    """Read what to count.
+    """Read the query of statistics.
 
     Raises:
         BadInput: The length of a bucket cannot be read.
@@ -914,7 +914,7 @@ def parse_stats(
 def get_stats(query: Annotated[StatsQuery, Depends(parse_stats)], reader: FromReader) -> RunStats:
     """Count recorded runs by group and time: errors, latency, scores, tokens, cost.
 
-    The last 24 hours unless told. The first bucket begins where a whole one does, at or before
+    By default the last 24 hours. The first bucket begins where a whole bucket does, at or before
     `start`; at most 750 buckets, and 10,000 buckets times groups.
     """
     return find_stats(reader, query)

@@ -1,4 +1,4 @@
-"""Says how the cost of a run was found, and which of its counts and costs are no numbers."""
+"""Explains how the cost of a run was found, and lists counts and costs that are no numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ _NUMBERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class UnreadAmount:
-    """An attribute that would be a number of a run, if it was one.
+    """An attribute that should be a number of a run, and is none.
 
     Attributes:
         name: The attribute, or a member of the JSON in it: ``a{b}``.
         value: As it came.
-        wanted: What it would have to be.
+        wanted: The expected form.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _is_amount(value: JsonValue) -> bool:
 
 
 def tell_price(run: Run, prices: Prices) -> str:
-    """Say how the cost of a run was found, or why a call that used a model has none.
+    """Explain how the cost of a run was found, or why a call that used a model has none.
 
     Prices are looked up as they are now: the cost itself is that of the time when it was stored.
 

@@ -78,7 +78,7 @@ class TagDetail(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class LateRecords:
-    """What was told apart from any span: of a model's version, a trace key, a run not here."""
+    """Records that came apart from any span: of a model's version, a trace key, a missing run."""
 
     tags: dict[str, JsonValue] = field(default_factory=dict)
     logs: list[LogLine] = field(
@@ -92,7 +92,7 @@ class LateRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceRecords(LateRecords):
-    """What was told of a trace or its key (`run_id` is null), or of a run that is not here.
+    """Late records of a trace or its key (`run_id` is null), or of a run that is not stored.
 
     Also the lines of a span that is here and has no run above it.
     """
@@ -112,7 +112,7 @@ class SameCall:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What is added up of a run."""
+    """The amounts of a run that are added up."""
 
     tokens: Tokens
     cost: float | None
@@ -188,12 +188,12 @@ RUN: Final = TypeAdapter(Run)
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A run in outline; one without an end reaches to where it was last known to be open.
+    """A run in outline; an open run reaches to the last time it was known to be open.
 
     Attributes:
-        tokens, cost: What counts of it.
-        is_settled: Whether that is known, and not what it says itself.
-        names_provider: Whether it says whose model it called: such a call has used tokens.
+        tokens, cost: The amounts that count.
+        is_settled: Whether these are settled, and not the run's own values.
+        names_provider: Whether it names the provider of its model: such a call has used tokens.
     """
 
     run_id: str
@@ -229,7 +229,7 @@ def make_stretch(row: Row, trace_id: str, project: str) -> Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Tokens and cost of a trace; None for what none of its runs says."""
+    """Tokens and cost of a trace; None for amounts that none of its runs has."""
 
     tokens: Tokens
     cost: float | None
@@ -254,7 +254,7 @@ def add_up(spans: Sequence[Stretch]) -> Totals:
 
 
 def has_tokens(tokens: Tokens) -> bool:
-    """Tell whether a run said how many tokens it took or gave."""
+    """Tell whether a run has a number of tokens, in or out."""
     return tokens.input is not None or tokens.output is not None
 
 
@@ -277,7 +277,7 @@ def _sum(numbers: Sequence[int | None]) -> int | None:
 
 
 class RunsPage(BaseModel):
-    """One page of a list; `next_cursor` is null on the last one."""
+    """A page of a list; `next_cursor` is null on the last page."""
 
     runs: list[RunSummary]
     next_cursor: str | None
@@ -292,7 +292,7 @@ class RunsPage(BaseModel):
 
 
 class Trace(BaseModel):
-    """All runs of the traces that have one id or key, oldest first."""
+    """All runs of the traces that have the same id or key, oldest first."""
 
     key: str
     runs: list[RunSummary]
@@ -309,18 +309,18 @@ class Trace(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was said of one run.
+    """Late records and scores of a run.
 
     Attributes:
         keys: The keys of its trace.
-        owners: By what it was named: its id, and the keys and tags under which more is told.
+        owners: Names of it in late records: its id, and the keys and tags that have records.
         tags: The late tags that hold against those of its own span, by name.
-        evaluations: What judges and people said, oldest first.
-        words: The newest word of each name, by source: actual, human and agent.
+        evaluations: Scores by judges and people, oldest first.
+        words: The newest value of each name, by source: actual, human and agent.
         version: The number of its model's version; None where it has none.
-        share: What counts of it; None where that is what it says itself.
+        share: Its settled amounts; None where its own values count.
         others: Other records of its call.
-        names: What its trace names for it.
+        names: The names that its trace gives it.
     """
 
     keys: Sequence[str]
@@ -341,12 +341,12 @@ class AskedEvaluations:
     _asked: list[tuple[Set[str], Future[list[Row]]]] = field(default_factory=list)
 
     def ask(self, reader: Reader, project: str, run_ids: Iterable[str]) -> None:
-        """Ask for those of some runs that are known to be here, if the project has any."""
+        """Ask for the evaluations of some stored runs, if the project has any."""
         if find_apart(reader, project).scores and (ids := {*run_ids}):
             self._asked.append((ids, reader.ahead(read_evaluations, project, sorted(ids))))
 
     def take(self, reader: Reader, project: str, run_ids: Iterable[str]) -> list[Row]:
-        """Return those of some runs; what was not asked for is asked for now."""
+        """Return the evaluations of some runs; those not asked for before are read now."""
         left, found = {*run_ids}, list[Row]()
         for ids, rows in self._asked:
             found += [row for row in rows.result() if row["owner"] in left]
@@ -357,7 +357,7 @@ class AskedEvaluations:
 def find_said(
     reader: Reader, project: str, rows: Sequence[Row], asked: AskedEvaluations | None = None
 ) -> dict[str, Said]:
-    """Find what was said of the runs of some light rows of one project, by run id."""
+    """Find the late records and scores of the runs of a project's light rows, by run id."""
     run_ids = [run_id_of(row) for row in rows]
     apart = find_apart(reader, project)
     settled = read_settled(reader, project, rows) if apart.settled else {}
@@ -411,13 +411,13 @@ def _others(share: Row) -> list[SameCall]:
 
 
 def _row_of(record: SameCall) -> Row:
-    """Say of another record what finds its row."""
+    """Return the key of another record of a call, by which its row is read."""
     key = Key.of(record.start_ns, record.run_id)
     return {"start_ns": key.start_ns, "trace_id": key.trace_id, "span_id": key.span_id}
 
 
 def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, LateRecords]:
-    """Read what was told of owners that have no span here, by owner."""
+    """Read the late records of owners that have no span here, by owner."""
     if not owners:
         return {}
     made = _by_owner(read_evaluations(reader, project, owners))
@@ -457,7 +457,7 @@ def _find_owners(
     keys: Mapping[str, Sequence[str]],
     late_tags: Mapping[str, Sequence[Row]],
 ) -> dict[str, list[str]]:
-    """Name, by run id, under what something may be told of the runs of some rows."""
+    """List the owners under which runs may have late records, by run id."""
     project = rows[0]["project"]
     owners = {run_id_of(row): [run_id_of(row)] for row in rows}
     calls = [row for row in rows if row["kind"] != "span"]
@@ -493,7 +493,7 @@ def _owners_of_tags(row: Row, late_tags: Mapping[str, Sequence[Row]]) -> list[st
 
 
 def _roots(reader: Reader, project: str, rows: Sequence[Row]) -> set[str]:
-    """Tell which of some model calls have none as their parent."""
+    """Return the model calls among some that have no model call as their parent."""
     parents = {run_id_of(row): f"{row['trace_id']}-{row['parent_span_id']}" for row in rows}
     above = {parent for parent in parents.values() if not parent.endswith(f"-{NO_PARENT}")}
     calls = find_calls(reader, project, sorted(above))
@@ -508,7 +508,7 @@ def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
-    """Choose of each name the newest tag; the run's own count from when its span said them."""
+    """Choose of each name the newest tag; the run's own count from when its span gave them."""
     newest: dict[str, Row] = {}
     for tag in sorted(tags, key=lambda tag: (tag["time_ns"], tag["record_id"])):
         if tag["name"] not in row["tags"] or tag["time_ns"] >= told_ns(row):
@@ -538,7 +538,7 @@ def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
 
 
 def is_score(said: Evaluation) -> bool:
-    """Tell a score from what hides none: a truth that is a value alone, an agent's word."""
+    """Tell whether an evaluation is a score: not a bare truth, nor an agent's word."""
     is_bare = said.score is None and said.passed is None and not said.label
     return said.source != "agent" and (said.actual is None or not is_bare)
 
@@ -553,7 +553,7 @@ def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
 
 
 def _order(row: Row) -> tuple[int, str, str, str]:
-    """Order what was said, as filters do."""
+    """Sort key of evaluations, as filters order them."""
     record = "" if is_run(row["owner"]) else row["record_id"]
     return row["time_ns"], row["judge"], row["version"], record
 
@@ -570,7 +570,7 @@ def summarise(
 
 
 def make_summary(row: Row, said: Said) -> RunSummary:
-    """Make the summary of a light row and what was said of it."""
+    """Make the summary of a run from its light row and its late records."""
     newest = {one.judge: one for one in said.evaluations if is_score(one)}
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
@@ -611,7 +611,7 @@ def make_summary(row: Row, said: Said) -> RunSummary:
 def tokens_per_second(
     output: int | None, latency_ns: int | None, first_token_ms: float | None
 ) -> float | None:
-    """Tell how fast an answer came in pieces; None where that cannot be told."""
+    """Return the rate at which an answer was streamed; None where that is not known."""
     if output is None or latency_ns is None or first_token_ms is None:
         return None
     left_ns = latency_ns - first_token_ms * 1e6
@@ -619,5 +619,5 @@ def tokens_per_second(
 
 
 def _first(rows: Sequence[Row], name: str) -> Any:
-    """Return what the first row says that says anything, else what the first one has."""
+    """Return the first value of a name that is not empty, else the first row's value."""
     return next((row[name] for row in rows if row[name] not in (None, "")), rows[0][name])

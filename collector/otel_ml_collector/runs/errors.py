@@ -39,7 +39,7 @@ _SHAPED: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Failed runs whose messages have one shape.
+    """Failed runs whose messages have the same shape.
 
     Attributes:
         versions: Labels of at most five versions, such as ``answer:v4``.
@@ -111,7 +111,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
 def _find_known(
     reader: Reader, ours: Sql, values: Mapping[str, Any], rows: Sequence[Row]
 ) -> set[tuple[str, str]]:
-    """Find which of some groups had runs in the seven days before the window."""
+    """Find the groups, among some, that had runs in the seven days before the window."""
     sql = Sql("""
         SELECT DISTINCT toString(error_type) AS type, shape
         FROM (SELECT *, {shape} AS shape FROM {ours})

@@ -1,4 +1,4 @@
-"""Finds runs: one `find` behind the JSON API and the pages."""
+"""Finds runs: the same `find` behind the JSON API and the pages."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,7 +132,7 @@ _SUMMARY_FIELDS: Final = tuple(one.name for one in fields(RunSummary))
 
 @dataclass(frozen=True, slots=True)
 class RunsQuery:
-    """What to list.
+    """The query of a list of runs.
 
     Attributes:
         where: A filter; empty for all. Spans that are no model calls are left out unless the
@@ -140,10 +140,10 @@ class RunsQuery:
         cursor: Where a former page ended.
         start_ns: Runs that started then or later; 0 for no bound.
         end_ns: Runs that started before then; None for now.
-        order: One of `otel_ml.orders`.
+        order: A name of `otel_ml.orders`.
         roots: Only runs that stand inside no other one.
         traces: Only what stands at the top of a trace with a call in it, a plain span too: agents
-            that lie apart below it, as after a handoff, are one row. Of a trace of which nothing
+            that lie apart below it, as after a handoff, share its row. Of a trace of which nothing
             stands at the top, as its first span is elsewhere, the roots.
     """
 
@@ -159,12 +159,12 @@ class RunsQuery:
 
     @property
     def newest_first(self) -> bool:
-        """Whether of two runs the newer one comes first, if by nothing else than time."""
+        """Whether of two runs the newer comes first, if by nothing else than time."""
         return self.order != OLDEST
 
     @property
     def is_of_tops(self) -> bool:
-        """Whether each row stands for what is inside it."""
+        """Whether each row stands for all runs inside it."""
         return self.roots or self.traces
 
     def window(self, now_ns: int) -> Window:
@@ -219,8 +219,8 @@ WHOLE_TRACE: Final = TracePage()
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """List runs in order of their start, those that have no end at their places among them.
 
-    In another order there are those that have ended and have what it goes by; without a time that
-    is asked for, the project's last 30 days are looked at, or the last one by a filter that reads
+    In another order only runs that have ended and have its value are listed; without a time that
+    is asked for, the project's last 30 days are looked at, or the last day by a filter that reads
     payloads. A filter looks at no more than the next 2,000 runs without an end. By `now_ns` a run
     whose process is silent has crashed, here and wherever runs are read.
 
@@ -256,7 +256,7 @@ def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | Non
 def find_neighbour(
     reader: Reader, run: RunSummary, now_ns: int, *, newest_first: bool
 ) -> str | None:
-    """Find the id of the run behind one in the list of its project; None at its end."""
+    """Find the id of the run behind another in the list of its project; None at its end."""
     order = NEWEST if newest_first else OLDEST
     query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), order=order)
     rows = _list_rows(reader, query, now_ns, columns=KEY)
@@ -264,10 +264,10 @@ def find_neighbour(
 
 
 def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
-    """Compile what the runs of a list have in common, where they stand in their traces apart.
+    """Compile the conditions of a list, except for the places of runs in their traces.
 
     Returns:
-        The condition, and whether it leaves out much.
+        The condition, and whether it leaves out many runs.
 
     Raises:
         BadInput: The filter is wrong.
@@ -287,7 +287,7 @@ def _list_rows(
     *,
     columns: Sql = LIGHT,
 ) -> list[Row]:
-    """List the rows of a page, and one more where there is one; of roots and traces light ones."""
+    """List the rows of a page, and the first row of the next; of roots and traces light rows."""
     listing = make_listing(reader, query, columns)
     condition = listing.condition
     whole = query.window(now_ns)
@@ -306,7 +306,7 @@ def _list_rows(
 
 
 def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> Listing:
-    """Make what is asked of the store for a list.
+    """Make the store's query of a list.
 
     Raises:
         BadInput: Filter, order or cursor is wrong.
@@ -349,12 +349,12 @@ def read_cursor(text: str, order: str = NEWEST) -> Key:
 
 
 def cursor_of(run: RunSummary) -> str:
-    """Write the cursor that lists what comes behind a run."""
+    """Write the cursor that lists the runs behind a run."""
     return write_cursor(Key.of(run.start_ns, run.run_id))
 
 
 def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: int) -> Run:
-    """Read one run with everything that is known of it.
+    """Read a run with everything that is known of it.
 
     Args:
         reader: The store.
@@ -363,7 +363,7 @@ def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns:
         now_ns: By it a run whose process is silent has crashed.
 
     Raises:
-        BadInput: The id is none, or several projects have the run.
+        BadInput: The id is invalid, or several projects have the run.
         Missing: There is no such run.
     """
     return find_run_with_series(reader, run_id, project, now_ns=now_ns)[0]
@@ -377,17 +377,17 @@ def find_run_with_series(
     now_ns: int,
     found: KeyedTraces | None = None,
 ) -> tuple[Run, Sequence[LoggedMetric]]:
-    """Read one run, and the metrics that were logged for it under its id, point by point.
+    """Read a run, and the metrics that were logged for it under its id, point by point.
 
     Args:
         reader: The store.
         run_id: ``<32 hex>-<16 hex>``.
         project: Where to look; None when exactly one project has the run.
         now_ns: By it a run whose process is silent has crashed.
-        found: What its trace's id finds, where that is known.
+        found: The places of its trace, where they are known.
 
     Raises:
-        BadInput: The id is none, or several projects have the run.
+        BadInput: The id is invalid, or several projects have the run.
         Missing: There is no such run.
     """
     match = _RUN_ID.fullmatch(run_id)
@@ -412,7 +412,7 @@ def find_run_with_series(
 def find_named_runs(
     reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST_POINTS
 ) -> Iterator[tuple[Run, Sequence[LoggedMetric]]]:
-    """Read runs of a project by their ids, in that order, each with what was logged under its id.
+    """Read runs of a project by their ids, in that order, each with its logged metrics.
 
     At most 25 of them are in memory at a time.
 
@@ -424,7 +424,7 @@ def find_named_runs(
         most: Points of a metric that are read.
 
     Raises:
-        BadInput: An id is none.
+        BadInput: An id is invalid.
         Missing: There is no such run.
     """
     for first in range(0, len(run_ids), _NAMED_RUNS):
@@ -446,7 +446,7 @@ def find_named_runs(
 
 
 def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
-    """Tell where some runs are in their traces, by project and trace: without a question."""
+    """Return the places of some runs in their traces, by project and trace: without a question."""
     places: dict[tuple[str, str], Place] = {}
     for run in runs:
         key, start_ns = (run.project, run.trace_id), run.start_ns
@@ -475,7 +475,7 @@ def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> 
 def _parts(
     reader: Reader, project: str, runs: Sequence[RunSummary]
 ) -> Iterator[Sequence[RunSummary]]:
-    """Cut runs of one project where their payloads grow too large to be read at once."""
+    """Cut a project's runs where their payloads grow too large to be read at once."""
     for first in range(0, len(runs), _PART_RUNS):
         part = runs[first : first + _PART_RUNS]
         sizes = measure_payloads(
@@ -528,7 +528,7 @@ def _fill(
 ) -> list[Row]:
     """Read matching runs of a time until there are enough.
 
-    A delivery that lost against another one of its run is dropped, as is what `_keep` leaves out,
+    A delivery that lost against another of its run is dropped, as are runs that `_keep` leaves out,
     and the page refilled.
     """
     rows: list[Row] = []
@@ -562,7 +562,7 @@ def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> l
 
 
 def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> list[Row]:
-    """Read the runs of some keys whose winning delivery is the one that matched."""
+    """Read the runs of some keys whose winning delivery is the matching delivery."""
     found = read_runs(reader, listing.project, keys, listing.columns)
     best = {run_id_of(row): row for row in winners(found)}
     rows: dict[str, Row] = {}
@@ -574,7 +574,7 @@ def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> lis
 
 
 def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:
-    """Keep of some runs those that a list is of."""
+    """Keep the runs that belong to a list, of some."""
     if query.traces:
         return _keep_tops(reader, query.project, rows)
     return _keep_roots(reader, query.project, rows) if query.roots else [*rows]
@@ -599,7 +599,7 @@ def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
-    """Keep the runs that stand inside no other one: a plain span around them is none."""
+    """Keep the runs that stand inside no other run: a plain span around them is no run."""
     climbing = {run_id_of(row): row["parent_span_id"] for row in rows}
     inner: set[str] = set()
     for _ in range(_LEVELS_UP):
@@ -625,7 +625,7 @@ def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def _find_inner(reader: Reader, project: str, climbing: Mapping[str, str]) -> set[str]:
-    """Find which runs stand inside another one, however many plain spans are between.
+    """Find the runs that stand inside another run, however many plain spans are between.
 
     Args:
         reader: The store.
@@ -666,7 +666,7 @@ def _near(
 def _read_rows(
     reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: int
 ) -> list[Row]:
-    """Read the light rows of runs of traces of one project, ended or open."""
+    """Read the light rows of runs of a project's traces, ended or open."""
     asked = {*run_ids}
     span_ids = sorted({run_id.partition("-")[2] for run_id in run_ids})
     rows = winners(read_spans(reader, places, span_ids))
@@ -688,7 +688,7 @@ def add_open(
     page: TracePage = WHOLE_TRACE,
     after: Key | None = None,
 ) -> list[Row]:
-    """Add the runs of a trace that have no end to those that have one, where the page is."""
+    """Add the open runs of a trace to the ended runs, where the page is."""
     known = {row["span_id"] for row in ended}
     behind = (after.start_ns, after.trace_id, after.span_id) if after else (-1, "", "")
     keys = [
@@ -764,9 +764,9 @@ def _keep_matching(
 def _make_content(
     row: Row, payload: Mapping[str, Any], events: Sequence[CallEvent], tokens: Tokens
 ) -> dict[str, Any]:
-    """Say what a run was given and gave, what it cost, and how it failed.
+    """Return a run's content: input and output, tokens and cost, and its error.
 
-    What its row and its payload, which may be gone, do not say, its events do.
+    Content that its row and its payload (which may be gone) lack is taken from its events.
     """
     told = read_content(events)
     error_type, message = read_error(events) if row["outcome"] == "error" else ("", "")
@@ -800,7 +800,7 @@ def _find_events(
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """What is known of some runs beside their rows, by run id."""
+    """Details of some runs beside their rows, by run id."""
 
     said: Mapping[str, Said]
     payloads: Mapping[str, Row]
@@ -814,7 +814,7 @@ class _Details:
 def _make_runs(
     reader: Reader, rows: Sequence[Row], most: int = MOST_POINTS
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
-    """Make the records of some runs of one project, each with what was logged under its id."""
+    """Make the records of some runs of a project, each with the metrics logged under its id."""
     details = _find_details(reader, rows, most)
     named = [run_id for run_id, said in details.said.items() if len(said.owners) > 1]
     own = dict(details.series)
@@ -825,7 +825,7 @@ def _make_runs(
 
 
 def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
-    """Find what is known of some runs beside their rows: a question a sort, however many runs."""
+    """Find the details of some runs beside their rows: a question a sort, however many runs."""
     project, run_ids = rows[0]["project"], [run_id_of(row) for row in rows]
     ended = [_key(row) for row in rows if not is_open(row)]
     paid = reader.ahead(read_payloads, project, ended)
@@ -851,7 +851,7 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
 def _lend_payloads(
     reader: Reader, project: str, said: Mapping[str, Said], payloads: dict[str, Row]
 ) -> None:
-    """Take what the payload of a run lacks from the other records of its call."""
+    """Fill the missing parts of a run's payload from the other records of its call."""
     recorded = {run_id: one.others for run_id, one in said.items() if one.others}
     keys = [Key.of(one.start_ns, one.run_id) for some in recorded.values() for one in some]
     found = read_payloads(reader, project, keys)
@@ -879,13 +879,13 @@ def _find_reasons(attributes: Mapping[str, Any]) -> str:
 
 
 def _find_response(attributes: Mapping[str, Any]) -> str:
-    """Return the provider's id of an answer; empty where it is not told."""
+    """Return the provider's id of an answer; empty where it is missing."""
     told = (attributes.get(name) for name in _RESPONSES)
     return next((one for one in told if isinstance(one, str) and one), "")
 
 
 def _make_run(row: Row, details: _Details) -> Run:
-    """Make the record of one run."""
+    """Make the record of a run."""
     run_id = run_id_of(row)
     said, payload = details.said[run_id], details.payloads.get(run_id, {})
     summary = make_summary(row, said)
@@ -949,7 +949,7 @@ def _tell_stream(
 
 
 def _take_chunks(attributes: dict[str, Any]) -> object:
-    """Take out of the attributes what a stream gave, when it is a list."""
+    """Take the chunks of a streamed output out of the attributes, when they are a list."""
     told = parse(attributes.get(names.OUTPUTS_CHUNKS))
     if not isinstance(told, list):
         return None
@@ -958,7 +958,7 @@ def _take_chunks(attributes: dict[str, Any]) -> object:
 
 
 def _take_capture(attributes: dict[str, Any]) -> dict[str, list[str]]:
-    """Take out of the attributes what was left out of the payload, by part, and why.
+    """Take the parts left out of the payload out of the attributes, with the reasons.
 
     Anything else under that name stays where it is.
     """

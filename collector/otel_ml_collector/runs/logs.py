@@ -1,7 +1,7 @@
-"""What was logged of runs: lines of text, points of metrics, what they used and produced.
+"""Logs of runs: lines of text, points of metrics, and lineage links.
 
-To a run belong the lines of the spans below it that are no runs; some lines are of no run. How
-points of one name combine is resolved when they are read: they come in the order (time, span id,
+To a run belong the lines of the spans below it that are no runs; some lines are of no run. Points
+of the same name are combined when they are read: they come in the order (time, span id,
 position), whatever order they were delivered in.
 """
 
@@ -134,7 +134,7 @@ class SpanNode:
 
 
 def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read the lines of text that were told of some owners, oldest first, at most 10,000."""
+    """Read the lines of text of some owners, oldest first, at most 10,000."""
     rows: list[Row] = []
     for place in range(0, len(owners), _AT_ONCE):
         rows += _read_lines(reader, project, owners[place : place + _AT_ONCE], _OF_ALL)
@@ -173,7 +173,7 @@ def read_events_of(
 def find_call_events(
     reader: Reader, project: str, run_ids: Sequence[str]
 ) -> dict[str, list[CallEvent]]:
-    """Read what came as log records of what some calls were asked and answered, by run id."""
+    """Read the contents of some calls that came as log records, by run id."""
     found = read_events_of(reader, project, run_ids, _CONTENT_EVENTS)
     return {
         run_id: [
@@ -190,7 +190,7 @@ def find_call_events(
 
 
 def read_content(events: Iterable[CallEvent]) -> dict[str, Any]:
-    """Read the fields of one call that its events name; inputs and outputs with their JSON."""
+    """Read the fields of a call that its events name; inputs and outputs with their JSON."""
     found = Found(1)
     read_events([event for event in events if event.name in CONTENT_EVENTS], found)
     return found.row(0)
@@ -204,7 +204,7 @@ def read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
 
 
 def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
-    """Fill the lines of runs whose content came as log records into their light rows."""
+    """Fill the preview lines of runs whose content came as log records into their light rows."""
     lacking = {
         run_id_of(row): row
         for row in rows
@@ -261,9 +261,9 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
 
 
 def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
-    """Find the nearest model call at or above some spans; those that have none are left out.
+    """Find the nearest model call at or above some spans; others are left out.
 
-    Spans that are each other's parents have none; neither has one below a span that is not here.
+    Spans that are each other's parents have none; neither has a span whose parent is not here.
     """
     known: dict[str, str] = {}
     for span in spans:
@@ -369,13 +369,13 @@ def read_points(
 
     Args:
         reader: The store.
-        project: Whose metrics.
-        owners: What they were logged for; points of one name are one metric.
+        project: Of the metrics.
+        owners: Their owners; points of the same name are a metric.
         name: Which metric; empty for all.
-        most: How many points of a metric are read. Of more than that the first and the last one
-            and the lowest and highest of each stretch between them.
+        most: How many points of a metric are read. Of more than that the first and the last and
+            the lowest and highest of each stretch between them.
         is_plain: Whether each of them is known to count.
-        apart: Whether points of one name are a metric of each owner, and not one of all.
+        apart: Whether points of a name are a metric of each owner, and not one of all.
 
     Returns:
         Rows of a few points each, in order: `part` (the owner, or empty), `name`, `points` (how
@@ -420,8 +420,8 @@ def find_series(
     """Find the metrics that were logged for some owners, the first 1,000 by name.
 
     A metric alone is a series after ``append``, ``restart`` and ``clear``, else a number; two
-    points are a series; one without points is none. Of more points than `most`, or than 100,000
-    in all, the shape of the curve is kept.
+    points are a series; a metric without points is left out. Of more points than `most`, or than
+    100,000 in all, the shape of the curve is kept.
     """
     return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
 
@@ -434,7 +434,7 @@ def find_all_series(
     name: str = "",
     most: int = MOST_POINTS,
 ) -> dict[str, list[LoggedMetric]]:
-    """Find the metrics of several, each with owners of its own, as `find_series` does of one."""
+    """Find the metrics of several keys, each with owners of its own, as `find_series` does."""
     sql = Sql("""
         SELECT owner, groupUniqArray({names})(name) AS names,
           countIf(mode IN ('single', 'replace', 'restart', 'clear')) = 0 AS is_plain
@@ -510,7 +510,7 @@ _LINKS_OF_ARTIFACTS: Final = Sql("kind = 'artifact' AND run_id IN {run_ids:Array
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What a run used, what it produced, and which other runs used what it logged."""
+    """The used and produced records of a run, and other runs that used its artifacts."""
 
     uses: Sequence[Linked] = ()
     produced: Sequence[Linked] = ()
@@ -518,7 +518,7 @@ class Links:
 
 
 def find_links(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Links]:
-    """Read what links some runs to others and to models, by run id, at most 1,000 of a sort."""
+    """Read the lineage links of some runs to others and to models, by run id, 1,000 of a sort."""
     asked = {"run_ids": list(run_ids)}
     own = _read_links(reader, project, _LINKS_OF_RUNS, asked, Sql("owner"))
     others = _read_links(reader, project, _LINKS_OF_ARTIFACTS, asked, Sql("run_id"))
@@ -556,9 +556,9 @@ def _linked(row: Row, number: int | None) -> Linked:
 def find_linked_runs(
     reader: Reader, project: str, model: str
 ) -> dict[str, dict[int | None, list[LinkedRun]]]:
-    """Read which runs used and produced a model: by role and version, the last one first.
+    """Read the runs that used and produced a model: by role and version, the latest first.
 
-    Under None stand those that named no version, or one that is not here.
+    Under None stand those that named no version, or a version that is not stored.
     """
     rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
     numbers = _Numbers(reader, project, rows)
@@ -576,7 +576,7 @@ def _linked_run(row: Row, number: int | None) -> LinkedRun:
 def _read_links(
     reader: Reader, project: str, which: Sql, given: Mapping[str, Any], each: Sql
 ) -> list[Row]:
-    """Read the last links of each, a thing of a run once, in the order in which they were told."""
+    """Read the last links of each, a thing of a run once, in the order of their arrival."""
     sql = Sql("""
         SELECT owner, role, kind, name, version, run_id, min(time_ns) AS first_ns
         FROM (SELECT * FROM lineage FINAL WHERE project = {project:String})
@@ -602,9 +602,9 @@ class _Numbers:
         self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
 
     def find(self, row: Row) -> int | None:
-        """Find the version of a model that a link means; None where there is none.
+        """Find the version of a model that a link means; None where it is not stored.
 
-        An alias is that of the time at which the link was told.
+        An alias counts as of the time of the link.
         """
         if row["kind"] != "model" or not row["version"]:
             return None
@@ -622,7 +622,7 @@ class _Numbers:
 def _read_moves(
     reader: Reader, project: str, models: Sequence[str]
 ) -> dict[tuple[str, str], list[tuple[int, str]]]:
-    """Read when aliases moved and to which digest, the first one first; empty for a removal."""
+    """Read the moves of aliases and their digests, the first move first; empty for a removal."""
     sql = Sql("""
         SELECT model, alias, if(is_removed, '', digest) AS named, time_ns FROM aliases FINAL
         WHERE project = {project:String} AND model IN {models:Array(String)}

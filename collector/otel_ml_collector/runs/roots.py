@@ -1,4 +1,4 @@
-"""Roots: runs that stand inside no other one, what is inside each, and what it amounts to."""
+"""Roots: runs that stand inside no other, with the runs inside each and their sums."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ _KIDS: Final = 500
 
 
 def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
-    """List runs as `find_runs` does; of roots and traces also what is inside each of them.
+    """List runs as `find_runs` does; of roots and traces also the sums of the runs inside.
 
     Raises:
         BadInput: Filter or cursor is wrong.
@@ -46,9 +46,9 @@ def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 
 def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:
-    """Find what some roots of one project and the ended calls inside them amount to, by run id.
+    """Find the sums of some roots of a project with the ended calls inside them, by run id.
 
-    None is told where their traces have more than 20,000 spans together.
+    Nothing is returned where their traces have more than 20,000 spans together.
     """
     if not roots:
         return {}
@@ -96,7 +96,7 @@ def is_silent(value: object) -> bool:
 
 
 def _find_worst(tops: Mapping[str, str], rows: Iterable[Row]) -> dict[str, dict[str, WorstScore]]:
-    """Find the worst score of each judge among those of a root and what is inside it, by root."""
+    """Find the worst score of each judge among a root and the runs inside it, by root."""
     worst: defaultdict[str, dict[str, WorstScore]] = defaultdict(dict)
     for row in rows:  # the worst first
         run_id = run_id_of(row)
@@ -148,7 +148,7 @@ def _lend_words(
 
 
 def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
-    """Add up a run and what is inside it; `spans` are all of these."""
+    """Add up a run and the runs inside it; `spans` are all of these."""
     calls = [one for one in spans if one.kind not in NO_CALLS and one.run_id != root]
     above = {one.parent_run_id for one in calls}
     asked = [one for one in calls if one.kind == "model" and one.run_id not in above]

@@ -1,4 +1,4 @@
-"""The runs of a project, and one of them, in the JSON API; and the page of their list.
+"""The runs of a project, and a single run, in the JSON API; and the page of their list.
 
 It has one filter box, a histogram over time, and a table of chosen columns.
 """
@@ -193,13 +193,13 @@ def get_runs(query: ListQuery, reader: FromReader) -> RunsPage:
 
 @api.get("/projects/{project:path}/runs/{run_id}")
 def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
-    """Read one run with everything that is known of it."""
+    """Read a run with everything that is known of it."""
     return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
 
 
 @api.get("/runs/{run_id}")
 def get_run(run_id: str, reader: FromReader) -> Run:
-    """Read one run by its id alone, when exactly one project has it."""
+    """Read a run by its id alone, when exactly one project has it."""
     return runs.find_run(reader, run_id, now_ns=time.time_ns())
 
 
@@ -327,9 +327,9 @@ _DEFAULT: Final = FIELDS[:6]
 def choose_columns(
     keys: Sequence[str], runs: Sequence[RunSummary], inside: Iterable[Inside] = ()
 ) -> list[ListColumn]:
-    """Choose columns by the address, else the usual ones with what these runs have most of.
+    """Choose columns by the address, else the usual columns and those that these runs fill most.
 
-    Tokens, cost and the time to the first token are among the usual ones where any of these runs
+    Tokens, cost and the time to the first token are among the usual columns where any of these runs
     has them.
 
     Unknown keys are left out: an address may be older than this program.
@@ -347,7 +347,7 @@ def choose_columns(
 
 
 def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> list[ListColumn]:
-    """List the columns that may be chosen: all fields, and what is said of these runs by name."""
+    """List the columns that may be chosen: all fields, and these runs' judges and tags by name."""
     judges = _most_common(_judges_of(runs), _OFFERED)
     tags = _most_common(_tags_of(runs), _OFFERED)
     said: dict[str, list[str]] = {
@@ -392,7 +392,7 @@ def _judges_of(told: Iterable[RunSummary | Inside]) -> list[str]:
 
 
 def _name_judges(told: RunSummary | Inside) -> set[str]:
-    """Name the judges that said anything of a run, or of what is inside it."""
+    """Name the judges with a score of a run, or of the runs inside it."""
     if isinstance(told, Inside):
         return {*told.scores}
     return {*told.scores, *told.passed, *told.failed_judges}
@@ -409,16 +409,16 @@ def _most_common(names: Sequence[str], limit: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Bars of one width.
+    """Bars of equal width.
 
     Attributes:
         runs: SVG path of all runs; errors: of the failed ones; both in a box of 450 by 48.
         labels: Times below the axis.
         step: Width of a bar, in words.
-        most: Height of the highest one.
+        most: Height of the highest bar.
         total: Runs in all bars; failed: failed ones among them.
-        start_ms, step_ms: Start of the first bar since the epoch, and width of one.
-        counted: One of what is counted, in words.
+        start_ms, step_ms: Start of the first bar since the epoch, and the width of a bar.
+        counted: The unit that is counted, in the singular.
     """
 
     runs: str
@@ -438,7 +438,7 @@ def lay_out_bars(window: Window) -> tuple[Window, int]:
     """Choose a round width for 45 bars that cover a window and end where it ends.
 
     Returns:
-        The time that the bars cover, and the width of one in nanoseconds.
+        The time that the bars cover, and the width of a bar in nanoseconds.
     """
     step_ns = _step_ns(window)
     end_ns = -(-window.end_ns // step_ns) * step_ns
@@ -457,7 +457,7 @@ def _step_ns(window: Window) -> int:
 def draw_bars(
     buckets: Sequence[Row], window: Window, step_ns: int, counted: str = "run"
 ) -> Histogram:
-    """Draw the counts of the buckets of a window: of runs, or of what else is counted."""
+    """Draw the counts of the buckets of a window, of runs or of another unit."""
     most = max((row["runs"] for row in buckets), default=0)
     total = sum(row["runs"] for row in buckets)
     failed = sum(row["errors"] for row in buckets)
@@ -564,7 +564,7 @@ def show_sums(
     query: ListQuery,
     group: Group = "",
 ) -> Response:
-    """What a list amounts to, in all and by groups, as a part that comes after the rows."""
+    """Show the sums of a list, in all and by groups, as a part that comes after the rows."""
     told = {
         "project": query.project,
         "sums": find_sums(reader, query, group, time.time_ns()),
@@ -598,7 +598,7 @@ def _kept_parameters(request: Request) -> dict[str, Any]:
 def _list_context(
     request: Request, query: runs.RunsQuery, page: RunsPage, keys: list[str]
 ) -> dict[str, Any]:
-    """What table and rows share; the columns stay when more rows are fetched."""
+    """Return the context that table and rows share; the columns stay when more rows are fetched."""
     given = request.query_params
     kept = _kept_parameters(request)
     if keys:
@@ -650,7 +650,7 @@ def _list_context(
 
 
 def _words_of(order: str) -> str:
-    """Say what comes first in a list of an order."""
+    """Describe the order of a list: the value that comes first."""
     way, _, judge = order.partition(":")
     about = next(one.about for one in ORDERS if one.name.partition(":")[0] == way)
     return about.replace("a judge", judge) if judge else about

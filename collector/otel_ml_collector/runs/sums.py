@@ -1,4 +1,4 @@
-"""What a list of runs amounts to, in all and by groups: each call once."""
+"""Sums of a list of runs, in all and by groups: each call once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _LABELLED: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class SumGroup:
-    """The runs of a list that have one value in common.
+    """The runs of a list that have a value in common.
 
     Attributes:
         where: The filter that lists them.
@@ -50,13 +50,13 @@ class SumGroup:
 
 @dataclass(frozen=True, slots=True)
 class ListSums:
-    """What a list amounts to.
+    """The sums of a list.
 
     Attributes:
-        total: Of all that is listed; of roots and traces of the calls inside them.
+        total: Of all listed runs; of roots and traces of the calls inside them.
         groups: Those with most calls.
         left: How many groups there are besides.
-        rest: What these amount to.
+        rest: The sum of these.
     """
 
     total: Figures
@@ -66,12 +66,12 @@ class ListSums:
 
 
 def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> ListSums | None:
-    """Add up what a list has, whatever its order and page; None of a project without a run.
+    """Add up the runs of a list, whatever its order and page; None of a project without a run.
 
     Args:
         reader: The store.
         query: The list.
-        group: By what it is grouped, as statistics are; empty for nothing.
+        group: The field to group by, as statistics are; empty for none.
         now_ns: The time.
 
     Raises:
@@ -108,7 +108,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
 
 
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
-    """Group what is inside of roots and traces by what stands at the top of each."""
+    """Group the runs inside roots and traces by the value of the top run of each."""
     own = make_grouping(reader, project, group, find_apart(reader, project))
     join = own.join + shares(_IN_WINDOW) if own.is_settled else own.join
     tops = _TOPS.fill(deliveries=DELIVERIES, join=join, condition=condition.sql)

@@ -1,1 +1,1 @@
-"""Traces: the spans of one, and the page of a run among them."""
+"""Traces: the spans of a trace, and the page of a run among them."""

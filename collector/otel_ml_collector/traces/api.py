@@ -1,4 +1,4 @@
-"""Traces in the JSON API, as JSON and as one zip file."""
+"""Traces in the JSON API, as JSON and as a zip file."""
 
 import time
 import zipfile
@@ -46,7 +46,7 @@ def write_bundle(reader: Reader, trace: Trace, now_ns: int) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Bundle:
-    """A zip file that is written, and what is in it by now; it stops after each part."""
+    """A zip file that is being written, and its content by now; it stops after each part."""
 
     _file: zipfile.ZipFile
     _reader: Reader

@@ -80,7 +80,7 @@ _MARKDOWN: Final = _make_markdown()
 
 
 def render_markdown(text: str) -> Markup:
-    """Write Markdown as HTML that holds nothing but what Markdown says; HTML in it is text."""
+    """Write Markdown as HTML that holds only the marks of Markdown; HTML in it is text."""
     html = _MARKDOWN.render(visible(text))
     return Markup(visible(html))  # noqa: S704 - an entity may be a character that nobody sees
 
@@ -100,18 +100,18 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing of a conversation.
+    """A turn or event of a conversation.
 
     Attributes:
         kind: system, user, assistant, thought, tool, error or final, which is the answer.
-        title: Who says it, or what it is.
+        title: The speaker, or the kind of event.
         text: Its beginning, as it was sent; of a call its arguments.
         chars: How long the text is.
         html: The text as HTML; None where it stands as it is.
-        name: Which tool is called.
-        given: What it was given, as lists show it.
-        result: What the tool gave; None where that is not known.
-        run: The run of it, where there is one.
+        name: The tool that is called.
+        given: Its input, as lists show it.
+        result: The output of the tool; None where that is not known.
+        run: Its run, if any.
         note: A word at the side.
         error: How it failed.
         raw: The answer where it is no text.
@@ -141,12 +141,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Some of the messages of a run, and what came of them.
+    """A part of the messages of a run, with the answer.
 
     Attributes:
-        entries: In the order in which they were said.
+        entries: In the order of the messages.
         first: The place of the first message, from 0.
-        end: The place behind the last one.
+        end: The place behind the last message.
         total: Messages that went in.
         answers: Messages that came out.
     """
@@ -159,20 +159,20 @@ class Conversation:
 
     @property
     def earlier(self) -> int:
-        """Where the part before this one ends; 0 where there is none."""
+        """The end of the part before this; 0 where this is the first."""
         return self.first
 
     @property
     def later(self) -> int:
-        """Where the part behind this one ends; 0 where there is none."""
+        """The end of the part behind this; 0 where this is the last."""
         return min(self.end + MESSAGES, self.total) if self.end < self.total else 0
 
 
 def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> Conversation | None:
-    """Read what a run was given and gave as a conversation; None where it is none.
+    """Read the input and output of a run as a conversation; None where it is none.
 
     Args:
-        run: Of a model, or of what calls models.
+        run: A model call, or a run that calls models.
         trace: The runs of its trace, oldest first.
         until: The place behind the last message that is wanted; 0 for all of them.
     """
@@ -201,7 +201,7 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
 
 
 def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
-    """Read what some runs answered in words, by run id: as Markdown as far as a page has room."""
+    """Read the answers of some runs in words, by run id: as Markdown as far as a page has room."""
     found: dict[str, Entry] = {}
     for run in runs:
         reader = _Entries(())
@@ -221,7 +221,7 @@ def _alone(value: JsonValue) -> JsonValue:
 
 
 def _leave_out(asked: Sequence[object], answered: Sequence[object]) -> Sequence[object]:
-    """Leave out what went in of what came out: a graph returns all of its messages."""
+    """Leave the input's messages out of the output: a graph returns all of its messages."""
     if not 0 < len(asked) < len(answered):
         return answered
     pairs = zip(asked, answered, strict=False)
@@ -244,7 +244,7 @@ class _Entries:
     """Reads messages into entries, each call with its result.
 
     Attributes:
-        behind: Messages behind the last one that is read, for the results of calls.
+        behind: Messages behind the last that is read, for the results of calls.
     """
 
     behind: Sequence[object]
@@ -252,11 +252,11 @@ class _Entries:
     calls: dict[str, int] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Add what is no part of a message."""
+        """Add an entry that is no part of a message."""
         self.entries.append(entry)
 
     def read(self, item: object, *, is_answer: bool = False) -> None:
-        """Add what one message says."""
+        """Add the entries of a message."""
         message = read_message(item)
         if message is None:
             return
@@ -284,7 +284,7 @@ class _Entries:
                 self._add_call(part)
 
     def answer(self, run: Run, answered: Sequence[object]) -> None:
-        """Add what came out, or how it failed."""
+        """Add the output of a run, or its error."""
         before = len(self.entries)
         has_failed = run.outcome == "error"
         lasting = len(answered)
@@ -325,7 +325,7 @@ class _Entries:
                     self._add_result(result)
 
     def _add_result(self, part: Part) -> None:
-        """Put a result under its call; one whose call is not among these stands alone."""
+        """Put a result under its call; a result whose call is not among these stands alone."""
         text = text_of_part(part)
         place = self.calls.get(str(part.get("id") or ""))
         if place is None:
@@ -344,7 +344,7 @@ def _kind_of(role: str, *, is_answer: bool) -> str:
 
 
 def _is_said(item: object) -> bool:
-    """Tell an answer from a call and from what went before it."""
+    """Tell whether a message is an answer: not a call, nor of the user, a tool or the system."""
     message = read_message(item)
     if message is None or message["role"] in {"user", "tool", *_SYSTEM}:
         return False
@@ -366,7 +366,7 @@ def _of_try(run: RunSummary) -> Entry:
 
 
 def _find_tries(run: Run, trace: Sequence[RunSummary]) -> list[RunSummary]:
-    """Find the failed runs before this one that asked the same in the same place."""
+    """Find the failed runs before a run that asked the same in the same place."""
     if run.parent_run_id is None:
         return []
     this = next((one for one in trace if one.run_id == run.run_id), None)
@@ -402,7 +402,7 @@ def _is_refused(item: object) -> bool:
 
 
 def _attach(part: Part, sent: Mapping[str, Any]) -> Attachment:
-    """Say what was sent beside text, and how to draw it where its bytes are here."""
+    """Describe an attachment of a message, and how to draw it where its bytes are here."""
     address = _find_data(sent)
     what = str(part.get("mime_type") or part.get("modality") or "file")[:80]
     if not address:
@@ -449,7 +449,7 @@ def _find_data(part: Mapping[str, Any]) -> str:
 
 
 def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> list[Entry]:
-    """Link calls to the runs of their tools: by what they were given, else one by one."""
+    """Link calls to the runs of their tools: by their inputs, else in their order."""
     found = list(entries)
     runs: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for one in trace:

@@ -1,4 +1,4 @@
-"""Finds traces, and their outlines: one `find` behind the JSON API and the page of a run."""
+"""Finds traces, and their outlines: the same `find` behind the JSON API and the page of a run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -57,17 +57,17 @@ def find_trace(
     page: TracePage = WHOLE_TRACE,
     found: KeyedTraces | None = None,
 ) -> Trace:
-    """Read the runs of the traces that have this id or key, oldest first, also open ones.
+    """Read the runs of the traces that have an id or key, oldest first, also open runs.
 
-    Spans that share an id and began at different times are runs each, of one run id.
+    Spans that share an id and began at different times are separate runs of the same run id.
 
     Args:
         reader: The store.
         key: The trace id, or a key of the user's own.
         project: Where to look; None for all projects.
         now_ns: By it a run whose process is silent has crashed.
-        page: Which of the runs. What was told besides comes with the first page only.
-        found: What the key finds, where that is known.
+        page: The part of the runs. Late records come with the first page only.
+        found: The places of the key, where they are known.
 
     Raises:
         BadInput: Cursor or parent is wrong.
@@ -130,14 +130,14 @@ def count_children(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> Cou
 def _cut(
     runs: list[RunSummary], until: Sequence[tuple[int, str]], limit: int
 ) -> tuple[list[RunSummary], bool]:
-    """Cut a page; what lies behind the end of a place that has more waits for the next one."""
+    """Cut a page; runs behind the end of a place that has more wait for the next page."""
     runs.sort(key=lambda run: (run.start_ns, run.run_id))
     known = [run for run in runs if not until or (run.start_ns, run.run_id) <= min(until)]
     return known[:limit], bool(until) or len(known) > limit
 
 
 def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str]:
-    """Find the parents of runs that are here, but not for the one who asks."""
+    """Find the parents of runs that are stored, but not readable with this access."""
     if reader.access.projects is None:
         return []
     above = {run.parent_run_id for run in runs if run.parent_run_id}
@@ -145,13 +145,13 @@ def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str
 
 
 def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> list[TraceRecords]:
-    """Find what was told of a trace by its id, of runs that are not here, and lines of no run.
+    """Find the late records of a trace by its id, of runs that are missing, and lines of no run.
 
     Args:
         reader: The store.
         place: Where the trace is.
-        key: By what it was asked for.
-        is_whole: Whether nothing is told of runs that are not here.
+        key: The id or key that was asked for.
+        is_whole: Whether there are no late records of missing runs.
     """
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
@@ -170,7 +170,7 @@ def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> 
 
 
 def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceRecords]:
-    """Read what was told of keys of traces, or of runs that are not here."""
+    """Read the late records of keys of traces, or of missing runs."""
     if not owners:
         return []
     return [
@@ -205,7 +205,7 @@ def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
 
 
 def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
-    """Outline runs that are all here; one that is running reaches to now."""
+    """Outline runs that are all here; a running run reaches to now."""
     return [
         Stretch(
             run_id=run.run_id,
@@ -233,7 +233,7 @@ def length_ms(run: RunSummary, now_ns: int) -> float:
 
 
 def find_senders(reader: Reader, runs: Sequence[RunSummary]) -> dict[str, Sender]:
-    """Find who sent some runs, the first 1,000 of them, by run id."""
+    """Find the senders of some runs, the first 1,000 of them, by run id."""
     runs = runs[:_SENDERS]
     span_ids = [run.run_id.partition("-")[2] for run in runs]
     return {
@@ -255,7 +255,7 @@ def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
 
 
 def read_senders(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
-    """Read the resources of some runs of a trace, also open ones: `span_id` and `resource`."""
+    """Read the resources of some runs of a trace, also open runs: `span_id` and `resource`."""
     sql = Sql("""
         SELECT lower(hex(span_id)) AS span_id, any(resource) AS resource FROM (
           SELECT span_id, resource FROM payloads WHERE {ours} AND {of_spans}

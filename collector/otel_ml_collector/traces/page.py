@@ -1,4 +1,4 @@
-"""The page of one run: its trace as a tree on one time axis, its payload and all else."""
+"""The page of a run: its trace as a tree on a time axis, its payload and all else."""
 
 import time
 from collections import defaultdict
@@ -94,11 +94,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A row in the place of runs below another one that are not there yet.
+    """A row in the place of runs below another that are not loaded yet.
 
     Attributes:
         count: How many; None when that is not known.
-        cursor: Behind which run they go on; None for all of them.
+        cursor: The run behind which they continue; None for all of them.
     """
 
     parent: RunSummary
@@ -127,13 +127,13 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """The rows that are shown, and what is said of those that are not.
+    """The rows that are shown, and the counts of the whole trace.
 
     Attributes:
         total: Spans in the trace.
         errors: Failed ones among them.
         unfinished: Those that have no end.
-        orphans: Spans whose parent is not here: late, lost, or not ours to see.
+        orphans: Spans whose parent is not here: late, lost, or beyond this access.
     """
 
     bars: Sequence[Bar | Rest]
@@ -153,7 +153,7 @@ def lay_out(
 ) -> Waterfall:
     """Order the spans of a trace as a tree and place their bars; at most 500 rows.
 
-    A running one reaches up to now, a crashed one to when its process was last heard of.
+    A running span reaches up to now, a crashed span to the last sign of its process.
 
     Args:
         runs: Of one trace, oldest first.
@@ -202,7 +202,7 @@ def lay_out(
 def lay_out_below(
     runs: Sequence[RunSummary], counts: Mapping[str, int], level: int, axis: Axis, now_ns: int
 ) -> list[Bar | Rest]:
-    """Place the runs below one run, each with a row for those below it."""
+    """Place the runs below a run, each with a row for those below it."""
     rows: list[Bar | Rest] = []
     for run in runs:
         below = counts.get(run.run_id, 0)
@@ -275,9 +275,9 @@ def _late_ms(run: RunSummary, parent: RunSummary) -> float:
 
 
 def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
-    """Say in words how far a span is outside of its parent, and why.
+    """Write how far a span is outside of its parent, and why.
 
-    None where one process sent both and the span only ends later: it was left running.
+    None where the same process sent both and the span only ends later: it was left running.
     """
     child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
     is_apart = child is not None and parent is not None and child != parent
@@ -304,13 +304,13 @@ def _names(child: Sender, parent: Sender) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What stands beside a span of tokens and dollars.
+    """The tokens and dollars beside a span.
 
     Attributes:
         tokens: In and out together; None where they are not known.
         cost: US dollars; None where they are not known.
-        is_sum: Whether it is the sum of what is inside.
-        is_least: Whether a call inside says no tokens.
+        is_sum: Whether it is the sum of the calls inside.
+        is_least: Whether a call inside has no tokens.
         is_again: Whether another record of the same call counts.
     """
 
@@ -322,13 +322,13 @@ class Usage:
 
 
 def find_usages(runs: Sequence[RunSummary], outline: Sequence[Stretch]) -> dict[str, Usage]:
-    """Find what each run of a whole trace used, by run id; empty where none says anything.
+    """Find the usage of each run of a whole trace, by run id; empty where no run has any.
 
-    A call has its own numbers, any other run the sum of what is inside, each call counted once.
+    A call has its own numbers, any other run the sum of the calls inside, each call counted once.
 
     Args:
         runs: All of the trace, at most 500.
-        outline: The same ones.
+        outline: The same runs.
     """
     if not any(has_tokens(run.tokens) or run.cost is not None for run in runs):
         return {}
@@ -365,7 +365,7 @@ def _find_below(
 
 
 def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
-    """List what the labelled fields of a run say; a talk says on its own who answered."""
+    """List the labelled fields of a run; a conversation already names the answering model."""
     labels = LABELS | (_LABELS_OF_TALKS if is_talk else {})
     return [
         (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
@@ -425,7 +425,7 @@ def find_slow(spans: Sequence[Stretch]) -> list[SlowSpan]:
 def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
     """Find how long a trace waited for each of its spans itself, in nanoseconds, by run id.
 
-    From the end of a span backwards it waited for the child that ended last, before that one's
+    From the end of a span backwards it waited for the child that ended last, before that child's
     start for the child that had ended last of the others, and so on; while none below it ran, for
     the span itself. So what ran beside something longer held nobody up, each moment counts once,
     and a child counts within its parent's times.
@@ -453,7 +453,7 @@ def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A mark beside the name of a span: a few words, and what they mean."""
+    """A mark beside the name of a span: a few words, and their meaning."""
 
     text: str
     why: str
@@ -472,7 +472,7 @@ class ClockNote:
 def find_clock_notes(
     reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
 ) -> dict[str, ClockNote]:
-    """Find what is to be said of the times of spans, by run id; of 400 spans at most."""
+    """Find the notes on the times of spans, by run id; of 400 spans at most."""
     skews = find_skews(runs, above)[:_SKEWS]
     if not skews:
         return {}
@@ -502,11 +502,11 @@ def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[st
 
 @dataclass(frozen=True, slots=True)
 class ToldTruth:
-    """What turned out to be true, beside what the run gave.
+    """A truth of a run, beside the run's output.
 
     Attributes:
         output: The part of the output that has the truth's name, else the output.
-        is_newest: Whether it holds: an earlier word of its name does not.
+        is_newest: Whether it holds: an earlier value of its name does not.
     """
 
     said: Evaluation
@@ -515,7 +515,7 @@ class ToldTruth:
 
 
 def find_truths(run: Run) -> list[ToldTruth]:
-    """Find what was told of a run as true, the newest first; what holds before what did."""
+    """Find the truths of a run, the newest first; those that hold before those that did."""
     found: list[ToldTruth] = []
     held: set[str] = set()
     for said in reversed(run.evaluations):
@@ -565,11 +565,11 @@ def _find_membership(
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What a run shows of those inside it.
+    """The sums, scores and names that a run shows of the runs inside it.
 
     Attributes:
         scores: The worst scores that are not its own, by judge.
-        names: How those runs are called, by run id.
+        names: The names of those runs, by run id.
     """
 
     inside: Inside
@@ -578,7 +578,7 @@ class Lent:
 
 
 def _find_lent(reader: Reader, run: Run, trace: Trace) -> Lent | None:
-    """Find what a run shows of those inside it; None where nothing is below it."""
+    """Find the sums and scores of the runs inside a run; None where nothing is below it."""
     if not trace.truncated and all(one.parent_run_id != run.run_id for one in trace.runs):
         return None
     inside = find_inside(reader, [run]).get(run.run_id)
@@ -660,12 +660,12 @@ def show_run(
 
 
 class Below(BaseModel):
-    """Which rows of a trace are asked for, and what those around them know.
+    """The rows of a trace to load, and the state of the rows around them.
 
     Attributes:
-        cursor: Behind which run they go on; None from the first.
+        cursor: The run behind which they continue; None from the first.
         level: Their depth.
-        start_ns: When the axis of all rows begins.
+        start_ns: The begin of the axis of all rows.
         length_ms: How long it is.
     """
 
@@ -683,7 +683,7 @@ def show_spans(
     run_id: str,
     below: Annotated[Below, Query()],
 ) -> Response:
-    """The spans below one, as rows of the trace on the page of a run."""
+    """Show the spans below a span, as rows of the trace on the page of a run."""
     now_ns = time.time_ns()
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     page = runs.TracePage(_CHILDREN, below.cursor, run_id)
@@ -704,7 +704,7 @@ def show_spans(
 
 @router.get("/projects/{project:path}/runs/{run_id}/outline")
 def show_outline(request: Request, reader: FromReader, project: str, run_id: str) -> Response:
-    """What is notable in a long trace as a whole, as a part of the page that comes after it."""
+    """Show notable spans and sums of a long trace, as a part of the page that comes after it."""
     run = runs.find_run(reader, run_id, project, now_ns=time.time_ns())
     outline = find_outline(reader, run.trace_id)
     context = {
@@ -732,7 +732,7 @@ def _link(pattern: str, trace_id: str) -> TraceLink | None:
 
 
 def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
-    """Lay out a trace, or its first runs with what stands below them, and say what is notable."""
+    """Lay out a trace, or its first runs with those below them, with its notable spans."""
     notes = find_clock_notes(reader, trace.runs)
     found: dict[str, Any] = {"clocks": list(notes.values())}
     if trace.next_cursor is None:

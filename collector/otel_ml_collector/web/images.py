@@ -1,4 +1,4 @@
-"""What the first bytes of an image say: its kind and its size, so that none unpacks to a bomb.
+"""Kind and size of an image from its first bytes, so that none unpacks to a bomb.
 
 A few hundred bytes can declare a gigabyte of pixels, which a browser would try to draw.
 Spec: https://www.w3.org/TR/png-3/#11IHDR, ITU-T T.81 annex B, GIF89a section 18, RFC 9649
@@ -23,7 +23,7 @@ _Sides = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an image says of itself; 0 by 0 where it does not say its size."""
+    """The declared type and size of an image; 0 by 0 where it declares no size."""
 
     media_type: str
     width: int
@@ -60,7 +60,7 @@ def _png(content: bytes) -> _Sides:
 
 
 def _jpeg(content: bytes) -> _Sides:
-    """Walk over the segments up to the one that begins the frame."""
+    """Walk over the segments up to the segment that begins the frame."""
     at = 2
     for _ in range(_SEGMENTS):
         if content[at : at + 1] != b"\xff" or at + 9 > len(content):

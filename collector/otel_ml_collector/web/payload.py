@@ -1,6 +1,6 @@
-"""Payloads for the eye: each value in the form that shows it best, and never more than is bounded.
+"""Payloads for people: each value in the form that shows it best, always bounded.
 
-A chat is a chat, rows of one shape are a table, many numbers are their statistics, what was typed
+A chat is a chat, rows of one shape are a table, many numbers are their statistics, a typed value
 is its description, long text is folded, and everything else is a tree.
 """
 
@@ -53,15 +53,15 @@ _NO_IMAGE: Final = re.compile(r"data:(image/[A-Za-z0-9.+-]{1,80})[;,]")
 
 @dataclass(slots=True)
 class Node:
-    """One value of a tree.
+    """A value of a tree.
 
     Attributes:
         label: Its key or position; empty at the root.
-        text: What is shown of it.
+        text: The part that is shown.
         kind: text, number, word (true, false, null) or branch.
         path: Positions from the root, with points between them; empty at the root.
-        first: Which child of a branch is shown first, from 0.
-        hidden: How many children behind the last one shown are left out.
+        first: The first child of a branch that is shown, from 0.
+        hidden: How many children behind the last shown are left out.
         is_cut: Whether a text is shown in part.
         is_open: Whether a branch shows its children from the start.
     """
@@ -93,7 +93,7 @@ class Crumb:
 def make_tree(value: JsonValue, path: str = "", first: int = 0, nodes: int = NODES) -> Node:
     """Make a tree of a JSON value, at most 400 nodes and 12 levels of it.
 
-    In a large one the branches below the second level are closed.
+    In a large tree the branches below the second level are closed.
     """
     walk = _Walk(nodes)
     if first and isinstance(value, Mapping | list):
@@ -109,7 +109,7 @@ def make_tree(value: JsonValue, path: str = "", first: int = 0, nodes: int = NOD
 
 
 def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
-    """Find the value at some path below another one, and the last steps of the way to it.
+    """Find the value at a path below another, and the last steps of the way to it.
 
     Raises:
         BadInput: There is none.
@@ -161,7 +161,7 @@ class _Walk:
     def grow(
         self, node: Node, value: Mapping[str, Any] | list[Any], depth: int, first: int
     ) -> None:
-        """Add the children of a branch, from one on."""
+        """Add the children of a branch, from a place on."""
         before = f"{node.path}." if node.path else ""
         node.first = first
         for place, (key, item) in enumerate(islice(_pairs(value), first, None), first):
@@ -174,11 +174,11 @@ class _Walk:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What is told of an array.
+    """Statistics of an array.
 
     Attributes:
         shape: Length of each dimension.
-        dtype: As it was said; empty for plain lists.
+        dtype: As it was sent; empty for plain lists.
         not_numbers: How many are NaN, infinite or missing.
         histogram: SVG path in a box of 240 by 40; empty when there is nothing to draw.
     """
@@ -227,7 +227,7 @@ def find_numbers(value: JsonValue) -> Numbers | None:
 
 
 def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
-    """Flatten nested lists of one shape; None when they hold anything but numbers."""
+    """Flatten nested lists of the same shape; None when they hold anything but numbers."""
     items: Sequence[Any] = value
     while True:
         shape.append(len(items) // math.prod(shape) if shape else len(items))
@@ -310,7 +310,7 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
 
 
 def _columns_of(value: JsonValue) -> tuple[list[str], int, Callable[[int, str], Any]] | None:
-    """Read names of columns, number of rows, and how a cell is found; None when it is no table."""
+    """Read names of columns, number of rows, and a reader of cells; None when it is no table."""
     if isinstance(value, list):
         if len(value) < _LEAST_ROWS or not all(isinstance(one, Mapping) and one for one in value):
             return None
@@ -348,7 +348,7 @@ class ShownMessage:
 
 
 def find_chat(value: JsonValue, first: int = 0) -> Slice[ShownMessage] | None:
-    """Read a value as chat messages, some of them from one on; None when it is no chat."""
+    """Read a value as chat messages, a part from a place on; None when it is no chat."""
     found = find_messages(value)
     if not found:
         return None
@@ -395,7 +395,7 @@ class ShownPicture:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Encoded bytes, of which only the number is told."""
+    """Encoded bytes, shown by their number alone."""
 
     size: int
 
@@ -422,11 +422,11 @@ Form = Slice[ShownMessage] | ShownTable | Numbers | ShownText | ShownPicture | B
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A value in one of its forms.
+    """A value in a form.
 
     Attributes:
-        forms: Which it has, the best one first.
-        form: Which of them this is.
+        forms: Its possible forms, the best first.
+        form: The chosen form.
     """
 
     forms: Sequence[str]
@@ -437,17 +437,17 @@ class Payload:
 def make_payload(
     value: JsonValue, chosen: str = "", at: str = "", first: int = 0, nodes: int = NODES
 ) -> Payload:
-    """Show a value in one of its forms.
+    """Show a value in a form.
 
     Args:
         value: Any JSON value.
-        chosen: Which form; the best one where it has none of that name.
-        at: In a tree, the way to what is shown of it.
+        chosen: The name of a form; the best where the value has no such form.
+        at: In a tree, the path to the shown part.
         first: Where a long form begins: a message, a row, a child or a character.
         nodes: How many nodes a tree has at most.
 
     Raises:
-        BadInput: There is nothing at the end of that way.
+        BadInput: There is nothing at that path.
     """
     inner = alone(value)
     found = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(value, first)
@@ -459,7 +459,7 @@ def make_payload(
 
 
 def alone(value: JsonValue) -> JsonValue:
-    """Return the one value of an object that has but one, such as the only input of a model."""
+    """Return the only value of an object with a single member, such as a model's only input."""
     if isinstance(value, Mapping) and len(value) == 1:
         return next(iter(value.values()))
     return value
@@ -490,7 +490,7 @@ def _text(text: str, first: int) -> ShownText:
 
 
 def read_picture(text: str) -> ShownPicture | None:
-    """Read a text that says that it is an image: by what it holds, not by what it says."""
+    """Read a text that claims to be an image: by its bytes, not by its declared type."""
     told = _NO_IMAGE.match(text)
     if told is None:
         return None

@@ -1,4 +1,4 @@
-"""Renders pages: the templates with what they may use, and errors as pages that help."""
+"""Renders pages: the templates with their helpers, and errors as pages that help."""
 
 import os
 import re
@@ -54,10 +54,10 @@ _FILES: Final = _hash_files()
 
 
 class Assets(StaticFiles):
-    """What pages load, below a hash of all of it: a browser asks for each file once.
+    """Files of pages, below a hash of all of them: a browser asks for each file once.
 
-    Modules import each other by relative addresses, so all of them are below the hash. Under one of
-    another version, as while collectors are renewed one by one, a file is not kept.
+    Modules import each other by relative addresses, so all of them are below the hash. Under the
+    hash of another version, as while collectors are renewed in turn, a file is not kept.
     """
 
     def __init__(self) -> None:
@@ -129,14 +129,14 @@ _PAGES: Final = Jinja2Templates(env=TEMPLATES)
 
 
 def python_call(method: str, *values: object, **named: object) -> str:
-    """Write a call of `otel_ml.reader` as it is typed; what is empty is left out."""
+    """Write a call of `otel_ml.reader` as a user types it; empty values are left out."""
     given = [repr(value) for value in values if value not in (None, "")]
     given += [f"{name}={value!r}" for name, value in named.items() if value not in (None, "")]
     return f"reader.{method}({', '.join(given)})"
 
 
 class PageRoute(APIRoute):
-    """Answers errors with a page that says what happened and what to do."""
+    """Answers errors with a page that explains the error and the remedy."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the page."""
@@ -158,14 +158,14 @@ class PageRoute(APIRoute):
 
 
 def show_problem(request: Request, status: int, problem: Problem) -> Response:
-    """Say what happened: on a page, or in the place of the part that was asked for."""
+    """Show a problem: on a page, or in the place of the part that was asked for."""
     is_part = "hx-request" in request.headers
     name = "problem.html" if is_part else "error.html"
     return show_page(request, name, {"problem": problem}, status)
 
 
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
-    """Render a page in its frame; its project is the one of its address, if any."""
+    """Render a page in its frame; its project is that of its address, if any."""
     project = request.path_params.get("project")
     defaults: dict[str, Any] = {
         "project": project,

@@ -49,12 +49,12 @@ T = TypeVar("T")
 
 
 def spark(values: Sequence[float | None]) -> str:
-    """Draw numbers in a box of 100 by 20; what is missing is passed over."""
+    """Draw numbers in a box of 100 by 20; missing numbers are passed over."""
     return sparks(values)[0]
 
 
 def sparks(*curves: Sequence[float | None]) -> list[str]:
-    """Draw several curves in one box of 100 by 20, and in one scale."""
+    """Draw several curves in the same box of 100 by 20, and in the same scale."""
     drawn = []
     for values in curves:
         there = [(place, value) for place, value in enumerate(values) if value is not None]
@@ -75,14 +75,14 @@ def sparks(*curves: Sequence[float | None]) -> list[str]:
 
 
 def bars(counts: Iterable[int], scale: float, *, ground: int, least: int, width: int) -> str:
-    """Draw counts as an SVG path: bars that stand on the ground, one in every 10; 0 has none.
+    """Draw counts as an SVG path: bars that stand on the ground, a bar in every 10; 0 has none.
 
     Args:
-        counts: One a place.
+        counts: A count for each place.
         scale: How high a count of 1 is; no bar is lower than the least height.
         ground: From the top of the box.
         least: How high a bar is at least.
-        width: How wide one is.
+        width: How wide a bar is.
     """
     return "".join(
         f"M{place * 10} {ground}v-{height:.1f}h{width}v{height:.1f}"
@@ -211,12 +211,12 @@ def percent(part: float, whole: float) -> str:
 
 
 def numbered(name: str, version: int | None) -> str:
-    """Write what has versions, such as a model: ``answer:v4``; its name alone without a number."""
+    """Write a name with its version, such as ``answer:v4``; the name alone without a number."""
     return name if version is None else f"{name}:v{version}"
 
 
 def tell_error(error_type: str, message: str) -> str:
-    """Tell how a run failed in one line; empty where it did not."""
+    """Write how a run failed in a line; empty where it did not."""
     return ": ".join(filter(None, (error_type, message)))
 
 
@@ -236,7 +236,7 @@ def moment(rfc3339: str) -> str:
 
 
 def tag_value(value: object) -> str:
-    """Write a tag's value, or another one, as it was given."""
+    """Write a value, such as a tag's, as it was given."""
     if isinstance(value, bool | list | dict | None):
         return orjson.dumps(value).decode()
     return str(value)
@@ -299,7 +299,7 @@ def quoted(value: Any) -> str:
 
 
 def _escape(char: str) -> str:
-    """Write a character of a text; one that nobody would see as its number."""
+    """Write a character of a text; an invisible character as its number."""
     if char in _ESCAPES:
         return _ESCAPES[char]
     return char if visible(char) == char else char.encode("unicode_escape").decode()
@@ -307,10 +307,10 @@ def _escape(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[T]):
-    """Some of the items of a list.
+    """A part of a list.
 
     Attributes:
-        first: The place of the first one, from 0.
+        first: The place of the first item, from 0.
         total: How many there are in all.
         size: How many a part holds.
     """
@@ -322,7 +322,7 @@ class Slice(Generic[T]):
 
     @property
     def end(self) -> int:
-        """The place behind the last one."""
+        """The place behind the last item."""
         return self.first + len(self.items)
 
     @property
@@ -332,12 +332,12 @@ class Slice(Generic[T]):
 
     @property
     def before(self) -> int:
-        """Where the part before this one begins."""
+        """The place where the part before this begins."""
         return max(self.first - self.size, 0)
 
 
 def cut_slice(items: Sequence[T], first: int, size: int) -> Slice[T]:
-    """Cut a part out of a list; one that begins behind its end is the last one."""
+    """Cut a part out of a list; a part that would begin behind the end is the last part."""
     if first >= len(items):
         first = max(len(items) - 1, 0) // size * size
     return Slice(items[first : first + size], first, len(items), size)
@@ -353,7 +353,7 @@ class State:
         """Return a parameter; empty where there is none.
 
         Raises:
-            BadInput: It is too long to be one.
+            BadInput: It is too long.
         """
         value = self.given.get(name, "")
         if len(value) > _TEXT_CHARS:
@@ -378,7 +378,7 @@ class State:
         return Exact(f"?{urlencode({name: value for name, value in kept.items() if value})}")
 
     def link(self, **changes: object) -> Exact:
-        """Write the address of this page in another state; what is empty or 0 is left out."""
+        """Write the address of this page in another state; empty values and 0 are left out."""
         given = {name: value for name, value in {**self.given, **changes}.items() if value}
         return Exact(f"?{urlencode(given)}")
 
