@@ -1,7 +1,7 @@
 """Compares runs, versions of models, or experiments: one `find` behind the JSON API and the page.
 
-What is said of two versions is what the model's page says, and of two experiments what the page of
-an experiment says: of the same questions and the same statistics.
+Verdicts of two versions are those of the model's page, and of two experiments those of an
+experiment's page: from the same questions and the same statistics.
 """
 
 import re
@@ -66,7 +66,7 @@ _THOUSAND: Final = 1_000
 
 
 class MetricFigures(BaseModel):
-    """One metric of one of those that are compared; steps are null where none was told."""
+    """A metric of a side that is compared; steps are null where points have none."""
 
     count: int = Field(description="How many points it has")
     last: float | Infinite | None = Field(description="The point that was logged last; null is NaN")
@@ -78,7 +78,7 @@ class MetricFigures(BaseModel):
 
 
 class ComparedMetric(BaseModel):
-    """A metric that some of them have."""
+    """A metric that at least one side has."""
 
     name: str
     lower_is_better: bool = Field(
@@ -124,7 +124,7 @@ class ComparedVersion(BaseModel):
 
 
 class ComparedSide(BaseModel):
-    """One of those that are compared; of `run`, `version` and `experiment` one is there."""
+    """A side that is compared: either `run`, `version` or `experiment` is present."""
 
     reference: str = Field(description="As it was asked for")
     letter: str = Field(description="What it is called beside the others: A, B, ...")
@@ -160,7 +160,7 @@ _Reference = Annotated[str, Query(max_length=1_040)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonQuery:
-    """What is to be compared; API and page take it as parameters."""
+    """The sides of a comparison and its options; API and page take them as parameters."""
 
     of: Annotated[
         list[_Reference],
@@ -195,7 +195,7 @@ class ComparisonQuery:
 
 @dataclass(frozen=True, slots=True)
 class DefinedVersion:
-    """A version of a model, or that of a run, and what it is made of."""
+    """A version of a model, or that of a run, with its definition."""
 
     version: int
     digest: str
@@ -204,7 +204,7 @@ class DefinedVersion:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonDetail:
-    """A comparison, and what a page shows beside it.
+    """A comparison, and the details that its page shows beside it.
 
     Attributes:
         series: The points of metrics of each, by reference: few of each, the shape of the curve.
@@ -217,7 +217,7 @@ class ComparisonDetail:
 
     @property
     def baseline(self) -> ComparedSide:
-        """The one that the others stand beside."""
+        """The side that the others stand beside."""
         return next(one for one in self.answer.sides if one.reference == self.answer.baseline)
 
 
@@ -286,7 +286,7 @@ def _find_aliased(reader: Reader, project: str, reference: str) -> tuple[str, in
 
 
 def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
-    """Refuse what is not of one kind, and more than six of it."""
+    """Refuse a mixture of kinds, and more than six sides of a kind."""
     other = next((one for one in of if one not in same), None)
     if other is not None:
         raise BadInput(
@@ -304,8 +304,8 @@ def _read_runs(
     """Read runs with their metrics; of more than six without inputs and outputs.
 
     Raises:
-        BadInput: There are more than six, and one of them logged no metric.
-        Missing: One is not there.
+        BadInput: There are more than six, and a run logged no metric.
+        Missing: A run is not there.
     """
     found = {}
     is_many = len(of) > MOST
@@ -338,7 +338,7 @@ def _check_count(of: Sequence[str]) -> None:
 
 
 def letter_of(place: int) -> str:
-    """Name the one at a place, from 0: A to Z, then AA, AB, ..."""
+    """Return the letter of a side at a place, from 0: A to Z, then AA, AB, ..."""
     first, second = divmod(place, len(_LETTERS))
     return f"{_LETTERS[first - 1] if first else ''}{_LETTERS[second]}"
 
@@ -377,7 +377,7 @@ def _compare_runs(
 def _find_sources(
     reader: Reader, project: str, found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]]
 ) -> dict[str, DefinedVersion]:
-    """Read what the versions of up to six runs are made of, where they have several."""
+    """Read the definitions of the versions of up to six runs, where the versions differ."""
     runs = [run for run, _ in found.values() if run.version is not None]
     if len(found) > MOST or len({(run.model, run.version) for run in runs}) <= 1:
         return {}
@@ -420,7 +420,7 @@ def _run_of(run: Run) -> ComparedRun:
 
 
 def flatten(params: object) -> dict[str, Any]:
-    """Name nested params with dots, the first 200; what is deeper than four levels stays whole."""
+    """Name nested params with dots, the first 200; below four levels values stay whole."""
     found: dict[str, Any] = {}
 
     def add(name: str, value: object, level: int) -> None:
@@ -435,7 +435,7 @@ def flatten(params: object) -> dict[str, Any]:
 
 
 def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
-    """Sum up metrics: the last point, the lowest one and the highest one of each."""
+    """Sum up metrics: the last point, the lowest and the highest of each."""
     figures = {}
     for one in series:
         finite = [
@@ -457,10 +457,10 @@ def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
 
 
 def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[ComparedMetric]:
-    """Name the metrics that any of them has, in their order.
+    """List the metrics that any of the runs has, in their order.
 
     Raises:
-        BadInput: The one that is asked for is not among them.
+        BadInput: The requested metric is not among them.
     """
     counts = Counter(name for side in sides for name in side.metrics)
     if asked.metric is not None and asked.metric not in counts:
@@ -495,7 +495,7 @@ def _is_lower(name: str) -> bool:
 
 
 def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMetric) -> str:
-    """Say which has the best last value of a metric, and what it is to the baseline."""
+    """Write the sentence on the best last value of a metric, compared with the baseline."""
     by_reference = {side.reference: side for side in sides}
     before = by_reference[baseline]
     word = "lowest" if metric.lower_is_better else "highest"
@@ -618,7 +618,7 @@ def _compare_versions(
 
 
 def _choose_version(named: Mapping[str, tuple[str, int]]) -> str:
-    """Choose the oldest version of one model as the baseline; of several models the first told."""
+    """Choose the oldest version of a model as the baseline; of several models the first given."""
     if len({model for model, _ in named.values()}) > 1:
         return next(iter(named))
     return min(named, key=lambda reference: named[reference][1])
@@ -633,7 +633,7 @@ def _say_word(
     sides: Sequence[ComparedSide],
     verdict: Any,
 ) -> str:
-    """Say in a few words what a verdict is; its sentences stand beside it."""
+    """Write a verdict in a few words; its sentences stand beside it."""
     before = next(one.letter for one in sides if one.reference == baseline)
     said: Sequence[JudgeChange | AmountChange] = verdict.judges
     if not said:
@@ -698,9 +698,9 @@ def _answer(
 
 
 def write_param(side: ComparedSide, name: str) -> str | None:
-    """Write a param so that it can be told from another one; None where it was not told.
+    """Write a param so that differing values differ in text; None where it is missing.
 
-    What reads alike is the same, whoever wrote it: 1 and 1.0, the number 0.1 and the text.
+    What reads alike is the same, whatever wrote it: 1 and 1.0, the number 0.1 and the text.
     """
     if name not in side.params:
         return None
@@ -708,7 +708,7 @@ def write_param(side: ComparedSide, name: str) -> str | None:
 
 
 def write_value(told: JsonValue) -> str:
-    """Write a value so that it can be told from another one, as `write_param` does."""
+    """Write a value so that differing values differ in text, as `write_param` does."""
     value = _whole_numbers(told)
     if isinstance(value, list | dict):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
@@ -716,7 +716,7 @@ def write_value(told: JsonValue) -> str:
 
 
 def _whole_numbers(value: JsonValue) -> JsonValue:
-    """Write 1.0 as 1, in what is nested, too."""
+    """Write 1.0 as 1, in nested values, too."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

@@ -65,7 +65,7 @@ FromAsked = Annotated[ComparisonQuery, Depends()]
 
 @api.get("/projects/{project:path}/compare")
 def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> Comparison:
-    """Compare runs, versions of a model or experiments with one of them, the baseline.
+    """Compare runs, versions of a model or experiments with the baseline among them.
 
     Of versions and experiments with the verdict that the pages of models and experiments give.
     """
@@ -81,18 +81,18 @@ def get_verdict(
     against: Annotated[int, Query(ge=1, description="The small number of the baseline")],
     reader: FromReader,
 ) -> VersionsVerdict:
-    """Compare a version of a model with another one, in words.
+    """Compare a version of a model with another, in words.
 
     By each judge, and in latency, tokens and cost. Experiments of both on one data set decide;
-    where there are none the newest recorded runs of both do, of which those of one session or
-    trace are one cluster.
+    where there are none the newest recorded runs of both do, with the runs of a session or
+    trace as a cluster.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the table has a column for, beside what each kind always has.
+    """The table's columns besides those that each kind always has.
 
     Attributes:
         has_room: Whether columns of params and metrics may be as wide as most names.
@@ -116,7 +116,7 @@ class ParamCell:
 
 @dataclass(frozen=True, slots=True)
 class MetricCell:
-    """A metric of one side: its last value, that less the baseline's, and the best one."""
+    """A metric of a side: its last value, that less the baseline's, and whether it is best."""
 
     last: str
     change: str
@@ -144,7 +144,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """One metric of several sides in one drawing.
+    """A metric of several sides in a single drawing.
 
     Attributes:
         curves: For the script, as JSON: letter, the API call that gives the points, when it began
@@ -162,12 +162,12 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One of those that are compared, beside the baseline.
+    """A side that is compared, beside the baseline.
 
     Attributes:
         parts: Texts that differ, each with its title and its lines side by side.
-        same: What is the same of both, in words.
-        blocks: The changed source of versions, or of those of runs.
+        same: The parts that both have in common, in words.
+        blocks: The changed source of versions, or of runs.
         versions: Those of the baseline and of this one, where their source is shown.
     """
 
@@ -186,7 +186,7 @@ class Beside:
 
 
 class Shown:
-    """How a comparison is looked at: what its address says beside what is compared."""
+    """The state of a comparison's page: the parameters of its address besides the sides."""
 
     def __init__(
         self,
@@ -287,14 +287,14 @@ def show_verdict(
 
 
 def _verdict_of(side: ComparedSide) -> VersionsVerdict | ExperimentVerdict | None:
-    """Return what is said of a side beside the baseline; None of runs."""
+    """Return the verdict on a side beside the baseline; None of runs."""
     if side.version:
         return side.version.verdict
     return side.experiment.verdict if side.experiment else None
 
 
 def _kept(asked: ComparisonQuery) -> list[tuple[str, str]]:
-    """Name what else stands in the address beside what is compared."""
+    """List the parameters of the address besides the sides."""
     told = {"baseline": asked.baseline, "metric": asked.metric}
     many = [("lower", one) for one in asked.lower] + [("higher", one) for one in asked.higher]
     return [(name, one) for name, one in told.items() if one is not None] + many
@@ -341,12 +341,12 @@ def _changes_of(side: ComparedSide) -> Sequence[JudgeChange]:
 
 
 def _escape(text: str) -> str:
-    """Write a text where it marks up nothing in Markdown; a long one is cut."""
+    """Write a text where it marks up nothing in Markdown; a long text is cut."""
     return _MARKUP.sub(r"\\\g<0>", view.shorten(" ".join(text.split()), _CELL_CHARS))
 
 
 def _choose_columns(found: Comparison) -> Columns:
-    """Choose what there is room for: of metrics one more than of params that differ."""
+    """Choose the columns that fit: metrics first, then params that differ."""
     runs = [side.run for side in found.sides if side.run is not None]
     has_tokens, has_cost = any(one.tokens for one in runs), any(one.cost for one in runs)
     judges = _judges_of(found)
@@ -363,7 +363,7 @@ def _choose_columns(found: Comparison) -> Columns:
 
 
 def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetric) -> str:
-    """Write the address at which the other end of a metric is the better one."""
+    """Write the address with the other direction of a metric as the better."""
     lower = [one for one in asked.lower if one != metric.name]
     higher = [one for one in asked.higher if one != metric.name]
     (higher if metric.lower_is_better else lower).append(metric.name)
@@ -437,7 +437,7 @@ def _judges_of(found: Comparison) -> list[str]:
 
 
 def _judge_cell(side: ComparedSide, judge: str) -> tuple[str, str]:
-    """Write what a judge says of a run, or of an experiment alone with its interval."""
+    """Write a judge's score of a run, or its value over an experiment alone with the interval."""
     if side.run is not None and judge in side.run.scores:
         return view.score(side.run.scores[judge]), ""
     if side.experiment is not None:
@@ -511,7 +511,7 @@ def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
 
 
 def _drawn(compared: ComparisonDetail, metric: ComparedMetric) -> list[ComparedSide]:
-    """Choose whose curves are drawn: the baseline's and those of the best last values."""
+    """Choose the sides to be drawn: the baseline and those of the best last values."""
     having = [side for side in compared.answer.sides if metric.name in side.metrics]
 
     def order(side: ComparedSide) -> tuple[bool, float]:
@@ -534,7 +534,7 @@ def _source(project: str, side: ComparedSide, name: str) -> str:
 
 
 def _draw(series: Mapping[str, LoggedMetric]) -> dict[str, str]:
-    """Draw curves of one metric on one scale, by step where all points have one."""
+    """Draw the curves of a metric in a single scale, by step where all points have a step."""
     places = {
         key: [
             (at if point.step is None else point.step, point.value)
@@ -609,7 +609,7 @@ def _blocks(
 
 
 def _payload(side: ComparedSide, name: str) -> str:
-    """Write inputs or outputs of a run as text; of one that failed why."""
+    """Write inputs or outputs of a run as text; of a failed run its error."""
     if side.run is None:
         return ""
     if name == "outputs" and side.run.outcome != "ok":

@@ -1,4 +1,4 @@
-"""The verdict on two versions of a model: one answer for pages, API, reader and assistants.
+"""The verdict on two versions of a model: the same for pages, API, reader and assistants.
 
 Experiments of both on one data set decide, as they pair items; where there are none the newest
 recorded runs of both do.
@@ -32,7 +32,7 @@ from otel_ml_collector.verdicts import AmountChange, JudgeChange
 
 
 class ProductionVerdict(BaseModel):
-    """What is to be said of two versions by their newest recorded runs, which are not paired."""
+    """The verdict on two versions by their newest recorded runs, which are not paired."""
 
     word: Word
     judges: list[JudgeChange]
@@ -40,7 +40,7 @@ class ProductionVerdict(BaseModel):
 
 
 class VersionsVerdict(BaseModel):
-    """What is to be said of a version of a model beside another one.
+    """The verdict on a version of a model beside another.
 
     Experiments of both on one data set decide where a judge spoke of both, else production does.
     """
@@ -69,7 +69,7 @@ class VersionsVerdict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PairedVerdict:
-    """What two experiments on one data set say of each other, and what that is made of."""
+    """The verdict on two experiments on the same data set, with the comparison behind it."""
 
     compared: Compared
     detail: ExperimentDetail
@@ -82,7 +82,7 @@ def find_verdict(
     """Compare two versions of a model: by their experiments, else by recorded runs.
 
     Of each judge the newest version counts that spoke of both. Of recorded runs the newest 10,000
-    of each count; those of a session, or of a trace without one, are one cluster.
+    of each count; those of a session, or of a trace without one, form a cluster.
 
     Raises:
         Missing: There is no such version.
@@ -124,7 +124,7 @@ def find_paired(
     *,
     now_ns: int,
 ) -> PairedVerdict | None:
-    """Compare the newest finished experiments of two sides on one data set.
+    """Compare the newest finished experiments of two sides on a common data set.
 
     Returns:
         None where there are none, or no judge spoke of both.

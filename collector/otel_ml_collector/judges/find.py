@@ -1,7 +1,7 @@
-"""Judges and their versions: one `find` behind the JSON API and the pages.
+"""Judges and their versions: the same `find` behind the JSON API and the pages.
 
-What versions of a judge said is never joined: each has its own figures, and each bar the filter
-that lists its runs.
+Scores of different versions of a judge are never joined: each has its own figures, and each bar the
+filter that lists its runs.
 """
 
 from collections import defaultdict
@@ -110,7 +110,7 @@ _COST: Final = EXACT.fill(number=Sql("ifNull(cost, 0)"))
 
 
 class JudgeNumbers(JudgeVersionName):
-    """What one version of a judge said of the runs that a list shows."""
+    """A judge version's figures over the runs that a list shows."""
 
     evaluations: int = Field(description="Runs of which it spoke")
     errors: int = Field(description="Of these, where the judge itself failed")
@@ -145,7 +145,7 @@ class ScoreBin(BaseModel):
 
 
 class JudgeBucket(BaseModel):
-    """What a version said of the runs that began in a stretch of time."""
+    """A judge version's figures over the runs that began in a stretch of time."""
 
     start_time: str
     start_ns: int
@@ -159,14 +159,14 @@ class JudgeBucket(BaseModel):
 
 
 class JudgeDefinition(VersionDefinition):
-    """What a version of a judge is made of; the source is its rubric's, or the rubric in words."""
+    """The definition of a judge's version; the source is its rubric's, or the rubric in words."""
 
     description: str = ""
     criterion: str | None = Field(default=None, description="Source of what passes")
 
 
 class JudgeVersion(JudgeNumbers):
-    """One version of a judge: what it is, and what it said."""
+    """A version of a judge: its definition and its figures."""
 
     first_seen_time: str | None = Field(description="When it arrived first; null without a version")
     definition: JudgeDefinition
@@ -175,7 +175,7 @@ class JudgeVersion(JudgeNumbers):
 
 
 class ListedJudge(BaseModel):
-    """A judge, what its newest version said, and what the others did."""
+    """A judge, with the figures of its newest version and of the others."""
 
     judge: str
     description: str
@@ -191,7 +191,7 @@ class Judges(BaseModel):
 
 
 class JudgeVersions(BaseModel):
-    """The versions of a judge, the newest first; last what told no version."""
+    """The versions of a judge, the newest first; last the scores without a version."""
 
     judge: str
     versions: list[JudgeVersion]
@@ -199,7 +199,7 @@ class JudgeVersions(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _KnownVersion:
-    """A version as it was told: its number, when it arrived, what it is."""
+    """A version as it was sent: its number, arrival and definition."""
 
     number: int
     first_ns: int
@@ -207,7 +207,7 @@ class _KnownVersion:
 
 
 def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
-    """List the judges of a project; one whose definition never came has its name and scores."""
+    """List the judges of a project; without a definition a judge has its name and scores."""
     names = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
     known = _read_known(reader, project, names)
     figures = _read_figures(reader, project, names)
@@ -232,7 +232,7 @@ def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
 def find_judge_versions(
     reader: Reader, project: str, judge: str, window: Window, step_ns: int
 ) -> list[JudgeVersion]:
-    """Read the versions of a judge with what they said, newest first.
+    """Read the versions of a judge with their figures, newest first.
 
     The window holds for the buckets alone; all other figures are of all runs.
 
@@ -263,7 +263,7 @@ def find_judge_versions(
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """A call that a judge made to judge a run: which one, of what model, and what it cost."""
+    """A call by a judge to judge a run: its model and its cost."""
 
     run_id: str
     judge: str
@@ -278,7 +278,7 @@ def find_judge_calls(reader: Reader, project: str, run_id: str) -> list[JudgeCal
 
 
 def named(judge: str, version: int | None, digest: str, field: str) -> str:
-    """Write a field of a filter that means what one version of a judge said."""
+    """Write the field of a filter for a single version of a judge."""
     step = quoted(digest) if version is None else str(version)
     return f"{field}[{quoted(judge)}][{step}]"
 
@@ -309,7 +309,7 @@ def _definition(text: str) -> JudgeDefinition:
 
 
 def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
-    """Write the SQL for what was said of the runs that count, or of those in experiments."""
+    """Write the SQL for the scores of the runs that count, or of those in experiments."""
     apart = find_apart(reader, project)
     counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project, kinds=True, items=True)
@@ -338,7 +338,7 @@ def _ask(
 
 
 def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[str, dict[str, Row]]:
-    """Read what versions said in numbers, by judge and digest."""
+    """Read the figures of judge versions, by judge and digest."""
     if not judges:
         return {}
     sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_said(reader, project))

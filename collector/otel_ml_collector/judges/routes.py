@@ -1,4 +1,4 @@
-"""The judges of a project, and one judge: its versions, what they said, and what changed."""
+"""The judges of a project, and a judge's page: versions, figures, and changes."""
 
 import time
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/judges")
 def get_judges(project: str, reader: FromReader) -> Judges:
-    """List the judges of a project: what the newest version of each said, and the others."""
+    """List the judges of a project: the figures of the newest version of each, and the others."""
     return Judges(judges=judges.find_judges(reader, project))
 
 
@@ -52,7 +52,7 @@ def get_judges(project: str, reader: FromReader) -> Judges:
 def get_judge_versions(
     project: str, judge: str, reader: FromReader, last: Last = "30d"
 ) -> JudgeVersions:
-    """Read the versions of a judge with source and what each said, newest first.
+    """Read the versions of a judge with their sources and figures, newest first.
 
     Scores of different versions are never joined. Each `where` is the filter that lists the runs
     that were counted.
@@ -71,10 +71,10 @@ def get_strictness(
     against: Annotated[int, Query(ge=1, description="The small number of the other version")],
     reader: FromReader,
 ) -> JudgeStrictness:
-    """Say whether a version of a judge is stricter than another one, on the runs both judged.
+    """Compare the strictness of two versions of a judge, on the runs that both judged.
 
-    The newest 10,000 of them count, those of production, else those of experiments; runs of one
-    session or trace are one cluster. Each `where` is the filter that lists the runs that were
+    The newest 10,000 of them count, those of production, else those of experiments; runs of a
+    session or trace form a cluster. Each `where` is the filter that lists the runs that were
     counted.
     """
     return find_strictness(reader, project, judge, number, against)
@@ -121,7 +121,7 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
 def draw_buckets(
     buckets: Sequence[JudgeBucket], bins: Sequence[ScoreBin], window: Window, step_ns: int
 ) -> list[FigureBar]:
-    """Draw pass rates over time; mean scores on the judge's scale where nothing says who passed."""
+    """Draw pass rates over time; mean scores on the judge's scale where nothing passes or fails."""
     width = 100 * step_ns / (window.end_ns - window.start_ns)
     low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
     is_judged = any(one.judged for one in buckets)
@@ -170,7 +170,7 @@ def show_judge(
     digest: Annotated[str | None, Query(max_length=1_024)] = None,
     last: Last = "30d",
 ) -> Response:
-    """One judge: its versions, what they said, and what changed between two of them."""
+    """Show a judge: its versions, their figures, and the changes between two of them."""
     window, step_ns = span_of(last, time.time_ns())
     versions = judges.find_judge_versions(reader, project, judge, window, step_ns)
     by_number = {one.version: one for one in versions if one.version is not None}
@@ -212,7 +212,7 @@ def show_judge(
 
 
 def _compared(definition: JudgeDefinition) -> JudgeDefinition:
-    """Put what passes beside the functions that the rubric uses, to be compared as they are."""
+    """Put the passing criterion beside the functions of the rubric, to be compared like them."""
     if definition.criterion is None:
         return definition
     helpers = {judges.CRITERION: definition.criterion, **definition.helpers}

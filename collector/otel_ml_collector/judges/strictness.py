@@ -1,4 +1,4 @@
-"""Whether one version of a judge is stricter than another: one answer for pages, API and reader."""
+"""Strictness of a judge's versions: the same answer for pages, API and reader."""
 
 from collections import Counter, defaultdict
 from typing import Final
@@ -30,7 +30,7 @@ class JudgedRuns(BaseModel):
 
 
 class JudgeStrictness(BaseModel):
-    """What two versions of a judge say of the same runs."""
+    """Two versions of a judge compared on the same runs."""
 
     judge: str
     version: int
@@ -73,7 +73,7 @@ def find_strictness(
     """Compare two versions of a judge on the recorded runs that both judged, the newest 10,000.
 
     Runs of production decide; where both judged none of these, the runs of experiments do. Runs
-    of a session, or of a trace without one, are one cluster.
+    of a session, or of a trace without one, form a cluster.
 
     Raises:
         Missing: There is no such version.
@@ -120,7 +120,7 @@ def find_strictness(
 
 
 def _tell_change(answer: JudgeStrictness, change: JudgeChange, judged: int) -> JudgeStrictness:
-    """Say how the versions differ on the runs of which both said something."""
+    """Write how the versions differ on the runs that both judged."""
     found = change.verdict
     estimates = {
         "before": found.baseline,
@@ -175,7 +175,7 @@ def _digests(reader: Reader, project: str, judge: str) -> dict[int, list[str]]:
 
 
 def _read(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
-    """Read the newest runs of a filter, what was said of them, and the filter of just these."""
+    """Read the newest runs of a filter, their scores, and the filter of just these runs."""
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     rows, said = read_scored_runs(reader, project, condition, _EVER, _MOST_RUNS)
     if len(rows) == _MOST_RUNS:

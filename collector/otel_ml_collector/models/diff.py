@@ -1,4 +1,4 @@
-"""Two versions of a model side by side: what changed, and the changed lines of their source."""
+"""Two versions of a model side by side: changed parts, and the changed lines of their source."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A line of one side: its number and pieces."""
+    """A line of a side: its number and pieces."""
 
     number: int
     pieces: Sequence[Piece]
@@ -44,10 +44,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The lines of one function.
+    """The lines of a function.
 
     Attributes:
-        is_cut: Whether they are but the first ones.
+        is_cut: Whether they are only the beginning.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class PartChange:
-    """A part of a version's definition, and what became of it since the baseline."""
+    """A part of a version's definition, and its change since the baseline."""
 
     part: str
     change: str
 
 
 def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
-    """Say in a few words what is new in a version."""
+    """List the changed parts of a version in a few words."""
     if old is None:
         return "first version"
     parts = [
@@ -84,7 +84,7 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
 
 
 def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
-    """Say part by part what changed between two versions."""
+    """List the change of each part between two versions."""
     constants = [
         f"{name} {_shown(old.constants, name)} → {_shown(new.constants, name)}"
         for name in _changed_names(old.constants, new.constants)

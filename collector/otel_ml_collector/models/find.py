@@ -1,4 +1,4 @@
-"""Models and their versions: one `find` behind the JSON API and the pages."""
+"""Models and their versions: the same `find` behind the JSON API and the pages."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,13 +53,13 @@ MOST_RUNS: Final = 10_000
 
 
 class Models(BaseModel):
-    """The models of a project, the one that ran last first."""
+    """The models of a project, the latest to run first."""
 
     models: list[Model]
 
 
 class JudgeStats(JudgeVersionName):
-    """What one version of a judge said of one version of a model."""
+    """A judge version's scores of a version of a model."""
 
     evaluations: int
     failed: int = Field(description="Evaluations in which the judge itself failed")
@@ -76,7 +76,7 @@ class ArtifactContent(BaseModel):
 
 
 class VersionDefinition(BaseModel):
-    """What a version is made of."""
+    """The definition of a version: its parts as they were sent."""
 
     source: str | None = None
     signature: str = ""
@@ -92,7 +92,7 @@ class VersionDefinition(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class VersionDetail(LateRecords, ListedVersion):
-    """One state of a model, what its recorded runs look like, and what was told of it."""
+    """A version of a model, the figures of its recorded runs, and its late records."""
 
     judges: list[JudgeStats]
     definition: VersionDefinition
@@ -118,7 +118,7 @@ class Versions(BaseModel):
 
 
 def find_models(reader: Reader, project: str) -> list[Model]:
-    """List the models of a project, the one that ran last first."""
+    """List the models of a project, the latest to run first."""
     rows = list_models(reader, project)
     numbers: defaultdict[str, set[int]] = defaultdict(set)
     for version in read_versions(reader, project, "model", [row["model"] for row in rows]):
@@ -139,7 +139,7 @@ def find_models(reader: Reader, project: str) -> list[Model]:
 
 
 def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetail]:
-    """Read the versions of a model with what their recorded runs look like, newest first.
+    """Read the versions of a model with the figures of their recorded runs, newest first.
 
     Raises:
         Missing: The model has no version.
@@ -192,11 +192,11 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
 
 @dataclass(frozen=True, slots=True)
 class SamplesVerdict:
-    """What is said of two samples of recorded runs, which are not paired.
+    """The verdict on two samples of recorded runs, which are not paired.
 
     Attributes:
         runs: How many of each, the baseline first: the newest, at most `MOST_RUNS`.
-        shared: How many are in both; the two say nothing of each other then.
+        shared: How many are in both; the samples are no evidence then.
     """
 
     word: Word
@@ -208,11 +208,11 @@ class SamplesVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Which recorded runs are one side of a comparison.
+    """The recorded runs that are a side of a comparison.
 
     Attributes:
         where: A filter.
-        version: Model and number, where only those of one version are meant.
+        version: Model and number, where the sample is of a version alone.
     """
 
     where: str
@@ -224,12 +224,12 @@ class Sample:
         return cls(f"model == {view.quoted(model)}", (model, number))
 
     def beside(self, reader: Reader, project: str) -> Condition:
-        """Write what must hold of them beside the filter."""
+        """Write the condition of the sample beside its filter."""
         return is_version(reader, project, *self.version) if self.version else ALWAYS
 
 
 def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Window) -> Figures:
-    """Count the runs of a sample in a window, as `find_stats` does, without what judges said.
+    """Count the runs of a sample in a window, as `find_stats` does, without scores.
 
     Raises:
         BadInput: The filter is wrong.
@@ -251,10 +251,10 @@ def find_samples_verdict(
 ) -> SamplesVerdict:
     """Compare the newest recorded runs of a window of two samples, 10,000 of each.
 
-    `are_few` says that neither has more.
+    `are_few` means that neither has more.
 
     Of each judge the newest version counts that spoke of both; runs of a session, or of a trace
-    without one, are one cluster.
+    without one, form a cluster.
 
     Raises:
         BadInput: A filter is wrong.
@@ -276,7 +276,7 @@ def _read_sample(
 def _compare(
     reader: Reader, project: str, sides: Sequence[Sequence[Row]], said: Sequence[Row]
 ) -> SamplesVerdict:
-    """Compare two samples of runs, the baseline first, by what was said of them."""
+    """Compare two samples of runs, the baseline first, by their scores."""
     keys = [{(row["trace_id"], row["span_id"]) for row in side} for side in sides]
     digests: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
     told = [((row["trace_id"], row["span_id"]), row) for row in said]
@@ -350,7 +350,7 @@ def _alias(row: Row, numbers: Mapping[str, int]) -> Alias:
 
 
 def _first_numbers(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the first number of each definition, which is what a name of it means."""
+    """Return the first number of each definition: its label means that number."""
     return {row["digest"]: row["number"] for row in reversed(rows)}
 
 
@@ -367,7 +367,7 @@ def find_digest(reader: Reader, project: str, model: str, number: int) -> str:
 
 
 def find_version(reader: Reader, project: str, model: str, number: int) -> VersionDetail:
-    """Read one version of a model.
+    """Read a version of a model.
 
     Raises:
         Missing: There is no such version.
@@ -381,7 +381,7 @@ def find_version(reader: Reader, project: str, model: str, number: int) -> Versi
 def _find_told(
     reader: Reader, project: str, model: str, by_number: Mapping[int, Sequence[Row]]
 ) -> Mapping[int, LateRecords]:
-    """Find what was told of versions: of the first structure of their definition."""
+    """Find the late records of versions, by the first structure of their definition."""
     owners = {
         number: own_model(model, row["digest"])
         for number, structures in by_number.items()
@@ -404,7 +404,7 @@ def _version(
     aliases: list[str],
     linked: Mapping[str, Sequence[LinkedRun]],
 ) -> VersionDetail:
-    """Make one version of its structures; runs without structure count as the first one."""
+    """Make a version from its structures; runs without structure count as the first."""
     first = structures[0]
     return VersionDetail(
         model=model,
@@ -432,7 +432,7 @@ def _version(
 def find_definitions(
     reader: Reader, project: str, models: Sequence[str]
 ) -> dict[str, dict[int, VersionDefinition]]:
-    """Read what some models were defined as: by model, and by version in their order."""
+    """Read the definitions of some models: by model, and by version in their order."""
     by_model: defaultdict[str, list[Row]] = defaultdict(list)
     for row in read_versions(reader, project, "model", models):
         by_model[row["name"]].append(row)
@@ -440,7 +440,7 @@ def find_definitions(
 
 
 def _definitions(rows: Sequence[Row]) -> dict[int, VersionDefinition]:
-    """Choose the definition of each version: its own one, or another one with its digest."""
+    """Choose the definition of each version: its own, else another with the same digest."""
     by_digest: dict[str, str] = {}
     own: dict[int, str] = {}
     for row in rows:
@@ -455,7 +455,7 @@ def _definitions(rows: Sequence[Row]) -> dict[int, VersionDefinition]:
 
 
 def _definition(text: str) -> VersionDefinition:
-    """Read a definition; one that is not in our form is shown as it came."""
+    """Read a definition; a definition that is not in our form is shown as it came."""
     try:
         return VersionDefinition.model_validate_json(text)
     except ValidationError:
@@ -464,10 +464,10 @@ def _definition(text: str) -> VersionDefinition:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A model's newest version, and what it and the one before it were defined as.
+    """A model's newest version, with its definition and that of the version before.
 
     Attributes:
-        previous: The number of the one before it.
+        previous: The number of the version before it.
         first_ns: When something of it arrived first.
     """
 
@@ -481,7 +481,7 @@ class NewVersion:
 
 
 def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
-    """Find the eight versions that replaced another one last, in the last 30 days."""
+    """Find the last eight versions that replaced another, in the last 30 days."""
     rows = list_new_versions(reader, now_ns - _NEW_DAYS * DAY_NS, _NEWEST_VERSIONS)
     names: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -515,7 +515,7 @@ def list_new_versions(reader: Reader, since_ns: int, limit: int) -> list[Row]:
 
     Returns:
         Rows of ``project``, ``name`` and ``newest_ns``, the newest first; models that have had
-        but one version are not among them.
+        only a single version are not among them.
     """
     return reader.rows(
         Sql("""

@@ -1,4 +1,4 @@
-"""The models of a project, and one model: its versions, and what changed between any two."""
+"""The models of a project, and a model's page: its versions, and the changes between any two."""
 
 import time
 from collections import Counter
@@ -76,7 +76,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/models")
 def get_models(project: str, reader: FromReader) -> Models:
-    """List the models of a project, the one that ran last first."""
+    """List the models of a project, the latest to run first."""
     return Models(models=models.find_models(reader, project))
 
 
@@ -88,13 +88,13 @@ def get_versions(project: str, model: str, reader: FromReader) -> Versions:
 
 @api.get("/projects/{project:path}/models/{model:path}/versions/{number}")
 def get_version(project: str, model: str, number: int, reader: FromReader) -> VersionDetail:
-    """Read one version of a model."""
+    """Read a version of a model."""
     return models.find_version(reader, project, model, number)
 
 
 @api.get("/projects/{project:path}/models/{model:path}/aliases")
 def get_aliases(project: str, model: str, reader: FromReader) -> Aliases:
-    """Read the names that versions of a model have now, and who moved them when."""
+    """Read the current aliases of a model's versions, and the history of their moves."""
     return models.find_aliases(reader, project, model)
 
 
@@ -186,7 +186,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class VersionCurves:
-    """The curves of one version; `judges` are pass rates, or mean scores where nothing passes."""
+    """The curves of a version; `judges` are pass rates, or mean scores where nothing passes."""
 
     version: str
     total: Figures
@@ -198,11 +198,11 @@ class VersionCurves:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The curves of the versions with most runs, and the judges that they are told for.
+    """The curves of the versions with most runs, and the judges that are drawn.
 
     Attributes:
         judges: The newest version of each.
-        others: By judge, what its other versions said in this time.
+        others: By judge, the scores of its other versions in this time.
     """
 
     judges: Sequence[JudgeFigures]
@@ -254,7 +254,7 @@ def list_models(
     project: str,
     order: Annotated[ListOrder, Query()] = "last",
 ) -> Response:
-    """The models of a project, with what they were like in the last 30 days."""
+    """Show the models of a project, with their figures of the last 30 days."""
     found = models.find_models(reader, project)
     window, _ = span_of("30d", time.time_ns())
     length_ns = window.end_ns - window.start_ns
@@ -281,7 +281,7 @@ def _order_models(
     figures: Mapping[str, Figures],
     judge: JudgeFigures | None,
 ) -> list[Model]:
-    """Order models; by what nothing is known of the last ones, the one that ran last first."""
+    """Order models; those without a known value come last, the latest to run first."""
     if order == "last":
         return [*found]
     if order == "model":
@@ -299,7 +299,7 @@ def _order_models(
 def _choose_pair(
     versions: Mapping[int, models.VersionDetail], new: int | None, old: int | None
 ) -> tuple[models.VersionDetail, models.VersionDetail | None]:
-    """Choose what to compare: what is asked, else the newest two that were recorded."""
+    """Choose the pair to compare: the requested versions, else the newest two with runs."""
     recorded = [number for number in sorted(versions) if versions[number].runs]
     if new is None and old is None and len(recorded) > 1:
         old, new = recorded[-2:]
@@ -318,7 +318,7 @@ def show_model(
     new: Annotated[int | None, Query(alias="to", ge=1)] = None,
     asked: Annotated[FiguresQuery, Depends()],
 ) -> Response:
-    """One model: its versions, and what changed between two of them; without any how it did."""
+    """Show a model: its versions, and the changes between two; without versions its figures."""
     try:
         versions = models.find_versions(reader, project, model)
     except Missing:
