@@ -1,1 +1,1 @@
-"""Data sets: their versions, what is in each, what changed between two, and new ones."""
+"""Data sets: their versions, the items of each, the changes between two, and new versions."""

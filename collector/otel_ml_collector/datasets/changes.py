@@ -51,7 +51,7 @@ def _check_id(value: object) -> str:
 
 
 class WantedItem(BaseModel):
-    """An item that is to be in the new version, in the place of one of its id."""
+    """An item for the new version, in the place of an item of the same id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,7 +72,7 @@ class WantedItem(BaseModel):
 
 
 class WantedItems(BaseModel):
-    """What the new version of a data set has otherwise than the one it is made from."""
+    """The changes that the new version of a data set makes to the version before it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -115,7 +115,7 @@ class WantedRuns(BaseModel):
 
 
 class SavedRuns(BaseModel):
-    """What became of runs that were to be items."""
+    """The outcome of saving runs as items."""
 
     version: DatasetVersion
     items: int = Field(description="How many became items")

@@ -1,4 +1,4 @@
-"""What is asked about data sets; one `find` behind the JSON API and the pages."""
+"""Questions about data sets; a single `find` behind the JSON API and the pages."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -84,7 +84,7 @@ class DatasetItems(BaseModel):
 
 
 def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
-    """List the data sets of a project, each as its newest version, the last told first."""
+    """List the data sets of a project, each as its newest version, the latest sent first."""
     order = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
     newest = {row["name"]: row for row in read_dataset_versions(reader, project, order)}
     stored = count_stored(reader, project, list(newest.values()))
@@ -94,7 +94,7 @@ def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
 def find_versions(
     reader: Reader, project: str, name: str, limit: int = SHOWN, cursor: str | None = None
 ) -> DatasetVersions:
-    """List the versions of a data set with what each changed, newest first.
+    """List the versions of a data set with the changes of each, newest first.
 
     Raises:
         BadInput: The cursor is wrong.
@@ -187,10 +187,10 @@ def find_digest(reader: Reader, project: str, name: str, digest: str) -> Dataset
 
 
 def find_diff(reader: Reader, project: str, name: str, number: int, against: int) -> DatasetDiff:
-    """Tell what changed between two versions of a data set, whichever came first.
+    """Count and list the changes between two versions of a data set, in either order.
 
     Raises:
-        Missing: One of them is not there.
+        Missing: A version is not there.
     """
     rows = [version_row(reader, project, name, one) for one in (against, number)]
     manifests = read_manifests(reader, project, rows)
@@ -213,7 +213,7 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
 def _read_changes(
     reader: Reader, project: str, rows: Sequence[Row], state: str
 ) -> list[dict[str, int]]:
-    """Count what each version has otherwise than the one behind it, the newest first."""
+    """Count the changes of each version against the version behind it, the newest first."""
 
     def count() -> list[dict[str, int]]:
         manifests = [*read_manifests(reader, project, rows).values(), {}]
@@ -243,7 +243,7 @@ _HOLDING: Final = Sql("""
 
 
 def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tuple[str, int, str]]:
-    """Find the data sets whose newest version has an item that was made of a run.
+    """Find the data sets whose newest version has an item made from a run.
 
     Returns:
         Of each its name, the number of that version, and the id of the item, the first of several.
@@ -308,7 +308,8 @@ def count_stored(
 ) -> dict[str, Row]:
     """Count the items of some versions, and those that are here, by owner.
 
-    The state is what `_read_state` says of these versions, with others or alone; else it is read.
+    The state is the answer of `_read_state` for these versions, with others or alone; else it is
+    read.
     """
     if not rows:
         return {}
@@ -322,12 +323,12 @@ def count_stored(
 
 
 def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:
-    """Read what tells the manifests of some versions, and all items, from those before a change."""
+    """Read a state of the manifests of some versions, and of all items, that changes with them."""
     return repr(reader.rows(_DATASETS_STATE, {"project": project, "owners": _owners(rows)}))
 
 
 def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """Read the digests of the items of some versions of one data set, as far as they are here."""
+    """Read the digests of the items of some versions of a data set, as far as they are stored."""
     if not rows:
         return {}
     sql = _MANIFEST_PARTS + Sql(" ORDER BY owner, part")
@@ -346,7 +347,7 @@ def make_version(
     removed: int | None = None,
     changed: int | None = None,
 ) -> DatasetVersion:
-    """Make the answer of a version, of its row and what `count_stored` counted."""
+    """Make the answer of a version from its row and the counts of `count_stored`."""
     told = load_json(row["definition"], {})
     told = told if isinstance(told, dict) else {}
     here = stored.get(own_dataset(row["name"], row["digest"]), {"lines": 0, "stored": 0})

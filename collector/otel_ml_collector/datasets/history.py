@@ -1,4 +1,4 @@
-"""What the last experiments said of items: which tell versions apart, and which never do."""
+"""Items over the last experiments: those that tell versions apart, and those that never do."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -64,10 +64,10 @@ _FROM_RUNS: Final = Sql("""
 
 
 class DatasetHistory(BaseModel):
-    """What the last experiments on a data set said of the items of one version.
+    """The results of a data set version's items in the last experiments.
 
     An item of which several repeats differ counts as one that passes and fails. Runs that no judge
-    let pass or fail say nothing.
+    let pass or fail do not count.
     """
 
     experiments: list[ListedExperiment] = Field(
@@ -87,11 +87,11 @@ class DatasetHistory(BaseModel):
 
 
 class ItemHistory:
-    """Asks what the last experiments said of the items of one version of a data set.
+    """Reads the results of a data set version's items in the last experiments.
 
     Args:
         reader: The store.
-        project: Whose.
+        project: Of the data set.
         row: The version, as `version_row` reads it.
         now_ns: By it an experiment whose process is silent has crashed.
     """
@@ -128,12 +128,12 @@ class ItemHistory:
         return own_dataset(self._name, self._row["digest"])
 
     def find_digests(self, items: Sequence[str]) -> dict[str, str | None]:
-        """Find the digests of items by their ids; None for one that the version has not."""
+        """Find the digests of items by their ids; None for an item that the version has not."""
         digests = read_manifests(self._reader, self._project, [self._row])[self._row["digest"]]
         return {item: digests.get(item) for item in items}
 
     def find(self, items: Mapping[str, str | None]) -> DatasetHistory:
-        """Say what they said of all items, and of some, whose digests are given by id."""
+        """Count the results of all items, and list those of some, whose digests are given by id."""
         experiments, left_out = self._last
         if not experiments:
             return DatasetHistory(
@@ -146,7 +146,7 @@ class ItemHistory:
         return DatasetHistory.model_validate({**counts, **told})
 
     def _find_marks(self, items: Mapping[str, str | None]) -> dict[str, list[Mark]]:
-        """Find what each experiment said of some items, by the newest word of each judge."""
+        """Find the result of some items in each experiment, by the newest score of each judge."""
         ids = [one.run_id for one in self._experiments]
         start_ns = min(one.start_ns for one in self._experiments)
         runs, scores = read_item_runs(self._reader, self._project, ids, start_ns, [*items])
@@ -163,7 +163,7 @@ class ItemHistory:
         return {item: [_mark_of(words.get((item, one))) for one in ids] for item in items}
 
     def _count(self, asked: Mapping[str, Any]) -> Row:
-        """Count items by what was said of them, or return what was counted of the same state."""
+        """Count items by their results, or return the counts of the same state."""
         sql = _COUNTS.fill(judged=judge_items(_WITHIN, is_doubled=self._is_doubled))
         return self._reader.memory.work_out(
             ("history", self._project, self._state, self._is_doubled, repr(asked)),
@@ -174,10 +174,10 @@ class ItemHistory:
     def find_items(
         self, show: Show = "all", limit: int = PAGE, cursor: str | None = None
     ) -> DatasetItems:
-        """Read the items of which they said something, by their ids.
+        """Read the items that have results, by their ids.
 
         Args:
-            show: Which, as `DatasetHistory` counts them; ``changed`` are those that the version
+            show: A group, as `DatasetHistory` counts them; ``changed`` are those that the version
                 before has not or has otherwise, ``runs`` those that were made of recorded runs.
             limit: How many.
             cursor: Of the page before.
@@ -210,7 +210,7 @@ class ItemHistory:
         return [(one, newer[one]) for one in sorted(differ)[:limit]]
 
     def _find_lines(self, show: Show, after: str, limit: int) -> list[tuple[str, str]]:
-        """Read lines of the manifest: ids and digests of items behind one."""
+        """Read lines of the manifest: ids and digests of items behind an id."""
         experiments = [] if show == "runs" else self._experiments
         if show != "runs" and not experiments:
             return []
@@ -255,7 +255,7 @@ def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperime
 
 
 def _mark_of(words: Sequence[bool | None] | None) -> Mark:
-    """Say in one word what was said of the repeats of an item: of each that it passed, or not."""
+    """Sum up the repeats of an item in a word: passed, failed, differed or none."""
     if words is None:
         return "not in it"
     if True in words and False in words:

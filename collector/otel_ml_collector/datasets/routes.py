@@ -1,4 +1,4 @@
-"""The JSON API and the pages of data sets, and what production a data set stands for."""
+"""The JSON API and the pages of data sets, and the production runs that a data set stands for."""
 
 import time
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/datasets")
 def get_datasets(project: str, reader: FromReader) -> Datasets:
-    """List the data sets of a project, each as its newest version, the last told first."""
+    """List the data sets of a project, each as its newest version, the latest sent first."""
     return Datasets(datasets=find_datasets(reader, project))
 
 
@@ -118,7 +118,7 @@ def get_dataset_versions(
     limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
     cursor: Cursor = None,
 ) -> DatasetVersions:
-    """List the versions of a data set with what each changed, newest first."""
+    """List the versions of a data set with the changes of each, newest first."""
     return find_versions(reader, project, name, limit, cursor)
 
 
@@ -150,7 +150,7 @@ def get_dataset_history(
         list[str] | None, Query(max_length=100, description="Ids of items; may be repeated")
     ] = None,
 ) -> DatasetHistory:
-    """Say what the last experiments said of the items of a version of a data set."""
+    """Read the results of a data set version's items in the last experiments."""
     row = version_row(reader, project, name, number)
     asked = ItemHistory(reader, project, row, time.time_ns())
     return asked.find(asked.find_digests(item) if item else {})
@@ -159,7 +159,7 @@ def get_dataset_history(
 def find_coverage(
     reader: Reader, project: str, name: str, number: int, now_ns: int
 ) -> DatasetCoverage:
-    """Say what production a version of a data set stands for.
+    """Find the share of production that a data set version stands for.
 
     Raises:
         Missing: There is no such version.
@@ -243,7 +243,7 @@ def get_dataset_diff(
     reader: FromReader,
     against: Annotated[int, Query(ge=1, description="The other version's number")],
 ) -> DatasetDiff:
-    """Tell what a version of a data set has otherwise than another one."""
+    """Read the changes of a version of a data set against another version."""
     return find_diff(reader, project, name, number, against)
 
 
@@ -262,10 +262,10 @@ async def post_items(
         Header(description="The number of the version that it is made from, 0 for a new data set"),
     ] = None,
 ) -> DatasetVersion:
-    """Make a new version of a data set of its newest one; answered when it is durable.
+    """Make a new version of a data set from its newest; answered when it is durable.
 
-    What is the same as a version that is there is that version. Of two changes that are asked for
-    at once the second is made of what the first left.
+    A version of the same content as an earlier version is that version. Of two concurrent changes
+    the second is made from the result of the first.
     """
     reader = find_service(request, Reader).narrow(access)
     return await _change(turns, pipeline, reader, (project, name), wanted, base=if_match)
@@ -282,10 +282,10 @@ async def post_runs(
     turns: Annotated[Turns, Depends(service_of(Turns))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> SavedRuns:
-    """Make items of recorded runs, which keep the ids of these, in a new version of a data set.
+    """Make items of recorded runs, which keep the runs' ids, in a new version of a data set.
 
-    Runs without whole inputs are left out and counted. An item takes the place of one with the
-    same inputs. Answered when it is durable.
+    Runs without whole inputs are left out and counted. An item takes the place of an item with
+    the same inputs. Answered when it is durable.
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_runs(turns, pipeline, reader, (project, name), wanted)
@@ -335,7 +335,7 @@ def show_coverage(
     name: str,
     version: Annotated[int, Query(ge=1)],
 ) -> Response:
-    """What production a version stands for, as a part of its page that comes after the rest."""
+    """Show the production that a version stands for, as a part of its page that comes last."""
     found = find_coverage(reader, project, name, version, time.time_ns())
     context = {
         "coverage": found,
@@ -357,7 +357,7 @@ def show_dataset(
     versions: Cursor = None,
     show: Show = "all",
 ) -> Response:
-    """One data set: its versions with what each changed, and the items of one of them."""
+    """Show a data set: its versions with the changes of each, and the items of one."""
     rows = versions_of(reader, project, name)
     newest = rows[-1]["number"]
     listed = list_versions(reader, project, rows, cursor=versions)
@@ -404,7 +404,7 @@ def _shown(history: DatasetHistory, number: int) -> list[tuple[Show, str, int | 
 
 
 def _content_of(item: DatasetItem) -> dict[str, Any] | None:
-    """Return what an item is made of, to be edited as text; None for one with typed values."""
+    """Return the content of an item, to be edited as text; None for typed values."""
     if not item.is_whole or any(find_documents([item.inputs, item.expected])):
         return None
     return {
@@ -418,15 +418,15 @@ def _content_of(item: DatasetItem) -> dict[str, Any] | None:
 
 
 def _asked(value: object) -> str:
-    """Write what goes in as lists show an input: the question."""
+    """Write an item's inputs as lists show an input: the question."""
     return line_in(value) or _line(value)
 
 
 def _expected(value: object) -> str:
-    """Write what is expected as lists show an output."""
+    """Write an item's expected value as lists show an output."""
     return line_out(value) or _line(value)
 
 
 def _line(value: object) -> str:
-    """Write a value of an item as one line: a text as it is, all else as JSON."""
+    """Write a value of an item as a line: a text as it is, all else as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -1,7 +1,7 @@
-"""Lets one change of a data set be made after the other, also by several collectors on one store.
+"""Makes changes of a data set one at a time, also by several collectors on the same store.
 
 Each change is made of the newest version, so nobody else may change the data set from reading that
-until the new version is durable. Within a process a lock sees to it. Collectors before one server
+until the new version is durable. Within a process a lock sees to it. Collectors before a server
 write a row into `store_meta`, then read those of the others, and go on where none is held: of two
 that write at the same moment at least one sees the other.
 """
@@ -122,7 +122,7 @@ class Turns:
 
 
 async def _wait_for(held: "_HeldRow") -> None:
-    """Write our row until no other one is held; of several that wait the first by name stays."""
+    """Write our row until no other is held; of several that wait the first by name stays."""
     ends_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < ends_s:
         other = await run_sync(held.find_other)

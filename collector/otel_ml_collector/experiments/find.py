@@ -1,8 +1,8 @@
-"""Experiments: one `find` behind the JSON API and the pages.
+"""Experiments: the same `find` behind the JSON API and the pages.
 
-The verdict is that of `otel_ml.statistics`, computed when it is read. The store counts the items of
-which the runs say the same, so that 100,000 of them are a few groups here; rows are read only of
-the items that are shown.
+The verdict is that of `otel_ml.statistics`, computed when it is read. The store counts the items
+whose runs have the same results, so that 100,000 of them are a few groups here; rows are read only
+of the items that are shown.
 """
 
 import math
@@ -116,7 +116,7 @@ class Experiments(BaseModel):
 
 
 class JudgeOfItems(JudgeVersionName):
-    """What a judge says of an experiment alone."""
+    """A judge's value of an experiment alone."""
 
     is_rate: bool = Field(description="Whether the value is a pass rate, or a mean score")
     value: Interval | None = Field(description="Over items, repeats of one as their mean")
@@ -124,7 +124,7 @@ class JudgeOfItems(JudgeVersionName):
 
 
 class SliceChange(BaseModel):
-    """What changed by one judge among the items with one tag."""
+    """The change by a judge among the items with a tag's value."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -155,7 +155,7 @@ class ExperimentVerdict(BaseModel):
 
 
 class ExperimentDetail(BaseModel):
-    """What came of an experiment."""
+    """The results of an experiment, and its verdict."""
 
     experiment: ListedExperiment
     judges: list[JudgeOfItems]
@@ -177,11 +177,11 @@ class ExperimentRows(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """An experiment, its baseline where it has one, and what is said of both.
+    """An experiment, its baseline where it has one, and the verdict on both.
 
     Attributes:
         before: The baseline.
-        groups: The items of both, those of which the runs say the same together.
+        groups: The items of both, those whose runs have the same results together.
         items: The ids of each group's items, in their order; of many the first ones.
         verdict: None without a baseline.
         chosen: The digests of the versions of each judge that count.
@@ -197,7 +197,7 @@ class Compared:
     missing: str = ""
 
     def select(self, show: Show, judge: str = "") -> list[tuple[tuple[float, float], ItemGroup]]:
-        """Return the groups of items of one sort, with where they stand: the lowest first.
+        """Return the groups of items of a sort, with their places: the lowest first.
 
         With a judge those that got worse or better by it, the largest change by it first.
         """
@@ -249,7 +249,7 @@ def find_experiments(
 def _judge_listed(
     reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
 ) -> ListedExperiment:
-    """Add what came of an experiment; one that is too large, or was deleted meanwhile, has none."""
+    """Add the results of an experiment; an experiment too large, or just deleted, has none."""
     try:
         detail = find_experiment(reader, project, experiment.run_id, now_ns)
     except (BadInput, Missing):
@@ -282,7 +282,7 @@ def find_experiments_of(
 
 @dataclass(frozen=True, slots=True)
 class NamedExperiment:
-    """An experiment as it is chosen among others, without what came of it."""
+    """An experiment as it is chosen among others, without its results."""
 
     run_id: str
     name: str
@@ -293,7 +293,7 @@ class NamedExperiment:
 def find_others(
     reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
 ) -> list[NamedExperiment]:
-    """Name the newest experiments on the same data set but for one, the newest first."""
+    """Name the other newest experiments on the same data set, the newest first."""
     where = f'kind == "{_KIND}" and dataset == {view.quoted(experiment.dataset)}'
     query = runs.RunsQuery(project, where, limit=SHOWN)
     listed = runs.find_runs(reader, query, now_ns).runs
@@ -314,7 +314,7 @@ def find_others(
 def choose_pair(
     before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
 ) -> tuple[ListedExperiment, ListedExperiment] | None:
-    """Choose the newest finished ones of both on the same items, else on one data set, else None.
+    """Choose the newest finished pair on the same items, else on a common data set, else None.
 
     Both are given the newest first.
     """
@@ -331,10 +331,10 @@ def choose_pair(
 
 
 def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment:
-    """Choose which of some experiments the others stand beside, where nobody says it.
+    """Choose the default baseline among some experiments.
 
-    The one that the newest of them was run beside, else the newest one that is tagged as a
-    baseline, else the oldest.
+    The baseline that the newest was run beside, else the newest that is tagged as a baseline, else
+    the oldest.
     """
     newest_first = sorted(experiments, key=lambda one: one.start_ns, reverse=True)
     by_id = {one.run_id: one for one in experiments}
@@ -344,11 +344,11 @@ def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment
 
 
 def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedExperiment:
-    """Read one experiment.
+    """Read an experiment.
 
     Raises:
         Missing: There is no such experiment.
-        BadInput: The id is none.
+        BadInput: The id is invalid.
     """
     return make_experiments(reader, project, [_read_run(reader, project, run_id, now_ns)])[0]
 
@@ -356,14 +356,14 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
 def find_pair(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
 ) -> tuple[ListedExperiment, ListedExperiment | None]:
-    """Read an experiment, and what it is compared with: None where nothing is named, or not here.
+    """Read an experiment and its baseline: None where no baseline is named, or it is not stored.
 
-    The baseline is the run id of another one, ``recorded`` for the runs that it replays, or
-    ``none``; None for what it was run beside.
+    The baseline is the run id of another experiment, ``recorded`` for the runs that it replays, or
+    ``none``; None for the baseline that it was run beside.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.
-        BadInput: An id is none, or both are the same.
+        BadInput: An id is invalid, or both are the same.
     """
     run = _read_run(reader, project, run_id, now_ns)
     told = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
@@ -415,7 +415,7 @@ def _make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
 
 
 def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
-    """Return when the recorded runs began that are one side of a comparison; None without them."""
+    """Return the window of the recorded runs that are a side of a comparison; None without them."""
     told = experiments[-1].comparison.get("recorded")
     return None if told is None else RecordedWindow(*told)
 
@@ -423,7 +423,7 @@ def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
 def _sides_of(
     *sides: ListedExperiment | None,
 ) -> tuple[list[str], int, RecordedWindow | None]:
-    """Return what a question about both sides names: ids, the first start, the recorded runs."""
+    """Return the ids of both sides, their first start, and the window of recorded runs."""
     both = [one for one in sides if one is not None]
     ran = [one for one in both if one.run_id != names.RECORDED]
     window = _window_of(ran[-1]) if len(ran) < len(both) else None
@@ -440,11 +440,11 @@ def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
 def find_experiment(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None = None
 ) -> ExperimentDetail:
-    """Say what came of an experiment, and what of it is better or worse than its baseline.
+    """Read the results of an experiment, and its verdict beside its baseline.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.
-        BadInput: An id is none.
+        BadInput: An id is invalid.
     """
     return describe(reader, project, compare(reader, project, run_id, now_ns, baseline))
 
@@ -455,7 +455,7 @@ def compare_listed(
     experiment: ListedExperiment,
     baseline: ListedExperiment | None,
 ) -> ExperimentDetail:
-    """Say what `find_experiment` does of experiments that were read before."""
+    """Compare experiments that were read before, as `find_experiment` does."""
     compared = _compare_sides(reader, project, experiment, baseline, most=_NAMED)
     return describe(reader, project, compared)
 
@@ -499,7 +499,7 @@ def find_rows(  # noqa: PLR0913 - all by keyword
 
 
 def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list[ListedExperiment]:
-    """Make the answers of experiments of one project of their runs."""
+    """Make the answers of a project's experiments from their runs."""
     if not found:
         return []
     start_ns = min(run.start_ns for run in found)
@@ -580,7 +580,7 @@ def _name_of(run: Run) -> str:
 
 
 def _outcome(outcome: str, *, is_whole: bool) -> str:
-    """Say how an experiment ended: one that was interrupted, and done later, is done."""
+    """Return how an experiment ended: interrupted and done later counts as done."""
     return "ok" if is_whole and outcome in {"cancelled", "crashed"} else outcome
 
 
@@ -593,7 +593,7 @@ def _count(value: object) -> int:
 
 
 def _comparison_of(text: object) -> dict[str, Any]:
-    """Read how an experiment is compared: what anybody may have sent, but for what is odd."""
+    """Read the options of an experiment's comparison; values of the wrong type are left out."""
     try:
         told = orjson.loads(_text(text) or "{}")
     except ValueError:
@@ -696,7 +696,7 @@ def _work_out(
 ) -> tuple[
     Mapping[str, ItemGroup], Mapping[str, Sequence[str]], Verdict | None, Mapping[str, set[str]]
 ]:
-    """Work out what `Compared` is made of; of some items alone where these are given."""
+    """Compute the contents of `Compared`; for some items alone where these are given."""
     both = [one for one in (other, experiment) if one is not None]
     cluster = _cluster_of(experiment)
     ids, start_ns, window = _sides_of(other, experiment)
@@ -745,14 +745,14 @@ def _work_out(
 
 
 def _cluster_of(experiment: ListedExperiment) -> str:
-    """Return what its items belong together by: what it says, else the default."""
+    """Return the cluster that its items belong to: by its own option, else the default."""
     return _text(experiment.comparison.get("cluster")) or DEFAULT_CLUSTER
 
 
 def _make_group(
     name: str, row: Row, cluster: str, chosen: Mapping[str, Collection[str]]
 ) -> ItemGroup:
-    """Make a group of items of what the store counted."""
+    """Make a group of items from the store's counts."""
     told = {key: load_json(text) for key, text in row["tags"]}
     belongs = None if row["is_own"] else read_cluster(cluster)
     before, after = (
@@ -797,7 +797,7 @@ def _means(values: Sequence[float], repeats: int) -> Sequence[float]:
 
 
 def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDetail:
-    """Say what came of an experiment that was compared."""
+    """Return the results of an experiment that was compared."""
     experiment = compared.now
     ours = [one for one in compared.groups.values() if one.after]
     lower = experiment.comparison.get("lower_is_better", ())
@@ -871,7 +871,7 @@ def _stored_id(experiment: ListedExperiment) -> str:
 def _list_worse(
     reader: Reader, project: str, compared: Compared, page: str, now_ns: int
 ) -> list[WorseItem]:
-    """List the first regressions with what came out of their first runs."""
+    """List the first regressions with the outputs of their first runs."""
     items = items_of(compared, "regression")[:NAMED]
     if compared.verdict is None or not items:
         return []
@@ -898,7 +898,7 @@ def _list_worse(
 
 
 def _name_flaky(reader: Reader, project: str, compared: Compared, now_ns: int) -> list[str]:
-    """Name the first items whose repeats differ."""
+    """Name the first items with differing repeats."""
     rows = make_rows(reader, project, compared, items_of(compared, "flaky")[:NAMED])
     firsts = _read_firsts(reader, project, compared, rows, now_ns)
     return [_label(row, firsts) for row in rows]
@@ -935,7 +935,7 @@ def _label(row: ExperimentRow, firsts: Mapping[str, Run]) -> str:
 def _cell(
     firsts: Mapping[str, Run], listed: ListedItemRun, name: Literal["inputs", "outputs"]
 ) -> str:
-    """Write inputs or outputs of a run in one short line."""
+    """Write inputs or outputs of a run in a short line."""
     run = firsts.get(listed.run_id)
     value = None if run is None else getattr(run, name)
     return cut_cell(value if isinstance(value, str) else orjson.dumps(value).decode())
@@ -964,7 +964,7 @@ def _make_verdict(
 
 
 def _notes(compared: Compared) -> list[str]:
-    """Say what must be known beside the numbers."""
+    """Write the notes that must be known beside the numbers."""
     experiment, told = compared.now, []
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
@@ -1005,7 +1005,7 @@ def cut_rows(
     limit: int,
     cursor: str | None,
 ) -> ExperimentRows:
-    """List the items of one sort, from where a cursor says."""
+    """List the items of a sort, from a cursor's place."""
     first = first_of(cursor)
     shown = items_of(compared, show, judge)[first : first + limit]
     more = first + limit < count_items(compared, show, judge)
@@ -1016,12 +1016,12 @@ def cut_rows(
 
 
 def count_items(compared: Compared, show: Show, judge: str = "") -> int:
-    """Count the items of one sort."""
+    """Count the items of a sort."""
     return sum(one.count for _, one in compared.select(show, judge))
 
 
 def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
-    """Name the items of one sort, the largest change first; of many the first ones."""
+    """Name the items of a sort, the largest change first; of many the first."""
     found = (
         (place, item)
         for place, one in compared.select(show, judge)
@@ -1085,7 +1085,7 @@ def make_rows(
 
 
 def _preview(told: Mapping[str, Any]) -> str:
-    """Write what is expected of an item in plain text; of much the beginning of its JSON."""
+    """Write an item's expected value in plain text; of a long value the beginning of its JSON."""
     if told["cut"]:
         return f"{told['cut']}…"
     value = load_json(told["expected"])
@@ -1135,7 +1135,7 @@ def _find_groups(
 
 
 def _said_of(one: ItemGroup) -> str:
-    """Write what is said of the runs of a group, by which what became of it can be told."""
+    """Write the results of a group's runs as text, to compare them by."""
     sides = (
         [replace(run, item="", cluster="", tags={}) for run in side]
         for side in (one.before, one.after)
@@ -1144,7 +1144,7 @@ def _said_of(one: ItemGroup) -> str:
 
 
 def _states(verdict: Verdict | None) -> dict[str, str]:
-    """Say of groups what became of them."""
+    """Return the states of groups: new, changed, fixed or regression."""
     if verdict is None or verdict.shared is None:
         return {}
     found = dict.fromkeys(verdict.shared.new, "new") | dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Experiments in the JSON API and on pages: their list, and one beside its baseline."""
+"""Experiments in the JSON API and on pages: their list, and a page beside the baseline."""
 
 import time
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def get_experiments(
 def get_experiment(
     project: str, run_id: str, reader: FromReader, baseline: Baseline = None
 ) -> ExperimentDetail:
-    """Say what came of an experiment, and whether it is better or worse than its baseline."""
+    """Read the results of an experiment, and whether it is better or worse than its baseline."""
     return find_experiment(reader, project, run_id, time.time_ns(), baseline)
 
 
@@ -135,7 +135,7 @@ def get_experiment_rows(
 
 
 def lay_out(found: ExperimentDetail) -> tuple[list[VerdictLine], list[VerdictLine]]:
-    """Write what judges say, and what became of latency, tokens and cost, for the page."""
+    """Lay out the verdict's lines for the page: judges, then latency, tokens and cost."""
     if found.verdict is None:
         lines = [
             VerdictLine(one.judge, one.version, "", *_alone(one), "", "", None)
@@ -189,7 +189,7 @@ def show_markdown(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownItems:
-    """Which items of an experiment its page shows, and which one is opened."""
+    """The choice of items that an experiment's page shows, and the item that is opened."""
 
     show: Show | Literal[""] = ""
     judge: JudgeOfRows = ""
@@ -207,7 +207,7 @@ def show_experiment(
     baseline: Baseline = None,
     shown: Annotated[ShownItems, Depends()],
 ) -> Response:
-    """One experiment: the verdict, what judges say, and its items, the worst first."""
+    """Show an experiment: the verdict, the judges, and its items, the worst first."""
     now_ns, judge, cursor = time.time_ns(), shown.judge, shown.cursor
     compared = compare(
         reader, project, run_id, now_ns, baseline, most=first_of(cursor) + _ON_A_PAGE
@@ -273,7 +273,7 @@ def _is_marked(reader: Reader, project: str, row: ExperimentRow, now_ns: int) ->
 def _differences(
     reader: Reader, project: str, row: ExperimentRow | None, now_ns: int
 ) -> list[tuple[ListedItemRun, ListedItemRun | None, list[diff.Line]]]:
-    """Put what came out of the first repeats of an item beside what the baseline gave."""
+    """Compare the outputs of an item's first repeats with those of the baseline."""
     if row is None:
         return []
 
@@ -289,7 +289,7 @@ def _differences(
 
 
 def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) -> str:
-    """Read the whole output of a run as text; of one that failed why."""
+    """Read the whole output of a run as text; of a failed run its error."""
     if run.outcome != "ok":
         return view.tell_error(run.error_type or run.outcome, run.error_message)
     try:
