@@ -1,1 +1,1 @@
-"""The filter language: what it reads, its fields, its SQL, and what may be typed next."""
+"""The filter language: its grammar, its fields, its SQL, and its completions."""

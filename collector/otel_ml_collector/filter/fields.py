@@ -1,4 +1,4 @@
-"""The fields of the language: their names, of what kind they are, and what they mean."""
+"""The fields of the language: their names, their kinds, and their meanings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from otel_ml.records import LABELS, describe_field
 
 
 class Kind(Enum):
-    """What a field can be compared with."""
+    """The kinds of fields, by the values they are compared with."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -152,7 +152,7 @@ _ALIKE: Final[Mapping[str, str]] = {
 
 
 def is_field(name: str) -> bool:
-    """Tell whether a field has this name, or this short one."""
+    """Tell whether a field has a name, or a short name."""
     return name in FIELD_NAMES or name in SHORT
 
 

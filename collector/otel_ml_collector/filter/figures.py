@@ -38,12 +38,13 @@ _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the conditions of a sort may be of.
+    """The vocabulary of a sort of conditions.
 
     Attributes:
-        noun: What messages call such a condition.
+        noun: The word for such a condition in messages.
         place: The parameter or option that it is given by.
-        figures: What each figure is of, such as ``judge``, by its name; empty for one of nothing.
+        figures: The subject of each figure, such as ``judge``, by its name; empty for a figure
+            without subject.
         verdicts: Words that are conditions by themselves.
     """
 
@@ -54,7 +55,7 @@ class Vocabulary:
 
     @property
     def written(self) -> str:
-        """What a condition may be, in words."""
+        """The forms of a condition, in words."""
         figures = [_written(name, of) for name, of in self.figures.items()]
         comparison = f"a comparison of {', '.join(figures)}"
         return ", ".join([*sorted(self.verdicts, reverse=True), f"or {comparison}"])
@@ -62,7 +63,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, and what it is of: ``pass_rate["grounded"]``."""
+    """A figure with its subject: ``pass_rate["grounded"]``."""
 
     name: str
     of: str
@@ -83,7 +84,7 @@ Term = float | Figure | Calculation
 
 @dataclass(frozen=True, slots=True)
 class TermComparison:
-    """Two numbers and one of ``== != < <= > >=`` between them."""
+    """Two numbers with a sign of ``== != < <= > >=`` between them."""
 
     left: Term
     sign: str
@@ -114,7 +115,7 @@ def holds(
     number_of: Callable[[Figure], float],
     is_verdict: Callable[[str], bool],
 ) -> bool:
-    """Tell whether a condition holds; what needs not be known for that is not asked for.
+    """Tell whether a condition holds; figures that cannot change the result are not asked for.
 
     Args:
         condition: The condition.

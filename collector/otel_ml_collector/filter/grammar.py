@@ -79,7 +79,7 @@ _WARNED: Final = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A moment, told as the time that has passed since."""
+    """A moment, given as the time that has passed since."""
 
     length_ns: int
 
@@ -104,7 +104,7 @@ class Field:
 
     @property
     def key(self) -> str | None:
-        """The name under which a mapping has what is meant, when the path is just that."""
+        """The name in a mapping that a path means, when the path has no other step."""
         if len(self.path) == 1 and isinstance(self.path[0], str):
             return self.path[0]
         return None
@@ -112,12 +112,12 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class FieldComparison:
-    """One field against one constant, or against several for ``in``.
+    """A field compared with a constant, or with several for ``in``.
 
     Attributes:
-        operator: One of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains`` for
-            a text in the field; ``matches`` for a regular expression; ``is`` for JSON that is true
-            in Python's sense.
+        operator: A sign of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains``
+            for a text in the field; ``matches`` for a regular expression; ``is`` for JSON that is
+            true in Python's sense.
         column: Where the value stands.
     """
 
@@ -146,7 +146,7 @@ class Both(Generic[Leaf]):
 
 @dataclass(frozen=True, slots=True)
 class Either(Generic[Leaf]):
-    """True where one of its parts is."""
+    """True where any of its parts is."""
 
     parts: "Sequence[TreeOf[Leaf]]"
 
@@ -210,7 +210,7 @@ def read_field(text: str) -> Field:
 
 
 def step_into(value: Any, path: Sequence[str | int]) -> Any:
-    """Return what stands at a path of a JSON value; None where nothing does."""
+    """Return the value at a path of a JSON value; None where there is none."""
     for step in path:
         if isinstance(value, Mapping) and isinstance(step, str):
             value = value.get(step)
@@ -336,7 +336,7 @@ class Expression(Generic[Leaf]):
 
     @property
     def condition(self) -> TreeOf[Leaf]:
-        """What the text says.
+        """The condition of the text.
 
         Raises:
             BadInput: It is no condition of the language.
@@ -352,7 +352,7 @@ class Expression(Generic[Leaf]):
         raise NotImplementedError
 
     def stand_alone(self, node: ast.expr) -> Leaf:
-        """Read what stands where a condition may, and compares nothing.
+        """Read a node in the place of a condition that compares nothing.
 
         Raises:
             BadInput: It is no condition.
@@ -399,7 +399,7 @@ class Expression(Generic[Leaf]):
         return self._lengths_ns.get(self.column_of(node) - self._indent)
 
     def refuse(self, expected: str, node: ast.expr, hint: str = "") -> BadInput:
-        """Make the error that says what was expected in the place of a part."""
+        """Make the error that names the expected form in the place of a part."""
         return self.bad(f"{expected}, found {self.shown(node)}{hint}", self.column_of(node))
 
     def shown(self, node: ast.expr) -> str:
@@ -415,7 +415,7 @@ class Expression(Generic[Leaf]):
         return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
 
     def _place_of(self, error: SyntaxError) -> int:
-        """Say where a mistake is; what is missing at the end is missing there."""
+        """Return the place of a mistake; a missing end counts as the end of the text."""
         if not error.offset or error.offset < 0:
             return self._indent + len(self.text)
         above = sum(map(len, self._lines[: (error.lineno or 1) - 1]))
@@ -423,7 +423,7 @@ class Expression(Generic[Leaf]):
 
 
 class RunExpression(Expression[FieldComparison]):
-    """A filter of runs: each comparison is of one field and a constant."""
+    """A filter of runs: each comparison is of a field and a constant."""
 
     def stand_alone(self, node: ast.expr) -> FieldComparison:
         """Read a field that is there, ``last("24h")`` or ``matches(field, "...")``."""
@@ -559,7 +559,7 @@ def _parse(text: str) -> ast.expr:
 def _parse_again(text: str) -> ast.expr:
     """Parse an expression, again when another thread that parses has disturbed it.
 
-    Some versions of Python count the depth of both threads' trees in one place, and raise
+    Some versions of Python count the depth of both threads' trees together, and raise
     `SystemError` for it: https://github.com/python/cpython/issues/106905
     """
     for _ in range(_PARSES):
@@ -596,12 +596,12 @@ class _Slice:
 
 
 def _find_slices(text: str) -> list[FieldComparison]:
-    """Read slices; empty when the text is none, and so may be an expression.
+    """Read slices; empty when the text has no slices, and so may be an expression.
 
-    One condition alone is a slice when its value is bare, and its name no field nor near to one.
+    A single condition is a slice when its value is bare, and its name no field nor near to one.
 
     Raises:
-        BadInput: Parts are joined by ``&&``, and one of them is no condition on a tag.
+        BadInput: Parts are joined by ``&&``, and a part is no condition on a tag.
     """
     if _AND not in text and _NO_SLICE.search(text):
         return []

@@ -1,1 +1,1 @@
-"""The columnar store: embedded chDB or a ClickHouse server, one schema and one SQL for both."""
+"""The columnar store: embedded chDB or a ClickHouse server, with the same schema and SQL."""

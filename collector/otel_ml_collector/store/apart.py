@@ -1,4 +1,4 @@
-"""What came apart from runs: which sorts of it a project has, of whom, and as SQL by run."""
+"""Records that came apart from runs: the sorts that a project has, and their SQL by run."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,21 +57,21 @@ _SPANS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What a project has that came apart from its runs: nothing else needs to be looked at.
+    """The sorts of records that a project has apart from its runs: no others need a look.
 
     Attributes:
         tags: Tags of any sort.
         scores, metrics: Those that stand under the ids of runs.
         lines, artifacts, links: Of any sort.
-        contents: What calls of models were asked and answered, as log records.
+        contents: Inputs and outputs of model calls, as log records.
         keys: Keys of traces, of the user's own.
-        sessions, users: Ended runs that name one.
+        sessions, users: Ended runs that name any.
         named: Runs whose session or user their trace names.
-        open_runs: Runs that said that they began.
-        told_tags, told_scores, told_metrics, told_lines, told_artifacts: Such as are told of trace
-            keys, tags and versions of models; truths are among the scores.
-        responses: What is told of responses of a provider.
-        same_calls: Runs of which something else counts than they say.
+        open_runs: Runs with a start record.
+        told_tags, told_scores, told_metrics, told_lines, told_artifacts: Late records of trace keys
+            , tags and versions of models; truths are among the scores.
+        responses: Records about responses of a provider.
+        same_calls: Runs whose settled amounts differ from their own.
         experiments: Runs over items of data sets.
         made_items: Items of data sets that were made of runs.
         judge_calls: Calls that judges made.
@@ -102,7 +102,7 @@ class Apart:
 
     @property
     def told(self) -> bool:
-        """Whether anything is told of trace keys or tags."""
+        """Whether there are late records of trace keys or tags."""
         others = self.told_metrics or self.told_lines or self.told_artifacts
         return self.told_tags or self.told_scores or others
 
@@ -119,7 +119,7 @@ class Apart:
 
     @property
     def tables(self) -> list[Table[Any]]:
-        """The tables in which anything is told of runs by their ids."""
+        """The tables that hold records of runs by their ids."""
         has = (
             (LATE_LOGS, self.lines),
             (LATE_TAGS, self.tags),
@@ -141,7 +141,7 @@ class _Sign:
     also: Sequence[Table[Any]] = ()
 
     def probe(self, name: str, projects: Sql) -> Sql:
-        """Write the SQL that finds one row of some projects, and names what was found."""
+        """Write the SQL that looks for a row of some projects, and names the sort."""
         probe = Sql("(SELECT '{name}' AS name FROM {table} WHERE {projects} AND ({where}) LIMIT 1)")
         return join_sql(
             " UNION ALL ",
@@ -234,7 +234,7 @@ NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))
 
 
 def find_apart(reader: Reader, project: str) -> Apart:
-    """Find out what of a project came apart from its runs: what is not known, in one question."""
+    """Find the sorts of records that a project has apart from its runs, in at most one question."""
     found, is_settled = reader.memory.recall(project)
     if not is_settled and (names := [name for name in _SIGNS if name not in found]):
         sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _OURS) for name in names])
@@ -244,7 +244,7 @@ def find_apart(reader: Reader, project: str) -> Apart:
 
 
 def of_tag_names(reader: Reader, project: str, apart: Apart, names: Collection[str]) -> Apart:
-    """Return what came apart for a question about tags of some names: late ones of these alone.
+    """Narrow the sorts of a project to a question about tags of some names: late tags of these.
 
     Most filters are on tags that spans carry, and late tags of other names need not be joined. A
     name that was there once is remembered.
@@ -280,10 +280,10 @@ def find_counted(
     """Return the runs of a project that count, without asking the store.
 
     Args:
-        reader: The store, of which the memory tells what a project surely has none of.
+        reader: The store, whose memory knows the sorts that a project surely lacks.
         project: Of which project.
-        bounds: Which of its runs the question may be about.
-        repeats: Whether the question speaks of records of one call itself, so that all are in it.
+        bounds: Bounds on the runs of the question.
+        repeats: Whether the question speaks of records of a call itself, so that all are in it.
         items: Whether it speaks of experiments, so that runs over items are in it.
         kinds: Whether it speaks of kinds.
     """
@@ -314,7 +314,7 @@ def _may_have(reader: Reader, project: str, name: str) -> bool:
 
 
 def note_apart(memory: Memory, records: Records) -> None:
-    """Note what is about to be stored, so that no question leaves it out."""
+    """Note the sorts of records about to be stored, so that no question leaves them out."""
     told = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
     for name, sign in told:
         for project in {one.project for one in getattr(records, sign.source) if sign.is_one(one)}:
@@ -329,7 +329,7 @@ _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:S
 
 
 def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
-    """Find those of some owners of which anything is told."""
+    """Find the owners, among some, that have any late records."""
     if not owners:
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
@@ -340,7 +340,7 @@ def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]
 
 
 def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
-    """List the runs of a trace of which something is told."""
+    """List the runs of a trace that have late records."""
     tables = find_apart(reader, project).tables
     sql = Sql("SELECT DISTINCT owner FROM ({told})").fill(told=_owners_in(tables, _OF_TRACE))
     parameters = {"project": project, "trace": trace_id}
@@ -348,7 +348,7 @@ def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
 
 
 def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the runs of a trace of which something is told and that are not here, at most 100."""
+    """List the runs of a trace that have late records and are not stored, at most 100."""
     tables = find_apart(reader, project).tables
     sql = Sql("""
         SELECT DISTINCT owner FROM ({told})
@@ -391,10 +391,10 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
 
 @lru_cache(_TEXTS)
 def own_tags(label: Sql, apart: Apart) -> Sql:
-    """Write the SQL for the runs whose own tag of a name is newer than all late ones.
+    """Write the SQL for the runs whose own tag of a name is newer than all late tags.
 
     Returns:
-        SQL that selects `trace_id`, `span_id` and `rank`, which says of which delivery it holds.
+        SQL that selects `trace_id`, `span_id` and `rank`, of the delivery with the tag.
     """
     named = Sql("project = {project:String} AND name = {label}").fill(label=label)
     ours = Sql("""project = {project:String} AND mapContains(tags, {label})
@@ -417,7 +417,7 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
 def scores(label: Sql, apart: Apart, said: str) -> Sql:
     """Write the SQL for the scores of the judge or person that a parameter holds.
 
-    `said` is what of them is wanted, as `all_scores` takes it.
+    `said` are the wanted columns, as `all_scores` takes it.
     """
     judge = Sql("{judge} = ") + label
     return all_scores(IN_WINDOW, judges=judge, is_told=apart.told_scores, said=(said,))

@@ -28,7 +28,7 @@ _UNFINISHED: Final = Sql("(project, sha256) NOT IN (SELECT project, sha256 FROM 
 
 
 class ArtifactWriter:
-    """Owned by one thread: so no sweep comes between the parts of an upload."""
+    """Owned by a single thread: so no sweep comes between the parts of an upload."""
 
     def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = connections.open()
@@ -52,15 +52,15 @@ class ArtifactWriter:
     def write(self, project: str, sha256: str, file: BinaryIO) -> None:
         """Store a document; when this returns, it is on disk and can be read.
 
-        A second call, also after one that did not come to its end, is harmless.
+        A second call, also after a call that did not come to its end, is harmless.
 
         Args:
-            project: Whose it is.
+            project: The project of the document.
             sha256: Its hash in hex, which is known to be right.
             file: Its bytes, read from where the file stands.
 
         Raises:
-            Unavailable: The store has trouble; what is stored of it is not seen.
+            Unavailable: The store has trouble; its stored part is not seen.
         """
         size = position = 0
         with store_trouble():
@@ -72,7 +72,7 @@ class ArtifactWriter:
             self._finish(project, sha256, size)
 
     def sweep(self) -> int:
-        """Delete what was uploaded a day ago or earlier and is named by no record.
+        """Delete documents that were uploaded a day ago or earlier and are named by no record.
 
         Returns:
             How many documents that were.
@@ -126,7 +126,7 @@ class ArtifactWriter:
 
 
 def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str, int]:
-    """Find the sizes of those of some documents that were uploaded, by hash in hex."""
+    """Find the sizes of the uploaded documents among some, by hash in hex."""
     if not hashes:
         return {}
     sql = Sql("""
@@ -138,7 +138,7 @@ def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str,
 
 
 def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterator[bytes]:
-    """Read a document that was uploaded, some chunks at a time.
+    """Read an uploaded document, several chunks at a time.
 
     Raises:
         Unavailable: The store has trouble, or the document is gone in the middle of it.

@@ -1,10 +1,10 @@
-"""Backups of the embedded store: one moment of all tables, and a data directory made of one.
+"""Backups of the embedded store: all tables at one moment, and a data directory made from it.
 
 The engine links the parts of each table while the writer waits between two groups; then they are
 copied while the collector serves. A folder is a backup once it has its name: until then it is
 called ``.partial``. It is restored whole, or not at all: the tables are made as they are today and
-take its parts. It keeps the schema that it was written with, so the next start brings what is older
-up to date.
+take its parts. It keeps the schema that it was written with, so the next start brings an older
+schema up to date.
 """
 
 import fcntl
@@ -75,7 +75,7 @@ class Backups:
 
     Args:
         connections: The store.
-        tombstones: Those of the writer, which waits for them.
+        tombstones: The writer's tombstones; it waits for them.
     """
 
     def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
@@ -186,7 +186,7 @@ def _copy_parts(frozen: Path, target: Path, checksums: dict[str, str]) -> dict[s
 
 
 def _copy(file: Path, copy: Path) -> str:
-    """Copy a file; returns the checksum of what was read, so that a wrong copy is found."""
+    """Copy a file; returns the checksum of the bytes read, so that a wrong copy is noticed."""
     checksum = hashlib.sha256()
     with file.open("rb") as source, copy.open("xb") as target:
         while block := source.read(_BLOCK_BYTES):
@@ -217,7 +217,7 @@ def _size(manifest: dict[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored.
+    """The outcome of a restore.
 
     Attributes:
         parts: How many parts it has.
@@ -339,7 +339,7 @@ def _damaged(backup: Path, name: str, what: str) -> BadSetting:
 
 
 def _order(part: str) -> tuple[str, list[int]]:
-    """Order parts as they came, so that of equal rows the same one holds."""
+    """Order parts as they came, so that of equal rows the same row holds."""
     partition, *numbers = part.split("_")
     return partition, [int(number) for number in numbers]
 

@@ -1,4 +1,4 @@
-"""Clients of the store, and what it raises; a data directory is held by this process alone."""
+"""Clients of the store, and their errors; a data directory is held by a single process."""
 
 import fcntl
 import os
@@ -71,10 +71,10 @@ EVERY_PROJECT: Final = ""
 
 
 class Memory:
-    """What this process knows of a store without asking; its readers and writers share it.
+    """Knowledge of this process about a store without asking; its readers and writers share it.
 
-    Where nobody else writes to the store, what was not found once is known to be missing until
-    it is written here. Where others do, only what was found is known: that it was deleted since
+    Where nobody else writes to the store, a record that was once missing is known to be missing
+    until it is written here. Where others do, only present records are known: a later deletion
     costs a question for nothing, and changes no answer.
 
     Attributes:
@@ -96,13 +96,13 @@ class Memory:
     def work_out(
         self, key: Hashable, make: Callable[[], _Made], rows: Callable[[_Made], int]
     ) -> _Made:
-        """Return what is made, or what was made last under the same key.
+        """Return the answer made by `make`, or the last answer under the same key.
 
         Args:
-            key: Names the question and a state of the store in which no other answer is right.
+            key: Names the question and the state of the store that fixes its answer.
             make: Asks, and works it out.
             rows: Tells how much is kept of it, in rows. Those that were asked for least lately make
-                room, and what is too large is not kept.
+                room, and answers that are too large are not kept.
         """
         with self._guard:
             if key in self._answers:
@@ -119,19 +119,19 @@ class Memory:
 
     @property
     def generation(self) -> int:
-        """Another number whenever numbers were forgotten: what was read before may be old."""
+        """A number that changes whenever numbers were forgotten: earlier reads may be outdated."""
         return self._generation
 
     def recall(self, project: str) -> tuple[frozenset[str], bool]:
-        """Return what a project is known to have, and whether it has nothing else."""
+        """Return the sorts that a project is known to have, and whether it has no others."""
         return self._found.get(project, frozenset()), project in self._settled
 
     def note(self, project: str, found: Iterable[str], *, settled: bool = False) -> frozenset[str]:
-        """Note what a project has, before it is stored or once it was found.
+        """Note the sorts that a project has, before they are stored or once they were seen.
 
         Args:
-            project: Which; `EVERY_PROJECT` has what any of them has.
-            found: What it has.
+            project: The project; `EVERY_PROJECT` has all sorts of any project.
+            found: The sorts that it has.
             settled: Whether everything was looked for.
 
         Returns:
@@ -156,7 +156,7 @@ class Memory:
     def keep_numbers(
         self, project: str, found: Mapping[tuple[str, str], KnownNumbers], generation: int
     ) -> None:
-        """Keep numbers by kind and name, which were read when the generation was that one."""
+        """Keep numbers by kind and name, if the generation is still that of their reading."""
         with self._guard:
             if self.is_alone and generation == self._generation:
                 if len(self._numbers) > _KNOWN_NAMES:
@@ -165,7 +165,7 @@ class Memory:
                     self._numbers[project, kind, name] = numbers
 
     def forget_numbers(self, is_old: Callable[[tuple[str, str, str], KnownNumbers], bool]) -> None:
-        """Forget those that are not what they were, once that can be read."""
+        """Forget the numbers that have changed, once their change can be read."""
         with self._guard:
             self._generation += 1
             old = [key for key, numbers in self._numbers.items() if is_old(key, numbers)]
@@ -216,7 +216,7 @@ class Connections:
 
         Args:
             confirms: Whether every statement that writes is confirmed, which takes 2 ms; else
-                `confirm` is called before anybody is told that something is stored.
+                `confirm` is called before records are reported as stored.
         """
         with self._guard:
             opened = ConfirmingClient(
@@ -298,10 +298,10 @@ class Connections:
 
 
 class ConfirmingClient:
-    """A client that tells what the embedded engine does not: that it could not write a file.
+    """A client that reports failed writes of files, which the embedded engine hides.
 
     The engine counts such a write (no room, a quota, a disk that fails), and goes on as if nothing
-    had happened: what it says to have stored is empty or short then. A server fails by itself.
+    had happened: the stored files are empty or short then. A server fails by itself.
 
     Args:
         connect: Makes the client of the library.
@@ -361,7 +361,7 @@ class ConfirmingClient:
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = None
     ) -> Any:
-        """Store tables of columns as one insert; embedded, one after the other is in memory."""
+        """Store tables of columns as a single insert; embedded, only one table is in memory."""
         if not self._is_embedded:  # all at once, so that it is sent again on another connection
             return self.insert_arrow(table, pa.concat_tables(portions), settings=settings)
         first = next(portions)
@@ -405,12 +405,12 @@ def _invalid(url: str) -> BadSetting:
 
 
 def _shown(url: str) -> str:
-    """Show an address without its password and its options, also one that cannot be read."""
+    """Show an address without its password and its options, also an unreadable address."""
     return _PASSWORD.sub(r"\1:***@", url).partition("?")[0]
 
 
 def said_of(error: Exception) -> str:
-    """Say in one line what went wrong, without the address that a client asked."""
+    """Describe an error in a line, without the address that a client asked."""
     return _ASKED.sub("", str(error)).partition("\n")[0]
 
 

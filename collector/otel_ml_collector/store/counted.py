@@ -30,7 +30,7 @@ _IS_OF_ITEM: Final = Sql("experiment != ''")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Which runs a question may be about: those of some projects that began in a window.
+    """The runs that a question may be about: those of given projects that began in a window.
 
     Attributes:
         projects: A condition on `project`.
@@ -62,22 +62,22 @@ ANY_TIME: Final = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class CountedRuns:
-    """The recorded runs that count: the one place that says which these are.
+    """The recorded runs that count: the only place that defines them.
 
     A run counts when it
 
-    * has ended: an open one has no figures yet;
+    * has ended: an open run has no figures yet;
     * is a call: no plain span, and no call of a judge (`IS_CALL`), unless `kinds` says that the
       question speaks of kinds;
-    * is the one run that counts for its call: of several records of one call the others are left
+    * is the run that counts for its call: of several records of a call the others are left
       out where `repeats` says so;
-    * is production: what is recorded in the trace of a run over an item of a data set is left out
+    * is production: runs in the trace of a data set's item are left out
       where `items` says so.
 
     Of its tokens and its cost that counts which `shares` joins: nothing counts twice.
 
     Attributes:
-        bounds: Which runs the question may be about.
+        bounds: Bounds on the runs of the question.
         repeats, items: Whether there may be such to leave out: a question of a project that has
             none is asked without, and so is one that speaks of them itself.
         kinds: Whether runs of all kinds count.
@@ -90,7 +90,7 @@ class CountedRuns:
 
     @property
     def conditions(self) -> list[Sql]:
-        """What must hold for a run beside the bounds."""
+        """The conditions on a run beside the bounds."""
         conditions = [] if self.kinds else [IS_CALL]
         left_out = [_IS_REPEAT] if self.repeats else []
         if self.items:
@@ -109,7 +109,7 @@ class CountedRuns:
     def tried(self) -> Sql:
         """The condition on the runs that count in experiments, of any time and in place of these.
 
-        A run over an item counts there as one of production does here.
+        A run over an item counts there as a run of production does here.
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
         of_items = Sql("({own} OR {of_trace})").fill(
@@ -119,25 +119,25 @@ class CountedRuns:
 
 
 def repeats(among: Sql) -> Sql:
-    """Write the condition on runs for those of whose call another run counts.
+    """Write the condition on runs that another run counts for.
 
     Args:
-        among: A condition on the project and start of runs: which of them may be asked about.
+        among: A condition on the project and start of runs: the bounds of the question.
     """
     return _among_settled(among, [_IS_REPEAT])
 
 
 def _among_settled(among: Sql, tests: Sequence[Sql]) -> Sql:
-    """Write the condition on runs for those of which any of some things is settled."""
+    """Write the condition on runs for those with any of some settled values."""
     return Sql("""(project, start_ns, trace_id, span_id) IN (
       SELECT project, start_ns, trace_id, span_id FROM settled FINAL
       WHERE {among} AND ({tests}))""").fill(among=among, tests=join_sql(" OR ", tests))
 
 
 def shares(among: Sql) -> Sql:
-    """Write the join that says of `runs` what is settled of them: what `counted` and `named` read.
+    """Write the join that adds the settlement to `runs`, as `counted` and `named` read it.
 
-    Beside these `is_repeat`, and `has_share`: whether it is settled what counts of a run.
+    Beside these `is_repeat`, and `has_share`: whether the amounts of a run are settled.
     """
     columns = [
         Sql("{n} AS shared_{n}").fill(n=identifier(name, SETTLED.names()))
@@ -178,13 +178,13 @@ def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
 
 
 def counted(name: str) -> Sql:
-    """Write what counts of a number of a run, beside the join of `shares`."""
+    """Write the value of a run's number that counts, beside the join of `shares`."""
     column = identifier(name, SETTLED.names())
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 
 
 def show_calls(rows: Sql, among: Sql) -> Sql:
-    """Write the SQL for some rows of `runs` with what all records of their calls say.
+    """Write the SQL for some rows of `runs` with the facts of all records of their calls.
 
     Args:
         rows: SQL that selects whole rows.

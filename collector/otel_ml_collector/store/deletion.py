@@ -190,7 +190,7 @@ class Deleter:
             self._lock.release()
 
     def complete(self) -> int:
-        """Carry out what a killed collector left undone, and what others may not have known of.
+        """Carry out the deletions that a killed collector left undone, or others may not have seen.
 
         Returns:
             How many deletions that were.
@@ -284,9 +284,9 @@ def _places_of_runs(kind: str) -> list[_Place]:
 
 
 def _places_of_rest(kind: str) -> list[_Place]:
-    """Say where the rest of what is deleted stands, table after table.
+    """List the places of a deletion's other rows, table after table.
 
-    Doing it again, and from the start, changes nothing but what was left.
+    Doing it again, and from the start, changes only the rows that were left.
     """
     rest = [life for life in LIVES if life.table not in _RUN_TABLES]
     if kind == PROJECT:

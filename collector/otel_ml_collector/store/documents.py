@@ -1,6 +1,6 @@
 """Documents that a project keeps under names of its own: saved views, later queues, rules, mutes.
 
-A kind of document is a constant of the room that knows what its body means. Bodies are JSON; the
+A kind of document is a constant of the room that knows its body. Bodies are JSON; the
 version of a name counts up from 1, and a save may say which version it starts from. Of two saves at
 once, also through two collectors, one comes first: each names the state of its kind that it has
 read, and the engine takes the first insert of a name alone (``insert_deduplication_token``). A
@@ -47,9 +47,9 @@ class DocumentKind:
     """A sort of documents.
 
     Attributes:
-        name: As it is stored, and as messages call one of them.
+        name: As it is stored, and as messages name a document of it.
         most: How many of them a project may have.
-        limit_bytes: How large the JSON of one may be.
+        limit_bytes: How large the JSON of a document may be.
     """
 
     name: str
@@ -90,14 +90,14 @@ class Documents:
         *,
         base: int | None = None,
     ) -> Document:
-        """Save a document in place of the one of its name; when this returns, it is on disk.
+        """Save a document in place of that of its name; when this returns, it is on disk.
 
         Args:
-            reader: Asks for what is there, with the rights of whoever saves.
+            reader: Reads the stored state, with the rights of whoever saves.
             project: Where it belongs.
             kind: Its sort.
             name: Its name.
-            body: What it holds, as JSON.
+            body: The body, as JSON.
             base: The version that it takes the place of, 0 for none; None for any.
 
         Raises:
@@ -120,10 +120,10 @@ class Documents:
         *,
         base: int | None = None,
     ) -> Document:
-        """Delete a document, and return what it was; when this returns, that is on disk.
+        """Delete a document, and return it; when this returns, the deletion is on disk.
 
         Raises:
-            Missing: There is none of that name.
+            Missing: There is no document of that name.
             Conflict: Another version is the newest.
             Unavailable: The store has trouble, or others save all the time.
         """
@@ -177,10 +177,10 @@ def list_documents(reader: Reader, project: str, kind: DocumentKind) -> list[Doc
 
 
 def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -> Document:
-    """Read one document.
+    """Read a document.
 
     Raises:
-        Missing: There is none of that name.
+        Missing: There is no document of that name.
     """
     rows = reader.rows(_READ, {"project": project, "kind": kind.name, "name": name})
     if not rows:

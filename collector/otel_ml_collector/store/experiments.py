@@ -1,4 +1,4 @@
-"""What is asked about experiments: their runs over items, and what judges said of these.
+"""Questions about experiments: their runs over items, and the scores of these.
 
 Of several runs for one item and repeat the first that ended counts.
 """
@@ -230,7 +230,7 @@ _ALIKE: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class ItemsState:
-    """What the store has of some experiments: while it is the same, so is what is said of them.
+    """A state of some experiments in the store: while it is the same, so are their results.
 
     Attributes:
         sign: Tells it from any other, also where several collectors write.
@@ -311,7 +311,7 @@ def count_item_runs(
 def list_items(
     reader: Reader, project: str, experiment: str, start_ns: int, *, after: str, limit: int
 ) -> list[str]:
-    """List the ids of the items of an experiment that come behind one, in their order."""
+    """List the ids of the items of an experiment that come behind an id, in their order."""
     sql = Sql("""
         SELECT DISTINCT item FROM {deliveries}
         WHERE {ours} AND item > {after:String}
@@ -359,25 +359,25 @@ def count_alike(
     most: int,
     items: Sequence[str] | None = None,
 ) -> list[Row]:
-    """Count the items of an experiment and its baseline of which the runs say the same.
+    """Count the items of an experiment and its baseline, grouped by equal results of their runs.
 
     Args:
         reader: The store.
         asked: The `item_parameters` of both.
         baseline: The run id of the baseline, empty without one.
-        cluster: The name of the tag that says what items belong to; ``source_run`` or
+        cluster: The name of the tag by which items belong together; ``source_run`` or
             ``source_session`` for theirs.
         is_doubled: Whether there may be several runs for one item and repeat.
         most: The ids of how many items of each group are given, the first ones.
         items: The ids of those that are wanted; None for all.
 
     Returns:
-        Rows with `before` and `after`, lists of what is said of each run: the number of its digest
+        Rows with `before` and `after`, lists of the results of each run: the number of its digest
         among those of the item, whether it failed, and a list of judge, version, score, pass, and
-        whether the judge failed; `tags`, pairs of name and JSON that many items have, or that say
-        what they belong to; `source`, their run or session where that does; `is_own`, whether an
+        whether the judge failed; `tags`, pairs of name and JSON that many items have, or by which
+        they belong together; `source`, their run or session where that does; `is_own`, whether an
         item belongs to what bears its own id; `count`; `items`; and of the runs that did not fail,
-        one item after the other, `latency_before`, in milliseconds, `latency_after`, and so of
+        item after item, `latency_before`, in milliseconds, `latency_after`, and so of
         tokens and cost.
     """
     asked = {**asked, "baseline": baseline, "most": most, "cluster": cluster}
@@ -401,16 +401,16 @@ def count_alike(
 
 
 def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
-    """Read tags and what is expected of some items (JSON), source run and session, by digest.
+    """Read tags and expected values of some items (JSON), source run and session, by digest.
 
-    Of what is long `expected` is empty, and `cut` its beginning.
+    Of a long value `expected` is empty, and `cut` its beginning.
     """
     asked = {"project": project, "digests": sorted(set(digests))}
     return {row["digest"]: row for row in reader.rows(_TAGS, asked)}
 
 
 def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
-    """Write the statement of how often each item that is within some passed and failed.
+    """Write the statement that counts how often each item, of those within, passed and failed.
 
     Args:
         within: A statement of pairs (id, digest).
@@ -433,7 +433,7 @@ def _of_items(among: Sql) -> Sql:
 
 
 def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> Sql:
-    """Write the SQL for the runs that take part, with some columns of each."""
+    """Write the SQL for the runs that take part, with given columns of each."""
     members = _MEMBERS.fill(
         columns=columns, recorded=RECORDED, ours=_OURS, among=among, first=first
     )

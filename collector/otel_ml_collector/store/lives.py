@@ -1,7 +1,8 @@
-"""How long the rows of a table live: what they follow, and by which time they are told apart.
+"""The life of a table's rows: the records they follow, and the time that tells them apart.
 
-A table says it where it is declared. What deletes a run or a project, what retention deletes, and
-what storage counts have it from there.
+A table says it where it is declared. Deletion, retention and the counts of storage are derived from
+it.
+
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from otel_ml_collector.store.sql import Sql
 
 
 class Follows(Enum):
-    """What a row goes with."""
+    """The record that a row goes with."""
 
     RUN = "the run of its start and ids"
     OWNER = "what its owner names: a run, a trace, a key, a tag"
@@ -24,13 +25,13 @@ class Follows(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How long the rows of a table live.
+    """The life of a table's rows.
 
     Attributes:
         table: Its name in a statement.
-        follows: What a row goes with.
-        time: When a row was stored or told, by which those of a deleted project are told from what
-            came later; empty where its trace or process tells.
+        follows: The record that a row goes with.
+        time: When a row was stored or sent, which separates rows of a deleted project from later
+            rows ; empty where its trace or process tells.
         stamp: When a row arrived, by which retention counts; empty where what it follows decides.
         is_payload: Whether it is kept no longer than payloads.
         topic: As what storage counts it.

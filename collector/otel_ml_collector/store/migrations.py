@@ -4,7 +4,7 @@ First every table that is missing is made as it is today, and tables of records 
 indexes that they declare and the store lacks; then the steps of the versions since the store's own
 run in order, and each is noted when it is done. A step that a kill cut short runs again
 at the next start, so each statement must be harmless when it is repeated, also after a part of its
-work. A new step goes at the end of `STEPS`; one that was released is never changed.
+work. A new step goes at the end of `STEPS`; a released step is never changed.
 """
 
 import logging
@@ -392,7 +392,7 @@ FROM (SELECT count() AS known FROM store_meta WHERE name = 'two_structures') WHE
 
 
 def connect(url: str) -> Connections:
-    """Open the store at an address, and make it one of today's schema.
+    """Open the store at an address, and bring it to today's schema.
 
     Args:
         url: As `Connections` takes it.

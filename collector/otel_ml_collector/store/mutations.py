@@ -1,6 +1,6 @@
 """Statements that write parts of a table anew, waited for as long as the engine works at them.
 
-The engine waits for ever with a part that has no room on the disk. Here that is told to who asked.
+The engine waits for ever with a part that has no room on the disk. Here the caller gets an error.
 """
 
 import shutil
@@ -27,7 +27,7 @@ _UNDONE: Final = Sql("""
 
 
 class Mutator:
-    """Carries out such statements, for one thread at a time.
+    """Carries out such statements, for a single thread at a time.
 
     Args:
         client: Of the store; the caller may use it meanwhile for nothing else.

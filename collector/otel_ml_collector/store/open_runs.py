@@ -1,8 +1,8 @@
-"""What is asked about runs that have no end: which they are, and whether their processes live.
+"""Questions about runs without an end: their keys, and whether their processes live.
 
 Such a run is a row of `open_runs` without one of `runs` under the same key: its start record has
-the start of the run. It is running while its process is heard of, else crashed; nothing of that
-is stored.
+the start of the run. It is running while its process is heard of, else crashed; neither is stored
+.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenKey(Key):
-    """What a start record says of when and where its run began, and when it came."""
+    """A start record's key: when and where its run began, and when it arrived."""
 
     process: str
     arrived_ns: int
@@ -116,7 +116,7 @@ def find_open_runs(reader: Reader, project: str, window: Window, now_ns: int) ->
 
 
 def list_open_projects(reader: Reader) -> list[str]:
-    """List the projects that have start records, the one that began something last first."""
+    """List the projects that have start records, the latest start first."""
     sql = Sql("""
         SELECT project FROM open_runs WHERE {readable}
         GROUP BY project ORDER BY max(start_ns) DESC, project
@@ -125,13 +125,13 @@ def list_open_projects(reader: Reader) -> list[str]:
 
 
 def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
-    """Find the runs of a trace that said that they began, at most 10,000; some may have ended."""
+    """Find the runs of a trace with a start record, at most 10,000; they may have ended."""
     ours = Sql("trace_id = {id16}").fill(id16=ID16)
     return _find_keys_where(reader, place.project, ours, {"trace": place.trace_id})
 
 
 def find_all_open_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[OpenKey]:
-    """Find those of some traces as `find_open_keys` does, at most 10,000 together."""
+    """Find the runs of some traces as `find_open_keys` does, at most 10,000 together."""
     ours = Sql("""trace_id IN (
       SELECT toFixedString(unhex(trace), 16)
       FROM (SELECT arrayJoin({traces:Array(String)}) AS trace))""")
@@ -163,10 +163,10 @@ def read_open_runs(
 
     Args:
         reader: The store.
-        project: Whose runs.
-        keys: Which of them.
-        now_ns: By it a process is silent or not.
-        condition: What else must hold.
+        project: Of the runs.
+        keys: The keys of the runs.
+        now_ns: The time by which a process is silent or not.
+        condition: A further condition.
 
     Returns:
         Rows as those of ended runs, in any order, with `heard_ns`: when the run's process was
@@ -196,7 +196,7 @@ def read_open_runs(
 
 
 def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Row]:
-    """Read what only the page of a run needs, by run id; without those of which it is gone."""
+    """Read the fields for the page of a run, by run id; deleted payloads are left out."""
     sql = Sql("""
         SELECT {ids}, rank, {payload} FROM open_runs WHERE project = {project:String} AND {by_ids}
         """).fill(ids=IDS, payload=_PAYLOAD, by_ids=_BY_IDS)
@@ -205,7 +205,7 @@ def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> 
 
 
 def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
-    """Read the models of some runs that said that they began."""
+    """Read the models of some runs that have a start record."""
     if not run_ids:
         return []
     sql = Sql("""
@@ -217,7 +217,7 @@ def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list
 
 
 def _read_signs(reader: Reader, project: str, processes: Iterable[str]) -> Mapping[str, Row]:
-    """Read what is known of some processes; one that never spoke is silent since ever."""
+    """Read the last signs of some processes; a process without any counts as silent since ever."""
     sql = Sql("""
         SELECT process, max(heartbeat_ns) AS heartbeat_ns, max(goodbye_ns) AS goodbye_ns,
           max(arrived_ns) AS arrived_ns

@@ -41,13 +41,13 @@ OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
 def make_ordering(
     reader: Reader, project: str, order: str, *, is_of_tops: bool = False
 ) -> Ordering | None:
-    """Make what a list is ordered by; None for an order by time.
+    """Make the ordering of a list; None for an order by time.
 
     Args:
         reader: The store.
-        project: Whose list.
-        order: One of `otel_ml.orders`.
-        is_of_tops: Whether each row stands for what is inside it: then tokens and cost are those
+        project: Of the list.
+        order: A name of `otel_ml.orders`.
+        is_of_tops: Whether each row stands for the runs inside it: then tokens and cost are those
             of its trace, and a score is the worst in its trace.
     """
     if order in BY_TIME:
@@ -69,7 +69,7 @@ def make_ordering(
 
 
 def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:
-    """Order by cost or tokens as lists show them: with what other records of a call say."""
+    """Order by cost or tokens as lists show them: with the amounts of other records of a call."""
     has_shares = find_apart(reader, project).same_calls
     names = ("cost",) if order == "costliest" else TOKENS[:2]
     if is_of_tops:

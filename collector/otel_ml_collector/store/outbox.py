@@ -1,10 +1,10 @@
-"""What one collector stored and has not sent on to a target yet, kind by kind, as it arrived.
+"""A collector's stored records that are not sent to a target yet, kind by kind, as they arrived.
 
 Rows of the store become the records again that they were made of.
 
 A cursor says up to which time of arrival a target has acknowledged the records of a kind. Times of
-arrival never repeat or fall within one collector, and its rows of one table become visible in
-their order: what lies behind a cursor was sent.
+arrival never repeat or fall within a collector, and its rows of a table become visible in their
+order: records behind a cursor were sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -129,7 +129,7 @@ def _trace_key(row: Row) -> TraceKey:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Records of one kind.
+    """Records of a kind.
 
     Attributes:
         source: The table, or the question, that has their rows.
@@ -145,7 +145,7 @@ class _Kind:
 
 
 def _kind(table: Table[Any], restore: Callable[[Row], object], name: str, *left_out: str) -> _Kind:
-    """Read all columns of a table but some."""
+    """Read all columns of a table except given ones."""
     sql = Sql("SELECT {select} FROM {table} WHERE {new} ORDER BY arrived_ns").fill(
         select=table.select("collector", *left_out), table=table.sql, new=_NEW
     )
@@ -169,11 +169,11 @@ KINDS: Final = tuple(_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class OutboxBatch:
-    """Records of one kind that follow a cursor.
+    """Records of a kind that follow a cursor.
 
     Attributes:
         first_ns: When the first of them arrived.
-        last_ns: When the last one did: where the cursor stands once they are acknowledged.
+        last_ns: When the last of them did: where the cursor stands once they are acknowledged.
         rows: How many there are.
     """
 
@@ -184,12 +184,12 @@ class OutboxBatch:
 
 
 class Outbox:
-    """Owned by one thread.
+    """Owned by a single thread.
 
     Args:
         connections: The store.
-        target: To whom the records go.
-        collector: Whose records: the name under which the writer stores them.
+        target: The name of the target.
+        collector: The name under which the writer stores its records.
     """
 
     def __init__(self, connections: Connections, target: str, collector: str) -> None:
@@ -252,7 +252,7 @@ class Outbox:
         return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
-        """Move a cursor: what arrived until then is the target's; durable when this returns.
+        """Move a cursor: records that arrived until then are the target's; durable on return.
 
         Raises:
             Unavailable: The store has trouble; the cursor may stand where it stood.

@@ -1,7 +1,7 @@
-"""Words of people: what each person said last of each run, under the name of one judge.
+"""Words of people: the last word of each person on each run, under the name of a judge.
 
-A person is told by the name in `annotator`; all who gave none are one. Two people's words about one
-run are two, however close in time; of one person's words the last one holds.
+A person is told by the name in `annotator`; all without a name count as a single person. Two
+people's words about a run are two, however close in time; of a person's words the last holds.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ _WORDS: Final = Sql("""FROM metrics
 
 
 def people_words(*, is_told: bool) -> Sql:
-    """Write the SQL for what each person said last of each run; `judge` is a parameter.
+    """Write the SQL for the last word of each person on each run; `judge` is a parameter.
 
     Args:
         is_told: Whether words about trace keys and tags are in it, as about the runs that have

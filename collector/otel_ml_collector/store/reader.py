@@ -1,4 +1,4 @@
-"""Asks the store: a few clients, each used by one thread at a time; trouble becomes ours."""
+"""Asks the store: a few clients, each used by a single thread at a time; its errors become ours."""
 
 import copy
 import queue
@@ -36,12 +36,12 @@ JsonValue = Any  # a payload: whatever the traced code was given or gave
 
 
 class Reader:
-    """Runs queries. What to ask stands in `runs` and `statistics` beside this module.
+    """Runs queries. The questions stand in `runs` and `statistics` beside this module.
 
     A question is about the project in its parameter ``project``, or about those of `READABLE`.
 
     Attributes:
-        memory: What is known without asking.
+        memory: Knowledge about the store without asking.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -53,12 +53,12 @@ class Reader:
         self._threads = ThreadPoolExecutor(_CLIENTS, "question")
 
     def close(self) -> None:
-        """Wait for what was asked ahead. To be called before the store is closed."""
+        """Wait for questions asked ahead. To be called before the store is closed."""
         self._threads.shutdown()
 
     @property
     def access(self) -> Access:
-        """Whose projects it tells of."""
+        """The access that answers are narrowed to."""
         return self._access
 
     def narrow(self, access: Access) -> "Reader":
@@ -92,19 +92,19 @@ class Reader:
         *args: _Asked.args,
         **kwargs: _Asked.kwargs,
     ) -> Future[_Told]:
-        """Ask something on another thread, while this one asks something else.
+        """Ask a question on another thread, while this thread asks another.
 
-        Most of a small question's time is its planning, which is the work of one thread.
+        Most of a small question's time is its planning, which is the work of a single thread.
 
         Args:
             ask: A question that asks nothing ahead itself.
-            args: What it takes after the reader.
+            args: Its arguments after the reader.
             kwargs: The same, by name.
         """
         return self._threads.submit(ask, self, *args, **kwargs)
 
     def blob(self, sql: Sql, parameters: Mapping[str, Any]) -> bytes:
-        """Run a query for one column of bytes as `rows` does; return those of all rows, joined."""
+        """Run a query for a column of bytes as `rows` does; return those of all rows, joined."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
             return client.raw_query(sql, values, fmt="RawBLOB")
@@ -118,7 +118,7 @@ class Reader:
             return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
 
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
-        """Hold a question to the projects that may be read: one that names none is refused."""
+        """Hold a question to the projects that may be read; refuse a question that names none."""
         own, values = self._access.projects, dict(parameters)
         if own is not None and values.get("project", own[0]) not in own:
             raise Missing(f"There is no project {str(values['project'])[:80]!r}")
@@ -159,12 +159,12 @@ def is_open(row: Row) -> bool:
 
 
 def told_ns(row: Row) -> int:
-    """Return when a run's own span said its tags: at its end, or its start while it is open."""
+    """Return the time of a run's own tags: its end, or its start while it is open."""
     return int(row["start_ns"] + (row["latency_ns"] or 0))
 
 
 def span_of(row: Row) -> tuple[str, int]:
-    """Return what tells the spans of a trace apart: some share an id, and none id and start."""
+    """Return the identity of a span in a trace: ids may be shared, ids with a start may not."""
     return run_id_of(row), row["start_ns"]
 
 
@@ -173,7 +173,7 @@ def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> li
 
     Args:
         rows: Light rows.
-        key: What tells deliveries of one run from other runs.
+        key: The identity of a run.
     """
     best: dict[object, Row] = {}
     for row in rows:

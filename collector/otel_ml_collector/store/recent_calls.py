@@ -1,9 +1,9 @@
-"""Runs of late, by trace: what a look at new runs need not ask the store for.
+"""Recent runs, by trace: they spare a look at new runs its questions to the store.
 
 A trace is whole here when nothing of it can be in the store that is not here too. That is known
-without asking: whatever was stored before a project was followed, or had made room when the first
-run of the trace came, ended by a time that is kept. A trace that began a second after that time has
-no part there: so long behind a call may come what another run says of it.
+without asking: whatever was stored before a project was followed, or was removed when the first run
+of the trace came, ended by a time that is kept. A trace that began a second after that time has
+no part there: so long behind a call may another record of it come.
 """
 
 import threading
@@ -24,14 +24,14 @@ _OPEN_TRACES: Final = 20_000
 
 @dataclass(slots=True)
 class RecentTrace:
-    """The runs of a trace that were stored of late.
+    """The recently stored runs of a trace.
 
     Attributes:
-        runs: By span id; those that say nothing of a call are links of a chain.
+        runs: By span id; runs without facts of a call are links of a chain.
         open_runs: Those that said that they began, also when they have ended since.
-        settled: What is settled of them, by span id.
+        settled: Their settlements, by span id.
         ranks, open_ranks: The rank of each run's delivery, by span id.
-        settled_ranks: The rank of what is settled of each run, by span id.
+        settled_ranks: The rank of each run's settlement, by span id.
         others_end_ns: By when all runs that were in the store and not here had ended when the first
             run of the trace came.
     """
@@ -47,7 +47,7 @@ class RecentTrace:
     end_ns: int = 0
 
     def add(self, run: Run) -> bool:
-        """Add a run, or a delivery of it that outranks the one that is known."""
+        """Add a run, or a delivery of it that outranks the known delivery."""
         if self.ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.ranks[run.span_id] = run.rank
@@ -57,7 +57,7 @@ class RecentTrace:
         return True
 
     def add_open(self, run: Run) -> bool:
-        """Add a run that began, or a delivery of that which outranks the one that is known."""
+        """Add an open run, or a delivery of it that outranks the known delivery."""
         if self.open_ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.open_ranks[run.span_id] = run.rank
@@ -130,7 +130,7 @@ class RecentCalls:
     def add(
         self, runs: Iterable[Run], open_runs: Iterable[Run], settled: Sequence[SettledRun]
     ) -> None:
-        """Add runs that were stored, and what was stored of them as settled when they came."""
+        """Add stored runs, with the settlements stored with them."""
         if not self._others_end_ns:
             return
         with self._guard:
@@ -153,12 +153,12 @@ class RecentCalls:
         self._runs += trace.size - before
 
     def keep(self, settled: Sequence[SettledRun]) -> None:
-        """Keep what was stored of runs that are here."""
+        """Keep the settlements of runs that are here."""
         with self._guard:
             self._keep(settled)
 
     def find(self, project: str, trace_id: bytes) -> RecentTrace | None:
-        """Return a copy of a trace that is whole here, None for any other one."""
+        """Return a copy of a trace that is whole here, None for any other trace."""
         with self._guard:
             trace = self._traces.get((project, trace_id))
             if trace is None or project not in self._known:
@@ -187,7 +187,7 @@ class RecentCalls:
             self._runs -= self._traces.pop(key).size
 
     def doubt(self, stamped_ns: int) -> None:
-        """Forget everything, as nobody knows what is stored of a group that failed.
+        """Forget everything, as the stored part of a failed group is unknown.
 
         Args:
             stamped_ns: The last time of arrival that was given by then.

@@ -1,9 +1,9 @@
-"""Puts right what the embedded engine could not write, and took for written.
+"""Repairs parts that the embedded engine failed to write, and took for written.
 
 A merge or a change whose files could not be written leaves a part that is empty or short, in place
 of the good ones. These stay on the disk for eight minutes, and the engine goes back to them when it
-loads the table anew. A statement that changes parts is a file too: one that is empty keeps its
-table from being loaded at all.
+loads the table anew. A statement that changes parts is a file too: an empty file keeps its table
+from being loaded at all.
 """
 
 import logging
@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Repair:
-    """Looks after an embedded store, for one thread at a time; a server looks after itself."""
+    """Looks after an embedded store, for a single thread at a time; a server looks after itself."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open(confirms=False)
@@ -105,7 +105,7 @@ class Repair:
 def drop_unread(folder: Path) -> None:
     """Drop the statements in the folder of a table that the engine could not read again.
 
-    Who asked for them was told that they failed.
+    They were reported as failed.
     """
     for statement in folder.glob("mutation_*.txt"):
         text = statement.read_bytes()

@@ -1,4 +1,4 @@
-"""How long records are kept, and what frees the disk of those that are not.
+"""Retention: how long records are kept, and how the disk of the others is freed.
 
 Kept for days counted from their arrival, by project, payloads no longer than runs. Rows that are
 too old leave the disk with the mutation that deletes them. A limit moves on once a day (UTC), so
@@ -124,13 +124,13 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was set for a project: None where it is as configured."""
+    """The retention set for a project: None where it is as configured."""
 
     records: int | None = None
     payloads: int | None = None
 
     def over(self, configured: Days) -> Days:
-        """Say what holds."""
+        """Return the days that hold."""
         return Days(
             configured.records if self.records is None else self.records,
             configured.payloads if self.payloads is None else self.payloads,
@@ -139,7 +139,7 @@ class Wish:
 
 @dataclass(slots=True)
 class Swept:
-    """What one run of retention did.
+    """The outcome of a run of retention.
 
     Attributes:
         time_ns: When it began.
@@ -153,11 +153,11 @@ class Swept:
 
 
 class Retention:
-    """Deletes what is too old; any thread may call it.
+    """Deletes records that are too old; any thread may call it.
 
     Args:
         connections: The store.
-        configured: What holds where nothing was set for a project.
+        configured: The days of projects without a setting.
         clock: Tells the time, in nanoseconds since the epoch.
     """
 
@@ -175,7 +175,7 @@ class Retention:
         self.last: Swept | None = None
 
     def read(self) -> dict[str, Wish]:
-        """Read what was set for projects.
+        """Read the settings of projects.
 
         Raises:
             Unavailable: The store has trouble.
@@ -184,7 +184,7 @@ class Retention:
             return self._read()
 
     def days_of(self, project: str, wishes: dict[str, Wish] | None = None) -> Days:
-        """Say what holds for a project."""
+        """Return the days that hold for a project."""
         found = self.read() if wishes is None else wishes
         return found.get(project, Wish()).over(self._configured)
 
@@ -204,10 +204,10 @@ class Retention:
             self._client.insert("retention", [list(row.values())], column_names=list(row))
 
     def sweep(self) -> Swept:
-        """Delete what is too old now; a second call on the same day finds nothing to do.
+        """Delete records that are too old now; a second call on the same day has nothing to do.
 
         Raises:
-            Unavailable: The store has trouble; what was deleted until then stays deleted.
+            Unavailable: The store has trouble; rows deleted until then stay deleted.
         """
         with self._lock:
             self.last = swept = Swept(self._clock())
@@ -271,7 +271,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """What a purge did: which tables it wrote anew, and what the store took before and after."""
+    """The outcome of a purge: the tables written anew, and the size before and after."""
 
     tables: list[str]
     bytes_before: int

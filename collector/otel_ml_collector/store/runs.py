@@ -1,4 +1,4 @@
-"""What is asked about runs, traces and their metrics, each as one measured SQL shape.
+"""Questions about runs, traces and their metrics, each as a measured SQL shape.
 
 A span that was delivered twice may stand twice: lists tell the deliveries apart by rank.
 """
@@ -79,10 +79,10 @@ OF_TRACES: Final = Sql("""project = {project:String}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a run stands in the order of lists; `rank` tells deliveries of one run apart.
+    """Where a run stands in the order of lists; `rank` tells deliveries of a run apart.
 
     Attributes:
-        value: What the list is ordered by, where that is not time.
+        value: The value of the order, where that is not time.
     """
 
     start_ns: int
@@ -133,12 +133,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """What a list is ordered by, the highest first; of two that have the same the newer one first.
+    """The ordering of a list, the highest first; of equal values the newer run first.
 
     Attributes:
-        name: The order, as it is asked for.
+        name: The name of the order.
         value: SQL of a number of a row of `runs`; a run that has none is left out.
-        join: SQL that joins to `runs` what the value needs.
+        join: SQL that joins the value's other columns to `runs`.
         parameters: Of both; they need the window of the question, too.
     """
 
@@ -150,15 +150,15 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What to list.
+    """A listing of runs.
 
     Attributes:
         condition: Which runs.
         is_filtered: Whether the condition leaves out most of them.
         after: The key behind which the list goes on.
         newest_first: The order, by start.
-        columns: What is read of each run that has ended.
-        ordering: What the list is ordered by before the start; None for time alone.
+        columns: The columns read of each run that has ended.
+        ordering: The value ordered by before the start; None for time alone.
     """
 
     project: str
@@ -176,7 +176,7 @@ class Listing:
 
     @property
     def seek(self) -> Sql:
-        """What holds behind the key where the list goes on."""
+        """The condition on runs behind the key where the list goes on."""
         if self.after is None:
             return Sql("1")
         if self.ordering is not None:
@@ -190,12 +190,12 @@ class Listing:
 
     @property
     def join(self) -> Sql:
-        """What joins to the runs what the list is ordered by."""
+        """The join to the runs that the ordering needs."""
         return EMPTY if self.ordering is None else self.ordering.join
 
     @property
     def is_valued(self) -> Sql:
-        """What holds for the runs that have what the list is ordered by."""
+        """The condition on the runs that have a value of the ordering."""
         if self.ordering is None:
             return Sql("1")
         return Sql("ifNull(isFinite({value}), 0)").fill(value=self.ordering.value)
@@ -264,7 +264,7 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
-    """Read light rows of some keys, or other columns: each delivery of a run that is there."""
+    """Read light rows of some keys, or other columns: each stored delivery of a run."""
     sql = Sql("SELECT {columns} FROM {deliveries} PREWHERE {these}").fill(
         deliveries=DELIVERIES, columns=columns, these=OF_KEYS
     )
@@ -272,7 +272,7 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
 
 
 def read_settled(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
-    """Read what holds of the runs of some light rows and is not in these, by run id.
+    """Read the settlements of the runs of some light rows, by run id.
 
     Returns:
         Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
@@ -293,8 +293,8 @@ def read_trace(
     Args:
         reader: The store.
         place: Where the trace is.
-        after: Behind which run, of this trace or another one.
-        parent_span_id: Below which run; None for all.
+        after: The run behind which to continue, of this trace or another.
+        parent_span_id: The parent of the runs; None for all.
         limit: How many at most.
     """
     parameters = {**place.parameters, "limit": limit}
@@ -326,11 +326,11 @@ def read_trace(
 def read_whole_traces(
     reader: Reader, project: str, places: Sequence[Place], limit: int
 ) -> list[Row]:
-    """Read light rows of some traces of one project, in the order of these, of each oldest first.
+    """Read light rows of several traces of a project, in their order, of each oldest first.
 
     Args:
         reader: The store.
-        project: Whose.
+        project: Of the traces.
         places: Where the traces are.
         limit: How many at most.
 
@@ -367,7 +367,7 @@ def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> 
 
 
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
-    """Read which of some runs of a trace have ended: their `span_id`."""
+    """Read the ended runs among some of a trace: their `span_id`."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(span_id)) AS span_id FROM {deliveries}
         WHERE {ours} AND {of_spans}
@@ -376,7 +376,7 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
 
 
 def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
-    """Read the light rows of some spans of traces of one project."""
+    """Read the light rows of some spans of a project's traces."""
     sql = Sql("""
         SELECT {light} FROM {deliveries}
         PREWHERE project = {project:String} AND start_ns >= {start:Int64}
@@ -394,7 +394,7 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
 
 
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
-    """Read kinds and parents of some runs of one project, also of open ones.
+    """Read kinds and parents of some runs of a project, also of open runs.
 
     Another record of a call that counts elsewhere is a span around it, and no more.
     """
@@ -425,7 +425,7 @@ def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[R
 
 
 def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[str]:
-    """Find those of some traces of a project that have a span without a parent, ended or open."""
+    """Find the traces, among some, that have a span without a parent, ended or open."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM {deliveries}
         WHERE {ours} AND {top} AND NOT {repeats}
@@ -448,7 +448,7 @@ def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str
 
 
 def measure_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> Counter[str]:
-    """Read how many bytes the payloads of some runs have, by run id."""
+    """Read the number of bytes of the payloads of some runs, by run id."""
     sql = Sql("SELECT {ids}, {size} AS size FROM payloads WHERE {these}").fill(
         ids=IDS,
         size=join_sql(
@@ -464,11 +464,11 @@ def measure_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> Count
 
 @dataclass(frozen=True, slots=True)
 class KeyedTraces:
-    """What a trace's id, or a key of the user's own, finds.
+    """The traces of a trace id, or of a key of the user's own.
 
     Attributes:
-        places: Where the runs of its traces are, the one that began first first.
-        told: In which projects something is told of the key itself.
+        places: Where the runs of its traces are, the earliest start first.
+        told: Projects with late records of the key itself.
     """
 
     places: Sequence[Place]
@@ -481,7 +481,7 @@ def find_places(reader: Reader, key: str) -> Sequence[Place]:
 
 
 def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Sequence[Place]]:
-    """Find some traces as `find_places` does, at once; of one that is not here there is none."""
+    """Find some traces as `find_places` does, at once; missing traces have no place."""
     sql = Sql("""
         SELECT key, project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
@@ -499,7 +499,7 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
 
 
 def find_key(reader: Reader, key: str) -> KeyedTraces:
-    """Find the traces of an id or key, at most 100 places, and whether more is told of it."""
+    """Find the traces of an id or key, at most 100 places, and whether it has late records."""
     key = key[:TRACE_KEY_CHARS]
     asked = Sql("FROM trace_index PREWHERE key = {key:String} WHERE {readable}").fill(
         readable=READABLE
@@ -543,7 +543,7 @@ def _find_keyed(reader: Reader, key: str) -> list[Place]:
 
 
 def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
-    """Find those of some runs that are here, in projects that may not be read."""
+    """Find the stored runs, among some, in projects that may not be read."""
     if not run_ids:
         return []
     traces = Sql("FROM trace_index WHERE key IN {traces:Array(String)}")
@@ -563,7 +563,7 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read all scores of some runs, oldest first, and as `word` what a truth or a person said."""
+    """Read all scores of some runs, oldest first, and as `word` a truth's or a person's value."""
     # Without FINAL, ORDER BY and a join of parts: four fifths of a small question are its planning.
     sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
@@ -576,7 +576,7 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
 
 
 def _word_of(row: Row) -> str:
-    """Write what a truth, a person or an agent said, as `WORD` does."""
+    """Write the word of a truth, a person or an agent, as `WORD` does."""
     score = row["score"]
     if row["source"] not in {"human", "actual", "agent"}:
         return ""
@@ -588,7 +588,7 @@ def _word_of(row: Row) -> str:
 
 
 def _last_told(rows: Iterable[Row]) -> list[Row]:
-    """Keep what was told last of what was told several times, as the engine does in the end."""
+    """Keep the last of rows that were sent several times, as the engine does in the end."""
     kept: dict[tuple[object, ...], Row] = {}
     for row in sorted(rows, key=itemgetter("time_ns", "arrived_ns")):
         kept[tuple(row[name] for name in _TOLD_BY)] = row
@@ -605,7 +605,7 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
 
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Find those of some owners that have metrics, and those that have artifacts."""
+    """Find the owners, among some, that have metrics, and those that have artifacts."""
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
         SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND source = 'logged'
@@ -620,7 +620,7 @@ def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[s
 
 
 def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]:
-    """Find those of some runs that are here and are model calls, open ones too."""
+    """Find the model calls among some stored runs, also open runs."""
     if not run_ids:
         return set()
     traces = Sql("key IN {traces:Array(String)}")
@@ -642,7 +642,7 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
 
 
 def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
-    """Read the keys of the user's own that some traces have, in the order of the alphabet."""
+    """Read the keys of the user's own for some traces, in the order of the alphabet."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
         WHERE project = {project:String}
@@ -652,7 +652,7 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
 
 
 def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, str]:
-    """Read under which texts what is said of responses stands, by the run ids of light rows."""
+    """Read the texts under which records about responses stand, by the run ids of light rows."""
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM {deliveries}
@@ -668,7 +668,7 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
 
 
 def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:
-    """Find out which of some traces of a project are of runs over items of data sets."""
+    """Find the traces, among some of a project, that are of runs over items of data sets."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(named.trace_id)) AS trace FROM (
           SELECT trace_id FROM {deliveries} WHERE {ours}
@@ -681,10 +681,10 @@ def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]
 
 
 def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) -> list[Row]:
-    """Read what ended runs of some traces were asked and answered, in short, oldest first.
+    """Read the questions and answers of ended runs of some traces, in short, oldest first.
 
     Returns:
-        Rows with ids, `asked` and `answered` of those that say either.
+        Rows with ids, `asked` and `answered` of those that have either.
     """
     sql = Sql("""
         SELECT {ids}, inputs_preview AS asked, outputs_preview AS answered FROM {deliveries}
@@ -706,13 +706,13 @@ def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, 
 def read_last_scores(
     reader: Reader, project: str, traces: Sequence[str], limit: int, *, is_told: bool
 ) -> list[Row]:
-    """Read what each judge said last of each run of some traces, the worst first.
+    """Read the last score of each judge on each run of some traces, the worst first.
 
-    A judge that failed said nothing; of one that only passes and fails the fails come first.
+    A failed judge has no score; of a judge that only passes and fails the fails come first.
 
     Args:
         reader: The store.
-        project: Whose traces.
+        project: Of the traces.
         traces: Their ids.
         limit: How many at most.
         is_told: Whether there are scores of keys and tags.
@@ -740,7 +740,7 @@ def outlines(ids: Sql, ours: Sql) -> Sql:
     """Write the question for names, times, tokens and costs of ended runs, each run once.
 
     Args:
-        ids: What tells the runs apart, as columns.
+        ids: The identity of the runs, as columns.
         ours: The condition on the runs; `limit` is a parameter beside its own.
     """
     counts = [

@@ -1,8 +1,8 @@
-"""Newest scores: what each version of a judge, or a person, said last of each run.
+"""Newest scores: the last score of each run by each version of a judge, or a person.
 
-No other file names the table of scores. The one rule for what is *last*, wherever it is asked: the
+No other file names the table of scores. The only rule for *last*, wherever it is asked: the
 highest of `LAST` holds, so the time at which it was said, then the digest of the judge's version,
-then the id of the record. Of two that say the same of all three there is one.
+then the id of the record. Of two with the same values of all three there is only one.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def all_scores(
             it does not hold for scores of keys and tags.
         judges: A condition on the judge, of which the name stands as ``{judge}``.
         is_told: Whether scores of keys and tags are in it, as those of the runs that have these.
-        said: What of each score is wanted.
+        said: The wanted columns of a score.
 
     Returns:
         SQL that selects `BY_VERSION`, `said`, and the columns of `LAST`.
@@ -83,12 +83,12 @@ def newest_scores(
     said: Sequence[str] = SAID,
     where: Sql = ANYTHING,
 ) -> Sql:
-    """Write the SQL for what was said last of each run, by each version of a judge.
+    """Write the SQL for the last score of each run, by each version of a judge.
 
     Args:
         scores: SQL of `all_scores`.
-        by: What tells apart whose word it is: `BY_VERSION`, `BY_JUDGE` or `BY_RUN`.
-        said: What of it is wanted, columns of `scores`.
+        by: The columns of the speaker: `BY_VERSION`, `BY_JUDGE` or `BY_RUN`.
+        said: The wanted columns of `scores`.
         where: A condition on the scores that are looked at.
 
     Returns:

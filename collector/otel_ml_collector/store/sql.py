@@ -28,17 +28,17 @@ class Sql(str):
     """A piece of SQL: ``Sql("SELECT {columns} FROM views").fill(columns=LIGHT)``.
 
     ``{name}`` stands for another piece; ``{name:Type}`` is a parameter, whose value the engine
-    takes beside the text. What any other method of `str` makes of it is no `Sql` any more.
+    takes beside the text. The result of any other method of `str` is no `Sql` any more.
 
     Args:
         text: A literal, or a constant that is one: `docs/literal_sql.py` makes mypy refuse any
-            other text, so nothing that came from outside gets into a statement.
+            other text, so no outside text gets into a statement.
     """
 
     __slots__ = ()
 
     def __new__(cls, text: "LiteralString") -> "Sql":
-        """Take a literal: one object each, which is hashed and cut once."""
+        """Take a literal: a single object for each, which is hashed and cut once."""
         if (known := _LITERALS.get(text)) is None:
             known = _LITERALS[text] = str.__new__(cls, text)
         return known
@@ -129,7 +129,7 @@ class StoreClient(Protocol):
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = ...
     ) -> Any:
-        """Store tables of the same columns as one insert; each is made when it is taken.
+        """Store tables of the same columns as a single insert; each is made when it is taken.
 
         Args:
             table: Where.
@@ -139,7 +139,7 @@ class StoreClient(Protocol):
         ...
 
     def confirm(self) -> None:
-        """Make sure that the engine wrote whatever it was told to write since the last time.
+        """Make sure that the engine wrote all statements since the last time.
 
         Raises:
             Unavailable: It did not: nothing of that may be called stored.
@@ -176,7 +176,7 @@ def identifier(name: str, known: Collection[str]) -> Sql:
 
 
 def declare(statement: str) -> Sql:
-    """Take a statement that `store.tables` derives from what is declared of records.
+    """Take a statement that `store.tables` derives from declared records.
 
     Nothing else may call it: a test holds that.
     """
@@ -225,7 +225,7 @@ def split_long_values(sql: Sql, values: Mapping[str, Any]) -> tuple[Sql, dict[st
 
 
 def compact(sql: Sql) -> Sql:
-    """Write every run of blanks as one: for SQL without texts that have any."""
+    """Write every run of blanks as a single blank: for SQL without texts that have any."""
     return _trust(" ".join(sql.split()))
 
 
@@ -235,7 +235,7 @@ def _trust(text: str) -> Sql:
 
 @lru_cache(1024)  # there are fewer literals
 def _split(text: str) -> tuple[list[str], frozenset[str], list[tuple[int, str]]]:
-    """Cut a text into what stays and names by turns; returns the names and their places, too."""
+    """Split a text into literal parts and names, in turns; also return the names' places."""
     pieces = _PART.split(text)
     places = [(place, pieces[place]) for place in range(1, len(pieces), 2)]
     return pieces, frozenset(pieces[1::2]), places
@@ -283,7 +283,7 @@ class Condition:
     Attributes:
         reads_payloads: Whether it searches the payloads of the window from ``start`` to ``end``:
             a short window that comes first answers soon.
-        search: How its runs are found by their payloads, where an index helps with that.
+        search: How its runs are found by their payloads, where an index helps.
     """
 
     sql: Sql

@@ -1,4 +1,4 @@
-"""What is asked about projects, models and versions: aggregates over recorded runs."""
+"""Questions about projects, models and versions: aggregates over recorded runs."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ ALL_TOKENS: Final = join_sql(
 
 
 def list_projects(reader: Reader) -> list[Row]:
-    """List projects with their recorded runs, the one that ran last first.
+    """List projects with their recorded runs, the latest to run first.
 
     A project that has nothing but open runs is listed with none.
     """
@@ -215,10 +215,10 @@ _TRIED: Final = Sql("""
 
 
 def list_models(reader: Reader, project: str) -> list[Row]:
-    """List the models of a project, the one that ran last first.
+    """List the models of a project, the latest to run first.
 
-    A model that has nothing but open runs is listed with none, and so is one that was told of
-    without any, which has the time at which that was. Runs in experiments are counted apart.
+    A model that has nothing but open runs is listed with none, and so is a model that was sent
+    without any run, with the time of that. Runs in experiments are counted apart.
     """
     counted = find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT)))
     sql = Sql("""
@@ -296,7 +296,7 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read what each version of a judge said of each version, of a run once."""
+    """Read the figures of each judge version's scores on each version of a model, by run once."""
     sql = Sql("""
         SELECT r.number AS number, s.judge AS judge, s.judge_version AS judge_version,
           count() AS evaluations,
@@ -332,7 +332,7 @@ _SAID_LAST: Final = newest_scores(
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
-    """Write the condition on runs of a model, and on their days, for those of one version."""
+    """Write the condition on runs of a model, and on their days, for those of a version."""
     digests = {
         (digest, structure)
         for (_, digest, structure), own in version_numbers(
@@ -358,9 +358,9 @@ def read_scored_runs(
     *,
     are_few: bool = False,
 ) -> tuple[list[Row], list[Row]]:
-    """Read the newest recorded runs of a window that match, and what was said of each.
+    """Read the newest recorded runs of a window that match, and the scores of each.
 
-    `are_few` says that no more match than are read: then nothing ends early that reads in order.
+    `are_few` means that no more match than are read: then nothing ends early that reads in order.
 
     Returns:
         Runs with `trace_id`, `span_id`, `belongs` (its session, else that of its trace),
@@ -415,7 +415,7 @@ def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
 
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
-    """List the runs that logged metrics, the last one first, with the metrics' names."""
+    """List the runs that logged metrics, the latest first, with the metrics' names."""
     items_left = EMPTY
     if find_counted(reader, project).items:
         items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
@@ -435,7 +435,7 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
 
 
 def list_metric_projects(reader: Reader) -> list[Row]:
-    """List projects with how many runs of theirs logged metrics, the one that did last first."""
+    """List projects with their number of runs that logged metrics, the latest first."""
     sql = Sql("""
         SELECT project, uniqExact(owner) AS runs FROM metrics
         WHERE {readable} AND source = 'logged' AND owner < '{first}'

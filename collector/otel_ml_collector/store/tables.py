@@ -1,6 +1,6 @@
-"""The tables of records: the columns that `otel_ml.records` declares, and what a table adds.
+"""The tables of records: the columns that `otel_ml.records` declares, with each table's additions.
 
-Their DDL, their Arrow columns and what is read back of them come from here. Measured reasons for
+Their DDL, their Arrow columns and the columns read back come from here. Measured reasons for
 the shapes: docs/design/002-store.md. A column of a table that a store has already never changes: a
 new field of a record is a column here by itself, and in older stores after an empty step in
 `store.migrations`.
@@ -67,8 +67,8 @@ class Stored:
 
     Attributes:
         sql: The engine's type with its codec, a default or other words of the DDL.
-        read: Reads its value from a record; None for what the writer gives, or the engine makes.
-        after: Behind which column it stands; empty for the last one.
+        read: Reads its value from a record; None for a value of the writer or the engine.
+        after: The column before it; empty for the last column.
     """
 
     name: str
@@ -121,15 +121,15 @@ class Table(Generic[Record]):
     """A table: its columns, and how the engine keeps it.
 
     Attributes:
-        engine: What stands behind its columns in the statement that makes it.
+        engine: The part behind its columns in the statement that makes it.
         indexes: Its lines of skipping indexes.
         stamp: The column that takes the time of arrival, empty when the table has none.
         month_of: The time of a record by whose month the table is partitioned; None when that
             is the time of arrival, or nothing.
         source: The list of `Records` that fills it as it stands; empty where the writer chooses.
-        follows: What its rows go with; None where they are kept for ever. Those of an owner may
-            leave it out.
-        time: See `Life`; the time of arrival unless told.
+        follows: The record that its rows go with; None where they are kept for ever. Rows of an
+            owner may leave it out.
+        time: See `Life`; the time of arrival by default.
         is_payload: See `Life`.
         topic: See `Life`.
     """
@@ -170,7 +170,7 @@ class Table(Generic[Record]):
 
     @property
     def added_columns(self) -> list[tuple[str, Sql]]:
-        """Its columns, each with what adds it to a table that has those before it."""
+        """Its columns, each with the DDL that adds it to a table that has those before it."""
         places = ["FIRST", *(f"AFTER `{column.name}`" for column in self.columns)]
         return [
             (column.name, declare(f"ADD COLUMN IF NOT EXISTS {column.ddl} {place}"))
@@ -179,16 +179,16 @@ class Table(Generic[Record]):
 
     @property
     def added_indexes(self) -> list[tuple[str, Sql]]:
-        """Its indexes, each with what adds it."""
+        """Its indexes, each with the DDL that adds it."""
         named = [(line.split()[1], line.removeprefix("INDEX ")) for line in self.indexes]
         return [(name, declare(f"ADD INDEX IF NOT EXISTS {line}")) for name, line in named]
 
     def names(self, *left_out: str) -> list[str]:
-        """List its columns, but for some."""
+        """List its columns, except given ones."""
         return [column.name for column in self.columns if column.name not in left_out]
 
     def select(self, *left_out: str) -> Sql:
-        """Write what is read back of a row: ids as hex text, all columns but some."""
+        """Write the columns that are read back of a row: ids as hex text, all except given ones."""
         chosen = [column for column in self.columns if column.name not in left_out]
         return join_sql(", ", [column.selected for column in chosen])
 
@@ -223,7 +223,7 @@ class Table(Generic[Record]):
 
 
 def warm_up() -> None:
-    """Load what the first columns would load (pandas, half a second) before a request waits."""
+    """Load the libraries of the first columns (pandas, half a second) before a request waits."""
     pa.array([""], pa.string())
 
 
@@ -235,15 +235,15 @@ def _stored(
     only: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
 ) -> list[Stored]:
-    """Make the columns of a table: those of a record, and what the table adds or has otherwise.
+    """Make the columns of a table: those of a record, and the table's additions and changes.
 
     Args:
-        record: What is kept.
-        added: Other columns; one of a name that is there takes its place.
+        record: The record's type.
+        added: Other columns; a column of an existing name takes its place.
         reads: How a value is made where it is not the field as it is.
         keep: Which of the record's columns the table has.
         only: Their names, where they are few; empty for all.
-        named: What the table calls them, where it is another word.
+        named: The table's names for them, where they differ.
     """
     reads, named = reads or {}, named or {}
     found = [
@@ -297,7 +297,7 @@ def _json(value: object) -> str:
 
 
 def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
-    """Tell which number was the highest in which minute; what is settled was so for ever."""
+    """Return the highest number by minute; the settled number counts for all time."""
     highest = max((*arrivals.timely, *arrivals.late), default=0)
     return [(arrivals.minute, highest), (0, arrivals.settled)]
 
@@ -545,7 +545,7 @@ IS_SCORE: Final = Sql("source NOT IN ('logged', 'agent') AND actual = ''")
 
 
 def is_score(metric: Metric) -> bool:
-    """Tell what judges and people said of a run, as `IS_SCORE` does."""
+    """Tell whether a metric is a score by a judge or a person, as `IS_SCORE` does."""
     return metric.source not in {"logged", "agent"} and not metric.actual and is_run(metric.owner)
 
 
@@ -580,14 +580,14 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A table whose rows the engine makes of those of another one, with each insert into that.
+    """A table whose rows the engine copies from another table, with each insert into that.
 
-    What is deleted there stays here. An insert must touch no more partitions here than it may.
+    Rows deleted there stay here. An insert must touch no more partitions here than it may.
 
     Attributes:
         name: Of the materialized view.
-        columns: What makes each column of the table.
-        rows: Of which rows, behind the columns.
+        columns: The expression for each column of the table.
+        rows: The rest of the query, behind the columns.
     """
 
     name: str
@@ -796,12 +796,12 @@ _RECORDS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class LentColumn:
-    """A column of payloads in which a run that counts may show what another record says.
+    """A payload column in which a run that counts may show the value of another record.
 
     Attributes:
-        take: What is taken of the other record, as ``lent_`` and the name of the column.
+        take: The value taken from the other record, as ``lent_`` and the name of the column.
         is_told: Whether there is any.
-        put: What stands in the column, of that and of the row itself, which is ``own``.
+        put: The value of the column, from that and the row itself, which is ``own``.
     """
 
     take: Sql
@@ -831,13 +831,13 @@ def count_for_others(among: Sql) -> Sql:
 
 
 def fill_payloads(rows: Sql, columns: Mapping[str, LentColumn], among: Sql) -> Sql:
-    """Write the SQL for some payloads with what other records of their calls say in their place.
+    """Write the SQL for payloads, with empty columns filled from other records of their calls.
 
-    Of several records the first one that says it is taken, as the rule of `same_calls` orders them.
+    Of several records the first with a value is taken, as the rule of `same_calls` orders them.
 
     Args:
         rows: SQL that selects rows of `payloads` with these columns.
-        columns: Which are filled.
+        columns: The columns that are filled.
         among: A condition on the project and start of the rows.
     """
     names = {name: identifier(name, [name]) for name in columns}

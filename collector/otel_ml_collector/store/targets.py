@@ -1,4 +1,4 @@
-"""Which runs those records are about that name a trace key or a tag: found when read.
+"""The runs of records that name a trace key or a tag: looked up when they are read.
 
 A record by trace key is about the roots of the traces that have the key: model calls whose parent
 is none. A record by tag is about every run that was given the tag, on its span or later.
@@ -26,24 +26,24 @@ _TAG_TOKEN: Final = Sql("concat(name, '=', {text})").fill(text=TAG_TEXT.fill(val
 
 @lru_cache(64)  # as many owners as statements ask about; the text is long
 def about_runs(owners: Sql) -> Sql:
-    """Write the SQL that tells which runs some records are about.
+    """Write the SQL for the runs that some records are about.
 
     Args:
         owners: SQL that selects `owner`, of any sort. It is read several times.
 
     Returns:
-        SQL that selects `owner`, `trace_id` and `span_id`, of keys and tags only. Where there is
-        none of these it reads next to nothing.
+        SQL that selects `owner`, `trace_id` and `span_id`, of keys and tags only. Without such
+        records it reads next to nothing.
     """
     return join_sql(" UNION ALL ", [_by_key(owners), _by_tag(owners)])
 
 
 def told_of_others(columns: Sql, told: Sql) -> Sql:
-    """Write the SQL for what records by keys and tags say, by the runs that they are about.
+    """Write the SQL for records by keys and tags, by the runs that they are about.
 
     Args:
-        columns: What is selected of a record.
-        told: Which records, as ``FROM metrics WHERE ...``.
+        columns: The columns of a record.
+        told: The records, as ``FROM metrics WHERE ...``.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and these columns.
@@ -76,7 +76,7 @@ def _by_key(owners: Sql) -> Sql:
 
 
 def _calls_of(traces: Sql) -> Sql:
-    """Write the SQL for the model calls of some traces, read where in time these are."""
+    """Write the SQL for the model calls of some traces, read within the traces' times."""
     times = Sql("FROM trace_index WHERE key IN (SELECT lower(hex(trace_id)) FROM ({traces}))").fill(
         traces=traces
     )

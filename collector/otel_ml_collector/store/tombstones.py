@@ -1,4 +1,4 @@
-"""What was deleted, as the writer asks: what comes again of it is acknowledged and not stored.
+"""Tombstones for the writer: redelivered records of a deletion are acknowledged and not stored.
 
 While nothing was ever deleted in a project, its records are not looked at.
 """
@@ -87,13 +87,13 @@ class Deletion:
 
 
 class ProjectDeletions:
-    """What was deleted in one project.
+    """The deletions of a project.
 
     Args:
-        project: Which.
+        project: The project.
         known: The deleted runs of the traces that are asked about, each with its deletion.
-        owners: What else is asked about and is gone, each with its deletion.
-        rules: The deletions that may mean anything that is asked about.
+        owners: The deleted owners that are asked about, each with its deletion.
+        rules: The deletions that may apply to the records.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class ProjectDeletions:
         return [(run, rule.deleted_ns) for run, rule in rules if rule is not None]
 
     def leave(self, records: Records) -> Records:
-        """Leave out what was deleted; the records themselves are not changed."""
+        """Leave deleted records out; the records themselves are not changed."""
         gone = {key_of(run) for run in _runs(records) if self._means_run(run)}
         kept = {run.trace_id for run in _runs(records) if key_of(run) not in gone}
         owners = {run_id(*key) for key in chain(self._known, gone)}
@@ -153,7 +153,7 @@ class ProjectDeletions:
         )
 
     def _rule_of(self, run: Run) -> Deletion | None:
-        """Find a rule over what a run belongs to, when the run started before it."""
+        """Find a rule over a run's session, user, model, project or trace that deletes it."""
         names = {SESSION: run.session, USER: run.user, MODEL: run.model}
         found = [self._rules.get((kind, name)) for kind, name in names.items() if name]
         found.append(self._rules.get((PROJECT, "")))
@@ -188,7 +188,7 @@ class ProjectDeletions:
         return is_gone or item.source_run in runs
 
     def _means_key(self, key: TraceKey, kept: Collection[bytes]) -> bool:
-        """Tell whether a key is one of a trace that is gone, and of none that is stored now."""
+        """Tell whether a key belongs to a deleted trace, and to none that is stored now."""
         if key.project != self._project or key.trace_id in kept:
             return False
         rules = (self._owners.get(own_key(key.key)), self._project_ns)
@@ -238,7 +238,7 @@ def names_of(records: Records, project: str, until_ns: int) -> list[str]:
 
 
 def owners_of(records: Records, project: str, until_ns: int) -> list[str]:
-    """Name what is told about beside runs, and the keys of traces."""
+    """List the owners of late records beside runs, and the keys of traces."""
     late = {row.owner for row in late_of(records) if row.project == project}
     keys = {
         own_key(row.key)
@@ -249,12 +249,12 @@ def owners_of(records: Records, project: str, until_ns: int) -> list[str]:
 
 
 def late_of(records: Records) -> Iterator[_Late]:
-    """Pass over what is told about runs and other owners."""
+    """Iterate over late records of runs and other owners."""
     return chain(*(getattr(records, table.source) for table in OWNED))
 
 
 def key_of(run: Run) -> RunKey:
-    """Return what identifies a run within its project."""
+    """Return the identity of a run within its project."""
     return run.trace_id, run.span_id
 
 
@@ -263,7 +263,7 @@ def _runs(records: Records) -> Iterator[Run]:
 
 
 class Tombstones:
-    """Tells the writer what not to store. A deletion begins between two of its groups."""
+    """Keeps deleted records from the writer. A deletion begins between two of its groups."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
@@ -275,7 +275,7 @@ class Tombstones:
 
     @property
     def generation(self) -> int:
-        """Another number after each deletion: what was remembered may be gone since."""
+        """A number that changes after each deletion: remembered records may be gone since."""
         return self._generation
 
     @contextmanager
@@ -285,7 +285,7 @@ class Tombstones:
             yield
 
     def add(self, project: str, kind: str, target: str, now_ns: int) -> Deletion:
-        """Note on disk what is to be deleted; from now on nothing of it is stored.
+        """Note a deletion on disk; from now on none of its records is stored.
 
         Raises:
             ClickHouseError: The store has trouble.
@@ -300,7 +300,7 @@ class Tombstones:
         return deletion
 
     def leave(self, records: Records) -> Records:
-        """Leave out what was deleted, for who holds; the records themselves are not changed.
+        """Leave deleted records out, for the holder of the lock; the records are not changed.
 
         Raises:
             ClickHouseError: The store has trouble.

@@ -72,7 +72,7 @@ def number_versions(rows: Sequence[Row]) -> list[Row]:
 
 
 def _slots(structures: Sequence[Row]) -> dict[int, list[Row]]:
-    """Put the structures of one definition together that count as one."""
+    """Group the structures of a definition that count as the same."""
     told = sorted(
         (row for row in structures if row["structure"]), key=itemgetter("first_ns", "structure")
     )
@@ -96,7 +96,7 @@ WHERE NOT last.2""")
 
 
 def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
-    """Read the numbered versions of some models or judges, one row a structure."""
+    """Read the numbered versions of some models or judges, a row for each structure."""
     definition = Sql("max(definition)")
     rows = _read_numbered(reader, project, [kind], names, definition) if names else []
     return sorted(
@@ -119,7 +119,7 @@ def _read_numbered(
 
 
 def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:
-    """Read the last moves of the names of a model's versions, the last one first."""
+    """Read the last moves of the names of a model's versions, the latest first."""
     sql = Sql("""
         SELECT alias, digest, is_removed, by, source, time_ns FROM aliases FINAL
         WHERE project = {project:String} AND model = {model:String}
@@ -147,7 +147,7 @@ def read_version_numbers(
 ) -> dict[str, Numbers]:
     """Return the small numbers of the versions of some models and judges, by kind.
 
-    Those that are not known are asked for, of all names at once.
+    Unknown numbers are asked for, of all names at once.
     """
     wanted = {(kind, name) for kind, named in names.items() for name in named if name}
     known = {key: reader.memory.numbers(project, *key) for key in wanted}

@@ -85,14 +85,14 @@ _Slice = tuple[Sequence[Any], Sequence[int]]
 
 
 class Writer:
-    """Owned by one thread: inserts of two threads through one client mix up their rows.
+    """Owned by a single thread: inserts of two threads through a client mix up their rows.
 
     Payloads go in beside the other tables, on a thread and through a client of their own.
 
     Args:
         connections: The store.
         clock: Tells the time of arrival, in nanoseconds since the epoch.
-        tombstones: Those of who deletes; own ones, where nobody does.
+        tombstones: The deleter's tombstones; its own, where nobody deletes.
         collector: The name of this collector among those of one store.
     """
 
@@ -120,11 +120,11 @@ class Writer:
 
     @property
     def stamped_ns(self) -> int | None:
-        """The last time of arrival that was given; None before the first one."""
+        """The last time of arrival that was given; None before the first."""
         return self._last_ns
 
     def write(self, records: Records) -> None:
-        """Store a group: runs last, so that no reader sees a run without what belongs to it.
+        """Store a group: runs last, so that no reader sees a run without its records.
 
         A second call with the same records changes no answer, and what was deleted stays deleted.
 
@@ -168,14 +168,14 @@ class Writer:
         self._memory.calls.add(records.runs, records.open_runs, settled)
 
     def _doubt(self) -> None:
-        """Forget what was taken for stored: when it comes again, it is stored again."""
+        """Forget the records taken for stored: when they come again, they are stored again."""
         self._known.clear()
         self._heard.clear()
         self._memory.calls.doubt(self._last_ns or 0)
         self._marks = Marks(self._client, self._clock)
 
     def _leave(self, records: Records) -> Records:
-        """Leave out what was deleted, and forget which versions were stored before that."""
+        """Leave deleted records out, and forget the versions stored before the deletion."""
         records = self._tombstones.leave(records)
         if self._tombstones.generation != self._generation:
             self._generation = self._tombstones.generation
@@ -247,7 +247,7 @@ class Writer:
         )
 
     def _insert_signs(self, signs: Sequence[ProcessSign]) -> None:
-        """Insert what processes told of themselves, and once a minute that they live."""
+        """Insert the counts of processes, and once a minute their signs of life."""
         merged: dict[tuple[str, str], ProcessSign] = {}
         for sign in signs:
             key = (sign.project, sign.process)
@@ -266,7 +266,7 @@ class Writer:
         self._heard.update(dict.fromkeys(rows, now_ns))
 
     def _insert_arrivals(self, arrivals: Sequence[Arrivals]) -> None:
-        """Insert the numbers that came, one row a process and hour."""
+        """Insert the numbers that came, a row for each process and hour."""
         merged: dict[tuple[str, str, int], Arrivals] = {}
         for came in arrivals:
             key = (came.project, came.process, came.hour)
@@ -312,7 +312,7 @@ def _insert(
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
-    """Make one row of the many runs that name a version: its first run, its definition."""
+    """Make a single row of the many runs that name a version: its first run, its definition."""
     merged: dict[_Key, ModelVersion] = {}
     for version in versions:
         key = (version.project, version.kind, version.name, version.digest, version.structure)
@@ -355,9 +355,9 @@ def slice_by_month(
 
 
 class Probe:
-    """Writes one row, durably as all others; the rows before it are merged away.
+    """Writes a single row, durably as all others; the rows before it are merged away.
 
-    Only one thread may call it at a time.
+    Only a single thread may call it at a time.
     """
 
     def __init__(self, connections: Connections) -> None:
