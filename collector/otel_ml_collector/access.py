@@ -1,4 +1,4 @@
-"""What a key allows: which scopes, over which projects, how much a second.
+"""The access of a key: its scopes, over its projects, with its rates.
 
 Every request has an `Access`: that of its key, or `OPEN` while there are no keys. It travels in
 the ASGI scope, so that whoever answers asks the same one.
@@ -27,11 +27,11 @@ _WRITTEN: Final = ("name", "scopes", "projects", "spans_per_second", "bytes_per_
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the sender of a request may do.
+    """The access of the sender of a request.
 
     Attributes:
         key_id: The public part of its key; empty for nobody.
-        name: What its key is called.
+        name: The name of its key.
         scopes: Some of `SCOPES`.
         projects: In the order in which the key names them; None for all.
         spans_per_second: How many spans it may send; 0 for any number.
@@ -47,7 +47,7 @@ class Access:
 
     @classmethod
     def read(cls, key_id: str, written: Mapping[str, Any]) -> "Access":
-        """Read what `written` has, each project once."""
+        """Read the access of a key from its written form, each project once."""
         told = {**written, "scopes": frozenset(written["scopes"])}
         named = list(dict.fromkeys(written["projects"]))
         told["projects"] = None if named == [ALL_PROJECTS] else tuple(named)
@@ -75,7 +75,7 @@ class Access:
         return self
 
     def reaches(self, project: str) -> bool:
-        """Tell whether a project is one of its own, whatever it may do there."""
+        """Tell whether a project is among its own, whatever it may do there."""
         return self.projects is None or project in self.projects
 
     def may(self, scope: str, project: str) -> bool:
@@ -83,7 +83,7 @@ class Access:
         return scope in self.scopes and self.reaches(project)
 
     def covers(self, projects: Sequence[str] | None) -> bool:
-        """Tell whether all of some projects are its own; None stands for all there are."""
+        """Tell whether all of some projects are among its own; None stands for all projects."""
         if self.projects is None:
             return True
         return projects is not None and set(projects) <= set(self.projects)
@@ -98,18 +98,18 @@ OPEN_BEYOND: Final = Access("", "", frozenset(SCOPES) - {ADMIN}, None)
 
 
 def put_access(scope: MutableMapping[str, Any], access: Access | None) -> None:
-    """Note what the sender of a request may do; None when it has no key, or a wrong one."""
+    """Store the access of the sender in a request; None without a valid key."""
     scope[_STATE] = access
 
 
 def find_access_of(scope: MutableMapping[str, Any]) -> Access | None:
-    """Return what the sender of a request may do; None when it has no key, or a wrong one."""
+    """Return the access of the sender of a request; None without a valid key."""
     access: Access | None = scope.get(_STATE)
     return access
 
 
 def access_of(scope: MutableMapping[str, Any]) -> Access:
-    """Return what the sender of a request may do.
+    """Return the access of the sender of a request.
 
     Raises:
         Unauthenticated: It has no key, or a wrong one, or nobody has looked at it.
@@ -129,10 +129,10 @@ def is_local(scope: Mapping[str, Any]) -> bool:
 
 
 def known(access: Access | None) -> Access:
-    """Return what someone may do who was looked for.
+    """Return the access, or refuse a sender without any.
 
     Raises:
-        Unauthenticated: Nobody was found.
+        Unauthenticated: There is no access.
     """
     if access is not None:
         return access

@@ -1,4 +1,4 @@
-"""Compares this machine's clock with those of senders, so that a wrong one here loses nothing.
+"""Compares this machine's clock with those of senders, so that a wrong clock here loses nothing.
 
 A span that starts more than an hour ahead of our clock was sent by a machine whose clock is wrong,
 or our own clock is behind. Other senders tell which: a right sender's newest spans end about now.
@@ -60,15 +60,15 @@ class ClockWatch:
         self._logged_ns: int | None = None
 
     def follow(self, items: Iterable[Item], read: Callable[[Item], Seen]) -> Iterator[Item]:
-        """Pass on the spans or log records of a request, and hear when they began and ended.
+        """Pass on the spans or log records of a request, and note when they began and ended.
 
         Args:
             items: Each is passed on as it comes.
-            read: Reads the resource of one, when it began and when it ended.
+            read: Reads the resource of an item, when it began and when it ended.
 
         Raises:
             Unavailable: After the last one: some begin too far ahead, and this clock may be the
-                one that is wrong.
+                wrong clock.
         """
         now_ns, steady_ns = self._clock(), self._steady()
         heard: dict[str, int] = {}
@@ -101,7 +101,7 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with this clock, as far as senders tell; empty when it seems right."""
+        """The trouble with this clock, as far as senders show; empty when it seems right."""
         ahead = self._leads()
         if not ahead:
             return ""

@@ -145,7 +145,7 @@ class CompletionItem(BaseModel):
 
 
 class Completion(BaseModel):
-    """What may be typed at the end of a text, the likeliest first."""
+    """Completions at the end of a text, the likeliest first."""
 
     start: int = Described(description="The first character that an item replaces, counted from 0")
     end: int = Described(description="The end of the text")
@@ -154,11 +154,11 @@ class Completion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
-    """What is typed.
+    """The text to complete, and the runs to look at.
 
     Attributes:
         where: The filter up to the caret.
-        window: Of runs that started when.
+        window: The starts of the runs.
         limit: How many items are wanted.
     """
 
@@ -169,7 +169,7 @@ class CompletionQuery:
 
 
 def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
-    """Find what may stand at the end of a filter.
+    """Find the completions at the end of a filter.
 
     Values are counted among the newest 20,000 runs of the window, and the newest 500 payloads.
     """
@@ -181,7 +181,7 @@ def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
 
 
 class _Completer:
-    """Finds the items for one caret."""
+    """Finds the items for a caret."""
 
     def __init__(self, reader: Reader, query: CompletionQuery, caret: "Caret") -> None:
         self._reader = reader
@@ -310,7 +310,7 @@ class _Completer:
         return self._begun(map(str, sorted(set(numbers.values()), reverse=True)))
 
     def _count_parts(self, values: Sql) -> list[Row]:
-        """Count what stands at the path of a payload; places count from 1."""
+        """Count the values at the path of a payload; places count from 1."""
         column, path = identifier(self._caret.field, FIELD_NAMES), self._caret.path
         names = [
             parameter(f"step{place}", "String" if isinstance(step, str) else "Int64")
@@ -326,7 +326,7 @@ class _Completer:
         )
 
     def _count(self, values: Sql, **more: str | int) -> list[Row]:
-        """Count values that begin as what is typed, those of the most runs first."""
+        """Count values that begin with the typed prefix, those of the most runs first."""
         prefix = self._caret.prefix
         sql = _COUNT.fill(values=values)
         parameters = {
@@ -366,12 +366,12 @@ def _value(insert: str, text: str = "", count: int | None = None) -> CompletionI
 
 
 def _quoted(text: str) -> str:
-    """Write a text as a filter has it: what JSON escapes, Python reads the same way."""
+    """Quote a text for a filter: JSON's escapes are read alike by Python."""
     return orjson.dumps(text).decode()
 
 
 class Want(Enum):
-    """What comes next."""
+    """The kinds of completion."""
 
     FIELD = "field"
     SEARCHED = "searched"  # a field behind `"x" in`
@@ -385,13 +385,13 @@ class Want(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caret:
-    """What is wanted, of which field, and what of it is there already.
+    """The kind of completion at the end of a text, with its field and typed prefix.
 
     Attributes:
         field: The field's name, empty where there is none yet.
-        path: The way into it that is written.
-        prefix: What is typed of what is wanted.
-        start: Where in the text that begins.
+        path: The typed path into it.
+        prefix: The typed beginning of the completion.
+        start: The place in the text where that begins.
         is_dotted: Whether a key is asked for behind a dot.
     """
 
@@ -404,7 +404,7 @@ class Caret:
 
 
 def read_caret(text: str) -> Caret:
-    """Tell what is wanted at the end of a text; any text will do."""
+    """Read the kind of completion at the end of a text; any text is accepted."""
     tokens = read_tokens(text)
     for place, token in enumerate(tokens):
         if token.sort == "quote":  # it is not closed, so all behind it is of the text
@@ -415,7 +415,7 @@ def read_caret(text: str) -> Caret:
 
 
 def _expect(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
-    """Tell what is wanted behind some tokens, of which a prefix is there."""
+    """Return the kind of completion behind some tokens, with a typed prefix."""
     last = tokens[-1] if tokens else None
     if last is None or last.text in _JOINING:
         return Caret(Want.FIELD, start, prefix)
@@ -439,7 +439,7 @@ def _behind_in(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
 
 
 def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -> Caret:
-    """Tell what is wanted behind a bracket that is open, or behind a comma in it."""
+    """Return the kind of completion behind an open bracket, or behind a comma in it."""
     before = tokens[:place]
     name = before[-1].text if before else ""
     if name == "in":
@@ -455,7 +455,7 @@ def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -
 
 
 def _behind_operand(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
-    """Tell what is wanted behind a field, or behind the end of a comparison."""
+    """Return the kind of completion behind a field, or behind the end of a comparison."""
     found = _field(tokens)
     if found is not None:
         before = tokens[found[2] - 1].text if found[2] else ""
@@ -537,9 +537,9 @@ def get_completion(
     end_ns: End = None,
     limit: Limit = 20,
 ) -> Completion:
-    """Tell what may be typed next in a filter: fields, operators, values with their counts.
+    """List completions of a filter: fields, operators, values with their counts.
 
-    Values are counted among the newest 20,000 runs between `start`, 30 days ago unless told, and
+    Values are counted among the newest 20,000 runs between `start`, by default 30 days ago, and
     `end`, and those inside payloads among the newest 500.
     """
     if end_ns is None:

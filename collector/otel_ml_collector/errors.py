@@ -4,15 +4,15 @@
 and answers `Unavailable`, never "unknown", on which an OTLP client drops its data:
 
 * `receive`: the edge of a request, also of an upload;
-* `api.problems`: what nobody foresaw in a question, as an answer;
-* `serve.app`: the loop of all that is done again and again, which tries it again later;
+* `api.problems`: unforeseen errors of a question, as an answer;
+* `serve.app`: the loop of recurring duties, which tries it again later;
 * `forward.otlp`: the loop that sends, which keeps the request;
-* `cli.doctor`: a check, which then is what the doctor found;
+* `cli.doctor`: a check, which then is the doctor's finding;
 * `receive.health`: the probe of the store, which answers that the collector is not ready;
-* `receive.commit`: the loop of the writer thread, and who is told there of what is stored;
+* `receive.commit`: the loop of the writer thread, and its listeners for stored records;
 * `forward.records`: the loop that sends records on, which goes on later;
 * `assistants.protocol`: the call of a tool, which then is refused;
-* `exporter`: an export, which fails, and the mapping of one span; the host is never disturbed.
+* `exporter`: an export, which fails, and the mapping of a span; the host is never disturbed.
 """
 
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ class BadField(Rejected):
 
 
 class Unauthenticated(Rejected):
-    """The request has no key, or one that is not valid (401, UNAUTHENTICATED)."""
+    """The request has no key, or an invalid key (401, UNAUTHENTICATED)."""
 
 
 class NotPermitted(Rejected):
@@ -83,7 +83,7 @@ class OverQuota(Unavailable):
 
 
 class StoreTimeout(Unavailable):
-    """The store took longer than a question may take; a narrower one may be answered."""
+    """The store took longer than a question may take; a narrower question may be answered."""
 
 
 class BadInput(CollectorError):
@@ -102,15 +102,15 @@ class BadInput(CollectorError):
 
 
 class Outdated(CollectorError):
-    """What the request starts from is not the newest any more (412)."""
+    """The state that the request starts from is not the newest any more (412)."""
 
 
 class Conflict(CollectorError):
-    """What the request takes the place of is not the newest any more (409)."""
+    """The state that the request would replace is not the newest any more (409)."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Name what is near to a name that is not known; without any, what is known."""
+    """Name the known name nearest to an unknown name; without any, list known names."""
     names = sorted({*known})
     near = get_close_matches(name, names, n=1)
     if near:
@@ -124,14 +124,14 @@ class Missing(CollectorError):
 
 
 class BadSetting(CollectorError):
-    """The program cannot start as it was told; the message is one line for its user."""
+    """The program cannot start with its settings; the message is a line for its user."""
 
 
 class InUse(BadSetting):
     """Another process holds the data directory.
 
     Args:
-        message: Which one.
+        message: Names the directory and the process.
         address: Where it answers; empty when it does not say.
     """
 

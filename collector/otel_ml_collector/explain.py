@@ -35,7 +35,7 @@ _MOST: Final = 10_000
 
 
 class ListeningReader(Reader):
-    """A reader that keeps what it asks.
+    """A reader that keeps its questions.
 
     Attributes:
         asked: Each statement once, with the values of its first question.
@@ -52,7 +52,7 @@ class ListeningReader(Reader):
 
 
 def ask_list(reader: Reader, where: str, now_ns: int) -> None:
-    """Ask for the newest runs that match, and the rows of one."""
+    """Ask for the newest runs that match, and the rows of a run."""
     find_runs(reader, RunsQuery(_PROJECT, where), now_ns)
     read_runs(reader, _PROJECT, [Key(now_ns, "0" * 32, "0" * 16)])
 
@@ -65,7 +65,7 @@ def ask_statistic(reader: Reader, where: str, now_ns: int) -> None:
 
 
 def ask_verdict(reader: Reader, where: str, now_ns: int) -> None:
-    """Ask what two versions are compared by in production, and two experiments over a data set."""
+    """Ask the questions of a comparison: in production, and of experiments over a data set."""
     condition, _ = compile_where(reader, _PROJECT, where)
     read_scored_runs(reader, _PROJECT, condition, Window(0, now_ns), _MOST)
     experiments = [f"{'0' * 32}-{number:016x}" for number in (1, 2)]
@@ -96,7 +96,7 @@ def open_empty(*, is_full: bool) -> Iterator[ListeningReader]:
 
 
 def explain(reader: ListeningReader, question: str, where: str) -> str:
-    """Write the statements that one of `QUESTIONS` asks.
+    """Write the statements of a question of `QUESTIONS`.
 
     Raises:
         BadInput: The filter is wrong.
@@ -119,7 +119,7 @@ def explain(reader: ListeningReader, question: str, where: str) -> str:
     "--full", is_flag=True, help="Of a project with late tags, scores of keys, experiments and all."
 )
 def main(where: str, question: str | None, full: bool) -> None:
-    """Print the statements of one question, or of each."""
+    """Print the statements of a question, or of each."""
     with open_empty(is_full=full) as reader:
         try:
             for name in [question] if question else QUESTIONS:

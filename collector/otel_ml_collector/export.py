@@ -251,11 +251,11 @@ def choose_columns(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ExportStretch:
-    """What is read at once: runs that started from `start_ns` to before `end_ns`.
+    """A part that is read at once: runs that started from `start_ns` to before `end_ns`.
 
     Attributes:
-        condition: Which of them.
-        after: Behind which run it goes on.
+        condition: The runs among these.
+        after: The run behind which it continues.
         limit: How many at most.
     """
 
@@ -388,7 +388,7 @@ def _sql_of(name: str, json_tags: bool) -> Sql:
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """What to export: runs that have ended, oldest first.
+    """A query of an export: runs that have ended, oldest first.
 
     Attributes:
         columns: In their order; see `export_columns`.
@@ -473,7 +473,7 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
 
 
 def _has_failed(judge: str | None, failed: Any, scores: Any, passed: Any) -> bool | None:
-    """Tell whether a judge failed; None where it said nothing."""
+    """Tell whether a judge failed; None where it has not evaluated the run."""
     if judge in failed:
         return True
     return False if judge in dict(scores) or judge in dict(passed) else None
@@ -529,7 +529,7 @@ def _parts_of(field: Field) -> tuple[str, ...]:
 def _read_until(
     reader: Reader, query: ExportQuery, times: tuple[int, int], limit: int
 ) -> Iterator[pa.Table]:
-    """Read the runs of a stretch, in one batch where they are no more than expected."""
+    """Read the runs of a stretch, in a single batch where they are no more than expected."""
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     after: Key | None = None
     while True:
@@ -550,7 +550,7 @@ def _fitting(batch: pa.Table) -> int:
 def _read_batch(
     reader: Reader, query: ExportQuery, stretch: ExportStretch
 ) -> tuple[pa.Table, Key | None]:
-    """Read a batch with the columns that are asked for, and behind which run the next one is."""
+    """Read a batch with the requested columns, and the run behind which the next batch begins."""
     stored = [name for name in query.columns if name not in TOLD and name != "start_time"]
     asked = list(dict.fromkeys([*stored, *_PLACE]))
     table = read_stretch(reader, stretch, asked, json_tags=query.json_tags)
@@ -575,9 +575,9 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def _find_late(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
 ) -> dict[str, pa.ChunkedArray]:
-    """Find the columns that what was told apart from spans has a say in, for all runs of a batch.
+    """Find the columns that late records fill or change, for all runs of a batch.
 
-    Of a project where nothing was, this is two short questions.
+    Of a project without late records this costs two short questions.
     """
     made = _find_contents(reader, query, keys, columns)
     told = [name for name in query.columns if name in TOLD]
@@ -603,7 +603,7 @@ def _find_late(
 def _find_contents(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
 ) -> dict[str, pa.ChunkedArray]:
-    """Fill the columns of contents of those calls whose content came as log records."""
+    """Fill the columns of contents for calls whose content came as log records."""
     wanted = [name for name in query.columns if name in _CONTENT]
     if not wanted or not find_apart(reader, query.project).contents:
         return {}
@@ -630,7 +630,7 @@ def _find_contents(
 
 
 def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
-    """Choose the runs of which something may be told: all, where records name keys or tags."""
+    """Choose the runs that may have late records: all, where records name keys or tags."""
     apart = find_apart(reader, project)
     if apart.told:
         return keys
@@ -648,7 +648,7 @@ def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
 def _tell(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], told: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Read what is told of some runs, by run id."""
+    """Read the late records of some runs, by run id."""
     rows = winners(read_runs(reader, query.project, keys))
     said = find_said(reader, query.project, rows)
     summaries = [make_summary(row, said[run_id_of(row)]) for row in rows]
@@ -718,7 +718,7 @@ class Outgoing(io.RawIOBase):
         return len(part)
 
     def take(self) -> bytes:
-        """Take what was written since the last time."""
+        """Take the bytes written since the last time."""
         taken, self._parts, self.waiting = b"".join(self._parts), [], 0
         return taken
 
@@ -740,7 +740,7 @@ def write_json_lines(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator
 
 
 def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
-    """Write a line of names, then one a run; what is no plain value is JSON text.
+    """Write a line of names, then a line for each run; values that are not plain are JSON text.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
     """
@@ -847,7 +847,7 @@ def parse_export(
     end_ns: End = None,
     columns: Columns = "",
 ) -> tuple[str, ExportQuery]:
-    """Read what to export, and as which kind of file.
+    """Read the query of an export, and the format of its file.
 
     Raises:
         BadInput: A column is unknown.
@@ -876,7 +876,7 @@ def get_export(
 ) -> Stream:
     """Download the runs of a project that have ended, oldest first, as JSON lines, CSV or Parquet.
 
-    A body that breaks off before its end is no export: it is sent in chunks, and its last one is
+    A body that breaks off before its end is no export: it is sent in chunks, and the last chunk is
     missing.
     """
     file_format, query = wanted

@@ -45,12 +45,12 @@ class RecordExporter(SpanExporter):
         target: ``grpc://host:port``, or ``grpcs`` for TLS.
         api_key: Sent as a bearer token.
         project: Where spans are filed that name no project.
-        timeout_s: How long one export may take, retries included.
+        timeout_s: How long an export may take, retries included.
         ca: Certificates to trust instead of the system's (PEM).
-        prices: What calls of models cost; None where a cost is only what a span says.
+        prices: What calls of models cost; None where a cost is only that of its span.
 
     Raises:
-        ValueError: The target is none, or its certificates cannot be read.
+        ValueError: The target is invalid, or its certificates cannot be read.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RecordExporter(SpanExporter):
         self._once = OnceAMinute()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send what some spans say.
+        """Send the records of some spans.
 
         Returns:
             SUCCESS when the service has acknowledged all of it; FAILURE also when a part of it
@@ -113,7 +113,7 @@ class RecordExporter(SpanExporter):
         return lost + messages.unfit
 
     def _map(self, spans: Sequence[ReadableSpan]) -> Records:
-        """Map spans; one that cannot be mapped takes no other with it."""
+        """Map spans; a span that cannot be mapped takes no other with it."""
         filing = Filing(self._project, time.time_ns(), prices=self._prices)
         scopes = _Scopes()
         try:
@@ -203,7 +203,7 @@ def _otlp(span: ReadableSpan, context: SpanContext | None) -> dict[str, Value]:
 
 
 def _flags(context: SpanContext | None) -> int:
-    """Write whether a context is remote, as OTLP does in the flags of who refers to it."""
+    """Return the flags of a reference to a context: whether it is remote, as OTLP has it."""
     return _KNOWN_REMOTE | (_IS_REMOTE if context is not None and context.is_remote else 0)
 
 

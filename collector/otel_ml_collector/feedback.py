@@ -70,9 +70,9 @@ def _read_actual(value: object) -> object:
 
 
 class WantedEvaluation(BaseModel):
-    """One statement about a run, a trace, or all runs that have a tag: exactly one of these.
+    """A statement about a run, a trace, or all runs that have a tag: exactly one of these.
 
-    One with `actual` is the truth that came later; any other needs a `judge`.
+    A statement with `actual` is the truth that came later; any other needs a `judge`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -142,7 +142,7 @@ class WantedEvaluations(BaseModel):
 
 
 class WantedTags(BaseModel):
-    """Tags of a run; each takes the place of what the run has under its name."""
+    """Tags of a run; each replaces the run's tag of the same name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -150,7 +150,7 @@ class WantedTags(BaseModel):
 
 
 class StoredTags(BaseModel):
-    """What became of tags."""
+    """The outcome of storing tags."""
 
     run_id: str
     known: bool = Field(
@@ -170,7 +170,7 @@ class StoredEvaluation(BaseModel):
 
 
 class StoredEvaluations(BaseModel):
-    """What became of statements, in their order."""
+    """The outcome of storing evaluations, in their order."""
 
     evaluations: list[StoredEvaluation]
 
@@ -191,7 +191,7 @@ class Feedback:
 def make_feedback(
     reader: Reader, project: str, wanted: Sequence[WantedEvaluation], now_ns: int
 ) -> Feedback:
-    """Make the spans of some statements, and look up what is known of their targets.
+    """Make the spans of some statements, and look up their targets.
 
     Raises:
         BadInput: A time cannot be read, or is too far away to be stored.
@@ -261,7 +261,7 @@ def _span(
 def make_span(
     name: str, identity: bytes, time_ns: int, told: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Make a record as a span of no length, in OTLP's JSON; what is None is left out."""
+    """Make a record as a span of no length, in OTLP's JSON; None values are left out."""
     return {
         "traceId": identity[:_TRACE_BYTES].hex(),
         "spanId": identity[_TRACE_BYTES:].hex(),
@@ -300,7 +300,7 @@ def make_request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, int]:
-    """Find when those of some runs started that are here, by run id; also of open ones."""
+    """Find the starts of the stored runs among some, by run id; also of open runs."""
     if not run_ids:
         return {}
     sql = Sql("""
@@ -319,7 +319,7 @@ def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[st
 
 
 def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
-    """Find those of some trace ids and keys that some trace has."""
+    """Find the trace ids and keys, among some, that a stored trace has."""
     if not keys:
         return set()
     sql = Sql("""
@@ -337,9 +337,9 @@ async def post_evaluations(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredEvaluations:
-    """Store what people say of runs, and truths that came later; answered when it is durable.
+    """Store evaluations by people, and truths that came later; answered when it is durable.
 
-    What they are about may come later. Sent again under its `id`, a statement is stored once.
+    Their runs may come later. Sent again under its `id`, a statement is stored once.
     """
     reader = find_service(request, Reader).narrow(access)
     for one in wanted.evaluations:

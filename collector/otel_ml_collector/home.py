@@ -1,4 +1,4 @@
-"""The home page: what all projects do."""
+"""The home page: all projects with their figures."""
 
 import time
 from collections import Counter
@@ -42,7 +42,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What has no end, in the 50 projects that began something last, 2,000 runs of each.
+    """Runs without an end, in the 50 projects that began any run last, 2,000 runs of each.
 
     Attributes:
         running: How many runs' processes are heard of.
@@ -91,7 +91,7 @@ def show_home(
     reader: FromReader,
     find: Annotated[str, Query(max_length=128)] = "",
 ) -> Response:
-    """All projects, fifty at a time, or those whose names have a text in them."""
+    """Show all projects, fifty at a time, or those whose names contain a text."""
     now_ns = time.time_ns()
     counted = reader.ahead(find_all_stats, now_ns)
     projects = find_projects(reader)
@@ -125,7 +125,7 @@ def show_home(
 
 @router.get("/new-versions")
 def show_new_versions(request: Request, reader: FromReader) -> Response:
-    """What became new, as a part of the home page that comes after the rest."""
+    """Show the new model versions, as a part of the home page that comes after the rest."""
     found = find_new_versions(reader, time.time_ns())
     context = {"found": [(one, diff.changes(one.before, one.after)) for one in found]}
     return show_page(request, "new_versions.html", context)
@@ -133,7 +133,7 @@ def show_new_versions(request: Request, reader: FromReader) -> Response:
 
 @router.get("/projects/{project:path}/today")
 def show_today(request: Request, reader: FromReader, project: str) -> Response:
-    """What is to be said of a project, as a part of the home page that comes after the rest."""
+    """Show the findings of a project, as a part of the home page that comes after the rest."""
     findings = find_news(reader, project, time.time_ns(), most=_JUDGED).findings
     return show_page(request, "today.html", {"findings": findings})
 

@@ -46,7 +46,7 @@ _SESSION_SCOPES: Final = frozenset({READ, ANNOTATE})
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made; its text is not kept and cannot be told again."""
+    """A key that was just made; its text is not kept and cannot be shown again."""
 
     key: StoredKey
     text: str
@@ -81,17 +81,17 @@ class Keyring:
         return self._required or bool(self._keys)
 
     def refresh(self) -> None:
-        """Read the keys again, for what other collectors before the same store have changed.
+        """Read the keys again, for changes by other collectors before the same store.
 
         Raises:
-            Unavailable: The store has trouble; what was known stays.
+            Unavailable: The store has trouble; the known keys stay.
         """
         with self._changing:
             found = {key.access.key_id: key for key in self._store.read()}
             self._keys = found or self._keys  # a store that is emptied does not open a collector
 
     def find_keys(self, within: Access = OPEN) -> list[StoredKey]:
-        """Find the keys whose projects are all of someone's own, oldest first."""
+        """Find the keys whose projects are all within an access, oldest first."""
         return [key for key in self._keys.values() if within.covers(key.access.projects)]
 
     def add(self, wanted: Access) -> NewKey:
@@ -131,7 +131,7 @@ class Keyring:
         return key
 
     def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
-        """Find what the sender of a request may do; None when its key is missing or wrong.
+        """Find the access of the sender of a request; None when its key is missing or wrong.
 
         Args:
             headers: Headers or metadata, names in lower case: ``authorization: Bearer KEY`` or
@@ -146,7 +146,7 @@ class Keyring:
         return self.find_key(headers.get("x-api-key", ""))
 
     def find_key(self, text: str) -> Access | None:
-        """Find what a key allows; None when there is none, or it is revoked."""
+        """Find the access of a key; None when there is no such key, or it is revoked."""
         match = _KEY.fullmatch(text.strip())
         key_id, secret = match.groups() if match else ("", "")
         key = self._keys.get(key_id)
@@ -161,7 +161,7 @@ class Keyring:
         return f"{access.key_id}.{until_s}.{_sign(key, until_s)}"
 
     def find_session(self, text: str) -> Access | None:
-        """Find what the holder of a session may do: what its key may, of reading and annotating."""
+        """Find the access of a session: that of its key, as far as reading and annotating."""
         match = _SESSION.fullmatch(text)
         key = self._keys.get(match[1]) if match else None
         if match is None or key is None or key.revoked_ns:
@@ -183,7 +183,7 @@ def _sign(key: StoredKey, until_s: int) -> str:
 
 
 def _check(wanted: Access) -> None:
-    """Refuse what no key can be."""
+    """Refuse a name, scope or project that no key can have."""
     if len(wanted.name) > _NAME_CHARS or not wanted.name.isprintable():
         raise BadInput(f"Invalid name: expected at most {_NAME_CHARS} visible characters", "name")
     unknown = sorted(wanted.scopes - set(SCOPES))

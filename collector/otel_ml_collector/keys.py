@@ -37,7 +37,7 @@ FromKeyring = Annotated[Keyring, Depends(service_of(Keyring))]
 
 
 class WantedKey(BaseModel):
-    """What a key is to allow."""
+    """The access that a new key is to have."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,7 +59,7 @@ class KeyAnswer(WantedKey):
 
 
 class MadeKey(KeyAnswer):
-    """A new key with its text, which is told this once."""
+    """A new key with its text, which is shown only now."""
 
     key: str
 
@@ -71,7 +71,7 @@ class Keys(BaseModel):
 
 
 def describe(key: StoredKey) -> dict[str, Any]:
-    """Return what is told of a key: nothing of its secret."""
+    """Return the public part of a key: nothing of its secret."""
     return {
         "id": key.access.key_id,
         **key.access.written,
@@ -82,13 +82,13 @@ def describe(key: StoredKey) -> dict[str, Any]:
 
 @api.get("/keys")
 def get_keys(keyring: FromKeyring, admin: Admin) -> Keys:
-    """List the keys whose projects are all among those of the key that asks."""
+    """List the keys whose projects are all among those of the requesting key."""
     return Keys(keys=[KeyAnswer(**describe(key)) for key in keyring.find_keys(admin)])
 
 
 @api.post("/keys", status_code=201)
 def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
-    """Make a key, over no more projects than the key that asks has; its text is told this once."""
+    """Make a key, over no more projects than the requesting key has; its text is shown only now."""
     access = Access.read("", wanted.model_dump())
     if not admin.covers(access.projects):
         raise NotPermitted("The key may make keys for its own projects only")
@@ -103,10 +103,10 @@ def delete_key(key_id: str, keyring: FromKeyring, admin: Admin) -> KeyAnswer:
 
 
 class Attempts:
-    """Bounds wrong keys: ten at once from one address, then one in six seconds.
+    """Bounds wrong keys: ten at once from an address, then one in six seconds.
 
     A right key is taken at any time: many people may be behind one address, and no number of
-    attempts finds one of 256 random bits.
+    attempts finds a key of 256 random bits.
 
     Args:
         clock: Tells the time in seconds; it never goes back.
@@ -179,7 +179,7 @@ def local_path(text: str) -> str:
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """Read the few short fields of a form; one that is too long or odd has none."""
+    """Read the few short fields of a form; a form that is too long or odd has none."""
     body = b""
     async for part in request.stream():
         body += part

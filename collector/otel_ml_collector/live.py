@@ -1,4 +1,4 @@
-"""Runs as they are recorded, as server-sent events: one look at the store for all who listen."""
+"""Runs as they are recorded, as server-sent events: a shared look at the store for all streams."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ def read_last_arrival(reader: Reader, project: str) -> int:
 
 
 def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[Recorded]:
-    """List the runs of a project that were stored after a time, the first one first."""
+    """List the runs of a project that were stored after a time, the first to arrive first."""
     sql = Sql("""
         SELECT arrived_ns, start_ns, {ids}, rank FROM {deliveries}
         WHERE project = {project:String} AND arrived_ns > {after:Int64}
@@ -100,9 +100,9 @@ class News:
 
 
 def find_news(reader: Reader, project: str, where: str, recorded: Sequence[Recorded]) -> list[News]:
-    """Find those of some runs that match and were not here before, in the order of the runs.
+    """Find the runs, among some, that match and were not here before, in their order.
 
-    A delivery of a run that was stored already, or of one that has another one by now, is none.
+    A delivery of a run that was stored already, or that has another delivery by now, is left out.
     """
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     rows = read_recorded(reader, project, [one.key for one in recorded], condition)
@@ -123,16 +123,16 @@ def find_news(reader: Reader, project: str, where: str, recorded: Sequence[Recor
 
 @dataclass(frozen=True, slots=True)
 class LivePace:
-    """How often what happens.
+    """The intervals and bounds of live streams.
 
     Attributes:
         look_s: Between two looks at the store.
-        heartbeat_s: After this much silence a line says that the stream lives; who is gone without
-            a word, or has only ended its own side, is noticed by it.
+        heartbeat_s: After this much silence a line shows that the stream lives; it also reveals
+            clients that are gone without a word, or have only ended their own side.
         lifetime_s: After this a stream ends, so that a key that was revoked hears no more.
         overlap_ns: How far back a look reaches, for what other collectors store with earlier times;
             no further than half of what is kept, so that each look finds something new.
-        kept: So many of the last runs of a project are known, and not told again.
+        kept: So many of the last runs of a project are known, and not sent again.
     """
 
     look_s: float = 0.5
@@ -146,8 +146,8 @@ class Listening:
     """Hands out seats, and ends them all when the collector ends.
 
     Args:
-        reader: Sees every project; what is told goes through the reader of whoever listens.
-        pace: How often what happens.
+        reader: Sees every project; events are read by the reader of their stream.
+        pace: The intervals and bounds.
     """
 
     def __init__(self, reader: Reader, pace: LivePace) -> None:
@@ -158,7 +158,7 @@ class Listening:
         self.is_ending = False
 
     async def take_seat(self, reader: Reader, project: str, after_ns: int | None) -> "Seat":
-        """Begin to listen to a project: what is recorded from now on, or after a time, is heard.
+        """Begin to listen to a project: to runs recorded from now on, or after a time.
 
         Raises:
             Unavailable: Too many listen, or the collector is shutting down.
@@ -180,7 +180,7 @@ class Listening:
         return Seat(self, feed, reader, now_ns if after_ns is None else after_ns)
 
     def leave(self, feed: "_Feed") -> None:
-        """Give a seat back; nobody looks for those who are gone."""
+        """Give a seat back; a feed without listeners stops."""
         self._taken -= 1
         feed.listeners -= 1
         if not feed.listeners:
@@ -195,7 +195,7 @@ class Listening:
 
 
 class _Feed:
-    """What was recorded of a project lately, for all who listen to it."""
+    """The recently recorded runs of a project, for all streams that listen to it."""
 
     def __init__(self, reader: Reader, project: str, pace: LivePace, since_ns: int) -> None:
         self.project = project
@@ -212,7 +212,7 @@ class _Feed:
         self._task.cancel()
 
     def behind(self, number: int) -> list[Recorded] | None:
-        """Return what was seen after the first so many; None when some of it is not kept."""
+        """Return the runs seen after a number of them; None when a part is not kept."""
         missing = self.count - number
         if missing > len(self._kept):
             return None
@@ -229,7 +229,7 @@ class _Feed:
             await asyncio.sleep(self._pace.look_s)
 
     async def _look(self) -> bool:
-        """Look for what was stored since; tell whether there is more at once."""
+        """Look for runs stored since the last look; return whether more wait."""
         since_ns, most = self._since_ns(), self._pace.kept
         found = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
         known = {one for one in self._kept if one.arrived_ns > since_ns}
@@ -249,13 +249,13 @@ class _Feed:
 
 
 class Seat:
-    """One who listens, and up to where it has heard.
+    """A stream's seat: its feed, and how far it has read.
 
     Args:
         listening: Where the seat is given back.
-        feed: What is heard from now on.
-        reader: Sees what the one who listens may see.
-        after_ns: What was stored then or before is not told.
+        feed: The runs from now on.
+        reader: Narrowed to the access of the stream.
+        after_ns: Runs stored then or before are left out.
     """
 
     def __init__(self, listening: Listening, feed: _Feed, reader: Reader, after_ns: int) -> None:
@@ -294,7 +294,7 @@ class Seat:
         self._listening.leave(self._feed)
 
     async def _next(self) -> list[Recorded] | None:
-        """Read on: first what was stored before the seat was taken, then what the feed sees."""
+        """Read on: first the runs stored before the seat was taken, then those of the feed."""
         if self._caught_up_ns < self._joined_ns:
             reader, project = self._reader, self._feed.project
             found = await run_sync(list_recorded, reader, project, self._caught_up_ns, _AT_ONCE)

@@ -18,7 +18,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 @contextmanager
 def going_on(report: Callable[[Exception], object]) -> Iterator[None]:
-    """Report what goes wrong in this block, and go on behind it: for the loops of workers."""
+    """Report an error in this block, and go on behind it: for the loops of workers."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the only place: `errors` lists who uses it
@@ -54,7 +54,7 @@ class _Line:
 
 
 class LogRate(logging.Filter):
-    """Lets each place in the code log `LINES` lines in a minute; the next one tells of the rest."""
+    """Lets each place in the code log `LINES` lines in a minute; the next counts the rest."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -82,10 +82,10 @@ class LogRate(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time, level, logger and message, then what was given as ``extra``."""
+    """Writes time, level, logger and message, then the fields given as ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one line; a value that JSON has not is written as text."""
+        """Write a line; a value that JSON has not is written as text."""
         time = datetime.fromtimestamp(record.created, timezone.utc)
         line: dict[str, object] = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -105,7 +105,7 @@ class Hours:
 
 
 def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = False) -> list[Row]:
-    """Read what came and what is missing, of the 1,000 processes that sent last.
+    """Read the received and missing spans of the 1,000 processes that sent last.
 
     Returns:
         Rows of a project, process and hour in which a span of it ended, the latest hour first:
@@ -120,7 +120,7 @@ def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = 
 
 
 def read_totals(reader: Reader, hours: Hours) -> list[Row]:
-    """Add up what `read_loss` reads by project, and count its rows."""
+    """Add up the rows of `read_loss` by project, and count them."""
     sql = Sql("""
         SELECT project, count() AS rows, sum(received) AS received, sum(missing) AS missing,
           sum(late) AS late, sum(dropped) AS dropped
@@ -164,9 +164,9 @@ class LossCounts(BaseModel):
 
 
 class LossHour(LossCounts):
-    """What came of one process, of spans that ended in one hour.
+    """The received and missing spans of a process, of those that ended in an hour.
 
-    What is missing counts in the hour in which the next span that is here ended.
+    Missing spans count in the hour in which the next span that is here ended.
     """
 
     hour: str = Field(description="When it began: RFC 3339, UTC")
@@ -174,7 +174,7 @@ class LossHour(LossCounts):
 
 
 class Loss(BaseModel):
-    """What came and what is missing, the latest hour first; `totals` are of the whole time."""
+    """Received and missing spans, the latest hour first; `totals` are of the whole time."""
 
     start_time: str
     end_time: str
@@ -185,7 +185,7 @@ class Loss(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LossQuery:
-    """Which hours of a project: those in which some moment from start to before end lies."""
+    """The hours of a project in which any moment from start to before end lies."""
 
     project: str
     start_ns: int
@@ -194,13 +194,13 @@ class LossQuery:
 
 
 def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool = False) -> Loss:
-    """Find what came and what is missing of a project, by process and hour.
+    """Find the received and missing spans of a project, by process and hour.
 
     Args:
         reader: The store.
-        query: Which hours of which project.
-        now_ns: Says what is still under way.
-        is_sampled: Whether what is not here was dropped on purpose.
+        query: The hours and the project.
+        now_ns: Decides which spans are still under way.
+        is_sampled: Whether missing spans were dropped on purpose.
 
     Raises:
         BadInput: The time is empty, or longer than 31 days.
@@ -223,13 +223,13 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool
 
 
 def _called(row: Row, is_sampled: bool) -> Row:
-    """Call what is not here missing, or sampled."""
+    """Name missing spans as missing, or as sampled."""
     gaps = row["missing"]
     return {**row, "missing": 0 if is_sampled else gaps, "sampled": gaps if is_sampled else 0}
 
 
 def last_day(now_ns: int) -> Hours:
-    """Name the last 24 hours of all projects, the one that goes on among them."""
+    """Name the last 24 hours of all projects, with the hour that goes on."""
     last = now_ns // HOUR_NS + 1
     return Hours(max(last - 24, 0), last, now_ns)
 
@@ -246,7 +246,7 @@ def get_loss(
 ) -> Loss:
     """Read how many spans came and how many were sent but are not here, by process and hour.
 
-    Whole hours, the last 24 unless told, at most 31 days.
+    Whole hours, by default the last 24, at most 31 days.
     """
     if end_ns is None:
         end_ns = time.time_ns()
@@ -267,7 +267,7 @@ class Gaps:
 
 
 class LossWatch:
-    """Asks the store what is missing of the last 24 hours, and keeps and counts the answer.
+    """Asks the store for missing spans of the last 24 hours, and keeps and counts the answer.
 
     Args:
         reader: The store.
@@ -283,7 +283,7 @@ class LossWatch:
         self._told: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
 
     def look(self, now_ns: int) -> None:
-        """Look once; log what is missing, once for each process and hour, at most ten lines."""
+        """Look once; log missing spans, once for each process and hour, at most ten lines."""
         hours = last_day(now_ns)
         totals = [
             _called(row, self.is_sampled(row["project"]))
@@ -307,7 +307,7 @@ class LossWatch:
         return not self._sampled.isdisjoint({project, "*"})
 
     def gaps_of(self, access: Access, project: str | None = None) -> list[Gaps]:
-        """Name projects of which spans are not here: ten that may be read, or the one asked."""
+        """Name projects with missing spans: ten that may be read, or the requested project."""
         return [
             one
             for one in self._gaps

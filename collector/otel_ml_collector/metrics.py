@@ -1,4 +1,4 @@
-"""Metric series of runs and versions, and the runs that logged some: the JSON API and the page."""
+"""Metric series of runs and versions, and their runs: the JSON API and the page."""
 
 import time
 from collections import Counter
@@ -47,7 +47,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 class MetricSeries(BaseModel):
-    """The points of one metric of one run or version, in the order they were logged."""
+    """The points of a metric of a run or version, in the order they were logged."""
 
     run_id: str = Field(description="Empty where they were logged for a version of a model")
     name: str
@@ -69,7 +69,7 @@ class MetricOwner(BaseModel):
 
 
 class MetricsPage(BaseModel):
-    """Metric series of one run or version, or the runs of a project that have some."""
+    """Metric series of a run or version, or the runs of a project that have any."""
 
     series: list[MetricSeries]
     runs: list[MetricOwner]
@@ -82,14 +82,14 @@ def find_metrics(
     name: str | None = None,
     points: int = MOST_POINTS,
 ) -> MetricsPage:
-    """Read the series of one run, or list the runs that logged metrics, the last one first."""
+    """Read the series of a run, or list the runs that logged metrics, the latest first."""
     if run_id is not None:
         return MetricsPage(series=_find_series(reader, project, run_id, name, points), runs=[])
     return MetricsPage(series=[], runs=_find_owners(reader, project)[0])
 
 
 def _find_owners(reader: Reader, project: str) -> tuple[list[MetricOwner], dict[str, Row]]:
-    """Find the runs that logged metrics, the last one first, and the rows of those that ended."""
+    """Find the runs that logged metrics, the latest first, and the rows of those that ended."""
     rows = list_metric_owners(reader, project, _OWNERS)
     keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
     found = read_runs(reader, project, keys) if keys else []
@@ -118,7 +118,7 @@ def find_version_metrics(
     name: str | None = None,
     points: int = MOST_POINTS,
 ) -> MetricsPage:
-    """Read the series that were logged for a version of a model, and not for one of its runs.
+    """Read the series that were logged for a version of a model, not for any of its runs.
 
     Raises:
         Missing: There is no such version.
@@ -153,7 +153,7 @@ def get_metrics(
     model: Annotated[str | None, Query(max_length=1_024, description="With `version`")] = None,
     version: Annotated[int | None, Query(ge=1, description="Of the model, by number")] = None,
 ) -> MetricsPage:
-    """Read the metric series of one run or model version, or list the runs that logged metrics.
+    """Read the metric series of a run or model version, or list the runs that logged metrics.
 
     All series of an answer hold at most 100,000 points.
     """
@@ -186,7 +186,7 @@ class Plot:
 def make_plots(
     project: str, owner: Mapping[str, object], series: Iterable[MetricSeries | LoggedMetric]
 ) -> list[Plot]:
-    """Make the figures of series; `owner` are the API's parameters that name whose they are."""
+    """Make the figures of series; `owner` are the API's parameters of their run or version."""
     plots = []
     for one in series:
         values = [point.value for point in one.points]
@@ -211,7 +211,7 @@ class SweepRun:
     """A run that logged metrics, as a row.
 
     Attributes:
-        owner: What the list says of it.
+        owner: Its entry in the list.
         outcome: Empty while only its metrics are here.
         params: Its params that differ, written so that they can be told apart.
         plots: Its metrics by name.
@@ -234,7 +234,7 @@ class SweepRun:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Runs that logged metrics, with what tells them apart.
+    """Runs that logged metrics, with the params in which they differ.
 
     Attributes:
         params: The names of those that differ.
@@ -259,11 +259,11 @@ def find_sweep(
     model: str,
     order: str,
 ) -> Sweep:
-    """Find what the runs that logged metrics have otherwise, and the last values of their metrics.
+    """Find the differing params of runs that logged metrics, and the last values of their metrics.
 
     Args:
         reader: The store.
-        project: Whose runs.
+        project: Of the runs.
         listed: All that logged metrics, and the rows of those that ended, by run id.
         model: Those of this model alone; empty for all.
         order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param; else as they are listed.
@@ -314,7 +314,7 @@ def _order_runs(runs: Sequence[SweepRun], order: str) -> list[SweepRun]:
 def _read_params(
     reader: Reader, project: str, owners: Sequence[MetricOwner], rows: Mapping[str, Row]
 ) -> dict[str, dict[str, str]]:
-    """Read the params of some runs, those without an end too, written to be told apart."""
+    """Read the params of some runs, also open runs, written so that differing values differ."""
     keys = [Key.of(row["start_ns"], run_id) for run_id, row in rows.items()]
     texts = read_params(reader, project, keys)
     is_open = [owner.run_id for owner in owners if owner.run_id not in rows]
@@ -327,11 +327,11 @@ def _read_params(
 
 
 class MetricsAsked(BaseModel):
-    """Whose metrics are asked for: those of a run, or of a version of a model; None for the last.
+    """The choice of metrics: those of a run, or of a version of a model; None for the last.
 
     Attributes:
-        by: What the curves are drawn along.
-        order: What the list is ordered by: ``highest:NAME`` or ``lowest:NAME``.
+        by: The axis of the curves.
+        order: The order of the list: ``highest:NAME`` or ``lowest:NAME``.
     """
 
     run_id: str | None = Field(None, max_length=49)
@@ -345,7 +345,7 @@ class MetricsAsked(BaseModel):
 def show_metrics(
     request: Request, reader: FromReader, project: str, asked: Annotated[MetricsAsked, Query()]
 ) -> Response:
-    """Metric curves by step or by time of one run or version, beside the runs that logged some."""
+    """Show metric curves by step or time of a run or version, beside the runs that logged any."""
     listed = reader.ahead(_find_owners, project)
     chosen, run, python = None, None, None
     series: Sequence[MetricSeries | LoggedMetric] = ()

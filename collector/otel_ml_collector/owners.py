@@ -1,4 +1,4 @@
-"""What a record is about, as one text: a run id, a trace key, a tag, or a model's version.
+"""The owner of a record, as a text: a run id, a trace key, a tag, or a model's version.
 
 Run ids begin with a hex digit, so they sort before `FIRST`, and all other owners do not.
 """
@@ -22,7 +22,7 @@ def own_key(key: str) -> str:
 
 
 def own_tag(text: str) -> str:
-    """Name the runs that have a tag, told as ``name=value``."""
+    """Name the runs that have a tag, given as ``name=value``."""
     return TAG + text
 
 

@@ -1,4 +1,4 @@
-"""Money: providers by name, what the settings say of their prices, and how a cost is written.
+"""Money: providers by name, their prices in the settings, and the writing of costs.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -48,9 +48,9 @@ _INTERFACES: Final = frozenset(
 
 
 def provider_of(text: str) -> str:
-    """Spell a provider as the conventions do; one that they do not know is kept as it is.
+    """Spell a provider as the conventions do; an unknown provider is kept as it is.
 
-    ``openai.chat`` names the provider and which of its interfaces was called.
+    ``openai.chat`` names the provider and the interface that was called.
     """
     lower = text.strip().lower()
     head = lower
@@ -62,7 +62,7 @@ def provider_of(text: str) -> str:
 
 
 def is_provider(name: str) -> bool:
-    """Tell a provider that the conventions know from a framework that calls itself one."""
+    """Tell a provider that the conventions know from a framework that poses as a provider."""
     return provider_of(name) in SPELLINGS
 
 
@@ -84,7 +84,7 @@ def without_interface(model: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a provider takes for a model, in US dollars for a million tokens.
+    """A provider's price of a model, in US dollars for a million tokens.
 
     Attributes:
         provider: Its name, as runs have it or in another known spelling.

@@ -1,4 +1,4 @@
-"""Projects and what they hold: the JSON API, and the list in the top bar.
+"""Projects and their counts: the JSON API, and the list in the top bar.
 
 In the API one project stands behind all paths that go on from it.
 """
@@ -34,14 +34,14 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 class Projects(BaseModel):
-    """Projects, the one that ran last first."""
+    """Projects, the latest to run first."""
 
     projects: list[Project]
     next_cursor: str | None = Field(description="Where the list goes on; null at its end")
 
 
 def find_projects(reader: Reader) -> list[Project]:
-    """List projects, the one that ran last first."""
+    """List projects, the latest to run first."""
     ahead = reader.ahead(count_artifacts)
     listed = list_projects(reader)
     counts = ahead.result()
@@ -58,7 +58,7 @@ def find_projects(reader: Reader) -> list[Project]:
 
 
 def select_projects(projects: Sequence[Project], find: str) -> list[Project]:
-    """Select the projects whose names have a text in them, whatever the case of its letters."""
+    """Select the projects whose names contain a text, whatever the case of its letters."""
     wanted = find.strip().casefold()
     return [one for one in projects if wanted in one.project.casefold()]
 
@@ -70,7 +70,7 @@ def get_projects(
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
 ) -> Projects:
-    """List projects, the one that ran last first."""
+    """List projects, the latest to run first."""
     found = select_projects(find_projects(reader), find)
     if cursor is not None:
         place = _place_of(*read_cursor(cursor, str, str))
@@ -87,7 +87,7 @@ def _place_of(time: str, project: str) -> tuple[int, str]:
 
 
 def find_project(reader: Reader, project: str) -> Project:
-    """Tell how much there is of one project, without a look at the others.
+    """Count the records of a project, without a look at the others.
 
     Raises:
         Missing: There is no such project.
@@ -99,7 +99,7 @@ def find_project(reader: Reader, project: str) -> Project:
 
 @api.get("/projects/{project:path}")
 def get_project(project: str, reader: FromReader) -> Project:
-    """Read how much there is of one project."""
+    """Read the counts of a project."""
     return find_project(reader, project)
 
 
@@ -109,7 +109,7 @@ def show_switcher(
     reader: FromReader,
     part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)})?$")] = "",
 ) -> Response:
-    """The projects that ran last, each with the same sort of page as the one that asks."""
+    """Show the projects that ran last, each with the same sort of page as the requesting page."""
     found = find_projects(reader)
     context = {"projects": found[:_SWITCHER], "number": len(found), "part": part}
     return show_page(request, "switcher.html", context)

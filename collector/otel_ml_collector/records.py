@@ -67,7 +67,7 @@ def text_of(value: TagValue) -> str:
 class TraceKey:
     """A trace id, or a key of the user's own, by which a trace is found.
 
-    A trace id of zeros says that something was told of the key itself.
+    A trace id of zeros stands for late records of the key itself.
     """
 
     key: str = field(metadata=kept("The id in hex, or the user's own key", "String"))
@@ -81,7 +81,7 @@ class TraceKey:
     )
 
     def join(self, other: "TraceKey") -> "TraceKey":
-        """Make one of two of the same key and trace, over the times of both."""
+        """Join two entries of the same key and trace, over the times of both."""
         start_ns, end_ns = min(self.start_ns, other.start_ns), max(self.end_ns, other.end_ns)
         return TraceKey(self.key, self.project, self.trace_id, start_ns, end_ns)
 
@@ -93,7 +93,7 @@ class TraceKey:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSign:
-    """That a sending process lives, or what it told of itself; times are by its own clock.
+    """A sign that a sending process lives, or its own counts; times are by its own clock.
 
     Attributes:
         heartbeat_ns: When it said that it lives; 0 when it did not, and so are the others.
@@ -114,7 +114,7 @@ class ProcessSign:
     )
 
     def join(self, other: "ProcessSign") -> "ProcessSign":
-        """Make one sign of two of the same process, whatever their order."""
+        """Join two signs of the same process, whatever their order."""
         return ProcessSign(
             self.project,
             self.process,
@@ -127,7 +127,7 @@ class ProcessSign:
 
 @dataclass(slots=True)
 class Arrivals:
-    """Which numbers of a process came in one request, of spans that ended in one hour.
+    """Numbers of a process that came in a request, of spans that ended in an hour.
 
     Attributes:
         hour: In which they ended, in hours since 1970, UTC.
@@ -148,7 +148,7 @@ class Arrivals:
     settled: int = 0
 
     def join(self, other: "Arrivals") -> "Arrivals":
-        """Make one of two of the same process and hour, whatever their order."""
+        """Join two of the same process and hour, whatever their order."""
         return Arrivals(
             self.project,
             self.process,
@@ -163,7 +163,7 @@ class Arrivals:
 
 @dataclass(slots=True)
 class Records:
-    """What some spans say, ready to be stored.
+    """The records of some spans, ready to be stored.
 
     Attributes:
         runs: Ended ones.
@@ -189,7 +189,7 @@ class Records:
     received: int = 0
 
     def extend(self, other: "Records") -> None:
-        """Add what other spans say."""
+        """Add the records of other spans."""
         for one in fields(self):
             joined = getattr(self, one.name)
             joined += getattr(other, one.name)

@@ -91,5 +91,5 @@ for _topic in _ROUTERS:
 
 @router.get("/favicon.ico", include_in_schema=False)
 def favicon() -> Response:
-    """What browsers ask for beside an answer that is no page."""
+    """Answer the icon that browsers request beside an answer that is no page."""
     return RedirectResponse("/static/icon.svg")

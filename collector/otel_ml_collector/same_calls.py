@@ -1,4 +1,4 @@
-"""Which runs of a trace record the same call of a model, and what counts of each: the rule.
+"""The rule for runs that record the same call of a model, and for the amounts of each.
 
 Two runs record the same call when different instrumentations (scopes) wrote them, they carry the
 same id of a response, or the same usage, model and provider with one within the other's time, and
@@ -95,12 +95,12 @@ class CallRun:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether it says what was used."""
+        """Whether it has a number of tokens."""
         return self.tokens.input is not None or self.tokens.output is not None
 
     @property
     def has_content(self) -> bool:
-        """Whether it says what was asked or answered."""
+        """Whether it has the call's input or output."""
         return bool(self.inputs_preview or self.outputs_preview)
 
     @property
@@ -133,7 +133,7 @@ class OtherRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What is known of a call by all of its records, beside tokens and cost.
+    """Facts of a call from all of its records, beside tokens and cost.
 
     Attributes:
         latency_ns: Of the record that counts.
@@ -154,14 +154,14 @@ UNKNOWN: Final = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class CallShare:
-    """What counts of a run, where that is not what it says itself.
+    """The amounts of a run that count, where they differ from its own.
 
     Attributes:
         record_of: The run that counts for their call; empty for one that counts itself.
         others: The other records of its call, where it is the one that counts.
-        tokens, cost: What is added up of it: of its call what any of the records says, and nothing
-            where it says what the runs below it say already.
-        facts: What it shows of its call, where others record it, too.
+        tokens, cost: What is added up of it: for its call the number of any of its records, and
+            nothing where it repeats the sum of the runs below it.
+        facts: The facts that it shows of its call, where others record it, too.
     """
 
     record_of: bytes = b""
@@ -172,7 +172,7 @@ class CallShare:
 
 
 def call_run_of(run: Run) -> CallRun:
-    """Take of a run what the rule looks at."""
+    """Take the fields of a run that the rule looks at."""
     return CallRun(
         run.span_id,
         run.parent_span_id,
@@ -198,7 +198,7 @@ def call_run_of(run: Run) -> CallRun:
 
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]]:
-    """Tell what counts of runs that come together, as far as these tell, by project and trace."""
+    """Find the amounts that count of runs that come together, by project and trace."""
     told = [run for run in runs if is_telling(run)]
     if len({(run.project, run.scope) for run in told}) == len({run.project for run in told}) and (
         CALLS.issuperset(run.kind for run in told) and not any(map(may_be_second, told))
@@ -252,7 +252,7 @@ def is_bare(run: Run) -> bool:
 
 
 def may_be_second(run: Run) -> bool:
-    """Tell whether a run may record a call that another one of its own scope records."""
+    """Tell whether a run may record a call that another run of its own scope records."""
     is_account = run.input_tokens is not None or run.output_tokens is not None
     return is_bare(run) or (
         is_account
@@ -270,13 +270,13 @@ def name_scope(scope: str) -> str:
 
 
 def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
-    """Tell what counts of the runs of one trace, by span id.
+    """Find the shares of a trace's runs that count otherwise than their own values, by span id.
 
     Args:
-        runs: All runs of the trace that are known, in any order; of one span the last one holds.
+        runs: All runs of the trace that are known, in any order; of a span the last holds.
 
     Returns:
-        Those of which something else counts than what they say.
+        The shares of the runs that count otherwise than their own values.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     telling = [run for run in tree.values() if run.tells]
@@ -305,7 +305,7 @@ _Pair = tuple[_Order, CallRun, CallRun]
 
 
 def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iterator[_Pair]:
-    """Find the pairs of calls that may be one."""
+    """Find the pairs of calls that may be the same call."""
     answered: defaultdict[tuple[bytes, str], list[CallRun]] = defaultdict(list)
     alike: defaultdict[tuple[bytes, tuple[int, int]], list[CallRun]] = defaultdict(list)
     for run in calls:
@@ -323,7 +323,7 @@ def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iter
 
 
 def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterator[_Pair]:
-    """Pair runs of one parent: those near each other, perhaps only such as run at one time."""
+    """Pair runs of the same parent: those near each other, perhaps only those at the same time."""
     siblings.sort(key=attrgetter("start_ns", "span_id"))
     slack_ns = ACCOUNTED_NS if any(run.is_account for run in siblings) else _SLACK_NS
     for place, run in enumerate(siblings):
@@ -353,7 +353,7 @@ def _ancestors(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]
 
 
 def _compare(one: CallRun, other: CallRun, distance: int) -> _Order | None:
-    """Tell how sure it is that two runs record one call; None when they do not.
+    """Tell how sure it is that two runs record the same call; None when they do not.
 
     By the id of its response before its usage, that before one around the other, inside before
     beside, near before far.
@@ -372,7 +372,7 @@ def _compare(one: CallRun, other: CallRun, distance: int) -> _Order | None:
 
 
 def _find_doubt(one: CallRun, other: CallRun, *, is_around: bool) -> int | None:
-    """Tell by what two runs record one call, the surest first; None when they do not."""
+    """Rank the sign by which two runs record the same call, the surest first; else None."""
     is_other = one.scope != other.scope
     if is_other and one.response_id and one.response_id == other.response_id:
         return 0
@@ -398,9 +398,9 @@ def _is_accounted(call: CallRun, account: CallRun) -> bool:
 
 
 def _is_wrapping(above: CallRun, below: CallRun) -> bool:
-    """Tell whether a run is around the call that another one records, and nothing but that.
+    """Tell whether a run is around the call that another records, and nothing but that.
 
-    What failed inside a run that went well was tried again.
+    A failure inside a run that went well was tried again.
     """
     if not (above.is_bare or (below.is_bare and (above.failed or not below.failed))):
         return False
@@ -409,7 +409,7 @@ def _is_wrapping(above: CallRun, below: CallRun) -> bool:
 
 
 def _is_within(one: CallRun, other: CallRun) -> bool:
-    """Tell whether one of two runs began and ended while the other was under way."""
+    """Tell whether either of two runs began and ended while the other was under way."""
     starts, ends = one.start_ns - other.start_ns, one.end_ns - other.end_ns
     return (starts <= _SLACK_NS and ends >= -_SLACK_NS) or (
         starts >= -_SLACK_NS and ends <= _SLACK_NS
@@ -435,7 +435,7 @@ def _use_the_same(one: CallRun, other: CallRun) -> bool:
 def _do_not_differ(one: CallRun, other: CallRun) -> bool:
     """Tell whether two runs say the same usage where both say any.
 
-    Of an answer that broke off one library counts what had come, and another one does not.
+    Of an answer that broke off a library may count the part that came, and another may not.
     """
     pairs = (one.tokens.input, other.tokens.input), (one.tokens.output, other.tokens.output)
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
@@ -460,7 +460,8 @@ def name_model(name: str) -> str:
 def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[CallRun]]:
     """Join pairs to calls, the surest first: of a scope a call has one run, and one response.
 
-    Runs of one scope that are around each other are one, as far as one of them says anything.
+    Runs of a scope that are around each other count as a single run, as far as either has any
+    values.
     """
     calls: dict[bytes, list[CallRun]] = {}
     for _, *pair in sorted(pairs, key=itemgetter(0)):
@@ -501,10 +502,10 @@ def _precedence(
 
 
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
-    """Take each number of a call from the first of its records that says it.
+    """Take each number of a call from the first of its records that has it.
 
-    The cost is our own's, else that of the record with the most to say of tokens: one that does not
-    know which of them came from a cache has another price.
+    The cost is that of our own SDK's record, else of the record with the most counts of tokens: a
+    record without cached tokens has another price.
     """
     counts = [
         next(
@@ -545,7 +546,7 @@ def _price_rank(run: CallRun) -> tuple[bool, int]:
 def _find_totals(
     tree: Mapping[bytes, CallRun], telling: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
-    """Find what agents, chains and other runs that are no calls say of the runs below them."""
+    """Find the amounts of agents, chains and other runs that are sums of the runs below them."""
     used: set[bytes] = set()
     paid: set[bytes] = set()
     for run in telling:

@@ -1,4 +1,4 @@
-"""The parts of the collector that routes and pages answer with, each found by its type."""
+"""The parts of the collector that routes and pages answer with, each looked up by its type."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,7 +9,7 @@ Part = TypeVar("Part")
 
 
 class Services:
-    """Holds one part of a type; all are there before the first request."""
+    """Holds a part of each type; all are there before the first request."""
 
     def __init__(self, *parts: object) -> None:
         self._parts: dict[type, object] = {}
@@ -24,7 +24,7 @@ class Services:
         """Return the part of a type.
 
         Raises:
-            LookupError: The application was made without one.
+            LookupError: The application was made without it.
         """
         part = self._parts.get(kind)
         if isinstance(part, kind):

@@ -1,9 +1,9 @@
-"""What is settled of a run beside its own row: what counts of it, and what its trace names for it.
+"""The settlement of runs beside their own rows: the amounts that count, and the trace's names.
 
 A trace names a session, a user or an experiment where any of its runs does, open ones too. It holds
-for each run that names none: what the root names, else the run that names one and began first. A
-trace that was once of an experiment stays that, also when the run that said so is deleted: what is
-left of it was no production.
+for each run that names none: that of the root, else of the first run that names any. A
+trace that was once of an experiment stays that, also when the run that named it is deleted: its
+other runs were no production.
 
 The rule looks at the runs of a trace alone, so the order in which they came changes nothing. Why
 so: docs/design/021-counted-once.md.
@@ -24,7 +24,7 @@ TraceId = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class TraceNames:
-    """What a run does not name itself, and its trace names for it; empty for what nobody names."""
+    """Names that a run lacks and its trace has; empty where no run names any."""
 
     session: str = ""
     user: str = ""
@@ -37,11 +37,11 @@ NO_NAMES: Final = TraceNames()
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What holds of a run and is not what its own row says.
+    """The settled values of a run that differ from its own row.
 
     Attributes:
-        share: What counts of it; None where that is what it says itself.
-        names: What its trace names for it.
+        share: The amounts that count; None where its own count.
+        names: The names that its trace gives it.
     """
 
     share: CallShare | None = None
@@ -54,11 +54,11 @@ _NO_SHARE: Final = CallShare()
 
 @dataclass(frozen=True, slots=True)
 class SettledRun:
-    """What is settled of a run, as it is stored.
+    """The settlement of a run, as it is stored.
 
     Attributes:
         rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
-            what was found before its runs were stored. The last look holds.
+            a settlement made before its runs were stored. The last look holds.
     """
 
     project: str
@@ -70,17 +70,17 @@ class SettledRun:
 
     @property
     def counts(self) -> bool:
-        """Whether it is settled what counts of the run."""
+        """Whether the amounts that count of the run are settled."""
         return self.settlement.share is not None
 
     @property
     def share(self) -> CallShare:
-        """What counts of it, with nothing in it where it does not say that."""
+        """The amounts that count; empty where they are not settled."""
         return self.settlement.share or _NO_SHARE
 
     @property
     def names(self) -> TraceNames:
-        """What its trace names for it."""
+        """The names that its trace gives it."""
         return self.settlement.names
 
 
@@ -90,7 +90,7 @@ def form_of(run: Run) -> tuple[bool, bool, bool]:
 
 
 def naming_run_of(run: Run) -> CallRun:
-    """Take of a run what names its trace, and where it stands in it."""
+    """Take the names of a run, and its place in the trace."""
     return CallRun(
         run.span_id,
         run.parent_span_id,
@@ -127,7 +127,7 @@ def lend_names(
 
 
 def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
-    """Order the runs that name something: the root first, else the one that began first."""
+    """Sort key of the runs that name any: the root first, else the earliest start."""
     return run.parent_span_id != b"", run.start_ns, run.span_id
 
 
@@ -150,7 +150,7 @@ def settle_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> list[Settl
 
 
 def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
-    """Order deliveries so that of a run the last one holds: the winner, and its end before all."""
+    """Order deliveries so that of a run the last holds: the winner, and its end before all."""
     by_rank = attrgetter("rank")
     yield from sorted(open_runs, key=by_rank)
     yield from sorted(runs, key=by_rank)
@@ -159,7 +159,7 @@ def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
 def join_settlements(
     shares: Mapping[bytes, CallShare], names: Mapping[bytes, TraceNames]
 ) -> Iterator[tuple[bytes, Settlement]]:
-    """Join what counts of the runs of a trace and what it names for them, by span id."""
+    """Join the shares of a trace's runs and the names that it gives them, by span id."""
     for span_id in shares.keys() | names.keys():
         yield span_id, Settlement(shares.get(span_id), names.get(span_id, NO_NAMES))
 

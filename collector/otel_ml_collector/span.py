@@ -1,4 +1,4 @@
-"""Spans and log records as they arrived, free of the wire: what decode makes and mapping reads."""
+"""Spans and log records free of the wire format: made by decode and read by mapping."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

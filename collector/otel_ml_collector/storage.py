@@ -1,4 +1,4 @@
-"""What is on disk, how long it is kept, deletion and backups in the JSON API: for the scope admin.
+"""Storage in the JSON API: sizes on disk, retention, deletion and backups, for the scope admin.
 
 Deletion stands behind all other routes: the name of a project may hold any of their paths.
 """
@@ -56,7 +56,7 @@ _ADMIN: Final = [Depends(needs(ADMIN))]
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """What a table takes.
+    """The size of a table on disk.
 
     Attributes:
         waiting: Bytes of files that still hold deleted rows.
@@ -90,20 +90,20 @@ def _count_rows(
 
 
 class Share(BaseModel):
-    """What a part of the store takes on disk."""
+    """The size on disk of a part of the store."""
 
     rows: int
     bytes: int = Field(description="Compressed; of a table's bytes, by its share of the rows")
 
 
 class ModelShare(Share):
-    """What the runs of one model take."""
+    """The size on disk of a model's runs."""
 
     model: str = Field(description="Empty for runs of no model")
 
 
 class ProjectShare(Share):
-    """What a project takes."""
+    """The size on disk of a project."""
 
     project: str
     kinds: dict[str, Share] = Field(
@@ -117,7 +117,7 @@ class ProjectShare(Share):
 
 
 class RetentionRun(BaseModel):
-    """What the last run of retention did."""
+    """The outcome of the last run of retention."""
 
     time: str = Field(description="RFC 3339, UTC")
     deleted_rows: dict[str, int] = Field(description="By table")
@@ -125,7 +125,7 @@ class RetentionRun(BaseModel):
 
 
 class Storage(BaseModel):
-    """What the store takes on disk, by project, kind and model."""
+    """The size of the store on disk, by project, kind and model."""
 
     bytes: int = Field(description="Compressed; with a key of some projects, theirs alone")
     waiting_bytes: int = Field(
@@ -140,7 +140,7 @@ class Storage(BaseModel):
 
 
 class Purged(BaseModel):
-    """What a purge wrote anew without the deleted rows."""
+    """The outcome of a purge: tables written anew without their deleted rows."""
 
     tables: list[str] = Field(description="Those that held deleted rows")
     bytes_before: int
@@ -161,7 +161,7 @@ class WantedRetention(BaseModel):
 
 
 class KeptFor(WantedRetention):
-    """What holds for a project, and what was set for it."""
+    """The retention that holds for a project, and its own setting."""
 
     project: str
     holds_record_days: int = Field(description="0 for ever")
@@ -169,7 +169,7 @@ class KeptFor(WantedRetention):
 
 
 class Deleted(BaseModel):
-    """What was deleted: no answer tells of it any more."""
+    """A deletion that was carried out: no answer shows the deleted runs any more."""
 
     project: str
     kind: str = Field(description="run, session, user, model or project")
@@ -181,13 +181,13 @@ class Deleted(BaseModel):
 def find_storage(
     reader: Reader, access: Access, retention: Retention, days: int | None, now_ns: int
 ) -> Storage:
-    """Tell what the store takes, and what goes when nothing older than some days is kept.
+    """Find the sizes on disk, and the bytes that a shorter retention would free.
 
     Args:
         reader: Of all projects, as shares are of the whole.
-        access: Who asks: of other projects, and of the whole, nothing is told.
-        retention: Says what is kept how long.
-        days: Of what it is told what would go.
+        access: The access: other projects, and the whole, are left out.
+        retention: The retention of each project.
+        days: The shorter retention, in days.
         now_ns: The time.
     """
     tables = {part.table: part for part in (StoredPart(**row) for row in reader.rows(PARTS, {}))}
@@ -266,7 +266,7 @@ def _told(swept: Swept | None) -> RetentionRun | None:
 
 
 def read_sizes(reader: Reader) -> list[TableSize]:
-    """Read what each table takes on disk; 1 ms, nothing of the tables themselves is read."""
+    """Read the size of each table on disk; 1 ms, nothing of the tables themselves is read."""
     sql = Sql("""
         SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes FROM system.parts
         WHERE database = currentDatabase() AND active GROUP BY table ORDER BY table""")
@@ -277,9 +277,9 @@ def read_sizes(reader: Reader) -> list[TableSize]:
 def get_storage(
     request: Request, admin: Admin, retention: FromRetention, days: Days = None
 ) -> Storage:
-    """Tell bytes by project, model and kind, and what a shorter retention would free.
+    """Read the bytes by project, model and kind, and those that a shorter retention would free.
 
-    A key of some projects is told of these, and nothing of the whole.
+    A key of certain projects gets these, and nothing of the whole.
     """
     reader = find_service(request, Reader)
     return find_storage(reader, admin, retention, days, time.time_ns())
@@ -303,7 +303,7 @@ def get_retention(project: str, admin: Admin, retention: FromRetention) -> KeptF
 def put_retention(
     project: str, wanted: WantedRetention, admin: Admin, retention: FromRetention
 ) -> KeptFor:
-    """Set how long a project is kept; within an hour, what is older is deleted."""
+    """Set the retention of a project; within an hour, older data is deleted."""
     retention.set(project, Wish(wanted.record_days, wanted.payload_days))
     return _kept(project, retention)
 
@@ -355,13 +355,13 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
 
 @router.delete("/projects/{project:path}/runs/{run_id}", dependencies=_ADMIN)
 def delete_run(project: str, run_id: str, deleter: FromDeleter) -> Deleted:
-    """Delete one run with all that is about it; runs below it stay."""
+    """Delete a run with all records about it; runs below it stay."""
     return _delete(deleter, project, RUN, run_id)
 
 
 @router.delete("/projects/{project:path}/sessions/{session:path}", dependencies=_ADMIN)
 def delete_session(project: str, session: str, deleter: FromDeleter) -> Deleted:
-    """Delete the traces of a session, but for runs that name another one.
+    """Delete the traces of a session, except runs that name another session.
 
     Runs of it that start later are stored again.
     """
@@ -370,7 +370,7 @@ def delete_session(project: str, session: str, deleter: FromDeleter) -> Deleted:
 
 @router.delete("/projects/{project:path}/users/{user:path}", dependencies=_ADMIN)
 def delete_user(project: str, user: str, deleter: FromDeleter) -> Deleted:
-    """Delete the traces of a user, but for runs that name another one.
+    """Delete the traces of a user, except runs that name another user.
 
     Runs of theirs that start later are stored again.
     """
@@ -379,7 +379,7 @@ def delete_user(project: str, user: str, deleter: FromDeleter) -> Deleted:
 
 @router.delete("/projects/{project:path}/models/{model:path}", dependencies=_ADMIN)
 def delete_model(project: str, model: str, deleter: FromDeleter) -> Deleted:
-    """Delete a model: its runs, versions and what is logged about them.
+    """Delete a model: its runs, versions and the records logged about them.
 
     Runs of it that start later are stored again; the numbers of its versions go on.
     """

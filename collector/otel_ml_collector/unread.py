@@ -1,4 +1,4 @@
-"""Projects of which nothing is a run: who wrote their spans, told wherever there would be runs."""
+"""Projects whose spans are not runs: their instrumentations, shown wherever there would be runs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Unread(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class UnreadSpans:
-    """How many spans a project has, and by whom, where none of them is a run.
+    """The number of a project's spans, and their instrumentations, where none of them is a run.
 
     Attributes:
         spans: All of them.
@@ -75,14 +75,14 @@ class UnreadSpans:
 
 
 def find_unread(reader: Reader, project: str) -> UnreadSpans | None:
-    """Tell of a project's spans where none is a run; None where one is, or there are no spans."""
+    """Describe a project's spans where none is a run; None where there are runs, or no spans."""
     if reader.rows(_ANY_RUN, {"project": project}):
         return None
     return find_all_unread(reader, [project]).get(project)
 
 
 def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, UnreadSpans]:
-    """Tell the same of several projects, by name, in one statement; of none in none."""
+    """Describe the spans of several projects, by name, in a single statement."""
     if not projects:
         return {}
     wholes: dict[str, int] = {}
@@ -104,7 +104,7 @@ def _order(counts: Counter[str]) -> tuple[str, ...]:
 
 @api.get("/projects/{project:path}/unread")
 def get_unread(project: str, reader: FromReader) -> Unread:
-    """Read how many spans a project has, and by whom, where none was read as a run."""
+    """Read the number of a project's spans, and their instrumentations, where none is a run."""
     found = find_unread(reader, project)
     if found is None:
         return Unread(spans=0, scopes=[], sentence="")

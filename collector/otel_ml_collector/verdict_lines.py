@@ -47,10 +47,10 @@ class VerdictLine:
 def judge_lines(
     judges: Sequence[JudgeChange], versions: Mapping[str, int | None] | None = None
 ) -> list[VerdictLine]:
-    """Write what judges say of two sides; rates share one scale.
+    """Write the verdict lines of judges on two sides; rates share a scale.
 
     Args:
-        judges: What they say.
+        judges: Their changes.
         versions: By judge, the number that is shown where the verdict has none.
     """
     widest = max((_reach(one) for one in judges if one.is_rate), default=1.0)

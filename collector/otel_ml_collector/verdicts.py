@@ -1,4 +1,4 @@
-"""What is said of two sides that judges compared: in production, and in experiments."""
+"""The verdict on two sides that judges compared: in production, and in experiments."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ class Interval(BaseModel):
 
 
 class JudgeChange(JudgeVersionName):
-    """What changed between two sides by one judge; pass rates are from 0 to 1."""
+    """The change between two sides by a judge; pass rates are from 0 to 1."""
 
     word: Word
     sentence: str
@@ -53,7 +53,7 @@ class JudgeChange(JudgeVersionName):
 
 
 class AmountChange(BaseModel):
-    """What changed in latency, tokens or cost, of calls that were answered: less is better."""
+    """The change in latency, tokens or cost, of calls that were answered: less is better."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -74,7 +74,7 @@ _SAID: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 def make_judges(
     found: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
 ) -> list[JudgeChange]:
-    """Make the answers of what judges say, of the versions that were chosen of each judge."""
+    """Make the answers of the judges' changes, of the versions that were chosen of each judge."""
     changes = []
     for name, one in found.judges.items():
         said = {field: getattr(one, field) for field in _SAID}
@@ -85,7 +85,7 @@ def make_judges(
 
 
 def make_amounts(found: Verdict) -> list[AmountChange]:
-    """Make the answers of what changed in latency, tokens and cost."""
+    """Make the answers of the changes in latency, tokens and cost."""
     return [AmountChange.model_validate(one) for one in found.amounts.values()]
 
 

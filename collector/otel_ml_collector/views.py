@@ -84,7 +84,7 @@ def get_views(project: str, reader: FromReader) -> Views:
 
 @router.get("/projects/{project:path}/views/{name}")
 def get_view(project: str, name: Name, reader: FromReader) -> View:
-    """Read one saved view."""
+    """Read a saved view."""
     return _view(read_document(reader, project, VIEW, name))
 
 
@@ -98,7 +98,7 @@ def put_view(
     *,
     base: Base = None,
 ) -> View:
-    """Save a view under its name, in place of the one that has it."""
+    """Save a view under its name, in place of any view of that name."""
     compile_where(reader, project, wanted.parameters.get("where", ""), is_bounded=True)
     return _view(store.save(reader, project, VIEW, name, wanted.model_dump(), base=base))
 
@@ -107,5 +107,5 @@ def put_view(
 def delete_saved_view(
     project: str, name: Name, reader: FromOwner, store: FromStore, base: Base = None
 ) -> View:
-    """Delete a view, and answer what it was."""
+    """Delete a view, and answer its last state."""
     return _view(store.delete(reader, project, VIEW, name, base=base))

@@ -1,4 +1,4 @@
-"""Bodies of the JSON API: of one media type and of a bounded size."""
+"""Bodies of the JSON API: of a single media type and of a bounded size."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -18,10 +18,10 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class JsonRoute(APIRoute):
-    """A route whose body, where it takes one, is JSON of at most 4 MiB, without an encoding."""
+    """A route with JSON bodies of at most 4 MiB, without an encoding."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Make what answers; it refuses other bodies before they are read."""
+        """Make the handler; it refuses other bodies before they are read."""
         answer = super().get_route_handler()
 
         async def answer_bounded(request: Request) -> Response:

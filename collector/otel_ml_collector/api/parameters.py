@@ -25,7 +25,7 @@ _WORDS: Final = {"cursor": "next_cursor of an answer", "obj_id": "obj_id of an a
 def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
     """Make the dependency of a route on a scope, over the project of its path when it has one.
 
-    A project of others is answered as one that is not there. With `others` any of the scopes does.
+    A project of others is answered as if it did not exist. With `others` any of the scopes does.
     """
 
     async def check(request: Request) -> Access:
@@ -41,7 +41,7 @@ def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
 
 
 def reader_for(scope: str, *others: str) -> Callable[..., Awaitable[Reader]]:
-    """Make the dependency of a route on the store's reader, held to who has a scope."""
+    """Make the dependency of a route on the store's reader, narrowed to the access with a scope."""
 
     async def reader_of(
         request: Request, access: Annotated[Access, Depends(needs(scope, *others))]
@@ -52,10 +52,10 @@ def reader_for(scope: str, *others: str) -> Callable[..., Awaitable[Reader]]:
 
 
 def demand_all(access: Access) -> None:
-    """Refuse whoever may not ask about the whole store.
+    """Refuse access to questions about the whole store, unless it covers all projects.
 
     Raises:
-        NotPermitted: Theirs are some projects only.
+        NotPermitted: Their access is to certain projects only.
     """
     if not access.covers(None):
         raise NotPermitted("The key is for some projects only, and this is about all of them")
@@ -99,12 +99,12 @@ TIMES: Final = range(1 - 2**63, 2**63)
 
 
 def write_place(parts: Sequence[str | int | float]) -> str:
-    """Write what names a record as one word."""
+    """Write the parts that identify a record as a single word."""
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
 
 
 def read_place(text: str, field: str) -> list[Any]:
-    """Read what `write_place` wrote; its parts are to be checked.
+    """Read a word of `write_place`; its parts are to be checked.
 
     Raises:
         BadInput: The text is no such word; `field` names the parameter.

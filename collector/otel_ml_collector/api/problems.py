@@ -1,4 +1,4 @@
-"""Errors as answers: one shape for all of them."""
+"""Errors as answers: the same shape for all of them."""
 
 import math
 from collections.abc import Callable
@@ -51,7 +51,7 @@ _HTTP: Final = {
 
 
 class Problem(BaseModel):
-    """What is wrong with a request."""
+    """An error in a request."""
 
     code: str
     message: str
@@ -97,14 +97,14 @@ def problem_of(error: CollectorError) -> tuple[int, Problem]:
 
 
 def headers_of(error: CollectorError) -> dict[str, str]:
-    """Return the headers of the answer to an error: when to send again, or what is needed."""
+    """Return the headers of the answer to an error: when to send again, or the needed login."""
     if isinstance(error, Unavailable):
         return {"Retry-After": str(math.ceil(error.retry_after_s))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
 
 
 def _answer_error(error: Exception) -> JSONResponse:
-    """Answer an error of ours, a parameter that is wrong, or what nobody foresaw."""
+    """Answer an error of ours, a wrong parameter, or an unexpected error."""
     match error:
         case CollectorError():
             return _answer(*problem_of(error), headers_of(error))

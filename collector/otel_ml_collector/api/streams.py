@@ -25,7 +25,7 @@ class Places:
         self._free = threading.BoundedSemaphore(_AT_ONCE)
 
     def take(self) -> Callable[[], None]:
-        """Take a place; return what gives it back.
+        """Take a place; return the function that gives it back.
 
         Raises:
             Unavailable: None is free.
@@ -39,7 +39,7 @@ FromPlaces = Annotated[Places, Depends(service_of(Places))]
 
 
 class Stream(StreamingResponse):
-    """An answer whose parts are made on a thread, one when the one before it is sent.
+    """An answer whose parts are made on a thread, each when the part before it is sent.
 
     The first part is made before the answer begins, so that a question that makes no sense gets
     an error. What goes wrong after that ends the connection without the end of the body: its reader
