@@ -1,0 +1,419 @@
+"""Distances between two sketches of a field, and when a distance is more than is usual or chance.
+
+Drift is said of a distance that exceeds its margin, what the reference's own windows have among
+each other, and what chance would give of that many runs: neither a hundred runs nor a million
+drift by themselves.
+"""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from statistics import fmean, stdev, variance
+from typing import Final, Literal, TypeAlias
+
+from otel_ml.statistics.intervals import benjamini_hochberg
+from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
+
+DriftWord: TypeAlias = Literal["drift", "as before", "too few"]
+
+MARGIN: Final = 0.1
+# A distance is held against those of the reference's windows where there are so many.
+CALIBRATED: Final = 7
+FEWEST_VALUES: Final = 100
+CHANCE: Final = 0.01
+_RESAMPLINGS: Final = 200
+# Neighbouring bins are joined to so many cells before they are resampled.
+_CELLS: Final = 100
+# From here on the normal distribution stands for that of Poisson.
+_MANY: Final = 30.0
+_TERMS: Final = 1_000
+_TINY: Final = 1e-300
+
+# Where a distribution function changes: its slope and its jump there.
+_Steps: TypeAlias = Mapping[float, tuple[float, float]]
+
+
+def quantile(sketch: Sketch, p: float) -> float:
+    """Return the quantile of the numbers of a sketch; nan where there is none.
+
+    Args:
+        sketch: Of kind ``number``.
+        p: From 0 to 1.
+    """
+    if not sketch.n:
+        return math.nan
+    aim, below = p * sketch.n, 0.0
+    spans = sorted(_spans(sketch))
+    for low, high, count in spans:
+        if below + count >= aim:
+            return low + (high - low) * max(aim - below, 0.0) / count
+        below += count
+    return spans[-1][1]
+
+
+def scale(sketch: Sketch) -> float:
+    """Return what a distance of numbers is measured in: the interquartile range.
+
+    Where that is 0 the standard deviation, which is 0 where all are the same.
+    """
+    between = quantile(sketch, 0.75) - quantile(sketch, 0.25)
+    return between if between > 0 else sketch.deviation
+
+
+def wasserstein(first: Sketch, second: Sketch) -> float:
+    """Return by how much the numbers of one must be moved on the average to be those of the other.
+
+    Source: Vallender, Calculation of the Wasserstein distance between probability distributions on
+    the line, Theory of Probability and its Applications 18 (1974).
+    """
+    area, low, gap, slope = 0.0, 0.0, 0.0, 0.0
+    for at, (steeper, jump) in _differences(first, second):
+        # The gap is linear up to here; it may pass 0 between.
+        width, end = at - low, gap + slope * (at - low)
+        if gap * end >= 0:
+            area += width * abs(gap + end) / 2
+        else:
+            area += width * (gap * gap + end * end) / (2 * (abs(gap) + abs(end)))
+        low, gap, slope = at, end + jump, slope + steeper
+    return area
+
+
+def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
+    """Return the largest difference of the two distribution functions, from 0 to 1.
+
+    Within a bin of 2 % it is not known.
+    """
+    largest, low, gap, slope = 0.0, 0.0, 0.0, 0.0
+    for at, (steeper, jump) in _differences(first, second):
+        end = gap + slope * (at - low)
+        largest = max(largest, abs(end), abs(end + jump))
+        low, gap, slope = at, end + jump, slope + steeper
+    return min(largest, 1.0)
+
+
+def jensen_shannon(first: Sketch, second: Sketch) -> float:
+    """Return the Jensen–Shannon distance of two categories, base 2, from 0 to 1.
+
+    Source: Endres, Schindelin, A new metric for probability distributions, IEEE Transactions on
+    Information Theory 49 (2003).
+    """
+    shares = _value_shares(first, second)
+    return math.sqrt(_divergence([one for one, _ in shares], [other for _, other in shares]))
+
+
+def population_stability(reference: Sketch, window: Sketch) -> float:
+    """Return the population stability index of a category; an absent value counts half a run."""
+    index = 0.0
+    for before, after in _value_shares(reference, window):
+        low, high = max(before, 0.5 / reference.n), max(after, 0.5 / window.n)
+        index += (high - low) * math.log(high / low)
+    return index
+
+
+def distance(reference: Sketch, window: Sketch) -> float:
+    """Return the distance of the window from the reference, in the unit of its kind.
+
+    Numbers: Wasserstein's over the reference's interquartile range, or what `scale` says; where
+    the reference was one number, the share that is another. Categories: Jensen–Shannon's. Texts:
+    the largest of their parts. A vocabulary: that of the share of words never seen before. 0 where
+    one of them has no values.
+    """
+    if not reference.n or not window.n:
+        return 0.0
+    if reference.kind == "number":
+        unit = scale(reference)
+        return (
+            wasserstein(reference, window) / unit
+            if unit > 0
+            else kolmogorov_smirnov(reference, window)
+        )
+    if reference.kind == "category":
+        return jensen_shannon(reference, window)
+    if reference.kind == "vocabulary":
+        return jensen_shannon(_seen(0.0, window.n), _seen(unseen(reference, window), window.n))
+    return max(
+        (
+            distance(part, window.parts[name])
+            for name, part in reference.parts.items()
+            if name in window.parts
+        ),
+        default=0.0,
+    )
+
+
+def unseen(reference: Sketch, window: Sketch) -> float:
+    """Return the share of words that the reference never saw, as far as 1,024 buckets tell."""
+    new = sum(count for key, (count, _, _) in window.bins.items() if key not in reference.bins)
+    return new / window.n if window.n else 0.0
+
+
+def _seen(share: float, n: int) -> Sketch:
+    new = round(share * n)
+    return Sketch("category", n, clustered=n, values={"new": new, "seen": n - new})
+
+
+def presence(sketch: Sketch) -> Sketch:
+    """Return a field as the category of whether it was there."""
+    total = sketch.n + sketch.missing
+    return Sketch(
+        "category",
+        total,
+        clustered=total * sketch.design,
+        values={"there": sketch.n, "missing": sketch.missing},
+    )
+
+
+def chance(reference: Sketch, window: Sketch) -> float:
+    """Return how likely chance alone gives at least this distance at these numbers of runs.
+
+    Both sides are drawn 200 times from what they have together, each at its effective number of
+    values, and a gamma distribution of the same mean and variance gives the tail. The same sketches
+    give the same number.
+    """
+    if not reference.n or not window.n:
+        return 1.0
+    if reference.kind == "text":
+        names = [name for name in reference.parts if name in window.parts]
+        tails = [chance(reference.parts[name], window.parts[name]) for name in names]
+        return min(min(tails, default=1.0) * max(len(tails), 1), 1.0)
+    if reference.kind == "vocabulary":
+        reference, window = _seen(0.0, reference.n), _seen(unseen(reference, window), window.n)
+    if reference.kind == "number":
+        positions, before, after = _cells(reference, window)
+        widths = [high - low for low, high in pairwise(positions)]
+
+        def measure(first: Sequence[float], second: Sequence[float]) -> float:
+            gaps = accumulate(one - other for one, other in zip(first, second, strict=True))
+            return sum(width * abs(gap) for width, gap in zip(widths, gaps, strict=False))
+
+    else:
+        shares = _value_shares(reference, window)
+        before, after = [one for one, _ in shares], [other for _, other in shares]
+        measure = _divergence
+    return _resample(before, after, (reference.effective, window.effective), measure)
+
+
+def _resample(
+    before: Sequence[float],
+    after: Sequence[float],
+    sizes: tuple[float, float],
+    measure: Callable[[Sequence[float], Sequence[float]], float],
+) -> float:
+    generator = random.Random(0)  # noqa: S311 - a question asked again has the same answer
+    first, second = sizes
+    pooled = [
+        (first * one + second * other) / (first + second)
+        for one, other in zip(before, after, strict=True)
+    ]
+    drawn = [
+        measure(_draw(pooled, first, generator), _draw(pooled, second, generator))
+        for _ in range(_RESAMPLINGS)
+    ]
+    return gamma_tail(measure(before, after), fmean(drawn), variance(drawn))
+
+
+def _draw(shares: Sequence[float], size: float, generator: random.Random) -> list[float]:
+    """Draw shares of a sample of some size."""
+    counts = [_draw_count(share * size, generator) for share in shares]
+    total = sum(counts)
+    return [count / total for count in counts] if total else [*shares]
+
+
+def _draw_count(mean: float, generator: random.Random) -> float:
+    """Draw a number of Poisson's distribution, or of the normal one where that is as good."""
+    if mean > _MANY:
+        return max(generator.gauss(mean, math.sqrt(mean)), 0.0)
+    limit, product, count = math.exp(-mean), generator.random(), 0
+    while product > limit:
+        product *= generator.random()
+        count += 1
+    return count
+
+
+def gamma_tail(value: float, mean: float, spread: float) -> float:
+    """Return how likely a number of a gamma distribution is at least `value`.
+
+    Args:
+        value: At least 0.
+        mean: Of the distribution.
+        spread: Its variance; where it is 0, the distribution is its mean.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.5.29 and 6.5.31.
+    """
+    if value <= 0:
+        return 1.0
+    if not (mean > 0 and spread > 0):
+        return 1.0 if value <= mean else 0.0
+    shape = mean * mean / spread
+    x = value * mean / spread
+    log_front = shape * math.log(x) - x - math.lgamma(shape)
+    front = math.exp(log_front) if log_front > -700 else 0.0  # noqa: PLR2004 - else it is 0
+    if x < shape + 1:
+        term = total = 1 / shape
+        for step in range(1, _TERMS):
+            term *= x / (shape + step)
+            total += term
+            if term < total * 1e-15:
+                break
+        return min(max(1 - front * total, 0.0), 1.0)
+    below = x + 1 - shape
+    ratio, fraction = 1 / _TINY, 1 / below
+    total = fraction
+    for step in range(1, _TERMS):
+        numerator = -step * (step - shape)
+        below += 2
+        fraction = 1 / ((numerator * fraction + below) or _TINY)
+        ratio = (below + numerator / ratio) or _TINY
+        change = fraction * ratio
+        total *= change
+        if abs(change - 1) < 1e-15:  # noqa: PLR2004 - the last digit of a float
+            break
+    return min(max(front * total, 0.0), 1.0)
+
+
+def _spans(sketch: Sketch) -> list[tuple[float, float, int]]:
+    """Spread the numbers of each bin evenly, so that its mean and spread are kept."""
+    spans = []
+    for key, of_bin in sketch.bins.items():
+        count, mean, of_bin_variance = moments_of(key, of_bin)
+        if count:
+            low, high = bounds_of(key)
+            half = min(math.sqrt(3 * of_bin_variance), max(mean - low, 0.0), max(high - mean, 0.0))
+            spans.append((mean - half, mean + half, count))
+    return spans
+
+
+def _differences(first: Sketch, second: Sketch) -> list[tuple[float, tuple[float, float]]]:
+    """Tell where and how the distribution function of one changes less that of the other."""
+    steps: defaultdict[float, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for sketch, sign in ((first, 1), (second, -1)):
+        for low, high, count in _spans(sketch):
+            share = sign * count / sketch.n
+            if high > low:
+                slope = share / (high - low)
+                steps[low][0] += slope
+                steps[high][0] -= slope
+            else:
+                steps[low][1] += share
+    return [(at, (steps[at][0], steps[at][1])) for at in sorted(steps)]
+
+
+def _value_shares(first: Sketch, second: Sketch) -> list[tuple[float, float]]:
+    """Pair the shares of each value, and of the rest."""
+    values = sorted(first.values.keys() | second.values.keys())
+    shares = [
+        (first.values.get(value, 0) / first.n, second.values.get(value, 0) / second.n)
+        for value in values
+    ]
+    return [*shares, (first.rest / first.n, second.rest / second.n)]
+
+
+def _divergence(first: Sequence[float], second: Sequence[float]) -> float:
+    total = 0.0
+    for one, other in zip(first, second, strict=True):
+        middle = (one + other) / 2
+        if one > 0:
+            total += one * math.log2(one / middle)
+        if other > 0:
+            total += other * math.log2(other / middle)
+    return min(max(total / 2, 0.0), 1.0)
+
+
+def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], list[float]]:
+    """Join neighbouring bins: where each cell lies, and its share on both sides."""
+    cells: list[list[float]] = []
+    room = 0.0
+    for key in sorted(first.bins.keys() | second.bins.keys()):
+        of_first = moments_of(key, first.bins.get(key, (0, 0, 0)))
+        of_second = moments_of(key, second.bins.get(key, (0, 0, 0)))
+        before, after = of_first[0] / first.n, of_second[0] / second.n
+        moment = before * of_first[1] + after * of_second[1]
+        if room <= 0:
+            cells.append([0.0, 0.0, 0.0])
+            room = 2 / _CELLS
+        cells[-1][0] += moment
+        cells[-1][1] += before
+        cells[-1][2] += after
+        room -= before + after
+    positions = [moment / (before + after) for moment, before, after in cells]
+    return positions, [cell[1] for cell in cells], [cell[2] for cell in cells]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A window of a field, or of a part of it, beside its reference.
+
+    Attributes:
+        distance: Of the two.
+        margin: What it must exceed to matter.
+        usual: What it must exceed to be more than the reference's own windows have, their mean and
+            three standard deviations; None where they are fewer than 7: it is not calibrated.
+        chance: How likely chance alone gives that distance, over all fields of one answer; None
+            where it was not asked, because the distance does not matter or is usual.
+        word: ``drift``, ``as before``, or ``too few`` values to judge.
+    """
+
+    distance: float
+    margin: float
+    usual: float | None
+    chance: float | None
+    word: DriftWord
+
+    @property
+    def threshold(self) -> float:
+        """The distance from which on it may be drift."""
+        return max(self.margin, self.usual or 0.0)
+
+
+def usual_distance(own: Sequence[float]) -> float | None:
+    """Return what the distances of the reference's own windows stay under; None of fewer than 7.
+
+    Args:
+        own: Of each of its windows from the rest of it.
+    """
+    return fmean(own) + 3 * stdev(own) if len(own) >= CALIBRATED else None
+
+
+def compare(
+    reference: Sketch,
+    window: Sketch,
+    *,
+    own: Callable[[], Sequence[float]] = tuple,
+    margin: float = MARGIN,
+) -> Comparison:
+    """Hold a window of a field against its reference, by itself.
+
+    Args:
+        reference: Of the same kind.
+        window: What is judged.
+        own: Computes the distances of the reference's own windows from the rest of it; called when
+            the distance exceeds the margin.
+        margin: What a distance must exceed to matter.
+    """
+    gap = distance(reference, window)
+    if reference.n < FEWEST_VALUES or window.n < FEWEST_VALUES:
+        return Comparison(gap, margin, None, None, "too few")
+    if gap <= margin:
+        return Comparison(gap, margin, None, None, "as before")
+    usual = usual_distance(own())
+    if usual is not None and gap <= usual:
+        return Comparison(gap, margin, usual, None, "as before")
+    tail = chance(reference, window)
+    return Comparison(gap, margin, usual, tail, "drift" if tail < CHANCE else "as before")
+
+
+def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Correct the chances of all fields of one answer, and say again which of them drift.
+
+    One whose chance was not asked counts as certain.
+    """
+    tails = benjamini_hochberg([1.0 if one.chance is None else one.chance for one in comparisons])
+    return [
+        comparison
+        if comparison.chance is None
+        else replace(comparison, chance=tail, word="drift" if tail < CHANCE else "as before")
+        for comparison, tail in zip(comparisons, tails, strict=True)
+    ]

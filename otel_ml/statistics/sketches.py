@@ -1,0 +1,441 @@
+"""Sketches: what is kept of the values of a field, small enough to keep by hour, added to merge.
+
+A number falls into a signed bin of 2 % of its size, and a bin keeps how many, the sum and the sum
+of squares of their places within it: of whole numbers nothing is lost, and a distribution that is
+narrow and far from 0 keeps its mean and spread. All of these are whole numbers, so that no order of
+adding shows.
+"""
+
+import math
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final, Literal, TypeAlias, cast
+
+Kind: TypeAlias = Literal["number", "category", "text", "vocabulary"]
+# How many values, the sum of their places in the bin, and the sum of the squares of these.
+Bin: TypeAlias = tuple[int, int, int]
+
+GROWTH: Final = 1.02
+# Bins of positive numbers have keys above 0, of negative ones below, of zero 0.
+KEY_OF_1: Final = 40_000
+# Places in a bin go from 0 to this; smaller and larger numbers count as the ends of their range.
+PLACES: Final = 32_768
+SMALLEST: Final = 1e-300
+LARGEST: Final = 1e300
+MOST_VALUES: Final = 200
+# A longer text is counted as a value of its field, and not kept.
+LONGEST_VALUE: Final = 64
+BUCKETS: Final = 1_024
+# Share of a field's values that must be numbers, or among the 200 largest.
+MOSTLY: Final = 0.95
+FEW_VALUES: Final = 20
+
+# The letters of a script, as the inside of a character class that Python and RE2 both read.
+SCRIPTS: Final[Mapping[str, str]] = {
+    "Latin": "A-Za-z\u00c0-\u024f",
+    "Greek": "\u0370-\u03ff",
+    "Cyrillic": "\u0400-\u04ff",
+    "Hebrew": "\u0590-\u05ff",
+    "Arabic": "\u0600-\u06ff",
+    "Devanagari": "\u0900-\u097f",
+    "Thai": "\u0e00-\u0e7f",
+    "CJK": "\u3040-\u30ff\u3400-\u9fff",
+    "Hangul": "\uac00-\ud7af",
+}
+OTHER_SCRIPT: Final = "other"
+_OF_SCRIPT: Final = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS.items()}
+_DIGIT: Final = re.compile("[0-9]")
+_CAPITAL: Final = re.compile("[A-Z]")
+# The parts of a text, in the order in which they are shown.
+TEXT_PARTS: Final[Mapping[str, Kind]] = {
+    "words": "number",
+    "characters": "number",
+    "scripts": "category",
+    "digits": "number",
+    "capitals": "number",
+    "vocabulary": "vocabulary",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What is kept of the values of one field.
+
+    Attributes:
+        kind: Of the field, which says how two sketches are compared.
+        n: How many had a value.
+        missing: How many had none.
+        clustered: The sum, over sessions, of the squared sums of centred values of unit variance:
+            `n` where runs are independent, more where those of a session are alike.
+        low: The smallest number, None where there is none.
+        high: The largest number.
+        bins: Numbers by the key of their bin; the buckets of hashed words of a vocabulary.
+        values: The largest counts of a category, at most 200.
+        parts: Sketches of the parts of a text.
+    """
+
+    kind: Kind
+    n: int = 0
+    missing: int = 0
+    clustered: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    bins: Mapping[int, Bin] = field(default_factory=dict)
+    values: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, "Sketch"] = field(default_factory=dict)
+
+    @property
+    def rest(self) -> int:
+        """How many had a value that is not among the largest."""
+        return self.n - sum(self.values.values()) if self.kind == "category" else 0
+
+    @property
+    def zero(self) -> int:
+        """How many were 0."""
+        return self.bins.get(0, (0, 0, 0))[0] if self.kind == "number" else 0
+
+    @property
+    def design(self) -> float:
+        """By how much sessions make the values count less, at least 1."""
+        return max(self.clustered / self.n, 1.0) if self.n else 1.0
+
+    @property
+    def effective(self) -> float:
+        """How many independent values would say as much."""
+        return self.n / self.design
+
+    @property
+    def mean(self) -> float:
+        """The mean of the numbers; nan where there is none."""
+        total = math.fsum(count * mean for count, mean, _ in _moments(self.bins).values())
+        return total / self.n if self.n else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the numbers; nan where there is none."""
+        mean = self.mean
+        squares = math.fsum(
+            count * ((of_bin - mean) ** 2 + variance)
+            for count, of_bin, variance in _moments(self.bins).values()
+        )
+        return math.sqrt(squares / self.n) if self.n else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a dictionary of plain values, which `from_dict` reads."""
+        written: dict[str, Any] = {"kind": self.kind, "n": self.n, "missing": self.missing}
+        if self.clustered != self.n:
+            written["clustered"] = self.clustered
+        if self.low is not None:
+            written.update(low=self.low, high=self.high)
+        if self.bins:
+            written["bins"] = [[key, *self.bins[key]] for key in sorted(self.bins)]
+        if self.values:
+            written["values"] = dict(_largest(self.values))
+        if self.parts:
+            written["parts"] = {name: part.to_dict() for name, part in self.parts.items()}
+        return written
+
+    @staticmethod
+    def from_dict(written: Mapping[str, Any]) -> "Sketch":
+        """Read what `to_dict` returned.
+
+        Raises:
+            ValueError: It is not that.
+        """
+        try:
+            kind, n = written["kind"], int(written["n"])
+            sketch = Sketch(
+                cast("Kind", kind),
+                n,
+                int(written.get("missing", 0)),
+                float(written.get("clustered", n)),
+                written.get("low"),
+                written.get("high"),
+                {int(key): (int(c), int(s), int(q)) for key, c, s, q in written.get("bins", ())},
+                {str(value): int(count) for value, count in written.get("values", {}).items()},
+                {name: Sketch.from_dict(part) for name, part in written.get("parts", {}).items()},
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError("Invalid sketch: expected what Sketch.to_dict returned") from error
+        if kind not in ("number", "category", "text", "vocabulary"):
+            raise ValueError(
+                f"Invalid kind of a sketch {kind!r}: expected number, category or text"
+            )
+        return sketch
+
+
+def bin_of(value: float) -> tuple[int, int]:
+    """Return the key of a finite number's bin, and its place in it."""
+    size = min(abs(value), LARGEST)
+    if size < SMALLEST:
+        return 0, 0
+    power = math.floor(math.log(size) / math.log(GROWTH))
+    place = math.floor((size / GROWTH**power - 1) / (GROWTH - 1) * PLACES)
+    key = power + KEY_OF_1
+    return (key if value > 0 else -key), min(max(place, 0), PLACES - 1)
+
+
+def bounds_of(key: int) -> tuple[float, float]:
+    """Return the lower and the upper end of a bin."""
+    if key == 0:
+        return 0.0, 0.0
+    size = GROWTH ** (abs(key) - KEY_OF_1)
+    return (size, size * GROWTH) if key > 0 else (-size * GROWTH, -size)
+
+
+def moments_of(key: int, of_bin: Bin) -> tuple[int, float, float]:
+    """Return how many numbers a bin has, their mean and their variance."""
+    count, places, squares = of_bin
+    if key == 0 or not count:
+        return count, 0.0, 0.0
+    size = GROWTH ** (abs(key) - KEY_OF_1)
+    unit = size * (GROWTH - 1) / PLACES
+    mean = size + unit * (places / count + 0.5)
+    # Of whole numbers exact: a float would lose the digits in which they differ.
+    variance = (count * squares - places * places) / (count * count) * unit * unit
+    return count, math.copysign(mean, key), variance
+
+
+def _moments(bins: Mapping[int, Bin]) -> dict[int, tuple[int, float, float]]:
+    return {key: moments_of(key, of_bin) for key, of_bin in bins.items()}
+
+
+def kind_of(values: Iterable[object]) -> Kind:
+    """Tell the kind of a field by its values, of which None is missing.
+
+    Nothing at all is a category.
+    """
+    present = [value for value in values if value is not None]
+    counts = Counter(write_value(value) for value in present)
+    numbers = sum(_is_number(value) for value in present)
+    if numbers >= MOSTLY * len(present) and len(counts) > FEW_VALUES:
+        return "number"
+    return "category" if is_category(len(present), counts.values()) else "text"
+
+
+def is_category(n: int, counts: Iterable[int]) -> bool:
+    """Tell whether values repeat enough to be counted one by one.
+
+    Args:
+        n: How many values there are.
+        counts: How often each is there; the small ones may be left out.
+    """
+    largest = sorted(counts, reverse=True)[:MOST_VALUES]
+    repeated = len(largest) <= FEW_VALUES or sum(largest) >= 2 * len(largest)
+    return repeated and sum(largest) >= MOSTLY * n
+
+
+def sketch_values(
+    values: Iterable[object],
+    *,
+    kind: Kind | None = None,
+    clusters: Iterable[Hashable] | None = None,
+) -> Sketch:
+    """Make the sketch of a field's values.
+
+    Args:
+        values: Numbers, booleans, texts; None is missing, and so is a number that is not finite.
+        kind: Of the field; told by the values where it is None.
+        clusters: The session of each value; each stands for itself where it is None.
+    """
+    rows = [*values]
+    kind = kind or kind_of(rows)
+    sessions: list[Hashable] = [*clusters] if clusters is not None else [*range(len(rows))]
+    pairs = [
+        (value, session)
+        for value, session in zip(rows, sessions, strict=True)
+        if _is_present(value, kind)
+    ]
+    present, of = [value for value, _ in pairs], [session for _, session in pairs]
+    missing = len(rows) - len(present)
+    if kind == "number":
+        return _sketch_numbers([float(cast("float", value)) for value in present], of, missing)
+    if kind == "category":
+        return _sketch_categories([write_value(value) for value in present], of, missing)
+    return _sketch_texts([write_value(value) for value in present], of, missing)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_present(value: object, kind: Kind) -> bool:
+    if _is_number(value) and not math.isfinite(cast("float", value)):
+        return False
+    return _is_number(value) if kind == "number" else value is not None
+
+
+def write_value(value: object) -> str:
+    """Return a value as the text by which a category counts it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def _sketch_numbers(values: Sequence[float], of: Sequence[Hashable], missing: int) -> Sketch:
+    bins: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for value in values:
+        key, place = bin_of(value)
+        in_bin = bins[key]
+        in_bin[0] += 1
+        in_bin[1] += place
+        in_bin[2] += place * place
+    return Sketch(
+        "number",
+        len(values),
+        missing,
+        _cluster_numbers(values, of),
+        min(values, default=None),
+        max(values, default=None),
+        {key: (count, places, squares) for key, (count, places, squares) in bins.items()},
+    )
+
+
+def _sketch_categories(values: Sequence[str], of: Sequence[Hashable], missing: int) -> Sketch:
+    counts = Counter(values)
+    short = {value: count for value, count in counts.items() if len(value) < LONGEST_VALUE}
+    return Sketch(
+        "category",
+        len(values),
+        missing,
+        _cluster_categories(values, counts, of),
+        values=dict(_largest(short)),
+    )
+
+
+def _sketch_texts(texts: Sequence[str], of: Sequence[Hashable], missing: int) -> Sketch:
+    words = [text.split() for text in texts]
+    buckets = Counter(bucket_of(word) for word in chain.from_iterable(words))
+    spoken = sum(buckets.values())
+    length = [max(len(text), 1) for text in texts]
+    parts = {
+        "words": _sketch_numbers([float(len(of_text)) for of_text in words], of, missing),
+        "characters": _sketch_numbers([float(len(text)) for text in texts], of, missing),
+        "scripts": _sketch_categories([script_of(text) for text in texts], of, missing),
+        "digits": _sketch_numbers(_shares(_DIGIT, texts, length), of, missing),
+        "capitals": _sketch_numbers(_shares(_CAPITAL, texts, length), of, missing),
+        "vocabulary": Sketch(
+            "vocabulary",
+            spoken,
+            clustered=float(sum(len(of_text) ** 2 for of_text in words)),
+            bins={bucket: (count, 0, 0) for bucket, count in buckets.items()},
+        ),
+    }
+    return Sketch("text", len(texts), missing, parts["words"].clustered, parts=parts)
+
+
+def _shares(pattern: re.Pattern[str], texts: Sequence[str], lengths: Sequence[int]) -> list[float]:
+    return [
+        len(pattern.findall(text)) / length for text, length in zip(texts, lengths, strict=True)
+    ]
+
+
+def bucket_of(word: str) -> int:
+    """Return the bucket into which a word falls, whatever its case."""
+    return zlib.crc32(word.lower().encode()) % BUCKETS
+
+
+def script_of(text: str) -> str:
+    """Return the script that has most letters of a text, `other` without any."""
+    counts = {name: len(letters.findall(text)) for name, letters in _OF_SCRIPT.items()}
+    script = max(counts, key=counts.__getitem__)
+    return script if counts[script] else OTHER_SCRIPT
+
+
+def _cluster_numbers(values: Sequence[float], of: Sequence[Hashable]) -> float:
+    """Sum up how alike the ranks of a session are: a heavy tail says no more than its order."""
+    counts = Counter(values)
+    ranks: dict[float, float] = {}
+    below = 0
+    for value in sorted(counts):
+        ranks[value] = below + (counts[value] - 1) / 2 - (len(values) - 1) / 2
+        below += counts[value]
+    sums: defaultdict[Hashable, float] = defaultdict(float)
+    for value, session in zip(values, of, strict=True):
+        sums[session] += ranks[value]
+    spread = math.fsum(count * ranks[value] ** 2 for value, count in counts.items())
+    return of_sessions(
+        math.fsum(total**2 for total in sums.values()), spread, len(values), len(sums)
+    )
+
+
+def _cluster_categories(
+    values: Sequence[str], counts: Mapping[str, int], of: Sequence[Hashable]
+) -> float:
+    n = len(values)
+    in_session = Counter(zip(of, values, strict=True))
+    sizes = Counter(of)
+    shares = math.fsum((count / n) ** 2 for count in counts.values())
+    own = sum(count**2 for count in in_session.values())
+    crossed = math.fsum(
+        count * sizes[session] * counts[value] / n for (session, value), count in in_session.items()
+    )
+    squares = own - 2 * crossed + shares * sum(size**2 for size in sizes.values())
+    return of_sessions(squares, n * (1 - shares), n, len(sizes))
+
+
+def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
+    """Return how clustered values are.
+
+    Args:
+        squares: The sum, over sessions, of the squared sums of centred values.
+        spread: The sum of the squares of the centred values.
+        n: How many values.
+        sessions: In how many sessions; of one nothing can be known but that it is one.
+    """
+    if sessions <= 1:
+        return float(n * n)
+    if spread <= 0:
+        return float(n)
+    return squares / spread * n * sessions / (sessions - 1)
+
+
+def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_VALUES]
+
+
+def merge_sketches(sketches: Iterable[Sketch], kind: Kind | None = None) -> Sketch:
+    """Add sketches of one field up.
+
+    Args:
+        sketches: In any order; those of another kind are left out.
+        kind: That of the sum; where it is None, the kind that most values have.
+    """
+    of_all = [*sketches]
+    chosen: Kind = kind or _kind_of_most(of_all)
+    alike = [sketch for sketch in of_all if sketch.kind == chosen]
+    bins: dict[int, Bin] = {}
+    values: Counter[str] = Counter()
+    for sketch in alike:
+        values.update(sketch.values)
+        for key, (count, places, squares) in sketch.bins.items():
+            before = bins.get(key, (0, 0, 0))
+            bins[key] = before[0] + count, before[1] + places, before[2] + squares
+    names = dict.fromkeys(name for sketch in alike for name in sketch.parts)
+    return Sketch(
+        chosen,
+        sum(sketch.n for sketch in alike),
+        sum(sketch.missing for sketch in alike),
+        math.fsum(sketch.clustered for sketch in alike),
+        min((sketch.low for sketch in alike if sketch.low is not None), default=None),
+        max((sketch.high for sketch in alike if sketch.high is not None), default=None),
+        bins,
+        dict(_largest(values)),
+        {
+            name: merge_sketches(sketch.parts[name] for sketch in alike if name in sketch.parts)
+            for name in names
+        },
+    )
+
+
+def _kind_of_most(sketches: Iterable[Sketch]) -> Kind:
+    sizes: Counter[Kind] = Counter()
+    for sketch in sketches:
+        sizes[sketch.kind] += sketch.n
+    return min(sizes, key=lambda kind: (-sizes[kind], kind), default="category")

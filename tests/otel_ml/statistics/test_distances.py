@@ -1,0 +1,280 @@
+"""Tests of distances: those of sketches are those of the raw values, as scipy has them."""
+
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
+from otel_ml.statistics.distances import (
+    compare,
+    correct_together,
+    distance,
+    gamma_tail,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    population_stability,
+    presence,
+    quantile,
+    scale,
+    unseen,
+    usual_distance,
+    wasserstein,
+)
+from otel_ml.statistics.sketches import (
+    Sketch,
+    bin_of,
+    bounds_of,
+    kind_of,
+    merge_sketches,
+    script_of,
+    sketch_values,
+)
+
+Numbers = NDArray[np.float64]
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def draw(name: str, generator: np.random.Generator, n: int = 4_000) -> Numbers:
+    """Draw numbers of a distribution that fields have."""
+    drawn: dict[str, Numbers] = {
+        "normal": generator.normal(50, 10, n),
+        "around zero": generator.normal(0, 1, n),
+        "log-normal": generator.lognormal(2, 1, n),
+        "heavy tail": generator.pareto(1.5, n) + 1,
+        "narrow, far from 0": generator.normal(1_000, 10, n),
+        "ages": np.round(generator.normal(40, 12, n)),
+        "few whole numbers": generator.integers(0, 6, n).astype(np.float64),
+        "negative": -generator.exponential(3, n),
+    }
+    return drawn[name]
+
+
+NAMES = (
+    *("normal", "around zero", "log-normal", "heavy tail", "narrow, far from 0"),
+    *("ages", "few whole numbers", "negative"),
+)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_wasserstein(name: str, shift: float) -> None:
+    """Distances of sketches are those of the raw numbers within 3 % of the interquartile range."""
+    generator = np.random.default_rng(7)
+    before, after = draw(name, generator), draw(name, generator, 3_000)
+    between = float(stats.iqr(before))
+    after = after + shift * between
+    first, second = sketch_values(before, kind="number"), sketch_values(after, kind="number")
+    expected = stats.wasserstein_distance(before, after)
+    assert abs(wasserstein(first, second) - expected) <= 0.03 * between
+    # Where all numbers fall into four bins their quartiles are known less well than their mean.
+    share = 0.1 if name == "narrow, far from 0" else 0.03
+    assert scale(first) == pytest.approx(between, rel=share)
+    assert distance(first, second) == pytest.approx(expected / between, abs=0.03, rel=share)
+
+
+@pytest.mark.parametrize("name", ["normal", "log-normal", "heavy tail", "negative", "ages"])
+def test_kolmogorov_smirnov(name: str) -> None:
+    """The largest difference of the distribution functions is scipy's, but for the bins."""
+    generator = np.random.default_rng(8)
+    before, after = draw(name, generator), draw(name, generator) * 1.2
+    expected = stats.ks_2samp(before, after).statistic
+    first, second = sketch_values(before, kind="number"), sketch_values(after, kind="number")
+    assert kolmogorov_smirnov(first, second) == pytest.approx(expected, abs=0.02)
+
+
+@given(st.lists(st.integers(-1_000, 1_000), min_size=1), st.lists(st.integers(-1_000, 1_000)))
+def test_whole_numbers(before: list[int], after: list[int]) -> None:
+    """Of whole numbers that fill a bin each nothing is lost."""
+    low = [value for value in before if abs(value) < 50]
+    high = [value for value in after if abs(value) < 50]
+    if low and high:
+        first, second = sketch_values(low, kind="number"), sketch_values(high, kind="number")
+        expected = stats.wasserstein_distance(low, high)
+        assert wasserstein(first, second) == pytest.approx(expected, abs=0.002)
+
+
+categories = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 50), min_size=1)
+
+
+@given(categories, categories)
+def test_categories(before: dict[str, int], after: dict[str, int]) -> None:
+    """Distances of categories are exactly scipy's."""
+    first = sketch_values(list(Counter(before).elements()), kind="category")
+    second = sketch_values(list(Counter(after).elements()), kind="category")
+    names = sorted({*before, *after})
+    expected = jensenshannon(
+        [before.get(name, 0) / first.n for name in names],
+        [after.get(name, 0) / second.n for name in names],
+        base=2,
+    )
+    assert jensen_shannon(first, second) == pytest.approx(expected, abs=1e-7)
+
+
+def test_population_stability() -> None:
+    """The index of a category is that of its formula, an absent value counting half a run."""
+    first = sketch_values(["a"] * 60 + ["b"] * 40)
+    second = sketch_values(["a"] * 30 + ["b"] * 60 + ["c"] * 10)
+    expected = (
+        -0.3 * math.log(0.3 / 0.6) + 0.2 * math.log(0.6 / 0.4) + 0.095 * math.log(0.1 / 0.005)
+    )
+    assert population_stability(first, second) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [0.5, 1.0, 3.0, 40.0, 500.0])
+@pytest.mark.parametrize("place", [0.1, 0.5, 1.0, 1.5, 3.0])
+def test_gamma_tail(shape: float, place: float) -> None:
+    """The tail of a gamma distribution is scipy's."""
+    expected = stats.gamma.sf(place * shape * 2, shape, scale=2)
+    assert gamma_tail(place * shape * 2, shape * 2, shape * 4) == pytest.approx(expected, rel=1e-8)
+
+
+@given(numbers)
+def test_bins(value: float) -> None:
+    """A number lies in its bin, but for the smallest and the largest there are."""
+    key, place = bin_of(value)
+    low, high = bounds_of(key)
+    size = min(max(abs(value), 1e-300), 1e300)
+    assert 0 <= place < 32_768
+    if abs(value) >= 1e-300:
+        assert low - abs(low) * 1e-9 <= math.copysign(size, value) <= high + abs(high) * 1e-9
+    else:
+        assert key == 0
+
+
+values = st.lists(
+    st.one_of(st.none(), st.integers(-100, 100), st.sampled_from(["a", "b", "x" * 70]), numbers)
+)
+
+
+@given(values, values, st.sampled_from(["number", "category", "text"]))
+def test_merged(one: list[object], other: list[object], kind: str) -> None:
+    """The sketch of all values is the sum of the sketches of some and of the others."""
+    every = sketch_values([*one, *other], kind=kind)  # type: ignore[arg-type]  # a kind
+    parts = [sketch_values(own, kind=kind) for own in (one, other)]  # type: ignore[arg-type]
+    for merged in (merge_sketches(parts), merge_sketches(parts[::-1])):
+        assert (merged.n, merged.missing, merged.low, merged.high) == (
+            *(every.n, every.missing, every.low, every.high),
+        )
+        assert (merged.bins, merged.values) == (every.bins, every.values)
+        for name in every.parts:
+            assert merged.parts[name].bins == every.parts[name].bins
+            assert merged.parts[name].values == every.parts[name].values
+
+
+@given(values, st.sampled_from(["number", "category", "text"]))
+def test_written(own: list[object], kind: str) -> None:
+    """A sketch that was written as JSON is read as it was."""
+    sketch = sketch_values(own, kind=kind)  # type: ignore[arg-type]  # a kind
+    assert Sketch.from_dict(json.loads(json.dumps(sketch.to_dict()))) == sketch
+
+
+def test_not_written() -> None:
+    """What is no sketch is refused."""
+    with pytest.raises(ValueError, match="Invalid sketch"):
+        Sketch.from_dict({"kind": "number"})
+    with pytest.raises(ValueError, match="Invalid kind of a sketch 'colour'"):
+        Sketch.from_dict({"kind": "colour", "n": 1})
+
+
+def test_moments() -> None:
+    """Mean, deviation, quantiles and the ends are those of the numbers."""
+    sketch = sketch_values([1, 2, 3, 4, 10, None, math.nan], kind="number")
+    assert (sketch.n, sketch.missing, sketch.low, sketch.high) == (5, 2, 1, 10)
+    assert sketch.mean == pytest.approx(4, rel=1e-4)
+    assert sketch.deviation == pytest.approx(math.sqrt(10), rel=1e-4)
+    assert quantile(sketch, 0.5) == pytest.approx(3, rel=1e-4)
+    assert math.isnan(quantile(Sketch("number"), 0.5))
+
+
+def test_kinds() -> None:
+    """The kind of a field is told by what is there."""
+    assert kind_of([*range(100), "unknown"]) == "number"
+    assert kind_of([1, 2, 3] * 40) == "category"
+    assert kind_of([True, False, None]) == "category"
+    assert kind_of(["visa", "cash"] * 50) == "category"
+    assert kind_of([f"How do I do {i}?" for i in range(100)]) == "text"
+    assert kind_of([]) == "category"
+
+
+def test_sessions() -> None:
+    """Values of sessions that are all alike count as one each; independent ones as they are."""
+    generator = np.random.default_rng(9)
+    of_session = [f"s{i}" for i in range(400) for _ in range(5)]
+    alike = [value for value in generator.normal(size=400) for _ in range(5)]
+    apart = [*generator.normal(size=2_000)]
+    for kind, of_alike, of_apart in (
+        ("number", alike, apart),
+        ("category", [value > 0 for value in alike], [value > 0 for value in apart]),
+    ):
+        sketch = sketch_values(of_alike, kind=kind, clusters=of_session)  # type: ignore[arg-type]
+        assert sketch.effective == pytest.approx(400, rel=0.02)
+        sketch = sketch_values(of_apart, kind=kind, clusters=of_session)  # type: ignore[arg-type]
+        assert sketch.effective == pytest.approx(2_000, rel=0.15)
+    one = sketch_values([1.0, 2.0, 3.0], kind="number", clusters=["s", "s", "s"])
+    assert one.effective == 1
+
+
+def test_texts() -> None:
+    """A text is its length, scripts, digits, capitals, and words hashed to counts."""
+    texts = ["Where is it?", "Где это?", "Order 12"]
+    sketch = sketch_values([*texts, None], kind="text")
+    assert (sketch.n, sketch.missing) == (3, 1)
+    assert sketch.parts["scripts"].values == {"Latin": 2, "Cyrillic": 1}
+    assert (sketch.parts["words"].low, sketch.parts["words"].high) == (2, 3)
+    assert sketch.parts["digits"].high == 0.25
+    assert sketch.parts["vocabulary"].n == 7
+    assert script_of("12 34") == "other"
+    other = sketch_values(["where is that?"], kind="text")
+    assert unseen(sketch.parts["vocabulary"], other.parts["vocabulary"]) == pytest.approx(1 / 3)
+
+
+def test_one_number() -> None:
+    """Of a reference that was one number the distance is the share that is another."""
+    reference = sketch_values([5.0] * 100, kind="number")
+    window = sketch_values([5.0] * 80 + [7.0] * 20, kind="number")
+    assert distance(reference, window) == pytest.approx(0.2)
+
+
+def test_missing() -> None:
+    """Whether a field is there is a category of its own."""
+    before = presence(sketch_values(["a"] * 100))
+    after = presence(sketch_values(["a"] * 86 + [None] * 14))
+    assert before.values == {"there": 100, "missing": 0}
+    assert jensen_shannon(before, after) == pytest.approx(math.sqrt(0.0738), abs=1e-3)
+
+
+def test_words_of_a_comparison() -> None:
+    """Drift exceeds the margin, what is usual and chance; what is too few is not judged."""
+    generator = np.random.default_rng(3)
+    reference = sketch_values(generator.normal(50, 10, 10_000), kind="number")
+    moved = sketch_values(generator.normal(55, 10, 2_000), kind="number")
+    same = sketch_values(generator.normal(50, 10, 2_000), kind="number")
+    few = sketch_values(generator.normal(90, 10, 99), kind="number")
+    assert compare(reference, moved).word == "drift"
+    assert compare(reference, moved).usual is None
+    assert compare(reference, moved, margin=0.9).word == "as before"
+    assert compare(reference, same).word == "as before"
+    assert compare(reference, few).word == "too few"
+    usual = compare(reference, moved, own=lambda: [0.3, 0.4] * 4)
+    assert (usual.word, usual.usual) == ("as before", usual_distance([0.3, 0.4] * 4))
+    assert usual.threshold > usual.distance
+
+
+def test_corrected_together() -> None:
+    """Chance is corrected for all fields of one answer."""
+    generator = np.random.default_rng(4)
+    reference = sketch_values(generator.normal(0, 1, 2_000), kind="number")
+    near = [
+        compare(reference, sketch_values(generator.normal(0.2, 1, 150), kind="number"))
+        for _ in range(40)
+    ]
+    alone = [one for one in near if one.word == "drift"]
+    together = correct_together(near)
+    assert 0 < sum(one.word == "drift" for one in together) < len(alone)
