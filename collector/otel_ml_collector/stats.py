@@ -73,6 +73,7 @@ _PIECES: Final = 40
 _IN_PIECES: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
 _OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
   SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
+_OF_HOURS: Final = Sql("AND hour_ns >= {start:Int64} AND hour_ns < {end:Int64}")
 _TOKENS: Final = join_sql(
     ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
 )
@@ -265,7 +266,7 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
 
 def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
     """Read which whole days of a window the rollup knows as they stand, and since when."""
-    if -(-window.start_ns // DAY_NS) >= window.end_ns // DAY_NS:
+    if window.start_ns >= window.end_ns:
         return {}  # there is none in it
     sql = Sql("""
         SELECT day_ns, computed_ns FROM ({states})
@@ -277,13 +278,22 @@ def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
     return {row["day_ns"]: row["computed_ns"] for row in reader.rows(sql, parameters)}
 
 
+def _to_days(window: Window) -> Window:
+    """Widen a window to the days that it begins and ends in, of which the rollup has the hours.
+
+    A day that it ends in the middle of an hour of is none of them.
+    """
+    end_ns = window.end_ns if window.end_ns % HOUR_NS else -(-window.end_ns // DAY_NS) * DAY_NS
+    return Window(window.start_ns // DAY_NS * DAY_NS, end_ns)
+
+
 def _between(days: Sequence[int], window: Window) -> list[Window]:
-    """Cut the stretches between some days out of a window, in order."""
+    """Cut the stretches between some days, which it may begin or end in, out of a window."""
     pieces, at_ns = [], window.start_ns
     for day_ns in days:
         if at_ns < day_ns:
             pieces.append(Window(at_ns, day_ns))
-        at_ns = day_ns + DAY_NS
+        at_ns = min(day_ns + DAY_NS, window.end_ns)
     if at_ns < window.end_ns:
         pieces.append(Window(at_ns, window.end_ns))
     return pieces
@@ -341,11 +351,12 @@ def _with_days(question: StatsQuestion, own: Sql, daily: Sql, days: Sql, hours: 
         own += Sql("""
         UNION ALL
         SELECT {bucket}, {daily} FROM {table}
-        WHERE {of_days} AND ({condition}) GROUP BY ALL""").fill(
+        WHERE {of_days} {of_hours} AND ({condition}) GROUP BY ALL""").fill(
             bucket=_bucket(Sql("hour_ns" if question.is_hourly else "day_ns")),
             daily=daily,
             table=hours if question.is_hourly else days,
             of_days=_OF_DAYS,
+            of_hours=_OF_HOURS if question.is_hourly else EMPTY,
             condition=question.condition.sql,
         )
     return own
@@ -721,6 +732,8 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
 def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """Make the question to the store: days that the rollup knows are read from there.
 
+    Of days that the window begins or ends in it reads the hours.
+
     Raises:
         BadInput: Filter or group is wrong, or there would be too many buckets.
     """
@@ -745,7 +758,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     days: dict[int, int] = {}
     # The rollup knows nothing of runs over items.
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):
-        days = _read_days(reader, query.project, window)
+        days = _read_days(reader, query.project, window if in_days else _to_days(window))
     pieces = _between(list(days), window)
     if len(pieces) > _PIECES:
         days, pieces = {}, [window]

@@ -199,14 +199,15 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "step", "days"), [((0, 72), 1, 3), ((5, 100), 1, 3), ((18, 162), 6, 5)]
+    ("hours", "step", "days"),
+    [((0, 72), 1, 3), ((5, 100), 1, 5), ((5, 100.5), 1, 4), ((18, 162), 6, 7)],
 )
 def test_hours_of_the_rollup_are_the_same(
-    store: Store, project: str, hours: tuple[int, int], step: int, days: int
+    store: Store, project: str, hours: tuple[float, float], step: int, days: int
 ) -> None:
     """Statistics by the hour from the rollup are those from the runs, from any hour on."""
     take_week(store, project)
-    window = Window(*(WEEK.start_ns + hour * HOUR_NS for hour in hours))
+    window = Window(*(WEEK.start_ns + int(hour * HOUR_NS) for hour in hours))
     queries = [StatsQuery(project, "", group, window, step * HOUR_NS, 10) for group in GROUPS]
     before = [find_stats(store.reader, query) for query in queries]
     assert len(before[0].groups[0].buckets) > 10
