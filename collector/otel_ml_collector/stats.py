@@ -264,18 +264,24 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     return reader.rows(sql, parameters)
 
 
-def _read_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
-    """Read which whole days of a window the rollup knows as they stand, and since when."""
-    if window.start_ns >= window.end_ns:
-        return {}  # there is none in it
+def _find_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
+    """Find which whole days of a window the rollup knows as they stand, and since when."""
+    known = reader.memory.days(project, lambda: _read_days(reader, project))
+    return {
+        day_ns: computed_ns
+        for day_ns, computed_ns in known.items()
+        if window.start_ns <= day_ns and day_ns + DAY_NS <= window.end_ns
+    }
+
+
+def _read_days(reader: Reader, project: str) -> dict[int, int]:
+    """Read which days of a project the rollup knows as they stand, and since when, in order."""
     sql = Sql("""
         SELECT day_ns, computed_ns FROM ({states})
-        WHERE computed_ns > marked_ns AND day_ns >= {start:Int64}
-          AND day_ns + {day_ns} <= {end:Int64}
-        ORDER BY day_ns
-        """).fill(states=STATES.fill(ours=Sql("project = {project:String}")), day_ns=DAY_NS)
-    parameters = {"project": project, "start": window.start_ns, "end": window.end_ns}
-    return {row["day_ns"]: row["computed_ns"] for row in reader.rows(sql, parameters)}
+        WHERE computed_ns > marked_ns ORDER BY day_ns
+        """).fill(states=STATES.fill(ours=Sql("project = {project:String}")))
+    rows = reader.rows(sql, {"project": project})
+    return {row["day_ns"]: row["computed_ns"] for row in rows}
 
 
 def _to_days(window: Window) -> Window:
@@ -758,7 +764,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     days: dict[int, int] = {}
     # The rollup knows nothing of runs over items.
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):
-        days = _read_days(reader, query.project, window if in_days else _to_days(window))
+        days = _find_days(reader, query.project, window if in_days else _to_days(window))
     pieces = _between(list(days), window)
     if len(pieces) > _PIECES:
         days, pieces = {}, [window]

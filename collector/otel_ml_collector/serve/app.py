@@ -66,7 +66,7 @@ from otel_ml_collector.storage import read_sizes
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.calls import CallWatch
-from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.connection import Connections, Memory
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.keys import KeyStore
@@ -390,7 +390,13 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         # Long before the good parts leave the disk.
         (Duty(Repair(collector.connections).look, 2.0, unwritten, first_s=2.0),),
         # Without it statistics are right, and slower.
-        (Duty(lambda: _roll_up(rollup), 30.0, "The daily rollup was not computed"),),
+        (
+            Duty(
+                lambda: _roll_up(rollup, collector.connections.memory),
+                30.0,
+                "The daily rollup was not computed",
+            ),
+        ),
         (
             Duty(
                 collector.uploads.sweep,
@@ -407,8 +413,8 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
     return [Lane(*duties, clock=clock) for duties in lanes]
 
 
-def _roll_up(client: StoreClient) -> None:
-    days = recompute_due(client)
+def _roll_up(client: StoreClient, memory: Memory) -> None:
+    days = recompute_due(client, memory)
     if days:
         _logger.debug("The daily rollup was computed for %d days", days)
 

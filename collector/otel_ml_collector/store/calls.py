@@ -275,7 +275,7 @@ def write_settled(
     if mark:
         today = (time.time_ns() - MINUTE_NS) // DAY_NS * DAY_NS
         days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in settled}
-        mark_days(client, [day for day in days if day[1] < today])
+        mark_days(client, memory, [day for day in days if day[1] < today])
     ordered = sorted(settled, key=attrgetter("start_ns"))
     for _, part in groupby(ordered, key=lambda run: run.start_ns // _MONTHS_NS):
         client.insert_arrow(SETTLED.name, SETTLED.to_arrow(list(part)))

@@ -90,6 +90,8 @@ class Memory:
         self._settled: set[str] = set()
         self._numbers: dict[tuple[str, str, str], KnownNumbers] = {}
         self._generation = 0
+        self._days: dict[str, Mapping[int, int]] = {}
+        self._days_generation = 0
         self._answers: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -171,6 +173,32 @@ class Memory:
             old = [key for key, numbers in self._numbers.items() if is_old(key, numbers)]
             for key in old:
                 del self._numbers[key]
+
+    def days(self, project: str, read: Callable[[], Mapping[int, int]]) -> Mapping[int, int]:
+        """Return which days of a project the rollup knows, each with when it was computed.
+
+        Args:
+            project: Whose days.
+            read: Reads them from the store, where they are not known here.
+        """
+        generation = self._days_generation
+        known = self._days.get(project)
+        if known is not None:
+            return known
+        days = read()
+        with self._guard:
+            if self.is_alone and generation == self._days_generation:
+                if len(self._days) >= _KNOWN_NAMES:
+                    self._days.clear()
+                self._days[project] = days
+        return days
+
+    def forget_days(self, projects: Iterable[str]) -> None:
+        """Forget the days of some projects, once the store says of them what holds now."""
+        with self._guard:
+            self._days_generation += 1
+            for project in projects:
+                self._days.pop(project, None)
 
 
 class Connections:

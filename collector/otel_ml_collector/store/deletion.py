@@ -233,7 +233,8 @@ class Deleter:
             ),
             deletion,
         )
-        mark_days(self._client, [(deletion.project, day) for day in self._days(deletion)])
+        days = [(deletion.project, day) for day in self._days(deletion)]
+        mark_days(self._client, self._memory, days)
         self._memory.calls.forget(deletion.project)
         self._mask(_places_of_runs(deletion.kind), deletion)
         if deletion.kind != PROJECT:  # what recorded the same call counts now

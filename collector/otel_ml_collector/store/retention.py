@@ -168,6 +168,7 @@ class Retention:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._client = connections.open()
+        self._memory = connections.memory
         self._mutator = Mutator(self._client, connections.folder)
         self._configured = configured or Days()
         self._clock = clock
@@ -263,7 +264,8 @@ class Retention:
             FROM {deliveries} WHERE {condition}""").fill(
             deliveries=DELIVERIES, day_ns=DAY_NS, condition=condition
         )
-        mark_days(self._client, [(row[0], int(row[1])) for row in self._ask(sql, values)])
+        days = [(row[0], int(row[1])) for row in self._ask(sql, values)]
+        mark_days(self._client, self._memory, days)
 
     def _ask(self, sql: Sql, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         return self._client.query(sql, values, settings=dict(_SETTINGS)).result_rows

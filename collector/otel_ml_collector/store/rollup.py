@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import Records
+from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, counted, shares
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
@@ -213,13 +214,14 @@ def uncomputed(ours: Sql) -> Sql:
       WHERE computed_ns <= marked_ns)""").fill(day_ns=DAY_NS, states=STATES.fill(ours=ours))
 
 
-def mark_days(client: StoreClient, days: Iterable[tuple[str, int]]) -> None:
+def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int]]) -> None:
     """Note that what is stored of some days changes: statistics read their runs from now on.
 
     To be called before the rows change; the days are computed again a minute later.
 
     Args:
         client: Of this thread.
+        memory: What is known of projects; it forgets their days.
         days: Projects, each with where the day begins (UTC, nanoseconds since the epoch).
     """
     marked = sorted(set(days))
@@ -231,10 +233,15 @@ def mark_days(client: StoreClient, days: Iterable[tuple[str, int]]) -> None:
           SELECT arrayJoin(arrayZip({projects:Array(String)}, {days:Array(Int64)})) AS day)
         """).fill(now=_NOW)
     projects, days_ns = [project for project, _ in marked], [day for _, day in marked]
-    client.command(sql, parameters={"projects": projects, "days": days_ns})
+    try:
+        client.command(sql, parameters={"projects": projects, "days": days_ns})
+    finally:
+        memory.forget_days(projects)
 
 
-def recompute(client: StoreClient, project: str, days_ns: Sequence[int], now_ns: int) -> None:
+def recompute(
+    client: StoreClient, memory: Memory, project: str, days_ns: Sequence[int], now_ns: int
+) -> None:
     """Compute some days of a project as they stand.
 
     What is stored of them must not be about to change. A second call is harmless, and so is one
@@ -242,6 +249,7 @@ def recompute(client: StoreClient, project: str, days_ns: Sequence[int], now_ns:
 
     Args:
         client: Of this thread.
+        memory: What is known of projects; it forgets their days.
         project: Whose days.
         days_ns: Where each of them begins.
         now_ns: The time by the store's clock before anything is read.
@@ -258,6 +266,7 @@ def recompute(client: StoreClient, project: str, days_ns: Sequence[int], now_ns:
         }
         for sql in (*(rollup.compute for rollup in ROLLUPS), _NOTE):
             client.command(sql, parameters=parameters)
+        memory.forget_days([project])
         for rollup in ROLLUPS:
             stale = _BEFORE.fill(table=rollup.table)
             if client.query(Sql("SELECT 1 ") + stale + Sql(" LIMIT 1"), parameters).result_rows:
@@ -265,7 +274,7 @@ def recompute(client: StoreClient, project: str, days_ns: Sequence[int], now_ns:
                 client.command(sweep, parameters=parameters, settings=dict(_LATER))
 
 
-def recompute_due(client: StoreClient) -> int:
+def recompute_due(client: StoreClient, memory: Memory) -> int:
     """Compute the days that are over, changed, and have been left alone for a minute.
 
     Returns:
@@ -276,7 +285,7 @@ def recompute_due(client: StoreClient) -> int:
     for project, day_ns, _ in rows:
         due.setdefault(project, []).append(day_ns)
     for project, days_ns in due.items():
-        recompute(client, project, days_ns, now_ns=rows[0][2])  # the same in each row
+        recompute(client, memory, project, days_ns, now_ns=rows[0][2])  # the same in each row
     return len(rows)
 
 
@@ -287,8 +296,11 @@ class Marks:
     at most every ten seconds, which is enough, because it is not computed within a minute of that.
     """
 
-    def __init__(self, client: StoreClient, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, client: StoreClient, memory: Memory, clock: Callable[[], int] = time.time_ns
+    ) -> None:
         self._client = client
+        self._memory = memory
         self._clock = clock
         self._marked_s: dict[tuple[str, int], float] = {}
 
@@ -297,7 +309,7 @@ class Marks:
         now_ns, now_s = self._clock(), time.monotonic()
         changed = _days_of(records) | self._days_of_traces(_find_told(records), now_ns)
         days = {day for day in changed if self._is_due(day, now_ns, now_s)}
-        mark_days(self._client, days)
+        mark_days(self._client, self._memory, days)
         if len(self._marked_s) > _KNOWN_DAYS:
             self._marked_s.clear()
         self._marked_s.update(dict.fromkeys(days, now_s))

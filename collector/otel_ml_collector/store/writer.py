@@ -115,7 +115,7 @@ class Writer:
         self._last_ns: int | None = None
         self._known: dict[_Key, tuple[int, bool]] = {}
         self._heard: dict[tuple[str, str], int] = {}
-        self._marks = Marks(self._client, clock)
+        self._marks = Marks(self._client, self._memory, clock)
         self._unswept = _SWEEP_ROWS  # what an earlier collector left is swept first
 
     @property
@@ -172,7 +172,7 @@ class Writer:
         self._known.clear()
         self._heard.clear()
         self._memory.calls.doubt(self._last_ns or 0)
-        self._marks = Marks(self._client, self._clock)
+        self._marks = Marks(self._client, self._memory, self._clock)
 
     def _leave(self, records: Records) -> Records:
         """Leave deleted records out, and forget the versions stored before the deletion."""

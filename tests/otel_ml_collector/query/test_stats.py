@@ -56,7 +56,8 @@ def compute(store: Store, project: str) -> None:
     """Compute the rollup of the week as if it had been left alone for a minute."""
     client = store.connections.open()
     now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
-    recompute(client, project, [WEEK.start_ns + day * DAY_NS for day in range(7)], now_ns)
+    days = [WEEK.start_ns + day * DAY_NS for day in range(7)]
+    recompute(client, store.connections.memory, project, days, now_ns)
 
 
 def days_of_rollup(store: Store, project: str) -> int:

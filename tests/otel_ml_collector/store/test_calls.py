@@ -506,14 +506,14 @@ def test_days_that_are_over(service: Service, project: str, is_late: bool) -> No
     spans = make_answer(7, start_ns)
     service.store.take(project, *(spans[:2] if is_late else spans))
     day_ns = start_ns // DAY_NS * DAY_NS
-    client = service.store.connections.open()
+    client, memory = service.store.connections.open(), service.store.connections.memory
     now = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
-    recompute(client, project, [day_ns], client.query(now).result_rows[0][0])
+    recompute(client, memory, project, [day_ns], client.query(now).result_rows[0][0])
     if is_late:
         service.store.take(project, *spans[2:])
         settle(service.store)
         assert count(service, project) == ONCE
-        recompute(client, project, [day_ns], client.query(now).result_rows[0][0])
+        recompute(client, memory, project, [day_ns], client.query(now).result_rows[0][0])
     cells = Sql("""
         SELECT model, sum(runs), sum(input_tokens), toFloat64(sum(cost)) / 1e15 FROM daily_runs
         WHERE project = {project:String} AND computed_ns = (

@@ -112,9 +112,9 @@ def names(service: Service, project: str, where: str = "") -> list[str]:
 
 
 def compute(service: Service, project: str, day_ns: int) -> None:
-    client = service.store.connections.open()
+    client, memory = service.store.connections.open(), service.store.connections.memory
     now = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
-    rollup.recompute(client, project, [day_ns], client.query(now).result_rows[0][0])
+    rollup.recompute(client, memory, project, [day_ns], client.query(now).result_rows[0][0])
 
 
 def test_fields(service: Service, project: str) -> None:

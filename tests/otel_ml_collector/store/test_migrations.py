@@ -430,7 +430,7 @@ def test_rollup_of_joined_versions(tmp_path: Path, olds: Olds) -> None:
         assert answers(service, 6, olds[6].spans) == olds[6].expected
         client_now = service.store.connections.open()
         now_ns = client_now.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
-        recompute(client_now, "p6", [day_ns], now_ns)
+        recompute(client_now, service.store.connections.memory, "p6", [day_ns], now_ns)
         assert answers(service, 6, olds[6].spans) == olds[6].expected
         cells = Sql(
             "SELECT judge, judge_version, evaluations FROM daily_scores WHERE computed_ns > 7"
