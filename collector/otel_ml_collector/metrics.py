@@ -1,7 +1,8 @@
 """Metric series of runs and versions, and their runs: the JSON API and the page."""
 
+import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -12,7 +13,15 @@ from starlette.responses import Response
 
 from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.comparison.find import flatten, write_value
+from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
+from otel_ml_collector.comparison.find import (
+    flatten,
+    is_lower,
+    join_words,
+    rank_metric,
+    write_number,
+    write_value,
+)
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
@@ -41,6 +50,13 @@ _SHAPE: Final = 20
 _PARAMS: Final = 6
 _METRICS: Final = 4
 _WAYS: Final = ("highest", "lowest")
+# How many of them are drawn on one axis, and named in a sentence.
+_DRAWN: Final = 6
+_NAMED: Final = 3
+# Of fewer points than that nobody can say how far a curve moves.
+_FEWEST_POINTS: Final = 8
+# Params that only make a run random: runs that differ in nothing else repeat each other.
+_SEED: Final = re.compile(r"(^|[._])(random_)?(seed|state)$", re.IGNORECASE)
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -213,14 +229,23 @@ class SweepRun:
     Attributes:
         owner: Its entry in the list.
         outcome: Empty while only its metrics are here.
+        start_ns: When it began; None while only its metrics are here.
         params: Its params that differ, written so that they can be told apart.
         plots: Its metrics by name.
+        series: A few points of each.
     """
 
     owner: MetricOwner
     outcome: str
+    start_ns: int | None
     params: Mapping[str, str]
     plots: Mapping[str, Plot]
+    series: Mapping[str, LoggedMetric]
+
+    @property
+    def name(self) -> str:
+        """The end of its id, by which a list tells runs of one model apart."""
+        return self.owner.run_id[-6:]
 
     def value_of(self, column: str) -> float | None:
         """Return the number by which a list is ordered; None where there is none."""
@@ -233,6 +258,27 @@ class SweepRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Best:
+    """Which runs have the best last value of a metric, and what that is worth.
+
+    Attributes:
+        run_ids: Several where they tie.
+        sentence: Which, with what value.
+        settings: Its params that differ, in words; empty where several tie.
+        doubt: By how much, and whether that is more than chance, as far as the runs can tell.
+        overlay: The curves of the best six on one axis; None of a metric that was logged once.
+    """
+
+    metric: str
+    way: str
+    run_ids: Sequence[str]
+    sentence: str
+    settings: str
+    doubt: str
+    overlay: Overlay | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """Runs that logged metrics, with the params in which they differ.
 
@@ -242,6 +288,7 @@ class Sweep:
         same: The params that all of them have alike.
         models: All models of the project whose runs logged metrics.
         left: How many more metrics there are.
+        best: The first of them by a metric; None where fewer than two have a number of it.
     """
 
     runs: Sequence[SweepRun]
@@ -250,6 +297,7 @@ class Sweep:
     same: Mapping[str, str]
     models: Sequence[str]
     left: int
+    best: Best | None
 
 
 def find_sweep(
@@ -278,22 +326,34 @@ def find_sweep(
     counted = Counter(name for of_run in params.values() for name in of_run)
     names = [name for name in counted if len({of_run.get(name) for of_run in params.values()}) > 1]
     logged = Counter(metric.name for of_run in series.values() for metric in of_run)
-    metrics = sorted(logged, key=lambda name: (-logged[name], name))
+    metrics = sorted(logged, key=lambda name: rank_metric(name, logged))
     runs = []
     for owner in chosen:
         of_run = series.get(owner.run_id, ())
-        plots = make_plots(project, {"run_id": owner.run_id}, of_run)
-        outcome = ended[owner.run_id]["outcome"] if owner.run_id in ended else ""
-        by_name = {plot.name: plot for plot in plots}
-        runs.append(SweepRun(owner, outcome, params.get(owner.run_id, {}), by_name))
+        row = ended.get(owner.run_id)
+        runs.append(
+            SweepRun(
+                owner=owner,
+                outcome=row["outcome"] if row else "",
+                start_ns=row["start_ns"] if row else None,
+                params=params.get(owner.run_id, {}),
+                plots={
+                    plot.name: plot
+                    for plot in make_plots(project, {"run_id": owner.run_id}, of_run)
+                },
+                series={metric.name: metric for metric in of_run},
+            )
+        )
+    shown = sorted(names, key=lambda name: -counted[name])[:_PARAMS]
     alike = [name for name in counted if name not in names] if len(params) > 1 else []
     return Sweep(
         runs=_order_runs(runs, order),
-        params=sorted(names, key=lambda name: -counted[name])[:_PARAMS],
+        params=shown,
         metrics=metrics[:_METRICS],
         same={name: next(iter(params.values()))[name] for name in alike},
         models=sorted({owner.model for owner in owners if owner.model}),
         left=max(len(metrics) - _METRICS, 0),
+        best=_find_best(project, runs, shown, metrics, order),
     )
 
 
@@ -309,6 +369,122 @@ def _order_runs(runs: Sequence[SweepRun], order: str) -> list[SweepRun]:
         return value is None, 0.0 if value is None else sign * value
 
     return sorted(runs, key=place)
+
+
+def _find_best(
+    project: str,
+    runs: Sequence[SweepRun],
+    params: Sequence[str],
+    metrics: Sequence[str],
+    order: str,
+) -> Best | None:
+    """Find the best runs by the metric that a list is ordered by, else by the first one."""
+    way, _, metric = order.partition(":")
+    if way not in _WAYS or metric not in metrics:
+        metric = next(iter(metrics), "")
+        way = "lowest" if is_lower(metric) else "highest"
+    values = {
+        run.owner.run_id: value for run in runs if (value := run.value_of(metric)) is not None
+    }
+    if len(values) <= 1:
+        return None
+    ranked = [run for run in _order_runs(runs, f"{way}:{metric}") if run.owner.run_id in values]
+    top = values[ranked[0].owner.run_id]
+    ties = [run for run in ranked if values[run.owner.run_id] == top]
+    told = ", ".join(f"{name} {ties[0].params[name]}" for name in params if name in ties[0].params)
+    so_far = " so far" if any(not run.outcome for run in ties) else ""
+    verb = "is" if len(ties) == 1 else "are"
+    return Best(
+        metric=metric,
+        way=way,
+        run_ids=[run.owner.run_id for run in ties],
+        sentence=f"{_name_runs(ties)} {verb} {way}{so_far}: {metric[:80]} {write_number(top)}",
+        settings=told if len(ties) == 1 else "",
+        doubt=_doubt(ranked, values, metric),
+        overlay=_draw_best(project, ranked[:_DRAWN], ties, metric),
+    )
+
+
+def _name_runs(runs: Sequence[SweepRun]) -> str:
+    if len(runs) > _NAMED:
+        return f"{len(runs):,} runs"
+    return join_words([run.name for run in runs])
+
+
+def _doubt(ranked: Sequence[SweepRun], values: Mapping[str, float], metric: str) -> str:
+    """Say by how much a run is the best, and whether that is more than chance.
+
+    What chance does is told by runs that repeat each other, with equal params but for a seed.
+    Without any, by how far the best curve still moves, which is the least that chance does: the
+    points of few that are read are those where it turned.
+    """
+    gaps = {run_id: abs(value - values[ranked[0].owner.run_id]) for run_id, value in values.items()}
+    others = [run for run in ranked if gaps[run.owner.run_id]]
+    if not others:
+        return "All have the same."
+    chance = _measure_repeats(ranked, values)
+    told = "runs with equal params differ by up to"
+    if chance is None:
+        chance = _measure_move(ranked[0].series[metric])
+        told = "over the last quarter of its points the best one moved by"
+    gap = gaps[others[0].owner.run_id]
+    behind = f"{others[0].name} is next, {write_number(gap, 3)} behind"
+    if chance is None:
+        few = "One value" if ranked[0].series[metric].count == 1 else "So few points"
+        return f"{behind}. {few} a run cannot tell whether that is more than chance."
+    near = [run for run in others if gaps[run.owner.run_id] <= chance]
+    if near:
+        far = write_number(gaps[near[-1].owner.run_id], 3)
+        verb = "is" if len(near) == 1 else "are"
+        return (
+            f"{_name_runs(near)} {verb} within {far}, which may be chance: {told} "
+            f"{write_number(chance, 3)}."
+        )
+    once = (
+        "" if told.startswith("runs") else " Each setting ran once: another seed may differ more."
+    )
+    return f"{behind}; {told} {write_number(chance, 3)}.{once}"
+
+
+def _measure_repeats(runs: Sequence[SweepRun], values: Mapping[str, float]) -> float | None:
+    """Return how far runs with equal params are apart, at most; None where none repeats another."""
+    groups: defaultdict[tuple[object, ...], list[float]] = defaultdict(list)
+    for run in runs:
+        params = {name: value for name, value in run.params.items() if not _SEED.search(name)}
+        if params:
+            key = run.owner.model, *sorted(params.items())
+            groups[key].append(values[run.owner.run_id])
+    return max((max(one) - min(one) for one in groups.values() if len(one) > 1), default=None)
+
+
+def _measure_move(series: LoggedMetric) -> float | None:
+    """Return how far a curve moves in its last quarter; None where it has too few points."""
+    points = [point.value for point in series.points if isinstance(point.value, float)]
+    if len(points) < _FEWEST_POINTS:
+        return None
+    last = points[-(len(points) // 4) - 1 :]
+    return max(last) - min(last)
+
+
+def _draw_best(
+    project: str, runs: Sequence[SweepRun], best: Sequence[SweepRun], metric: str
+) -> Overlay | None:
+    curved = [run for run in runs if run.series[metric].count > 1]
+    if not curved:
+        return None
+    return lay_over(
+        metric,
+        [
+            Curve(
+                letter=run.name,
+                source=run.plots[metric].source,
+                start_ns=run.start_ns,
+                style="a" if run in best else "d",
+                series=run.series[metric],
+            )
+            for run in curved
+        ],
+    )
 
 
 def _read_params(
@@ -363,16 +539,17 @@ def show_metrics(
     owners = listed.result()[0]
     plots = make_plots(project, owner, series)
     context = {
+        "is_lower": is_lower,
         "sweep": find_sweep(reader, project, listed.result(), asked.model or "", asked.order),
         "owners": owners,
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),
         "chosen": chosen,
         "asked": asked,
         "run": run,
-        "here": lambda by: view.address(
+        "here": lambda by, **changes: view.address(
             project,
             "metrics",
-            **{"model": asked.model, **owner, "order": asked.order},
+            **{"model": asked.model, **owner, "order": asked.order, **changes},
             by="" if by == "step" else by,
         ),
         "plots": [plot for plot in plots if plot.count > 1],

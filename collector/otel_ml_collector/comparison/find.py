@@ -470,27 +470,29 @@ def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[Comp
             "metric",
         )
 
-    def order(name: str) -> tuple[object, ...]:
-        is_held_out = _HELD_OUT.search(name) is not None
-        return name != asked.metric, -counts[name], not is_held_out, not _is_lower(name), name
-
     made = []
-    for name in sorted(counts, key=order):
-        is_lower = name in asked.lower or (name not in asked.higher and _is_lower(name))
+    for name in sorted(counts, key=lambda name: (name != asked.metric, rank_metric(name, counts))):
+        is_less = name in asked.lower or (name not in asked.higher and is_lower(name))
         last = {side.reference: side.metrics[name].last for side in sides if name in side.metrics}
         finite = {one: value for one, value in last.items() if isinstance(value, float)}
-        best = (min if is_lower else max)(finite.values(), default=None)
+        best = (min if is_less else max)(finite.values(), default=None)
         made.append(
             ComparedMetric(
                 name=name,
-                lower_is_better=is_lower,
+                lower_is_better=is_less,
                 best=[one for one, value in finite.items() if value == best],
             )
         )
     return made
 
 
-def _is_lower(name: str) -> bool:
+def rank_metric(name: str, counts: Mapping[str, int]) -> tuple[int, bool, bool, str]:
+    """Return what metrics are ordered by: most have it, it is of held-out data, it is a loss."""
+    return -counts[name], _HELD_OUT.search(name) is None, not is_lower(name), name
+
+
+def is_lower(name: str) -> bool:
+    """Tell by the words of a metric's name whether less of it is better."""
     return _LOWER.search(name) is not None
 
 
@@ -508,9 +510,11 @@ def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMe
     letters = [by_reference[one].letter for one in metric.best]
     if baseline in metric.best:
         others = [one for one in letters if one != before.letter]
-        too = f", as {'have' if len(others) > 1 else 'has'} {_list(others)}" if others else ""
+        too = f", as {'have' if len(others) > 1 else 'has'} {join_words(others)}" if others else ""
         return f"{before.letter}, the baseline, has the {word} {name}, {number}{too}"
-    said = f"{_list(letters)} {'have' if len(letters) > 1 else 'has'} the {word} {name}, {number}"
+    said = (
+        f"{join_words(letters)} {'have' if len(letters) > 1 else 'has'} the {word} {name}, {number}"
+    )
     own = before.metrics.get(metric.name)
     if own is None or not isinstance(own.last, float) or not isinstance(value, float):
         return f"{said}; the baseline {before.letter} has none"
@@ -529,7 +533,8 @@ def _took(side: ComparedSide, before: ComparedSide) -> str:
     return f", in {view.duration(abs(change))} {'more' if change > 0 else 'less'}" if change else ""
 
 
-def _list(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
+    """Join words as a sentence does: "A, B and C"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
@@ -540,9 +545,9 @@ def _say_outputs(sides: Sequence[ComparedSide], baseline: str) -> str:
     differ = [side.letter for side in others if _gave(side) != _gave(before)]
     if not differ:
         return f"All gave what the baseline {before.letter} gave"
-    said = f"{_list(differ)} gave something else than the baseline {before.letter}"
+    said = f"{join_words(differ)} gave something else than the baseline {before.letter}"
     same = [side.letter for side in others if side.letter not in differ]
-    return f"{said}, {_list(same)} the same" if same else said
+    return f"{said}, {join_words(same)} the same" if same else said
 
 
 def _gave(side: ComparedSide) -> object:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Final, Literal
@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
 from otel_ml_collector.comparison.find import (
     MOST,
     ComparedMetric,
@@ -27,7 +28,6 @@ from otel_ml_collector.comparison.find import (
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.experiments.find import ExperimentVerdict
 from otel_ml_collector.models import diff
-from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.verdict_lines import (
     VerdictLine,
     amount_lines,
@@ -140,24 +140,6 @@ class ComparisonRow:
     params: Sequence[ParamCell]
     metrics: Sequence[MetricCell]
     judges: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """A metric of several sides in a single drawing.
-
-    Attributes:
-        curves: For the script, as JSON: letter, the API call that gives the points, when it began
-            (ns), and its style.
-        lines: SVG points of the same in a box of 100 by 20, each with its style, for where nothing
-            else is drawn.
-        words: The last value of each, in words.
-    """
-
-    name: str
-    curves: str
-    lines: Sequence[tuple[str, str]]
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,32 +461,23 @@ def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
         }
         if all(one.count < 2 for one in series.values()):  # noqa: PLR2004 - no line of one point
             continue
-        style = {
-            side.reference: "base"
-            if side.reference == compared.answer.baseline
-            else "a"
-            if side.reference in metric.best
-            else "d"
-            for side in sides
-        }
-        curves = [
-            {
-                "letter": side.letter,
-                "source": _source(project, side, metric.name),
-                "start_ns": side.run.start_ns if side.run else None,
-                "style": style[side.reference],
-            }
-            for side in sides
-        ]
         found.append(
-            Overlay(
-                name=metric.name,
-                curves=orjson.dumps(curves).decode(),
-                lines=[(points, style[one]) for one, points in _draw(series).items()],
-                words=", ".join(
-                    f"{side.letter} {write_number(side.metrics[metric.name].last)}"
+            lay_over(
+                metric.name,
+                [
+                    Curve(
+                        letter=side.letter,
+                        source=_source(project, side, metric.name),
+                        start_ns=side.run.start_ns if side.run else None,
+                        style="base"
+                        if side.reference == compared.answer.baseline
+                        else "a"
+                        if side.reference in metric.best
+                        else "d",
+                        series=series[side.reference],
+                    )
                     for side in sides
-                ),
+                ],
             )
         )
     return found
@@ -531,32 +504,6 @@ def _source(project: str, side: ComparedSide, name: str) -> str:
     else:
         owner = {"model": side.version.model, "version": side.version.version}
     return view.api_address("projects", project, "metrics", **owner, name=name)
-
-
-def _draw(series: Mapping[str, LoggedMetric]) -> dict[str, str]:
-    """Draw the curves of a metric in a single scale, by step where all points have a step."""
-    places = {
-        key: [
-            (at if point.step is None else point.step, point.value)
-            for at, point in enumerate(one.points)
-            if isinstance(point.value, float)
-        ]
-        for key, one in series.items()
-    }
-    every = [place for some in places.values() for place in some]
-    if not every:
-        return {}
-    left, right = (of(at for at, _ in every) for of in (min, max))
-    low, high = (of(value for _, value in every) for of in (min, max))
-    wide, tall = (right - left) or 1, (high - low) or 1.0
-    return {
-        key: " ".join(
-            f"{100 * (at - left) / wide:.1f},{19 - 18 * (value - low) / tall:.1f}"
-            for at, value in some
-        )
-        for key, some in places.items()
-        if some
-    }
 
 
 # Each beside the baseline.

@@ -1,7 +1,9 @@
 """Tests of the page of metrics: whose they are, and what is told of each series."""
 
+import html
 import json
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -127,10 +129,10 @@ def test_sweep(service: Service, project: str) -> None:
     service.store.take(project, *runs)
     page = ask(service.app, f"/projects/{project}/metrics").text
     head, *rows = cells(page)
-    assert head == ["rate", "best", "Its course", "loss"]
+    assert head == ["rate", "loss", "Its course", "best"]
     assert sorted([row[0].split()[-1], row[1], row[3]] for row in rows) == [
-        ["0.1", "0.75", "0.50"],
-        ["0.2", "0.50", "0.25"],
+        ["0.1", "0.50", "0.75"],
+        ["0.2", "0.25", "0.50"],
     ]
     assert "Same in all 2</dt><dd>seed 7</dd>" in page
     for order, wanted in {
@@ -138,9 +140,96 @@ def test_sweep(service: Service, project: str) -> None:
         "lowest:loss": ["0.25", "0.50"],
     }.items():
         ordered = ask(service.app, f"/projects/{project}/metrics?order={order}").text
-        assert [row[3] for row in cells(ordered)[1:]] == wanted
-    assert page.count('<figure class="curve') == 1
+        assert [row[1] for row in cells(ordered)[1:]] == wanted
+    assert page.count('<figure class="curve') == 2  # of both runs, and of the newest one
     assert "<dt>best</dt>" in page
+
+
+RISING = [0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92, 0.93]
+MOVED = "over the last quarter of its points the best one moved by 0.02."
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        # The next one is nearer than the best one moved in its last quarter: 0.91 to 0.93.
+        (
+            [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.915])],
+            f"a is highest: acc 0.93 at rate 0.1. b is within 0.015, which may be chance: {MOVED}",
+        ),
+        (
+            [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.63])],
+            f"a is highest: acc 0.93 at rate 0.1. b is next, 0.3 behind; {MOVED} "
+            "Each setting ran once: another seed may differ more.",
+        ),
+        # The second run repeats the first one: that tells what chance does.
+        (
+            [
+                ({"rate": 0.1, "seed": 7}, RISING),
+                ({"rate": 0.1, "seed": 8}, [0.5, 0.83]),
+                ({"rate": 0.2, "seed": 7}, [0.5, 0.73]),
+            ],
+            "a is highest: acc 0.93 at rate 0.1, seed 7. b is within 0.1, which may be chance: "
+            "runs with equal params differ by up to 0.1.",
+        ),
+        (
+            [({"rate": 0.1}, RISING), ({"rate": 0.2}, RISING)],
+            "b and a are highest: acc 0.93. All have the same.",
+        ),
+        (
+            [({"rate": 0.1}, [0.93]), ({"rate": 0.2}, [0.83])],
+            "a is highest: acc 0.93 at rate 0.1. b is next, 0.1 behind. One value a run cannot "
+            "tell whether that is more than chance.",
+        ),
+        (
+            [({"rate": 0.1}, [0.5, 0.93]), ({"rate": 0.2}, [0.5, 0.83])],
+            "a is highest: acc 0.93 at rate 0.1. b is next, 0.1 behind. So few points a run "
+            "cannot tell whether that is more than chance.",
+        ),
+        ([({"rate": 0.1}, RISING)], ""),
+    ],
+    ids=["within", "beyond", "repeated", "tie", "one value", "few points", "one run"],
+)
+def test_best(
+    service: Service,
+    project: str,
+    runs: list[tuple[dict[str, Value], list[float]]],
+    expected: str,
+) -> None:
+    """A list says which run is best, by how much, and whether that may be chance."""
+    sent = [train(number, params, acc=values) for number, (params, values) in enumerate(runs)]
+    service.store.take(project, *(span for spans in sent for span in spans))
+    page = ask(service.app, f"/projects/{quote(project)}/metrics").text
+    said = re.sub("<[^>]*>", "", page.partition('id="best">')[2].partition("</p>")[0])
+    for letter, (run, _) in zip("abc", sent, strict=False):
+        said = said.replace(id_of(run)[-6:], letter)
+    assert said == expected
+
+
+def test_lowest_is_best(service: Service, project: str) -> None:
+    """Of a loss the lowest is best, unless a heading asks for the highest."""
+    runs = [train(number, {"rate": number}, loss=[0.9, number / 2]) for number in (1, 2)]
+    service.store.take(project, *(span for spans in runs for span in spans))
+    low, high = (id_of(run)[-6:] for run, _ in runs)
+    page = ask(service.app, f"/projects/{project}/metrics").text
+    assert f"<b>{low} is lowest: loss 0.5</b> at rate 1" in page
+    page = ask(service.app, f"/projects/{project}/metrics?order=highest:loss").text
+    assert f"<b>{high} is highest: loss 1</b> at rate 2" in page
+
+
+def test_curves_on_one_axis(service: Service, project: str) -> None:
+    """The curves of a metric's best six runs stand on one axis, the best one in the accent."""
+    runs = [train(number, {"rate": number}, acc=[0.1, number / 10]) for number in range(1, 9)]
+    service.store.take(project, *(span for spans in runs for span in spans))
+    page = ask(service.app, f"/projects/{project}/metrics").text
+    drawn = page.partition('id="curves"')[2].partition("</section>")[0]
+    curves = json.loads(html.unescape(drawn.partition('data-curves="')[2].partition('"')[0]))
+    names = [id_of(run)[-6:] for run, _ in reversed(runs)]
+    assert [(one["letter"], one["style"]) for one in curves] == [
+        (name, "d" if place else "a") for place, name in enumerate(names[:6])
+    ]
+    assert drawn.count("<polyline") == 6
+    assert drawn.count('<polyline class="a"') == 1
 
 
 @pytest.mark.parametrize(
@@ -160,6 +249,7 @@ def test_empty_page_names_others(service: Service, project: str) -> None:
         points: dict[str, Value] = {
             "otel_ml.metric.names": ["loss"],
             "otel_ml.metric.values": [0.5],
+            "otel_ml.metric.times": [2 * NOW_NS],  # later than all others
         }
         service.store.take(f"{project} measured", call, make_record("update", call, points))
     service.store.take(project, make_call())

@@ -118,7 +118,7 @@ async function draw(box) {
     {
       width: box.clientWidth,
       height: HEIGHT,
-      ...(isAlone ? {} : { padding: [null, 28, null, null] }),
+      ...(isAlone ? {} : { padding: [null, 50, null, null] }),
       cursor: { y: false },
       legend: { live: true },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),

@@ -1,0 +1,97 @@
+"""One metric of several runs or versions, drawn over one another on one axis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from otel_ml_collector.comparison.find import write_number
+from otel_ml_collector.runs.logs import LoggedMetric
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve among others.
+
+    Attributes:
+        letter: What stands at its end.
+        source: The API call that gives its points.
+        start_ns: When what it is of began; None where nothing began.
+        style: ``base`` for the baseline, ``a`` for the best, ``d`` for the rest.
+        series: A few of its points: its shape, and its last value.
+    """
+
+    letter: str
+    source: str
+    start_ns: int | None
+    style: Literal["base", "a", "d"]
+    series: LoggedMetric
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A metric of several in a single drawing.
+
+    Attributes:
+        curves: For the script, as JSON: letter, the API call that gives the points, when it began
+            (ns), and its style.
+        lines: SVG points of the same in a box of 100 by 20, each with its style, for where nothing
+            else is drawn.
+        words: The last value of each, in words.
+    """
+
+    name: str
+    curves: str
+    lines: Sequence[tuple[str, str]]
+    words: str
+
+
+def lay_over(name: str, curves: Sequence[Curve]) -> Overlay:
+    """Lay curves of one metric over one another."""
+    told = [
+        {
+            "letter": curve.letter,
+            "source": curve.source,
+            "start_ns": curve.start_ns,
+            "style": curve.style,
+        }
+        for curve in curves
+    ]
+    return Overlay(
+        name=name,
+        curves=orjson.dumps(told).decode(),
+        lines=_draw(curves),
+        words=", ".join(
+            f"{curve.letter} {write_number(curve.series.points[-1].value)}" for curve in curves
+        ),
+    )
+
+
+def _draw(curves: Sequence[Curve]) -> list[tuple[str, str]]:
+    """Draw curves on one scale, by step where all points have one; each with its style."""
+    places = [
+        [
+            (at if point.step is None else point.step, point.value)
+            for at, point in enumerate(curve.series.points)
+            if isinstance(point.value, float)
+        ]
+        for curve in curves
+    ]
+    every = [place for of_curve in places for place in of_curve]
+    if not every:
+        return []
+    left, right = (of(at for at, _ in every) for of in (min, max))
+    low, high = (of(value for _, value in every) for of in (min, max))
+    wide, tall = (right - left) or 1, (high - low) or 1.0
+    return [
+        (
+            " ".join(
+                f"{100 * (at - left) / wide:.1f},{19 - 18 * (value - low) / tall:.1f}"
+                for at, value in of_curve
+            ),
+            curve.style,
+        )
+        for curve, of_curve in zip(curves, places, strict=True)
+        if of_curve
+    ]
