@@ -247,7 +247,7 @@ def log_ratio(
             logs.setdefault(cluster, []).append(log)
     sums = alone + [(math.fsum(of), len(of)) for of in logs.values()]
     mean = cluster_mean(sums, confidence=confidence)
-    return _exponential(mean)
+    return exponential(mean)
 
 
 def newcombe_paired(
@@ -292,6 +292,28 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     """
     n, clusters = first.n + second.n, first.clusters + second.clusters
     return _square_and_add(first, second, 0.0, n, clusters)
+
+
+def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
+    """Return the weighted sum of independent estimates, such as those of strata.
+
+    Args:
+        parts: The weight of each, from 0 to 1, and the estimate; at least one.
+
+    Source: Zou and Donner (2008) for any linear combination, see `difference`.
+    """
+    value = math.fsum(weight * part.value for weight, part in parts)
+    below, above = (
+        math.sqrt(math.fsum((weight * half) ** 2 for weight, half in halves))
+        for halves in (
+            [(weight, part.value - part.low) for weight, part in parts],
+            [(weight, part.high - part.value) for weight, part in parts],
+        )
+    )
+    n, clusters = (
+        sum(counts) for counts in zip(*((one.n, one.clusters) for _, one in parts), strict=True)
+    )
+    return Estimate(value, value - below, value + above, n, clusters)
 
 
 def corrected_rate(
@@ -414,7 +436,7 @@ def median_ratio(first: Estimate, second: Estimate) -> Estimate:
         Estimate(math.log(one.value), math.log(one.low), math.log(one.high), one.n, one.clusters)
         for one in (first, second)
     ]
-    return _exponential(difference(*logs))
+    return exponential(difference(*logs))
 
 
 def bootstrap(
@@ -562,7 +584,8 @@ def _score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
     return 0.0 if rate == 0 else middle - half, 1.0 if rate == 1 else middle + half
 
 
-def _exponential(of: Estimate) -> Estimate:
+def exponential(of: Estimate) -> Estimate:
+    """Return the ratio that a difference of logarithms is."""
     low, high = (_exp(bound) for bound in (of.low, of.high))
     return Estimate(math.exp(of.value), low, high, of.n, of.clusters)
 

@@ -181,6 +181,7 @@ class JudgeVerdict:
         p: How likely so large a difference is where nothing changed; for corrections.
         directions: What a change up and one down are called in words, where that is not better and
             worse.
+        passing: What the runs of a rate do: they `pass`, or such as `fail`.
     """
 
     judge: str
@@ -197,6 +198,7 @@ class JudgeVerdict:
     reasons: Sequence[str]
     p: float = 1.0
     directions: tuple[str, str] = ("better", "worse")
+    passing: str = "pass"
 
     @property
     def detectable(self) -> float | None:
@@ -228,7 +230,8 @@ class JudgeVerdict:
         """Write what it was, what it is now, and how sure the difference between them is."""
         change, unit = self.difference, " points" * self.is_rate
         now, before = (self._value(one) for one in (self.candidate, self.baseline))
-        figures = f"{now} pass, {before} before" if self.is_rate else f"mean {now}, {before} before"
+        figures = f"{now} {self.passing}" if self.is_rate else f"mean {now}"
+        figures = f"{figures}, {before} before"
         if change is None or not math.isfinite(change.high):
             return f"{figures}: too few to tell"
         low, high = change.low, change.high
