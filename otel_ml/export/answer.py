@@ -1,4 +1,4 @@
-"""The answer of a receiver to one request.
+"""The answer of a receiver to a request.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
 """
@@ -36,10 +36,10 @@ _FIXED_SIZES: Final = {1: 8, 5: 4}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The outcome of one request.
+    """The outcome of a request.
 
     Attributes:
-        delivered: The receiver took it; what it `rejected` of it is gone for good.
+        delivered: The receiver took it; its `rejected` part is gone for good.
         retry: Not taken, but sending it again may help.
         retry_after_s: How long the receiver wants to be left alone, when it said so.
         rejected: Spans that were refused though the request was taken.
@@ -58,7 +58,7 @@ class Answer:
 
 
 def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Answer:
-    """Tell what an answer means; its body must be read for the connection to be kept."""
+    """Read an answer; its body must be read for the connection to be kept."""
     body, status = _read(response), response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
@@ -184,7 +184,7 @@ def _status_words(status: int, location: str) -> str:
 
 
 def _printable(text: str, headers: Mapping[str, str]) -> str:
-    """Cut a receiver's text, and blot out what it repeats of our headers."""
+    """Cut a receiver's text, and mask our headers where it repeats them."""
     for name, value in headers.items():
         for word in value.split() if name != names.PROJECT_HEADER else ():
             if len(word) >= _MIN_SECRET_CHARS:

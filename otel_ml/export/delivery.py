@@ -10,9 +10,9 @@ from otel_ml.errors import Tally
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of spans since the last flush; true when all of them were delivered.
+    """The outcome of spans since the last flush; true when all of them were delivered.
 
-    Data that is uploaded apart from its span counts like one.
+    Data that is uploaded apart from its span counts like a span.
 
     Attributes:
         delivered: Accepted by the receiver, which answers when they are safe.
@@ -31,7 +31,7 @@ class Delivery:
 
 
 def join(first: Delivery, second: Delivery) -> Delivery:
-    """Tell of two deliveries as of one."""
+    """Join two deliveries."""
     return Delivery(
         delivered=first.delivered + second.delivered,
         pending=first.pending + second.pending,
@@ -41,7 +41,7 @@ def join(first: Delivery, second: Delivery) -> Delivery:
 
 
 class Counters:
-    """Numbers of one process; the sender's thread counts, any thread may lose or ask."""
+    """Numbers of a process; the sender's thread counts, any thread may lose or ask."""
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -67,7 +67,7 @@ class Counters:
         return lost
 
     def deliver_news(self, pending: int, reason: str) -> Delivery:
-        """Tell what is new since this was last asked; each span is told once."""
+        """Return the changes since the last call; each span is counted once."""
         with self._lock:
             lost, delivered = Counter(self.lost), self.delivered
             news = Delivery(

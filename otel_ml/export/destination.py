@@ -18,7 +18,7 @@ class OtlpDestination(HttpSender):
     """Sends batches as OTLP over HTTP."""
 
     def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
-        """Send one batch, once."""
+        """Send a batch, once."""
         encoded = batch.encode()
         if encoded.failed == batch.count:
             return Answer(delivered=False, message="not encodable")
@@ -47,7 +47,7 @@ class ArtifactDestination(HttpSender):
         self._note = note
 
     def send(self, document: HashedText, timeout_s: float) -> Answer:
-        """Upload one document, once."""
+        """Upload a document, once."""
         url = self._url + document.sha256 + self._query
         answer = self.put(url, document.body, timeout_s)
         if answer.delivered:
@@ -56,7 +56,7 @@ class ArtifactDestination(HttpSender):
 
 
 class NoDestination:
-    """Refuses every batch, because what sends them is not installed."""
+    """Refuses every batch, because the exporter's package is not installed."""
 
     is_out_of_reach = False
 
@@ -85,7 +85,7 @@ class ExporterDestination:
         self._exporter = exporter
 
     def send(self, batch: SpanBatch, timeout_s: float) -> Answer:
-        """Hand over one batch; the exporter keeps to its own timeout."""
+        """Hand over a batch; the exporter keeps to its own timeout."""
         try:
             result = self._exporter.export(batch.spans)
         except Exception as error:  # noqa: BLE001 - any exporter of the user's

@@ -1,7 +1,7 @@
 """Documents that are too long for an event: they wait, and are uploaded each once by their hash.
 
-They have a pipeline of their own beside that of spans: one may be 64 MiB long, and no span waits
-for such an upload.
+They have a pipeline of their own beside that of spans: a document may be 64 MiB long, and no span
+waits for such an upload.
 """
 
 import os
@@ -32,7 +32,7 @@ _KNOWN_DOCUMENT_S: Final = 3_600.0  # a store may have deleted it since
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
-    """JSON text and its hash, in hex. It is a batch of one."""
+    """JSON text and its hash, in hex. It is a batch of its own."""
 
     sha256: str
     body: bytes
@@ -44,10 +44,11 @@ class HashedText:
 
 
 class DocumentQueue:
-    """Documents that wait, bounded in bytes; what is taken keeps its room until it is settled.
+    """Documents that wait, bounded in bytes; a taken document keeps its room until it is settled.
 
-    In memory, or each in a file of its own, written before `put` returns. Processes of one
-    destination may share a directory: each uploads what is there, and to upload twice is harmless.
+    In memory, or each in a file of its own, written before `put` returns. Processes of the
+    same destination may share a directory: each uploads the documents there, and to upload twice is
+    harmless.
 
     Args:
         directory: Is made with the first document; None for memory.
@@ -107,7 +108,7 @@ class DocumentQueue:
         """Nothing to do: a document is sent whatever becomes of its run."""
 
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
-        """Take the oldest document, also one of a process that ended; None when there is none."""
+        """Take the oldest document, also of a process that ended; None when there is none."""
         if self._directory is not None:
             self._look(self._directory)
         with self._lock:
@@ -140,7 +141,7 @@ class DocumentQueue:
         return 1
 
     def close(self) -> int:
-        """Leave what waits to the next process; returns how many are lost: those in memory."""
+        """Leave the queue to the next process; returns how many are lost: those in memory."""
         if self._directory is not None:
             return 0
         with self._lock:
@@ -172,7 +173,7 @@ def _write(directory: Path, document: HashedText) -> None:
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove what processes that were killed did not finish to write."""
+    """Remove files that killed processes did not finish writing."""
     for path in directory.glob(f"*{_NEW}"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
@@ -186,25 +187,25 @@ class _Uploaded:
         self._at_s: OrderedDict[str, float] = OrderedDict()
 
     def note(self, sha256: str) -> None:
-        """Note one that was uploaded now."""
+        """Note a document that was uploaded now."""
         self._at_s[sha256] = time.monotonic()
         while len(self._at_s) > _KNOWN_DOCUMENTS:
             self._at_s.popitem(last=False)
 
     def has(self, sha256: str) -> bool:
-        """Tell whether one was."""
+        """Tell whether a document was uploaded."""
         at_s = self._at_s.get(sha256)
         return at_s is not None and time.monotonic() - at_s < _KNOWN_DOCUMENT_S
 
 
 class DocumentUploads:
-    """Sends documents on a thread of its own, which starts with the first one.
+    """Sends documents on a thread of its own, which starts with the first document.
 
     Args:
         settings: Of the endpoint that spans go to.
         project: Where the documents gather.
-        make: Makes what uploads to the path of the artifacts below the collector's address, and
-            calls with the hash of each document that was taken.
+        make: Makes the destination that uploads to the path of the artifacts below the collector's
+            address, and calls with the hash of each document that was taken.
         spool: A directory; each document is written below it before `put` returns.
     """
 
@@ -254,7 +255,7 @@ class DocumentUploads:
 
     @property
     def counters(self) -> Counters:
-        """What became of documents; reasons of losses are as the receiver said them."""
+        """The counts of documents; reasons of losses are in the receiver's words."""
         return self._pipeline.counters
 
     @property
@@ -263,7 +264,7 @@ class DocumentUploads:
         return _of_artifacts(self.counters.lost)
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until what was put before is settled; see `Pipeline.flush`."""
+        """Wait until the documents put before are settled; see `Pipeline.flush`."""
         if not self._is_used:
             return Delivery()
         delivery = self._pipeline.flush(timeout_s, is_hasty=is_hasty)
@@ -275,7 +276,7 @@ class DocumentUploads:
             self._pipeline.hasten()
 
     def close(self, timeout_s: float) -> None:
-        """Upload what is there, then stop."""
+        """Upload the queue, then stop."""
         if self._is_used:
             self._pipeline.close(timeout_s)
 

@@ -1,11 +1,11 @@
 """Spans as an OTLP export request, written by hand: protobuf's objects cost most of an export.
 
-Field by field the bytes say what the official encoder says. Where that one fails, this one goes
-on: an integer outside 64 bits becomes its decimal text, a lone surrogate a question mark; an
-attribute of a type that OTLP has not, or nested more than 30 deep, is left out of its span; a span
-that is none is left out of its request. What is left out is counted as trouble.
+Field by field the bytes equal those of the official encoder. Where that fails, this encoder goes on
+: an integer outside 64 bits becomes its decimal text, a lone surrogate a question mark; an
+attribute of a type that OTLP has not, or nested more than 30 deep, is left out of its span; an
+invalid span is left out of its request. Omissions are counted as trouble.
 
-The file goes from the inside out: values, attributes, one span, resource and scope, the request.
+The file goes from the inside out: values, attributes, spans, resource and scope, the request.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#binary-protobuf-encoding
 """
@@ -46,7 +46,7 @@ _UINT64: Final = 2**64 - 1
 
 
 def write_varint(number: int) -> bytes:
-    """Write an integer, 7 bits a byte; a negative one as its two's complement of 64 bits."""
+    """Write an integer, 7 bits a byte; a negative integer as its two's complement of 64 bits."""
     if 0 <= number < _TWO_BYTES:
         return bytes((number,)) if number < _MORE else bytes((number & 0x7F | _MORE, number >> 7))
     number &= _UINT64
@@ -67,7 +67,7 @@ def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
 
 
 class Kept(dict[int, bytes]):
-    """What `make` writes for a number; below 8,192 it is made once."""
+    """The bytes that `make` writes for a number; below 8,192 they are made once."""
 
     __slots__ = ("_make",)
 
@@ -83,7 +83,7 @@ class Kept(dict[int, bytes]):
 
 
 def make_heads(tag: bytes) -> Kept:
-    """Return what stands before a field's content, by the content's length in bytes."""
+    """Return the bytes before a field's content, by the content's length in bytes."""
     return Kept(lambda length: tag + write_varint(length))
 
 
@@ -145,7 +145,7 @@ def _write_value(value: object, depth: int = 0) -> bytes:
 
     Raises:
         TypeError: The value is of another type.
-        ValueError: It is nested more than 30 deep, as one that contains itself is.
+        ValueError: It is nested more than 30 deep, as a value that contains itself is.
     """
     if value is None:
         return _NONE
@@ -208,7 +208,7 @@ def _write_string(text: str) -> bytes:
 
 
 def _write_key(key: str) -> bytes:
-    """Write what stands before the value in a pair: the key, and that the value follows.
+    """Write the part of a pair before its value: the key, and the tag of the value.
 
     Raises:
         TypeError: The key is no text.
@@ -246,7 +246,7 @@ class _AttributeField:
     def write(self, parts: list[bytes], attributes: Mapping[str, Any] | None) -> None:
         """Append the fields to `parts`; an attribute that cannot be written is left out.
 
-        Text that is the same object as the key's last one takes the shortest way, then other
+        Text that is the same object as the key's last value takes the shortest way, then other
         short text, then long text and numbers; the first of a key and all that fails, the longest.
         """
         keys = self._keys
@@ -347,16 +347,16 @@ _shared_links: Final[dict[int, tuple[tuple[Link, ...], bytes]]] = {}
 
 
 def encode_span(span: ReadableSpan) -> bytes:
-    """Write one span as a Span message, without a tag and a length around it.
+    """Write a span as a Span message, without a tag and a length around it.
 
     Of a span of another make only public properties are read. An attribute that cannot be
-    written is left out, a kind that is none of the standard's stays unspecified.
+    written is left out, a kind outside the standard stays unspecified.
 
     Args:
-        span: A span that has ended; one that has not is written without its end.
+        span: A span that has ended; an open span is written without its end.
 
     Raises:
-        Exception: The span is none: no context, ids that do not fit, a time that is no integer.
+        Exception: The span is invalid: no context, ids that do not fit, a time that is no integer.
     """
     # One long function: on the way of every span a call of our own would be felt.
     name = span.name
@@ -490,7 +490,7 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What stands around spans: their resource and their scope, written once for many requests."""
+    """The envelope of spans: their resource and their scope, written once for many requests."""
 
     resource: bytes
     resource_schema_url: str
@@ -519,7 +519,7 @@ class EncodedRequest(NamedTuple):
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> EncodedRequest:
-    """Write spans of any make as one export request. Never raises.
+    """Write spans of any make as an export request. Never raises.
 
     Spans of equal resources and, within them, of equal scopes stand together, in their order:
     equal as the SDK has it, or the same on the wire.
@@ -542,7 +542,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> EncodedRequest:
 
 
 class _Groups:
-    """The spans of one request by their resources and scopes; equal ones share a group.
+    """The spans of a request by their resources and scopes; equal scopes share a group.
 
     A resource writes itself as JSON to be hashed, so each is looked up by its identity first.
     """
@@ -599,7 +599,7 @@ def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes
 
     Args:
         batches: Envelopes, and spans that `encode_span` wrote. Batches of equal resources share
-            one ResourceSpans, those of equal scopes in it one ScopeSpans, in the order of the
+            a ResourceSpans, those of equal scopes in it a ScopeSpans, in the order of the
             first; a batch without spans is left out.
 
     Returns:

@@ -51,7 +51,7 @@ _OUR_HEADERS: Final = frozenset(
 
 
 class HttpSender:
-    """Sends request bodies to one address over kept-alive connections; never tries again later.
+    """Sends request bodies to an address over kept-alive connections; never tries again later.
 
     Safe to use from several threads.
 
@@ -71,7 +71,7 @@ class HttpSender:
         return self._latest is not None and self._latest.is_out_of_reach
 
     def post(self, body: bytes, timeout_s: float) -> Answer:
-        """Send one request.
+        """Send a request.
 
         Args:
             body: An encoded ``ExportTraceServiceRequest``.
@@ -79,7 +79,7 @@ class HttpSender:
                 the operating system bounds.
 
         Returns:
-            What became of it. Sending again is worth it (``retry``) when no answer came, which
+            The outcome. Sending again is worth it (``retry``) when no answer came, which
             includes a certificate that was not accepted, and on 429, 502, 503 and 504.
         """
         if self._settings.compression == "gzip":
@@ -91,7 +91,7 @@ class HttpSender:
         return self._exchange("PUT", url, document, _JSON, timeout_s)
 
     def open(self) -> None:
-        """Load what sending needs, while the host still runs; opens no connection.
+        """Load the modules that sending needs, while the host still runs; opens no connection.
 
         At the end of a process an import may run code that makes the interpreter forget that it
         ends by KeyboardInterrupt, and its exit status with it.
@@ -166,7 +166,7 @@ class Attempt:
 
     Attributes:
         deadline: When it has to be over, by the monotonic clock.
-        connected: It opened a connection, as opposed to taking a kept one.
+        connected: It opened a connection, as opposed to reusing a kept connection.
         is_out_of_reach: It is connecting, or over without an answer.
         used: The socket that it used last.
     """
@@ -287,7 +287,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpConnections:
-    """Kept connections to the address, through a proxy or not, and what each request carries."""
+    """Kept connections to the address, through a proxy or not, and the headers of each request."""
 
     pools: "PoolManager"
     pool: "HTTPConnectionPool"
@@ -314,7 +314,7 @@ class _KeptConnections(queue.LifoQueue[Any]):
 
 
 def open_connections(settings: ExportSettings) -> HttpConnections:
-    """Prepare the pools of connections; opens none, each request does when it needs one.
+    """Prepare the pools of connections; opens none, each request does when needed.
 
     Raises:
         Unusable: The address, the proxy's or a certificate file cannot be used.
@@ -416,7 +416,7 @@ def _client_tls(settings: ExportSettings) -> "SSLContext":
 
 
 def _find_root(error: BaseException) -> BaseException:
-    """Find what happened in an error of urllib3, which carries it as an argument.
+    """Find the cause in an error of urllib3, which carries it as an argument.
 
     Not its context: that goes on to whatever the caller was handling.
     """

@@ -50,7 +50,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many spans go in one request, and how long the next one waits after it was answered.
+    """The number of spans per request, and the wait of the next request after an answer.
 
     A span that comes when nothing was sent for `delay_s` waits for others a tenth of it only.
     """
@@ -135,11 +135,11 @@ class AnyDestination(Protocol[B_contra]):
 
 
 class LateDestination(Generic[B_contra]):
-    """A destination that is made on the thread that sends: no call pays for what that loads.
+    """A destination that is made on the sender's thread: no call pays for its loading.
 
     Args:
         page: Its name for people.
-        make: Makes it, which loads what sending needs.
+        make: Makes it, which loads the modules that sending needs.
     """
 
     def __init__(self, page: str, make: Callable[[], AnyDestination[B_contra]]) -> None:
@@ -149,7 +149,7 @@ class LateDestination(Generic[B_contra]):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """What the destination says; one that is not made yet has not been asked."""
+        """The destination's own state; False before it is made."""
         return self._made is not None and self._made.is_out_of_reach
 
     def load(self) -> AnyDestination[B_contra]:
@@ -178,20 +178,20 @@ class LateDestination(Generic[B_contra]):
 
 
 class Pipeline(Generic[B]):
-    """Takes ended spans from any thread and delivers them on one of its own, until settled.
+    """Takes ended spans from any thread and delivers them on a thread of its own, until settled.
 
     The thread starts with the first span and sleeps while there is none. A forked child begins
-    empty: what waits belongs to the parent.
+    empty: the waiting spans belong to the parent.
 
     Attributes:
-        counters: What became of the spans of this process.
-        is_durable: Whether what waits outlives this process.
-        wants_previews: What the destination said last, see `Answer`.
+        counters: The outcomes of the spans of this process.
+        is_durable: Whether waiting spans outlive this process.
+        wants_previews: The destination's last wish, see `Answer`.
         say: Logs a line when the thread starts: on that of a call logging swallows a time limit
             that strikes while the line is written.
 
     Args:
-        what: What it delivers, in words: spans, or what else its source holds.
+        what: The noun for the content of its source: spans, documents.
         prepare: Called on the thread that sends, when it starts.
     """
 
@@ -284,7 +284,7 @@ class Pipeline(Generic[B]):
         self._sender.wake()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until what was put before is settled.
+        """Wait until the spans put before are settled.
 
         Returns early when nothing got through for 5 s.
 
@@ -293,7 +293,7 @@ class Pipeline(Generic[B]):
             is_hasty: Try at once, and return as soon as nobody listens at the address.
 
         Returns:
-            What became of the spans since the last flush.
+            The outcome of the spans since the last flush.
         """
         settled = not self._closed and self.settle(timeout_s, is_hasty=is_hasty)
         return self._news(0 if settled else self.pending)
@@ -309,12 +309,12 @@ class Pipeline(Generic[B]):
             self.wake()
 
     def wait_until_prepared(self, limit_s: float) -> None:
-        """Wait until the thread, where there is one, has loaded what sending needs."""
+        """Wait until the thread, if any, has loaded the modules that sending needs."""
         if self._sender.is_alive:
             self._is_prepared.wait(limit_s)
 
     def close(self, timeout_s: float) -> Delivery:
-        """Deliver what is there, then stop. A second call does nothing."""
+        """Deliver the queue, then stop. A second call does nothing."""
         if not self._closed:
             self._stop(timeout_s)
             self._closed = True
@@ -331,7 +331,7 @@ class Pipeline(Generic[B]):
         return self._news(self.pending)
 
     def _stop(self, timeout_s: float) -> None:
-        """Deliver what is held, then end the thread."""
+        """Deliver the held spans, then end the thread."""
         self.hasten()
         self._give_up_at = time.monotonic() + timeout_s
         settled = self.settle(timeout_s)
@@ -425,7 +425,7 @@ class Pipeline(Generic[B]):
         return quiet_s >= limit_s
 
     def _tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
-        """Log the first of its kind; what follows is counted."""
+        """Log the first message of a kind; later messages are only counted."""
         if what not in self._told:
             self._told.add(what)
             _logger.log(level, text)
@@ -479,7 +479,7 @@ class Pipeline(Generic[B]):
             self._deliver(batch)
 
     def _deliver(self, batch: B) -> None:
-        """Send one batch until it is settled; what breaks costs this batch alone."""
+        """Send a batch until it is settled; an error costs this batch alone."""
         try:
             self._send(batch)
         except BaseException as error:  # noqa: BLE001 - of any exporter's code, also an exit
@@ -487,7 +487,7 @@ class Pipeline(Generic[B]):
             report("sender", error)  # what ends this thread from outside does so: another starts
 
     def _send(self, batch: B) -> None:
-        """Send one batch until it is delivered, refused, or no longer worth a try."""
+        """Send a batch until it is delivered, refused, or no longer worth a try."""
         began, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             self._is_asked = False

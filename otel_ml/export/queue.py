@@ -31,7 +31,7 @@ _FOREIGN_BYTES: Final = 2_048  # a guess for a span that does not say what it we
 
 
 class SpanQueue:
-    """First in, first out. What is taken counts as waiting until it is settled.
+    """First in, first out. A taken span counts as waiting until it is settled.
 
     Any thread may `put`; one thread takes.
     """
@@ -101,7 +101,7 @@ class SpanQueue:
         return batch.count
 
     def close(self) -> int:
-        """Give up what waits; returns how many spans are lost: all."""
+        """Give up the waiting spans; returns how many spans are lost: all."""
         with self._lock:
             left = len(self._spans) + self._taken  # a request may still be on its way
             self._spans.clear()
@@ -170,11 +170,11 @@ class SpooledBatch:
 
 
 class SpooledSpans:
-    """Writes each span to the spool before `put` returns; in memory only what the disk refuses.
+    """Writes each span to the spool before `put` returns; refused spans stay in memory.
 
     Args:
-        directory: Of the spool, which processes and clients of one destination may share.
-        envelope: Writes what stands around all spans of this process; after a fork another.
+        directory: Of the spool, which processes and clients of the same destination may share.
+        envelope: Writes the envelope of all spans of this process; after a fork another.
 
     Raises:
         OSError: The directory cannot be used.
@@ -232,7 +232,7 @@ class SpooledSpans:
         return 0
 
     def close(self) -> int:
-        """Leave what waits to the next process; returns how many are lost."""
+        """Leave the waiting spans to the next process; returns how many are lost."""
         self._spool.close()
         return self._refused.close()
 

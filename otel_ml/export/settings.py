@@ -45,13 +45,13 @@ class ExportSettings:
 
     Attributes:
         url: The address that requests go to, without user and password; empty when the given
-            one is no address. Not shown, its query may hold a key.
+            text is no address. Not shown, its query may hold a key.
         page: The base address, for people: it holds no secret.
         headers: Sent with each request, names in lower case. Not shown, they hold keys.
-        timeout_s: How long one request may take.
+        timeout_s: How long a request may take.
         compression: What request bodies are compressed with.
         ca_file: Certificates to trust instead of the system's.
-        client_cert_file: Our certificate, for servers that want one.
+        client_cert_file: Our certificate, for servers that want it.
         client_key_file: Its key, when it is not in the same file.
         protocol: How requests travel.
     """
@@ -68,7 +68,7 @@ class ExportSettings:
 
 
 def own_version() -> str:
-    """Read which version of ours this is; ``0`` when it is run from a source tree."""
+    """Read the installed version of ours; ``0`` when it is run from a source tree."""
     from importlib.metadata import PackageNotFoundError, version  # takes 15 ms
 
     try:
@@ -157,7 +157,7 @@ def _page(parts: SplitResult) -> str:
 
 
 def _headers(project: str, api_key: str | None, parts: SplitResult | None) -> dict[str, str]:
-    """Join the environment's headers with ours, which displace them."""
+    """Join the environment's headers with our own, which replace them."""
     headers = _environment_headers(_standard("HEADERS"))
     if project and project.isascii() and project.isprintable():
         headers[names.PROJECT_HEADER] = project
@@ -221,7 +221,7 @@ def _protocol() -> Protocol:
 
 
 def _choice(name: str, known: Sequence[W], default: W) -> W:
-    """Read a standard variable whose value is one of a few words."""
+    """Read a standard variable whose value is a word of a closed set."""
     text = _standard(name).lower() or default
     for word in known:
         if word == text:
@@ -232,7 +232,7 @@ def _choice(name: str, known: Sequence[W], default: W) -> W:
 
 
 def _standard(name: str) -> str:
-    """Read a standard variable, that for traces before the general one; empty when unset."""
+    """Read a standard variable, that for traces before the general variable; empty when unset."""
     return _variable(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or _variable(f"OTEL_EXPORTER_OTLP_{name}")
 
 

@@ -1,12 +1,12 @@
-"""How one encoded span lies in a segment, and how frames are found again after damage.
+"""The layout of an encoded span in a segment, and the search for frames after damage.
 
 A frame, little endian, without padding::
 
     marker 4 | crc 4 | flags 1 | length 4 | key 24 | payload (length bytes)
 
 The key is trace id and span id. The crc covers flags to payload. Marker and start value of the
-crc are random, one pair a process, and stand in the header of its segments as the salt: text of
-a user that looks like a frame can hold neither, so it is never taken for one.
+crc are random, a pair for each process, and stand in the header of its segments as the salt: text
+of a user that looks like a frame can hold neither, so it is never taken for a frame.
 """
 
 import struct
@@ -25,7 +25,7 @@ _HEAD: Final = struct.Struct("<4xIBI24s")
 
 
 class Frame(NamedTuple):
-    """A frame whose crc was right, and where it lies in the bytes that were scanned."""
+    """A frame with a right crc, and its place in the bytes that were scanned."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 
 
 class Seal:
-    """Packs the frames of one process and knows them again.
+    """Packs the frames of a process and recognises them.
 
     Args:
         salt: 8 random bytes: the marker, then the start value of the crc.
@@ -49,7 +49,7 @@ class Seal:
         self._seed = int.from_bytes(salt[4:], "little")
 
     def pack(self, key: bytes, payload: bytes, flags: int) -> bytes:
-        """Return the frame of one payload.
+        """Return the frame of a payload.
 
         Args:
             key: Trace id and span id, 24 bytes in all.
@@ -68,7 +68,7 @@ class Seal:
                 first frame that goes on behind them, because it may be whole on disk.
 
         Returns:
-            The frames in order. A wrong one passes with a chance of 2**-64 for random bytes,
+            The frames in order. A wrong frame passes with a chance of 2**-64 for random bytes,
             2**-32 for a frame that was damaged behind its marker.
         """
         view = memoryview(data)

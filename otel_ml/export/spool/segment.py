@@ -1,9 +1,9 @@
 """The files of a spool: their names and locks, their headers, and reading the frames in them.
 
 A segment is ``<owner>-<number>.spool``: 16 hexadecimal digits drawn by its process, then a number
-that rises by one. The newest segment of a process is locked by its writer for as long as it
+that rises by 1. The newest segment of a process is locked by its writer for as long as it
 lives; the lock of the newest is the lock of all. ``.new`` ends a segment that is being created,
-``.damaged`` one that was set aside.
+``.damaged`` a segment that was set aside.
 
 A segment begins with a header, little endian, without padding, then come frames::
 
@@ -110,7 +110,7 @@ def list_files(directory: str) -> list[SegmentFile]:
 
 
 def list_segments(directory: str, owner: str) -> list[str]:
-    """List the paths of one owner's segments, oldest first."""
+    """List the paths of an owner's segments, oldest first."""
     numbers = {
         int(number): entry.path
         for entry, (whose, number, suffix) in _entries(directory)
@@ -133,7 +133,7 @@ def segment_path(directory: str, owner: str, number: int) -> str:
 
 
 def lock_file(path: str) -> int | None:
-    """Lock a file whose writer has ended.
+    """Lock a file that is left by a writer that has ended.
 
     Returns:
         The descriptor that holds the lock, for as long as a copy of it is open; None when the
@@ -182,7 +182,7 @@ class DamagedHeaderError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """What a process knows of one segment file, of its own or of one that it adopted.
+    """The state of a segment file, of this process or of one whose files it adopted.
 
     Attributes:
         seal: Knows its frames.
@@ -193,7 +193,7 @@ class Segment:
         fd: Descriptor that holds its writer's lock, or -1.
         check_at: Size at which its writer looks whether to go on with it.
         ready: Frames to send from the cursor on.
-        held: Held frames whose final one is not written yet.
+        held: Held frames whose final frame is not written yet.
         loose: Offsets of held frames that are sent, because no later frame of their key follows.
         is_unlinked: Somebody removed the file while it was written; `fd` still reads it.
         is_dropped: We removed the file to keep the limits.
@@ -297,8 +297,9 @@ def open_segment(path: str) -> Segment:
 def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
     """Open the segments of a process that ended, and count in each the frames to send.
 
-    These are its final frames, and the held ones that no later frame of their key follows. It
-    takes memory for the held ones that are open at one time, as the process that wrote them did.
+    These are its final frames, and the held frames that no later frame of their key follows. It
+    takes memory for the held frames that are open at the same time, as the process that wrote them
+    did.
 
     Args:
         paths: All of them, oldest first.
@@ -334,7 +335,7 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
 
 
 def _read(fd: int, start: int, end: int) -> bytes:
-    """Read what can be read of a stretch of a file: a bad sector loses what follows it."""
+    """Read a stretch of a file as far as possible: a bad sector loses the bytes behind it."""
     pieces: list[bytes] = []
     try:
         while start < end and (piece := os.pread(fd, end - start, start)):
@@ -350,7 +351,7 @@ def _read(fd: int, start: int, end: int) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class FrameBatch:
-    """Frames to send together, from one stretch of a segment.
+    """Frames to send together, from a single stretch of a segment.
 
     Attributes:
         segment: Where they were read.
@@ -370,11 +371,11 @@ class FrameBatch:
 
     @property
     def envelope(self) -> bytes:
-        """What their process gave for all of them."""
+        """The envelope that their process gave for all of them."""
         return self.segment.envelope
 
     def skip_to(self, start: int) -> None:
-        """Count what lies before `start` as damage, if anything does."""
+        """Count bytes before `start` as damage, if there are any."""
         if start > self.end:
             self.gaps += 1
             self.gap_bytes += start - self.end
@@ -387,7 +388,7 @@ def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch
     Args:
         segment: Its bytes up to `size` were written.
         max_frames: At most as many.
-        max_bytes: At most as many bytes of payload, but for a first one that is longer.
+        max_bytes: At most as many bytes of payload, except for a longer first payload.
 
     Raises:
         FileNotFoundError: Somebody removed the file.
@@ -437,12 +438,12 @@ _ATTEMPTS: Final = 2
 class Chain:
     """Opens, hands out and removes the segments of this process.
 
-    They leave from the old end only: a held frame thus stays for as long as its final one, and
-    what is left after a kill ends, for each key, with its last frame.
+    They leave from the old end only: a held frame thus stays for as long as its final frame, and
+    the files left after a kill end, for each key, with its last frame.
 
     Methods are called inside the gate. An inner append may run between any two lines: so whoever
     shortens a segment takes it out of `current` first, iterates over copies, and only `choose`
-    with a current segment, which no inner append calls, closes one that is not done.
+    with a current segment, which no inner append calls, closes a segment that is not done.
 
     Args:
         rotated: Called with the size of a segment that is full.
@@ -478,7 +479,7 @@ class Chain:
         """Make `current` a segment that is in the directory and has room, and return it.
 
         Raises:
-            OSError: The disk refuses one.
+            OSError: The disk refuses a file.
         """
         if self._is_closed:
             raise OSError("the spool is closed")
@@ -536,10 +537,10 @@ class Chain:
         return create_segment(path, self.seal, self.envelope)
 
     def take_back(self, segment: Segment, size: int, written: int, inside: bool) -> None:
-        """Cut off a frame of which the disk took a part only.
+        """Cut off a frame that the disk took only in part.
 
         It stays, and counts as damage when it is read, where another append is under way: the
-        frame of that one may lie before or behind it.
+        frame of that append may lie before or behind it.
 
         Args:
             segment: Where it was written.
@@ -581,7 +582,7 @@ class Chain:
         return next((one for one in list(self._segments) if one.cursor < one.size), None)
 
     def sweep(self) -> None:
-        """Remove segments that are wholly done; the current one is emptied instead."""
+        """Remove segments that are wholly done; the current segment is emptied instead."""
         while self._segments:
             head = self._segments[0]
             if head.cursor < head.size or head.held > 0:
@@ -614,7 +615,7 @@ class Chain:
             segment.close()
 
     def drop(self, path: str) -> int | None:
-        """Remove a segment that is not the current one.
+        """Remove a segment other than the current.
 
         Returns:
             How many frames to send it held, or None: it is not ours, or current.
@@ -629,7 +630,7 @@ class Chain:
         return None
 
     def close(self) -> None:
-        """Remove what is wholly done, leave the rest to the next process, unlock."""
+        """Remove segments that are wholly done, leave the rest to the next process, unlock."""
         self._is_closed = True
         self.current = None
         self.sweep()

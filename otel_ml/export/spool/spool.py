@@ -1,4 +1,4 @@
-"""A bounded on-disk queue of encoded spans, shared by the processes of one user."""
+"""A bounded on-disk queue of encoded spans, shared by the processes of a user."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SpoolCounts:
-    """What happened to frames since the spool was made, or since the fork in a child.
+    """Counts of frames since the spool was made, or since the fork in a child.
 
     Attributes:
         written: Frames on disk, held ones included.
@@ -69,22 +69,22 @@ class Spool:
     A frame is in its file when `append` returns, so kill -9 of the process loses none that was
     acknowledged; a power cut may, because nothing is fsynced. Delivery is at least once: frames
     in the file of a killed process are sent again by whoever adopts it, also those that were
-    delivered just before. A frame is delivered byte for byte or not at all: damaged ones are
+    delivered just before. A frame is delivered byte for byte or not at all: damaged frames are
     counted and passed over.
 
-    A held frame is written before a call's judges spoke, the final one of the same key after.
-    The process that wrote it sends the final one only; who adopts sends the last of the key.
+    A held frame is written before a call's judges spoke, the final frame of the same key after.
+    The process that wrote it sends only the final frame; who adopts sends the last of the key.
 
     Processes and clients share a directory freely: each writes files of its own, and a lock
-    gives those of a process that ended to one other.
+    gives those of a process that ended to a single other.
 
     `append` may be called from any thread, finaliser and signal handler; `take`, `done` and
-    `give_back` from one thread. After a fork the child must call `after_fork_in_child` first.
+    `give_back` from a single thread. After a fork the child must call `after_fork_in_child` first.
 
     Args:
         directory: Made for this user alone when it is missing.
-        envelope: What goes around the spans of this process; given back with each batch.
-        limit_bytes: What all files of the directory may take, about: the oldest make room.
+        envelope: The envelope of the spans of this process; given back with each batch.
+        limit_bytes: The size that all files of the directory may take, about: the oldest make room.
         max_age_s: Files that were written last longer ago are dropped.
         segment_bytes: Size at which a new file is begun, at most a quarter of `limit_bytes`.
         look_every_s: `take` looks for limits and for ended processes at most as often; 0 means
@@ -139,7 +139,7 @@ class Spool:
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
-        """Let one thread in, and that thread as often as it likes."""
+        """Let a single thread in, and that thread as often as it likes."""
         with self._lock:
             inside, self._is_inside = self._is_inside, True
             try:
@@ -148,7 +148,7 @@ class Spool:
                 self._is_inside = inside
 
     def append(self, key: bytes, payload: bytes, *, held: bool = False) -> bool:
-        """Write one frame; it is on disk when this returns.
+        """Write a frame; it is on disk when this returns.
 
         Args:
             key: Trace id (16 bytes) and span id (8 bytes).
@@ -218,7 +218,7 @@ class Spool:
 
         Args:
             max_frames: At most as many, at least 1.
-            max_bytes: At most as many bytes of payload, but for a single longer one.
+            max_bytes: At most as many bytes of payload, except for a single longer payload.
 
         Returns:
             The batch, which `done` or `give_back` must end before the next is taken, or None.
@@ -293,7 +293,7 @@ class Spool:
                 batch.segment.ready += len(batch.payloads)
 
     def _advance(self, batch: FrameBatch) -> None:
-        """Go on behind a batch, and remove what is wholly done."""
+        """Go on behind a batch, and remove segments that are wholly done."""
         segment = batch.segment
         segment.cursor = batch.end
         if segment.cursor >= segment.size:
@@ -312,7 +312,7 @@ class Spool:
 
     @property
     def counts(self) -> SpoolCounts:
-        """What happened so far, as a copy."""
+        """The counts so far, as a copy."""
         return replace(self._counts)
 
     def close(self) -> None:
@@ -344,7 +344,7 @@ class Spool:
     # What processes that ended left, taken over one process at a time under its lock.
 
     def _adopt(self) -> bool:
-        """Lock what one process left; those that live are passed over.
+        """Adopt the files of a process that ended; those of live processes are passed over.
 
         Raises:
             OSError: Files cannot be opened now.
