@@ -1,4 +1,4 @@
-"""Syntax and values as canonical text: what a function says, apart from how it is written.
+"""Syntax and values as canonical text: the meaning of a function, apart from its layout.
 
 The walk over the syntax tree is our own, because `ast.dump` and `ast.unparse` change between
 Python versions and a model version must not.

@@ -1,4 +1,4 @@
-"""Code objects: as text, compared with each other, and what they read from outside."""
+"""Code objects: as text, compared with each other, and their reads from outside."""
 
 import dis
 import inspect
@@ -53,7 +53,7 @@ def inner_codes(code: CodeType) -> list[CodeType]:
 
 
 def outside_names(code: CodeType) -> set[str]:
-    """Name what a function's code reads from its module and its closure, inner code included."""
+    """Name a function's reads from its module and its closure, inner code included."""
     return set(code.co_freevars) | {
         str(step.argval)
         for inner in inner_codes(code)
@@ -63,7 +63,7 @@ def outside_names(code: CodeType) -> set[str]:
 
 
 def code_reads(code: CodeType) -> list[Read]:
-    """List what a code object reads from outside, one attribute deep."""
+    """List the names that a code object reads from outside, one attribute deep."""
     outside = outside_names(code)
     reads: set[Read] = {(name,) for name in outside}
     for inner in inner_codes(code):
@@ -84,7 +84,7 @@ def _counts(code: CodeType) -> tuple[int, ...]:
 
 
 def _steps(code: CodeType) -> list[object]:
-    """List what the code does, step by step, without how its calls are linked."""
+    """List the instructions of code, step by step, without the linkage of its calls."""
     listing = dis.Bytecode(code)
     steps = [step for step in listing if step.opname not in _LINKAGE]
     offsets = [step.offset for step in steps]

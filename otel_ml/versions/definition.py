@@ -26,7 +26,7 @@ _ALL: Final = PARTS - {"output"}
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What one version of a model (or judge) is made of.
+    """The definition of a version of a model (or judge).
 
     Attributes:
         digest: 16 hex digits over everything below; the same on every supported Python when
@@ -36,7 +36,7 @@ class Definition:
         params: Declared parameters, as the user gave them.
         helpers: Source of the functions of the same package that it calls, by name.
         constants: Values that it names: of its module, its class, its closure.
-        unseen: What of it no version sees, in words.
+        unseen: Parts that no version sees, in words.
         read_by: By helper and constant, the function that reads it.
         marks: Of the model objects that it names; None where it names none.
     """
@@ -173,7 +173,7 @@ def _bound_arguments(target: object, parts: Parts) -> list[str]:
 
 
 def join(definition: Definition, name: str, other: Definition) -> Definition:
-    """Make one definition of two: it changes with either, and shows the other one as a helper."""
+    """Join two definitions: the result changes with either, and shows the other as a helper."""
     shown = {} if other.source is None else {name: other.source}
     return replace(
         definition,

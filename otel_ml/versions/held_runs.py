@@ -37,7 +37,7 @@ class HeldRuns:
             return True
 
     def look(self, *, all_of_them: bool = False) -> None:
-        """Give what waits for nothing any more."""
+        """Give the held runs whose jobs are done, or all of them."""
         ready: list[Callable[[], None]] = []
         with self._changed:
             held, self._held = self._held, []
@@ -71,7 +71,7 @@ class HeldRuns:
         self.look(all_of_them=True)
 
     def restart_in_child(self) -> None:
-        """Begin anew in a forked child: what waits is its parent's."""
+        """Begin anew in a forked child: the held runs are its parent's."""
         self.__init__()  # type: ignore[misc]  # nothing else holds it
 
 

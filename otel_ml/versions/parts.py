@@ -1,7 +1,7 @@
 """The parts of a function, found by following the names that it reads.
 
-Helpers, classes and values of its package count; what cannot be seen is noted, so that it can be
-said.
+Helpers, classes and values of its package count; parts that cannot be seen are noted, so that they
+can be shown.
 """
 
 import ast
@@ -91,7 +91,7 @@ class Watched(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """What an object said that may be changed in place, and the function that calls it."""
+    """The text of a mutable object, and the function that calls it."""
 
     helper: FunctionType | None
     text: str
@@ -99,7 +99,7 @@ class _Said(NamedTuple):
 
 @dataclass(slots=True)
 class Parts:
-    """What a function is made of, as far as it counts.
+    """The parts of a function that count for its version.
 
     Attributes:
         module: Where the function is written; only its package is followed.
@@ -108,11 +108,11 @@ class Parts:
         signature: Its parameters with annotations, and the return annotation.
         helpers: Source of the helpers, by name.
         constants: Values of the constants, by name.
-        unseen: What the version does not see, and why.
+        unseen: Parts that the version does not see, and why.
         read_by: By helper and constant, the function that reads it.
-        watched: What to look at again before each call; empty outside consoles.
+        watched: Values to compare again before each call; empty outside consoles.
         jobs: The readings of weights that are not done.
-        models: Each lists the model objects that one name leads to.
+        models: Each lists the model objects that a name leads to.
     """
 
     module: str
@@ -133,7 +133,7 @@ class Parts:
     _reader: str = ""
 
     def read(self, function: FunctionType) -> list[str]:
-        """Read a function and its helpers, the near ones first; one canonical line for each."""
+        """Read a function and its helpers, the near ones first; a canonical line for each."""
         self._number(function, 0)
         lines = []
         while self._waiting:
@@ -230,7 +230,7 @@ class Parts:
         return found
 
     def constant(self, name: str, value: Value) -> str:
-        """Keep a value; returns what it counts as: of a secret, or of a long one, its hash."""
+        """Keep a value; returns the text that counts: of a secret, or of a long value, its hash."""
         self._constant_bytes += len(value.text)
         if SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
             self._constant_bytes -= len(value.text)
@@ -240,7 +240,7 @@ class Parts:
         return value.text
 
     def bound(self, partial: "functools.partial[Any]", name: str) -> list[tuple[object, str]]:
-        """List the constants that a `functools.partial` binds; what else it binds is not seen."""
+        """List the constants that a `functools.partial` binds; other bound values are not seen."""
         constants = []
         for key, value in [*enumerate(partial.args), *sorted(partial.keywords.items())]:
             if is_constant(value):
@@ -250,27 +250,27 @@ class Parts:
         return constants
 
     def uses(self, *names: str) -> bool:
-        """Tell whether one of some attributes is read of anything, by what was read until now."""
+        """Tell whether the code read until now reads any of some attributes."""
         return not self._used.isdisjoint(names)
 
     def note(self, unseen: str) -> None:
-        """Note what is not seen, once."""
+        """Note an unseen part, once."""
         if unseen not in self.unseen and len(self.unseen) < _MAX_UNSEEN:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Name what a function knows by a name, with its module where that is another one."""
+        """Name a helper of a function, with its module where that is another."""
         return name if function.__module__ == self.module else f"{function.__module__}.{name}"
 
 
 class _Reference(str):
-    """What is shown of a function or class in a value."""
+    """The shown form of a function or class in a value."""
 
     __slots__ = ()
 
 
 class _Following:
-    """Follows what one function reads: each read is a fact of it, or is not seen."""
+    """Follows the reads of a function: each read is a fact of it, or is not seen."""
 
     def __init__(
         self, parts: Parts, reader: ReadingFunction, source: Source | None, depth: int
@@ -286,7 +286,7 @@ class _Following:
         self._set: frozenset[str] = frozenset()
 
     def fact(self, read: Read) -> str | None:
-        """Say what a read counts as; None where nothing of it does."""
+        """Return the text by which a read counts; None where nothing of it does."""
         value: Any = self._reader.find(read)
         if value is MISSING or value is os.environ or is_a(value, ModuleType):
             self._note_missing(read, value)
@@ -357,7 +357,7 @@ class _Following:
         return self._changed_here | written_in_module(self._reader.function)
 
     def _names(self, read: Read) -> set[Read]:
-        """List the names under which functions of the module know what is read."""
+        """List the names under which functions of the module know a read."""
         if self._reader.owner is not None and read[0] == self._reader.receiver:
             return {(kind.__qualname__, read[1]) for kind in self._reader.owner.__mro__}
         return {read, read[:1]}
@@ -372,7 +372,7 @@ class _Following:
         return True
 
     def _follow(self, value: Any, name: str) -> Value | None:
-        """Read what is no plain data: functions, classes and objects."""
+        """Read a value that is no plain data: functions, classes and objects."""
         kind = type(value)
         weights = kind_of(value)
         if weights is not None:
@@ -453,7 +453,7 @@ def _state_of(kind: type) -> Iterator[str]:
 
 
 def _is_written(function: FunctionType) -> bool:
-    """Tell a function that stands in a text from one that was made of one, as for dataclasses."""
+    """Tell a function that stands in source from a generated function, as for dataclasses."""
     return not function.__code__.co_filename.startswith(("<string>", "<attrs generated"))
 
 
@@ -502,7 +502,7 @@ def _is_of_user(function: FunctionType) -> bool:
 
 
 def _counted(reader: ReadingFunction, read: Read) -> object:
-    """Return what to compare a value by; one that does not count is not held on to."""
+    """Return the value to compare by; a value that does not count is not held on to."""
     value = reader.find(read)
     if is_constant(value) or is_a(value, (type, *_FUNCTIONS)):
         return value

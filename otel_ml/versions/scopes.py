@@ -1,8 +1,8 @@
 """Names that a function reads from outside itself, and those its module's functions change.
 
-What is changed while they run is state, no part of a definition. The whole module is read once, not
-only the function that is asked about: a cache that one function reads is mostly filled by another
-one. No code of the host's is run.
+Values that change while they run are state, no part of a definition. The whole module is read once,
+not only the function that is asked about: a cache that a function reads is mostly filled by another
+. No code of the host's is run.
 """
 
 import ast
@@ -33,7 +33,7 @@ class ReadingFunction:
 
     Attributes:
         function: The function.
-        owner: The class that it is a method of, where that can be told.
+        owner: The class that it is a method of, where that is known.
         receiver: The name under which it knows its owner, or an object of it: mostly ``self``.
     """
 
@@ -43,7 +43,7 @@ class ReadingFunction:
 
     @classmethod
     def of(cls, function: FunctionType) -> "ReadingFunction":
-        """Find out who reads."""
+        """Find the owner and the receiver of a function."""
         owner, is_static = _owner(function)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         if owner is None or is_static or not names:
@@ -51,7 +51,7 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """List what the function reads; without its syntax only what its code tells."""
+        """List the reads of the function from outside; without its syntax those of its code."""
         if node is None:
             return code_reads(self.function.__code__)
         outside = outside_names(self.function.__code__)
@@ -100,7 +100,7 @@ def is_same_package(module: object, other: object) -> bool:
 
 
 def is_in_console(function: FunctionType) -> bool:
-    """Tell whether what a function reads may be defined again while the process goes on.
+    """Tell whether names that a function reads may be defined again while the process goes on.
 
     So it is in a console, in a notebook, and wherever code belongs to no file.
     """
@@ -119,7 +119,7 @@ def _package(module: str) -> str:
 
 
 def _owner(function: FunctionType) -> tuple[type | None, bool]:
-    """Find the class that a function is a method of, and whether it is a static one."""
+    """Find the class that a function is a method of, and whether it is a static method."""
     first, *path = function.__qualname__.split(".")
     found = function.__globals__.get(first)
     for name in path[:-1]:
@@ -187,7 +187,7 @@ _known: Final[dict[str, tuple[int, frozenset[Read]]]] = {}
 
 
 def written_in_module(function: FunctionType) -> frozenset[Read]:
-    """Name what the functions of a function's module change: names, and attributes of them.
+    """Name the names and attributes that the functions of a function's module change.
 
     Of ``self.count += 1`` it is ``("Class", "count")``, unless the object is made there.
     """
@@ -209,7 +209,7 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
 
 
 def written(tree: ast.AST) -> frozenset[Read]:
-    """Name what the functions in a piece of syntax change outside themselves."""
+    """Name the names that the functions in a piece of syntax change outside themselves."""
     found: set[Read] = set()
     waiting: list[tuple[ast.AST, str, _Scope | None]] = [(tree, "", None)]
     while waiting:
@@ -226,7 +226,7 @@ def written(tree: ast.AST) -> frozenset[Read]:
 
 
 def written_in_code(code: CodeType) -> frozenset[Read]:
-    """Name what a function without source may change: what stands in a line that changes."""
+    """Name the names that a function without source may change: those in a line with a change."""
     found: set[Read] = set()
     for inner in inner_codes(code):
         steps = list(dis.get_instructions(inner))
@@ -243,7 +243,7 @@ def written_in_code(code: CodeType) -> frozenset[Read]:
 
 
 def assigned_outside(code: CodeType) -> frozenset[str]:
-    """Name what a function assigns that is not its own: after ``global`` or ``nonlocal``."""
+    """Name the outside names that a function assigns: after ``global`` or ``nonlocal``."""
     free = set(code.co_freevars)
     return frozenset(
         str(step.argval)
@@ -260,7 +260,7 @@ def _changes(step: dis.Instruction) -> bool:
 
 
 class _Scope:
-    """One function: the names that are its own, and what it knows its object by."""
+    """A function's scope: its own names, and the name of its receiver."""
 
     def __init__(self, node: _Function, owner: str) -> None:
         self._globals: set[str] = set()
@@ -279,7 +279,7 @@ class _Scope:
                 self._own.add(inner.id)
 
     def writes(self, node: ast.AST) -> list[Read]:
-        """Name what one node changes."""
+        """Name the reads that a node changes."""
         changed: ast.AST | None = None
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             return [(node.id,)] if node.id in self._globals else []
@@ -293,7 +293,7 @@ class _Scope:
         return [read] if read else []
 
     def _path(self, node: ast.AST) -> Read:
-        """Return the name and the first attribute of what is changed, of what is not its own."""
+        """Return the name and the first attribute of a changed target, unless the name is local."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute | ast.Subscript):
             if isinstance(node, ast.Attribute):

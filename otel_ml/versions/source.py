@@ -1,4 +1,4 @@
-"""The source of a function: found, proved to be what runs, and cut out.
+"""The source of a function: located, proved to be the code that runs, and cut out.
 
 A file may have changed since it was imported, so that a text is only believed when it compiles to
 the very code of the function.
@@ -72,11 +72,11 @@ class Source(NamedTuple):
 
 
 def find_source(function: FunctionType) -> Source | None:
-    """Find the source of a function.
+    """Read the source of a function.
 
     Returns:
-        None where there is none (console, frozen code), where it is no longer what runs (the file
-        has changed, an import hook rewrote the function), and where two lambdas of one line
+        None where there is none (console, frozen code), where it is no longer the code that runs
+        (the file has changed, an import hook rewrote the function), and where two lambdas of a line
         cannot be told apart.
     """
     try:
@@ -92,13 +92,13 @@ def find_source(function: FunctionType) -> Source | None:
 
 
 def is_of_library(function: FunctionType) -> bool:
-    """Tell a function of an installed package or of Python's own from one of the user's."""
+    """Tell a function of an installed package or of Python's own from a function of the user."""
     installed = not _INSTALLED.isdisjoint(PurePath(function.__code__.co_filename).parts)
     return installed or root_module(function) in _NEVER_OF_USER
 
 
 def is_quiet(kind: type) -> bool:
-    """Tell a class whose objects, such as locks and loggers, say nothing of what is answered."""
+    """Tell whether objects of a class, such as locks and loggers, have no effect on answers."""
     return root_module(kind) in _QUIET or kind in _QUIET_BUILTINS
 
 
@@ -109,12 +109,12 @@ def root_module(named: object) -> str:
 
 
 def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:
-    """Tell whether a value is of a class, without asking the value, whose answer may raise."""
+    """Tell whether a value is of a class, without asking the value, as its answer may raise."""
     return issubclass(type(value), kinds)
 
 
 def attributes_of(value: object) -> list[tuple[str, object]]:
-    """List what an object itself has, without asking it."""
+    """List the own attributes of an object, without running its code."""
     kind = type(value)
     found: dict[str, object] = {}
     with_dict = getattr(kind, "__dictoffset__", 0)
@@ -158,7 +158,7 @@ def _inner(target: Any) -> object:
 
 
 def _wrapped(target: Any) -> object:
-    """Read what a wrapper wraps, and nothing that an object only makes up when it is asked."""
+    """Read the function that a wrapper wraps; attributes made up on request do not count."""
     if inspect.getattr_static(target, "__wrapped__", None) is None:
         return None
     with untrusted:
@@ -179,7 +179,7 @@ def _text(function: FunctionType) -> str:
 def parse(text: str) -> ast.Module:
     """Parse a text, again when another thread that parses has disturbed it.
 
-    Some versions of Python count the depth of both threads' trees in one place, and raise
+    Some versions of Python count the depth of both threads' trees together, and raise
     `SystemError` for it: https://github.com/python/cpython/issues/106905
     """
     for _ in range(_PARSES):
@@ -245,7 +245,7 @@ def _around(text: str, name: str, inside: ast.stmt) -> ast.stmt:
 
 
 def _bare(node: FunctionNode) -> FunctionNode:
-    """Copy a function without what runs before it: decorators and defaults."""
+    """Copy a function without its decorators and defaults."""
     bare, arguments = copy.copy(node), copy.copy(node.args)
     arguments.defaults = [_nothing(default) for default in arguments.defaults]
     arguments.kw_defaults = [item and _nothing(item) for item in arguments.kw_defaults]

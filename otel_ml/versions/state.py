@@ -3,9 +3,9 @@
 An estimator is its parameters and what `fit` set, private attributes too. Left out are how it is
 run (`_HOW_IT_RUNS`) and what is kept beside the fit: by libraries addresses, times, counters of
 calls and caches (`_BESIDE_THE_FIT`, `_FIT_TIMES`, `_TREE_COUNTERS`), by classes of the host's all
-that using them changes (`uses`). Objects in it are told by what their library would pickle; of
-the host's own classes no code is run, they are told by their attributes. What cannot be read is
-noted by its name.
+that using them changes (`uses`). Objects in it count by what their library would pickle; of the
+host's own classes no code is run, they count by their attributes. Parts that cannot be read are
+noted by name.
 """
 
 import copyreg
@@ -63,10 +63,10 @@ class Gap(NamedTuple):
 
 
 class Reading:
-    """A model object while it is read: the hash of its state, and what is met in it.
+    """A model object while it is read: the hash of its state, and the parts met in it.
 
     Attributes:
-        gaps: What of it cannot be read, at most 32 parts.
+        gaps: Parts that cannot be read, at most 32.
         functions: Functions of the host's own in it, by where they stand.
         kinds: The classes of the objects in it.
     """
@@ -110,7 +110,7 @@ class _TooManyParts(Exception):
 
 
 def fitted_attributes(model: object) -> list[tuple[str, Any]]:
-    """List the attributes of an estimator that are what its fit left in it, by name."""
+    """List the attributes of an estimator that its fit has set, by name."""
     attributes = object.__getattribute__(model, "__dict__")
     kept = [pair for pair in sorted(attributes.items()) if pair[0] not in _UNFIT]
     return drop_uses(type(model), kept)
@@ -134,7 +134,7 @@ class StateWalk:
         self._runs_host_code: dict[type, bool] = {}
 
     def feed(self, value: Any) -> None:
-        """Feed one object and what it holds."""
+        """Feed an object and its parts to the hash."""
         self._deep.append((value, []))
         try:
             while self._deep:
@@ -172,7 +172,7 @@ class StateWalk:
                 self._miss(f"a `{_title(kind)}`, which cannot be read")
 
     def _part(self, step: object, value: Any, depth: int) -> None:
-        """Feed a part of what is being fed."""
+        """Feed a part of the object that is being fed."""
         self._steps.append(step)
         self._feed(value, depth + 1)
         self._steps.pop()
@@ -233,7 +233,7 @@ class StateWalk:
             self._part("default_factory", value.default_factory, depth)
 
     def _rank(self, item: Any, text_of: Callable[[Any], str]) -> str:
-        """Return what to sort by: the same in every process, without running code of the host's."""
+        """Return the sort key: the same in every process, without running code of the host's."""
         kind = type(item)
         if kind in LEAVES or kind.__module__ == "numpy":
             return text_of(item)
@@ -255,7 +255,7 @@ class StateWalk:
             self._part("__self__", owner, depth)
 
     def _feed_array(self, value: Any, array: Any, depth: int) -> None:
-        """Feed an array: one that a file holds is as one in memory, of a masked one the rest."""
+        """Feed an array: a memory-mapped array as one in memory, of a masked array the rest."""
         plain = value if type(value) is array else array.view(value, array)
         mask = dict(attributes_of(value)).get("_mask") if type(value) is not array else None
         if mask is not None:
@@ -298,7 +298,7 @@ class StateWalk:
             self._part(name, item, depth)
 
     def _feed_pickled(self, value: Any, kind: type, depth: int) -> None:
-        """Feed what would be pickled; of compiled classes, such as trees, there is nothing else."""
+        """Feed the pickled form; compiled classes, such as trees, offer nothing else."""
         pickled = _by_attributes(value, kind) if self._is_of_host(kind) else _pickled(value, kind)
         if isinstance(pickled, str):  # the name under which its module knows it
             self._say(f"{getattr(value, '__module__', '')}.{pickled}")
@@ -334,13 +334,13 @@ class StateWalk:
 
 
 def _pickled(value: Any, kind: Any) -> Any:
-    """Return what an object would be pickled as: its class, what it is made of, its state."""
+    """Return the form in which an object would be pickled: its class, arguments and state."""
     reducer: Any = copyreg.dispatch_table.get(kind)
     return kind.__reduce_ex__(value, 2) if reducer is None else reducer(value)
 
 
 def _by_attributes(value: Any, kind: type) -> tuple[object, ...]:
-    """Return what an object would be pickled as, had its class no say in it."""
+    """Return the form in which an object would be pickled, without running code of its class."""
     base: Any = next((base for base in _PLAIN if issubclass(kind, base)), None)
     made_of = [kind]
     if base is tuple:
@@ -360,7 +360,7 @@ def _without_counters(state: Any, kind: type) -> Any:
 
 
 def _array_class(kind: type) -> type | None:
-    """Return the class of NumPy's arrays where a class is one, or is derived of it."""
+    """Return the class of NumPy's arrays if a class is it, or is derived from it."""
     for base in kind.__mro__:
         if base.__name__ == "ndarray" and base.__module__ == "numpy":
             return base

@@ -1,4 +1,4 @@
-"""The normalised structure of an output: what part of its shape belongs to a model version."""
+"""The normalised structure of an output: the part of its shape that belongs to a model version."""
 
 import heapq
 import numbers
@@ -33,10 +33,11 @@ _names: Final[set[tuple[object, ...]]] = set()
 
 
 def output_structure(value: object) -> str | None:
-    """Describe the structure of one output as text, such as ``{answer: str, sources: [str]}``.
+    """Describe the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    Numbers are one type; a list is the union of its first and last elements; an object with more
-    than 64 keys, or with keys that are no identifiers, is a map; a table is told by its columns.
+    Numbers are a single type; a list is the union of its first and last elements; an object with
+    more than 64 keys, or with keys that are no identifiers, is a map; a table counts by its
+    columns.
 
     Returns:
         The text, or None when a null or an empty list stands anywhere in the part that was
@@ -48,10 +49,10 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return what a stream's structure is that of: its first chunk, however many follow.
+    """Return the part of a stream that its structure is taken from: the first chunk.
 
     Returns:
-        Of text all of it; of a message that was put together None: it is what a model said.
+        Of text all of it; of a message that was put together None: it is a model's words.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None
@@ -67,7 +68,7 @@ def structure_digest(text: str) -> str:
 
 
 def flat_shape(value: object) -> object:
-    """Return what `shape` does for a leaf or an object of leaves; another key for the rest."""
+    """Return the key of `shape` for a leaf or an object of leaves; another key for the rest."""
     if type(value) is dict and len(value) <= _MAX_KEYS:
         return dict, tuple(value), tuple(map(type, value.values()))
     return type(value)
@@ -77,8 +78,8 @@ def shape(value: object) -> object:
     """Return a cheap key: two outputs of the same key have the same structure.
 
     Returns:
-        The key, or None for an output that is to be read each time: a tangled one, or one whose
-        containers are of classes of their own.
+        The key, or None for an output that is to be read each time: a tangled one, or an output
+        whose containers are of classes of their own.
     """
     kind = type(value)
     if kind in _LEAVES:
@@ -132,7 +133,7 @@ def _is_table(kind: type) -> bool:
 
 
 def _columns(table: Any) -> tuple[str, ...] | None:
-    """Name the columns of a table; None for one whose columns have no names, or are very many."""
+    """Name the columns of a table; None if its columns have no names, or are very many."""
     names = getattr(table, "column_names", None)  # of pyarrow; others have no such attribute
     columns = list(table.columns) if names is None else names
     if len(columns) > _MAX_KEYS or not all(type(name) is str for name in columns):
@@ -151,7 +152,7 @@ def _are_names(keys: tuple[object, ...]) -> bool:
 
 
 def _step(left: list[int], steps: int) -> None:
-    """Stay within what `output_structure` reads whole: beyond it the order would count."""
+    """Take a step within the budget of `output_structure`: beyond it the order would count."""
     left[0] -= steps + 1
     if left[0] < 0:
         raise RecursionError
@@ -167,7 +168,7 @@ def _name(value: object) -> str:
 
 
 class _Reader:
-    """Reads one output within a budget of steps: a tangled value would take for ever."""
+    """Reads an output within a budget of steps: a tangled value would take for ever."""
 
     def __init__(self) -> None:
         self._left = _MAX_STEPS

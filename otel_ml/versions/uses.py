@@ -1,7 +1,7 @@
-"""Attributes that using an estimator of the host's changes, found in the source of its class.
+"""Attributes changed by using an estimator of the host's, read from the source of its class.
 
 An estimator is what its fit left in it. What `predict`, `transform` and their like change is none
-of that, whether a fit has set it before or not: a cache, a counter, what was asked last. No code of
+of that, whether a fit has set it before or not: a cache, a counter, the last question. No code of
 the host's is run.
 """
 
@@ -43,7 +43,7 @@ Attribute = tuple[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """One method as it is written in one class.
+    """A method as it is written in a class.
 
     Attributes:
         changes: The attributes of its object that it changes.
@@ -56,7 +56,7 @@ class _Method:
 
 @dataclass(frozen=True, slots=True)
 class _Uses:
-    """What using an object of a class does to it.
+    """The effects on an object of using it.
 
     Attributes:
         is_of_host: Whether a method of it is the host's.
@@ -83,7 +83,7 @@ def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
 
 
 def name_uses(kind: type, attributes: Iterable[Attribute]) -> Iterator[tuple[str, str]]:
-    """Name what `drop_uses` leaves out, and what it does not have yet, each with the reason."""
+    """Name the attributes that `drop_uses` leaves out, or would leave out, each with the reason."""
     uses = _uses_of(kind)
     if uses.is_of_host:
         for name, use in sorted(uses.changes.items()):
@@ -107,7 +107,7 @@ def _uses_of(kind: type) -> _Uses:
 
 
 def _computed(kind: type) -> dict[str, str]:
-    """Name what a `functools.cached_property` keeps."""
+    """Name the attributes that a `functools.cached_property` keeps."""
     members = [pair for base in kind.__mro__ for pair in vars(base).items()]
     return {name: _COMPUTED for name, one in members if is_a(one, functools.cached_property)}
 
@@ -130,7 +130,7 @@ def _makes(name: str) -> bool:
 def _reach(
     methods: Mapping[str, Sequence[_Method]], names: Iterable[str], without: Iterable[str]
 ) -> set[str]:
-    """Name the methods that some of an object call on it, themselves too."""
+    """Name the methods that some methods of an object call on it, themselves too."""
     waiting, reached = [*names], set[str]()
     while waiting:
         name = waiting.pop()
@@ -180,7 +180,7 @@ def _read_of(node: ast.AST, receiver: str) -> Iterator[str]:
 
 
 def _changed_in_code(function: FunctionType) -> Iterator[str]:
-    """Name what a method without source may change: all that it sets, or names beside a change."""
+    """Name the attributes that a method without source may change."""
     names = {read[0] for read in written_in_code(function.__code__)}
     yield from names.difference(function.__code__.co_varnames)
     for step in dis.get_instructions(function.__code__):

@@ -1,4 +1,4 @@
-"""Values that a function names, as canonical text: what they say, bounded, with secrets hashed.
+"""Values that a function names, as canonical text: their content, bounded, with secrets hashed.
 
 Only values that are data count: they are read without running code of the host's.
 """
@@ -37,13 +37,13 @@ SECRETS: Final = Redaction()
 
 
 class Hashed(str):
-    """The hash of a value, told in its place."""
+    """The hash of a value, shown in its place."""
 
     __slots__ = ()
 
 
 class Weighed(dict[str, object]):
-    """What is shown of an object that is told by its weights."""
+    """The shown form of an object that counts by its weights."""
 
 
 class Value(NamedTuple):
@@ -66,11 +66,11 @@ Follow = Callable[[object, str], Value | None]
 
 
 class ValueReader:
-    """Reads one value and its parts.
+    """Reads a value and its parts.
 
     Args:
-        follow: Reads what is no plain data, by its name: a function, an object; None where it
-            cannot.
+        follow: Reads a value that is no plain data, by its name: a function, an object; None
+            where it cannot.
         own: Tells whether the attributes of an object of a class are to be read.
         is_state: Tells whether an attribute of an object of a class is changed while the program
             runs.
@@ -89,7 +89,7 @@ class ValueReader:
         self._path: list[int] = []
 
     def read(self, value: Any, name: str) -> Value | None:
-        """Return a value as text and as it is shown; None for one of which nothing counts.
+        """Return a value as text and as it is shown; None for a value that does not count.
 
         Raises:
             TooManyParts: It has too many parts.
@@ -162,7 +162,7 @@ class ValueReader:
         return _joined(title, parts)
 
     def _default(self, value: Any, kind: type, name: str) -> dict[str, Value]:
-        """Read what gives a dict the values that it does not have."""
+        """Read the factory that gives a dict its missing values."""
         if issubclass(kind, defaultdict):
             factory = value.default_factory
             label = f"{name}.default_factory"
@@ -200,7 +200,7 @@ class ValueReader:
 
 
 def _joined(title: str, parts: list[tuple[str, str, Value]]) -> Value:
-    """Make one value of named ones, whose order does not count."""
+    """Join named values into a single value; their order does not count."""
     texts, shown = [], {}
     for key, word, given in parts:
         part = hashed(given) if SECRETS.is_secret(word) else given
@@ -216,14 +216,14 @@ def hashed(value: Value) -> Value:
 
 
 def is_record(kind: type) -> bool:
-    """Tell a class whose objects are their fields: a dataclass, of attrs, of pydantic."""
+    """Tell whether objects of a class are their fields: a dataclass, of attrs, of pydantic."""
     if issubclass(kind, SimpleNamespace):
         return True
     return any(mark in vars(base) for base in kind.__mro__ for mark in _RECORD_MARKS)
 
 
 def _scalar(value: Any, kind: type) -> Value | None:
-    """Read a value that is one thing, of a class that is no plain one."""
+    """Read a single value of a class that is no plain class."""
     if issubclass(kind, enum.Enum):
         said = canonical_value(value._value_) if type(value._value_) in _LEAVES else ""
         return Value(f"{kind.__qualname__}.{value._name_}={said}", f"{value._name_}")
@@ -275,7 +275,7 @@ def _array(value: Any) -> Value | None:
 
 
 def _rank(item: object) -> str:
-    """Return what to sort by: helpers are numbered in the order in which they are found."""
+    """Return the sort key: helpers are numbered in the order in which they are met."""
     kind = type(item)
     if kind in _LEAVES:
         return canonical_value(item)

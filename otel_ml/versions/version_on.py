@@ -16,7 +16,7 @@ def check_version_on(parts: Collection[Part]) -> frozenset[Part]:
     """Return the parts of a definition that a version counts.
 
     Raises:
-        ValueError: There is none, or one is unknown.
+        ValueError: There is none, or a part is unknown.
     """
     is_one = issubclass(type(parts), Collection) and not issubclass(type(parts), str)
     told = sorted(map(text_of, parts)) if is_one else parts

@@ -1,7 +1,7 @@
-"""The weights of model objects as digests, read on a thread of our own.
+"""The weights of model objects as digests, read on a thread of the package.
 
-Which libraries are known stands in `WEIGHT_KINDS`; a class is told by the names of its bases, and
-nothing is imported for it. An object is read once, and again when its mark is another one: the
+Which libraries are known stands in `WEIGHT_KINDS`; a class is recognised by the names of its bases,
+and nothing is imported for it. An object is read once, and again when its mark has changed: the
 identities of what `fit` sets, the counters of tensors, the number of trees.
 """
 
@@ -39,11 +39,11 @@ _GLANCE: Final = 16  # so many elements of an array
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a model object is, as far as it could be read.
+    """The weights of a model object, as far as they could be read.
 
     Attributes:
         digest: 16 hex digits that stand for the state.
-        gaps: What of it no version sees.
+        gaps: Parts that no version sees.
         functions: Functions of the host's own in it, by where they stand.
         kinds: The classes of the objects in it.
     """
@@ -62,7 +62,7 @@ class Weights:
 
 
 class WeightsJob(Job):
-    """The reading of one object's weights."""
+    """The reading of an object's weights."""
 
     def __init__(self, value: object, kind: WeightKind) -> None:
         super().__init__()
@@ -112,10 +112,10 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
 
 
 class WeightMarks:
-    """The marks of the objects that one definition names, to see when they are others.
+    """The marks of the objects that a definition names, to see when they are others.
 
     Args:
-        finds: Each lists the objects that one name leads to now.
+        finds: Each lists the objects that a name leads to now.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:
@@ -124,7 +124,7 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Tell whether an object is another one, or was fitted; looks seldom when that is slow."""
+        """Tell whether an object was replaced or fitted again; looks seldom when that is slow."""
         if now_ns < self._next_ns:
             return False
         begun_ns = time.perf_counter_ns()
@@ -143,14 +143,14 @@ class WeightMarks:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of an object that was asked about."""
+    """The known state of an object that was asked about."""
 
     reference: Callable[[], object]
     mark: object
     found: Weights | WeightsJob
 
     def holds(self, value: object) -> bool:
-        """Tell whether it is that object, and not another one in its place."""
+        """Tell whether it is that object, and not another in its place."""
         return self.reference() is value
 
 
@@ -183,7 +183,7 @@ def _read_all() -> None:
 
 
 def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
-    """Read the weights of an object: its mark, and what it is; never raises."""
+    """Read the weights of an object, with its mark; never raises."""
     mark: object = None
     try:
         for _ in range(_READ_TRIES):
@@ -229,7 +229,7 @@ def _mark_estimator(value: Any, depth: int = 0) -> object:
 
 
 def _mark_array(array: Any) -> object:
-    """Look at where an array is and at a few elements: a new one may take the place of an old."""
+    """Look at where an array is and at a few elements: a new array may take the place of an old."""
     few = array.flat[:: max(1, array.size // _GLANCE)]
     return array.__array_interface__["data"], None if array.dtype.hasobject else few.tobytes()
 
