@@ -31,16 +31,16 @@ _BRACKETS: Final[Mapping[type, str]] = {list: "[]", tuple: "()", set: "{}"}
 
 
 class InvalidArgumentError(ValueError):
-    """An argument of a call of ours is none of what it takes: the call does nothing."""
+    """An argument of a call of ours is invalid: the call does nothing."""
 
 
 def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
-    """Make the error that says which argument is wrong, and what would be right."""
+    """Make the error that names the wrong argument, and the expected form."""
     return InvalidArgumentError(f"Invalid {argument} {show(value)}: expected {expected}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Name what is near to a name that is not known; without any, what is known."""
+    """Name the known name nearest to an unknown name; without any, list known names."""
     from difflib import get_close_matches  # only who is refused pays for it
 
     names = [*dict.fromkeys(known)]
@@ -149,28 +149,28 @@ def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, A
 
 
 def check_callable(argument: str, value: T, expected: str) -> T:
-    """Return what can be called, no class of the host's asked whether."""
+    """Return a callable; no class of the host's is asked whether it is callable."""
     if callable(value):
         return value
     raise invalid(argument, value, expected)
 
 
 def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
-    """Return one of the words that are known."""
+    """Return a word of those that are known."""
     if issubclass(type(value), str) and value in known:
         return str.__str__(value)
     raise invalid(argument, value, f"one of {sorted(known)}")
 
 
 def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
-    """Name the project: what is given, else ``OTEL_ML_PROJECT``, else ``default``.
+    """Name the project: the given name, else ``OTEL_ML_PROJECT``, else ``default``.
 
     Args:
-        given: What is given; None and an empty text are nothing.
-        most: How many characters it may have; beyond 128 it is one that others recorded.
+        given: The given name; None and an empty text are nothing.
+        most: How many characters it may have; beyond 128 it is a project that others recorded.
 
     Raises:
-        ValueError: No page's address can hold the name, or it is none.
+        ValueError: No page's address can hold the name, or it is no name.
     """
     chosen = given
     if given is None or (type(given) is str and not given):

@@ -1,4 +1,4 @@
-"""Data that is logged under a reference: its document, and what its event says of it."""
+"""Data that is logged under a reference: its document, and the attributes of its event."""
 
 import hashlib
 import re
@@ -37,13 +37,13 @@ _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # of a preview without its type
 
 @dataclass(frozen=True, slots=True)
 class LoggedValue:
-    """What is sent of one value.
+    """The parts of a logged value that are sent.
 
     Attributes:
         said: The attributes of its event.
-        document: What is to be uploaded; None when the event holds it, or there is none.
+        document: The document to be uploaded; None when the event holds it, or there is none.
         sha256: Of the document, in hex; empty when there is none.
-        notes: What was left out.
+        notes: The parts that were left out.
     """
 
     said: dict[str, Value]
@@ -89,7 +89,7 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
 
 
 def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> LoggedValue:
-    """Say which document it is; a short one travels with the event."""
+    """Add the document's hash and size; a short document travels with the event."""
     # Here, not on a thread: the event names it. To write 64 MiB of numbers took 0.27 s, their
     # hash 0.05 s more.
     sha256 = hashlib.sha256(document).hexdigest()
@@ -106,8 +106,8 @@ class _Written:
     """A document.
 
     Attributes:
-        shown: What a preview may be made of.
-        told: What the preview says beside that: of what it is, and what of that is kept.
+        shown: The value that a preview is made of.
+        told: Notes of the preview beside that: the type, and the kept part.
         is_hidden: Whether something was hidden.
     """
 
@@ -118,7 +118,7 @@ class _Written:
 
 
 def _write(data: Data, redaction: Redaction) -> _Written:
-    """Write data with what is secret hidden. May raise: it may be a wrapper of the user's."""
+    """Write data with secrets hidden. May raise: it may be a wrapper of the user's."""
     walker = Walker()
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
@@ -135,7 +135,7 @@ def _write(data: Data, redaction: Redaction) -> _Written:
 
 
 def _told(form: Form, texts: int) -> Form:
-    """Say what is kept of a value, where that is less than itself."""
+    """Describe the kept part of a value, where that is less than itself."""
     written = form["params"]["data"]
     kept = kept_of(written)
     if kept:
@@ -185,7 +185,7 @@ def is_within(value: Any, limit_bytes: int) -> bool:
 
 
 def _parts(value: Any) -> list[Any]:
-    """List what a value holds, unless it is small values alone."""
+    """List the parts of a value, unless it is small values alone."""
     kind = type(value)
     with untrusted:  # another thread may change it
         if kind not in _CONTAINERS:
@@ -252,7 +252,7 @@ def _without_secret_columns(data: Data, redaction: Redaction) -> Data:
 
 
 class _Hider:
-    """Hides what is secret in the columns of a table that is written as bytes."""
+    """Hides secrets in the columns of a table that is written as bytes."""
 
     def __init__(self, redaction: Redaction) -> None:
         self._redaction = redaction
@@ -265,18 +265,18 @@ class _Hider:
         listed: Callable[[], list[Any]],
         make: Callable[[list[Any]], Any],
     ) -> Any:
-        """Return a column with what is secret in it hidden.
+        """Return a column with its secrets hidden.
 
         Args:
             column: The column.
-            name: What it is called.
+            name: Its name.
             dtype: Its dtype in words.
             listed: Returns its elements as Python's own values.
             make: Makes a column of its dtype of such elements.
 
         Returns:
             The column itself where nothing is secret; None where all of it is, and where its dtype
-            cannot hold what is shown instead.
+            cannot hold the stand-in.
         """
         if self._redaction.is_secret(name):
             return None
@@ -312,9 +312,9 @@ class _Hider:
 
 
 def _hide_form(form: Form, redaction: Redaction) -> Form:
-    """Hide what is secret in the form of data: values of secret keys, and what texts hold.
+    """Hide secrets in the form of data: values of secret keys, and secrets in texts.
 
-    Numbers, dates and what is binary stay.
+    Numbers, dates and binary data stay.
     """
     kind, params = form["type"], form["params"]
     table = _TABLE_FORMS.get(kind)
@@ -372,7 +372,7 @@ def _hide_tagged(node: Form, redaction: Redaction) -> Any:
 
 
 def _hide_elements(node: Any, redaction: Redaction) -> Any:
-    """Hide what elements of arrays and tables hold; what describes these stays."""
+    """Hide secrets in elements of arrays and tables; descriptions of these stay."""
     if isinstance(node, list):
         return [_hide_elements(item, redaction) for item in node]
     if not isinstance(node, dict):

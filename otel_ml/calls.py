@@ -248,7 +248,7 @@ class Call(Run):
         return bool(self._traced.judges) and (sample >= 1 or judge.is_in_sample(span_id, sample))
 
     def _leave(self, token: Token[Context] | None) -> None:
-        """Make current what was so before the call, also where we never got its token."""
+        """Make the context before the call current again, also where its token never came."""
         if self.context is _NOWHERE:  # it is
             return
         if token is not None:
@@ -274,7 +274,7 @@ class Call(Run):
     def set_output(self, value: object) -> None:
         """Record `value`, as it is now, as the run's output, instead of what the call returns.
 
-        Where outputs are left out it only serves judges, and what a generative call tells of it.
+        Where outputs are left out it only serves judges, and the attributes of a generative call.
         """
         if self._traced.capture.outputs or self._recorder is None:
             super().set_output(value)
@@ -283,10 +283,10 @@ class Call(Run):
             self._output = value
 
     def _put_output(self, output: object) -> tuple[object, object]:
-        """Write the output, unless another one was set.
+        """Write the output, unless another output was set.
 
         Returns:
-            What counts as the output, and of a stream the message that its chunks amount to; None
+            The output that counts, and of a stream the message that its chunks form; None
             for a stream that is not followed.
         """
         if self._output is not UNSET:
@@ -305,7 +305,7 @@ class Call(Run):
         return output, whole
 
     def _join(self, output: object) -> object:
-        """Put the chunks of a model's stream together; those of any other stay what they are."""
+        """Join the chunks of a model's stream; those of any other stream stay as they are."""
         if not output or type(output) is not list:
             return output
         chunks: list[object] = output
@@ -321,7 +321,7 @@ class Call(Run):
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
 
     def _put_chunks(self, chunks: object, whole: object) -> None:
-        """Write chunks beside what they amount to, unless something was hidden there.
+        """Write chunks beside their joined form, unless a secret was hidden in that.
 
         A secret that stands across two chunks would not be seen in them.
         """
@@ -409,12 +409,12 @@ class Call(Run):
 
 
 def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
-    """Say what a judge is that spoke, unless that was said lately.
+    """Send the definition of a judge, unless it was sent lately.
 
     Args:
         recorder: Sends it.
         known: The judge.
-        version: As it said itself; empty where it is not known, then nothing is sent.
+        version: Its own version; empty where it is not known, then nothing is sent.
     """
     key = ("judge", known.name, version)
     if not version or recorder.tell(key, time_ns()) is not None:
@@ -461,7 +461,7 @@ def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
 
 
 def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function, so that it stays what it is under `inspect`.
+    """Wrap a function, so that it looks the same to `inspect`.
 
     Returns:
         A function for a function; for any other object that can be called, a `TracedObject`.
@@ -476,7 +476,7 @@ def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
 
 
 def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
-    """Return what is known of a function that is traced itself, not below another decorator."""
+    """Return the record of a function that is traced itself, not below another decorator."""
     with untrusted:
         found = getattr(function, "_otel_ml_traced", None)
         if isinstance(found, TracedFunction) and found.function is function.__wrapped__:  # type: ignore[attr-defined]
@@ -485,7 +485,7 @@ def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
 
 
 def _wrapper(function: Callable[..., Any]) -> Wrapper:
-    """Choose by what a call returns: a value, an awaitable, a stream."""
+    """Choose the wrapper by the result of a call: a value, an awaitable, a stream."""
     wrapper = _wrapper_of_kind(function)
     if wrapper is not None:
         return wrapper
@@ -515,7 +515,7 @@ def _is_old_coroutine(function: object) -> bool:
 def _wrap_plainly(
     inner: Wrapper, traced: TracedFunction, function: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Wrap an object whose `__call__` is a coroutine or generator function: itself it is none."""
+    """Wrap an object whose `__call__` is a coroutine or generator function, though it is not."""
     later = inner(traced, function)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -588,10 +588,10 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
 
 
 def _follow_awaitable(call: Call, output: Any) -> Any:
-    """Record what a coroutine, a task or a future comes to that a call returned.
+    """Record the result of a coroutine, a task or a future that a call returned.
 
     Returns:
-        What the caller is to be given; None where the run ends with the call.
+        The object for the caller; None where the run ends with the call.
     """
     try:
         kind = type(output)
@@ -606,9 +606,9 @@ def _follow_awaitable(call: Call, output: Any) -> Any:
 
 
 def _stand_in(call: Call, output: Any) -> Any:
-    """Let a coroutine of ours stand in for one that a call returned, under the same name.
+    """Let a coroutine of ours stand in for a coroutine that a call returned, with its name.
 
-    One that is never awaited is told of by Python once, as without us.
+    Python warns once of a coroutine that is never awaited, as without us.
     """
     begun: list[bool] = []
     coroutine: Any = _await(call, output, begun)
@@ -648,7 +648,7 @@ async def _await(call: Call, output: Any, begun: list[bool]) -> Any:
 
 
 def _end_future(call: Call, done: Any) -> None:
-    """End the run of a task or future, without asking for its error: Python tells of one then."""
+    """End the run of a task or future, without asking for its error: Python would log it then."""
     with quiet("future"):
         error = done._exception
         if done.cancelled():
@@ -755,7 +755,7 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
 
 
 class _Stream:
-    """The chunks of one stream, and its run; of a call that is not open it keeps nothing."""
+    """The chunks of a stream, and its run; of a call that is not open it keeps nothing."""
 
     def __init__(self, call: Call) -> None:
         self._chunks: list[Any] = []
@@ -783,7 +783,7 @@ class _Stream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return what is done with a chunk, and with how many of them; the last one has no end."""
+        """Return the handlers of chunks, each with its number of chunks; the last has no end."""
         self._is_open = is_open
         self._began = time.perf_counter()
         rest = (self._count, itertools.repeat(None))
@@ -847,7 +847,7 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
     """
 
     def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":
-        """Put the wrapper around what `traced` knows."""
+        """Make the wrapper with the attributes of its function."""
         made = super().__new__(cls, wrapper)
         function = traced.function
         # In a dict of its own: what stands there is no attribute of the object's.
@@ -861,7 +861,7 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
 
     @property
     def func(self) -> Any:
-        """The partial's own function; of another object the wrapper, whose kind is the same."""
+        """The partial's own function; of another object the wrapper, as its kind is the same."""
         return getattr(self.__wrapped__, "func", super().func)
 
     @property
@@ -913,7 +913,7 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
 
 
 def _find(module: str, name: str) -> object:
-    """Look up what pickle finds by a qualified name."""
+    """Look up an object by its qualified name, as pickle does."""
     found: object = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)

@@ -1,4 +1,4 @@
-"""The client: one project, one destination, the decorators and runs that go there."""
+"""The client: a project, a destination, the decorators and runs that go there."""
 
 import inspect
 import logging
@@ -105,7 +105,7 @@ def _show_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F
 
 
 class Client(HasCard):
-    """Records model calls of one project.
+    """Records model calls of a project.
 
     Making a client opens no connection and starts no thread; that happens at the first call.
 
@@ -115,19 +115,19 @@ class Client(HasCard):
             loopback needs none.
         endpoint: Base address of the collector. When not given: ``OTEL_ML_ENDPOINT``, then the
             standard ``OTEL_EXPORTER_OTLP_*`` variables, then ``http://localhost:4318``.
-        exporter: Any OpenTelemetry span exporter, instead of the one for `endpoint`.
+        exporter: Any OpenTelemetry span exporter, instead of that for `endpoint`.
         tracer_provider: The provider to make spans with, instead of choosing one.
         join: ``"auto"`` makes spans with a global provider that is exactly the SDK's, so that
-            they sit in one trace with the service's own; False never does.
+            they sit in a trace with the service's own; False never does.
         spool: A directory of this service: each call is written there before it returns and
             removed when it is delivered, so that neither ``kill -9`` nor hours without a
-            collector lose it. One directory is for one destination.
-        flush_on_sigterm: Deliver what is queued when the process is told to end by SIGTERM, for
+            collector lose it. A directory is for a single destination.
+        flush_on_sigterm: Deliver the queue when the process is ended by SIGTERM, for
             at most 2 s. Only where nobody else handles the signal, and from the main thread.
             Children of `multiprocessing` do so unasked.
         redact: Called with every text that would leave the process, each string within inputs
             and outputs and each key included; returns what is sent in its place.
-        redact_keys: The values of keys with one of these words are hidden; none hides none.
+        redact_keys: The values of keys with any of these words are hidden; no words hide none.
 
     Raises:
         ValueError: An argument is of a wrong type, the project's name is longer than 128
@@ -208,13 +208,13 @@ class Client(HasCard):
         Args:
             judges: Judges, or tags that `add_judge` returned.
             inline: Judge before the call returns: a sync function on its own thread, an async
-                one without blocking its loop.
+                function without blocking its loop.
             sample: The share of recorded runs that is judged, chosen by their span ids.
             options: By name, as in `trace`.
 
         Raises:
-            ValueError: A judge is none, a tag belongs to no judge of this client, two judges
-                have one name, the sample is no number from 0 to 1, or as in `trace`.
+            ValueError: A judge is invalid, a tag belongs to no judge of this client, two judges
+                have the same name, the sample is no number from 0 to 1, or as in `trace`.
         """
         found = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(options, Judging(found, inline, sample))
@@ -252,18 +252,18 @@ class Client(HasCard):
 
         Args:
             name: The model's name.
-            kind: As in `trace`; unless told, ``chain`` of a run with a session, else ``training``.
-            inputs: What it is given, such as a question; `Run.set_input` says it later.
+            kind: As in `trace`; by default ``chain`` of a run with a session, else ``training``.
+            inputs: Its input, such as a question; `Run.set_input` sets it later.
             params: Hyper-parameters of the run.
             tags: Set on the run.
             session: The conversation that it belongs to.
             user: Whom it serves.
-            trace_key: Your own id of the trace; runs of several processes may share one. Of it,
+            trace_key: Your own id of the trace; runs of several processes may share it. Of it,
                 the session and the user anything but a text counts by its text.
 
         Raises:
-            ValueError: Name, kind, params or tags are none of what they take; the message says
-                which.
+            ValueError: Name, kind, params or tags are invalid; the message names the argument
+                .
         """
         model = check_text("name", name)
         if kind is None:
@@ -291,12 +291,13 @@ class Client(HasCard):
         They may be over, in another process, or yet to come.
 
         Args:
-            run_id: The `Run.id` of one run.
+            run_id: The `Run.id` of a run.
             trace_key: The key of a trace, as `run` takes it.
             tag: Name and value of a tag.
 
         Raises:
-            ValueError: None or several of them are given, the run id is none, or the tag no pair.
+            ValueError: None or several of them are given, the run id is invalid, or the tag no
+                pair.
         """
         return targets.about(self._recorder.in_force, run_id, trace_key, tag)
 
@@ -306,10 +307,10 @@ class Client(HasCard):
         params: Mapping[str, object] | None = None,
         artifact: "Weights | None" = None,
     ) -> "Model":
-        """Name a model, or a version of one that is no function, to log to it and read it back.
+        """Name a model, or a version of a model that is no function, to log to it and read it back.
 
         The version is computed here, from `params` and the content of `artifact`: the same in
-        every process, and another one as soon as either changes. With neither, the model itself
+        every process, and another as soon as either changes. With neither, the model itself
         is named, by whomever it was recorded: it is read back, and what is logged continues its
         newest version, see `otel_ml.targets.Model.version`.
 
@@ -332,11 +333,11 @@ class Client(HasCard):
         Args:
             model: The model.
             alias: The name, see `otel_ml.targets.Model.set_alias`.
-            version: The small number; the newest version unless told.
-            by: Who moves it; the name of the key unless told.
+            version: The small number; by default the newest version.
+            by: Who moves it; by default the name of the key.
 
         Raises:
-            ValueError: An argument is none of what it takes; nothing moves.
+            ValueError: An argument is invalid; nothing moves.
             ReaderError: A number is given, and the collector does not answer or has no such
                 version.
         """
@@ -350,16 +351,16 @@ class Client(HasCard):
         judges: "Sequence[Judge | Callable[..., Any]]" = (),
         **options: "Unpack[EvaluateOptions]",
     ) -> "Result":
-        """Run a function over a data set, let judges score what comes out, and compare.
+        """Run a function over a data set, let judges score its outputs, and compare.
 
         Each call is a run of its own, in a trace of its own, linked to the run of the experiment.
         A call that raises or takes too long is an error, and has not passed. An interruption
         (Ctrl-C) ends it with what is done. It works without a collector, too.
 
         Args:
-            function: It gets an item's inputs by name; one with a single parameter that is none of
-                these names gets the whole inputs. Sync or async; when it is decorated by
-                `trace` or `assess` its runs say the same, but its own judges are not asked.
+            function: It gets an item's inputs by name; a function with a single parameter that is
+                none of these names gets the whole inputs. Sync or async; when it is decorated by
+                `trace` or `assess` its runs are the same, but its own judges are not asked.
             dataset: A data set, the path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or a list
                 of items.
             judges: Judges, or plain functions, such as those of `otel_ml.judges.ready`. A rubric
@@ -370,7 +371,7 @@ class Client(HasCard):
             Rows, scores with intervals, and the verdict against the baseline.
 
         Raises:
-            ValueError: An argument is none of what it takes; the message says which.
+            ValueError: An argument is invalid; the message names it.
             OSError: A file cannot be read.
             RuntimeError: A loop is running, which it would block: `aevaluate` is for that.
         """
@@ -385,7 +386,7 @@ class Client(HasCard):
         judges: "Sequence[Judge | Callable[..., Any]]" = (),
         **options: "Unpack[EvaluateOptions]",
     ) -> "Result":
-        """Do what `evaluate` does on the running loop; a function that is not async on threads.
+        """Evaluate as `evaluate` does, on the running loop; sync functions run on threads.
 
         Args:
             function: As in `evaluate`.
@@ -407,17 +408,17 @@ class Client(HasCard):
         judge: "Judge | Callable[..., Any]",
         **options: "Unpack[BackfillOptions]",
     ) -> "Backfill":
-        """Ask a judge about stored runs, and compare with what another version said of them.
+        """Ask a judge about stored runs, and compare with the scores of another version of it.
 
         The judge's code runs here. Nothing is stored before `Backfill.write`, or with `write`;
-        runs of which this version has spoken are not judged again. Runs without whole inputs and
+        runs that this version has scored are not judged again. Runs without whole inputs and
         output are left out and counted by reason. An interruption (Ctrl-C) ends it with what is
         done.
 
         Args:
             runs: What `otel_ml.reader.Reader.runs` lists, or a filter such as
                 ``model == "answer" and last("7d")``.
-            judge: A judge, or a plain function. A rubric may name ``expected``: what was expected
+            judge: A judge, or a plain function. A rubric may name ``expected``: the expected value
                 of an item of an experiment, else the truth that came.
             options: By name, see `otel_ml.experiments.options.BackfillOptions`.
 
@@ -425,7 +426,7 @@ class Client(HasCard):
             Agreement, kappa, pass rates with their difference, and the runs that turn round.
 
         Raises:
-            ValueError: An argument is none of what it takes; the message says which.
+            ValueError: An argument is invalid; the message names it.
             ReaderError: There is no collector that could be asked, or it has no answer.
         """
         recorder = self._recorder.in_force
@@ -442,17 +443,17 @@ class Client(HasCard):
         """Run recorded inputs on a function as it is now, and compare with the recorded runs.
 
         The function is called for real. It is an experiment like any other, on a data set that is
-        made of the runs; the baseline is what they answered, how long they took, what they cost,
-        and what the same version of each judge said of them. A judge that has not judged a recorded
-        run is asked about its output, and what it says is stored with that run.
+        made of the runs; the baseline is their recorded outputs, latency, cost and scores by the
+        same version of each judge. A judge that has not judged a recorded run is asked about its
+        output, and its score is stored with that run.
 
         Runs are left out, and counted by reason in `Result.left_out`, where they did not end, where
         their inputs are cut, hidden or deleted, or where too little was kept to give an input the
         type that the function's annotation asks for.
 
         Args:
-            function: As in `evaluate`. An input is what its annotation says: a date, a dataclass, a
-                short array; without one it is JSON.
+            function: As in `evaluate`. An input has the type of its annotation: a date, a
+                dataclass, a short array; without an annotation it is JSON.
             runs: A filter such as ``model == "answer" and last("7d")``, or runs as
                 `otel_ml.reader.Reader.runs` lists them. Runs of experiments are among them only
                 where the filter speaks of these.
@@ -463,8 +464,8 @@ class Client(HasCard):
             Rows, scores with intervals, and the verdict against the recorded runs.
 
         Raises:
-            ValueError: An argument is none of what it takes, or no run can be replayed; the
-                message says which.
+            ValueError: An argument is invalid, or no run can be replayed; the message names the
+                reason .
             ReaderError: The collector has no answer, or this client sends to none.
             RuntimeError: A loop is running, which it would block.
         """
@@ -492,7 +493,7 @@ class Client(HasCard):
         return datasets.save(self._recorder.in_force, dataset, timeout_s, reason)
 
     def instrument(self, *libraries: str) -> None:
-        """Record what other libraries do, such as ``openai``, with what instruments them.
+        """Record calls of other libraries, such as ``openai``, by their instrumentations.
 
         It takes the OpenTelemetry instrumentation that is installed for a library and hands it
         `tracer_provider`. Where several are, the first by the name of their packages is taken.
@@ -500,11 +501,11 @@ class Client(HasCard):
 
         Args:
             libraries: Names such as ``openai``, ``anthropic`` or ``langchain``, or that of a
-                package that instruments one: ``opentelemetry-instrumentation-openai-v2``.
+                package that instruments it: ``opentelemetry-instrumentation-openai-v2``.
 
         Raises:
             ValueError: Nothing that is installed instruments the library, or not its version;
-                those that were named before it are instrumented.
+                libraries named before it are instrumented.
         """
         for library in libraries:
             if check_text("libraries", library) not in self._instrumented:
@@ -515,9 +516,10 @@ class Client(HasCard):
     def tracer_provider(self) -> trace_api.TracerProvider:
         """The provider to give to other instrumentations: their spans go where the runs go.
 
-        It belongs to the client, is no global one, and hides what `redact` and `redact_keys` say.
-        A client that joined a provider of the service's, and names no endpoint, gives that one.
-        With a `spool` its spans wait in memory. Reading it chooses where the client sends to.
+        It belongs to the client, is no global one, and hides secrets by `redact` and `redact_keys`.
+        A client that joined a provider of the service's, and names no endpoint, gives that
+        provider. With a `spool` its spans wait in memory. Reading it chooses the client's
+        destination.
         """
         return self._recorder.tracer_provider
 
@@ -530,12 +532,13 @@ class Client(HasCard):
         return current_run()
 
     def flush(self, timeout_s: float = 30.0) -> "Delivery":
-        """Wait for judges and deliver what is queued.
+        """Wait for judges and deliver the queue.
 
         Returns early when nothing got through for 5 s.
 
         Returns:
-            What was delivered since the last flush, what not, and why. It is true when all was.
+            The numbers delivered, pending and lost since the last flush, with the reasons. It is
+            true when all was delivered.
 
         Raises:
             ValueError: The time is no number of seconds.
@@ -543,11 +546,11 @@ class Client(HasCard):
         return self._recorder.flush(check_seconds("timeout_s", timeout_s, may_be_zero=True))
 
     def stats(self) -> Stats:
-        """Return counters, configuration, and what the SDK itself costs a call."""
+        """Return counters, configuration, and the SDK's own cost per call."""
         return self._recorder.stats()
 
     def close(self) -> None:
-        """Deliver what is queued and stop. Runs at exit by itself."""
+        """Deliver the queue and stop. Runs at exit by itself."""
         while self._instrumented:
             _, made = self._instrumented.popitem()
             with quiet("instrumentations"):

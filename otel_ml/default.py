@@ -1,4 +1,4 @@
-"""The decorators of a client that the environment sets up, made when one is first used."""
+"""The decorators of a client that the environment sets up, made at the first use."""
 
 from typing import Final
 

@@ -1,8 +1,8 @@
-"""Errors of the SDK, and the one place where telemetry trouble ends.
+"""Errors of the SDK, and the only place where telemetry trouble ends.
 
 The host's call returns or raises exactly as without us: trouble of ours, and of the host's values
-while we look at them, is counted and logged once, never raised. What was meant for the host itself
-goes on to it, see `is_of_host`.
+while we look at them, is counted and logged once, never raised. Errors for the host itself go on
+to it, see `is_of_host`.
 
 `quiet` stands around what we do for a call, `untrusted` around each piece of the host's code that
 we ask about a value. Where a function of its own would be felt, at each call and each value, an
@@ -43,8 +43,8 @@ class InvalidMetricError(ValueError):
 class Tally:
     """Counts by name that any thread may add to, also one that is adding already.
 
-    A finalizer runs in the middle of whatever its thread does. Where two locks are taken so, in one
-    order by one thread and in the other by another, both wait for ever: so nobody waits here.
+    A finalizer runs in the middle of whatever its thread does. Where two locks are taken so, in
+    opposite orders by two threads, both wait for ever: so nobody waits here.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def report(where: str, error: BaseException) -> None:
 
 
 def report_named(where: str, error: BaseException) -> None:
-    """Count trouble of ours as `report` does, where `warn_once` names what has it.
+    """Count trouble of ours as `report` does, where `warn_once` names its place.
 
     Raises:
         BaseException: The error itself, when it is the host's.
@@ -104,7 +104,7 @@ def report_named(where: str, error: BaseException) -> None:
 
 
 def warn_once(message: str, *values: str) -> None:
-    """Log a warning; the same one, with the same values, only once, and at most 1,000."""
+    """Log a warning; the same warning, with the same values, only once, and at most 1,000."""
     mark = object()
     if len(_told) < _MOST_TOLD and _told.setdefault((message, *values), mark) is mark:
         _logger.warning(message, *values)
@@ -132,7 +132,7 @@ _context_of: Final[Callable[[BaseException], BaseException | None]] = BaseExcept
 
 
 class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("run.tag")`
-    """Telemetry never raises: what goes wrong within is reported, what is the host's goes on.
+    """Telemetry never raises: trouble within is reported, errors of the host go on.
 
     A context manager, and a decorator of functions that return nothing.
 
@@ -154,7 +154,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> bool:
-        """Count what was raised, unless it is the host's."""
+        """Count an error, unless it is the host's."""
         if error is None or is_of_host(error):
             return False
         hand_on(error)
@@ -176,7 +176,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
 
 
 class _Untrusted:
-    """Around code of a value of the host's, whose errors say that it has no answer."""
+    """A block around code of the host's values: an error there means that there is no answer."""
 
     __slots__ = ()
 
@@ -189,7 +189,7 @@ class _Untrusted:
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> bool:
-        """Swallow what was raised, unless it is the host's."""
+        """Swallow an error, unless it is the host's."""
         if error is None or is_of_host(error):
             return False
         hand_on(error)
@@ -211,10 +211,10 @@ def hand_on(error: BaseException) -> None:
 
 
 def host_error(error: BaseException) -> BaseException | None:
-    """Find what was meant for the host: the error, or one that it took the place of.
+    """Find an error that is meant for the host: the error, or an error that it replaced.
 
-    What a handler of a signal raised may not be what comes out: a thread's start that it breaks
-    off ends with a KeyError, the making of a class with a RuntimeError.
+    The error that a signal's handler raised may be replaced on its way: a thread's start that it
+    breaks off ends with a KeyError, the making of a class with a RuntimeError.
     """
     if is_of_host(error):
         return error
@@ -281,7 +281,7 @@ def _is_stated(at: TracebackType) -> bool:
 
 
 def _is_handler(frame: FrameType, below: FrameType) -> bool:
-    """Tell whether a frame is that of a signal's handler, which is given the one it stopped."""
+    """Tell whether a frame is that of a signal's handler, which gets the interrupted frame."""
     code = frame.f_code
     has_more = code.co_flags & inspect.CO_VARARGS
     if not (has_more or code.co_argcount > 1) or code.co_filename.startswith(_OWN_FOLDER):
@@ -295,7 +295,7 @@ def _is_handler(frame: FrameType, below: FrameType) -> bool:
 
 
 def _handlers() -> set[CodeType | None]:
-    """Collect the code of the handlers that are set, for one that let go of its arguments."""
+    """Collect the code of the signal handlers in force, as a handler may drop its arguments."""
     found = (signal.getsignal(number) for number in signal.valid_signals())
     return {
         getattr(inspect.unwrap(handler), "__code__", None) for handler in found if callable(handler)

@@ -79,7 +79,7 @@ _SHAPES: Final = 256
 
 
 class Options(TypedDict, total=False):
-    """What `Client.trace` and `Client.assess` take by name."""
+    """The options by name of `Client.trace` and `Client.assess`."""
 
     name: str | None
     """The model's name; the function's qualified name when not given, of a bound method that of its
@@ -151,10 +151,10 @@ def _check_kind(kind: Any, *, is_served: bool) -> None:
 
 @dataclass(frozen=True)
 class Judging:
-    """Who judges the calls of a function, and when; see `Client.assess`.
+    """The judges of a function's calls, and their timing; see `Client.assess`.
 
     Raises:
-        ValueError: One of them is wrong; the message says what would be right.
+        ValueError: An option is wrong; the message has the expected form.
     """
 
     judges: "tuple[Judge, ...]" = ()
@@ -179,13 +179,13 @@ UNJUDGED: Final = Judging()
 
 
 class TracedFunction:
-    """What is known of one decorated function: name, tags, judges, versions.
+    """The configuration of a decorated function: name, tags, judges, versions.
 
     Args:
         recorder: Records its calls.
         function: The function, as the user wrote it.
-        options: As `check_options` lets them pass.
-        judging: Who judges its calls.
+        options: As checked by `check_options`.
+        judging: The judges of its calls.
     """
 
     def __init__(
@@ -327,13 +327,13 @@ class TracedFunction:
 
 @dataclass(slots=True)
 class _Version:
-    """The version that outputs of one shape belong to.
+    """The version that outputs of the same shape belong to.
 
     Attributes:
         digest: Of the definition.
         structure: Digest of the output structure.
         text: The structure itself.
-        constants: What all its runs say; one object, so that it is encoded once.
+        constants: Attributes of all its runs; a single object, so that it is encoded once.
         identity: The recorder's, when `constants` was written.
         due_ns: When the definition is to be sent again.
     """
@@ -462,7 +462,7 @@ def _unnamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_method(function: Callable[..., Any], parameters: Mapping[str, object]) -> bool:
-    """Tell a function written in a class body from one that merely names a parameter `self`."""
+    """Tell whether a function is written in a class body, not just has a parameter `self`."""
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     return (
         bool(owner)

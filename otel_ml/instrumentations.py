@@ -1,8 +1,8 @@
 """OpenTelemetry's instrumentations of other libraries: given a client's provider, or found idle.
 
-An instrumentation that nobody gave a provider writes into the global one, which no client of ours
-takes: where there is none, its spans are lost and nobody says so. Those that follow the rules of
-OpenTelemetry are found by their entry points and their base class, never by names of ours.
+An instrumentation without a provider writes into the global provider, which no client of ours
+takes: where there is none, its spans are silently lost. Instrumentations that follow the rules of
+OpenTelemetry are known by their entry points and their base class, never by a list of names here.
 """
 
 import gc
@@ -39,13 +39,13 @@ _logger = logging.getLogger(__name__)
 
 
 def instrument(library: str, provider: trace.TracerProvider) -> Any:
-    """Instrument a library with what is installed for it.
+    """Instrument a library with the package that is installed for it.
 
     Returns:
-        The instrumentor; None where another one has instrumented it already, which stays.
+        The instrumentor; None where another has instrumented it already, which stays.
 
     Raises:
-        ValueError: Nothing that is installed instruments it, or not the version that is there.
+        ValueError: No installed package instruments it, or not its installed version.
     """
     found = _find(library)
     if not found:
@@ -76,7 +76,7 @@ def installed() -> list[tuple[str, str]]:
 
 
 def _find(library: str) -> list[EntryPoint]:
-    """Find what instruments a library: by its own name, else by what it says it is for."""
+    """Find the instrumentations of a library: by their own names, else by its name in them."""
     wanted = _plain(library)
     entries = list(_entries())
     named = [one for one in entries if wanted in {_plain(one.name), _plain(_package(one))}]
@@ -131,12 +131,12 @@ def tell_lost() -> None:
 
 
 def lost() -> list[tuple[str, str]]:
-    """Say of each instrumentation that writes into nothing that it does, and what to do."""
+    """Describe each instrumentation that writes into nothing, with the remedy."""
     return [describe_lost(kind) for kind in _find_lost()]
 
 
 def describe_lost(kind: type) -> tuple[str, str]:
-    """Say that an instrumentation writes into nothing, and what to do."""
+    """Describe an instrumentation that writes into nothing, with the remedy."""
     called = [one.name for one in _entries() if one.value == f"{kind.__module__}:{kind.__name__}"]
     library = called[0] if called else kind.__module__.rpartition(".")[2]
     return (
@@ -146,7 +146,7 @@ def describe_lost(kind: type) -> tuple[str, str]:
 
 
 def unsampled() -> list[tuple[str, str]]:
-    """Say who begins traces here and samples none, with what would sample them."""
+    """Describe each source of traces here that samples none, with the remedy."""
     with quiet("instrumentations"):
         return [
             (f"{who} samples no trace: no traced call below its spans is recorded", f"set {what}")
@@ -205,7 +205,7 @@ def _active() -> list[type]:
 
 
 def _find_lost() -> list[type]:
-    """List those of the active ones whose tracer waits for a global provider that is not there."""
+    """List the active instrumentations whose tracer waits for a missing global provider."""
     active = _active()
     if not active or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return []
@@ -230,13 +230,13 @@ def lend(
 ) -> trace.TracerProvider:
     """Make a provider whose spans go where the runs of a client go.
 
-    Where those go through a provider of the service's and nowhere else, it is that one.
+    Where those go through a provider of the service's and nowhere else, it is that provider.
 
     Args:
         project: The client's.
-        outlet: Where its runs go.
-        redaction: What it hides.
-        is_recording: Tells whether what begins now, in this task or thread, is recorded.
+        outlet: The destination of its runs.
+        redaction: Its redaction.
+        is_recording: Tells whether spans that begin now, in this task or thread, are recorded.
     """
     joined: Any = outlet.joined
     every = all_processors_of(joined)
@@ -258,7 +258,7 @@ def lend(
 
 
 class _Unpaused(Sampler):
-    """Drops what begins where the client records nothing, or into the memory of a test."""
+    """Drops spans that begin while the client records nothing, or records into a test's memory."""
 
     def __init__(self, inner: Sampler, is_recording: Callable[[], bool]) -> None:
         self._inner = inner
@@ -278,7 +278,7 @@ class _Unpaused(Sampler):
 
 
 class _Redacted(MarkedCalls):
-    """Queues the ended spans of others, with what the client hides hidden."""
+    """Queues the ended spans of others, with the client's secrets hidden."""
 
     def __init__(self, pipeline: Pipeline[Any], redaction: Redaction) -> None:
         self._pipeline = pipeline
@@ -292,7 +292,7 @@ class _Redacted(MarkedCalls):
             self._pipeline.put(_redact(span, self._redaction))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver what is queued."""
+        """Deliver the queue."""
         return bool(self._pipeline.flush(timeout_millis / 1e3))
 
 

@@ -85,7 +85,7 @@ def digest_version(digests: Mapping[str, str]) -> str:
 def write_version(
     name: str, digests: Mapping[str, str], description: str, reason: str
 ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """Write a version of a data set for the wire: its manifest, and what is told beside it.
+    """Write a version of a data set for the wire: its manifest, and its definition.
 
     Args:
         name: Of the data set.
@@ -125,7 +125,7 @@ def _artifact(ref: str, text: str) -> dict[str, Any]:
 
 
 def split_manifest(manifest: str) -> list[str]:
-    """Cut a manifest between lines into parts that an artifact holds; an empty one is one part."""
+    """Cut a manifest between lines into parts that an artifact holds; at least one part."""
     parts: list[str] = []
     lines: list[str] = []
     size = 2  # the quotes of a JSON text, in which a line break takes two bytes
@@ -146,7 +146,7 @@ def read_manifest(manifest: str) -> dict[str, str]:
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Write what stands in an item for a typed value: its document is an artifact of that hash."""
+    """Write the stand-in of a typed value in an item: its document is an artifact of that hash."""
     return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
 
 

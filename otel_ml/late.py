@@ -1,6 +1,6 @@
-"""The table of what is loaded when it is first used, so that a program starts quickly.
+"""The table of modules that are loaded at their first use, so that a program starts quickly.
 
-A module that needs one of these names it twice, once for type checkers and once as it is loaded::
+A module that needs any of these names it twice, once for type checkers and once as it is loaded::
 
     if TYPE_CHECKING:
         from otel_ml.judges import pool
@@ -49,7 +49,7 @@ WHY: Final[Mapping[str, str]] = {
 
 
 class _LateModule:
-    """Stands for a module; the first look at one of its names loads it, the next finds it here."""
+    """A stand-in for a module; the first look at a name in it loads the module."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -62,7 +62,7 @@ class _LateModule:
 
 
 def late(name: str) -> object:
-    """Return what stands for a module of ours that is in the table.
+    """Return the stand-in for a module of ours that is in the table.
 
     Args:
         name: Without the ``otel_ml.`` before it.

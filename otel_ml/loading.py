@@ -2,11 +2,11 @@
 
 A child that is forked while another thread imports a module waits for ever when it imports it, too.
 What is loaded late goes through `LOADING`, on whatever thread: a load that has begun holds a fork
-back, and a fork that has begun holds a load back. On our own threads other imports hold a fork
-back, too: those of judges, exporters and libraries that we did not write.
+back, and a fork that has begun holds a load back. On threads of this package other imports hold a
+fork back, too: those of judges, exporters and libraries that we did not write.
 
-A load may wait for what the forking thread holds, so a fork goes on when the load has not moved for
-5 s; on a busy machine one that moves may take 30 s. See docs/design/024-interruptions.md.
+A load may wait for a lock of the forking thread, so a fork goes on when the load has not moved
+for 5 s; on a busy machine a moving load may take 30 s. See docs/design/024-interruptions.md.
 """
 
 import contextvars
@@ -39,7 +39,7 @@ class _Loading:
     frames of all threads, and only while a thread forks.
 
     Attributes:
-        once: Held within a load that makes what several threads share; another one in a child.
+        once: Held within a load that makes objects shared by threads; replaced in a child.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Loading:
         self._threads.add(thread)
 
     def load(self, make: Callable[[], T]) -> T:
-        """Call what imports; a fork of another thread waits for its end.
+        """Call a function that imports; a fork of another thread waits for its end.
 
         Args:
             make: What it returns or raises is returned or raised.
@@ -72,7 +72,7 @@ class _Loading:
         return make()
 
     def _is_held_back(self, caller: FrameType | None) -> bool:
-        """Tell whether a load has to wait; none does within what the fork itself waits for."""
+        """Tell whether a load has to wait; none does within a load that the fork waits for."""
         this = threading.get_ident()
         if not self._forking or this in self._forking:
             return False
@@ -93,7 +93,7 @@ class _Loading:
             time.sleep(_POLL_S)
 
     def _find_loads(self, this: int) -> _Positions:
-        """Find where other threads are that load; what moves differs from one call to the next."""
+        """Find the positions of other threads that load; a moving thread changes between calls."""
         return [
             (thread, frame.f_code.co_filename, frame.f_lasti)
             for thread, frame in sys._current_frames().items()
@@ -121,7 +121,7 @@ def _rest() -> None:
 
 
 def _is_within(frame: FrameType | None, codes: frozenset[CodeType]) -> bool:
-    """Tell whether a frame, or one that called it, runs one of these functions."""
+    """Tell whether a frame, or a caller of it, runs any of these functions."""
     while frame is not None:
         if frame.f_code in codes:
             return True
@@ -135,6 +135,6 @@ LOADING: Final = _Loading()
 
 
 def start_apart(thread: threading.Thread) -> None:
-    """Start a thread of ours outside every run, also where threads follow who starts them."""
+    """Start a thread outside every run, also where threads inherit the context of their starter."""
     LOADING.watch(thread)
     contextvars.Context().run(thread.start)

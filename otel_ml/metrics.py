@@ -36,7 +36,7 @@ class LoggedPoint(NamedTuple):
 
 
 class MetricValues:
-    """What points come to: of a series the last 10,000, of at most 1,000 names.
+    """The values of metric points: of a series the last 10,000, of at most 1,000 names.
 
     A point costs the same however many came before it.
     """
@@ -142,7 +142,7 @@ def _step(step: Any) -> int:
 
 
 def number(name: str, value: object, said: str = "value {} of metric {}") -> float:
-    """Return a value as a number; one-element arrays and tensors are one.
+    """Return a value as a number; one-element arrays and tensors count as numbers.
 
     Args:
         name: Of the metric.
@@ -150,7 +150,7 @@ def number(name: str, value: object, said: str = "value {} of metric {}") -> flo
         said: How the error names value and key.
 
     Raises:
-        InvalidMetricError: It is none; it names key and value.
+        InvalidMetricError: It is no number; the message names key and value.
     """
     found = value
     try:
@@ -179,7 +179,7 @@ def _series(value: object) -> list[object] | None:
 
 
 def listed(value: Any) -> object:
-    """Return what an array or tensor of any make says it holds, as Python's own; else itself.
+    """Return the elements of any array or tensor, as Python's own; else the value itself.
 
     numpy, torch and jax have ``tolist``; what has none may be an array to numpy, as those of
     TensorFlow are.

@@ -16,13 +16,13 @@ _ESCAPES: Final = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One thing in one line, with a link to its page.
+    """A thing in a line, with a link to its page.
 
     Attributes:
-        kind: What it is, such as ``Run``.
+        kind: Its kind, such as ``Run``.
         name: Anybody's text, as the next.
-        facts: What else is said of it; empty ones are left out.
-        page: The address of its page; shown only when it is one of http or https.
+        facts: Further facts; empty facts are left out.
+        page: The address of its page; shown only when it is of http or https.
     """
 
     kind: str
@@ -45,12 +45,12 @@ class Card:
 
 
 class HasCard:
-    """What shows itself in a line: as text, and as HTML where there is a notebook."""
+    """A base for values shown in a line: as text, and as HTML in a notebook."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Say in a line what it is, and where its page is."""
+        """Describe it in a line, with the address of its page."""
         return self._card.text
 
     def _repr_html_(self) -> str:
@@ -109,7 +109,7 @@ def page_address(base: str, *parts: str, **asked: str | None) -> str:
 
 
 def shorten(text: str) -> str:
-    """Write the beginning of a text of anybody's in one line, its control characters escaped."""
+    """Write the beginning of any text in a line, its control characters escaped."""
     more = "…" if len(text) > _TEXT_CHARS else ""
     return show_unseen(text[:_TEXT_CHARS]) + more
 

@@ -43,7 +43,7 @@ ORDER_CHARS: Final = 300
 
 
 def read_order(text: str) -> str:
-    """Return the name of an order, also of one that is given by its former name.
+    """Return the name of an order, also by its former name.
 
     Raises:
         ValueError: There is no such order.

@@ -37,14 +37,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where the spans of a client go.
+    """The destination of a client's spans.
 
     Attributes:
         start: Starts a span.
-        pipeline: Ours; None when only the joined provider sends.
+        pipeline: Our own; None when only the joined provider sends.
         joined: The provider, when it is not ours.
-        configuration: What is in force, for `Client.stats`.
-        uploads: Send what is too long for an event; None where spans go to no OTLP/HTTP address.
+        configuration: The configuration in force, for `Client.stats`.
+        uploads: Send documents too long for an event; None where spans go to no OTLP/HTTP address.
     """
 
     start: Start
@@ -57,8 +57,8 @@ class Outlet:
     def wants_previews(self) -> bool:
         """Whether previews are to stand beside payloads that are whole in their span.
 
-        Not where one collector gets them, and said that it makes its own. What is on disk may get
-        to another one, and processors of a joined provider send anywhere.
+        Not where a single collector gets them that makes its own. Spans on disk may get to another
+        collector, and processors of a joined provider send anywhere.
         """
         pipeline = self.pipeline
         if pipeline is None or self.joined is not None or pipeline.is_durable:
@@ -66,7 +66,7 @@ class Outlet:
         return pipeline.wants_previews
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Deliver what is queued; see `Pipeline.flush`."""
+        """Deliver the queue; see `Pipeline.flush`."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
             told = self.pipeline.flush(timeout_s, is_hasty=is_hasty)
@@ -80,7 +80,7 @@ class Outlet:
         return Delivery(reason="the joined provider did not flush in time")
 
     def settle(self, timeout_s: float) -> None:
-        """Wait until what is queued is delivered or lost, which the next `flush` tells."""
+        """Wait until the queue is delivered or lost; the next `flush` returns the outcome."""
         if self.pipeline is not None:
             self.pipeline.settle(timeout_s)
 
@@ -91,7 +91,7 @@ class Outlet:
                 one.hasten()
 
     def close(self, timeout_s: float) -> None:
-        """Deliver what is queued and stop; a joined provider goes on."""
+        """Deliver the queue and stop; a joined provider goes on."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
             self.pipeline.close(timeout_s)

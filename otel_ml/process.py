@@ -1,4 +1,4 @@
-"""This process: its name on the wire, its forked children, and what is delivered when it ends.
+"""This process: its name on the wire, its forked children, and the delivery at its end.
 
 A process ends by `atexit`, as a child of `multiprocessing` or Celery by their own ways, or by
 SIGTERM. The signal is handled where a client asked for it (``flush_on_sigterm``) and in children of
@@ -42,7 +42,7 @@ _LOADED_S: Final = 3.0
 
 @contextmanager
 def marking(mark: Mapping[str, str]) -> Iterator[None]:
-    """Mark the calls that are traced in this block, in this context, beside what marks them now."""
+    """Mark the calls traced in this block, in this context, beside their marks until now."""
     token = MARKS.set({**(MARKS.get() or {}), **mark})
     try:
         yield
@@ -81,24 +81,24 @@ class Process:
         self._counts: dict[str, itertools.count[int]] = {}
 
     def count_of(self, project: str) -> "itertools.count[int]":
-        """Return the numbers of a project; ``next`` takes one."""
+        """Return the numbers of a project; ``next`` takes a number."""
         return self._counts.setdefault(project, itertools.count(1))
 
 
 class Ending(Protocol):
-    """What has something to deliver when the process ends; neither call raises."""
+    """Something to deliver when the process ends; neither call raises."""
 
     def hasten(self) -> None:
         """Deliver without a pause from now on: the process ends."""
 
     def wait_until_loaded(self, limit_s: float) -> None:
-        """Wait until what delivers is loaded, which began with the first call."""
+        """Wait until the modules for delivery are loaded, which began with the first call."""
 
     def close(self) -> None:
         """Deliver, and stop."""
 
     def close_within(self, limit_s: float) -> None:
-        """Deliver what can be delivered in so many seconds, and stop."""
+        """Deliver as much as possible in so many seconds, and stop."""
 
 
 class _End:
@@ -134,7 +134,7 @@ class _End:
             self._begin_child(is_new=False)
 
     def close(self, *endings: Ending) -> None:
-        """Close these, else all; where one has to wait, the others deliver meanwhile."""
+        """Close these, else all; while any has to wait, the others deliver."""
         for ending in self._endings:
             ending.hasten()
         for ending in endings or self._endings:
@@ -150,7 +150,7 @@ class _End:
         self._done = threading.Event()
 
     def _keep_signal(self) -> None:
-        """Keep the signal from a child until its handler is the child's: before that it is ours."""
+        """Block the signal in a child until its handler is the child's own."""
         if self._pipe is not None:
             self._kept.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -222,7 +222,7 @@ class _End:
         return handler is signal.SIG_DFL or handler is _handle
 
     def _watch(self, *, is_new: bool) -> None:
-        """Hear of the signal on a thread, too: the main one hears of none while it is in a C call.
+        """Watch for the signal on a thread, too: the main thread misses it while in a C call.
 
         Without it a pool would wait for the end of a call that it wants to break off.
         """
@@ -256,7 +256,7 @@ class _End:
         self._done.wait(_HOLD_MAIN_S)
 
     def end_by(self, number: int) -> None:
-        """Deliver for at most 2 s once what delivers is loaded, then end by a signal."""
+        """Deliver for at most 2 s once the modules for it are loaded, then end by a signal."""
         try:
             if next(self._begun) == 0:  # else another thread has begun
                 start_apart(_make_thread(self._close_in_time))

@@ -1,4 +1,4 @@
-"""Which tracer provider our spans go through; the global one is joined at most, never taken."""
+"""The choice of the tracer provider; a global provider is joined at most, never taken."""
 
 import functools
 import logging
@@ -51,9 +51,9 @@ _logger = logging.getLogger(__name__)
 def choose(route: Route) -> Outlet:
     """Choose the provider for a client, at its first call.
 
-    A given provider is used as it is; else a global one that is exactly the SDK's is joined;
-    else our own is made. Under a provider that is not ours, our spans also go directly to the
-    endpoint when one is named.
+    A given provider is used as it is; else a global provider that is exactly the SDK's is joined;
+    else our own is made. Under a provider of others, our spans also go directly to the endpoint
+    when it is named.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":
@@ -120,7 +120,7 @@ def _own(route: Route) -> Outlet:
 
 @functools.cache  # one object, so that it is encoded once
 def _scope(project: str) -> InstrumentationScope:
-    """Make the scope of our own spans; takes 20 ms, as it reads which version of ours this is."""
+    """Make the scope of our own spans; takes 20 ms, as it reads the installed version."""
     try:
         return InstrumentationScope(names.SCOPE_NAME, own_version(), None, {names.PROJECT: project})
     except TypeError:  # scopes have attributes since SDK 1.26
@@ -168,7 +168,7 @@ def _pipeline(
 
 
 def _load(route: Route, settings: ExportSettings) -> AnyDestination[Any]:
-    """Make what sends, on the thread that does."""
+    """Make the destination, on the thread that sends."""
     _scope(route.project)
     if route.exporter is not None:
         return destinations.ExporterDestination(route.exporter, type(route.exporter).__name__)
@@ -230,7 +230,7 @@ class _OwnSpansOnly(MarkedCalls):
         self._project = project
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue the span when it is ours."""
+        """Queue the span when it is of this client."""
         scope = span.instrumentation_scope
         if scope is None or scope.name != names.SCOPE_NAME:
             return
@@ -242,11 +242,11 @@ class _OwnSpansOnly(MarkedCalls):
             self._pipeline.put(span)
 
     def shutdown(self) -> None:
-        """Deliver what is queued; the pipeline itself ends with its client."""
+        """Deliver the queue; the pipeline itself ends with its client."""
         self._pipeline.flush(_SHUTDOWN_S)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver what is queued."""
+        """Deliver the queue."""
         return bool(self._pipeline.flush(timeout_millis / 1e3))
 
 

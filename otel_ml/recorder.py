@@ -1,4 +1,4 @@
-"""Records the runs of one client: starts their spans, numbers them, watches those that are open.
+"""Records the runs of a client: starts their spans, numbers them, watches those that are open.
 
 The provider is chosen at the first span, so that making a client costs nothing.
 """
@@ -59,10 +59,10 @@ _PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters of one client in this process.
+    """Counters of a client in this process.
 
     Attributes:
-        configuration: What is in force, by name: provider, endpoint, bounds of the queue.
+        configuration: The configuration in force, by name: provider, endpoint, bounds of the queue.
         sequence: The highest number that a run or record of the project got.
         delivered: Spans that the receiver took, and data that was uploaded apart from them.
         lost: Spans that are gone for good, by reason; data under ``artifact: ...``.
@@ -72,9 +72,9 @@ class Stats:
         held: Calls whose judges have not spoken.
         open_runs: Runs that have not ended.
         trouble: Trouble of ours that the host never saw, by place.
-        cost_p50_us: What the SDK itself cost a call, median of the last 1,024, in microseconds;
+        cost_p50_us: The SDK's own cost per call, median of the last 1,024, in microseconds;
             None before the first call.
-        cost_p99_us: The same, of which one in a hundred costs more.
+        cost_p99_us: The same, exceeded by one call in a hundred.
     """
 
     configuration: Mapping[str, object] = field(default_factory=dict)
@@ -92,9 +92,9 @@ class Stats:
 
 
 class Cost:
-    """What the SDK itself costs a call, of the last 1,024 that were measured.
+    """The SDK's own cost per call, of the last 1,024 that were measured.
 
-    Any thread may add; a race loses one at most.
+    Any thread may add; a race loses a single call at most.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Cost:
         self._count = 0
 
     def add(self, cost_ns: int) -> None:
-        """Keep one duration."""
+        """Keep a duration."""
         count = self._count
         self._kept[count % _COSTS] = cost_ns
         self._count = count + 1
@@ -127,18 +127,18 @@ class OpenRun(Protocol):
         """End it, if it was opened by hand."""
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send what was said of it, when it is time, or at once."""
+        """Send the waiting updates of a run, when it is time, or at once."""
 
 
 class OpenRuns:
     """Watches the open runs of a client on a thread of its own, which sleeps while there are none.
 
-    Spans travel when they end. So a run that lasts is said to have started and its process to live;
-    else a run that hangs, or whose process is killed, would never be seen.
+    Spans travel when they end. So records are sent when a run that lasts has started and while its
+    process lives; else a run that hangs, or whose process is killed, would never be seen.
 
     Args:
-        beat: Says that this process lives (``heartbeat``) or ends (``goodbye``).
-        heartbeat_s: How often it says that it lives, while a run that was told is open.
+        beat: Sends that this process lives (``heartbeat``) or ends (``goodbye``).
+        heartbeat_s: How often it sends that it lives, while an announced run is open.
     """
 
     def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -162,7 +162,7 @@ class OpenRuns:
             self._wake()
 
     def remove(self, run: OpenRun) -> None:
-        """Forget a run that ended; one that is not known is no error."""
+        """Forget a run that ended; an unknown run is no error."""
         if self._open.pop(run, run) is run:
             self._by_hand.pop(id(run), None)
 
@@ -189,12 +189,12 @@ class OpenRuns:
         return [run for run in found if run is not None]
 
     def send_waiting(self) -> None:
-        """Send what was said of the open runs and has waited for more."""
+        """Send the waiting updates of the open runs."""
         for run in [*self._open, *self.opened_by_hand()]:
             run.send_waiting(at_once=True)
 
     def close(self) -> None:
-        """End the runs that were opened by hand, say goodbye if a start was ever told.
+        """End the runs that were opened by hand, say goodbye if a start was ever announced.
 
         Where the process ends by an exception that nobody caught, that is what they failed with.
         Calls that are still open stay so.
@@ -250,16 +250,16 @@ class Recorder:
     Attributes:
         enabled: False when nothing is ever recorded.
         pauses: How many blocks there are in which nothing is recorded, see `disabled`.
-        diverted: Records in this one's place what begins now, see `otel_ml.testing`; or None.
-        start: Starts spans, see `otel_ml.spans.Start`; None before the first one.
-        lock: Guards what several threads add to one run.
+        diverted: Records runs in its place that begin now, see `otel_ml.testing`; or None.
+        start: Starts spans, see `otel_ml.spans.Start`; None before the first span.
+        lock: Guards data that several threads add to a run.
         identity: The attributes that name project and process; another object in each process,
-            so that a forked child knows what it has not told.
-        route: Where its spans are wanted.
+            so that a forked child knows the definitions it has not sent.
+        route: The wanted destination of its spans.
 
     Args:
         route: Where its spans are wanted.
-        redaction: What it hides.
+        redaction: Its redaction.
     """
 
     def __init__(self, route: Route, redaction: Redaction | None = None) -> None:
@@ -305,7 +305,7 @@ class Recorder:
 
     @property
     def in_force(self) -> "Recorder":
-        """What records a run that begins now: this one, or another in its place."""
+        """The recorder of a run that begins now: this, or another in its place."""
         return self.diverted or self
 
     @property
@@ -318,7 +318,7 @@ class Recorder:
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
-        """What other instrumentations write into; chosen now when nothing was recorded yet."""
+        """The provider for other instrumentations; chosen now when nothing was recorded yet."""
         if not self.enabled:
             return trace.NoOpTracerProvider()
         if self.start is None:
@@ -358,7 +358,7 @@ class Recorder:
         return self._outlet.wants_previews
 
     def active(self) -> "Recorder | None":
-        """Return what records a run that begins now, see `in_force`; None where nothing does."""
+        """Return the recorder of a run that begins now, see `in_force`; None without any."""
         recorder = self.diverted or self
         if not recorder.enabled or (self.pauses and context_api.get_value(_PAUSED_KEY) is self):
             return None
@@ -414,7 +414,7 @@ class Recorder:
         """Tell whether the definition of a version is to be sent now.
 
         It is due at the first run of a version in the process and every 5 minutes after, so
-        that a collector which missed the first one learns it.
+        that a collector which missed the first learns it.
 
         Returns:
             None when it is due, which is noted; else the time at which it will be.
@@ -428,7 +428,7 @@ class Recorder:
         return None
 
     def forget(self, key: Hashable) -> None:
-        """Take back what `tell` noted: it could not be sent."""
+        """Take back a note of `tell`: the definition could not be sent."""
         self._told.pop(key, None)
 
     def stamp(self, attributes: dict[str, Any]) -> None:
@@ -436,7 +436,7 @@ class Recorder:
         attributes[_SEQ] = self._sequence = next(self._numbers)
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> "Delivery":
-        """Wait for judges, then deliver what is queued; tells what was delivered and what not.
+        """Wait for judges, then deliver the queue; returns the outcome.
 
         Args:
             timeout_s: How long at most.
@@ -455,7 +455,7 @@ class Recorder:
 
     @quiet("settle")
     def settle(self, timeout_s: float) -> None:
-        """Send what was said until now, before it is read back; `flush` tells what became of it."""
+        """Send the waiting updates, before they are read back; `flush` returns their outcome."""
         if self._outlet is not NOWHERE:
             self._send_waiting()
             self._outlet.settle(timeout_s)
@@ -465,7 +465,7 @@ class Recorder:
         self.open_runs.send_waiting()
 
     def make_room(self) -> None:
-        """Wait until what is queued is delivered, as long as something gets through."""
+        """Wait until the queue is delivered, as long as spans get through."""
         pipeline = self._outlet.pipeline
         if pipeline is not None and not pipeline.is_stalled:
             self.settle(_ROOM_S)
@@ -473,7 +473,7 @@ class Recorder:
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
         """Let every held run go, deliver, and stop. Never raises.
 
-        A second call waits for the first one, which may be at work on another thread.
+        A second call waits for the first, which may be at work on another thread.
         """
         with self.lock:
             if self._outlet is NOWHERE:  # nothing was recorded, something may yet be
@@ -494,7 +494,7 @@ class Recorder:
 
     @property
     def spooled(self) -> "Pipeline[Any] | None":
-        """The pipeline, when it keeps on disk what a kill would lose."""
+        """The pipeline, when it keeps spans on disk that a kill would lose."""
         pipeline = self._outlet.pipeline
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
@@ -503,12 +503,12 @@ class Recorder:
         self._outlet.hasten()
 
     def wait_until_loaded(self, limit_s: float) -> None:
-        """Wait until what delivers is loaded, which began with the first call."""
+        """Wait until the modules for delivery are loaded, which began with the first call."""
         if self._outlet.pipeline is not None:
             self._outlet.pipeline.wait_until_prepared(limit_s)
 
     def close_within(self, limit_s: float) -> None:
-        """Do what `close` does in `limit_s` in all."""
+        """Close as `close` does, in `limit_s` in all."""
         self.close(limit_s * 0.75, limit_s * 0.25)
 
     def open(self) -> "Start":

@@ -48,12 +48,12 @@ _SPAN_ID_TYPE: Final = "FixedString(8)"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How the store keeps a field.
+    """The store's column of a field.
 
     Attributes:
         sql: The engine's type, with its codec.
-        comment: What the engine's own description of the table says.
-        after: The field that stands before it in a table; empty for the one declared before it.
+        comment: The column's comment in the engine.
+        after: The field that stands before it in a table; empty for the field declared before it.
         at_end: Whether a run has it only once it has ended.
         is_payload: Whether it is kept beside the light row of a run.
     """
@@ -67,13 +67,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """How people and senders name a field of a run that is a text.
+    """The names of a text field of a run for people and senders.
 
     A field with a label is a column of lists, a line of the run's page, a word of filters and their
     completion, and a group of statistics, for assistants too.
 
     Attributes:
-        label: How pages name it; empty for a field that is shown in a way of its own.
+        label: Its name on pages; empty for a field that is shown in a way of its own.
         resource: The attributes of the sender that carry it, the preferred one first.
     """
 
@@ -156,7 +156,7 @@ def attributes_of(record: type) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts as the model's provider said them; `input` includes cached ones."""
+    """Token counts of the model's provider; `input` includes cached tokens."""
 
     input: int | None = None
     output: int | None = None
@@ -195,7 +195,7 @@ class LogLine:
 
 @dataclass(slots=True, kw_only=True)
 class RunFields:
-    """What a run has under one name in the store, in the API's answers and in the reader."""
+    """Fields of a run with the same name in the store, in the API's answers and in the reader."""
 
     project: str = field(metadata=kept("Where it is filed", _NAME, attribute=wire.PROJECT))
     start_ns: int = kept_field(0, "When it began, nanoseconds since the epoch (UTC)", _TIME)
@@ -304,7 +304,7 @@ RESOURCE_ATTRIBUTES: Final = {name: face.resource for name, face in _FACES.items
 
 
 def describe_field(name: str) -> str:
-    """Return what a field of a run says, as a part of a sentence."""
+    """Return the description of a run's field, as a part of a sentence."""
     told: str = RunFields.__dataclass_fields__[name].metadata[ABOUT]
     return told[:1].lower() + told[1:]
 
@@ -420,7 +420,7 @@ def run_id(trace_id: bytes, span_id: bytes) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class ListedRun(RunFields):
-    """What lists say of a run besides its own fields: what was said of it since, too."""
+    """A run in lists: its own fields, with late tags, scores and truths."""
 
     run_id: str = field(metadata=about("<32 hex>-<16 hex>"))
     trace_id: str = field(metadata=about("32 hex digits"))
@@ -459,7 +459,7 @@ class WorstScore:
     Attributes:
         run_id: The run that has it.
         score: None where the judge only passes and fails.
-        passed: None when nothing was said of it.
+        passed: None without a pass or fail.
     """
 
     run_id: str
@@ -469,15 +469,15 @@ class WorstScore:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a root and the calls inside it amount to.
+    """The sums of a root and the calls inside it.
 
     Attributes:
         calls: How many are inside.
-        is_least: Whether a model's call told no tokens, so that there are more.
-        asked, answered: Where the root itself says nothing, the first question and the last answer
-            below it, in short; empty where it does, or nobody does.
-        asked_run_id, answered_run_id: The runs that say so.
-        scores: Of each judge the worst among its last scores of the root and of what is inside it.
+        is_least: Whether a model's call has no tokens, so that there are more.
+        asked, answered: Where the root itself has none, the first question and the last answer
+            below it, in short; empty where it has any, or no run has.
+        asked_run_id, answered_run_id: The runs of these.
+        scores: Of each judge the worst among its last scores of the root and of the runs inside it.
     """
 
     calls: int
@@ -493,19 +493,19 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a judge, a person or the truth said of a run.
+    """An evaluation of a run by a judge, a person or the truth.
 
     Attributes:
         judge: The judge's name.
         version: The judge's small version number.
         score: None when there is none.
-        passed: None when nothing was said of it.
+        passed: None without a pass or fail.
         error: Why the judge itself failed, which is no fail of the run.
         source: judge, human, actual or agent.
         digest: Of the judge's definition.
-        actual: What turned out to be true: a text, number, bool or list; None when it has no value.
-        time: When it was said, RFC 3339, UTC.
-        annotator: Who said it; empty when that is not known.
+        actual: The truth: a text, number, bool or list; None when it has no value.
+        time: Time of the evaluation, RFC 3339, UTC.
+        annotator: The annotator; empty when that is not known.
     """
 
     judge: str
@@ -525,7 +525,7 @@ class Evaluation:
 
 
 def write_actual(value: object) -> str:
-    """Write what turned out to be true as JSON text.
+    """Write a truth's value as JSON text.
 
     Raises:
         ValueError: It is not `ACTUAL_WANTED`.
@@ -543,7 +543,7 @@ def write_actual(value: object) -> str:
 
 
 def _plain(value: Any) -> TagValue:
-    """Return a text, number or bool as one of Python's own."""
+    """Return a text, number or bool as a plain value of Python."""
     kind = type(value)
     if kind is bool:
         return bool(value)
@@ -587,7 +587,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ListedVersion:
-    """One state of a model, and what its recorded runs look like."""
+    """A version of a model in lists, and the figures of its recorded runs."""
 
     model: str
     version: int
@@ -604,7 +604,7 @@ class ListedVersion:
 
 @dataclass(frozen=True, slots=True)
 class ListedArtifact:
-    """What was logged under a reference.
+    """An artifact in lists, logged under a reference.
 
     Attributes:
         ref: The reference.
@@ -671,12 +671,12 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One point of a metric, or one score.
+    """A point of a metric, or a score.
 
     Attributes:
         owner: A run id, or what else it is about.
-        record_id: The span that brought it; empty for a judge, whose score of a run is one
-            and the same however it travels.
+        record_id: The span that brought it; empty for a judge, whose score of a run is the
+            same however it travels.
     """
 
     project: str = field(metadata=kept("Where it is filed", _NAME))
@@ -741,7 +741,7 @@ class LateLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """What was logged under a reference, on the span of a run or apart from it."""
+    """An artifact logged under a reference, on the span of a run or apart from it."""
 
     project: str = field(metadata=kept("Where it is filed", _NAME))
     owner: str = field(metadata=kept("What it is about", _TEXT))
@@ -771,14 +771,14 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What a run used or produced.
+    """A model, artifact or data set that a run used or produced.
 
     Attributes:
         kind: model, artifact or dataset.
         version: The small number of a model's version; None where none is meant, or it is not here.
-        told: The version as it was told: a digest, ``v3``, an alias behind an ``@``, or empty.
+        told: The version as it was sent: a digest, ``v3``, an alias behind an ``@``, or empty.
         run_id: The run that logged an artifact; None for others.
-        time: When it was told, RFC 3339, UTC.
+        time: Time of the link, RFC 3339, UTC.
     """
 
     kind: str
@@ -794,9 +794,9 @@ class LinkedRun:
     """A run that used something, or produced it.
 
     Attributes:
-        name: Of what it used or produced: a model, or an artifact's reference.
+        name: Of the used or produced thing: a model, or an artifact's reference.
         version: The small number of a model's version; None where none was meant.
-        time: When it was told, RFC 3339, UTC.
+        time: Time of the link, RFC 3339, UTC.
     """
 
     run_id: str
@@ -807,7 +807,7 @@ class LinkedRun:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A name of a version of a model, or one move of it."""
+    """A name of a version of a model, or a move of it."""
 
     alias: str = field(metadata=about("Such as champion"))
     version: int | None = field(
@@ -851,7 +851,7 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageLink:
-    """What a run used or produced."""
+    """A link from a run to a model, artifact or data set that it used or produced."""
 
     project: str = field(metadata=kept("Where it is filed", _NAME))
     owner: str = field(metadata=kept("The run", _TEXT))
@@ -870,7 +870,7 @@ class LineageLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemContent:
-    """What an item of data sets holds; texts that hold JSON are empty when there is none."""
+    """The content of a data set's item; JSON texts are empty when there is no value."""
 
     project: str = field(metadata=kept("Where it is filed", _NAME))
     digest: str = field(metadata=kept("Of inputs, expected and tags, 64 hex digits", _TEXT))
@@ -936,7 +936,7 @@ class ChangedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetDiff:
-    """What changed between two versions of a data set."""
+    """The changes between two versions of a data set."""
 
     name: str
     version: int
@@ -949,7 +949,7 @@ class DatasetDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoveredSlice:
-    """Production's runs with one value of a tag, beside the items that have the same."""
+    """Production's runs with a value of a tag, beside the items that have the same."""
 
     tag: str
     value: str
@@ -965,7 +965,7 @@ class CoveredSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCoverage:
-    """What production a version of a data set stands for.
+    """The share of production that a version of a data set stands for.
 
     Production are the runs of the last 28 days of the models that its last six experiments tried;
     without any, of those whose runs became items. Slices are by the five tags that most items
@@ -1027,7 +1027,7 @@ class ListedExperiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemScore:
-    """What a version of a judge said of a run over an item."""
+    """A judge version's score of a run over an item."""
 
     digest: str = field(metadata=about("Of the judge's version"))
     score: float | None
@@ -1054,7 +1054,7 @@ class ListedItemRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedChange:
-    """What became of an item of an experiment by one judge."""
+    """The change of an experiment's item by a judge."""
 
     judge: str
     is_rate: bool = field(
@@ -1075,7 +1075,7 @@ class JudgedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRow:
-    """An item of an experiment: what came out, and what the baseline had."""
+    """An item of an experiment: its runs, and those of the baseline."""
 
     item: str = field(metadata=about("The item's id"))
     digest: str = field(metadata=about("Of what is in it"))

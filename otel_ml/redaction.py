@@ -1,6 +1,6 @@
-"""Hides what must not leave the process: values of secret keys, and what a user's function says.
+"""Hides secrets before they leave the process: by keys, and by a user's function.
 
-It covers everything that is sent: inputs, outputs, parameters, tags, lines of text, explanations,
+It covers all sent data: inputs, outputs, parameters, tags, lines of text, explanations,
 exception messages and captured source.
 """
 
@@ -46,7 +46,7 @@ _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
 
 
 class Redaction:
-    """Hides what one client is told to hide.
+    """Hides the secrets that a client is configured to hide.
 
     Args:
         redact: Called with every text that would leave: each string within inputs and outputs,
@@ -122,7 +122,7 @@ class Redaction:
     def encode(
         self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
     ) -> Encoded:
-        """Encode a value as `otel_ml.values.encode` does, with what is secret hidden.
+        """Encode a value as `otel_ml.values.encode` does, with secrets hidden.
 
         Returns:
             The text and its notes, `NOTE` among them when something was hidden.
@@ -138,21 +138,21 @@ class Redaction:
     def hide(
         self, text: str, notes: frozenset[str] = frozenset(), limit_bytes: int = LIMIT_BYTES
     ) -> Encoded:
-        """Hide what is secret in JSON that was made of a value; see `encode`."""
+        """Hide secrets in JSON that was made of a value; see `encode`."""
         whole = orjson.loads(text)
         shown = self._apply(whole, 0)
         text, more = encode(shown, limit_bytes)
         return Encoded(text, notes | more if shown == whole else notes | more | {NOTE})
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return tags or other named values, lists among them, with what is secret hidden."""
+        """Return tags or other named values, lists among them, with secrets hidden."""
         return {
             key: REDACTED if self.is_secret(key) else self._apply(item, 0)
             for key, item in given.items()
         }
 
     def shown(self, text: str) -> str:
-        """Return what the user's function makes of a text."""
+        """Return the result of the user's function for a text."""
         if self._redact is None:
             return text
         with quiet("redact"):
@@ -161,7 +161,7 @@ class Redaction:
         return REDACTED
 
     def text(self, text: str) -> str:
-        """Return a line or message with what it assigns to secret keys hidden."""
+        """Return a line or message with the values of secret keys in it hidden."""
         if self._in_text is not None and self._mentions(text):
             text = self._in_text.sub(rf"\1{REDACTED}", text)
         return self.shown(text)
@@ -211,7 +211,7 @@ class Redaction:
 
 
 class _Unsure(Exception):
-    """The value is large, or of classes that say themselves what they hold."""
+    """The value is large, or of classes with code of their own for their parts."""
 
 
 def _in_key(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs: what may be said of one while it is open, and how it ends."""
+"""Runs: the calls that add to a run while it is open, and the ways in which it ends."""
 
 import math
 import time
@@ -120,11 +120,11 @@ class Handle:
         """Log a value, as it is now, under a reference: an array, a table, an image, anything.
 
         It is written at once, so that what happens to it later does not matter, and read back
-        as the same type, see `otel_ml.types`. Of one that takes more than 64 MiB only type,
+        as the same type, see `otel_ml.types`. Of a value that takes more than 64 MiB only type,
         shape and the like are kept.
 
         Args:
-            ref: What it is found by, 1 to 256 characters. Logged under again, both values are
+            ref: Its reference, 1 to 256 characters. Logged under again, both values are
                 kept, and the newest is read.
             value: The value, or one of the wrappers of `otel_ml.types` around it.
 
@@ -144,19 +144,19 @@ class Handle:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Append one point, or a list of points, to the series `name`.
+        """Append a point, or a list of points, to the series `name`.
 
         Args:
             name: The metric.
             value: A number, or a list of numbers; see `log_metrics`.
             step: What the point belongs to, such as an epoch.
-            overwrite: Take the place of what was logged under the name before.
+            overwrite: Replace the points logged under the name before.
             single_value: A plain number instead of a series; it is kept as it was when the
                 name is known and `overwrite` is False.
 
         Raises:
             InvalidMetricError: The value is no number; nothing is logged.
-            ValueError: Another argument is none of what it takes.
+            ValueError: Another argument is invalid.
         """
         check_text("name", name)
         check_flag("overwrite", overwrite)
@@ -167,20 +167,20 @@ class Handle:
     def log_metrics(
         self, values: Mapping[str, object], *, step: int | None = None, overwrite: bool = False
     ) -> None:
-        """Log several metrics of one moment.
+        """Log several metrics of the same moment.
 
         Args:
             values: Numbers by name, or lists of numbers. A number stays a single value while
-                it is alone and becomes a series with the second one; a list is a series.
+                it is alone and becomes a series with the second; a list is a series.
                 Arrays and tensors of numpy, torch, jax and their like are taken as numbers
                 when they have one element, as lists when they have one dimension.
             step: What the points belong to, such as an epoch.
-            overwrite: Take the place of what was logged under these names before.
+            overwrite: Replace the points logged under these names before.
 
         Raises:
             InvalidMetricError: A value is no number; then none of `values` is logged. It is a
                 ValueError that names key and value.
-            ValueError: Another argument is none of what it takes.
+            ValueError: Another argument is invalid.
         """
         check_flag("overwrite", overwrite)
         check_mapping("values", values, "a mapping of names to numbers or lists of numbers")
@@ -196,21 +196,21 @@ class Handle:
         explanation: str | None = None,
         source: str = "human",
     ) -> None:
-        """Say what a person thinks of the run. A truth that has a value is said by `actual`.
+        """Record a person's evaluation of the run. For a truth with a value see `actual`.
 
         Args:
-            name: What is scored, such as ``helpful`` or ``churned``.
+            name: The criterion, such as ``helpful`` or ``churned``.
             score: A number.
             passed: Whether it is good enough.
             label: A word for it.
             explanation: Why.
-            source: ``human``, ``actual`` for the truth that came later, or ``agent`` for what a
-                program says on nobody's behalf: no score, and no person's word.
+            source: ``human``, ``actual`` for the truth that came later, or ``agent`` for the word
+                of a program on nobody's behalf: no score, and no person's word.
 
         Raises:
             InvalidMetricError: The score is no number.
-            ValueError: The source is another one, nothing is said, or an argument is none of
-                what it takes.
+            ValueError: The source is unknown, nothing is given, or an argument is invalid
+                .
         """
         check_text("name", name)
         check_one_of("source", source, ("human", "actual", "agent"))
@@ -241,20 +241,20 @@ class Handle:
         explanation: str | None = None,
         annotator: str | None = None,
     ) -> None:
-        """Say what turned out to be true, so that it stands beside what the run gave.
+        """Record a truth that became known later, so that it stands beside the run's output.
 
-        It may come at any time and from any process, also before the run. Of one name the newest
-        word holds; several names are several truths.
+        It may come at any time and from any process, also before the run. Of a name the newest
+        value holds; several names are several truths.
 
         Args:
             value: A text, a finite number, a bool, or a list of these, up to 16 KiB as JSON.
                 Scalars and arrays with one dimension of numpy, torch and their like are taken.
-            name: What it is the truth of, such as ``churned``; the output unless told.
+            name: The name of the truth, such as ``churned``; by default the output.
             explanation: Why, or how it is known.
-            annotator: Who says so; the service's name unless told.
+            annotator: The annotator; by default the service's name.
 
         Raises:
-            ValueError: An argument is none of what it takes; nothing is said.
+            ValueError: An argument is invalid; nothing is recorded.
         """
         truth = check_actual(value)
         label = check_text("name", name)
@@ -303,7 +303,7 @@ class Handle:
         self._say(Updates.add_points, points)
 
     def _records_to(self) -> Recorder | None:
-        """Return what records what is said now; None where nothing does."""
+        """Return the recorder of records made now; None where nothing is recorded."""
         raise NotImplementedError
 
     def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
@@ -341,12 +341,12 @@ def check_actual(value: object) -> Any:
 
 
 def _unwrapped(value: object) -> Any:
-    """Return what a scalar or an array of numpy, torch and their like holds, else itself."""
+    """Return the elements of a scalar or array of any library, else the value itself."""
     return value if issubclass(type(value), str | int | float | list | tuple) else listed(value)
 
 
 def _subject_of(thing: Any, kind: str) -> Subject:
-    """Name what is given: by itself, or read of a text."""
+    """Name a used or produced thing: by itself, or from a text."""
     if issubclass(type(thing), HasSubject):
         found: Subject = thing._subject
         return found
@@ -377,10 +377,10 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
 
 
 class Run(Handle, HasCard):
-    """One run while it is recorded.
+    """A run while it is recorded.
 
     Nothing here raises into the host but for values that are wrong themselves. Tags and text
-    travel with the run when it is short. While a longer one goes on they are sent ahead of it,
+    travel with the run when it is short. While a longer run goes on they are sent ahead of it,
     as metric points always are, about twice a second.
     """
 
@@ -448,7 +448,7 @@ class Run(Handle, HasCard):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What this process logged of the run, by name: a number, or a list of them for a series.
+        """The metrics that this process logged: a number, or a list for a series, by name.
 
         Of a series the last 10,000 points, and at most 1,000 names; a collector has them all.
         """
@@ -460,13 +460,13 @@ class Run(Handle, HasCard):
 
     @quiet("run.set_input")
     def set_input(self, value: object) -> None:
-        """Record `value`, as it is now, as the run's input, instead of what its call was given."""
+        """Record `value`, as it is now, as the run's input, in place of the call's own input."""
         if self._recorder is not None and not self._ended:
             self._put(names.INPUTS, "inputs", value)
 
     @quiet("run.set_output")
     def set_output(self, value: object) -> None:
-        """Record `value`, as it is now, as the run's output, instead of what the call returns."""
+        """Record `value`, as it is now, as the run's output, in place of the call's own result."""
         if self._recorder is None or self._ended:
             return
         self._put(names.OUTPUTS, "outputs", value)
@@ -474,11 +474,11 @@ class Run(Handle, HasCard):
             self._output = value
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Say whose run it is; it holds for the runs of its trace that say nothing else.
+        """Set session and user of the run; they hold for the runs of its trace that set none.
 
         Args:
             session: The conversation that it belongs to; anything but a text counts by its text.
-            user: Whom it serves, likewise.
+            user: The user that it serves, likewise.
         """
         found = {names.SESSION_ID: session, names.USER_ID: user}
         if self._recorder is not None:
@@ -487,28 +487,28 @@ class Run(Handle, HasCard):
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
-        """Say what the run used, so that its page and that of the thing lead to each other.
+        """Record the things that the run used, so that its page and theirs link to each other.
 
         Args:
             things: Models of `otel_ml.Client.model`, versions and artifacts that
                 `otel_ml.reader` gave; or texts: ``churn:v3``, ``churn@champion`` (as it is now),
                 ``churn``, or the reference of an artifact.
-            kind: What texts name: model, artifact or dataset.
+            kind: The kind of texts: model, artifact or dataset.
 
         Raises:
-            ValueError: Something is none of these; nothing is said.
+            ValueError: A thing is none of these; nothing is recorded.
         """
         self._link("used", things, kind)
 
     def produced(self, *things: object, kind: str = "model") -> None:
-        """Say what the run made, so that its page and that of the thing lead to each other.
+        """Record the things that the run made, so that its page and theirs link to each other.
 
         Args:
             things: As `uses` takes them.
-            kind: What texts name: model, artifact or dataset.
+            kind: The kind of texts: model, artifact or dataset.
 
         Raises:
-            ValueError: Something is none of these; nothing is said.
+            ValueError: A thing is none of these; nothing is recorded.
         """
         self._link("produced", things, kind)
 
@@ -646,7 +646,7 @@ class Run(Handle, HasCard):
         pipeline.hold(self._span.copy(attributes, end_ns))
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send what was said of the open run; that of a short call waits for its end."""
+        """Send the waiting updates of the open run; those of a short call wait for its end."""
         now_ns = time.time_ns()
         is_short = self._by_call and now_ns - self._start_ns < _SHORT_NS
         waiting = self._waiting
@@ -659,7 +659,7 @@ class Run(Handle, HasCard):
             self._send(waiting, {} if is_short else self._tags or {})
 
     def announce(self) -> None:
-        """Say that the run is open, to whom it is not yet told."""
+        """Send a record that the run is open, unless it was sent."""
         recorder = self._recorder
         if recorder is None or self._ended:
             return
@@ -710,7 +710,7 @@ class Run(Handle, HasCard):
             self._recorder.send_record("evaluation", self._span, said)
 
     def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
-        """Tell whether what was said must not wait for the next round.
+        """Tell whether an update must not wait for the next round.
 
         The thread that sends updates of open runs looks at none that ended, nor at one that a
         parent process opened. With a spool an update of a run that lasts shall outlive a kill.
@@ -724,7 +724,7 @@ class Run(Handle, HasCard):
         return waiting is None or waiting.is_due(time.time_ns(), self._start_ns)
 
     def _settle_events(self, waiting: Updates) -> None:
-        """Make text and data of a run that has told none yet events of its span."""
+        """Turn text and data of a run without sent updates into events of its span."""
         if not waiting.updates and len(waiting.events) < EVENTS:
             events = waiting.take_events()
             self._weigh(weigh({}, events))
@@ -756,7 +756,7 @@ class Run(Handle, HasCard):
         return self._waiting
 
     def _put(self, key: str, part: str, value: object) -> None:
-        """Write inputs or outputs, their preview, and what was left out of them."""
+        """Write inputs or outputs, their preview, and notes on the parts left out of them."""
         recorder = self._recorder
         if recorder is None:
             return
@@ -800,7 +800,7 @@ class Run(Handle, HasCard):
 
 
 def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
-    """Hide what a judge must not tell of the values that it saw."""
+    """Hide secrets in a judgement's texts."""
     label, explanation, error = judgement.label, judgement.explanation, judgement.error
     if label is None and explanation is None and error is None:
         return judgement
@@ -814,7 +814,7 @@ def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
 
 
 class OpenedRun(Run):
-    """A run that lasts until it is told to end, or until nobody holds it.
+    """A run that lasts until it is ended, or until nobody holds it.
 
     It ends with its ``with`` block, by `end`, when it is garbage, or with the process, whichever
     comes first. Within the block it is the current run.
@@ -872,7 +872,7 @@ def open_run(
     ids: tuple[int, int] | None = None,
     start_ns: int = 0,
 ) -> OpenedRun:
-    """Open a run under the current one and say so at once, because it may last.
+    """Open a run under the current run and announce it at once, because it may last.
 
     Args:
         recorder: Records it, unless nothing is recorded now.
@@ -880,13 +880,13 @@ def open_run(
         kind: Of the run.
         given: Its params, and attributes that are texts or counts, by the name of the attribute.
         tags: Set on the run.
-        inputs: What it was given; None for nothing.
-        ids: Trace id and span id of a root that several processes know; None for new ones. A
+        inputs: Its input; None for nothing.
+        ids: Trace id and span id of a root that several processes know; None for new ids. A
             provider of another make gives its own, which nobody knows: then nothing is recorded.
         start_ns: When it began, where another process began it; 0 for now.
 
     Raises:
-        ValueError: The tags are none; there is no run then.
+        ValueError: The tags are invalid; there is no run then.
     """
     said = check_tags(tags)
     run = None
@@ -937,9 +937,9 @@ def _start_run(
 
 
 def read_baggage(context: Context) -> dict[str, Value]:
-    """Read whose run it is from the baggage of its context, as ``session.id`` and ``user.id``.
+    """Read session and user from the baggage of a context, as ``session.id`` and ``user.id``.
 
-    Runs inside another one have it from that.
+    Runs inside another have them from that.
     """
     if _RUN_KEY in context:
         return {}

@@ -92,7 +92,7 @@ ELSEWHERE: Final = (ValueError, RuntimeError)
 def _context_functions() -> tuple[
     Callable[[Context], Token[Context]], Callable[[Token[Context]], None]
 ]:
-    """Return what makes a context current, and the one before it current again.
+    """Return the functions that make a context current, and the context before it again.
 
     OpenTelemetry's own functions do this through four calls. Where its context lives in a variable
     of `contextvars`, as it does unless somebody replaced it, the variable is set directly: a stream
@@ -109,7 +109,7 @@ attach, reset = _context_functions()
 
 
 def detach(token: Token[Context]) -> None:
-    """Do what `reset` does; quietly also where the token is gone."""
+    """Reset the context as `reset` does; quietly also where the token is gone."""
     try:
         reset(token)
     except ELSEWHERE as error:
@@ -120,7 +120,7 @@ def detach(token: Token[Context]) -> None:
 
 
 class _Making:
-    """Guards the making of what a span has none of at first; anew in a forked child."""
+    """Guards the making of a span's late parts; anew in a forked child."""
 
     def __init__(self) -> None:
         self.renew()
@@ -139,7 +139,7 @@ _MADE_UP: Final = "unknown_service"
 def resource_of(project: str) -> Resource:
     """Make the resource of a provider of ours: as the environment says, the project its service.
 
-    A service that was named stays; the name that the SDK makes up says nothing.
+    A named service stays; the name that the SDK makes up does not count.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
@@ -152,17 +152,17 @@ class HasResource(Protocol):
 
     @property
     def resource(self) -> Resource:
-        """What it makes spans with."""
+        """The resource that spans are made with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The parts that all spans of one tracer share.
+    """The parts that all spans of a tracer share.
 
     Attributes:
         origin: The provider that their resource is read from.
         make_scope: Makes `scope`, the same object each time.
-        limits: The provider's, for what the host adds to a span of ours.
+        limits: The provider's, for attributes that the host adds to a span of ours.
         processor: Gets every span at its start and end; None when `take` does.
         take: Gets every span at its end, instead of processors.
     """
@@ -180,7 +180,7 @@ class Home:
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """The span of one run."""
+    """The span of a run."""
 
     # Slots under the names that ReadableSpan reads: its own properties serve them as well.
     __slots__ = (
@@ -256,7 +256,7 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def kind(self) -> SpanKind:
-        """A run is internal: what it calls has client spans of its own."""
+        """Internal, always: calls within the run have client spans of their own."""
         return SpanKind.INTERNAL
 
     @property
@@ -271,12 +271,12 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def instrumentation_info(self) -> Any:
-        """What scopes were called before; nothing of ours reads it."""
+        """The scope under its former name; nothing of this package reads it."""
         return None
 
     @property
     def attributes(self) -> types.Attributes:
-        """All attributes: the host's, then ours."""
+        """All attributes: the host's, then our own."""
         return MappingProxyType(
             {**(self._given or _NO_ATTRIBUTES), **self.variables, **self.constants}
         )
@@ -377,7 +377,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_events.append(Event(name, kept, timestamp))
 
     def add_link(self, context: SpanContext, attributes: types.Attributes = None) -> None:
-        """Add a link to another span; one that says nothing is left out."""
+        """Add a link to another span; an invalid link is left out."""
         if context is None or self._is_ended("add_link"):
             return
         if not (context.is_valid or attributes or context.trace_state):
@@ -494,7 +494,7 @@ class RunSpan(ReadableSpan, trace.Span):
             home.processor.on_end(self)
 
     def _shorten(self, limit: int) -> None:
-        """Hold to a limit on the number: ours move together, then the host's oldest go."""
+        """Hold to a limit on the number: our own move together, then the host's oldest go."""
         given = list((self._given or _NO_ATTRIBUTES).items())
         ours = {**self.variables, **self.constants}
         longest = self._home.limits.max_span_attribute_length
@@ -517,7 +517,7 @@ class RunSpan(ReadableSpan, trace.Span):
 
 
 def is_sampled(span: trace.Span) -> bool:
-    """Tell whether a span is to be exported; of ours without making its context."""
+    """Tell whether a span is to be exported; of our own without making its context."""
     if type(span) is RunSpan:
         return bool(span.flags & TraceFlags.SAMPLED)
     return span.is_recording() and span.get_span_context().trace_flags.sampled
@@ -527,7 +527,7 @@ def run_id_of(context: SpanContext | RunSpan) -> str:
     """Write the id of a run as the API has it: ``<32 hex>-<16 hex>``.
 
     Args:
-        context: That of its span; of ours the span itself, without making its context.
+        context: That of its span; of a `RunSpan` the span itself, without making its context.
     """
     return f"{context.trace_id:032x}-{context.span_id:016x}"
 
@@ -568,14 +568,14 @@ def _hold_to(limits: SpanLimits, span: trace.Span, attributes: Attributes) -> di
 
 
 def processors_of(provider: object) -> Sequence[SpanProcessor]:
-    """Return the processors of a provider of the SDK's, or of what calls them one by one."""
+    """Return the processors of a provider of the SDK's, or of a processor that calls several."""
     active = getattr(provider, "_active_span_processor", provider)
     found: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
     return found
 
 
 def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
-    """Return what holds the processors of a provider of the SDK's; None of another one."""
+    """Return the multi-processor of a provider of the SDK's; None of another provider."""
     found: SynchronousMultiSpanProcessor | None = getattr(provider, "_active_span_processor", None)
     return found
 
@@ -611,7 +611,7 @@ class ChosenProcessors(SpanProcessor):
             processor.on_end(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Let each deliver what it holds."""
+        """Let each processor deliver its queue."""
         return bool(self._every.force_flush(timeout_millis))
 
     def _processors(self) -> Sequence[SpanProcessor]:
@@ -647,7 +647,7 @@ def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
 
 
 class OwnRandomIds(RandomIdGenerator):
-    """Makes what the SDK's generator makes, from random numbers of our own.
+    """Makes ids as the SDK's generator does, from random numbers of our own.
 
     The SDK draws ids from the generator of Python's `random` module. A program that seeds it, as
     nearly every training does, gets the same ids in every process, and runs that take each other's
@@ -683,7 +683,7 @@ Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """What a known sampler answers for a trace id, by what the parent is."""
+    """The answers of a known sampler to a trace id, by the state of the parent."""
 
     root: Rule
     local_sampled: Rule
@@ -749,7 +749,7 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 
 
 class Start(Protocol):
-    """Starts a span under the current one of `context`; `kept` ones the sampler may not drop."""
+    """Starts a span under the current span of `context`; the sampler may not drop `kept` spans."""
 
     def __call__(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
@@ -762,7 +762,7 @@ def start_of_own(
     make_scope: Callable[[], InstrumentationScope],
     take: Callable[[RunSpan], None],
 ) -> Start:
-    """Start spans under a provider that is ours alone: they go to `take` and nowhere else."""
+    """Start spans under a provider of this client alone: they go only to `take`."""
     home = Home(provider, make_scope, SpanLimits(), take=take)
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
 
@@ -774,13 +774,13 @@ def start_of(
 ) -> Start:
     """Start spans with a provider's own tracer.
 
-    They are `RunSpan` where provider and tracer are exactly the SDK's and hold what that needs,
-    else what the tracer makes.
+    They are `RunSpan` where provider and tracer are exactly the SDK's and have its fields, else
+    the tracer's own spans.
 
     Args:
         provider: The provider.
-        tracer: One of its tracers, ours.
-        is_wanted: Tells which of the provider's processors get our spans; None for all.
+        tracer: A tracer of it, made for this package.
+        is_wanted: Chooses the processors of the provider that get our spans; None for all.
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)
@@ -820,16 +820,16 @@ _EXPERIMENT_NAMES: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
 
 
 def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
-    """Tell whether what is traced here belongs to an experiment, of which no run is left out."""
+    """Tell whether spans traced here belong to an experiment, of which no run is left out."""
     return mark is not None and not _EXPERIMENT_NAMES.isdisjoint(mark)
 
 
 class _LeftOut(NonRecordingSpan):
-    """A span that a sampler left out here, below which nothing more is to be said of it."""
+    """A span that a sampler left out here; nothing more is logged below it."""
 
 
 def _leave_out(above: Any, context: SpanContext) -> trace.Span:
-    """Make a span that is not recorded; say once that who began its trace wanted it so."""
+    """Make a span that is not recorded; log once that the begin of its trace decided so."""
     if above is not None and not isinstance(above, _LeftOut):
         parent = above.get_span_context()
         if parent.is_valid and not parent.trace_flags & _SAMPLED:
@@ -839,7 +839,7 @@ def _leave_out(above: Any, context: SpanContext) -> trace.Span:
 
 @functools.cache
 def _tell_left_out() -> None:
-    """Log once that what others do not sample keeps runs from being recorded."""
+    """Log once that unsampled traces of others keep runs from being recorded."""
     _logger.warning(
         "A run below a span that its own tracer does not sample is not recorded, nor is any other "
         "such run: raise the sample rate of what began the trace, or call client.run(), which is "
@@ -873,7 +873,7 @@ class _RunTracer:
     def start(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
     ) -> trace.Span:
-        """Start a span; one that is not recorded costs no more than its ids."""
+        """Start a span; a span that is not recorded costs no more than its ids."""
         above: Any = context.get(SPAN_KEY)
         parent: SpanContext | None = None if above is None else above.get_span_context()
         if parent is None or not parent.is_valid:

@@ -1,7 +1,7 @@
 """Traced functions that are not called: recorded runs answer in their place.
 
-While calls are replayed, what they call by some names answers as it did in the recorded call. Where
-nothing was recorded for what is asked, nothing is called: that raises within the call.
+While calls are replayed, functions of given names answer as they did in the recorded call. Where no
+answer was recorded for an input, nothing is called: that raises within the call.
 """
 
 import threading
@@ -45,7 +45,7 @@ _RAISED: Final[Mapping[str, type[Exception]]] = {
 
 
 class StubMissError(LookupError):
-    """A stubbed function was asked what it was not asked in the recorded call."""
+    """A stubbed function got an input that it did not get in the recorded call."""
 
 
 class RecordedError(Exception):
@@ -53,7 +53,7 @@ class RecordedError(Exception):
 
 
 class HasFacts(Protocol):
-    """The run of a call: what stands in for the function says so there."""
+    """The run of a call: the stand-in of the function notes its source there."""
 
     def say_stubbed(self, run_id: str) -> None:
         """Say that a recorded run answered."""
@@ -61,13 +61,13 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a recorded run of a function gave.
+    """The answer of a recorded run of a function.
 
     Attributes:
         run_id: Of that run.
-        output: Its output; of a failed one None.
+        output: Its output; of a failed run None.
         chunks: Of a stream, piece by piece.
-        error_type: Of a failed one; else empty.
+        error_type: Of a failed run; else empty.
         error_message: Its message.
     """
 
@@ -78,7 +78,7 @@ class Answer:
     error_message: str = ""
 
     def give(self) -> Any:
-        """Return what the function returned, or raise what it raised."""
+        """Return the recorded output, or raise the recorded error."""
         if not self.error_type:
             return self.output
         if self.error_type in _RAISED:
@@ -87,16 +87,16 @@ class Answer:
 
 
 def key_of(name: str, inputs: Any) -> tuple[str, bytes]:
-    """Return what a call is known by: the function, and what it was given as a record keeps it."""
+    """Return the identity of a call: the function, and its inputs as a record keeps them."""
     return name, orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
 
 
 class Answers:
-    """What the functions that a recorded call called gave, each answer once and in their order.
+    """The recorded answers of the functions that a call called, each once and in their order.
 
     Args:
         recorded: The answers by `key_of`, the oldest first.
-        rebuild: Makes of a recorded output what a function says that it returns; raises a
+        rebuild: Makes the function's declared return type of a recorded output; raises a
             ValueError where too little was kept for that.
     """
 
@@ -114,7 +114,7 @@ class Answers:
         """Take the next answer of a function to some inputs.
 
         Raises:
-            StubMissError: There is none.
+            StubMissError: There is no answer.
         """
         key = key_of(traced.name, orjson.loads(traced.recorder.redaction.encode(inputs).text))
         with self._lock:
@@ -150,7 +150,7 @@ def answer_from(answers: Answers) -> None:
 
 @contextmanager
 def stubbing(stubbed: Collection[str], *, calls_misses: bool) -> Iterator[None]:
-    """Stub the traced functions of some names in this block, on all threads.
+    """Stub the traced functions of given names in this block, on all threads.
 
     Raises:
         RuntimeError: Others are stubbed in this process already.
@@ -176,10 +176,10 @@ def _recorded_answers(traced: TracedFunction) -> Answers:
 
 
 def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> Answer | None:
-    """Find what answers a call; None where the function is to be called.
+    """Find the answer to a call; None where the function is to be called.
 
     Raises:
-        StubMissError: Nothing answers, and it must not be called.
+        StubMissError: There is no answer, and it must not be called.
     """
     if names.JUDGING in (MARKS.get() or {}):  # a judge's own calls are none of the replayed one's
         return None
@@ -196,7 +196,7 @@ def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> Answer | None:
 def plain(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., Any]:
-    """Return what is called in place of a function."""
+    """Return the stand-in of a function."""
     if traced.name not in STUBBED:
         return function
 
@@ -210,7 +210,7 @@ def plain(
 def awaited(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., Awaitable[Any]]:
-    """Return what is called in place of a coroutine function."""
+    """Return the stand-in of a coroutine function."""
     if traced.name not in STUBBED:
         return function
 
@@ -224,7 +224,7 @@ def awaited(
 def stream(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., Generator[Any, Any, Any]]:
-    """Return what is called in place of a generator function."""
+    """Return the stand-in of a generator function."""
     if traced.name not in STUBBED:
         return function
 
@@ -243,7 +243,7 @@ def stream(
 def async_stream(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
-    """Return what is called in place of an async generator function."""
+    """Return the stand-in of an async generator function."""
     if traced.name not in STUBBED:
         return function
 

@@ -1,4 +1,4 @@
-"""Tags: named values of a run for filtering, some with a type and a group."""
+"""Tags: named values of a run for filtering, optionally with a type and a group."""
 
 import math
 import numbers
@@ -21,13 +21,13 @@ _INT64_MAX: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag that says what it is.
+    """A tag with a type and a group.
 
     Attributes:
-        name: What it is found by.
+        name: The name to filter by.
         value: A text, number or bool; anything else becomes its text.
-        type: What it is for, such as ``label``, ``metric`` or ``error``.
-        group: What it belongs to.
+        type: Its type, such as ``label``, ``metric`` or ``error``.
+        group: Its group.
 
     Raises:
         ValueError: Name, type or group is no text.
@@ -51,13 +51,13 @@ Tags = Mapping[str, object] | Tag | Iterable[Mapping[str, object] | Tag] | None
 
 
 def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
-    """Read what the user gave as tags: mappings, `Tag` objects, lists of both.
+    """Read tags as users give them: mappings, `Tag` objects, lists of both.
 
     Returns:
-        Values by name, and type and group of the tags that have one.
+        Values by name, and type and group of the tags that have any.
 
     Raises:
-        ValueError: Something is given that is no tag.
+        ValueError: A part is no tag.
     """
     values: dict[str, Value] = {}
     details: Details = {}
@@ -94,7 +94,7 @@ def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
 
 
 def primitive(value: object) -> Value:
-    """Coerce a tag's value to what OTLP keeps primitive: anything else becomes text."""
+    """Coerce a tag's value to a primitive of OTLP: anything else becomes text."""
     with untrusted:
         if isinstance(value, str):
             return clean(value)
@@ -111,9 +111,9 @@ def primitive(value: object) -> Value:
 
 
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:
-    """Write tags, one attribute each; those beyond the budget, and types, together as JSON.
+    """Write tags, an attribute each; those beyond the budget, and types, together as JSON.
 
-    What JSON has no room for is said in ``otel_ml.capture`` by who writes it, see `fits`.
+    Tags beyond JSON's room are noted in ``otel_ml.capture`` by the caller, see `fits`.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}

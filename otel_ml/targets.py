@@ -113,10 +113,10 @@ def about(
     trace_key: str | None = None,
     tag: tuple[str, object] | None = None,
 ) -> Elsewhere:
-    """Name a run, or runs, by exactly one of these.
+    """Name a run, or runs, by exactly one of run id, trace key and tag.
 
     Raises:
-        ValueError: None or several are given, the run id is none, or the tag no pair.
+        ValueError: None or several are given, the run id is invalid, or the tag no pair.
     """
     if sum(item is not None for item in (run_id, trace_key, tag)) != 1:
         raise ValueError("Invalid target: expected exactly one of run_id, trace_key, tag")
@@ -135,13 +135,13 @@ def about(
 
 
 def send_judgement(recorder: Recorder, run_id: str, judgement: "Judgement", start_ns: int) -> None:
-    """Send what a judge says of a run elsewhere that began at `start_ns`."""
+    """Send a judge's result on a run elsewhere that began at `start_ns`."""
     about(recorder, run_id)._send("evaluation", evaluation_attributes(judgement, start_ns))
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsContent:
-    """What was read: a hash in hex, and how many bytes."""
+    """The hash of the weights' content in hex, and its size in bytes."""
 
     sha256: str
     size: int
@@ -150,11 +150,11 @@ class WeightsContent:
 def read_content(weights: Any) -> WeightsContent:
     """Hash bytes, a file, or all files below a directory with their paths.
 
-    Names and contents count; times, owners and the order in which files are found do not. Links
+    Names and contents count; times, owners and the order of files do not. Links
     to directories are not followed. A file is read in parts, so that it may be larger than memory.
 
     Raises:
-        ValueError: It is none of these, or cannot be read.
+        ValueError: It is neither, or cannot be read.
     """
     kind = type(weights)
     if issubclass(kind, bytes):
@@ -218,11 +218,11 @@ class Model(Elsewhere, HasSubject):
 
     @property
     def version(self) -> str:
-        """Which version it is, 16 hex digits: the same for the same params and the same content.
+        """Its digest, 16 hex digits: the same for the same params and the same content.
 
-        Named without either it is the newest one of the model. The collector is asked for it
+        Named without either it is the newest version of the model. The collector is asked for it
         once, when it is first needed, for at most 3 s. Where none answers, and while the model
-        has no version, it is the one without params and content.
+        has no version, it is the version without params and content.
         """
         if self._version is None:
             self._choose_newest()
@@ -234,12 +234,12 @@ class Model(Elsewhere, HasSubject):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What was logged of this version by all processes: a number, or a list for a series.
+        """The metrics that all processes logged of this version: a number, or a list for a series.
 
-        It is read back from the collector, when what this process has said is delivered. Of a
+        It is read back from the collector, when this process has delivered its own. Of a
         series it has at most 100,000 points, which keep the shape of a longer one. Where the
-        collector does not answer, or the client sends to none, it is what was logged through this
-        object: the last 10,000 points of a series, and at most 1,000 names.
+        collector does not answer, or the client sends to none, it has only metrics logged through
+        this object: the last 10,000 points of a series, and at most 1,000 names.
 
         Raises:
             ReaderError: The collector does not answer, and nothing was logged through this object.
@@ -277,19 +277,19 @@ class Model(Elsewhere, HasSubject):
         return self.versions()[0]
 
     def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
-        """Move a name such as ``champion`` to a version; the collector remembers who and when.
+        """Move a name such as ``champion`` to a version; the collector records mover and time.
 
-        The move travels as all records do. Of two moves the later one holds, in whatever order
+        The move travels as all records do. Of two moves the later holds, in whatever order
         they arrive.
 
         Args:
             alias: Letters, digits and ``_.-``, at most 128; a letter or ``_`` first, no ``v3``.
-            version: The small number of a version, for which the collector is asked; this
-                version unless told.
-            by: Who moves it; the name of the key unless told.
+            version: The small number of a version, for which the collector is asked; by
+                default this version.
+            by: Who moves it; by default the name of the key.
 
         Raises:
-            ValueError: An argument is none of what it takes; nothing moves.
+            ValueError: An argument is invalid; nothing moves.
             NotFound: There is no version with this number.
             ReaderError: A number is given, and the collector does not answer.
         """
@@ -363,7 +363,7 @@ class Model(Elsewhere, HasSubject):
         return {name: _as_logged(value) for name, value in metrics.items()}
 
     def _open_reader(self, timeout_s: float = _READ_S) -> "reading.Reader":
-        """Deliver what was said, and make what reads.
+        """Deliver the waiting updates, and open a reader.
 
         Raises:
             ReaderError: There is no collector that could be asked.
@@ -412,7 +412,7 @@ class Model(Elsewhere, HasSubject):
         super()._send(record, said, events)
 
     def _is_due(self) -> bool:
-        """Tell whether this process has to say what the version is, which is noted."""
+        """Tell whether this process has to send the version's definition, which is noted."""
         key = ("model", self.name, self.version)
         return self._recorder.tell(key, time.time_ns()) is None
 

@@ -1,4 +1,4 @@
-"""Runs in memory, for tests of your own: what a client records within a block, as plain values."""
+"""Runs in memory, for tests of your own: the runs of a client within a block, as plain values."""
 
 import itertools
 import json
@@ -34,13 +34,13 @@ _JUDGES_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvaluation:
-    """What a judge, a person or the truth said of a run.
+    """An evaluation of a run by a judge, a person or the truth.
 
     Attributes:
         run_id: Of the run; None when it was named by a tag or a trace key.
-        judge: Who, or what, was scored.
+        judge: The name of the judge or criterion.
         source: ``judge``, ``human``, ``actual`` or ``agent``.
-        actual: What turned out to be true; None when it has no value.
+        actual: The truth; None when it has no value.
     """
 
     run_id: str | None
@@ -56,7 +56,7 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """One run that has ended, as it would have been sent.
+    """A run that has ended, as it would have been sent.
 
     Attributes:
         id: ``<32 hex>-<16 hex>``, as `Run.id`.
@@ -64,7 +64,7 @@ class RecordedRun:
         inputs: By parameter name, as JSON has them; None when they were left out.
         outputs: As JSON has them; None when they were left out.
         scores: By judge, those that are numbers.
-        passed: By judge, where it was said.
+        passed: By judge, where it is known.
         metrics: A number, or a list of them for a series.
         logs: Severity and text of each line.
         attributes: All attributes of the span, as they are on the wire.
@@ -93,7 +93,7 @@ class RecordedRun:
 
 
 class RecordedCalls:
-    """What was recorded in a block, until now. Reading waits for the judges of finished calls."""
+    """The calls recorded in a block, until now. Reading waits for the judges of finished calls."""
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:
         self._recorder = recorder
@@ -130,7 +130,7 @@ class RecordedCalls:
 
     @property
     def evaluations(self) -> list[RecordedEvaluation]:
-        """What judges and people said, run by run."""
+        """The evaluations by judges and people, run by run."""
         return read_evaluations(self._settled())
 
     def _settled(self) -> list[RunSpan]:
@@ -174,9 +174,9 @@ def record(client: Client | None = None) -> Iterator[RecordedCalls]:
 
 
 class _InMemory(Recorder):
-    """Records in another one's place, with numbers and told versions of its own.
+    """Records in place of another recorder, with numbers and sent definitions of its own.
 
-    Nothing of it may count for the other one: a version that is told here is told nowhere.
+    Nothing of it may count for the other: a definition that is noted here is sent nowhere.
     """
 
     def __init__(self, own: Recorder, spans: list[RunSpan]) -> None:

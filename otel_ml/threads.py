@@ -23,7 +23,7 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
     The result may be called many times and on many threads at once.
 
     Args:
-        function: A function, or a coroutine function, which stays one.
+        function: A function, or a coroutine function, which stays a coroutine function.
 
     Raises:
         TypeError: It is a generator function, whose body runs where it is read: wrap the

@@ -19,14 +19,14 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """What waits to be sent of one open run; most runs have none.
+    """The waiting updates of an open run; most runs have none.
 
     Attributes:
-        details: Type and group of the tags that have one.
+        details: Type and group of the tags that have any.
         events: Text and data, in order; `add_event` adds one.
         points: Metric points, in order.
-        metrics: What all points come to, also those that were sent.
-        said: The tags that a record has told.
+        metrics: The values of all points, also those that were sent.
+        said: The tags that were sent in a record.
         updates: How many records were made.
     """
 
@@ -76,15 +76,15 @@ class Updates:
         )
 
     def is_due(self, now_ns: int, start_ns: int) -> bool:
-        """Tell whether the last record was long enough ago for another one."""
+        """Tell whether the last record was sent long enough ago for another."""
         is_long = now_ns - start_ns >= _LONG_NS
         return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
 
     def take(self, tags: Mapping[str, Value], now_ns: int) -> list[Update]:
-        """Take all that is to be sent now.
+        """Take all updates that are to be sent now.
 
         Args:
-            tags: Of the run; those that were told already are left out.
+            tags: Of the run; those that were sent already are left out.
             now_ns: When it is sent.
 
         Returns:
@@ -114,7 +114,7 @@ class Updates:
 
 
 def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Split events into those of one record each, by their number and by what they weigh."""
+    """Split events into parts of a record each, by their number and by their size."""
     part: list[Event] = []
     size = 0
     for event in events:
@@ -129,7 +129,7 @@ def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:
 
 
 def _joined(updates: list[Update]) -> list[Update]:
-    """Let tags, the first points and the first events travel in one record."""
+    """Let tags, the first points and the first events travel in a single record."""
     joined: list[Update] = []
     for attributes, events in updates:
         if joined and not (joined[-1][1] and events) and not joined[-1][0].keys() & attributes:

@@ -71,7 +71,7 @@ Event = tuple[str, Attributes, int]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a run used or produced, as records name it.
+    """The name of a model, artifact or data set that a run used or produced.
 
     Attributes:
         kind: model, artifact or dataset.
@@ -87,18 +87,18 @@ class Subject:
 
 
 class HasSubject:
-    """What a run may say that it used or produced: a model, an artifact, later a data set."""
+    """A thing that a run can use or produce: a model, an artifact, later a data set."""
 
     __slots__ = ()
 
     @property
     def _subject(self) -> Subject:
-        """As what records name it."""
+        """Its name in records."""
         raise NotImplementedError
 
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
-    """Write what a run used or produced as an event."""
+    """Write a thing that a run used or produced as an event."""
     told: dict[str, Any] = {
         names.LINEAGE_ROLE: role,
         names.LINEAGE_KIND: subject.kind,
@@ -117,7 +117,7 @@ def line_event(severity: str, text: str, time_ns: int) -> Event:
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
-    """Estimate what attributes and events take on the way, in bytes.
+    """Estimate the size of attributes and events on the wire, in bytes.
 
     An item of a list counts more than it takes: a metric point is a row of its own in a store,
     and requests are bounded by this number.
@@ -133,10 +133,10 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
-    """Make the attributes of a run fit a limit on their number, and lose nothing that is said.
+    """Make the attributes of a run fit a limit on their number, without loss.
 
-    Tags move together into one attribute, scores into that of the judges. What is left are core
-    attributes, which stay even beyond the limit.
+    Tags move together into an attribute, scores into that of the judges. The rest are core
+    attributes , which stay even beyond the limit.
 
     Args:
         attributes: Of the run.
@@ -190,7 +190,7 @@ def _loads(text: object) -> dict[str, Any]:
 
 
 def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
-    """Write the scores that were known when the run was handed over, one a judge."""
+    """Write the scores known when the run was handed over, an attribute for each judge."""
     attributes: dict[str, Value] = {}
     details: dict[str, dict[str, object]] = {}
     for evaluation in evaluations:
@@ -214,7 +214,7 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Write one score as a record of its own, about a run that began at `start_ns`."""
+    """Write a score as a record of its own, about a run that began at `start_ns`."""
     found: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,
         names.JUDGE_VERSION: evaluation.version,
@@ -233,7 +233,7 @@ def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, V
 
 
 def judge_attributes(name: str, version: str, definition: str) -> dict[str, Value]:
-    """Write what a version of a judge is, as an `update` of its own."""
+    """Write the definition of a judge's version, as an `update` of its own."""
     return {
         names.TARGET_MODEL: clean(name),
         names.TARGET_VERSION: version,
@@ -251,7 +251,7 @@ def feedback_attributes(
     label: str | None,
     explanation: str | None,
 ) -> dict[str, Value]:
-    """Write what a person said of a run, or what turned out to be true."""
+    """Write a person's evaluation of a run, or a truth."""
     return _said(
         {
             names.JUDGE_NAME: str(name),
@@ -267,7 +267,7 @@ def feedback_attributes(
 def actual_attributes(
     name: str, value: Any, explanation: str | None, annotator: str | None
 ) -> dict[str, Value]:
-    """Write what turned out to be true of a run; a list travels as JSON text."""
+    """Write the truth of a run; a list travels as JSON text."""
     is_list = isinstance(value, list)
     return _said(
         {
@@ -283,7 +283,7 @@ def actual_attributes(
 
 
 def _said(found: Mapping[str, Value | None]) -> dict[str, Value]:
-    """Leave out what is absent, and what no wire can carry of texts."""
+    """Leave out absent values, and characters that no wire can carry."""
     return {
         key: clean(item) if isinstance(item, str) else item
         for key, item in found.items()
@@ -292,7 +292,7 @@ def _said(found: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:
-    """Write what is known of a run that is still open: no output, and inputs in short."""
+    """Write the attributes of a run that is still open: no output, and inputs in short."""
     found: dict[str, Value] = {
         key: item
         for key, item in known.items()

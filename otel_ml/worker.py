@@ -17,7 +17,7 @@ from otel_ml.process import renew_each_in_child
 
 
 class Worker:
-    """A daemon thread of ours, outside every run; a forked child begins without it.
+    """A daemon thread of the package, outside every run; a forked child begins without it.
 
     Attributes:
         is_asleep: Whether it has to be woken for a new job: asked at each job, it spares `wake`.

@@ -1,4 +1,4 @@
-"""A stand-in for a value that JSON has no form for: short, and never the whole of a big one."""
+"""Stand-ins for values that JSON has no form for: short, and never the whole of a big value."""
 
 import dataclasses
 import datetime
@@ -52,7 +52,7 @@ def describe(value: Any) -> object:
 
 
 def _describe_choices(value: Any) -> list[dict[str, object]]:
-    """Describe what any object answers in the form of a chat response; empty where it has none."""
+    """Describe the choices of any object that has the form of a chat response; else nothing."""
     listed = getattr(value, "__dict__", {}).get("choices")
     choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
     described: list[dict[str, object]] = []
@@ -67,7 +67,7 @@ def _describe_choices(value: Any) -> list[dict[str, object]]:
 
 
 def field_names(kind: type) -> Sequence[str] | None:
-    """Return the names of the fields that a class declares; None for one that declares none.
+    """Return the names of the fields that a class declares; None for a class that declares none.
 
     It may be a dataclass, a named tuple, or a class of attrs, msgspec or pydantic. May raise.
     """
@@ -85,10 +85,10 @@ def field_names(kind: type) -> Sequence[str] | None:
 
 
 def words_of(value: Any) -> str | None:
-    """Return a value's ``repr``; None where that of its type was slow a moment ago.
+    """Return a value's ``repr``; None where a ``repr`` of its type was slow a moment ago.
 
-    Nothing can interrupt one that runs, so a slow one is paid for once, not for each value. May
-    raise: the callers expect it.
+    Nothing can interrupt a running ``repr``, so a slow one is paid for once, not for each value.
+    May raise: the callers expect it.
     """
     kind = type(value)
     began = time.monotonic()
@@ -142,14 +142,14 @@ def _elements(array: Any) -> dict[str, object]:
 def first_elements(array: Any, count: int) -> list[Any]:
     """Return the first elements of an array of numpy as Python's own values, in C order.
 
-    One by one: numpy cannot read texts of any length out of a slice of `flat`.
+    Element by element: numpy cannot read texts of any length out of a slice of `flat`.
     """
     head = islice(array.flat, count)
     return [item.tolist() if hasattr(item, "tolist") else item for item in head]
 
 
 def _describe_tensor(value: Any) -> object:
-    """Describe a tensor of torch; what is on another device is not waited for."""
+    """Describe a tensor of torch; a tensor on another device is not waited for."""
     if not hasattr(value, "layout"):
         return None
     described = {
@@ -240,7 +240,7 @@ _DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
 def is_stream(value: object) -> bool:
     """Tell a value that gives its parts later, one at a time: it is never read here. Never raises.
 
-    A client of a model provider may return one that makes the stream when it is entered.
+    A client of a model provider may return an object that makes the stream when it is entered.
     """
     kind = type(value)
     with untrusted:  # a metaclass
@@ -251,7 +251,7 @@ def is_stream(value: object) -> bool:
 
 
 def is_unsaid(value: object) -> bool:
-    """Tell the mark by which a client library tells that an argument was not given. Never raises.
+    """Tell whether a value is a library's mark for an argument not given. Never raises.
 
     Those of OpenAI, Anthropic and others that are generated alike are found by their names.
     """

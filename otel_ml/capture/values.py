@@ -63,7 +63,7 @@ _ZONES: Final = frozenset({type(None), datetime.timezone})
 
 
 class Encoded(NamedTuple):
-    """JSON text and what was left out of it (`TRUNCATED`, `UNSERIALISABLE`)."""
+    """JSON text, with notes on the parts left out of it (`TRUNCATED`, `UNSERIALISABLE`)."""
 
     text: str
     notes: frozenset[str]
@@ -103,10 +103,10 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
 
     Args:
         value: Anything.
-        seen: What `glance` said of it.
+        seen: The answer of `glance`.
 
     Returns:
-        The text; an empty one for a value that is too long, None for any other.
+        The text; an empty text for a value that is too long, None for any other.
     """
     if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
@@ -117,11 +117,11 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
 
 
 def glance(value: object) -> bool | None:
-    """Tell at little cost what most values are: short, as far as can be seen.
+    """Tell at little cost whether a value is short, as most values are.
 
     Returns:
         True for a short dict of texts, finite numbers and the like alone, False for another
-        short value, None for one that needs a longer look.
+        short value, None for a value that needs a longer look.
     """
     kind: type = type(value)
     left = _SMALL_BYTES
@@ -142,7 +142,7 @@ def glance(value: object) -> bool | None:
 
 
 def _are_short(parts: list[Any]) -> bool:
-    """Tell whether values are short; the list grows with what is in them while it is read."""
+    """Tell whether values are short; the list grows with their parts while it is read."""
     left = _SMALL_BYTES
     for part in parts:
         kind = type(part)
@@ -198,13 +198,13 @@ def _may_fit(value: object, limit_bytes: int) -> bool:
 
 
 def _dump(value: object, seen: bool | None = None) -> bytes | None:
-    """Encode a value; None for one that only the bounded walk can encode.
+    """Encode a value; None for a value that only the bounded walk can encode.
 
-    Of one that holds too much of the host's own to be copied the text is empty.
+    The text is empty for a value that holds too much of the host's own to be copied.
 
     While orjson reads the host's own lists nothing else may run: code of the host's, or another
-    thread during ours, could change them under it. So it gets no function for what it does not
-    know, and leaves alone what it would call the host's code for: those values are copied.
+    thread during ours, could change them under it. So it gets no function for unknown types, and
+    leaves alone values that need the host's code: those are copied.
     """
     try:
         raw = orjson.dumps(value, option=_ALONE)
@@ -219,7 +219,7 @@ def _dump(value: object, seen: bool | None = None) -> bytes | None:
 
 
 def _dump_alone(value: object) -> bytes | None:
-    """Encode what orjson reads without calling any code of the host's; any other value raises."""
+    """Encode values that need no code of the host's; any other value raises."""
     raw = orjson.dumps(value, option=_ALONE)
     return _dump_copy(value) if raw.rfind(_NULL) >= 0 and _is_infinite_within(value) else raw
 
@@ -254,10 +254,10 @@ def _dump_copy(value: object) -> bytes | None:
 
 
 class _Copier:
-    """Copies a value into containers of our own; what JSON has no form for is described.
+    """Copies a value into containers of our own; values that JSON has no form for are described.
 
     Parts that orjson encodes alone are encoded, which takes a tenth of the time of their copy.
-    What is larger or deeper than may be, or raises itself, raises.
+    A value that is too large or too deep, or raises itself, raises.
 
     Args:
         most: How many elements it may have in all.
@@ -372,7 +372,7 @@ def _sketch(value: object, room: int) -> object:
 
 
 def _sketch_array(described: dict[object, object], room: int) -> object:
-    """Say of an array what it is, whole, and as many of its first elements as there is room for."""
+    """Describe an array, and show as many of its first elements as there is room for."""
     head = described.get("head", described.get("values"))
     while type(head) is list and head and type(head[0]) is list:
         head = head[0]
@@ -428,7 +428,7 @@ class _Cutter:
     def _joined(
         self, items: Collection[Any], are_pairs: bool, limit_bytes: int, depth: int
     ) -> bytes:
-        """Write as many elements as fit, and of the next one a beginning."""
+        """Write as many elements as fit, and the beginning of the next."""
         parts: list[bytes] = []
         coming, waiting = iter(items), list[Any]()
         left, count = limit_bytes - 2, 16
@@ -499,7 +499,7 @@ def _encode_bounded(value: object, limit_bytes: int) -> Encoded:
 
 
 class _Walker:
-    """Turns one value into what orjson encodes without help, within a budget of bytes."""
+    """Turns a value into types that orjson encodes without help, within a budget of bytes."""
 
     def __init__(self, budget: int) -> None:
         self.left = budget
@@ -507,7 +507,7 @@ class _Walker:
         self._path: set[int] = set()
 
     def walk(self, value: object, depth: int) -> object:
-        """Return a JSON-able stand-in for `value`; what does not fit is left out and noted."""
+        """Return a JSON-able stand-in for `value`; parts that do not fit are left out and noted."""
         try:
             return self._walk(value, depth)
         except BaseException as error:  # noqa: BLE001 - as above

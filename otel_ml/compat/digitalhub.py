@@ -30,7 +30,7 @@ class Entity:
     """A model or a run, with the methods for metrics that DigitalHub's have.
 
     Args:
-        handle: The run or model version, as `otel_ml.Client` returns one.
+        handle: The run or model version, as `otel_ml.Client` returns it.
 
     Attributes:
         handle: It has steps, tags, text and data, too.
@@ -56,7 +56,7 @@ class Entity:
     def log_metrics(
         self, metrics: Mapping[str, Number | Sequence[Number]], overwrite: bool = False
     ) -> None:
-        """Log several metrics of one moment; see `otel_ml.Run.log_metrics`.
+        """Log several metrics of the same moment; see `otel_ml.Run.log_metrics`.
 
         Raises:
             InvalidMetricError: A value is no number; then none of them is logged.
@@ -65,10 +65,10 @@ class Entity:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What was logged: a number, or the numbers of a series, by name.
+        """The logged metrics: a number, or the numbers of a series, by name.
 
-        Of a model all that any process logged of it, see `otel_ml.targets.Model.metrics`; of a run
-        what this one did.
+        Of a model the metrics of all processes, see `otel_ml.targets.Model.metrics`; of a run those
+        of this process.
         """
         return self.handle.metrics
 
@@ -89,7 +89,7 @@ class Project:
         self.client = Client(name, endpoint=url)
 
     def log_model(self, name: str, kind: str = "model", **params: object) -> Entity:
-        """Name a version of a model: another one for other parameters.
+        """Name a version of a model: other parameters make another version.
 
         Args:
             name: The model.
@@ -99,7 +99,7 @@ class Project:
         return Entity(self.client.model(name, params={"kind": kind, **params}))
 
     def get_model(self, name: str) -> Entity:
-        """Name the newest version of a model, whoever logged it; what is logged continues it."""
+        """Name the newest version of a model, by any process; logged values continue it."""
         return Entity(self.client.model(name))
 
     def run(self, name: str, **params: object) -> Entity:
@@ -124,11 +124,11 @@ def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], 
     """Record every call of a function as a run of kind training, see `otel_ml.trace`.
 
     The run is filed under the `Project` that the call is given, as any argument; a call without
-    one under that of the environment. The function returns what it returns; the names are for the
-    record.
+    a project under that of the environment. The function returns what it returns; the names are for
+    the record.
 
     Args:
-        outputs: Names of what it returns: of the only value, or of the items of a tuple.
+        outputs: Names of the results: of the only value, or of the items of a tuple.
     """
     named = tuple(outputs or ())
 
@@ -209,7 +209,7 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
 
 
 def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:
-    """Give what was returned its names; what they do not fit stays as it is."""
+    """Name returned values; values that the names do not fit stay as they are."""
     if len(named) == 1:
         return {named[0]: returned}
     if isinstance(returned, tuple | list) and len(returned) == len(named):
@@ -218,7 +218,7 @@ def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object]
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Read what an MLflow run tells of its model, see `otel_ml.integrations.mlflow`."""
+    """Read the model of an MLflow run, see `otel_ml.integrations.mlflow`."""
     from otel_ml.integrations.mlflow import from_mlflow_run  # who calls it needs MLflow
 
     return from_mlflow_run(run_id)

@@ -46,26 +46,27 @@ _MOST: Final = 1e9
 
 
 def message_content_mode() -> bool:
-    """Tell whether the environment wants what was said to and by models on spans.
+    """Tell whether the environment wants inputs and outputs of models on spans.
 
-    The convention's switch is off by default, ours is on: only who turns it off by name gets no
-    content. ``EVENT_ONLY`` means on as well, because a run and what it says are one record here.
+    The convention's switch is off by default, ours is on: only turning it off by name removes the
+    content . ``EVENT_ONLY`` means on as well, because a run and its content are a single record
+    here.
     """
     return os.environ.get(CONTENT_VARIABLE, "").strip().lower() not in _NO_CONTENT
 
 
 class Generative:
-    """What is known of one decorated function that calls a model, a tool or an agent.
+    """The configuration of a decorated function that calls a model, a tool or an agent.
 
     Args:
-        operation: One of `otel_ml.attributes.OPERATIONS`.
-        function: What it is a decorator of.
+        operation: An entry of `otel_ml.attributes.OPERATIONS`.
+        function: The decorated function.
         name: Its name among models.
-        provider: Who serves the model, as ``gen_ai.provider.name`` has it.
+        provider: The provider of the model, as ``gen_ai.provider.name`` has it.
         model: The model that is asked for, when it is always the same.
 
     Attributes:
-        attributes: What all its runs say.
+        attributes: Attributes of all its runs.
         span_name: The name of their spans, as far as it is known before a call.
         keeps_content: See `message_content_mode`.
         is_talk: Whether a language model answers, so that its words are the output.
@@ -99,11 +100,11 @@ class Generative:
     def describe_inputs(
         self, inputs: Mapping[str, object], hide: Redaction | None
     ) -> dict[str, Any]:
-        """Return what the inputs of a call say of its request. Never raises.
+        """Return the attributes of the request that the inputs of a call give. Never raises.
 
         Args:
             inputs: By parameter name.
-            hide: What of their content is to be hidden; None for all of it.
+            hide: Hides secrets in their content; None leaves content out.
         """
         found: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -124,13 +125,13 @@ class Generative:
         known: Mapping[str, object],
         hide: Redaction | None,
     ) -> dict[str, Any]:
-        """Return what the output of a call says of its response. Never raises.
+        """Return the attributes of the response that the output of a call gives. Never raises.
 
         Args:
-            told: What the function returned, then the run's output where another one was set;
-                each with what it amounts to, which of the chunks of a stream is one message.
-            known: What the run says already.
-            hide: What of its content is to be hidden; None for all of it.
+            told: The function's result, then the run's output where another was set; each with
+                its whole form, a single message for the chunks of a stream.
+            known: The attributes that the run has already.
+            hide: Hides secrets in its content; None leaves content out.
         """
         found: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -148,7 +149,7 @@ class Generative:
         return found
 
     def name_span(self, found: Mapping[str, object]) -> str | None:
-        """Return the span's name by a model that a call has just told; None when it told none."""
+        """Return the span's name by the model that a call has just named, or None."""
         model = found.get(names.GEN_AI_REQUEST_MODEL)
         return None if model is None or self._has_actor else f"{self.operation} {model}"
 
@@ -177,7 +178,7 @@ class Generative:
 
 
 def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
-    """Write content as JSON with what is secret hidden; what is empty is left out."""
+    """Write content as JSON with secrets hidden; empty values are left out."""
     written: dict[str, str] = {}
     for name, value in content.items():
         if value is None or value == []:
@@ -190,7 +191,7 @@ def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
 
 
 def _rest_of(function: Callable[..., Any]) -> str | None:
-    """Return what a function calls its ``**`` parameter."""
+    """Return the name of a function's ``**`` parameter."""
     with untrusted:
         parameters = inspect.signature(function).parameters.values()
         rest = [one.name for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
@@ -199,7 +200,7 @@ def _rest_of(function: Callable[..., Any]) -> str | None:
 
 
 def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
-    """Put beside the inputs what some of them hold; names outside win."""
+    """Merge the contents of nested inputs into the inputs; outer names win."""
     more = inputs.get(rest) if rest is not None else None
     if isinstance(more, dict):
         inputs = {**more, **{name: value for name, value in inputs.items() if name != rest}}
@@ -228,7 +229,7 @@ def _read_response(output: object) -> dict[str, Any]:
 
 
 def _finish_reasons(output: object) -> Sequence[str]:
-    """Return why it ended, in the provider's words: one reason a choice."""
+    """Return why it ended, in the provider's words: a reason for each choice."""
     choices = [read_name(choice, "finish_reason") for choice in read_items(output, "choices")]
     if choices:
         return [reason for reason in choices if reason is not None]
@@ -321,14 +322,14 @@ _WITHIN: Final = ("message", "response")
 
 
 def find_usage(output: object) -> dict[str, int]:
-    """Return the token counts of a response, of the chunks of one, or of several.
+    """Return the token counts of a response, of the chunks of a response, or of several.
 
     Args:
-        output: Anything. Within one response a number that is said again replaces the former:
-            chunks say it once, at their end, or say sums. Several responses are added up.
+        output: Anything. Within a response a repeated number replaces the former: chunks have it
+            once, at their end, or as sums. Several responses are added up.
 
     Returns:
-        Attributes by name, those that were said.
+        Attributes by name, those that were present.
     """
     total: dict[str, int] = {}
     for said in [*_responses(output), *_pieces(output)]:
@@ -338,7 +339,7 @@ def find_usage(output: object) -> dict[str, int]:
 
 
 def _responses(output: object) -> list[dict[str, int]]:
-    """Gather what is said of each response; a chunk without an id belongs to the one before."""
+    """Gather the usage of each response; a chunk without an id belongs to the response before."""
     responses: list[dict[str, int]] = []
     last: str | None = None
     for holder, usage in _usages(output):

@@ -27,7 +27,7 @@ def read(value: object, name: str) -> Any:
 
 
 def read_text(value: object, *names: str) -> str | None:
-    """Return the first of some fields that is text with something in it."""
+    """Return the first non-empty text among some fields."""
     for name in names:
         found = read(value, name)
         if isinstance(found, str) and found:
@@ -36,13 +36,13 @@ def read_text(value: object, *names: str) -> str | None:
 
 
 def read_name(value: object, *names: str) -> str | None:
-    """Return a short text, such as an id; a longer one is no name."""
+    """Return a short text, such as an id; a longer text is no name."""
     found = read_text(value, *names)
     return found if found is not None and len(found) <= _NAME_CHARS else None
 
 
 def read_items(value: object, *names: str) -> Sequence[Any]:
-    """Return the first of some fields that is a list or tuple, else an empty one."""
+    """Return the first of some fields that is a list or tuple, else an empty list."""
     for name in names:
         found = read(value, name)
         if isinstance(found, list | tuple):
@@ -51,7 +51,7 @@ def read_items(value: object, *names: str) -> Sequence[Any]:
 
 
 def read_count(value: object, *names: str) -> int | None:
-    """Return the first of some fields that is a number of things: a whole one, no bool."""
+    """Return the first of some fields that is a count: a whole number, no bool."""
     for name in names:
         found = read(value, name)
         if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_COUNT:
@@ -85,7 +85,7 @@ _MEDIA: Final = {
 
 
 def find_input(inputs: Mapping[str, Any]) -> list[Message]:
-    """Return the messages of a request, in order; a lone prompt is one of the user's."""
+    """Return the messages of a request, in order; a lone prompt is a message of the user."""
     named = [inputs[name] for name in _HISTORY if name in inputs]
     for value in [*named, *inputs.values()]:
         messages = read_messages(value)
@@ -107,7 +107,7 @@ def find_system(inputs: Mapping[str, Any]) -> list[Part]:
 
 
 def find_output(output: object) -> list[Message]:
-    """Return the messages of a response, one a choice; of an agent, all that it returned."""
+    """Return the messages of a response, one for each choice; of an agent, all that it returned."""
     if isinstance(output, str):
         return [_message("assistant", [_text(output)])] if output else []
     if isinstance(output, list | tuple):
@@ -123,7 +123,7 @@ def find_output(output: object) -> list[Message]:
 
 
 def read_messages(value: object) -> list[Message]:
-    """Return the messages of a list in which everything is one, else none."""
+    """Return the messages of a list that consists of messages alone, else none."""
     if not isinstance(value, list | tuple):
         return []
     messages: list[Message] = []
@@ -136,7 +136,7 @@ def read_messages(value: object) -> list[Message]:
 
 
 def read_message(value: object) -> Message | None:
-    """Return one message, or None when it does not look like one."""
+    """Return a message, or None when the value does not look like a message."""
     role = read_name(value, "role")
     former = read(value, "function_call")
     if role is None and isinstance(value, dict) and (former or read_items(value, "tool_calls")):
@@ -237,7 +237,7 @@ def _thought_part(item: object) -> Part:
 
 
 def _server_call(item: object) -> Part:
-    """Read a call that the provider ran: its arguments, or all that is said of it."""
+    """Read a call that the provider ran: its arguments, or all of its fields."""
     told = read(item, "server_tool_call")
     given = read(told, "arguments")
     if given is None and isinstance(told, Mapping):
@@ -246,7 +246,7 @@ def _server_call(item: object) -> Part:
 
 
 def _server_response(call: str | None, said: object) -> Part:
-    """Read what a tool of the provider's gave, whole: each has fields of its own."""
+    """Read the response of a tool of the provider, whole: each has fields of its own."""
     is_plain = isinstance(said, str | Mapping)
     return _known(
         type="tool_call_response", id=call, response=said if is_plain else {"content": said}
@@ -282,7 +282,7 @@ _PART_READERS: Final[dict[str, Callable[[object], Part]]] = {
 
 
 def _tool_output(item: object) -> object:
-    """Return what a tool gave, as the AI SDK of Vercel has it: a value by its type, or as it is."""
+    """Return the output of a tool, also as the AI SDK of Vercel has it: a value by its type."""
     output = read(item, "output")
     if output is None:
         output = read(item, "result")
@@ -298,7 +298,7 @@ def _listed(value: object) -> Sequence[Any]:
 
 
 def _media(kind: str, item: object) -> Part:
-    """Say what was sent, and how big it is; bytes stay where they are."""
+    """Describe a medium by kind, address and size; its bytes stay where they are."""
     modality = _MEDIA[kind]
     source = read(item, "source") or read(item, kind) or item
     uri = source if isinstance(source, str) else read_text(source, "url", "image_url", "file_url")
@@ -331,7 +331,7 @@ def _choice(choice: object) -> Message | None:
 
 
 def _answer(items: Sequence[object], reason: str | None) -> list[Message]:
-    """Join what one answer of OpenAI's responses consists of: reasoning, text, calls."""
+    """Join the items of an answer of OpenAI's responses: reasoning, text, calls."""
     messages = [message for item in items if (message := read_message(item)) is not None]
     parts = [part for message in messages for part in message["parts"]]
     return [_message("assistant", parts, reason=reason)] if parts else []
@@ -356,7 +356,7 @@ def _tool_call(call: object, arguments: object, name: str | None = None) -> Part
 
 
 def _decoded(arguments: object) -> object:
-    """Read arguments that came as JSON text; what is broken stays text."""
+    """Read arguments that came as JSON text; broken JSON stays text."""
     if isinstance(arguments, dict | list | None):
         return arguments
     if not isinstance(arguments, str):
@@ -441,7 +441,7 @@ _LANGCHAIN: Final = "AIMessageChunk"
 
 
 def is_chunk(value: object) -> bool:
-    """Tell what may be a chunk where nobody said that a model is called; others are not read."""
+    """Tell whether a value may be a chunk of a model's stream; others are not read."""
     return isinstance(value, dict) or read(type(value), "model_dump") is not None
 
 
@@ -487,7 +487,7 @@ class _Choice:
         self._reason: str | None = None
 
     def add(self, choice: object) -> None:
-        """Add what one chunk says."""
+        """Add the content of a chunk."""
         self._reason = read_name(choice, "finish_reason") or self._reason
         delta = read(choice, "delta")
         # Chunks of plain completions have their text beside no delta.
@@ -503,7 +503,7 @@ class _Choice:
             _add_call(self._calls, call, function, read_text(function, "arguments"))
 
     def whole(self) -> dict[str, Any]:
-        """Return the choice as it comes in one piece."""
+        """Return the choice in the form of an unstreamed answer."""
         message: dict[str, Any] = {name: "".join(said) for name, said in self._texts.items()}
         calls = [
             {
@@ -519,7 +519,7 @@ class _Choice:
 def _add_call(
     calls: dict[int, dict[str, Any]], call: object, function: object, arguments: str | None
 ) -> None:
-    """Add what a chunk says of the call that its index names."""
+    """Add a chunk's part of the call that its index names."""
     whole = calls.setdefault(read_count(call, "index") or 0, {"arguments": []})
     whole["id"] = read_name(call, "id") or whole.get("id")
     whole["name"] = read_name(function, "name") or whole.get("name")
@@ -527,7 +527,7 @@ def _add_call(
 
 
 def _join_blocks(events: Sequence[tuple[str, object]]) -> dict[str, Any]:
-    """Join the events of one message of Anthropic's."""
+    """Join the events of a message of Anthropic's."""
     message: dict[str, Any] = {"role": "assistant"}
     blocks: dict[int, dict[str, Any]] = {}
     for kind, event in events:
@@ -559,7 +559,7 @@ def _add_delta(block: dict[str, Any], delta: object) -> None:
 
 
 def _join_events(events: Sequence[tuple[str, object]]) -> object:
-    """Take the response that the last event holds, or what was said until then."""
+    """Take the response that the last event holds, or join the parts until then."""
     for _, event in reversed(events):
         response = read(event, "response")
         if read_items(response, "output"):
@@ -591,7 +591,7 @@ _DELTAS: Final = {
 
 
 def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:
-    """Join LangChain's chunks of one message: texts, blocks by their place, calls of tools."""
+    """Join LangChain's chunks of a message: texts, blocks by their place, calls of tools."""
     message: dict[str, Any] = {"role": "assistant"}
     blocks: dict[object, dict[str, Any]] = {}
     calls: dict[int, dict[str, Any]] = {}

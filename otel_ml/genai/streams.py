@@ -1,8 +1,8 @@
 """The stream of a model that a function returns: recorded while its reader reads it.
 
-The reader gets the very object that the function returned, of a class of ours that stands in for
+The reader gets the very object that the function returned, of a generated class that stands in for
 its own: the same chunks, the same errors, ``with``, `close` and all else that the library's class
-has. Only a generator, whose class cannot be another one, comes within a generator.
+has. Only a generator, whose class cannot be changed, comes within a generator.
 """
 
 import inspect
@@ -21,7 +21,7 @@ _ATTRIBUTE: Final = "_otel_ml_following"
 
 
 class Chunks(Protocol):
-    """What becomes of the chunks of a stream, and of its end."""
+    """Receives the chunks of a stream, and its end."""
 
     def take(self, chunk: Any) -> None:
         """Keep a chunk."""
@@ -57,10 +57,10 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
 
 
 class _StreamReading:
-    """One stream that is read; it ends once.
+    """A stream that is being read; it ends once.
 
     Attributes:
-        depth: How many steps of the stream's own are at work: one may call another.
+        depth: How many steps of the stream's own are at work: a step may call another.
     """
 
     def __init__(self, chunks: Chunks) -> None:
@@ -92,14 +92,14 @@ class _StreamReading:
             self._chunks.fail(error)
 
     def _stop(self, error: BaseException, end: type[Exception]) -> None:
-        """End the run by what a step raised; one that was closed meanwhile says so itself."""
+        """End the run by the error of a step; a stream that was closed meanwhile ends itself."""
         if issubclass(type(error), end):
             self.end()
         elif not issubclass(type(error), GeneratorExit):
             self.fail(error)
 
     def step(self, advance: Callable[[], Any]) -> Any:
-        """Take one step of an iterator."""
+        """Take a step of an iterator."""
         self.depth += 1
         try:
             chunk = advance()
@@ -112,7 +112,7 @@ class _StreamReading:
         return chunk
 
     async def step_later(self, advance: Callable[[], Any]) -> Any:
-        """Take one step of an async iterator."""
+        """Take a step of an async iterator."""
         self.depth += 1
         try:
             chunk = await advance()
@@ -193,7 +193,7 @@ async def _generate_later(
 
 
 def _stand_in(output: Any, following: _StreamReading) -> Any:
-    """Give a stream, or what makes one when it is entered, the class that stands in for its own."""
+    """Give a stream, or the manager that makes it, the class that stands in for its own."""
     kind = type(output)
     followed = _CHOSEN.get(kind)
     if followed is None:
@@ -278,7 +278,7 @@ def _aenter(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _entered(manager: Any, stream: Any) -> Any:
-    """Follow what was made when a manager was entered; it keeps the manager, which is watched."""
+    """Follow the stream made when a manager was entered; it keeps the manager, which is watched."""
     following: _StreamReading = vars(manager)[_ATTRIBUTE]
     with untrusted:
         vars(stream)["_otel_ml_manager"] = manager

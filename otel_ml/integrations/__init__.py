@@ -1,1 +1,1 @@
-"""Other frameworks: what they recorded, what they record, and a start without a change of code."""
+"""Other frameworks: imports from them, instrumentation, and a start without a change of code."""

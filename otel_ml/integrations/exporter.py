@@ -41,9 +41,9 @@ class Exporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver what was taken; false when some of it is not delivered."""
+        """Deliver the queued spans; False when some are not delivered."""
         return bool(self._pipeline.flush(timeout_millis / 1e3))
 
     def shutdown(self) -> None:
-        """Deliver what was taken, for at most 10 s, and stop."""
+        """Deliver the queued spans, for at most 10 s, and stop."""
         self._pipeline.close(_SHUTDOWN_S)

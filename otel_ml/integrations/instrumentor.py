@@ -15,12 +15,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Instrumentor:
-    """Traces what ``OTEL_ML_TRACE`` names, such as ``shop.model:predict,shop.model:Ranker.rank``.
+    """Traces the functions named by ``OTEL_ML_TRACE``: ``shop:predict,shop:Ranker.rank``.
 
     ``opentelemetry-instrument`` calls it. A module is left to be imported by the program: its
-    functions are replaced right after, so that ``from shop.model import predict`` finds the
-    traced one. Functions of the started script itself, ``__main__``, cannot be named. Without the
-    variable nothing is traced.
+    functions are replaced right after, so that ``from shop.model import predict`` gets the
+    traced function. Functions of the started script itself, ``__main__``, cannot be named. Without
+    the variable nothing is traced.
     """
 
     _active = False
@@ -37,7 +37,7 @@ class Instrumentor:
                 self._trace_in(module, functions)
 
     def uninstrument(self, **kwargs: Any) -> None:
-        """Put the functions back where they were; who has imported one by name keeps it."""
+        """Put the functions back where they were; imports by name keep the traced function."""
         kind = type(self)
         kind._active = False
         while kind._patched:
@@ -57,7 +57,7 @@ class Instrumentor:
         register_post_import_hook(patch, module)
 
     def _trace(self, module: ModuleType, function: str) -> None:
-        """Replace one function, or method, by the traced one."""
+        """Replace a function or method by its traced form."""
         from otel_ml.default import trace  # only for who names functions
 
         *path, name = function.split(".")

@@ -21,17 +21,17 @@ __all__ = ["Logger"]
 
 
 class Logger(_Base):  # type: ignore[misc]  # its package is not there for the type check
-    """Records what a ``Trainer`` does as a run: ``Trainer(logger=Logger("digits"))``.
+    """Records the work of a ``Trainer`` as a run: ``Trainer(logger=Logger("digits"))``.
 
     The run opens when the trainer begins, with the hyper-parameters that the model saved as its
-    params, takes every number that the trainer logs, and ends with the trainer's first task; what
-    a test after the training logs is still added. A training that raises ends it with the error.
-    On several processes the first one records.
+    params, takes every number that the trainer logs, and ends with the trainer's first task; the
+    numbers of a test after the training are still added. A training that raises ends it with the
+    error. Of several processes the first records.
 
     Args:
         name: The model's name, and of the folder of its checkpoints; the class of the model, and
             ``training``, when not given.
-        client: Records the run; one that the environment sets up when not given.
+        client: Records the run; by default a client that the environment sets up.
         run: An open run, to which all is added; it is not ended here.
     """
 
@@ -54,12 +54,12 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
     @property
     def version(self) -> str:
-        """The folder within that one, and a tag of the run."""
+        """The folder within the logger's folder, and a tag of the run."""
         return self._version
 
     @property
     def run(self) -> Run | None:
-        """The run; None before the trainer begins, and on other processes than the first one."""
+        """The run; None before the trainer begins, and on all processes but the first."""
         return self._run
 
     @property
@@ -71,7 +71,7 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
     def log_hyperparams(
         self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Keep params for the run that is about to open; of an open one they become tags."""
+        """Keep params for the run that is about to open; once it is open they become tags."""
         with quiet("lightning"):
             given = vars(params) if isinstance(params, Namespace) else params
             new = {
@@ -89,7 +89,7 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log the numbers of one step; the epoch that Lightning puts beside them is none."""
+        """Log the numbers of a step; the epoch that Lightning puts beside them is left out."""
         with quiet("lightning"):
             told = {name: value for name, value in metrics.items() if name != "epoch"}
             if told:
@@ -114,5 +114,5 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
 
 def _plain(value: Any) -> Any:
-    """Write as a tag what is no number and no text."""
+    """Write a value as a tag: a number or text as it is, anything else as text."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -59,14 +59,14 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of an import; true when all of it is stored.
+    """The outcome of an import; true when all of it is stored.
 
     Attributes:
-        source_id: What was imported, as the other system names it.
+        source_id: The id of the source in the other system.
         run_id: Our run, as the API names it.
         records: How many records were sent.
-        delivery: What became of them. After one that is not true the same import, called again,
-            completes what is there.
+        delivery: Their outcome. If it is not true, the same import, called again, completes the
+            stored part.
     """
 
     source_id: str
@@ -129,7 +129,7 @@ def span_id_of(*parts: str) -> int:
 
 
 def numbered_span_id(number: int, *parts: str) -> int:
-    """Derive the id of a record of a series: a later one of the same parts is greater."""
+    """Derive the id of a record of a series: a later record of the same parts has a greater id."""
     return _digest(parts, _SPAN_BYTES - _NUMBER_BYTES) << 8 * _NUMBER_BYTES | number
 
 
@@ -139,15 +139,16 @@ def _digest(parts: Iterable[str], size: int) -> int:
 
 
 def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[int, Delivery]:
-    """Send records, a bounded number of them at once; stops at what is not delivered.
+    """Send records, a bounded number of them at once; stops at a part that is not delivered.
 
     Args:
         client: Where they go.
-        records: In the order in which they are stored; what shows the whole comes last.
-        timeout_s: For the delivery of one part.
+        records: In the order in which they are stored; the record that completes the whole comes
+            last.
+        timeout_s: For the delivery of a part.
 
     Returns:
-        How many were sent, and what became of them.
+        How many were sent, and their outcome.
 
     Raises:
         ValueError: The client's spans are made by a provider that gives them ids of its own.
@@ -213,7 +214,7 @@ _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Read the model of an MLflow run: what it is, what it was made with and from.
+    """Read the model of an MLflow run: its framework, parameters, data sets and signature.
 
     The model itself is not loaded. A run without a model, a signature or data sets is no error.
 
@@ -252,21 +253,21 @@ def import_mlflow_run(
     """Import an MLflow run: params, tags, data sets, metrics with history, artifacts, its model.
 
     Times are MLflow's, and ids are derived from its run id: a run that is imported again is
-    stored once, and one whose import was interrupted is completed. Artifacts stay where they
-    are, but for contents that are asked for. A run that is nested in another one is below it in one
-    trace. The model that it logged is a version with flavor, signature and its last metrics.
+    stored once, and an interrupted import is completed. Artifacts stay where they
+    are, but for contents that are asked for. A run that is nested in another is below it in the
+    same trace. The model that it logged is a version with flavor, signature and its last metrics.
 
     Args:
         run_id: As MLflow names the run, at its tracking address in force.
-        client: Where it goes, one with ``join=False``; one that the environment sets up when
-            not given.
+        client: The client to record with, made with ``join=False``; by default a client that
+            the environment sets up.
         name: The model that it is filed under; the experiment's name when not given.
         content_bytes: Take the contents of files of at most so many bytes, up to 64 MiB, which
             the reader gives back as bytes; 0 for none. The others are listed.
         timeout_s: For the delivery of some hundred records.
 
     Returns:
-        What became of it.
+        The outcome.
 
     Raises:
         MlflowException: There is no such run.
@@ -386,7 +387,7 @@ class MlflowRun:
         )
 
     def records(self) -> Iterator[Record]:
-        """Read the run's records one after the other."""
+        """Read the run's records in their order."""
         yield from self._points()
         yield from self._artifacts()
         yield from self._model_version()
@@ -405,9 +406,9 @@ class MlflowRun:
                 yield self._update(span_id, dict(point_attributes(part)))
 
     def _model_version(self) -> Iterator[Record]:
-        """Tell the model that the run logged, as a version with its flavor, signature and metrics.
+        """Make the record of the logged model, as a version with flavor, signature and metrics.
 
-        Each logged model is a version of its own, the same one at every import.
+        Each logged model is a version of its own, the same at every import.
         """
         described = _describe_model(self._client, self._run)
         if described["flavor"] is None:
@@ -563,7 +564,7 @@ class MlflowRun:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """Write what is known of the run itself."""
+        """Write the facts of the run itself as attributes."""
         data, info = self._run.data, self._run.info
         tags = self._redaction.values(tags_of(data.tags))
         facts: dict[str, Any] = {
@@ -586,7 +587,7 @@ class MlflowRun:
     def _put(
         self, facts: dict[str, Any], key: str, part: str, value: dict[str, Any]
     ) -> dict[str, list[str]]:
-        """Write a payload; returns what was left out of it."""
+        """Write a payload; returns notes on the parts left out of it."""
         if value in ({}, {"datasets": []}):
             return {}
         text, notes = self._redaction.encode(value)
@@ -597,7 +598,7 @@ class MlflowRun:
         return {part: sorted(notes)} if notes else {}
 
     def _runs_above(self) -> list[str]:
-        """List the runs that this one is nested in, the nearest first."""
+        """List the runs that this run is nested in, the nearest first."""
         above: list[str] = []
         tags = self._run.data.tags
         while (parent := tags.get(_PARENT)) and parent not in above and len(above) < _MOST_ABOVE:
@@ -613,10 +614,10 @@ class MlflowRun:
 
 
 def _describe_model(client: MlflowClient, run: Run) -> dict[str, Any]:
-    """Describe the model that a run logged, the first one of several.
+    """Describe the model that a run logged, the first of several.
 
     Returns:
-        The keys of `from_mlflow_run`; what there is not is None or empty.
+        The keys of `from_mlflow_run`; missing values are None or empty.
     """
     logged = _find_logged_models(client, run)
     uri = f"models:/{logged[0].model_id}" if logged else f"runs:/{run.info.run_id}/model"
@@ -678,7 +679,7 @@ _PYTHON_WORDS: Final = {"True": True, "False": False, "None": None}
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
-    """Read what may be missing."""
+    """Read a value that may be missing."""
     try:
         return read()
     except (MlflowException, OSError):

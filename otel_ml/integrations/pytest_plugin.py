@@ -1,4 +1,4 @@
-"""The pytest plugin: one test an item of a data set, and a fixture that evaluates a whole one.
+"""The pytest plugin: a test for each item of a data set, and a fixture that evaluates a whole set.
 
 pytest loads it in each of its runs, so it loads nothing else of ours before a test asks for it.
 """
@@ -23,7 +23,7 @@ _SESSION: Final = "otel_ml_session"
 
 @dataclass(frozen=True)
 class _Job:
-    """One item and one repeat of it, as the parameter of a test."""
+    """An item and a repeat of it, as the parameter of a test."""
 
     item: "Item"
     repeat: int
@@ -31,13 +31,13 @@ class _Job:
 
 @dataclass
 class _Suite:
-    """The experiment of one marked test function.
+    """The experiment of a marked test function.
 
     Attributes:
         about: The node id and name of the function, the name and digest of the data set, how many
-            items it has, and how often each is run: what a worker tells with each test.
+            items it has, and how often each is run: sent by a worker with each test.
         run: The experiment's run, in the process that opened it.
-        passed: How many tests have passed, of those that this process was told of.
+        passed: How many tests have passed, of those known to this process.
         count: How many those are.
     """
 
@@ -49,10 +49,10 @@ class _Suite:
 
 @dataclass
 class _Session:
-    """What this process knows of marked tests.
+    """The state of marked tests in this process.
 
     Attributes:
-        key: The same in all processes of one session of pytest-xdist.
+        key: The same in all processes of a session of pytest-xdist.
         is_worker: Whether another process opens and closes the experiments.
         suites: By the node id of the function.
         datasets: Those that were read, by the same.
@@ -89,7 +89,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each item and repeat."""
+    """Make a test of each item and repeat."""
     marker = metafunc.definition.get_closest_marker(_MARKER)
     if marker is None:
         return
@@ -205,7 +205,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the experiments that this process opened, and deliver what is queued."""
+    """End the experiments that this process opened, and deliver the queue."""
     for suite in session.config.stash[_STATE].suites.values():
         if suite.run is not None:
             suite.run.end()

@@ -34,12 +34,12 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
     """Records each training of a ``Trainer`` as a run.
 
     A run opens when a training begins, with the arguments as its params, takes every number that
-    the trainer logs, and ends with the training. A training that raises tells no callback of it:
+    the trainer logs, and ends with the training. A training that raises calls no callback:
     open the run yourself, as a block around ``trainer.train()``, and give it, so that the error is
     its outcome; else it ends when the trainer is garbage, or with the process.
 
     Args:
-        client: Records the runs; one that the environment sets up when not given.
+        client: Records the runs; by default a client that the environment sets up.
         run: An open run, to which all is added; it is not ended here.
         name: The model's name; the class of the trained model when not given.
     """
@@ -55,7 +55,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
 
     @property
     def run(self) -> Run | None:
-        """The run of the training that began last; None before the first one."""
+        """The run of the training that began last; None before the first."""
         return self._run
 
     def on_train_begin(
@@ -65,7 +65,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Open a run, on one process of several."""
+        """Open a run, on a single process of several."""
         if self._given is not None or not state.is_world_process_zero:
             return
         with quiet("transformers"):
@@ -86,7 +86,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Log the numbers of one step; what is none is left out."""
+        """Log the numbers of a step; values that are no numbers are left out."""
         if self._run is None or not state.is_world_process_zero:
             return
         with quiet("transformers"):
@@ -107,7 +107,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
 
 
 def _number(value: Any) -> float | None:
-    """Read a number, also of a tensor or an array with one element; None for anything else."""
+    """Read a number, also of a tensor or an array with a single element; None for anything else."""
     if getattr(value, "size", None) is not None and hasattr(value, "item"):
         try:
             value = value.item()
@@ -118,7 +118,7 @@ def _number(value: Any) -> float | None:
 
 
 def _params(args: TrainingArguments) -> dict[str, Any]:
-    """Choose the arguments that tell one training from another."""
+    """Choose the arguments in which trainings differ."""
     said: dict[str, Any] = args.to_sanitized_dict()
     usual = {field.name: field.default for field in args.__dataclass_fields__.values()}
     return {
@@ -135,7 +135,7 @@ def _plain(default: Any) -> Any:
 
 
 def _tags(args: TrainingArguments, model: Any) -> dict[str, Any]:
-    """Name what is trained."""
+    """Name the trained model."""
     config = getattr(model, "config", None)
     found = {
         "model_type": getattr(config, "model_type", None),

@@ -31,12 +31,12 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
 
     A run opens when a training begins, with the parameters of the booster as its params, takes
     every number of each round, named as XGBoost prints it (``valid-rmse``), and ends with the
-    training. A training that raises tells no callback of it: open the run yourself, as a block
+    training. A training that raises calls no callback: open the run yourself, as a block
     around the training, and give it, so that the error is its outcome.
 
     Args:
         name: The model's name.
-        client: Records the runs; one that the environment sets up when not given.
+        client: Records the runs; by default a client that the environment sets up.
         run: An open run, to which all is added; it is not ended here.
     """
 
@@ -51,11 +51,11 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
 
     @property
     def run(self) -> Run | None:
-        """The run of the training that began last; None before the first one."""
+        """The run of the training that began last; None before the first."""
         return self._run
 
     def before_training(self, model: Any) -> Any:
-        """Open a run, on one process of several."""
+        """Open a run, on a single process of several."""
         if self._given is None and xgboost.collective.get_rank() == 0:
             with quiet("xgboost"):
                 if self._client is None:
@@ -68,7 +68,7 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
     def after_iteration(
         self, model: Any, epoch: int, evals_log: Mapping[str, Mapping[str, list[Any]]]
     ) -> bool:
-        """Log the numbers of one round; never ends the training."""
+        """Log the numbers of a round; never ends the training."""
         if self._run is not None:
             with quiet("xgboost"):
                 self._run.log_metrics(dict(_numbers(evals_log)), step=epoch)
@@ -99,7 +99,7 @@ def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[st
 
 
 def _params(model: Any) -> dict[str, Any]:
-    """Choose the parameters that tell one training from another."""
+    """Choose the parameters in which trainings differ."""
     folds = getattr(model, "cvfolds", None)  # of a cross-validation all have the same
     said = _settings(folds[0].bst if folds else model)
     data = xgboost.DMatrix(np.zeros((1, 1)))  # a booster does not keep it
@@ -126,7 +126,7 @@ def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _value(text: str) -> Any:
-    """Read a number where one is written; XGBoost keeps floats in 32 bits."""
+    """Read a written number; XGBoost keeps floats in 32 bits."""
     try:
         return int(text)
     except ValueError:

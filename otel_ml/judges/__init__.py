@@ -1,1 +1,1 @@
-"""Judges: what scores a run, and what runs them."""
+"""Judges: rubrics that score runs, and the threads that run them."""

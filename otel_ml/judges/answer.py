@@ -1,4 +1,4 @@
-"""Scores and errors of judges, read strictly from what the user's code returned."""
+"""Scores and errors of judges, read strictly from the results of the user's code."""
 
 import inspect
 import math
@@ -17,13 +17,13 @@ _EXPLANATION_CHARS: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a rubric may return instead of a plain number.
+    """The result of a rubric, in place of a plain number.
 
     Attributes:
         value: The score, in the judge's own range.
         label: A word for it, such as ``relevant``.
         explanation: Why, in a sentence.
-        cost: What this answer cost, such as that of a model that was asked, in dollars.
+        cost: The cost of this score, such as that of a model that was asked, in dollars.
 
     Raises:
         ValueError: Value or cost is no number, or the label or explanation no text.
@@ -35,7 +35,7 @@ class Score:
     cost: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse where it is made what no judge may say."""
+        """Refuse invalid values when the score is made."""
         number: Any = self.value
         if hasattr(type(number), "item"):  # a numpy or torch scalar
             with untrusted:
@@ -51,7 +51,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge said of one run; with an error there is no pass and, mostly, no score.
+    """A judge's result on a run; with an error there is no pass and, mostly, no score.
 
     A pairwise judge compares with the run `against`.
     """
@@ -70,7 +70,7 @@ class Judgement:
 
 
 class JudgeError(Exception):
-    """An error of a judge that is told in its own words."""
+    """An error of a judge that is shown in its own words."""
 
 
 class JudgeTimedOut(JudgeError):
@@ -81,7 +81,7 @@ class JudgeTimedOut(JudgeError):
 
 
 def tell(problem: BaseException) -> str:
-    """Say in one bounded line what went wrong, even when the error cannot be read."""
+    """Describe an error in a bounded line, even when the error cannot be read."""
     with untrusted:
         if isinstance(problem, JudgeError):
             return str(problem)[:_ERROR_CHARS]
@@ -90,7 +90,7 @@ def tell(problem: BaseException) -> str:
 
 
 def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
-    """Read what a rubric returned.
+    """Read the result of a rubric.
 
     Returns:
         The score, and whether the run passed where the answer itself says so: a bool.
@@ -115,7 +115,7 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
 
 
 def read_pass(answer: object, judge: str) -> bool:
-    """Read what a passing criterion returned.
+    """Read the result of a passing criterion.
 
     Raises:
         TypeError: It is no bool.
@@ -149,10 +149,10 @@ def arguments_of(
     outputs: object,
     more: Mapping[str, object],
 ) -> dict[str, object]:
-    """Choose what a rubric is called with, by the names of its parameters.
+    """Choose the arguments of a rubric, by the names of its parameters.
 
     Raises:
-        TypeError: It wants what the run has not.
+        TypeError: It wants a value that the run has not.
     """
     arguments: dict[str, object] = {}
     for name, must_be_given in parameters.items():

@@ -97,7 +97,7 @@ async def _on_thread(step: Step, judge: Judge, pool: JudgePool) -> object:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _StepJob:
-    """One step of a judge, as a job of the pool whose answer a loop awaits."""
+    """A step of a judge, as a job of the pool whose answer a loop awaits."""
 
     judge: Judge
     step: Step

@@ -118,7 +118,7 @@ class Judge:
 
     @property
     def tag(self) -> str:
-        """``name@version``: what `Client.add_judge` returns and `Client.assess` takes."""
+        """``name@version``, as `Client.add_judge` returns it and `Client.assess` takes it."""
         return f"{self.name}@{self.version}"
 
     def to_json(self) -> str:
@@ -134,7 +134,7 @@ class Judge:
         ).decode()
 
     def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Judgement:
-        """Score one run on this thread, as when a judge is tried out. Nothing is recorded.
+        """Score a single run on this thread, as when a judge is tried out. Nothing is recorded.
 
         Never raises for the user's code: that is the result.
 
@@ -147,12 +147,12 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score one run in steps. Never raises for the user's code: that is the result.
+        """Score a run in steps. Never raises for the user's code: that is the result.
 
         Args:
             inputs: By name.
-            outputs: What the run gave.
-            more: What else a rubric may name: ``expected``, ``item``, ``baseline``.
+            outputs: The run's output.
+            more: Further values that a rubric may name: ``expected``, ``item``, ``baseline``.
         """
         started = time.perf_counter()
         key = None
@@ -213,7 +213,7 @@ class Judge:
 
 
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
-    """Write the record of a judge's version: its definition as of a model, and what a judge adds.
+    """Write the record of a judge's version: a definition like a model's, with more parts.
 
     With ``OTEL_ML_CAPTURE_SOURCE=off`` it has neither rubric, criterion nor description, which
     may be the rubric in words.
@@ -240,7 +240,7 @@ def is_in_sample(span_id: int, sample: float) -> bool:
     """Tell whether a run is judged; the same run always is, or never.
 
     The span id, times an odd constant and modulo 2**64, stands in the lowest `sample` of its
-    range. Who is judged at one share is also judged at every larger one.
+    range. A run judged at a share is also judged at every larger share.
     """
     return span_id * _MIX % _SPAN_IDS < sample * _SPAN_IDS
 
@@ -256,10 +256,10 @@ def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
 
 
 def _settle(score: Score, turned: Score, judge: str) -> Score:
-    """Join what a pairwise judge said of two outputs with what it said of them turned round.
+    """Join the scores of a pairwise judge on two outputs and on the same outputs turned round.
 
     Raises:
-        TypeError: An answer is none of the three.
+        TypeError: An answer is not 1, 0 or -1.
     """
     for answer in (score, turned):
         if answer.value not in _PREFERENCES:
@@ -279,7 +279,7 @@ def _since(started: float) -> float:
 
 
 class ScoreCache:
-    """The last 1,024 scores of one judge. Safe to use from several threads."""
+    """The last 1,024 scores of a judge. Safe to use from several threads."""
 
     # No lock, which a fork or a finalizer could find held: each step is one of the dict's own.
 
@@ -287,7 +287,7 @@ class ScoreCache:
         self._known: OrderedDict[bytes, Judgement] = OrderedDict()
 
     def find(self, key: bytes) -> Judgement | None:
-        """Return what was said, and keep it longer."""
+        """Return a kept judgement, and keep it longer."""
         found = self._known.get(key)
         if found is not None:
             with suppress(KeyError):  # it was the oldest, and is gone
@@ -310,10 +310,10 @@ def cache_key(
     outputs: object,
     more: Mapping[str, object] = NO_MORE,
 ) -> bytes | None:
-    """Return a digest of what a score depends on.
+    """Return a digest of everything that a score depends on.
 
     Returns:
-        None where JSON does not say all: what is too long for a run, opaque (an array, a table, an
+        None where JSON does not hold all: values too long for a run, opaque (an array, a table, an
         object, of which a run shows the beginning) or changed on its way (NaN, a tuple, a date).
     """
     import hashlib  # loads OpenSSL, which is no part of start-up

@@ -36,9 +36,9 @@ class JudgedCall:
     """A finished call that waits for its judges.
 
     Attributes:
-        judges: Each one once.
+        judges: Each judge once.
         run_id: Of the run that is judged; empty where it is not known.
-        more: What else rubrics may name, see `Judge.steps`.
+        more: Further values that rubrics may name, see `Judge.steps`.
         release: Called once, with the evaluations that came in time, in the order of `judges`.
         late: Called for each evaluation that came after `release`.
         deadline: When it is let go at the latest, on the monotonic clock.
@@ -62,7 +62,7 @@ class JudgedCall:
         self._open = set(self.judges)
 
     def settle(self, judge: Judge, evaluation: Judgement) -> None:
-        """Take what is said of a judge first; what comes after that is thrown away."""
+        """Take a judge's first result; later results are thrown away."""
         with self._lock:
             if judge not in self._open:
                 return
@@ -114,7 +114,7 @@ class JudgedCall:
         return told
 
     def let_go(self) -> None:
-        """Hand the run over with what is known. A second call does nothing."""
+        """Hand the run over with the results until now. A second call does nothing."""
         is_ours = is_done = False
         try:
             with self._lock:
@@ -133,7 +133,7 @@ class JudgedCall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One judge's work at one call, as a job of the pool."""
+    """A judge's work at a call, as a job of the pool."""
 
     judge: Judge
     judged: JudgedCall
@@ -147,7 +147,7 @@ class Part:
         self.judged.settle(self.judge, said)
 
     def give_up(self, error: str) -> None:
-        """Say why there will be no score; what the judge says later is thrown away."""
+        """Settle the judge without a score, with the reason; its later results are thrown away."""
         self.judged.settle(self.judge, *lost([self.judge], error))
 
 

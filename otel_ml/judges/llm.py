@@ -72,16 +72,16 @@ class LLMJudge(Judge):
 
     Args:
         name: The name under which scores and versions of this judge gather.
-        rubric: What to look at, and what earns which score, in words.
-        ask: Called with a prompt, returns the model's reply as text. Sync or async. What it
-            raises is the judge's error at once.
+        rubric: The criteria and their scores, in words.
+        ask: Called with a prompt, returns the model's reply as text. Sync or async. Its exception
+            is the judge's error at once.
         minimum: The lowest score.
         maximum: The highest score.
         labels: Words to choose from in place of a number, and their scores.
         passing_criteria: As for a `Judge`.
         description: What it looks at, for the page; the rubric when not given.
-        retries: How often the model is asked again, and told why, when its reply is not what was
-            asked for. After that it is an error.
+        retries: How often the model is asked again, with the reason, when its reply is not of the
+            asked form. After that it is an error.
         timeout_s: For all tries together.
         cache: Remember the scores of the last 1,024 inputs and outputs, since asking costs.
 
@@ -160,7 +160,7 @@ def _check_labels(labels: Mapping[str, float]) -> None:
 
 
 class _UnusableReply(Exception):
-    """A reply is not what was asked for; says why in words that repeat nothing of it."""
+    """A reply of the wrong form; the message repeats nothing of it."""
 
 
 class _Range:
@@ -182,7 +182,7 @@ class _Range:
 
 
 class _Labels:
-    """One of some words, each of which stands for a number."""
+    """A closed set of words, each of which stands for a number."""
 
     def __init__(self, labels: Mapping[str, float]) -> None:
         self._labels = dict(labels)
@@ -199,7 +199,7 @@ class _Labels:
 
 
 def _show(inputs: Mapping[str, object], outputs: object, expected: object) -> str:
-    """Write the data so that no text in it ends it: one line each, between marks of its own."""
+    """Write the data so that no text in it ends it: a line each, between marks of its own."""
     shown = (dict(inputs), outputs) if expected is None else (dict(inputs), outputs, expected)
     parts = [encode(part, _PART_BYTES).text.translate(_ODD_LINES) for part in shown]
     # A digest of the data, so that the data cannot hold it.
@@ -209,7 +209,7 @@ def _show(inputs: Mapping[str, object], outputs: object, expected: object) -> st
 
 
 def _parse(reply: object) -> dict[str, Any]:
-    """Read a reply that is one JSON object of the two keys, alone or within one fence.
+    """Read a reply that is a JSON object of the two keys, alone or within a fence.
 
     Raises:
         _UnusableReply: It is anything else.

@@ -1,6 +1,6 @@
-"""One event loop on a thread of its own, where the async code of judges runs.
+"""An event loop on a thread of its own, where the async code of judges runs.
 
-It is one loop for all, so that a client with open connections, which belong to a loop, can be
+It is the same loop for all, so that a client with open connections, which belong to a loop, can be
 shared by the calls of a rubric.
 """
 
@@ -56,7 +56,7 @@ class _Place:
 
 
 class _AwaitedAnswer:
-    """What an awaitable answered, for a thread that waits for it."""
+    """The result of an awaitable, for a thread that waits for it."""
 
     def __init__(self, place: _Place, awaitable: Awaitable[Any]) -> None:
         self.ended = threading.Event()
@@ -79,13 +79,13 @@ class _AwaitedAnswer:
 
     @property
     def hangs(self) -> bool:
-        """Whether it is the task itself that does not end, not one that blocks its loop."""
+        """Whether the task itself does not end, rather than another that blocks its loop."""
         if not self._place.thread.is_alive():
             return False
         return asyncio.current_task(self._place.loop) in {None, self._task}
 
     def result(self) -> Any:
-        """Return the answer, or raise what was raised."""
+        """Return the result, or raise its error."""
         if self._problem is not None:
             raise self._problem
         return self._value
@@ -105,7 +105,7 @@ class _AwaitedAnswer:
 
 
 class JudgeLoop:
-    """The loop of one pool, started with the first async rubric.
+    """The loop of a pool, started with the first async rubric.
 
     A loop that does not come back from a task, or a task that does not let itself be cancelled,
     is left behind, and the next rubric begins on another loop; at most 16 are left behind.

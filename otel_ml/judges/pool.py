@@ -1,15 +1,15 @@
 """Threads on which judges run, so that a call never waits for its score.
 
 A run is held back from export until its judges have spoken or `hold_s` is over: scores in time
-become attributes of the run, later ones are handed over one by one.
+become attributes of the run, later scores are handed over singly.
 
-A thread that does not come back from a judge is left behind and another one takes its place. Four
-may hang in one judge, or as many as may be at work for it, whose calls are lost from then on; after
+A thread that does not come back from a judge is left behind and another takes its place. Four may
+hang in a judge, or as many as may be at work for it, whose calls are lost from then on; after
 16 in all none is replaced, and when those of the pool hang, too, every judge is lost. A thread that
 comes back changes that again.
 
-One thread, the watch, owns lines, counts and deadlines. Callers and judges' threads only put into
-queues and wake it; what they read of its counts may be of a moment ago.
+A single thread, the watch, owns lines, counts and deadlines. Callers and judges' threads only put
+into queues and wake it; the counts they read may be of a moment ago.
 """
 
 import threading
@@ -57,7 +57,7 @@ class JudgeJob(Protocol):
 
     @property
     def judge(self) -> "Judge":
-        """Whose work it is."""
+        """The judge of the work."""
 
     def run(self) -> None:
         """Do it, on the calling thread."""
@@ -72,7 +72,7 @@ class _Turn:
 
     Attributes:
         line: Where its next jobs wait, which other turns of the judge take from, too.
-        work: The job at work, and when its thread counts as one that hangs, on the monotonic clock.
+        work: The job at work, and when its thread counts as hanging, on the monotonic clock.
         hangs: The thread is left behind: it takes no other job.
         is_put_back: The job was not begun, because the thread had been left behind.
     """
@@ -83,7 +83,7 @@ class _Turn:
     is_put_back: bool = False
 
     def take_next(self, now: float) -> bool:
-        """Go on to the next job of the line; returns whether there is one to be run."""
+        """Go on to the next job of the line; returns whether there is any to be run."""
         try:
             job = self.line.popleft()
         except IndexError:
@@ -130,7 +130,7 @@ class JudgePool:
     # On the thread of a caller.
 
     def submit(self, judged: JudgedCall) -> None:
-        """Queue a call's judges; returns at once. Beyond the bounds they are said to be lost."""
+        """Queue a call's judges; returns at once. Beyond the bounds they count as lost."""
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
         queued = [job for job in jobs if job.judge not in refused] if refused else jobs
@@ -214,7 +214,7 @@ class JudgePool:
         return self._hanging[judge] >= self._most_hanging
 
     def _call_watch(self) -> None:
-        """Let the watch see what was queued; where there is none that is lost."""
+        """Wake the watch for queued calls; where there is no watch, they are lost."""
         if (self._watch.is_asleep and not self._watch.wake()) or self._is_closed:
             self._lose_queued(NOT_RUN)
 
@@ -282,7 +282,7 @@ class JudgePool:
         return bool(self._new or self._awaited or self._back)
 
     def _look(self) -> bool:
-        """Do what is to be done; returns whether to look again at once."""
+        """Do a round of the pool's work; returns whether to look again at once."""
         self._take_back()
         self._fill_threads()
         self._line_up()
@@ -343,7 +343,7 @@ class JudgePool:
             self._awaited.popleft()
 
     def _lose_stuck(self) -> None:
-        """Give up what waits for threads that do not come back."""
+        """Give up jobs that wait for threads that do not come back."""
         self._in_hand += 1
         try:
             for judge, line in self._lines.items():
@@ -353,7 +353,7 @@ class JudgePool:
             self._in_hand -= 1
 
     def _give_turns(self) -> None:
-        """Give threads to the judges in turn, so that a slow one stops no other."""
+        """Give threads to the judges in turn, so that a slow judge stops no other."""
         while len(self._running) < self._live and (judge := self._find_next()) is not None:
             line = self._lines[judge]
             self._in_hand += 1
@@ -388,7 +388,7 @@ class JudgePool:
         return True
 
     def _leave_first(self) -> bool:
-        """Leave a thread that hangs behind; what its judge says later is thrown away."""
+        """Leave a hanging thread behind; its judge's later result is thrown away."""
         turn = min(self._running.values(), key=lambda turn: turn.work[1], default=None)
         now = time.monotonic()
         if turn is None or turn.work[1] > now:

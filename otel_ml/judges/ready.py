@@ -17,18 +17,18 @@ _DESCRIPTION_CHARS: Final = 65_536
 
 
 def exact(outputs: object, expected: object) -> bool:
-    """Pass outputs that equal what is expected; a tuple equals a list."""
+    """Pass outputs that equal the expected value; a tuple equals a list."""
     return bool(_plain(outputs) == _plain(_told(expected)))
 
 
 def contains(outputs: Any, expected: Any) -> bool:
-    """Pass outputs that contain what is expected, of a list all of it."""
+    """Pass outputs that contain the expected value, of a list all of it."""
     wanted = _told(expected)
     return all(one in outputs for one in (wanted if isinstance(wanted, list) else [wanted]))
 
 
 def matches(outputs: str, expected: str) -> bool:
-    """Pass outputs in which the regular expression that is expected is found."""
+    """Pass outputs that match the expected regular expression somewhere."""
     return re.search(_told(expected), outputs) is not None
 
 
@@ -42,35 +42,35 @@ def is_json(outputs: object) -> bool:
 
 
 def f1_words(outputs: str, expected: Any) -> float:
-    """Score the words that outputs and what is expected share: F1, from 0 to 1.
+    """Score the words that outputs and the expected text share: F1, from 0 to 1.
 
-    Of several texts that are expected the nearest one counts.
+    Of several expected texts the nearest counts.
     """
     wanted = _told(expected)
     return max(_f1(outputs, one) for one in (wanted if isinstance(wanted, list) else [wanted]))
 
 
 def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
-    """Make a judge that passes numbers near what is expected, also in lists and dicts.
+    """Make a judge that passes numbers near the expected value, also in lists and dicts.
 
     Args:
         rel: How far off they may be, as a share of the greater of both.
         abs: How far off they may be at least.
 
     Raises:
-        ValueError: One is no number from 0.
+        ValueError: A tolerance is no number from 0.
     """
     relative, absolute = check_number("rel", rel, 0, 1), check_number("abs", abs, 0)
 
     def close(outputs: object, expected: object) -> bool:
-        """Pass numbers near what is expected."""
+        """Pass numbers near the expected value."""
         return _is_close(outputs, _told(expected), relative, absolute)
 
     return close
 
 
 def as_judge(given: Any) -> Judge:
-    """Return a judge: itself, or one of a function, under its name.
+    """Return a judge: itself, or made from a function, under its name.
 
     Raises:
         ValueError: It is neither.

@@ -23,10 +23,10 @@ Steps = Generator[Step, Any, T]
 
 
 class Wait(Protocol):
-    """Waits on this thread for what an async function answers."""
+    """Waits on this thread for the result of an async function."""
 
     def __call__(self, awaitable: Awaitable[object], timeout_s: float) -> object:
-        """Return the answer or raise what was raised.
+        """Return the result or raise its error.
 
         Raises:
             JudgeTimedOut: It took longer; then it was cancelled.
@@ -42,10 +42,10 @@ def drive(
     """Take all steps on this thread.
 
     Args:
-        steps: What is left of them is told of each error that the user's code raised.
+        steps: The remaining steps; each error of the user's code is thrown into them.
         wait: For the answers of async functions.
-        timeout_s: For all steps together; an answer that comes later is an error.
-        is_of_host: Tells which exceptions are not the judge's; they go on to whoever called.
+        timeout_s: For all steps together; a later answer is an error.
+        is_of_host: Tells which exceptions are not the judge's; they go on to the caller.
     """
     deadline = time.monotonic() + timeout_s
     go_on: Callable[[Any], Step] = steps.send
@@ -69,7 +69,7 @@ def drive(
 
 
 def thrown(problem: BaseException) -> BaseException:
-    """Return an error as steps can be told of it: some mean something else to a generator."""
+    """Return an error in a form for `generator.throw`: some types mean something else there."""
     if isinstance(problem, GeneratorExit | StopIteration):
         return JudgeError(tell(problem))
     return problem

@@ -54,7 +54,7 @@ class Reply:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """What the collector says is wrong; empty when it is none of its answers."""
+        """The error in the collector's answer; empty when the answer is not the collector's."""
         try:
             error = orjson.loads(self.content)["error"]
         except (ValueError, KeyError, TypeError):
@@ -64,7 +64,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked.
+    """A question to the API.
 
     Attributes:
         path: In parts, not quoted.
@@ -73,8 +73,8 @@ class Question:
         body: Is sent as JSON; None for none.
         is_repeatable: Whether it may be asked again when its answer was lost.
         timeout_s: How long it may take, where that is less than any request may.
-        below: What the path is below.
-        headers: Sent besides the usual ones.
+        below: The prefix of the path.
+        headers: Sent besides the usual headers.
     """
 
     path: tuple[str, ...]
@@ -95,12 +95,12 @@ class Question:
 
 
 class Api:
-    """The JSON API of one collector. Safe to use from several threads.
+    """The JSON API of a collector. Safe to use from several threads.
 
     Args:
         endpoint: Its base address; found as spans find theirs when not given.
         api_key: Sent as a bearer token; ``OTEL_ML_API_KEY`` when not given.
-        timeout_s: How long one request may take, or one part of a stream.
+        timeout_s: How long a request may take, or a part of a stream.
 
     Attributes:
         page: The base address, as people know it.
@@ -127,7 +127,7 @@ class Api:
         return self.ask(Question(path, parameters))
 
     def all(self, name: str, *path: str, **parameters: object) -> Iterator[dict[str, Any]]:
-        """Read the pages of a list, one after the other while one goes over it.
+        """Read the pages of a list, page after page while the caller iterates.
 
         Raises:
             ReaderError: There is no answer.
@@ -255,7 +255,7 @@ class Api:
 
 
 def _problems() -> tuple[type[Exception], ...]:
-    """List what a request raises that gets no answer; `open_connections` has loaded it."""
+    """List the errors of a request without an answer; `open_connections` has loaded them."""
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError
@@ -292,7 +292,7 @@ def _no_answer(page: str, error: BaseException, what: str = "No answer from {pag
 
 
 def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
-    """Say why an answer is none, by its status and what the collector says."""
+    """Make the error of a failed answer, from its status and the collector's message."""
     problem = reply.problem
     said = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
     message = said or f"HTTP status {reply.status}"

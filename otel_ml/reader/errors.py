@@ -1,4 +1,4 @@
-"""Why a question to the collector has no answer: one error for each thing to do about it."""
+"""Errors of questions to the collector: a class for each thing to do about it."""
 
 import unicodedata
 from typing import Final
@@ -64,7 +64,7 @@ class BadQuery(ReaderError, ValueError):
         self.text = text
 
     def __str__(self) -> str:
-        """Say what is wrong, and where it is known show the place below the text."""
+        """Return the message, and where the place is known show it below the text."""
         if self.column is None or not self.text:
             return self.message
         return f"{self.message}\n{point_at(self.text, self.column)}"

@@ -17,7 +17,7 @@ _SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked
 
 
 class Experiments(PagedList[ListedExperiment]):
-    """A list of experiments, the newest first, read page by page while one goes over it.
+    """A list of experiments, the newest first, read page by page while the caller iterates.
 
     Each time it is read anew. ``len(experiments)`` counts them page by page, an index or a slice
     asks for so many; a slice is a list. A notebook shows the first 20 of a table, with their
@@ -97,7 +97,7 @@ class Experiments(PagedList[ListedExperiment]):
 
 
 class Rows(list[dict[str, Any]]):
-    """A list of what the API answers, which a notebook shows as a table."""
+    """A list of dicts from the API, which a notebook shows as a table."""
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ _NONE: Final = "none"  # is compared with nothing
 
 
 class Reader(HasCard):
-    """Reads the records of one project. Safe to use from several threads.
+    """Reads the records of a project. Safe to use from several threads.
 
     Making a reader opens no connection. A question that gets no answer is asked again for a moment
     where that may help, and then raises a `ReaderError`.
@@ -85,10 +85,10 @@ class Reader(HasCard):
         project: Which project; ``OTEL_ML_PROJECT`` or ``default`` when not given.
         api_key: A key with the scope read; ``OTEL_ML_API_KEY`` when not given.
         endpoint: Base address of the collector; found as `otel_ml.Client` finds it when not given.
-        timeout_s: How long one request may take, or one part of an export.
+        timeout_s: How long a request may take, or a part of an export.
 
     Raises:
-        ValueError: An argument is none of what it takes; so does each method, before it asks.
+        ValueError: An argument is invalid; each method checks its own, before it asks.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Reader(HasCard):
         self._api.close()
 
     def projects(self, find: str = "") -> list[Project]:
-        """List the projects that the key may read, the one that ran last first.
+        """List the projects that the key may read, the latest to run first.
 
         Args:
             find: Only those whose names have this in them, whatever the case of its letters.
@@ -142,17 +142,17 @@ class Reader(HasCard):
         roots: bool = False,
         traces: bool = False,
     ) -> Runs:
-        """List runs; asks nothing before one goes over them.
+        """List runs; asks nothing before the iteration begins.
 
         Args:
             where: A filter such as ``model == "answer" and latency_ms > 200``; see docs/api.md.
             start: They started then or later: RFC 3339, or a datetime, UTC without a zone.
             end: They started before then.
             limit: At most so many; None for all.
-            order: What comes first: newest, oldest, slowest, costliest, most_tokens, or by the last
-                score of a judge lowest:JUDGE or highest:JUDGE. In an order that is not by time,
-                runs without an end or without such a value are left out; of the same the newest
-                comes first. Without a start it is of the project's last 30 days.
+            order: The order, by its first run: newest, oldest, slowest, costliest, most_tokens, or
+                by the last score of a judge lowest:JUDGE or highest:JUDGE. In an order that is not
+                by time, runs without an end or without such a value are left out; of equal values
+                the newest comes first. Without a start it is of the project's last 30 days.
             roots: Only runs that stand inside no other one.
             traces: Only what stands at the top of a trace with a call in it, a plain span too.
         """
@@ -161,7 +161,7 @@ class Reader(HasCard):
         return Runs(self._api, replace(wanted, traces=check_flag("traces", traces)), self._load)
 
     def run(self, run_id: str) -> Run:
-        """Read one run with everything that is known of it.
+        """Read a run with everything that is known of it.
 
         Raises:
             NotFound: There is no such run.
@@ -215,7 +215,7 @@ class Reader(HasCard):
         return found
 
     def models(self) -> list[Model]:
-        """List the models, the one that ran last first."""
+        """List the models, the latest to run first."""
         found = self._get("models")["models"]
         return [made(Model, one, page=self._page("models", one["model"])) for one in found]
 
@@ -229,10 +229,10 @@ class Reader(HasCard):
         return [self._version(one) for one in found]
 
     def version(self, model: str, number: int | None = None) -> Version:
-        """Read one version of a model.
+        """Read a version of a model.
 
         Args:
-            model: The model; without a number it says which version: ``churn:v3``, or by an alias
+            model: The model; without a number it names the version: ``churn:v3``, or by an alias
                 ``churn@champion``.
             number: The small number of the version.
 
@@ -260,7 +260,7 @@ class Reader(HasCard):
         return model, found[0].version
 
     def aliases(self, model: str) -> Aliases:
-        """Read the names that versions of a model have now, and who moved them when.
+        """Read the current aliases of a model's versions, and the history of their moves.
 
         Raises:
             NotFound: There is no such model.
@@ -282,15 +282,15 @@ class Reader(HasCard):
             model: The model.
             alias: Such as ``champion``.
             version: The small number; None takes the name away.
-            by: Who moves it; the name of the key unless told.
-            move_id: Your own id of the move: said again under it, it is stored once.
+            by: Who moves it; by default the name of the key.
+            move_id: Your own id of the move: sent again under it, it is stored once.
 
         Returns:
-            What the names are now.
+            The names after the move.
 
         Raises:
             NotFound: There is no such version.
-            BadQuery: The name is none that a version may have.
+            BadQuery: The name is not allowed.
         """
         check_text("model", model)
         check_text("alias", alias, 128)
@@ -306,15 +306,15 @@ class Reader(HasCard):
 
         A notebook shows the list as a table.
 
-        Each has `judge`, `description`, `versions`, and what its `newest` version and the `others`
-        said: figures of different versions are never joined.
+        Each has `judge`, `description`, `versions`, and the figures of its `newest` version and
+        the `others`: figures of different versions are never joined.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
     def judge_versions(self, judge: str) -> list[dict[str, Any]]:
         """Read the versions of a judge, the newest first, as the API answers them.
 
-        Each has its definition, what it said, and with each bar of its distribution and its days
+        Each has its definition, its figures, and with each bar of its distribution and its days
         the filter `where` that lists the runs.
 
         Raises:
@@ -327,13 +327,13 @@ class Reader(HasCard):
     def judge_strictness(self, judge: str, version: int, against: int) -> dict[str, Any]:
         """Compare two versions of a judge on the runs that both judged, as the API answers it.
 
-        `sentence` says whether the version is stricter, by how much and how sure that is;
+        `sentence` tells whether the version is stricter, by how much and how sure that is;
         `flipped_to_fail` and `flipped_to_pass` have each the filter `where` that lists the runs.
 
         Args:
             judge: Its name.
             version: The small number of the version that is asked about.
-            against: That of the other one.
+            against: That of the other version.
 
         Raises:
             NotFound: There is no such judge or version.
@@ -365,7 +365,7 @@ class Reader(HasCard):
         return found
 
     def queue(self, name: str) -> dict[str, Any]:
-        """Read one queue, as `queues` lists it.
+        """Read a queue, as `queues` lists it.
 
         Raises:
             NotFound: There is no such queue.
@@ -384,12 +384,12 @@ class Reader(HasCard):
         return found
 
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
-        """List the sessions of which a run matches, the one of the latest run first.
+        """List the sessions with a matching run, the session of the latest run first.
 
         A notebook shows the list as a table.
 
         Each is a dict as ``GET .../sessions`` answers it: how many turns and runs it has, tokens,
-        cost, what judges said. Figures are of all of its runs.
+        cost, scores. Figures are of all of its runs.
 
         Args:
             where: A filter of runs, such as ``user == "ada"``; empty for all.
@@ -406,8 +406,8 @@ class Reader(HasCard):
     def session(self, session: str) -> dict[str, Any]:
         """Read a session as ``GET .../sessions/{session}`` answers it, with all of its turns.
 
-        What is asked for in several answers, because the session has more than 1,000 runs, is one
-        list of turns here.
+        The several answers of a session with more than 1,000 runs are a single list of turns
+        here.
 
         Raises:
             NotFound: No run names this session.
@@ -430,14 +430,14 @@ class Reader(HasCard):
         version: int | None = None,
         points: int = _POINTS,
     ) -> dict[str, Series]:
-        """Read what a run logged, or what was logged for a version, by the names of the metrics.
+        """Read the metrics of a run, or those logged for a version, by their names.
 
         Args:
-            run_id: Which run.
+            run_id: The run.
             name: This metric alone.
-            model: Instead of a run: which model.
-            version: And which version of it.
-            points: At most so many of a series, up to 100,000; what is left out keeps its shape.
+            model: Instead of a run: the model.
+            version: The version of the model.
+            points: At most so many of a series, up to 100,000; fewer points keep the shape.
 
         Raises:
             NotFound: There is no such version.
@@ -473,7 +473,7 @@ class Reader(HasCard):
         start: Moment = None,
         end: Moment = None,
     ) -> Iterator[Artifact]:
-        """List what was logged, newest first, without the values themselves.
+        """List logged artifacts, newest first, without the values themselves.
 
         Args:
             run_id: Of this run.
@@ -523,14 +523,14 @@ class Reader(HasCard):
         time: Moment = None,
         statement_id: str | None = None,
     ) -> str:
-        """Say what a person thinks of a run, or what turned out to be true.
+        """Store a person's evaluation of a run, or a truth that came later.
 
-        What it is about may come later. It is stored when this returns. A key needs the scope
+        Its run may come later. It is stored when this returns. A key needs the scope
         annotate.
 
         Args:
-            judge: What is judged, such as ``thumbs``.
-            run_id: About this run. One of this and the next three is needed.
+            judge: The name of the criterion, such as ``thumbs``.
+            run_id: About this run. Either this or any of the next three is needed.
             trace_id: About this trace.
             trace_key: About the traces with this key of yours.
             tag: About all runs that have this tag, ``name=value``.
@@ -538,18 +538,18 @@ class Reader(HasCard):
             passed: Whether it is good enough.
             label: A word for it.
             explanation: Why.
-            source: A person's word (human), the truth that came later (actual), or what a program
-                says on nobody's behalf (agent), which is in no scores.
+            source: A person's word (human), the truth that came later (actual), or the word of
+                a program on nobody's behalf (agent), which is in no scores.
             actual: The value of that truth, as `otel_ml.runs.Handle.actual` takes it; nothing but
                 an explanation stands beside it.
-            time: When it was said; now unless told. Of two statements the later one holds.
-            statement_id: Your own id: said again under it, it is stored once.
+            time: The time of the statement; by default now. Of two statements the later holds.
+            statement_id: Your own id: sent again under it, it is stored once.
 
         Returns:
             The id under which it is kept.
 
         Raises:
-            BadQuery: A value is wrong; the message says which.
+            BadQuery: A value is wrong; the message names it.
         """
         about = {"run_id": run_id, "trace_id": trace_id, "trace_key": trace_key, "tag": tag}
         words = {"label": label, "explanation": explanation}
@@ -582,12 +582,12 @@ class Reader(HasCard):
         return str(stored["record_id"])
 
     def datasets(self) -> list[DatasetVersion]:
-        """List the data sets, each as its newest version, the last told first."""
+        """List the data sets, each as its newest version, the latest sent first."""
         found = self._get("datasets")["datasets"]
         return [made(DatasetVersion, one) for one in found]
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
-        """List the versions of a data set with what each changed, the newest first.
+        """List the versions of a data set with the changes of each, the newest first.
 
         Raises:
             NotFound: There is no such data set.
@@ -617,15 +617,15 @@ class Reader(HasCard):
         return made(DatasetItem, {**told, **values})
 
     def dataset_diff(self, name: str, version: int, against: int) -> DatasetDiff:
-        """Tell what a version of a data set has otherwise than another one.
+        """Read the changes of a version of a data set against another version.
 
         Args:
             name: Of the data set.
-            version: The small number of one version.
-            against: That of the other one.
+            version: The small number of the version.
+            against: That of the other version.
 
         Raises:
-            NotFound: One of them is not there.
+            NotFound: A version is not there.
         """
         path = _dataset_path(name, version, "diff")
         told = self._get(*path, against=check_integer("against", against, 1, _MOST))
@@ -649,7 +649,7 @@ class Reader(HasCard):
     def experiments(
         self, where: str = "", *, limit: int | None = None, verdicts: bool = False
     ) -> Experiments:
-        """List experiments, the newest first; asks nothing before one goes over them.
+        """List experiments, the newest first; asks nothing before the iteration begins.
 
         Args:
             where: A filter such as ``dataset == "qa" and last("7d")``; see docs/api.md.
@@ -663,7 +663,7 @@ class Reader(HasCard):
         return Experiments(self._api, self.project, where, limit, verdicts=verdicts)
 
     def experiment(self, run_id: str) -> ListedExperiment:
-        """Read what is told of an experiment; `otel_ml.Result.load` makes a result of it.
+        """Read an experiment without its verdict; `otel_ml.Result.load` makes a result of it.
 
         Raises:
             NotFound: There is no such experiment.
@@ -697,7 +697,7 @@ class Reader(HasCard):
         lower: Sequence[str] = (),
         higher: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Compare runs, versions or experiments with one of them, as ``GET .../compare`` answers.
+        """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` answers.
 
         Has `sentence`, the params that differ, and of each of the `sides` its params, metrics, and
         the verdict of a version or an experiment.
@@ -705,15 +705,15 @@ class Reader(HasCard):
         Args:
             of: Two to six run ids, versions such as ``answer:v3`` or ``answer@champion``, or run
                 ids of experiments; up to 50 ids of runs that logged metrics.
-            baseline: One of them. Unless told, of runs the first one; of versions the oldest; of
-                experiments the one that another was run beside, else the newest with the tag
+            baseline: A side of them. By default, of runs the first; of versions the oldest; of
+                experiments the baseline that another was run beside, else the newest with the tag
                 ``baseline``, else the oldest.
-            metric: What the sentence is about; one that most of them have unless told.
+            metric: The metric of the sentence; by default a metric that most of them have.
             lower: Metrics of which less is better, whatever their names say.
             higher: Metrics of which more is better.
 
         Raises:
-            NotFound: One of them is not there.
+            NotFound: A side is not there.
             BadQuery: They are of several kinds, too few, or too many.
         """
         found: dict[str, Any] = self._get(
@@ -727,7 +727,7 @@ class Reader(HasCard):
         return found
 
     def _typed(self, value: Any) -> Any:
-        """Put the typed values in the places of what refers to their documents."""
+        """Replace the references to documents by their typed values."""
         if isinstance(value, dict):
             if value.keys() == {ARTIFACT_TYPE, ARTIFACT_SHA256}:
                 return _value(self._get("artifacts", value[ARTIFACT_SHA256]))
@@ -743,14 +743,14 @@ class Reader(HasCard):
         end: Moment = None,
         columns: str = "",
     ) -> Iterator[bytes]:
-        """Read the runs that have ended as the parts of one file, of any size, the oldest first.
+        """Read the runs that have ended as the parts of a file, of any size, the oldest first.
 
         Args:
             kind: JSON lines, CSV or Parquet.
             where: A filter, as of `runs`.
             start: They started then or later.
             end: They started before then.
-            columns: Names with commas, ``*`` for all with payload; unless told those of a list.
+            columns: Names with commas, ``*`` for all with payload; by default those of a list.
 
         Raises:
             Unreachable: It broke off: the parts are no whole file.
@@ -811,7 +811,7 @@ def _aliases(told: Any) -> Aliases:
 
 
 def _dataset_path(name: str, version: int, part: str) -> tuple[str, ...]:
-    """Name a part of a version of a data set, where these can be one."""
+    """Name a part of a version of a data set, if its arguments are valid."""
     check_text("name", name, _MOST_CHARS)
     check_integer("version", version, 1, _MOST)
     return "datasets", name, "versions", str(version), part

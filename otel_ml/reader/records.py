@@ -39,7 +39,7 @@ class LogLine(records.LogLine):
 
 @dataclass(frozen=True, slots=True)
 class Artifact(records.ListedArtifact, HasSubject):
-    """What was logged under a reference.
+    """An artifact logged under a reference.
 
     Attributes:
         run_id: None when it is about no run.
@@ -56,7 +56,7 @@ class Artifact(records.ListedArtifact, HasSubject):
 
     @property
     def kept(self) -> str:
-        """What was kept of it where that is less than was logged, such as ``its text only``."""
+        """The kept part where that is less than the logged value, such as ``its text only``."""
         told = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
         return told if isinstance(told, str) else ""
 
@@ -75,7 +75,7 @@ class Artifact(records.ListedArtifact, HasSubject):
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Run(HasCard, ListedRun):
-    """One run. What a list does not carry is fetched when it is first asked for.
+    """A run. Parts that a list does not carry are fetched at their first use.
 
     Attributes:
         run_id: ``<32 hex>-<16 hex>``.
@@ -92,7 +92,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def page(self) -> str:
-        """The address of its page in the collector; empty where it was not read from one."""
+        """The address of its page; empty where it was not read from a collector."""
         base = "" if self._whole is None else self._whole.page
         return page_address(base, self.project, "runs", self.run_id)
 
@@ -120,7 +120,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def chunks(self) -> Any:
-        """What a stream gave piece by piece, where its output is what they amount to; else None."""
+        """The pieces of a stream, where the output is their joined form; else None."""
         return self._told("chunks")
 
     @property
@@ -141,7 +141,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def evaluations(self) -> list[Evaluation]:
-        """What judges, people and truths said."""
+        """The evaluations by judges, people and truths."""
         return [made(Evaluation, one) for one in self._told("evaluations") or ()]
 
     @property
@@ -151,31 +151,31 @@ class Run(HasCard, ListedRun):
 
     @property
     def artifacts(self) -> list[Artifact]:
-        """What was logged, newest first, at most 1,000."""
+        """Its logged artifacts, newest first, at most 1,000."""
         load = None if self._whole is None else self._whole.load
         found = self._told("artifacts") or ()
         return [made(Artifact, one, run_id=self.run_id, _load=load) for one in found]
 
     @property
     def uses(self) -> list[Linked]:
-        """What it used: models, artifacts, data sets."""
+        """The records that it used: models, artifacts, data sets."""
         return [made(Linked, one) for one in self._told("uses") or ()]
 
     @property
     def produced(self) -> list[Linked]:
-        """What it produced, likewise."""
+        """The records that it produced, likewise."""
         return [made(Linked, one) for one in self._told("produced") or ()]
 
     @property
     def used_by(self) -> list[LinkedRun]:
-        """Other runs that used what it logged."""
+        """Other runs that used its records."""
         return [made(LinkedRun, one) for one in self._told("used_by") or ()]
 
     @property
     def inside(self) -> Inside | None:
-        """What a root and the calls inside it amount to; None of a run that is no root.
+        """The sums of a root and the calls inside it; None of a run that is no root.
 
-        With the first question and the last answer inside it where it says none itself, and the
+        With the first question and the last answer inside it where it has none itself, and the
         worst score of each judge.
         """
         found = self._told(INSIDE)
@@ -200,12 +200,12 @@ class Run(HasCard, ListedRun):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What some runs amount to, each call once.
+    """The sums of some runs, each call once.
 
     Attributes:
         error_share, p50_ms, p95_ms: None of no runs; quantiles are within 1 % of the exact ones.
         cost: In US dollars, of the runs whose cost is known; None where none is.
-        judges: What each version of a judge said, as the API answers it.
+        judges: Figures of each version of a judge, as the API answers them.
     """
 
     runs: int
@@ -222,7 +222,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The runs of a list that have one value in common.
+    """The runs of a list that have a value in common.
 
     Attributes:
         label: The value; empty for runs that have none.
@@ -236,13 +236,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the runs of a list amount to, by groups.
+    """The sums of the runs of a list, by groups.
 
     Attributes:
         total: Of all that match, whatever the order and the limit of the list.
         groups: Those with most runs, at most 20.
         left: How many groups there are besides.
-        rest: What these amount to; None where there are none.
+        rest: The sum of these; None where there are none.
     """
 
     total: Figures
@@ -252,12 +252,12 @@ class Sums:
 
 
 class Whole:
-    """Where runs find what a list does not carry.
+    """Fetches and keeps the parts of runs that a list does not carry.
 
     Args:
         fetch: Reads a part of a run, or more of it, by the run's id and the part's name.
         load: Reads the value of an artifact.
-        known: What is here already, by run id and name.
+        known: Parts that are here already, by run id and name.
         page: Base address of the collector's pages.
     """
 
@@ -274,7 +274,7 @@ class Whole:
         self.load = load
 
     def read(self, run_id: str, name: str) -> Any:
-        """Read one part of a run."""
+        """Read a part of a run."""
         here = self._known.setdefault(run_id, {})
         if name not in here:
             here.update(self._fetch(run_id, name))
@@ -283,7 +283,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What was told of a trace, its key, or a run that is not here.
+    """Late records of a trace, its key, or a run that is not stored.
 
     Attributes:
         run_id: None for the trace itself.
@@ -300,11 +300,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace(HasCard):
-    """All runs of the traces that have one id or key, the oldest first.
+    """All runs of the traces that have the same id or key, the oldest first.
 
     Attributes:
         key: The id or key that was asked for.
-        records: What was told of the trace apart from its runs.
+        records: Late records of the trace apart from its runs.
         truncated: There are more runs than 10,000.
         hidden_parents: Runs above these, in projects that the key may not read.
     """
@@ -338,19 +338,19 @@ class Model(HasCard, records.Model):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Version(HasCard, HasSubject, records.ListedVersion):
-    """One state of a model and what its recorded runs look like.
+    """A version of a model and the figures of its recorded runs.
 
     Attributes:
         version: The small number.
         experiment_runs: How many runs experiments have of it, which are not among `runs`.
-        judges: What judges said of its runs: dicts with judge, evaluations, failed, mean_score,
+        judges: Figures of its judges: dicts with judge, evaluations, failed, mean_score,
             passed and judged.
-        definition: What it is made of: source, signature, params, helpers, constants, what is
-            unseen of it, output.
+        definition: Its definition: source, signature, params, helpers, constants, unseen parts,
+            output.
         aliases: The names that it has now, such as champion.
         produced_by: The runs that produced it, as dicts with run_id, name, version and time.
         used_by: The runs that used it, likewise.
-        metrics: What was logged of the version itself: a number, or numbers, by name.
+        metrics: Metrics of the version itself: a number, or numbers, by name.
         last_metrics: The last value of each of them; None for a NaN.
         page: The address of its page in the collector.
     """
@@ -399,7 +399,7 @@ class Point(records.MetricPoint):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Series(HasCard):
-    """The points of one metric of one run, in the order they were logged.
+    """The points of a metric of a run, in the order they were logged.
 
     Attributes:
         count: How many points it has; where `points` are fewer, the first and the last, and of
@@ -448,19 +448,19 @@ def number_of(value: Any) -> Any:
 
 
 def made(kind: type[R], told: Mapping[str, Any], **more: object) -> R:
-    """Make an object of what the API tells; what a later collector tells besides is left out."""
+    """Make an object from an answer of the API; fields of a later collector are left out."""
     known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
     return kind(**{name: value for name, value in {**told, **more}.items() if name in known})
 
 
 def made_run(told: Mapping[str, Any], whole: Whole) -> Run:
-    """Make a run of what a list tells of it."""
+    """Make a run from its entry in a list."""
     shown = {"inputs_preview": told["inputs"], "outputs_preview": told["outputs"]}
     return made(Run, {**told, **shown}, tokens=made(Tokens, told["tokens"]), _whole=whole)
 
 
 def made_sums(told: Mapping[str, Any]) -> Sums:
-    """Make what a list amounts to."""
+    """Make the sums of a list."""
     rest = told.get("rest")
     return made(
         Sums,
@@ -476,7 +476,7 @@ def _made_figures(told: Mapping[str, Any]) -> Figures:
 
 
 def made_told(told: Mapping[str, Any], load: "Load") -> Told:
-    """Make what was told of a trace."""
+    """Make the late records of a trace."""
     return made(
         Told,
         told,

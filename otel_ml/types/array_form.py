@@ -20,13 +20,13 @@ _EXTRA_DTYPES: Final = frozenset(
 
 
 def why_not(value: object) -> str:
-    """Say why a value cannot be written as an array, as what was expected; empty where it can."""
+    """Explain why a value cannot be written as an array; empty where it can."""
     is_ours = issubclass(type(value), np.ndarray | np.generic)
     return "" if is_ours else "expected an array or scalar of numpy"
 
 
 def write(array: "np.ndarray[Any, Any]", writer: ValueWriter) -> Form:
-    """Write an array of any layout, in C order; a masked one with its mask."""
+    """Write an array of any layout, in C order; a masked array with its mask."""
     plain = np.asarray(array)
     form = {"dtype": write_dtype(plain.dtype), "shape": list(plain.shape)}
     if _is_text(plain.dtype):
@@ -92,7 +92,7 @@ def _content(
 def read_bytes(
     raw: bytes, dtype: "np.dtype[Any]", shape: tuple[int, ...]
 ) -> "np.ndarray[Any, Any]":
-    """Read an array from its bytes in C order; never one of objects, which would be pointers."""
+    """Read an array from its bytes in C order; never one of objects: these would be pointers."""
     if dtype.hasobject:
         raise ValueError("Invalid array: its bytes are addresses of objects in another process")
     if len(raw) != math.prod(shape) * dtype.itemsize:
@@ -161,7 +161,7 @@ def read_dtype(form: Any, params: Params, decode: Decode) -> "np.dtype[Any]":
 
 
 def _extra_dtype(name: Any) -> "np.dtype[Any]":
-    """Return one of the dtypes of small floats and integers that ml_dtypes adds to numpy."""
+    """Return a dtype of small floats or integers that ml_dtypes adds to numpy."""
     if name not in _EXTRA_DTYPES:
         raise ValueError(f"Unknown dtype {str(name)[:40]!r}: expected one of ml_dtypes")
     import ml_dtypes  # who has such an array has it

@@ -39,9 +39,9 @@ def _as_table(value: Any) -> tuple[str, Any]:
 
 
 def hide(value: Any, hide_column: HideColumn) -> Any:
-    """Return a value without its secret columns, and with what is secret in the others hidden.
+    """Return a value without its secret columns, and with secrets in the other columns hidden.
 
-    Where nothing is, it is the value itself.
+    Without secrets it is the value itself.
     """
     kind, table = _as_table(value)
     if kind == "schema":
@@ -65,7 +65,7 @@ def hide(value: Any, hide_column: HideColumn) -> Any:
 
 
 def read(params: Params, _decode: Decode) -> Any:
-    """Read what was written; the types are those that this process knows."""
+    """Read a written value; its types are those that this process knows."""
     raw, kind = from_base64(params["ipc"]), params["kind"]
     if _PICKLED in raw:
         raise ValueError("Invalid Arrow data: a type in it would be unpickled")

@@ -1,4 +1,4 @@
-"""The contract of wrappers, and the table that finds one for a value or for a written form.
+"""The contract of wrappers, and the table that looks them up for a value or a written form.
 
 Data names a type, it never chooses code: only registered wrappers read.
 """
@@ -24,10 +24,10 @@ class ValueWriter(Protocol):
     """Writes the values that a value holds."""
 
     def encode(self, value: Any) -> Any:
-        """Return what stands for `value` in JSON. Never raises."""
+        """Return the JSON form of `value`. Never raises."""
 
     def items(self, items: list[Any]) -> list[Any]:
-        """Return what stands for each; the list may be the given one."""
+        """Return the JSON forms of items; the list may be the given list."""
 
 
 # Hides what is secret in a column of a table, see `otel_ml.artifact`: of the column, its name, its
@@ -86,7 +86,8 @@ def dump(data: Data) -> bytes:
         The JSON text of ``data.to_jcr()``. Nothing of it changes with the value later on.
 
     Raises:
-        ValueError: It is no wrapper, or one of the user's writes what JSON has no form for.
+        ValueError: It is no wrapper, or a wrapper of the user writes a value that JSON has no form
+            for.
     """
     if not issubclass(type(data), Data):
         raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
@@ -112,7 +113,7 @@ _wrappers: dict[tuple[str, str], type[Data]] = {}
 
 
 def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
-    """Make the decorated wrapper the one for these types of a package and their subclasses."""
+    """Make the decorated wrapper that of these types of a package and their subclasses."""
 
     def decorate(cls: Wrapper) -> Wrapper:
         _wrappers.update(dict.fromkeys(((package, name) for name in names), cls))
@@ -169,7 +170,7 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
         name: The type string of its written form; the qualified name of the class otherwise.
 
     Raises:
-        ValueError: It is no subclass of `Data`, or its name is taken or one of ours.
+        ValueError: It is no subclass of `Data`, or its name is taken or reserved.
     """
     if not issubclass(type(cls), type) or not issubclass(cls, Data):
         raise invalid("cls", cls, "a subclass of otel_ml.types.Data")
@@ -188,12 +189,12 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
 
 
 def read_by(name: str, reader: Reader) -> None:
-    """Let `reader` read what was written under a name of ours."""
+    """Register `reader` for a reserved type name."""
     _readers[name] = reader
 
 
 def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read what `dump` or ``to_jcr`` wrote, or what raymon 0.0.39 wrote.
+    """Read a form written by `dump` or ``to_jcr``, or by raymon 0.0.39.
 
     Args:
         jcr: The form, as JSON or read from it.

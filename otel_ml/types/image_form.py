@@ -30,20 +30,20 @@ _PNG_LEVEL: Final = 1  # of compression: the standard one takes three times as l
 
 
 def why_not(value: object) -> str:
-    """Say why a value cannot be written as an image, as what was expected; empty where it can."""
+    """Explain why a value cannot be written as an image; empty where it can."""
     return "" if issubclass(type(value), Image.Image) else "expected an image of Pillow"
 
 
 def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
-    """Write an image, of several frames the one that it stands at.
+    """Write an image, of several frames the current frame.
 
     Where its EXIF data say which side is up, the picture that a page can show stands upright, and
     is turned back when it is read.
 
     Args:
         image: It is loaded if it is not yet.
-        lossless: False lets grey and RGB images be JPEGs; those of other modes never are.
-        writer: Writes what a palette says about transparency.
+        lossless: False lets grey and RGB images be JPEGs; images of other modes never are.
+        writer: Writes the transparency of a palette.
     """
     image.load()
     form = {"mode": image.mode, "size": list(image.size), "lossless": lossless}
@@ -89,7 +89,7 @@ def read(params: Params, decode: Decode) -> Image.Image:
 
 
 def orientation_of(image: Image.Image) -> int | None:
-    """Return what the EXIF data of an image say of its sides, 1 to 8; None where they do not.
+    """Return the orientation in the EXIF data of an image, 1 to 8; None where there is none.
 
     Spec: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, section 4.6.4, tag 274
     """
@@ -112,7 +112,7 @@ def _read_pixels(params: Params, decode: Decode, width: int, height: int) -> Ima
 
 
 def open_image(raw: bytes) -> Image.Image:
-    """Read a PNG or JPEG; other formats, whose readers are many, are refused.
+    """Read a PNG or JPEG; other formats, with their many readers, are refused.
 
     Raises:
         ValueError: It is neither.
@@ -125,7 +125,7 @@ def open_image(raw: bytes) -> Image.Image:
 
 
 def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
-    """Return a file of the image; None when the format cannot hold it, as one of no pixels."""
+    """Return a file of the image; None when the format cannot hold it, as an image of no pixels."""
     file = io.BytesIO()
     with untrusted:
         image.save(file, form, **options)
@@ -134,7 +134,7 @@ def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
 
 
 def _is_whole(image: Image.Image, raw: bytes) -> bool:
-    """Tell whether a PNG holds all: it may trim a palette and change what is transparent."""
+    """Tell whether a PNG holds all: it may trim a palette and change transparency."""
     if image.mode != "P" and "transparency" not in image.info:
         return True
     again = open_image(raw)

@@ -107,7 +107,7 @@ def _read_index(params: Params, decode: Decode) -> Any:
 
 
 def _write_freq(index: Any) -> str | None:
-    """Return the frequency of an index of times; None for one that its text does not say whole."""
+    """Return the frequency of an index of times; None where its text does not hold all of it."""
     if not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) or index.freq is None:
         return None
     text = str(index.freqstr)
@@ -124,7 +124,7 @@ def _write_freq(index: Any) -> str | None:
 def _write_column(column: Any, writer: ValueWriter) -> Form:
     """Write the values of a series or an index.
 
-    Values of a dtype that is neither pandas' nor numpy's are written one by one and lose it.
+    Values of a dtype that is neither pandas' nor numpy's are written singly and lose it.
     """
     dtype = column.dtype
     if isinstance(dtype, np.dtype):
@@ -140,7 +140,7 @@ def _write_column(column: Any, writer: ValueWriter) -> Form:
 
 
 def _read_column(params: Params, decode: Decode) -> Any:
-    """Read values: an array of numpy, or one of pandas."""
+    """Read values: an array of numpy, or of pandas."""
     if "of" in params:
         return _ARRAY_READERS[params["of"]](params, decode)
     return array_form.read(params, decode)
@@ -282,7 +282,7 @@ def _read_sparse(params: Params, decode: Decode) -> Any:
 
 
 def _write_arrow(values: Any, writer: ValueWriter) -> Form | None:
-    """Write an Arrow column; None for one whose type has no words here."""
+    """Write an Arrow column; None where its type has no written form here."""
     kind = _write_arrow_type(values.dtype.pyarrow_dtype)
     if kind is None:
         return None
@@ -372,7 +372,7 @@ _ARRAY_READERS: Final[dict[str, Callable[[Params, Decode], Any]]] = {
 
 
 def write_scalar(value: Any, writer: ValueWriter) -> Any:
-    """Write a value under the tag ``pandas``; None for one that is not known."""
+    """Write a value under the tag ``pandas``; None for an unknown value."""
     form = _write_single(value, writer)
     return None if form is None else tagged("pandas", form)
 

@@ -15,7 +15,7 @@ _LEAST_DPI: Final = 1
 
 
 def why_not(figure: Any) -> str:
-    """Say why a figure cannot be drawn, as what was expected; empty where it can."""
+    """Explain why a figure cannot be drawn, in the expected form; empty where it can."""
     is_plotly = hasattr(type(figure), "to_plotly_json")
     if is_plotly and find_spec("kaleido") is None:
         return "expected kaleido to be installed, which draws figures of plotly"

@@ -11,7 +11,7 @@ from otel_ml.types.scalars import from_base64, to_base64
 
 
 def write(value: "pl.DataFrame | pl.Series", _writer: ValueWriter) -> Form:
-    """Write a frame, or a series as the only column of one."""
+    """Write a frame, or a series as the only column of a frame."""
     is_series = isinstance(value, pl.Series)
     frame = value.to_frame() if isinstance(value, pl.Series) else value
     file = io.BytesIO()
@@ -25,9 +25,9 @@ def write(value: "pl.DataFrame | pl.Series", _writer: ValueWriter) -> Form:
 
 
 def hide(value: "pl.DataFrame | pl.Series", hide_column: HideColumn) -> "pl.DataFrame | pl.Series":
-    """Return a value without its secret columns, and with what is secret in the others hidden.
+    """Return a value without its secret columns, and with secrets in the other columns hidden.
 
-    Where nothing is, it is the value itself.
+    Without secrets it is the value itself.
     """
     columns = [value] if isinstance(value, pl.Series) else value.get_columns()
     hidden = [

@@ -1,7 +1,7 @@
 """Single values of the standard library and time zones as JSON, those that it lacks under a tag.
 
-A tagged value is ``{"$": tag, "v": what it is made of}``; of one that is read as less than it was
-``of`` names what that was.
+A tagged value is ``{"$": tag, "v": its parts}``; of a value that is read as less than it was ``of``
+names its type.
 """
 
 import array
@@ -44,7 +44,7 @@ class TextOnly(str):
     of: str
 
     def __new__(cls, text: str, of: str = "") -> "TextOnly":
-        """Make one of a text and the name of a type."""
+        """Make a text of an object, with the name of its type."""
         made = super().__new__(cls, text)
         made.of = of
         return made
@@ -56,7 +56,7 @@ def tagged(tag: str, value: Any) -> dict[str, Any]:
 
 
 def reduced(tag: str, value: Any, of: str) -> dict[str, Any]:
-    """Return under a tag what is kept of something, and the name of that."""
+    """Return the kept part of a value under a tag, with the name of its type."""
     return {TAG: tag, VALUE: value, OF: clean(of[:_OF_CHARS])}
 
 
@@ -71,7 +71,7 @@ def write_text(value: str) -> Any:
 
 
 def write_int(value: int) -> Any:
-    """Write a number; one of more than 64 bits in hexadecimal."""
+    """Write a number; more than 64 bits in hexadecimal."""
     number = int.__add__(value, 0)  # of a subclass its number, not what its methods say
     return number if _INT64_MIN <= number <= _UINT64_MAX else tagged("int", hex(number))
 
@@ -83,7 +83,7 @@ def write_float(value: float) -> Any:
 
 
 def to_base64(raw: Any) -> str:
-    """Return bytes, or what holds them, as text."""
+    """Return bytes, or a buffer of bytes, as base64 text."""
     return base64.b64encode(raw).decode()
 
 
@@ -122,7 +122,7 @@ def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]
 
 
 def read_zone(form: Any) -> datetime.tzinfo:
-    """Read a time zone; one of pytz is of zoneinfo where pytz is not installed."""
+    """Read a time zone; a zone of pytz becomes a zoneinfo where pytz is not installed."""
     if "zone" in form:
         return _named(form["zone"], form.get("by"))
     offset = form["offset_us"] * _MICROSECOND
@@ -162,7 +162,7 @@ def _write_path(value: pathlib.PurePath, encode: Encode) -> Any:
 
 
 def _read_path(form: Any, decode: Decode) -> pathlib.PurePath:
-    """Read a path; one of another operating system's can be looked at, not opened."""
+    """Read a path; a path of another operating system can be looked at, not opened."""
     text, flavour, concrete = form
     pure = pathlib.PureWindowsPath if flavour == "windows" else pathlib.PurePosixPath
     kind = pathlib.Path if concrete and issubclass(type(pathlib.Path()), pure) else pure

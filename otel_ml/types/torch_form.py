@@ -60,7 +60,7 @@ _HEADER_BYTES: Final = 8  # of its length, which is also what a header is filled
 
 
 def why_not(value: object) -> str:
-    """Say why a value cannot be written as a tensor, as what was expected; empty where it can."""
+    """Explain why a value cannot be written as a tensor; empty where it can."""
     if not issubclass(type(value), torch.Tensor):
         return "expected a tensor of torch"
     tensor: torch.Tensor = value
@@ -155,7 +155,7 @@ def _from_bytes(raw: bytes, name: Any, shape: Any) -> torch.Tensor:
 
 
 def is_state(value: object) -> bool:
-    """Tell a state_dict: one of tensors by name, all of which safetensors can hold."""
+    """Tell whether a value is a state_dict: tensors by name, all of which safetensors can hold."""
     if not isinstance(value, dict) or not value:
         return False
     return all(

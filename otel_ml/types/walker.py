@@ -1,8 +1,9 @@
-"""Any value as what JSON knows, and back: what JSON has no form for stands under a tag.
+"""Any value as JSON, and back: values that JSON has no form for stand under a tag.
 
 An object of the host's leaves the fields that its class declares, and is read as a dict of them.
-One that declares none leaves its ``repr``, and is read as that text. So does what holds itself,
-what is nested too deep, and what comes after the first 256 MiB or so: their text is an ellipsis.
+An object of a class that declares none leaves its ``repr``, and is read as that text. Values that
+hold themselves, are nested too deep, or come after the first 256 MiB or so become text, too: an
+ellipsis.
 """
 
 import enum
@@ -49,11 +50,11 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What is seen of values of one wrapper before they are written.
+    """The functions that look at values of a wrapper before they are written.
 
     Attributes:
-        describes: Says what stands in the preview.
-        size_of: Estimates what a value takes, in bytes.
+        describes: Describes a value for the preview.
+        size_of: Estimates the size of a value, in bytes.
         is_binary: Tells whether it is written as bytes, in which no text is looked for.
     """
 
@@ -76,7 +77,7 @@ class BuiltIn(Data):
         return self.form(Walker())
 
     def form(self, walker: "Walker") -> Form:
-        """Write the value as a part of what `walker` writes."""
+        """Write the value as a part of the output of `walker`."""
         return {"type": self.type_name, "params": self.write(walker)}
 
     def write(self, walker: "Walker") -> Form:
@@ -85,7 +86,7 @@ class BuiltIn(Data):
 
 
 class Walker:
-    """Writes one value with all that it holds.
+    """Writes a value with all that it holds.
 
     Attributes:
         texts: How many objects within it could only be written as their text.
@@ -98,7 +99,7 @@ class Walker:
         self._path: set[int] = set()
 
     def encode(self, value: Any) -> Any:
-        """Return what stands for `value` in JSON. Never raises, whatever the value does."""
+        """Return the JSON form of `value`. Never raises, whatever the value does."""
         kind = type(value)
         self._left -= LEAF_BYTES
         if kind in _UNCHANGED:
@@ -110,7 +111,7 @@ class Walker:
             return self.words(value)
 
     def _encode(self, value: Any, kind: type) -> Any:
-        """Write a value in as few frames as can be: they are what bounds how deep it goes."""
+        """Write a value in as few frames as possible: they bound how deep it goes."""
         if self._left < 0:
             return tagged("repr", _CUT)
         levels, write = _way(kind)
@@ -193,7 +194,7 @@ class Walker:
         return True
 
     def pairs(self, pairs: list[tuple[Any, Any]]) -> Any:
-        """Write a dict; one whose keys JSON does not know, or that looks tagged, as pairs."""
+        """Write a dict; keys other than plain text make it a list of pairs."""
         if all(type(key) is str and key != TAG and write_text(key) is key for key, _ in pairs):
             self._left -= sum(len(key) for key, _ in pairs)
             return {key: self.encode(item) for key, item in pairs}
@@ -237,7 +238,7 @@ KEPT: Final = {"repr": "its text only", "fields": "its fields", "member": "its v
 
 
 def kept_of(form: Any) -> str:
-    """Return what is kept of a value that was written so; empty where that is all of it."""
+    """Describe the kept part of a value written so; empty where that is all of it."""
     return KEPT.get(str(form.get(TAG)), "") if isinstance(form, dict) else ""
 
 
@@ -281,7 +282,7 @@ def decode(form: Any) -> Any:
     """Return the value that stands in JSON as `form`.
 
     Raises:
-        ValueError: It carries a tag that is none, or one that holds something else.
+        ValueError: It carries an unknown tag, or a tag with an invalid value.
     """
     if isinstance(form, list):
         return [decode(item) for item in form]

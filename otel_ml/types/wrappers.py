@@ -1,6 +1,6 @@
-"""The wrappers of this package, and what each holds in short: for previews of 1,024 bytes of JSON.
+"""The wrappers of this package, and short descriptions for previews of 1,024 bytes of JSON.
 
-What values of other packages hold is written by the forms. These are imported where they are used:
+Values of other packages are written by the forms. These are imported where they are used:
 they load the packages, which are optional.
 """
 
@@ -49,7 +49,7 @@ _DTYPE_CHARS: Final = 16 * 1024
 
 
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
-    """Return what stands for any value, short."""
+    """Return a short stand-in for any value."""
     text = encode(value, _LOOKED_AT_BYTES).text
     return orjson.loads(preview(value, text, limit_bytes) or text)
 
@@ -193,7 +193,7 @@ def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str
 
 
 def _shown(item: Any) -> Any:
-    """Return an element as it is shown: what is no number or text, such as a time, in words."""
+    """Return an element as it is shown: numbers and text as they are, others as text."""
     return item if isinstance(item, str | bool | int | float) else str(item)
 
 
@@ -217,7 +217,7 @@ def _statistics(array: Any) -> Form:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, or what JSON has no number for as text."""
+    """Return a number, or text where JSON has no number for it."""
     if value.dtype.kind in "mM":
         return str(value)
     number = value.item()
@@ -270,7 +270,7 @@ class Text(BuiltIn):
     looks = Looks(_of_text)
 
     def validate(self, data: Any) -> None:
-        """Refuse what is no text."""
+        """Refuse a value that is no text."""
         if not issubclass(type(data), str):
             raise _refused(data, "expected str")
 
@@ -291,7 +291,7 @@ class Bytes(BuiltIn):
     looks = Looks(_of_bytes, is_binary=_always)
 
     def validate(self, data: Any) -> None:
-        """Refuse what are no bytes."""
+        """Refuse a value that is no bytes."""
         if not issubclass(type(data), bytes | bytearray | memoryview):
             raise _refused(data, "expected bytes, bytearray or memoryview")
 
@@ -314,7 +314,7 @@ class _Formed(BuiltIn):
         form_name: The module, which loads the package that the values are of. Its function
             ``why_not``, if it has one, says why a value is refused.
         part: How its functions to write and read end.
-        expected: What it is for.
+        expected: The types that it is for.
     """
 
     form_name: ClassVar[str]
@@ -322,7 +322,7 @@ class _Formed(BuiltIn):
     expected: ClassVar[str]
 
     def validate(self, data: Any) -> None:
-        """Refuse what it is not for."""
+        """Refuse a value of another wrapper's type."""
         wrapper = find_wrapper(type(data))
         if wrapper is None or not issubclass(type(self), wrapper):
             raise _refused(data, f"expected {self.expected}")
@@ -403,7 +403,7 @@ class TorchState(_Formed):
     looks = Looks(_of_state, is_binary=_always)
 
     def validate(self, data: Any) -> None:
-        """Refuse what is no dict of tensors alone."""
+        """Refuse a value that is no dict of tensors alone."""
         if not self._is_state(data):
             raise _refused(data, "expected a dict of tensors by name, none of them sparse")
 
@@ -495,7 +495,7 @@ class Image(_Formed):
 @wraps("matplotlib", "Figure", "Axes")
 @wraps("plotly", "BaseFigure")
 class Picture(_Formed):
-    """A figure of matplotlib or plotly: what is kept is the picture that it draws, an `Image`."""
+    """A figure of matplotlib or plotly, kept as the picture that it draws, an `Image`."""
 
     type_name = Image.type_name
     form_name = "picture_form"
@@ -531,8 +531,8 @@ def describe(data: Data) -> Form:
     """Describe a wrapper's value: type, dtype, shape, columns, size, beginning and statistics.
 
     Returns:
-        What JSON knows, at most 1,024 bytes of it; always ``type``, the rest as far as it fits.
-        Of a value that cannot be looked at only the type is said.
+        Plain JSON values, at most 1,024 bytes; always ``type``, the rest as far as it fits.
+        A value that cannot be looked at has only its type.
 
     Raises:
         ValueError: It is no wrapper.
@@ -581,7 +581,7 @@ def read_built_in() -> None:
 
 
 def read_raymon() -> None:
-    """Let `load` read what the wrappers of raymon 0.0.39 wrote, without its packages and code.
+    """Let `load` read forms of raymon 0.0.39, without its packages and code.
 
     `otel_ml.compat.raymon` has wrappers of their names.
     """
@@ -603,7 +603,7 @@ def _native_of_raymon(params: Params) -> Native:
 
 
 def _numpy_of_raymon(params: Params) -> Numpy:
-    """Read an array; one of objects is refused, raymon wrote their addresses."""
+    """Read an array; an array of objects is refused, as raymon wrote their addresses."""
     import numpy as np  # optional
 
     from otel_ml.types import array_form
@@ -645,5 +645,5 @@ def _image_of_raymon(params: Params) -> Image:
 
 
 def _either(theirs: Reader, ours: Reader, mark: str) -> Reader:
-    """Read the params of raymon's wrapper, or of ours under its name, which have `mark`."""
+    """Read the params of raymon's wrapper, or of our own under its name, which have `mark`."""
     return lambda params: (ours if isinstance(params.get(mark), list | dict) else theirs)(params)

@@ -9,15 +9,15 @@ __all__ = ["Dataset"]
 
 
 class Dataset(datasets.Dataset):
-    """A data set of inputs alone: each row is what the function is called with.
+    """A data set of inputs alone: each row holds the arguments of a call.
 
     Args:
         dataset_name: The data set's name.
-        data: Rows: whatever the function takes.
-        description: What it is for.
+        data: Rows: the function's inputs.
+        description: Its purpose.
 
     Raises:
-        ValueError: An argument is none of what it takes.
+        ValueError: An argument is invalid.
     """
 
     def __init__(

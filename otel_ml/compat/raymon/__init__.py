@@ -46,7 +46,7 @@ _current: Final[ContextVar["Trace | None"]] = ContextVar("otel_ml-raymon-trace",
 
 
 class TraceLogger(Protocol):
-    """Takes what traces log, each call with the id of its trace."""
+    """Takes the logged values of traces, each call with the id of its trace."""
 
     def info(self, trace_id: str, text: str) -> None:
         """Take a line of text."""
@@ -58,11 +58,11 @@ class TraceLogger(Protocol):
         """Take data under a reference."""
 
     def flush(self) -> None:
-        """Deliver what was taken."""
+        """Deliver the queue."""
 
 
 class RaymonAPILogger:
-    """Sends what is logged from a thread of its own; a missing server is no error.
+    """Sends logged values from a thread of its own; a missing server is no error.
 
     Args:
         project_id: Where the traces gather.
@@ -72,7 +72,7 @@ class RaymonAPILogger:
         batch_size: Taken and not needed: records leave in batches by themselves.
 
     Attributes:
-        client: What sends.
+        client: The client that sends.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class RaymonAPILogger:
         self.client.about(trace_key=str(trace_id)).tag(read_tags(tags))
 
     def flush(self) -> None:
-        """Deliver what is queued. Runs at exit by itself; what cannot be delivered is kept."""
+        """Deliver the queue. Runs at exit by itself; undelivered records are kept."""
         self.client.flush()
 
 
@@ -118,15 +118,15 @@ class Trace:
     more, or with the process. The current trace of a task or thread is held by it.
 
     Args:
-        logger: Sends what is logged: a `RaymonAPILogger`, or any object with its methods `info`,
-            `tag`, `log` and `flush`. Such a one is called as it is, nothing else is recorded.
+        logger: Sends logged values: a `RaymonAPILogger`, or any object with its methods `info`,
+            `tag`, `log` and `flush`. Another object is called as it is, nothing else is recorded.
         trace_id: Any text or UUID; a random UUID when not given. Traces of several processes
-            may share one.
+            may share it.
         set_global: Make it the current trace of this task or thread.
 
     Attributes:
-        run: The run that it is, as `otel_ml.Client.run` returns one; with a logger of your own
-            one that records nothing.
+        run: The run that it is, as `otel_ml.Client.run` returns it; with a logger of your own
+            it records nothing.
 
     Raises:
         ValueError: The logger lacks one of these methods.
@@ -190,7 +190,7 @@ class Trace:
     def end(self, error: BaseException | None = None) -> None:
         """End the trace, failed when an error is given. A second call does nothing.
 
-        A logger of your own is told to deliver.
+        A logger of your own is flushed.
         """
         self.run.end(error)
         if self._other is not None:
@@ -202,7 +202,7 @@ class Trace:
         return self.trace_id
 
     def __enter__(self) -> "Trace":
-        """Make its run the current one, too: runs within the block are children of it."""
+        """Make its run the current run, too: runs within the block are children of it."""
         if self._other is None:
             self.run.__enter__()
         return self
@@ -232,10 +232,10 @@ def current_trace() -> Trace:
 
 
 def set_current_trace(trace: Trace) -> None:
-    """Make a trace the current one of this task or thread.
+    """Make a trace the current trace of this task or thread.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is no trace.
     """
     if not isinstance(trace, Trace):
         raise TypeError(f"Invalid trace of type {type(trace).__name__}: expected a Trace")

@@ -92,7 +92,7 @@ class Response:
         """Raise when it is an error.
 
         Raises:
-            RequestFailed: It is one.
+            RequestFailed: It is an error.
         """
         if not self.ok:
             raise RequestFailed(f"{self.status_code} of {self.url}: {self.text[:1_000]}")
@@ -106,7 +106,7 @@ class RaymonAPI:
 
     Args:
         url: Base address of the collector; as in `otel_ml.Client` when not given.
-        project_id: Taken and not needed: each method is told its project.
+        project_id: Taken and not needed: each method takes its project.
         auth_path: Taken and not read; the key is ``OTEL_ML_API_KEY``.
         env: Taken and not read, too.
     """
@@ -132,7 +132,7 @@ class RaymonAPI:
         return refuse
 
     def object_search(self, project_id: str, trace_id: str, ref: str) -> Response:
-        """Fetch what was logged last under a reference of a trace: ``obj_id``, ``obj_data``."""
+        """Fetch the last value logged under a reference of a trace: ``obj_id``, ``obj_data``."""
         return self._objects(project_id, trace_id=str(trace_id), ref=ref)
 
     def object_get(self, project_id: str, object_id: str) -> Response:
@@ -148,7 +148,7 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List what was logged under a reference, newest first, without the data itself.
+        """List the values logged under a reference, newest first, without the data itself.
 
         Args:
             project_id: The project.
@@ -159,7 +159,7 @@ class RaymonAPI:
             limit: At most so many.
 
         Raises:
-            ValueError: The slice is none.
+            ValueError: The slice is invalid.
         """
         within = {"start": _moment(begin), "end": _moment(end)}
         if not to_filter(slicestr):

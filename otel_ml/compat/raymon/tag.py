@@ -19,12 +19,12 @@ class Tag(OwnTag):
     """A tag whose name is normalised.
 
     Args:
-        name: In lower case, blanks as ``_``; what is no letter of ASCII, digit or one of
-            ``_-@./`` is left out.
+        name: In lower case, blanks as ``_``; characters other than letters of ASCII, digits and
+            ``_-@./`` are left out.
         value: A text, number or bool. Text that is a number can be compared with numbers.
         type: Any text. Raymon knows label, metric, vector, error, and profile-input, -output,
             -actual and -score with their errors, such as profile-input-error.
-        group: What it belongs to.
+        group: The group of the tag.
 
     Raises:
         ValueError: The name is no text, or nothing is left of it.
@@ -48,7 +48,7 @@ class Tag(OwnTag):
 
 
 def normalize(name: str) -> str:
-    """Return the name that a tag is found by.
+    """Return the name under which a tag is stored.
 
     Raises:
         ValueError: It is no text, or nothing is left of it.
@@ -65,7 +65,7 @@ def read_tags(tags: Iterable[AnyTag]) -> list[Tag]:
     """Read tags of both forms.
 
     Raises:
-        DataException: One is neither a `Tag` nor a dict of one.
+        DataException: An item is neither a `Tag` nor the dict of a tag.
     """
     return [_read(tag) for tag in tags]
 

@@ -20,7 +20,7 @@ __all__ = [
 
 
 class _Named(Data):
-    """Writes the type that Raymon's wrapper of the name writes; what is logged keeps ours."""
+    """Writes the type of Raymon's wrapper of the same name; logged values keep ours."""
 
     def class2str(self) -> str:
         """Return the type of the written form."""
@@ -62,7 +62,7 @@ class Image(_Named, types.Image):
 
 
 class RaymonDataType(Data):
-    """What a wrapper of your own is a subclass of; defining it lets `load_jcr` read it."""
+    """The base class of wrappers of your own; defining a subclass lets `load_jcr` read it."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -77,10 +77,10 @@ _KIND_OF_FORM: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFr
 
 
 def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read what ``to_jcr`` wrote here, what was logged, or what raymon 0.0.39 wrote.
+    """Read a form written by ``to_jcr`` here, by logging, or by raymon 0.0.39.
 
     Returns:
-        A wrapper of this module where it has one for the value, else as `otel_ml.types.load`.
+        A wrapper of this module where there is one for the value, else as `otel_ml.types.load`.
 
     Raises:
         ValueError: It is no such form, its type is not registered, or its params are broken.
@@ -94,7 +94,7 @@ def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
 
 
 def from_msgpack(data: bytes) -> NoReturn:
-    """Refuse MessagePack: what is sent and read here is JSON.
+    """Refuse MessagePack: data is sent and read as JSON here.
 
     Raises:
         NotImplementedError: Always.
