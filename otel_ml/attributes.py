@@ -114,6 +114,7 @@ METRIC_VALUES: Final = "otel_ml.metric.values"
 METRIC_STEPS: Final = "otel_ml.metric.steps"
 METRIC_TIMES: Final = "otel_ml.metric.times"
 METRIC_MODES: Final = "otel_ml.metric.modes"
+METRIC_SOURCES: Final = "otel_ml.metric.sources"
 
 # An experiment: on its own run, and its run id on every span of a run over one of its items.
 EXPERIMENT: Final = "otel_ml.experiment"
@@ -193,6 +194,8 @@ OPERATIONS: Final = {
 }
 OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "abandoned"})
 METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart", "clear"})
+# Of metric points: what a program logged, and what was computed of a table.
+METRIC_SOURCES_KNOWN: Final = frozenset({"logged", "data"})
 SOURCES: Final = frozenset({"judge", "human", "actual", "agent"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})

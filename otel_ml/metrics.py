@@ -33,6 +33,7 @@ class LoggedPoint(NamedTuple):
     step: int
     time_ns: int
     mode: str
+    source: str = "logged"
 
 
 class MetricValues:
@@ -49,7 +50,7 @@ class MetricValues:
     def add(self, points: Iterable[LoggedPoint]) -> None:
         """Take points in the order in which they were logged."""
         found = self._found
-        for name, value, _, _, mode in points:
+        for name, value, _, _, mode, _ in points:
             before = found.get(name)
             if mode == "clear":
                 if before is not None or len(found) < MOST_NAMES:
@@ -119,15 +120,24 @@ def make_points(
     return points
 
 
+def make_data_points(values: Mapping[str, float]) -> list[LoggedPoint]:
+    """Turn data metrics into points of this moment; those of a later moment make them series."""
+    return [point._replace(source="data") for point in make_points(values, None, "auto")]
+
+
 def point_attributes(points: Sequence[LoggedPoint]) -> Attributes:
     """Write points as the parallel lists of an `update` record."""
-    return {
+    attributes: Attributes = {
         names.METRIC_NAMES: tuple(point.name for point in points),
         names.METRIC_VALUES: tuple(point.value for point in points),
         names.METRIC_STEPS: tuple(point.step for point in points),
         names.METRIC_TIMES: tuple(point.time_ns for point in points),
         names.METRIC_MODES: tuple(point.mode for point in points),
     }
+    sources = tuple(point.source for point in points)
+    if {*sources} - {"logged"}:
+        attributes = {**attributes, names.METRIC_SOURCES: sources}
+    return attributes
 
 
 def _step(step: Any) -> int:

@@ -20,7 +20,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
-from otel_ml_collector.store.tables import WORD
+from otel_ml_collector.store.tables import IS_POINT, WORD
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 
@@ -95,7 +95,7 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
 # The judges, and whoever else gave scores.
 _JUDGES: Final = Sql("SELECT judge AS value FROM {scores} WHERE ").fill(scores=SCORES) + _WINDOW
 _METRICS: Final = Sql("""SELECT name AS value FROM metrics
-  WHERE project = {project:String} AND source = 'logged' LIMIT 1000000""")
+  WHERE project = {project:String} AND {point} LIMIT 1000000""").fill(point=IS_POINT)
 # What truths, people or agents said, by the source that a field is made of.
 _SAID: Final = Sql("""
   SELECT name, {word} AS word FROM metrics

@@ -227,8 +227,13 @@ def _map_version(span: Span, project: str, records: Records) -> str | None:
         return NO_TARGET
     if has_bad_artifact(span):
         return BAD_ARTIFACT
-    if kind == "dataset":  # its manifest
-        records.artifacts += read_artifacts(span, project, own_dataset(name, digest))
+    if kind == "dataset":  # its manifest, and what was computed of its items
+        owner = own_dataset(name, digest)
+        points = _points(span, project, owner, 0)
+        if points is None:
+            return _BAD_METRICS
+        records.artifacts += read_artifacts(span, project, owner)
+        records.metrics += points
     definition, at_ns = to_text(told.get(names.MODEL_DEFINITION)), span.start_ns
     records.versions.append(
         ModelVersion(project, to_text(kind), name, digest, "", definition, at_ns, at_ns)
@@ -323,9 +328,14 @@ def _points(span: Span, project: str, owner: str, owner_start_ns: int) -> list[M
     steps = _list(attributes.get(names.METRIC_STEPS)) or [-1] * len(keys)
     times = _list(attributes.get(names.METRIC_TIMES)) or [span.start_ns] * len(keys)
     modes = _list(attributes.get(names.METRIC_MODES)) or ["append"] * len(keys)
-    if {len(values), len(steps), len(times), len(modes)} != {len(keys)} or None in values:
+    sources = _list(attributes.get(names.METRIC_SOURCES)) or ["logged"] * len(keys)
+    lists = (values, steps, times, modes, sources)
+    if {*map(len, lists)} != {len(keys)} or None in values:
         return None
-    if not all(mode in names.METRIC_MODES_KNOWN for mode in modes):
+    if not (
+        names.METRIC_MODES_KNOWN.issuperset(modes)
+        and names.METRIC_SOURCES_KNOWN.issuperset(sources)
+    ):
         return None
     return [
         Metric(
@@ -337,7 +347,7 @@ def _points(span: Span, project: str, owner: str, owner_start_ns: int) -> list[M
             step=-1 if (step := to_int(steps[position])) is None else step,
             time_ns=max(to_int(times[position]) or 0, 0) or span.start_ns,
             mode=to_text(modes[position]),
-            source="logged",
+            source=to_text(sources[position]),
             record_id=span.span_id.hex(),
             position=position,
         )

@@ -30,6 +30,7 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 
@@ -56,7 +57,7 @@ MetricValue = float | Infinite | None | list[float | Infinite | None]
 _NAMES: Final = 1_000
 
 _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(String)}
-  AND source = 'logged' AND ({name:String} = '' OR name = {name:String})""")
+  AND {point} AND ({name:String} = '' OR name = {name:String})""").fill(point=IS_POINT)
 # Points of one name are one metric, of all owners or of each: its `part`.
 _POINTS: Final = Sql("""
 SELECT if({apart:Bool}, owner, '') AS part, toString(name) AS name,

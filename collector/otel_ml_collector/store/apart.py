@@ -14,6 +14,7 @@ from otel_ml_collector.store.reader import ID16, READABLE, Reader
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
+    IS_POINT,
     ITEMS,
     LATE_LOGS,
     LATE_TAGS,
@@ -27,6 +28,7 @@ from otel_ml_collector.store.tables import (
     TRACE_KEYS,
     WORD,
     Table,
+    is_point,
 )
 from otel_ml_collector.store.targets import RUN, told_of_others
 
@@ -160,7 +162,7 @@ class _Sign:
 _ALL: Final = Sql("1")
 _OURS: Final = Sql("project = {project:String}")
 _UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
-_SAID: Final = Sql("source != 'logged'")
+_SAID: Final = Sql("NOT ({point})").fill(point=IS_POINT)
 _RESPONSES: Final = TAG + RESPONSE
 _SIGNS: Final[Mapping[str, _Sign]] = {
     "tags": _Sign(LATE_TAGS, _ALL, "tags"),
@@ -168,13 +170,13 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         METRICS,
         Sql("NOT ({under}) AND {said}").fill(under=_UNDER, said=_SAID),
         "metrics",
-        lambda metric: metric.source != "logged" and is_run(metric.owner),
+        lambda metric: not is_point(metric) and is_run(metric.owner),
     ),
     "metrics": _Sign(
         METRICS,
         Sql("NOT ({under}) AND NOT ({said})").fill(under=_UNDER, said=_SAID),
         "metrics",
-        lambda metric: metric.source == "logged" and is_run(metric.owner),
+        lambda metric: is_point(metric) and is_run(metric.owner),
     ),
     "lines": _Sign(LATE_LOGS, _ALL, "logs"),
     "contents": _Sign(
@@ -195,13 +197,13 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         METRICS,
         Sql("{under} AND {said}").fill(under=_UNDER, said=_SAID),
         "metrics",
-        lambda metric: metric.source != "logged" and not is_run(metric.owner),
+        lambda metric: not is_point(metric) and not is_run(metric.owner),
     ),
     "told_metrics": _Sign(
         METRICS,
         Sql("{told} AND NOT ({said})").fill(told=_TOLD, said=_SAID),
         "metrics",
-        lambda metric: metric.source == "logged" and metric.owner.startswith((KEY, TAG)),
+        lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
     ),
     "told_lines": _Sign(LATE_LOGS, _TOLD, "logs", lambda line: not is_run(line.owner)),
     "told_artifacts": _Sign(OBJECTS, _TOLD, "artifacts", lambda one: not is_run(one.owner)),
@@ -459,7 +461,7 @@ def points(label: Sql, apart: Apart) -> Sql:
         `time_ns`, `record_id`, `position`.
     """
     told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
-      AND source = 'logged'""").fill(label=label)
+      AND {point}""").fill(label=label, point=IS_POINT)
     columns = Sql("value, mode, time_ns, record_id, position")
     direct = Sql("SELECT {run}, {columns} {told} AND owner < '{first}'").fill(
         run=RUN, columns=columns, told=told, first=Sql(FIRST)

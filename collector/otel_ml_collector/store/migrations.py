@@ -370,6 +370,12 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
             INSERT INTO daily (project, day_ns, marked_ns)
             SELECT DISTINCT project, day_ns, toUnixTimestamp64Nano(now64(9)) FROM daily_runs"""),
     ],
+    # What is computed of a table of data is a point of a metric, and no score.
+    [
+        Sql("ALTER TABLE scores_of_metrics MODIFY QUERY {scores}").fill(
+            scores=SCORES_OF_METRICS.select
+        ),
+    ],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

@@ -29,6 +29,7 @@ from otel_ml_collector.store.reader import (
 from otel_ml_collector.store.scores import ANYTHING, BY_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
+    IS_POINT,
     LIGHT,
     OF_PAYLOADS,
     PAYLOAD,
@@ -570,7 +571,7 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
           explanation, error, source, time_ns, record_id, position, actual, annotator, arrived_ns
         FROM metrics
         PREWHERE project = {project:String} AND owner IN {owners:Array(String)}
-          AND source != 'logged'""")
+          AND NOT ({point})""").fill(point=IS_POINT)
     rows = reader.rows(sql, {"project": project, "owners": list(owners)}, BY_KEY)
     return [row | {"word": _word_of(row)} for row in _last_told(rows)]
 
@@ -608,10 +609,10 @@ def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[s
     """Find the owners, among some, that have metrics, and those that have artifacts."""
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
-        SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND source = 'logged'
+        SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND {point}
         UNION ALL
         SELECT DISTINCT owner, 0 FROM objects WHERE {ours}
-        """).fill(ours=ours)
+        """).fill(ours=ours, point=IS_POINT)
     rows = reader.rows(sql, {"project": project, "owners": list(owners)}) if owners else []
     return (
         {row["owner"] for row in rows if row["is_metric"]},

@@ -22,6 +22,7 @@ from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP, Window
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
+from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import HOUR_NS
 
@@ -428,9 +429,9 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
           arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
           max(time_ns) AS last_time_ns
         FROM metrics FINAL
-        WHERE project = {project:String} AND source = 'logged' AND owner < '{first}' {no_items}
+        WHERE project = {project:String} AND {point} AND owner < '{first}' {no_items}
         GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}
-        """).fill(first=Sql(FIRST), no_items=items_left)
+        """).fill(first=Sql(FIRST), no_items=items_left, point=IS_POINT)
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
 
 
@@ -438,7 +439,7 @@ def list_metric_projects(reader: Reader) -> list[Row]:
     """List projects with their number of runs that logged metrics, the latest first."""
     sql = Sql("""
         SELECT project, uniqExact(owner) AS runs FROM metrics
-        WHERE {readable} AND source = 'logged' AND owner < '{first}'
+        WHERE {readable} AND {point} AND owner < '{first}'
         GROUP BY project ORDER BY max(time_ns) DESC, project LIMIT {most_projects}
-        """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS)
+        """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS, point=IS_POINT)
     return reader.rows(sql, {})

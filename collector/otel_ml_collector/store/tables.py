@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 import orjson
 import pyarrow as pa
 
+from otel_ml.attributes import METRIC_SOURCES_KNOWN
 from otel_ml.records import (
     TOKENS,
     AliasMove,
@@ -539,14 +540,24 @@ WORD: Final = Sql("""multiIf(
   '')""")
 
 
+# Points of metrics, which are nobody's word: what programs logged, what was computed of a table.
+IS_POINT: Final = Sql("source IN ('logged', 'data')")
+
+
+def is_point(metric: Metric) -> bool:
+    """Tell a point of a metric from what was said of a run, as `IS_POINT` does."""
+    return metric.source in METRIC_SOURCES_KNOWN
+
+
 # What counts as a score of a judge, of whatever it is said: no points, no truths that have a value,
 # and nothing that an agent said.
-IS_SCORE: Final = Sql("source NOT IN ('logged', 'agent') AND actual = ''")
+IS_SCORE: Final = Sql("NOT ({point}) AND source != 'agent' AND actual = ''").fill(point=IS_POINT)
 
 
 def is_score(metric: Metric) -> bool:
     """Tell whether a metric is a score by a judge or a person, as `IS_SCORE` does."""
-    return metric.source not in {"logged", "agent"} and not metric.actual and is_run(metric.owner)
+    is_word = not is_point(metric) and metric.source != "agent"
+    return is_word and not metric.actual and is_run(metric.owner)
 
 
 # The judges' scores again, by the run's own key: filters and statistics join on it.

@@ -460,6 +460,25 @@ def test_scores_without_metrics(tmp_path: Path, olds: Olds) -> None:
     ]
 
 
+def test_data_metrics_are_no_scores(tmp_path: Path) -> None:
+    """What is computed of a table is a metric and no score, also in a store from before it."""
+    make_old(tmp_path, 19, {})
+    call = spans_of(19)[0]
+    told: dict[str, Value] = {
+        "otel_ml.metric.names": ["missing.age"],
+        "otel_ml.metric.values": [0.25],
+        "otel_ml.metric.modes": ["auto"],
+        "otel_ml.metric.sources": ["data"],
+    }
+    with open_service(tmp_path) as service:
+        write(service, 19, [call, make_record("update", call, told)])
+        run = ask(service.app, f"/api/v1/projects/p19/runs/{id_of(call)}").json
+        judges = ask(service.app, "/api/v1/projects/p19/judges").json["judges"]
+    assert run["metrics"] == {"missing.age": 0.25}
+    assert [one["judge"] for one in judges] == ["grounded"]
+    assert [*run["scores"]] == ["grounded"]
+
+
 def test_repeated_steps(tmp_path: Path, olds: Olds) -> None:
     """Steps that run again, because a kill came before they were noted, change no answer."""
     make_old(tmp_path, 2, olds[2].rows)
