@@ -14,6 +14,7 @@ TARGET: Final = ROOT / "docs/reference.md"
 
 # What the code that opens and ends runs calls, and nobody else.
 INTERNAL: Final = (
+    "runs.Handle.log_data_metrics",
     *("runs.Run.start_ns", "runs.Run.send_waiting", "runs.Run.announce"),
     *("judges.judge.Judge.definition", "judges.judge.Judge.steps"),
 )

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from typing_extensions import Unpack
 
-    from otel_ml import instrumentations, targets
+    from otel_ml import data_quality, instrumentations, targets
     from otel_ml.experiments import backfill
     from otel_ml.experiments import dataset as datasets
     from otel_ml.experiments import experiment as experiments
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from otel_ml.targets import Elsewhere, Model, Weights
 else:
     backfill = late("experiments.backfill")
+    data_quality = late("data_quality")
     datasets = late("experiments.dataset")
     experiments = late("experiments.experiment")
     replaying = late("experiments.replay")
@@ -491,6 +492,50 @@ class Client(HasCard):
             raise invalid("dataset", dataset, "a Dataset")
         check_seconds("timeout_s", timeout_s)
         return datasets.save(self._recorder.in_force, dataset, timeout_s, reason)
+
+    def data_metrics(
+        self,
+        frame: "Dataset | Any",
+        *,
+        label: str | None = None,
+        sensitive: str | Sequence[str] = (),
+        prediction: str | None = None,
+        positive: object = None,
+    ) -> dict[str, float]:
+        """Compute the data metrics of a table: what is missing, doubled, unfair or leaking.
+
+        Within a run they are logged to it, with the source ``data``; those of a data set to its
+        version, which is saved. To another run, or to a version of a model, they are logged by the
+        method of the same name of `otel_ml.Run` and of what `model` returns. Elsewhere they are
+        only returned. Names and meanings: docs/how-to/data-metrics.md.
+
+        Args:
+            frame: A table of pandas, polars or pyarrow, a structured array of numpy, a list of
+                mappings, or a data set, whose columns are its inputs and ``expected``.
+            label: The column that holds what is right: its balance, and which other column gives
+                it away alone.
+            sensitive: A column, or several, whose groups are to be treated alike. Groups of fewer
+                than 30 rows are not judged.
+            prediction: The column that holds what a model said: bias is that of the prediction,
+                and with a label those are compared, too, who deserved it.
+            positive: The value of the label or prediction that is wished for. Needed unless there
+                are but two, such as 0 and 1, or no and yes.
+
+        Returns:
+            The numbers by their names.
+
+        Raises:
+            ValueError: An argument is none of what it takes; the message says which.
+        """
+        is_dataset = issubclass(type(frame), datasets.Dataset)
+        table = frame.to_rows() if is_dataset else frame
+        found = data_quality.measure_data(
+            table, label=label, sensitive=sensitive, prediction=prediction, positive=positive
+        )
+        current_run().log_data_metrics(found)
+        if is_dataset:
+            datasets.send_data_metrics(self._recorder.in_force, frame, found)
+        return found
 
     def instrument(self, *libraries: str) -> None:
         """Record calls of other libraries, such as ``openai``, by their instrumentations.

@@ -12,6 +12,7 @@ add_judge = _CLIENT.add_judge
 evaluate = _CLIENT.evaluate
 judge = _CLIENT.judge
 aevaluate = _CLIENT.aevaluate
+data_metrics = _CLIENT.data_metrics
 replay = _CLIENT.replay
 run = _CLIENT.run
 flush = _CLIENT.flush

@@ -21,6 +21,7 @@ WHY: Final[Mapping[str, str]] = {
     "experiments.experiment": "a program that evaluates nothing needs none of it",
     "experiments.replay": "a program that replays nothing needs none of it",
     "experiments.dataset": "a program that evaluates nothing needs none of it",
+    "data_quality": "a program that measures no table needs none of it",
     "default": "a program that names its client makes no other one",
     "export.destination": "what sends is loaded on the thread that sends: 70 ms",
     "export.documents": "loaded with the first provider",

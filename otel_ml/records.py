@@ -902,6 +902,10 @@ class DatasetVersion:
     removed: int | None = about_field(None, "Ids that only the version before has")
     changed: int | None = about_field(None, "Ids whose content the version before has otherwise")
     reason: str = about_field("", "Why it was made; empty where nobody said")
+    metrics: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata=about("What was computed of its items: the last number of each metric, by name"),
+    )
     time: str = field(metadata=about("When it came first, RFC 3339, UTC"))
 
 

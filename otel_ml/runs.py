@@ -28,7 +28,15 @@ from otel_ml.capture.description import text_of
 from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
 from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
-from otel_ml.metrics import NO_NUMBER, LoggedPoint, Metric, listed, make_points, number
+from otel_ml.metrics import (
+    NO_NUMBER,
+    LoggedPoint,
+    Metric,
+    listed,
+    make_data_points,
+    make_points,
+    number,
+)
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
@@ -53,12 +61,13 @@ from otel_ml.wire import (
 )
 
 if TYPE_CHECKING:
-    from otel_ml import artifact, records
+    from otel_ml import artifact, data_quality, records
     from otel_ml.judges import judged_call
     from otel_ml.judges.judge import Judge, Judgement
     from otel_ml.records import Actual
 else:
     artifact = late("artifact")
+    data_quality = late("data_quality")
     judged_call = late("judges.judged_call")
     records = late("records")
 
@@ -185,6 +194,40 @@ class Handle:
         check_flag("overwrite", overwrite)
         check_mapping("values", values, "a mapping of names to numbers or lists of numbers")
         self._put_points(make_points(values, step, "auto", overwrite=overwrite))
+
+    def data_metrics(
+        self,
+        frame: Any,
+        *,
+        label: str | None = None,
+        sensitive: str | Sequence[str] = (),
+        prediction: str | None = None,
+        positive: object = None,
+    ) -> dict[str, float]:
+        """Compute the data metrics of a table, and log them here with the source ``data``.
+
+        Args:
+            frame: The table, see `otel_ml.data_metrics`.
+            label: The column that holds what is right.
+            sensitive: A column, or several, whose groups are to be treated alike.
+            prediction: The column that holds what a model said.
+            positive: The value of the label or prediction that is wished for.
+
+        Returns:
+            The numbers by their names.
+
+        Raises:
+            ValueError: An argument is none of what it takes; nothing is logged.
+        """
+        found = data_quality.measure_data(
+            frame, label=label, sensitive=sensitive, prediction=prediction, positive=positive
+        )
+        self.log_data_metrics(found)
+        return found
+
+    def log_data_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log what `data_metrics` computed."""
+        self._put_points(make_data_points(metrics))
 
     def feedback(
         self,

@@ -38,11 +38,13 @@ from otel_ml.items import (
     write_version,
 )
 from otel_ml.late import late
+from otel_ml.metrics import make_data_points, point_attributes
 from otel_ml.notebook import Card, HasCard, note, table
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.tags import tag_attributes, tags_of
+from otel_ml.updates import POINTS
 from otel_ml.wire import Event, HasSubject, Subject
 
 if TYPE_CHECKING:
@@ -370,6 +372,19 @@ class Dataset(HasCard, HasSubject):
                 if item.id in theirs and theirs[item.id].digest != item.digest
             ],
         )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the items as rows of a table: the inputs by name, and ``expected``.
+
+        Inputs without names are one column, ``inputs``.
+        """
+        return [
+            {
+                **(item.inputs if isinstance(item.inputs, Mapping) else {"inputs": item.inputs}),
+                "expected": item.expected,
+            }
+            for item in self.items
+        ]
 
     @property
     def tag(self) -> str:
@@ -769,6 +784,23 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
     if notes:
         said[names.CAPTURE] = orjson.dumps(notes).decode()
     return said, events
+
+
+def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str, float]) -> None:
+    """Send the data metrics of a data set, and the data set itself unless that was done."""
+    if recorder.active() is None:
+        return
+    send_dataset(recorder, dataset)
+    with quiet("dataset"):
+        points = make_data_points(metrics)
+        said = {
+            names.TARGET_MODEL: dataset.name,
+            names.TARGET_VERSION: dataset.digest,
+            names.TARGET_KIND: "dataset",
+        }
+        for start in range(0, len(points), POINTS):
+            part = point_attributes(points[start : start + POINTS])
+            recorder.send_record("update", None, {**said, **part})
 
 
 def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) -> str:

@@ -439,6 +439,24 @@ def median_ratio(first: Estimate, second: Estimate) -> Estimate:
     return exponential(difference(*logs))
 
 
+def rate_ratio(first: Estimate, second: Estimate) -> Estimate:
+    """Return the ratio of two independent rates, second to first, from Wilson's intervals.
+
+    Args:
+        first: What `wilson` found, above 0.
+        second: The same of the second sample. Where it is 0 the upper bound is that of the second
+            to the lower one of the first, which is too wide.
+
+    Raises:
+        ValueError: The first rate is 0.
+
+    Source: Zou and Donner (2008) on the logarithms, see `difference`.
+    """
+    if second.value > 0 or first.value <= 0:
+        return median_ratio(first, second)
+    return Estimate(0.0, 0.0, second.high / first.low, first.n + second.n, first.n + second.n)
+
+
 def bootstrap(
     runs: Sequence[T],
     statistic: Callable[[Sequence[T]], float],

@@ -200,9 +200,20 @@ STEP: Final = sort("None", "5", "0", "-1", "True")
 ACTUAL: Final = also(NUMBER, "True", "''", "'text'", "'..'", "word", "[]", "[1]", "['text']")
 READ: Final = {"where": LONG_TEXT, "start": MOMENT, "end": MOMENT}
 
+DATA_METRICS: Final = {
+    "frame": sort("frame", "[]"),
+    "label": NONE,
+    "sensitive": sort("[]"),
+    "prediction": NONE,
+    "positive": ANY,  # nothing is asked of it
+}
+
 # What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
 SAID_OF: Final = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Elsewhere, Model))
-SAID: Final = ("tag", "debug", "info", "warning", "error", "log", "log_metric", "log_metrics")
+SAID: Final = (
+    *("tag", "debug", "info", "warning", "error", "log", "log_metric", "log_metrics"),
+    "data_metrics",
+)
 
 # Every public call, its arguments and what they take: a new one without a row is a failure.
 ROWS: Final[dict[str, Mapping[str, Sort]]] = {
@@ -222,6 +233,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client.assess": ASSESS,
     "otel_ml.Client.add_judge": {"judge": sort("judge")},
     "otel_ml.Client.run": OPEN,
+    "otel_ml.Client.data_metrics": DATA_METRICS,
     "otel_ml.Client.about": {"run_id": sort(), "trace_key": but(ANY, "None"), "tag": sort()},
     "otel_ml.Client.model": {
         "name": NAME,
@@ -298,6 +310,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "single_value": FLAG,
     },
     "otel_ml.Run.log_metrics": {"values": sort("{}", "{'a': 1}"), "step": STEP, "overwrite": FLAG},
+    "otel_ml.Run.data_metrics": DATA_METRICS,
     "otel_ml.Run.feedback": {
         "name": NAME,
         "score": also(NUMBER, "None", "inf", "frame"),
@@ -326,6 +339,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     },
     "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
     "otel_ml.add_judge": {"judge": sort("judge")},
+    "otel_ml.data_metrics": DATA_METRICS,
     "otel_ml.evaluate": EVALUATE,
     "otel_ml.judge": BACKFILL,
     "otel_ml.aevaluate": EVALUATE,
@@ -498,6 +512,9 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Run.log": {"ref": "a", "value": 1},
     "otel_ml.Run.log_metric": {"name": "a", "value": 1},
     "otel_ml.Run.log_metrics": {"values": {"a": 1}},
+    "otel_ml.Client.data_metrics": {"frame": FRAME},
+    "otel_ml.data_metrics": {"frame": FRAME},
+    "otel_ml.Run.data_metrics": {"frame": FRAME},
     "otel_ml.Run.feedback": {"name": "a", "passed": True, "label": "a"},
     "otel_ml.Run.actual": {"value": 1},
     "otel_ml.Score": {"value": 1.0},
@@ -517,7 +534,7 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.types.Image": {"data": Image.new("RGB", (1, 1))},
     "otel_ml.types.register": {"cls": Wrapper},
 }
-for said in ("log", "log_metric", "log_metrics", "feedback", "actual"):
+for said in ("log", "log_metric", "log_metrics", "data_metrics", "feedback", "actual"):
     BESIDES.update({f"{owner}.{said}": BESIDES[f"otel_ml.Run.{said}"] for owner in SAID_OF})
 
 

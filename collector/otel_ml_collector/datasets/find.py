@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
 import orjson
@@ -14,6 +15,7 @@ from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 
@@ -60,6 +62,15 @@ _CONTENT: Final = Sql("""
     FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""")
+
+# What was computed of the items of versions, see otel_ml.data_metrics: the last number of each.
+_METRICS: Final = Sql("""
+    SELECT owner, toString(name) AS name,
+      argMax(assumeNotNull(value), (time_ns, record_id, position)) AS value
+    FROM metrics FINAL
+    WHERE project = {project:String} AND owner IN {owners:Array(String)} AND {point}
+      AND isFinite(value)
+    GROUP BY owner, name ORDER BY owner, name LIMIT 1000 BY owner""").fill(point=IS_POINT)
 
 
 class Datasets(BaseModel):
@@ -119,8 +130,10 @@ def list_versions(
     state = _read_state(reader, project, looked_at)
     stored = count_stored(reader, project, shown, state)
     changes = _read_changes(reader, project, looked_at, state)
+    metrics = _read_metrics(reader, project, shown)
     found = [
-        make_version(row, stored, **change) for row, change in zip(shown, changes, strict=False)
+        make_version(row, stored, metrics[row["digest"]], **change)
+        for row, change in zip(shown, changes, strict=False)
     ]
     more = len(rows) > limit
     return DatasetVersions(
@@ -221,6 +234,16 @@ def _read_changes(
 
     key = "changes", project, state, repr(_owners(rows))
     return reader.memory.work_out(key, count, len)
+
+
+def _read_metrics(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Read what was computed of the items of versions, by digest and name."""
+    found: dict[str, dict[str, float]] = {row["digest"]: {} for row in rows}
+    digests = dict(zip(_owners(rows), found, strict=True))
+    values = {"project": project, "owners": list(digests)}
+    for row in reader.rows(_METRICS, values) if rows else ():
+        found[digests[row["owner"]]][row["name"]] = row["value"]
+    return found
 
 
 def _count_changes(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[str, int]:
@@ -342,6 +365,7 @@ def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
 def make_version(
     row: Row,
     stored: Mapping[str, Row],
+    metrics: Mapping[str, float] = MappingProxyType({}),
     *,
     added: int | None = None,
     removed: int | None = None,
@@ -366,6 +390,7 @@ def make_version(
         removed=removed,
         changed=changed,
         reason=str(told.get("reason") or ""),
+        metrics=dict(metrics),
         time=to_rfc3339(row["first_ns"]),
     )
 

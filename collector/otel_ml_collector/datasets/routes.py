@@ -61,6 +61,8 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _ON_A_PAGE: Final = 50
+_MEASURED: Final = 4  # versions whose data metrics stand side by side
+_MOST_METRICS: Final = 500
 _DAYS: Final = 28
 _EXPERIMENTS: Final = 6
 _MODELS: Final = 6
@@ -366,9 +368,12 @@ def show_dataset(
     found = asked.find_items(show, _ON_A_PAGE, cursor)
     history = asked.find({one.id: one.digest for one in found.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
+    measured = [one for one in listed.versions if one.metrics][:_MEASURED]
     context = {
         "chosen": found.version,
         "newest": newest,
+        "measured": measured,
+        "metrics": sorted({name for one in measured for name in one.metrics})[:_MOST_METRICS],
         "versions": listed.versions,
         "older": listed.next_cursor,
         "show": show,

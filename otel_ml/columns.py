@@ -1,0 +1,96 @@
+"""Reads tables of any make as columns: lists of Python's own values, None where one is missing."""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from otel_ml.arguments import invalid
+
+Columns = dict[str, list[Any]]
+
+# More distinct numbers than these are a measure, not a code; see docs/how-to/data-metrics.md.
+CODES: Final = 20
+_NUMBER_SHARE: Final = 0.95
+_PLAIN: Final = frozenset({str, int, bool, bytes, type(None)})
+_NUMBERS: Final = frozenset({int, float})
+_MISSING: Final = frozenset({"NAType", "NaTType"})
+_TABLES: Final = (
+    "a table of pandas, polars or pyarrow, a structured array of numpy, or a list of mappings"
+)
+_JSON: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+
+
+def read_columns(frame: Any, argument: str = "frame") -> Columns:
+    """Read a table, of which no value is changed.
+
+    Args:
+        frame: A table of pandas, polars or pyarrow, a structured array of numpy, or a list of
+            mappings; a key that a mapping lacks is a missing value.
+        argument: What a message calls it.
+
+    Returns:
+        The values of each column by its name, in the order of the table. NaN, NaT and the like are
+        None, scalars of numpy are Python's own.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    kind = type(frame)
+    home = kind.__module__.partition(".")[0], kind.__name__
+    if home == ("pandas", "DataFrame"):
+        found = [(name, frame.iloc[:, place].tolist()) for place, name in enumerate(frame.columns)]
+    elif home == ("polars", "DataFrame"):
+        found = [(name, frame.get_column(name).to_list()) for name in frame.columns]
+    elif home == ("pyarrow", "Table"):
+        names = frame.column_names
+        found = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
+    elif home[0] == "numpy" and getattr(getattr(frame, "dtype", None), "names", None):
+        found = [(name, frame[name].ravel().tolist()) for name in frame.dtype.names]
+    elif issubclass(kind, list | tuple) and all(issubclass(type(row), Mapping) for row in frame):
+        keys = dict.fromkeys(key for row in frame for key in row)
+        found = [(key, [row.get(key) for row in frame]) for key in keys]
+    else:
+        raise invalid(argument, frame, _TABLES)
+    return {str(name): list(map(plain, values)) for name, values in found}
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NaN, NaT and the like as None, and scalars of numpy as Python's own."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if issubclass(kind, float):
+        return None if math.isnan(value) else value
+    if kind.__name__ in _MISSING:
+        return None
+    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return None if str(value) == "NaT" else plain(value.item())
+    if kind.__name__ == "Decimal" and value.is_nan():
+        return None
+    return value
+
+
+def key_of(value: Any) -> Hashable:
+    """Return what tells a value from others: itself, or of a list, a dict or an array its JSON."""
+    if type(value) in _PLAIN or type(value) in _NUMBERS:
+        return value  # type: ignore[no-any-return]  # just checked
+    try:
+        hash(value)
+    except TypeError:
+        return orjson.dumps(value, default=repr, option=_JSON)
+    return value  # type: ignore[no-any-return]  # just hashed
+
+
+def count_values(values: Sequence[Any]) -> Counter[Hashable]:
+    """Count the values that are there."""
+    return Counter(key_of(value) for value in values if value is not None)
+
+
+def is_measure(values: Sequence[Any]) -> bool:
+    """Tell a column of numbers from one of categories, codes among them."""
+    present = [value for value in values if value is not None]
+    found = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
+    return len(found) >= _NUMBER_SHARE * len(present) and len(set(found)) > CODES

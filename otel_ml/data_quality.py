@@ -1,0 +1,244 @@
+"""Computes data metrics of a table: what is missing, doubled, out of balance, unfair or leaking.
+
+Every number has a name of its own, so that it can be logged as any other metric; what they mean is
+in docs/how-to/data-metrics.md.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
+
+from otel_ml.arguments import check_text, invalid, show
+from otel_ml.columns import Columns, count_values, is_measure, key_of, read_columns
+from otel_ml.statistics.intervals import CONFIDENCE, Estimate, difference, rate_ratio, wilson
+from otel_ml.statistics.leaks import cut, explained_classes, explained_numbers
+
+# Smaller groups are not judged, and a label of fewer rows gives nothing away.
+FEWEST: Final = 30
+_FEWEST_LABELLED: Final = 100
+_MOST_COLUMNS: Final = 200
+_MOST_GROUPS: Final = 20
+_MOST_CLASSES: Final = 200
+_PAIR: Final = 2
+# Of a label with two values the one that is wished for, where nobody says.
+_POSITIVE: Final = frozenset({"yes", "true", "y", "1", "positive", "approved"})
+_NEGATIVE: Final = frozenset({"no", "false", "n", "0", "negative", "denied"})
+
+
+def measure_data(
+    frame: Any,
+    *,
+    label: str | None = None,
+    sensitive: str | Sequence[str] = (),
+    prediction: str | None = None,
+    positive: object = None,
+) -> dict[str, float]:
+    """Compute the data metrics of a table, see `otel_ml.data_metrics`.
+
+    Raises:
+        ValueError: An argument is none of what it takes; the message says which.
+    """
+    columns = read_columns(frame)
+    named = [label, prediction, *_names_of(sensitive)]
+    for argument, name in zip(("label", "prediction"), named, strict=False):
+        if name is not None:
+            _check_column(argument, name, columns)
+    for name in named[2:]:
+        _check_column("sensitive", name, columns)
+    rows = len(next(iter(columns.values()), ()))
+    metrics = {"rows": float(rows), "columns": float(len(columns))}
+    if rows:
+        metrics["duplicates"] = 1 - len({*zip(*_keys(columns), strict=True)}) / rows
+        shown = {name: columns[name] for name in _choose(columns, named)}
+        metrics |= _measure_columns(shown, rows)
+        if label is not None:
+            metrics |= _measure_balance(label, columns[label])
+            for name, values in shown.items():
+                if name not in {label, prediction}:
+                    metrics |= _measure_leak(name, values, columns[label])
+        for name in named[2:]:
+            metrics |= _measure_bias(str(name), columns, label, prediction, positive)
+    return metrics
+
+
+def _names_of(sensitive: Any) -> list[str]:
+    if issubclass(type(sensitive), str):
+        return [check_text("sensitive", sensitive)]
+    if not issubclass(type(sensitive), list | tuple):
+        raise invalid("sensitive", sensitive, "a column or a list of columns")
+    return [check_text("sensitive", name) for name in sensitive]
+
+
+def _check_column(argument: str, name: object, columns: Columns) -> None:
+    if check_text(argument, name) not in columns:
+        raise invalid(argument, name, f"one of the columns {show([*columns])}")
+
+
+def _choose(columns: Columns, named: Sequence[str | None]) -> list[str]:
+    """Choose the columns that get metrics of their own: those that are named, then the first."""
+    wanted = [name for name in named if name is not None]
+    chosen = {*[*dict.fromkeys([*wanted, *columns])][:_MOST_COLUMNS]}
+    return [name for name in columns if name in chosen]
+
+
+def _keys(columns: Columns) -> list[list[Hashable]]:
+    return [list(map(key_of, values)) for values in columns.values()]
+
+
+def _measure_columns(columns: Columns, rows: int) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    constant = 0
+    for name, values in columns.items():
+        counts = count_values(values)
+        metrics[f"missing.{name}"] = 1 - sum(counts.values()) / rows
+        metrics[f"distinct.{name}"] = float(len(counts))
+        constant += len(counts) <= 1
+    return {**metrics, "constant": float(constant)}
+
+
+def _measure_balance(label: str, values: Sequence[Any]) -> dict[str, float]:
+    """Measure how evenly a label's classes are spread; a label that is a measure has none."""
+    counts = count_values(values)
+    total = sum(counts.values())
+    if is_measure(values) or len(counts) > _MOST_CLASSES or not total:
+        return {}
+    shares = [count / total for count in counts.values()]
+    entropy = -math.fsum(share * math.log(share) for share in shares)
+    return {
+        f"balance.{label}": entropy / math.log(len(shares)) if len(shares) > 1 else 0.0,
+        f"balance.{label}.smallest": min(shares),
+    }
+
+
+def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> dict[str, float]:
+    """Measure how much of a label one column gives away alone."""
+    known = [
+        (value, label) for value, label in zip(values, labels, strict=True) if label is not None
+    ]
+    if len(known) < _FEWEST_LABELLED:
+        return {}
+    given, told = [value for value, _ in known], [label for _, label in known]
+    if is_measure(given):
+        numbers = [value if type(value) in {int, float} else None for value in given]
+        cells = cut(numbers)
+    else:
+        cells = list(map(key_of, given))
+    if is_measure(told):
+        pairs = [
+            (cell, float(label))
+            for cell, label in zip(cells, told, strict=True)
+            if type(label) in {int, float} and math.isfinite(label)
+        ]
+        found = explained_numbers([cell for cell, _ in pairs], [number for _, number in pairs])
+    else:
+        found = explained_classes(cells, list(map(key_of, told)))
+    return {f"leak.{name}": found}
+
+
+# Bias: how differently the groups of a sensitive column are treated.
+
+
+def _measure_bias(
+    name: str,
+    columns: Columns,
+    label: str | None,
+    prediction: str | None,
+    positive: object,
+) -> dict[str, float]:
+    """Measure rates by group: of the prediction where there is one, else of the label.
+
+    Raises:
+        ValueError: Neither is named, or it is not known which value of it is wished for.
+    """
+    outcome = prediction or label
+    if outcome is None:
+        raise ValueError(f"Invalid sensitive {name!r}: expected a label or a prediction beside it")
+    wished = key_of(_choose_positive(outcome, columns, label, positive))
+    judged: defaultdict[Hashable, Counter[bool]] = defaultdict(Counter)
+    deserving: defaultdict[Hashable, Counter[bool]] = defaultdict(Counter)
+    truths = columns[label] if label is not None else [None] * len(columns[name])
+    for group, value, truth in zip(columns[name], columns[outcome], truths, strict=True):
+        if group is None or value is None:
+            continue
+        is_wished = key_of(value) == wished
+        judged[key_of(group)][is_wished] += 1
+        if truth is not None and key_of(truth) == wished:
+            deserving[key_of(group)][is_wished] += 1
+    start = f"bias.{name}"
+    metrics = _write_groups(start, judged)
+    metrics |= _compare(
+        start, judged, {"parity_difference": "difference", "disparate_impact": "ratio"}
+    )
+    if prediction is not None and label is not None:
+        metrics |= _compare(start, deserving, {"equal_opportunity_difference": "difference"})
+    return metrics
+
+
+def _choose_positive(outcome: str, columns: Columns, label: str | None, positive: object) -> object:
+    values = {key_of(value) for value in columns[outcome] if value is not None}
+    if label is not None and label != outcome:
+        values |= {key_of(value) for value in columns[label] if value is not None}
+    if positive is not None:
+        if key_of(positive) not in values:
+            raise invalid("positive", positive, f"a value of {outcome!r}, {show([*values])}")
+        return positive
+    if values <= {0, 1} or values <= {-1, 1}:
+        return 1
+    texts = {value: value.lower() for value in values if isinstance(value, str)}
+    wished = [value for value, text in texts.items() if text in _POSITIVE]
+    others = [value for value, text in texts.items() if text in _NEGATIVE]
+    if len(wished) == 1 and len(wished) + len(others) == len(values) <= _PAIR:
+        return wished[0]
+    raise invalid(
+        "positive", None, f"the value of {outcome!r} that is wished for, {show([*values])}"
+    )
+
+
+def _write_groups(start: str, groups: Mapping[Hashable, Counter[bool]]) -> dict[str, float]:
+    """Write how many rows each group has and its rate, and how many groups are too small."""
+    by_size = sorted(groups.items(), key=lambda pair: (-pair[1].total(), str(pair[0])))
+    sizes = [counts.total() for counts in groups.values()]
+    metrics = {
+        f"{start}.groups": float(sum(size >= FEWEST for size in sizes)),
+        f"{start}.groups_not_judged": float(sum(size < FEWEST for size in sizes)),
+    }
+    for group, counts in by_size[:_MOST_GROUPS]:
+        metrics[f"{start}.count.{group}"] = float(counts.total())
+        if counts.total() >= FEWEST:
+            metrics[f"{start}.rate.{group}"] = counts[True] / counts.total()
+    return metrics
+
+
+def _compare(
+    start: str, groups: Mapping[Hashable, Counter[bool]], figures: Mapping[str, str]
+) -> dict[str, float]:
+    """Compare the group of the highest rate with that of the lowest, as fairlearn does.
+
+    Of several groups the two are chosen by their rates: the intervals hold for all pairs together.
+    """
+    judged = [counts for counts in groups.values() if counts.total() >= FEWEST]
+    if len(judged) < _PAIR:
+        return {}
+    confidence = 1 - (1 - CONFIDENCE) / math.comb(len(judged), _PAIR)
+    rates = sorted(
+        (wilson(counts[True], counts.total(), confidence=confidence) for counts in judged),
+        key=lambda rate: rate.value,
+    )
+    lowest, highest = rates[0], rates[-1]
+    metrics: dict[str, float] = {}
+    for figure, kind in figures.items():
+        if kind == "ratio" and highest.value == 0:
+            continue
+        found = rate_ratio(highest, lowest) if kind == "ratio" else difference(lowest, highest)
+        metrics |= _write_estimate(f"{start}.{figure}", found)
+    return metrics
+
+
+def _write_estimate(name: str, found: Estimate) -> dict[str, float]:
+    return {
+        name: found.value,
+        f"{name}.low": found.low,
+        f"{name}.high": found.high,
+        f"{name}.n": float(found.n),
+    }
