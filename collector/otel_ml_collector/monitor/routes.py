@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.monitor import releases
 from otel_ml_collector.monitor.findings import (
     Before,
     Contributor,
@@ -14,10 +15,11 @@ from otel_ml_collector.monitor.findings import (
     find_findings,
     make_question,
 )
+from otel_ml_collector.monitor.releases import Releases, find_releases
 from otel_ml_collector.stats import Past
 
 # Whoever has something to tell: each answers `FindingsQuestion` with a list of `Finding`.
-CONTRIBUTORS: Final[tuple[Contributor, ...]] = ()
+CONTRIBUTORS: Final[tuple[Contributor, ...]] = (releases.contribute,)
 
 api = APIRouter(prefix="/api/v1")
 
@@ -45,3 +47,20 @@ def get_findings(
     """
     question = make_question(reader, project, time.time_ns(), last=last, than=than)
     return Findings(findings=find_findings(question, CONTRIBUTORS))
+
+
+@api.get("/projects/{project:path}/models/{model:path}/release")
+def get_release(project: str, model: str, reader: FromReader) -> Releases:
+    """Judge the newest version of a model, release and provider's model, unasked.
+
+    Each that is new in the last 14 days beside what had most runs in the 7 days before it, or the
+    version called production. Worse is said as soon as it is sure, however often one looks: of a
+    hundred releases that change nothing at most one is ever called worse.
+    """
+    return Releases(releases=find_releases(reader, project, time.time_ns(), model))
+
+
+@api.get("/projects/{project:path}/releases")
+def get_releases(project: str, reader: FromReader) -> Releases:
+    """Judge the newest versions, releases and provider's models of all models, the newest first."""
+    return Releases(releases=find_releases(reader, project, time.time_ns()))

@@ -1,0 +1,686 @@
+"""Releases: a model's newest version beside the one before it, judged unasked while its runs come.
+
+A new version of a model, a new release of the service and a new model of the provider are changes
+alike. All is counted anew from the recorded runs whenever somebody asks, so nothing is remembered:
+delivered twice, late or in another order they give the same answer.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml.records import TOKENS
+from otel_ml.statistics.release import (
+    RELEASE_WORDS,
+    FigureUnits,
+    FigureVerdict,
+    ReleaseWord,
+    Unit,
+    judge_release,
+)
+from otel_ml.statistics.verdict import AmountVerdict
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import find_definitions
+from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.store.apart import find_apart, find_counted
+from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.sql import ALWAYS, EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.versions import (
+    all_version_numbers,
+    read_current_aliases,
+    version_numbers,
+)
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.verdicts import Interval, choose_versions
+from otel_ml_collector.web import view
+
+Dimension = Literal["version", "release", "provider_model"]
+DIMENSIONS: Final[tuple[Dimension, ...]] = ("version", "release", "provider_model")
+
+_NEW_NS: Final = 14 * DAY_NS
+_BEFORE_NS: Final = 7 * DAY_NS
+# The alias of the version that others are held against.
+_PRODUCTION: Final = "production"
+# Of a side with more runs every second, third, ... session or trace counts.
+_MOST_RUNS: Final = 50_000
+_MOST_LABELS: Final = 10_000
+_MOST_STRATA: Final = 20
+_MOST_VALUES: Final = 1_000
+_LEAST_STRATUM: Final = 0.02
+_MOST_ROWS: Final = 500_000
+_MOST_JUDGES: Final = 20
+# How many releases of a project are judged at once, those that began last.
+_MOST_JUDGED: Final = 20
+# A window is looked at when its slow runs are in, too.
+_LEAST_DELAY_NS: Final = MINUTE_NS
+_MOST_DELAY_NS: Final = HOUR_NS
+# Windows from the beginning of a version: how long those of each stretch are, and its end.
+_STRETCHES: Final = (
+    (MINUTE_NS, 15 * MINUTE_NS),
+    (5 * MINUTE_NS, 2 * HOUR_NS),
+    (30 * MINUTE_NS, 12 * HOUR_NS),
+    (2 * HOUR_NS, 2 * DAY_NS),
+    (12 * HOUR_NS, _NEW_NS),
+)
+# Figures of every run, by their number in the question.
+_ERRORS: Final = "errors"
+_MISSING: Final = "missing outputs"
+_AMOUNTS: Final = ("latency", "tokens", "cost")
+_PASSED: Final = "passed"
+_SCORED: Final = "scored"
+# How far beyond those of the baseline amounts are told apart: half as much again.
+_ROOM: Final = math.log(1.5)
+
+
+class Side(BaseModel):
+    """What is compared: a version of a model, a release, or a provider's model."""
+
+    name: str = Field(description="Such as answer:v3, or the release")
+    version: int | None = Field(description="The small number of a version; null of others")
+    where: str = Field(description="The filter that lists its runs")
+    runs: int
+
+
+class ReleaseFigure(BaseModel):
+    """One figure of a release beside its baseline."""
+
+    name: str = Field(description="errors, missing outputs, latency, tokens, cost, or a judge")
+    judge_version: str = Field(description="The digest of the judge's version; empty without one")
+    word: ReleaseWord
+    sentence: str
+    is_rate: bool
+    baseline: Interval | None = Field(description="Null of latency, tokens and cost")
+    candidate: Interval | None
+    difference: Interval = Field(
+        description="Candidate less baseline; of latency, tokens and cost the ratio"
+    )
+    margin: float = Field(description="A difference below it does not matter")
+    runs: int = Field(description="Runs of the candidate that have the figure")
+    needed: int | None = Field(
+        description="About how many would show the margin; null where the baseline is too small"
+    )
+    smallest: float | None = Field(
+        description="What this baseline can show at best, however many runs the candidate has"
+    )
+    since: str | None = Field(description="When it was sure to be worse, RFC 3339")
+
+
+class Release(BaseModel):
+    """A model's newest version, release or provider's model, beside what was before it.
+
+    Worse is said as soon as it is sure, however often one looks: of a hundred releases that change
+    nothing at most one is ever called worse.
+    """
+
+    model: str
+    dimension: Dimension
+    word: ReleaseWord
+    sentence: str
+    candidate: Side
+    baseline: Side
+    change: str = Field(description="What is new in the version, in a few words; empty of others")
+    began: str = Field(description="When its first run began, RFC 3339")
+    began_ns: int = Field(exclude=True)
+    since: str | None = Field(description="When it was sure to be worse")
+    stratum: str = Field(description="The tag by which both are weighted alike; empty without one")
+    share: float = Field(description="The share of sessions and traces that was counted")
+    figures: list[ReleaseFigure] = Field(description="The worst first")
+    command: str = Field(description="Evaluates both on a data set; empty where it is no version")
+
+
+class Releases(BaseModel):
+    """What is new in a model, or in a project, the newest first."""
+
+    releases: list[Release]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something new in a model, and what was before it.
+
+    Attributes:
+        labels: The labels of the new one in the store; several of a version.
+        before: Those of its baseline.
+        began_ns: When its first run began.
+        runs: How many runs the baseline has in the 7 days before, and how many it has.
+        slow_ns: How long a slow run of the baseline takes.
+    """
+
+    model: str
+    dimension: Dimension
+    name: str
+    labels: Sequence[str]
+    version: int | None
+    baseline: str
+    before: Sequence[str]
+    baseline_version: int | None
+    began_ns: int
+    runs: tuple[int, int]
+    slow_ns: int
+
+
+_LABELS: Final[Mapping[Dimension, Sql]] = {
+    "version": Sql("concat(toString(digest), ':', toString(structure))"),
+    "release": Sql("toString(release)"),
+    "provider_model": Sql("toString(provider_model)"),
+}
+_IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+
+
+def find_releases(
+    reader: Reader, project: str, now_ns: int, model: str | None = None
+) -> list[Release]:
+    """Judge what is new in a project, or in one model, in the last 14 days, the newest first."""
+    changes = find_changes(reader, project, now_ns, model)[:_MOST_JUDGED]
+    versions = [change.model for change in changes if change.dimension == "version"]
+    definitions = find_definitions(reader, project, versions) if versions else {}
+    releases = []
+    for change in changes:
+        release = _judge(reader, project, change, now_ns)
+        if release is None:
+            continue
+        own = definitions.get(change.model, {})
+        if change.version in own:
+            before = own.get(change.baseline_version or 0)
+            release.change = diff.changes(before, own[change.version])
+        releases.append(release)
+    return releases
+
+
+def find_changes(
+    reader: Reader, project: str, now_ns: int, model: str | None = None
+) -> list[Change]:
+    """Find the newest version, release and provider's model of models, where they are new.
+
+    New is what had its first run in the last 14 days, and has a baseline: of what ran in the 7 days
+    before that with most runs, or of versions the one that is called production.
+    """
+    changes = [
+        change
+        for dimension in DIMENSIONS
+        for change in _find_changes(reader, project, now_ns, dimension, model)
+    ]
+    return sorted(changes, key=lambda one: (-one.began_ns, one.model, one.dimension))
+
+
+def _find_changes(
+    reader: Reader, project: str, now_ns: int, dimension: Dimension, model: str | None
+) -> Iterator[Change]:
+    of_model = Condition(Sql("model = {model:String}"), {"model": model}) if model else ALWAYS
+    window = Window(max(now_ns - _NEW_NS - _BEFORE_NS, 0), now_ns + 1)
+    sql = Sql("""
+        SELECT model, {label} AS label, min(start_ns) AS first_ns, count() AS runs
+        FROM {recorded} WHERE {counted} AND ({of_model}) AND model != ''
+          AND {label} NOT IN ('', ':')
+        GROUP BY model, label ORDER BY first_ns DESC, model, label LIMIT {most}
+        """).fill(
+        label=_LABELS[dimension],
+        recorded=RECORDED,
+        counted=find_counted(reader, project, _IN_TIME).sql,
+        of_model=of_model.sql,
+        most=_MOST_LABELS,
+    )
+    values = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    numbers = all_version_numbers(reader, project, "model") if dimension == "version" else {}
+    firsts: defaultdict[str, dict[str | int, int]] = defaultdict(dict)
+    labels: defaultdict[tuple[str, str | int], list[str]] = defaultdict(list)
+    for row in reader.rows(sql, {**values, **of_model.parameters}):
+        name: str | int = row["label"]
+        if dimension == "version":
+            name = numbers.get((row["model"], *row["label"].split(":", 1)), 0)
+        if name:
+            labels[row["model"], name].append(row["label"])
+            known = firsts[row["model"]].get(name, row["first_ns"])
+            firsts[row["model"]][name] = min(known, row["first_ns"])
+    for of, first_ns in firsts.items():
+        # Of versions the one that arrived last, though an older one may run again since.
+        newest = max(first_ns, key=lambda one: (one if isinstance(one, int) else 0, first_ns[one]))
+        began_ns = first_ns[newest]
+        if len(first_ns) > 1 and began_ns >= now_ns - _NEW_NS:
+            names = {label: name for name in first_ns for label in labels[of, name]}
+            change = _find_baseline(
+                reader,
+                project,
+                of,
+                dimension,
+                newest=newest,
+                began_ns=began_ns,
+                names=names,
+                now_ns=now_ns,
+            )
+            if change is not None:
+                yield change
+
+
+def _find_baseline(
+    reader: Reader,
+    project: str,
+    model: str,
+    dimension: Dimension,
+    *,
+    newest: str | int,
+    began_ns: int,
+    names: Mapping[str, str | int],
+    now_ns: int,
+) -> Change | None:
+    """Find what ran before something new, and count the runs of both."""
+    sql = Sql("""
+        SELECT {label} AS label, countIf(start_ns < {began:Int64}) AS before, count() AS runs,
+          quantileDD(0.01, 0.99)(latency_ns) AS slow_ns
+        FROM {recorded} WHERE {counted} AND model = {model:String} GROUP BY label
+        ORDER BY runs DESC, label LIMIT {most}
+        """).fill(
+        label=_LABELS[dimension],
+        recorded=RECORDED,
+        counted=find_counted(reader, project, _IN_TIME).sql,
+        most=_MOST_LABELS,
+    )
+    values = {
+        "project": project,
+        "model": model,
+        "began": began_ns,
+        "start": max(began_ns - _BEFORE_NS, 0),
+        "end": min(began_ns + _NEW_NS, now_ns + 1),
+    }
+    before: Counter[str | int] = Counter()
+    slow_ns: defaultdict[str | int, float] = defaultdict(float)
+    runs = 0
+    for row in reader.rows(sql, values):
+        name = names.get(row["label"])
+        if name == newest:
+            runs += row["runs"]
+        elif name is not None:
+            before[name] += row["before"]
+            slow_ns[name] = max(slow_ns[name], row["slow_ns"])
+    before = +before
+    if dimension == "version":
+        numbers = all_version_numbers(reader, project, "model")
+        for alias in read_current_aliases(reader, project, model):
+            if alias["alias"] == _PRODUCTION:
+                production = {
+                    number
+                    for (named_, digest, _), number in numbers.items()
+                    if (named_, digest) == (model, alias["digest"])
+                }
+                before = Counter({one: before[one] for one in production & before.keys()}) or before
+    if not before or not runs:
+        return None
+    baseline = max(before, key=lambda one: (before[one], str(one)))
+
+    def write(name: str | int) -> str:
+        return view.numbered(model, name) if isinstance(name, int) else name
+
+    return Change(
+        model=model,
+        dimension=dimension,
+        name=write(newest),
+        labels=sorted(label for label, name in names.items() if name == newest),
+        version=newest if isinstance(newest, int) else None,
+        baseline=write(baseline),
+        before=sorted(label for label, name in names.items() if name == baseline),
+        baseline_version=baseline if isinstance(baseline, int) else None,
+        began_ns=began_ns,
+        runs=(before[baseline], runs),
+        slow_ns=round(slow_ns[baseline]),
+    )
+
+
+def _find_window(place: int) -> tuple[int, int]:
+    """Return when a window begins and ends, from the beginning of a version."""
+    start_ns = 0
+    for step_ns, end_ns in _STRETCHES:
+        windows = (end_ns - start_ns) // step_ns
+        if place < windows:
+            return start_ns + place * step_ns, start_ns + (place + 1) * step_ns
+        place -= windows
+        start_ns = end_ns
+    return start_ns, start_ns
+
+
+def _count_windows(elapsed_ns: int) -> int:
+    """Return how many windows are over after some time."""
+    windows, start_ns = 0, 0
+    for step_ns, end_ns in _STRETCHES:
+        windows += max(min(elapsed_ns, end_ns) - start_ns, 0) // step_ns
+        start_ns = end_ns
+    return windows
+
+
+def _write_window() -> Sql:
+    """Write the place of the window in which a run of the new version began."""
+    cases, start_ns, first = [], 0, 0
+    for step_ns, end_ns in _STRETCHES:
+        case = Sql("age_ns < {end}, {first} + intDiv(age_ns - {start}, {step})")
+        cases.append(case.fill(end=end_ns, first=first, start=start_ns, step=step_ns))
+        first, start_ns = first + (end_ns - start_ns) // step_ns, end_ns
+    return Sql("multiIf(is_before, 0, {cases}, {last})").fill(
+        cases=join_sql(", ", cases), last=first
+    )
+
+
+# The runs of both sides: those of the baseline began before the new one did.
+_SIDES: Final = Sql("""{counted} AND model = {model:String} AND (
+  (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
+  OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")
+# A sum of whole numbers is the same in any order: values are kept to a millionth.
+_WHOLE: Final = 1_000_000
+_UNITS: Final = Sql("""
+WITH sides AS (
+  SELECT trace_id, span_id, start_ns, start_ns < {began:Int64} AS is_before,
+    start_ns - {began:Int64} AS age_ns, {window} AS place,
+    if({session} != '', concat('s', {session}), concat('t', trace_id)) AS unit,
+    arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum,
+    outcome = 'error' AS has_failed,
+    [('errors', toNullable(toFloat64(has_failed))),
+     ('missing outputs', if(outcome = 'ok',
+       toFloat64(outputs_preview IN ('', 'null', '""', '[]', '{{}}')), NULL)),
+     ('latency', if(has_failed OR latency_ns <= 0, NULL, round(log(latency_ns) * 50) / 50)),
+     ('tokens', if(has_failed OR {tokens} <= 0, NULL, round(log({tokens}) * 50) / 50)),
+     ('cost', if(has_failed OR ifNull({cost}, 0) <= 0, NULL, round(log({cost}) * 50) / 50))
+    ] AS figures
+  FROM {recorded} {shares}
+  WHERE {sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0
+)
+SELECT is_before, figure, place, stratum, total, n, first, count() AS units
+FROM (
+  SELECT is_before, figure, min(of_window.place) AS place,
+    argMin(of_window.stratum, of_window.place) AS stratum,
+    sum(of_window.total) AS total, sum(of_window.n) AS n,
+    argMin(of_window.total / of_window.n, of_window.place) AS first
+  FROM (
+    SELECT is_before, unit, figure, place, min(stratum) AS stratum,
+      sum(toInt64(round(least(greatest(assumeNotNull(value), -1e9), 1e9) * {whole}))) AS total,
+      count() AS n
+    FROM (
+      SELECT is_before, unit, place, stratum, pair.1 AS figure, pair.2 AS value
+      FROM sides ARRAY JOIN figures AS pair
+      UNION ALL
+      SELECT is_before, unit, place, stratum,
+        concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
+        if(isNull(passed), score, toFloat64(passed)) AS value
+      FROM sides INNER JOIN ({newest}) AS said
+        ON said.trace_id = sides.trace_id AND said.span_id = sides.span_id
+      WHERE NOT said.failed
+    )
+    WHERE isFinite(value) GROUP BY is_before, unit, figure, place
+  ) AS of_window
+  GROUP BY is_before, unit, figure
+)
+GROUP BY ALL ORDER BY ALL LIMIT {most}""")
+
+
+def _ask(reader: Reader, project: str, change: Change, end_ns: int) -> tuple[Sql, dict[str, Any]]:
+    """Write which runs are compared, with the parameters of that."""
+    sides = _SIDES.fill(
+        counted=find_counted(reader, project, _IN_TIME).sql, label=_LABELS[change.dimension]
+    )
+    return sides, {
+        "project": project,
+        "model": change.model,
+        "start": max(change.began_ns - _BEFORE_NS, 0),
+        "end": end_ns,
+        "began": change.began_ns,
+        "before": [*change.before],
+        "after": [*change.labels],
+    }
+
+
+def _choose_strata(reader: Reader, sides: Sql, values: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Choose the largest tag that both sides have, and its values that both have often enough."""
+    sql = Sql("""
+        SELECT arrayJoin(arrayDistinct(tag_kv)) AS token,
+          countIf(start_ns < {began:Int64}) AS before, count() - before AS after
+        FROM {recorded} WHERE {sides} GROUP BY token HAVING before > 0 AND after > 0
+        ORDER BY before DESC, token LIMIT {most}
+        """).fill(recorded=RECORDED, sides=sides, most=_MOST_VALUES)
+    tags: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in reader.rows(sql, values):
+        name, is_tag, _ = row["token"].partition("=")
+        if is_tag and not name.startswith(RESPONSE):
+            tags[name].append(row)
+    several = {name: rows for name, rows in tags.items() if len(rows) > 1}
+    if not several:
+        return "", []
+
+    def size(name: str) -> tuple[int, str]:
+        rows = several[name]
+        return min(sum(row[side] for row in rows) for side in ("before", "after")), name
+
+    chosen = max(several, key=size)
+    every = sum(row["before"] for row in several[chosen])
+    often = [row for row in several[chosen] if row["before"] >= _LEAST_STRATUM * every]
+    if len(often) < 2:  # noqa: PLR2004 - one is no other mix
+        return "", []
+    return chosen, [row["token"] for row in often[:_MOST_STRATA]]
+
+
+def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release | None:
+    """Judge a change by the windows that are over."""
+    delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
+    windows = _count_windows(now_ns - change.began_ns - delay_ns)
+    end_ns = change.began_ns + (_find_window(windows - 1)[1] if windows else 0)
+    sides, values = _ask(reader, project, change, end_ns)
+    tag, strata = _choose_strata(reader, sides, values)
+    apart = find_apart(reader, project)
+    every_before, every = (-(-runs // _MOST_RUNS) for runs in change.runs)
+    sql = _UNITS.fill(
+        window=_write_window(),
+        session=named(Sql("session")) if apart.named else Sql("session"),
+        tokens=join_sql(
+            " + ",
+            [
+                Sql("ifNull({one}, 0)").fill(
+                    one=counted(name) if apart.settled else identifier(name, TOKENS)
+                )
+                for name in TOKENS[:2]
+            ],
+        ),
+        cost=counted("cost") if apart.settled else Sql("cost"),
+        recorded=RECORDED,
+        shares=shares(_IN_TIME.sql) if apart.settled else EMPTY,
+        sides=sides,
+        whole=_WHOLE,
+        newest=newest_scores(all_scores(_SCORED_IN_TIME, is_told=apart.told_scores)),
+        most=_MOST_ROWS,
+    )
+    rows = reader.rows(
+        sql, {**values, "strata": strata, "every": every, "every_before": every_before}
+    )
+    figures, digests = _make_figures(reader, project, rows, windows)
+    verdicts = judge_release(figures)
+    if not verdicts:
+        return None
+    return _describe(change, verdicts, digests, tag, 1 / max(every, every_before))
+
+
+_SCORED_IN_TIME: Final = Sql(
+    "(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))"
+)
+
+
+def _make_figures(
+    reader: Reader, project: str, rows: Sequence[Row], windows: int
+) -> tuple[list[FigureUnits], dict[str, str]]:
+    """Make the figures of the rows; with the version of each judge that counts."""
+    before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
+    after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
+        lambda: [Counter() for _ in range(windows)]
+    )
+    for row in rows:
+        unit = Unit(row["stratum"], row["total"] / _WHOLE, row["n"], row["first"] / _WHOLE)
+        side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
+        side[unit] += row["units"]
+    figures = [
+        _make_figure(name, name, before[name], after[name])
+        for name in (_ERRORS, _MISSING, *_AMOUNTS)
+        if name in before and name in after
+    ]
+    spoke: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
+    for own, names in zip(spoke, ([*before], [*after]), strict=True):
+        for figure in names:
+            kind, _, rest = figure.partition(" ")
+            if kind in (_PASSED, _SCORED):
+                digest, _, judge = rest.partition(" ")
+                own[judge].add(digest)
+    numbers = version_numbers(reader, project, "judge", {one for own in spoke for one in own})
+    digests: dict[str, str] = {}
+    for judge, chosen in sorted(choose_versions(spoke, numbers).items())[:_MOST_JUDGES]:
+        for kind in (_PASSED, _SCORED):
+            digest = next(iter(chosen))
+            key = f"{kind} {digest} {judge}"
+            if len(chosen) == 1 and key in before and key in after and judge not in digests:
+                digests[judge] = digest
+                figures.append(_make_figure(judge, kind, before[key], after[key]))
+    return figures, digests
+
+
+def _make_figure(
+    name: str, kind: str, before: Counter[Unit], after: Sequence[Counter[Unit]]
+) -> FigureUnits:
+    """Make a figure; of scores and amounts with the range that the baseline tells."""
+    if kind in (_ERRORS, _MISSING, _PASSED):
+        return FigureUnits(
+            name=name,
+            kind="rate",
+            baseline=before,
+            windows=after,
+            lower_is_better=kind != _PASSED,
+            passing={_ERRORS: "fail", _MISSING: "have no output"}.get(kind, "pass"),
+        )
+    firsts = sorted(unit.first for unit in before)
+    if kind == _SCORED:
+        low, high = firsts[0], firsts[-1]
+        room = max((high - low) / 4, abs(high) / 4, 1 / _WHOLE)
+    else:
+        low, high = firsts[len(firsts) // 100], firsts[-1 - len(firsts) // 100]
+        room = _ROOM
+    return FigureUnits(
+        name=name,
+        kind="score" if kind == _SCORED else "amount",
+        baseline=before,
+        windows=after,
+        low=low - room,
+        high=high + room,
+        lower_is_better=kind != _SCORED,
+    )
+
+
+def _describe(
+    change: Change,
+    verdicts: Sequence[FigureVerdict],
+    digests: Mapping[str, str],
+    tag: str,
+    share: float,
+) -> Release:
+    """Say of a change what its figures say."""
+
+    def order(verdict: FigureVerdict) -> tuple[int, float, str]:
+        return RELEASE_WORDS.index(verdict.word), -verdict.stake, verdict.name
+
+    ordered = sorted(verdicts, key=order)
+    # Latency, tokens and cost alone make a release worse, but neither better nor unsettled.
+    deciding = [one for one in ordered if one.word == "worse"] or [
+        one for one in ordered if not isinstance(one.verdict, AmountVerdict)
+    ]
+    first = (deciding or ordered)[0]
+    if first.word == "watching":  # the figure that takes longest
+        first = max(
+            (one for one in deciding if one.word == "watching"), key=lambda one: one.needed or 0
+        )
+    figures = [
+        ReleaseFigure(
+            name=one.name,
+            judge_version=digests.get(one.name, ""),
+            word=one.word,
+            sentence=one.sentence,
+            is_rate=not isinstance(one.verdict, AmountVerdict) and one.verdict.is_rate,
+            baseline=_side_of(one, "baseline"),
+            candidate=_side_of(one, "candidate"),
+            difference=_difference_of(one),
+            margin=one.verdict.margin,
+            runs=one.runs,
+            needed=one.needed,
+            smallest=one.smallest,
+            since=None
+            if one.since is None
+            else to_rfc3339(change.began_ns + _find_window(one.since)[1]),
+        )
+        for one in ordered
+    ]
+    since = min((one.since for one in figures if one.since), default=None)
+    of_model = f"model == {view.quoted(change.model)}"
+
+    def make_side(name: str, version: int | None, runs: int) -> Side:
+        value: str | int = name if version is None else version
+        where = f"{of_model} and {change.dimension} == {view.quoted(value)}"
+        return Side(name=name, version=version, where=where, runs=runs)
+
+    return Release(
+        model=change.model,
+        dimension=change.dimension,
+        word=first.word,
+        sentence=f"{first.name}: {first.sentence}",
+        candidate=make_side(change.name, change.version, change.runs[1]),
+        baseline=make_side(change.baseline, change.baseline_version, change.runs[0]),
+        change="",
+        began=to_rfc3339(change.began_ns),
+        began_ns=change.began_ns,
+        since=since,
+        stratum=tag,
+        share=share,
+        figures=figures,
+        command=""
+        if change.version is None
+        else f"otel-ml evaluate FILE.py:{change.model} --dataset NAME --baseline {change.baseline}",
+    )
+
+
+def _side_of(of: FigureVerdict, side: Literal["baseline", "candidate"]) -> Interval | None:
+    if isinstance(of.verdict, AmountVerdict):
+        return None
+    return Interval.model_validate(getattr(of.verdict, side))
+
+
+def _difference_of(of: FigureVerdict) -> Interval:
+    verdict = of.verdict
+    ratio = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
+    return Interval.model_validate(ratio)
+
+
+def contribute(question: FindingsQuestion) -> list[Finding]:
+    """Find the releases that are worse, whenever they began in the last 14 days."""
+    releases = find_releases(question.reader, question.project, question.now_ns)
+    return [
+        _make_finding(release, question.now_ns) for release in releases if release.word == "worse"
+    ]
+
+
+def _make_finding(release: Release, now_ns: int) -> Finding:
+    worst = release.figures[0]
+    kind = {"version": "", "release": "release ", "provider_model": "the provider's model "}
+    subject = f"{kind[release.dimension]}{release.candidate.name}"
+    if release.dimension != "version":
+        subject += f" of {release.model}"
+    parts = [
+        f"{subject} is worse than {release.baseline.name}: {release.sentence}",
+        f"sure since {(worst.since or '')[:16].replace('T', ' ')} UTC",
+    ]
+    parts += [f"new in it: {release.change}"] if release.change else []
+    lost = abs(worst.difference.value - (0 if worst.baseline else 1)) * release.candidate.runs
+    return Finding(
+        kind="release",
+        sentence="; ".join(parts),
+        model=release.model,
+        where=release.candidate.where,
+        start_ns=release.began_ns,
+        end_ns=now_ns,
+        size=lost,
+    )
