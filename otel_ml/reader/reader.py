@@ -259,6 +259,22 @@ class Reader(HasCard):
             raise NotFound(f"No version of {model!r} is called {alias!r}")
         return model, found[0].version
 
+    def releases(self, model: str | None = None) -> list[dict[str, Any]]:
+        """Read how the newest version, release and provider's model of models do, the newest first.
+
+        Each that is new in the last 14 days, beside what ran before it: as ``GET .../releases``
+        answers, with `word`, `sentence`, both sides, and the `figures` with their intervals.
+
+        Args:
+            model: Of this model alone.
+        """
+        if model is None:
+            path: tuple[str, ...] = ("releases",)
+        else:
+            path = ("models", check_text("model", model), "release")
+        found: list[dict[str, Any]] = self._get(*path)["releases"]
+        return found
+
     def aliases(self, model: str) -> Aliases:
         """Read the current aliases of a model's versions, and the history of their moves.
 

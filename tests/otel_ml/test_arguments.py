@@ -385,6 +385,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.sessions": {"where": LONG_TEXT, "limit": sort("5")},
     "otel_ml.reader.Reader.session": {"session": NAME},
     "otel_ml.reader.Reader.version": {"model": NAME, "number": sort("5")},
+    "otel_ml.reader.Reader.releases": {"model": OPTIONAL_NAME},
     "otel_ml.reader.Reader.aliases": {"model": NAME},
     "otel_ml.reader.Reader.dataset_versions": {"name": NAME},
     "otel_ml.reader.Reader.experiment": {"run_id": NAME},
@@ -468,7 +469,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.types.describe": {"data": DATA},
     "otel_ml.types.dump": {"data": DATA},
     "otel_ml.types.load": {"jcr": sort()},
-    "otel_ml.types.register": {"cls": sort(), "name": also(NAME, "None")},
+    "otel_ml.types.register": {"cls": sort(), "name": OPTIONAL_NAME},
     "otel_ml.types.wrap": {"value": ANY},
 }
 

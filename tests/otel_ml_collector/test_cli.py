@@ -70,7 +70,7 @@ def test_alone(tmp_path: Path) -> None:
     told = re.findall(r"^  ([a-z]+)  +(\S.*)$", done.stderr, re.MULTILINE)
     assert [name for name, _ in told] == [
         *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
-        *("sessions", "models", "alias", "metrics", "export", "evaluate"),
+        *("sessions", "models", "release", "alias", "metrics", "export", "evaluate"),
         *("judge", "replay", "dataset", "experiments", "compare", "baseline", "mcp"),
         *("storage", "retention", "backup", "restore"),
     ]

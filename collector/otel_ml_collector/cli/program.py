@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "open": ("records:open_run", "show the page of a run in a browser"),
     "sessions": ("records:sessions", "list sessions, or the turns of one"),
     "models": ("records:models", "list models and versions"),
+    "release": ("records:release", "say whether new versions are worse than those before"),
     "alias": ("records:alias", "name versions of a model, such as champion"),
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),

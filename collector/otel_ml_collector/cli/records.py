@@ -95,6 +95,7 @@ _VERSION_COLUMNS: Final = (
     ),
     "first_seen_time",
 )
+_RELEASE_COLUMNS: Final = ("candidate", "baseline", "figure", "word", "sentence", "runs", "since")
 _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNERS: Final = ("run_id", "model", "names", "points", "last_time")
@@ -421,6 +422,38 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
             text = f"No version of {named!r} is called {alias!r}"
             raise CommandFailed(text, NOT_FOUND) from None
         return {"versions": found}
+
+
+@click.command(epilog=HELP)
+@click.argument("model", metavar="[MODEL]", required=False)
+@with_project
+@with_place
+@with_form
+def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) -> int:
+    """Say whether new versions of models are worse than what ran before them.
+
+    Of each model, or of one, the newest version, release of the service and provider's model that
+    began in the last 14 days. Worse is said as soon as it is sure; until then it says how many runs
+    there are, and about how many it takes.
+    """
+    with asked.open() as place:
+        api = place.api()
+        path = ("releases",) if model is None else ("models", model, "release")
+        with check_project(api, project) as check:
+            answer = api.get("projects", project, *path)
+            check(answer["releases"])
+        rows = [
+            {
+                **figure,
+                "figure": figure["name"],
+                "candidate": one["candidate"]["name"],
+                "baseline": one["baseline"]["name"],
+            }
+            for one in answer["releases"]
+            for figure in one["figures"]
+            or [{"name": "", "word": one["word"], "sentence": one["sentence"]}]
+        ]
+        return write_rows(rows, answer, form, _RELEASE_COLUMNS)
 
 
 @click.command(epilog=HELP)

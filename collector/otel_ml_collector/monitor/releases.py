@@ -185,8 +185,6 @@ def find_releases(
     releases = []
     for change in changes:
         release = _judge(reader, project, change, now_ns)
-        if release is None:
-            continue
         own = definitions.get(change.model, {})
         if change.version in own:
             before = own.get(change.baseline_version or 0)
@@ -462,7 +460,7 @@ def _choose_strata(reader: Reader, sides: Sql, values: Mapping[str, Any]) -> tup
     return chosen, [row["token"] for row in often[:_MOST_STRATA]]
 
 
-def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release | None:
+def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release:
     """Judge a change by the windows that are over."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
     windows = _count_windows(now_ns - change.began_ns - delay_ns)
@@ -496,8 +494,6 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release
     )
     figures, digests = _make_figures(reader, project, rows, windows)
     verdicts = judge_release(figures)
-    if not verdicts:
-        return None
     return _describe(change, verdicts, digests, tag, 1 / max(every, every_before))
 
 
@@ -590,11 +586,14 @@ def _describe(
     deciding = [one for one in ordered if one.word == "worse"] or [
         one for one in ordered if not isinstance(one.verdict, AmountVerdict)
     ]
-    first = (deciding or ordered)[0]
-    if first.word == "watching":  # the figure that takes longest
-        first = max(
-            (one for one in deciding if one.word == "watching"), key=lambda one: one.needed or 0
-        )
+    word: ReleaseWord = "watching"
+    sentence = f"watching, none of {change.runs[1]:,} runs is old enough yet"
+    if ordered:
+        first = (deciding or ordered)[0]
+        if first.word == "watching":  # the figure that takes longest
+            watched = [one for one in deciding or ordered if one.word == "watching"]
+            first = max(watched, key=lambda one: one.needed or 0)
+        word, sentence = first.word, f"{first.name}: {first.sentence}"
     figures = [
         ReleaseFigure(
             name=one.name,
@@ -626,8 +625,8 @@ def _describe(
     return Release(
         model=change.model,
         dimension=change.dimension,
-        word=first.word,
-        sentence=f"{first.name}: {first.sentence}",
+        word=word,
+        sentence=sentence,
         candidate=make_side(change.name, change.version, change.runs[1]),
         baseline=make_side(change.baseline, change.baseline_version, change.runs[0]),
         change="",

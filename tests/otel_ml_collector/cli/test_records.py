@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from otel_ml import Client, Judge
+from otel_ml.reader import Reader
 from tests.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
@@ -279,3 +280,31 @@ def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
     ):
         done = otel_ml(variable, "runs", *flags, *arguments)
         assert (done.returncode, done.stdout) == (0, b"model\nfit\n")
+
+
+def test_release(collector: CollectorProcess) -> None:
+    """A version that began just now is listed beside the one before it, and watched."""
+    client = Client("released", endpoint=collector.endpoint)
+
+    def make(text: str) -> None:
+        def answer(question: str) -> str:
+            return question + text
+
+        traced = client.trace(name="answer", params={"text": text})(answer)
+        for question in ("a", "b"):
+            traced(question)
+        assert client.flush()
+
+    for text in ("!", "?"):
+        make(text)
+    client.close()
+    columns = ("--columns", "candidate,baseline,word")
+    for model in ([], ["answer"]):
+        done = otel_ml(collector.endpoint, "release", "--project", "released", *model, *columns)
+        assert rows(done.stdout) == [
+            ["candidate", "baseline", "word"],
+            ["answer:v2", "answer:v1", "watching"],
+        ]
+    with Reader("released", endpoint=collector.endpoint) as reader:
+        (release,) = reader.releases("answer")
+    assert release["sentence"] == "watching, none of 2 runs is old enough yet"
