@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
+from otel_ml.statistics.release import RELEASE_WORDS
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
     ToolCall,
@@ -19,6 +20,7 @@ from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.monitor.releases import find_releases
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups
@@ -247,6 +249,7 @@ def look_over(call: ToolCall) -> Digest:
     if not call.project:
         return _list_projects(call)
     failed = call.reader.ahead(find_error_groups, call.query(), call.now_ns, _IN_OVERVIEW)
+    asked_releases = call.reader.ahead(find_releases, call.project, call.now_ns)
     versions = _find_stats(call, "version", "", _IN_OVERVIEW)
     errors = failed.result()
     if not versions.total.runs:
@@ -277,6 +280,15 @@ def look_over(call: ToolCall) -> Digest:
             lambda shown: call.go_on("statistics", group="version", limit=_MOST),
         ),
     }
+    releases = asked_releases.result()
+    if releases:
+        parts["releases"] = DigestTable(
+            ("new", "before", "word", "says", "changed"),
+            [
+                [one.candidate.name, one.baseline.name, one.word, one.sentence, one.change]
+                for one in sorted(releases, key=lambda one: RELEASE_WORDS.index(one.word))
+            ],
+        )
     if errors.groups:
         table = _errors(call, errors)
         table.go_on = lambda shown: call.go_on("errors", limit=_MOST)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml_collector.assistants.protocol import answer
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
@@ -193,3 +194,12 @@ def test_another_mix_of_clients(service: Service) -> None:
     grounded = next(one for one in release["figures"] if one["name"] == "grounded")
     # Of all runs 92 % passed before and 74 % now: that is the mix.
     assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
+
+
+def test_assistants(service: Service) -> None:
+    """The overview that coding agents ask for names it, the worst first."""
+    reader = service.store.reader
+    told = answer("overview", {"project": "p"}, reader, "", time.time_ns())["releases"]
+    assert told["columns"] == ["new", "before", "word", "says", "changed"]
+    words = [row[:3] for row in told["rows"]]
+    assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "watching"]]
