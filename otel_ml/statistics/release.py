@@ -116,6 +116,8 @@ class FigureVerdict:
             however many runs the new version has; None where that is not known.
         stake: What a stake of 1 against "not worse" became at most.
         since: The place of the window at which it was enough; None where it was not.
+        worst: Of what is worse the stratum in which most was lost, where there are several: its
+            name, and the means of the baseline and the new version there.
     """
 
     name: str
@@ -126,6 +128,7 @@ class FigureVerdict:
     smallest: float | None
     stake: float
     since: int | None
+    worst: tuple[str, float, float] | None = None
 
     @property
     def sentence(self) -> str:
@@ -290,7 +293,30 @@ class _Compared:
             smallest=smallest,
             stake=stake,
             since=since if is_worse else None,
+            worst=self._find_worst() if is_worse else None,
         )
+
+    def _find_worst(self) -> tuple[str, float, float] | None:
+        """Find the stratum that lost most, by its weight in the baseline."""
+        sides = [_runs_by_stratum([self.baseline]), _runs_by_stratum(self.windows)]
+        if len(sides[0]) == 1:
+            return None
+        totals: list[defaultdict[str, float]] = [defaultdict(float), defaultdict(float)]
+        for side, units in zip(totals, (self.baseline, self._candidate()), strict=True):
+            for unit, count in units.items():
+                side[unit.stratum] += unit.total * count
+        means = {
+            stratum: (totals[0][stratum] / runs, totals[1][stratum] / sides[1][stratum])
+            for stratum, runs in sides[0].items()
+        }
+        sign = 1 if self.figure.lower_is_better else -1
+
+        def loss(stratum: str) -> tuple[float, str]:
+            before, after = means[stratum]
+            return sign * (after - before) * sides[0][stratum], stratum
+
+        worst = max(means, key=loss)
+        return worst, *means[worst]
 
     def _candidate(self) -> Units:
         every: Counter[Unit] = Counter()

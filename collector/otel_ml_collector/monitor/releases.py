@@ -111,6 +111,7 @@ class ReleaseFigure(BaseModel):
         description="What this baseline can show at best, however many runs the candidate has"
     )
     since: str | None = Field(description="When it was sure to be worse, RFC 3339")
+    worst: str = Field(description="The tag's value that lost most by it; empty where none is told")
 
 
 class Release(BaseModel):
@@ -605,6 +606,7 @@ def _describe(
             candidate=_side_of(one, "candidate"),
             difference=_difference_of(one),
             margin=one.verdict.margin,
+            worst="" if one.worst is None else _write_worst(one.worst[0]),
             runs=one.runs,
             needed=one.needed,
             smallest=one.smallest,
@@ -642,6 +644,12 @@ def _describe(
     )
 
 
+def _write_worst(token: str) -> str:
+    """Write a stratum as a filter; that of all other values has none."""
+    name, _, value = token.partition("=")
+    return f"tags[{view.quoted(name)}] == {view.quoted(value)}" if token else ""
+
+
 def _side_of(of: FigureVerdict, side: Literal["baseline", "candidate"]) -> Interval | None:
     if isinstance(of.verdict, AmountVerdict):
         return None
@@ -672,6 +680,7 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         f"{subject} is worse than {release.baseline.name}: {release.sentence}",
         f"sure since {(worst.since or '')[:16].replace('T', ' ')} UTC",
     ]
+    parts += [f"most where {worst.worst}"] if worst.worst else []
     parts += [f"new in it: {release.change}"] if release.change else []
     lost = abs(worst.difference.value - (0 if worst.baseline else 1)) * release.candidate.runs
     return Finding(

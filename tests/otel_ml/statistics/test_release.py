@@ -152,6 +152,7 @@ def test_word_of_a_fall() -> None:
     """A fall is worse, by so many points."""
     verdict = judge_one(alone(1_800, 2_000), alone(160, 200), alone(160, 200))
     assert (verdict.word, verdict.runs, verdict.since) == ("worse", 400, 1)
+    assert verdict.worst is None
     assert (
         verdict.sentence == "80.0 % pass, 90.0 % before: 10 points worse (6 to 14), n = 2,000/400"
     )
@@ -214,6 +215,7 @@ def test_fall_in_one_client() -> None:
     assert verdict.word == "worse"
     # 20 points of the half of the baseline's runs that are of that client.
     assert "10 points worse" in verdict.sentence
+    assert verdict.worst == ("good", 0.95, 0.75)
 
 
 def test_client_that_only_one_side_has() -> None:

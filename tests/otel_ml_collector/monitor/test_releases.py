@@ -203,3 +203,26 @@ def test_assistants(service: Service) -> None:
     assert told["columns"] == ["new", "before", "word", "says", "changed"]
     words = [row[:3] for row in told["rows"]]
     assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "watching"]]
+
+
+def test_worst_client(service: Service) -> None:
+    """A version that is worse for one client says for which."""
+    spans = [tell("a1")]
+    for version, first_ns in (("v1", BEGAN_NS - 20 * HOUR_NS), ("v2", BEGAN_NS)):
+        for client in ("acme", "bigshot"):
+            rate = 0.6 if (client, version) == ("acme", "v2") else 0.95
+            spans += make_runs(
+                "answer",
+                version,
+                rate,
+                seed=len(client),
+                first_ns=first_ns + len(client) * SECOND_NS,
+                step_ns=20 * SECOND_NS,
+                runs=RUNS,
+                **{"otel_ml.tag.client": lambda _, client=client: client},
+            )
+    take(service.store, "worst", spans)
+    (finding,) = [
+        one for one in get(service, "findings", "worst")["findings"] if one["kind"] == "release"
+    ]
+    assert 'most where tags["client"] == "acme"' in finding["sentence"]
