@@ -140,7 +140,7 @@ NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 # Two workers: each starts collectors of its own.
 PYTEST := --numprocesses 2 --dist worksteal --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  --no-annotate --no-emit-index-url --no-emit-find-links
+  --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
 # $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.
 UV := $(shell command -v uv)
 ifdef UV
