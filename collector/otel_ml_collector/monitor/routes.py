@@ -1,25 +1,16 @@
 """Monitoring in the JSON API: the findings of a project."""
 
 import time
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.monitor import releases
-from otel_ml_collector.monitor.findings import (
-    Before,
-    Contributor,
-    Finding,
-    find_findings,
-    make_question,
-)
+from otel_ml_collector.monitor.find import find_project_findings
+from otel_ml_collector.monitor.findings import Before, Finding
 from otel_ml_collector.monitor.releases import Releases, find_releases
 from otel_ml_collector.stats import Past
-
-# Whoever has something to tell: each answers `FindingsQuestion` with a list of `Finding`.
-CONTRIBUTORS: Final[tuple[Contributor, ...]] = (releases.contribute,)
 
 api = APIRouter(prefix="/api/v1")
 
@@ -45,8 +36,9 @@ def get_findings(
 
     Nothing has to be set up. Runs of experiments, and calls that judges make, are left out.
     """
-    question = make_question(reader, project, time.time_ns(), last=last, than=than)
-    return Findings(findings=find_findings(question, CONTRIBUTORS))
+    return Findings(
+        findings=find_project_findings(reader, project, time.time_ns(), last=last, than=than)
+    )
 
 
 @api.get("/projects/{project:path}/models/{model:path}/release")
