@@ -430,7 +430,7 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
           max(time_ns) AS last_time_ns
         FROM metrics FINAL
         WHERE project = {project:String} AND {point} AND owner < '{first}' {no_items}
-        GROUP BY owner ORDER BY last_time_ns DESC LIMIT {limit:UInt32}
+        GROUP BY owner ORDER BY last_time_ns DESC, start_ns DESC, owner LIMIT {limit:UInt32}
         """).fill(first=Sql(FIRST), no_items=items_left, point=IS_POINT)
     return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
 
