@@ -155,12 +155,10 @@ class Edit:
         """Put the text into the file of a tree."""
         path = root / self.path
         before = path.read_text()
-        assert self.anchor in before, f"{self.path} has no {self.anchor!r}"
-        at = before.index(self.anchor)
+        at = f"\n{before}".find(f"\n{self.anchor}")
+        assert at >= 0, f"{self.path} has no line that begins with {self.anchor!r}"
         if self.where == "after":
             at = before.index("\n", at + len(self.anchor)) + 1
-        else:
-            assert at == 0 or before[at - 1] == "\n"
         path.write_text(before[:at] + self.text + before[at:])
 
 
