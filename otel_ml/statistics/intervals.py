@@ -126,7 +126,7 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
     if not (n > 0 and 0 <= passed <= n):
         raise ValueError(f"Invalid counts {passed!r} of {n!r}: expected from 0 to n, and n above 0")
     rate, z = passed / n, normal_quantile(_upper(confidence))
-    low, high = _score_bounds(rate, n, z)
+    low, high = score_bounds(rate, n, z)
     return Estimate(rate, low, high, round(n), round(n))
 
 
@@ -164,7 +164,7 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
         )
         size = simple if said >= mean.spoken else min(simple, size)
     t = student_quantile(_upper(confidence), mean.degrees)
-    low, high = _score_bounds(rate, size, t)
+    low, high = score_bounds(rate, size, t)
     return Estimate(rate, low, high, mean.n, mean.clusters)
 
 
@@ -594,7 +594,14 @@ def _square_and_add(
     return Estimate(value, low, high, n, clusters)
 
 
-def _score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
+def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
+    """Return the bounds of Wilson's score interval.
+
+    Args:
+        rate: From 0 to 1.
+        n: The size of a simple sample that is as exact, above 0; need not be whole.
+        z: The quantile of the normal or of Student's t distribution.
+    """
     scale = z * z / n
     middle = (rate + scale / 2) / (1 + scale)
     half = z * math.sqrt(rate * (1 - rate) / n + scale / n / 4) / (1 + scale)
