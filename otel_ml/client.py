@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
     from otel_ml.reader.records import Run as StoredRun
-    from otel_ml.targets import Elsewhere, Model, Weights
+    from otel_ml.targets import Elsewhere, TargetModel, Weights
 else:
     backfill = late("experiments.backfill")
     data_quality = late("data_quality")
@@ -307,13 +307,13 @@ class Client(HasCard):
         name: str,
         params: Mapping[str, object] | None = None,
         artifact: "Weights | None" = None,
-    ) -> "Model":
+    ) -> "TargetModel":
         """Name a model, or a version of a model that is no function, to log to it and read it back.
 
         The version is computed here, from `params` and the content of `artifact`: the same in
         every process, and another as soon as either changes. With neither, the model itself
         is named, by whomever it was recorded: it is read back, and what is logged continues its
-        newest version, see `otel_ml.targets.Model.version`.
+        newest version, see `otel_ml.targets.TargetModel.version`.
 
         Args:
             name: The model's name.
@@ -333,7 +333,7 @@ class Client(HasCard):
 
         Args:
             model: The model.
-            alias: The name, see `otel_ml.targets.Model.set_alias`.
+            alias: The name, see `otel_ml.targets.TargetModel.set_alias`.
             version: The small number; by default the newest version.
             by: Who moves it; by default the name of the key.
 

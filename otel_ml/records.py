@@ -185,7 +185,7 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class LineRecord:
     """A line of text of a run."""
 
     time_ns: int = field(metadata=kept("Nanoseconds since the epoch", _TIME))
@@ -382,7 +382,7 @@ class Run(RunFields):
     inputs: str = kept_field("", "JSON text", _LONG, is_payload=True)
     outputs: str = kept_field("", "JSON text", _LONG, is_payload=True, at_end=True)
     params: str = kept_field("", "JSON text", _LONG, is_payload=True)
-    logs: Sequence[LogLine] = kept_field(
+    logs: Sequence[LineRecord] = kept_field(
         (), "Lines of text", _LONG, comment="JSON: lines of text", is_payload=True
     )
     events: str = kept_field(
@@ -557,7 +557,7 @@ def _plain(value: Any) -> TagValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class ProjectCounts:
     """A project and its recorded runs; other spans, such as HTTP requests, are counted apart."""
 
     project: str
@@ -570,7 +570,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelCounts:
     """A model and its recorded runs."""
 
     model: str
@@ -722,7 +722,7 @@ class LateLog:
 
     project: str = field(metadata=kept("Where it is filed", _NAME))
     owner: str = field(metadata=kept("What it is about", _TEXT))
-    line: LogLine = field(metadata={_KEPT: LogLine})
+    line: LineRecord = field(metadata={_KEPT: LineRecord})
     record_id: str = field(
         metadata=kept(
             "The span that brought it; for a log record the digest of its content",
@@ -740,7 +740,7 @@ class LateLog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class ArtifactRecord:
     """An artifact logged under a reference, on the span of a run or apart from it."""
 
     project: str = field(metadata=kept("Where it is filed", _NAME))

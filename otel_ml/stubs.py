@@ -60,7 +60,7 @@ class HasFacts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecordedAnswer:
     """The answer of a recorded run of a function.
 
     Attributes:
@@ -102,7 +102,7 @@ class Answers:
 
     def __init__(
         self,
-        recorded: Mapping[tuple[str, bytes], Collection[Answer]],
+        recorded: Mapping[tuple[str, bytes], Collection[RecordedAnswer]],
         rebuild: Callable[[Callable[..., Any], Any], Any],
     ) -> None:
         self._rebuild = rebuild
@@ -110,7 +110,7 @@ class Answers:
         self._taken: Counter[tuple[str, bytes]] = Counter()
         self._lock = threading.Lock()
 
-    def take(self, traced: TracedFunction, inputs: Mapping[str, Any]) -> Answer:
+    def take(self, traced: TracedFunction, inputs: Mapping[str, Any]) -> RecordedAnswer:
         """Take the next answer of a function to some inputs.
 
         Raises:
@@ -129,7 +129,7 @@ class Answers:
             f"{traced.name}() is stubbed, and the recorded call {often} with these inputs"
         )
 
-    def _made(self, traced: TracedFunction, answer: Answer) -> Answer:
+    def _made(self, traced: TracedFunction, answer: RecordedAnswer) -> RecordedAnswer:
         if answer.error_type or answer.chunks:
             return answer
         try:
@@ -175,7 +175,7 @@ def _recorded_answers(traced: TracedFunction) -> Answers:
     return answers
 
 
-def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> Answer | None:
+def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer | None:
     """Find the answer to a call; None where the function is to be called.
 
     Raises:

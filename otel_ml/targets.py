@@ -192,7 +192,7 @@ def _read_directory(directory: Path) -> WeightsContent:
     return WeightsContent(found.hexdigest(), size)
 
 
-class Model(Elsewhere, HasSubject):
+class TargetModel(Elsewhere, HasSubject):
     """A version of a model: metrics, tags, text, data and feedback belong to it.
 
     Each call sends a record of its own, or of a list of points a few. What was recorded of the
@@ -429,7 +429,7 @@ def name_model(
     name: str,
     params: Mapping[str, object] | None = None,
     artifact: Weights | None = None,
-) -> Model:
+) -> TargetModel:
     """Name a version of a model by its params and the content of its artifact.
 
     Raises:
@@ -445,7 +445,7 @@ def name_model(
     version = digest(lines)
     definition = _definition(recorder, version, declared, content)
     is_bare = params is None and artifact is None
-    model = Model(recorder, clean(name), version, definition, is_bare=is_bare)
+    model = TargetModel(recorder, clean(name), version, definition, is_bare=is_bare)
     model.tell()
     return model
 

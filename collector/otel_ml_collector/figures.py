@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
-    Figures,
     JudgeFigures,
     Past,
+    RunFigures,
     RunStats,
     StatsBucket,
     StatsQuery,
@@ -45,14 +45,14 @@ ORDERS: Final[Sequence[tuple[Order, str, str]]] = (
     ("tokens", "k tokens", "w2 opt"),
     ("cost", "$", "w2"),
 )
-_Value = Callable[[Figures], float | None]
+_Value = Callable[[RunFigures], float | None]
 
 
 class GroupTotal(BaseModel):
     """The runs that have a value in common."""
 
     group: str
-    total: Figures
+    total: RunFigures
 
 
 class GroupTotals(BaseModel):
@@ -61,7 +61,9 @@ class GroupTotals(BaseModel):
     group: str = Field(description="By what they are grouped, as in statistics")
     groups: list[GroupTotal] = Field(description="The 50 with most runs, ordered as asked")
     groups_found: int = Field(description="How many there are")
-    other: Figures | None = Field(description="The runs of the others; null where there are none")
+    other: RunFigures | None = Field(
+        description="The runs of the others; null where there are none"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,12 @@ class FiguresBeside(BaseModel):
     start_time: str
     end_time: str
     bucket_s: int
-    total: Figures
+    total: RunFigures
     buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
     before_start_time: str = Field(
         description="Where the time before begins: a week earlier, of 30 days 30 days earlier"
     )
-    before: Figures = Field(description="Of the same time then")
+    before: RunFigures = Field(description="Of the same time then")
     buckets_before: list[StatsBucket]
 
 
@@ -150,7 +152,7 @@ def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup
     return query.users if query.users in people else next(iter(people), None)
 
 
-def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
+def value_of(judge: JudgeFigures, figures: RunFigures) -> float | None:
     """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
     for one in figures.judges:
         if (one.judge, one.digest) == (judge.judge, judge.digest):
@@ -158,7 +160,7 @@ def value_of(judge: JudgeFigures, figures: Figures) -> float | None:
     return None
 
 
-def write_quality(judge: JudgeFigures | None, figures: Figures) -> str:
+def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
     """Write the value of `value_of`: a share where the judge lets runs pass, else a score."""
     value = value_of(judge, figures) if judge else None
     if judge is None or value is None:
@@ -166,14 +168,14 @@ def write_quality(judge: JudgeFigures | None, figures: Figures) -> str:
     return view.score(value) if judge.pass_rate is None else view.percent(value, 1)
 
 
-def choose_judges(figures: Figures, most: int) -> list[JudgeFigures]:
+def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
     """Choose the newest versions of the judges that spoke of most runs."""
     newest = [one for one, _ in newest_versions(figures.judges)]
     said = [one for one in newest if one.pass_rate is not None or one.mean_score is not None]
     return sorted(said, key=lambda one: (-one.evaluations, one.judge))[:most]
 
 
-def count_tokens(figures: Figures) -> int:
+def count_tokens(figures: RunFigures) -> int:
     """Count the tokens that went in and came out."""
     return (figures.tokens.input or 0) + (figures.tokens.output or 0)
 
@@ -182,14 +184,14 @@ def _buckets_of(stats: RunStats) -> list[StatsBucket]:
     return stats.groups[0].buckets if stats.groups else []
 
 
-def rank(order: Order, judge: JudgeFigures | None) -> Callable[[Figures], float]:
+def rank(order: Order, judge: JudgeFigures | None) -> Callable[[RunFigures], float]:
     """Return the sort key of figures for an order, the most or the worst first."""
 
-    def quality(figures: Figures) -> float:
+    def quality(figures: RunFigures) -> float:
         value = value_of(judge, figures) if judge else None
         return 2.0 if value is None else value  # the worst first, and last what nobody judged
 
-    ranks: dict[Order, Callable[[Figures], float]] = {
+    ranks: dict[Order, Callable[[RunFigures], float]] = {
         "runs": lambda one: -one.runs,
         "errors": lambda one: -(one.error_share or 0),
         "p95": lambda one: -(one.p95_ms or 0),
@@ -383,7 +385,7 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
 def make_table(
     project: str,
     of: GroupTotals,
-    total: Figures,
+    total: RunFigures,
     *,
     judge: JudgeFigures | None,
     where: str = "",
@@ -391,7 +393,7 @@ def make_table(
     """Make a table of groups; each row leads to its runs, a session to its page."""
     shown, others = of.groups[:_TABLE_ROWS], of.groups[_TABLE_ROWS:]
 
-    def row(name: str, figures: Figures, where: str = "", page: str = "") -> GroupRow:
+    def row(name: str, figures: RunFigures, where: str = "", page: str = "") -> GroupRow:
         return GroupRow(
             name=name,
             page=page,
@@ -427,7 +429,7 @@ def make_table(
     )
 
 
-def _sum_up(figures: Sequence[Figures]) -> GroupRow:
+def _sum_up(figures: Sequence[RunFigures]) -> GroupRow:
     """Add up groups; a quantile and a rate of all of them nobody knows."""
     costs = [one.cost for one in figures if one.cost is not None]
     return GroupRow(

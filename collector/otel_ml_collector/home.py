@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from otel_ml.records import Project
+from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.loss import find_gaps
 from otel_ml_collector.models import diff
@@ -79,7 +79,7 @@ class ShownProject:
         runs: SVG points by the hour: recorded runs.
     """
 
-    project: Project
+    project: ProjectCounts
     day: ProjectStats | None
     unread: str
     runs: str
@@ -144,7 +144,7 @@ def _day(now_ns: int) -> Window:
 
 
 def _show(
-    project: Project, did: ProjectStats | None, day: Window, unread: UnreadSpans | None
+    project: ProjectCounts, did: ProjectStats | None, day: Window, unread: UnreadSpans | None
 ) -> ShownProject:
     buckets = did.buckets if did else []
     return ShownProject(

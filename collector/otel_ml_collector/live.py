@@ -45,7 +45,7 @@ LastEventId = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRow:
     """A run, and when it was stored; no two runs of a collector have the same time."""
 
     arrived_ns: int
@@ -60,7 +60,7 @@ def read_last_arrival(reader: Reader, project: str) -> int:
     return int(reader.rows(sql, {"project": project})[0]["last"])
 
 
-def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[Recorded]:
+def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[RecordedRow]:
     """List the runs of a project that were stored after a time, the first to arrive first."""
     sql = Sql("""
         SELECT arrived_ns, start_ns, {ids}, rank FROM {deliveries}
@@ -68,7 +68,7 @@ def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> li
         ORDER BY arrived_ns LIMIT {limit:UInt32}
         """).fill(deliveries=DELIVERIES, ids=IDS)
     parameters = {"project": project, "after": after_ns, "limit": limit}
-    return [Recorded(row.pop("arrived_ns"), Key(**row)) for row in reader.rows(sql, parameters)]
+    return [RecordedRow(row.pop("arrived_ns"), Key(**row)) for row in reader.rows(sql, parameters)]
 
 
 def read_recorded(
@@ -99,7 +99,9 @@ class News:
     run: RunSummary
 
 
-def find_news(reader: Reader, project: str, where: str, recorded: Sequence[Recorded]) -> list[News]:
+def find_news(
+    reader: Reader, project: str, where: str, recorded: Sequence[RecordedRow]
+) -> list[News]:
     """Find the runs, among some, that match and were not here before, in their order.
 
     A delivery of a run that was stored already, or that has another delivery by now, is left out.
@@ -205,13 +207,13 @@ class _Feed:
         self.count = 0  # of all that were seen; the last of them are kept
         self._reader = reader
         self._pace = pace
-        self._kept: deque[Recorded] = deque(maxlen=pace.kept)
+        self._kept: deque[RecordedRow] = deque(maxlen=pace.kept)
         self._task = asyncio.create_task(self._look_for_ever())
 
     def stop(self) -> None:
         self._task.cancel()
 
-    def behind(self, number: int) -> list[Recorded] | None:
+    def behind(self, number: int) -> list[RecordedRow] | None:
         """Return the runs seen after a number of them; None when a part is not kept."""
         missing = self.count - number
         if missing > len(self._kept):
@@ -293,7 +295,7 @@ class Seat:
         """Give the seat back, once, whether anything was heard or not."""
         self._listening.leave(self._feed)
 
-    async def _next(self) -> list[Recorded] | None:
+    async def _next(self) -> list[RecordedRow] | None:
         """Read on: first the runs stored before the seat was taken, then those of the feed."""
         if self._caught_up_ns < self._joined_ns:
             reader, project = self._reader, self._feed.project
@@ -305,7 +307,7 @@ class Seat:
         self._number += len(seen or ())
         return seen
 
-    async def _tell(self, where: str, recorded: Sequence[Recorded]) -> list[bytes]:
+    async def _tell(self, where: str, recorded: Sequence[RecordedRow]) -> list[bytes]:
         wanted = [one for one in recorded if one.arrived_ns > self._after_ns]
         if not wanted:
             return []

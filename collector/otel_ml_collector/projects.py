@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from otel_ml.records import Project
+from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import (
     MAX_LIMIT,
     Cursor,
@@ -36,11 +36,11 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 class Projects(BaseModel):
     """Projects, the latest to run first."""
 
-    projects: list[Project]
+    projects: list[ProjectCounts]
     next_cursor: str | None = Field(description="Where the list goes on; null at its end")
 
 
-def find_projects(reader: Reader) -> list[Project]:
+def find_projects(reader: Reader) -> list[ProjectCounts]:
     """List projects, the latest to run first."""
     ahead = reader.ahead(count_artifacts)
     listed = list_projects(reader)
@@ -50,14 +50,14 @@ def find_projects(reader: Reader) -> list[Project]:
         last_start_time = to_rfc3339(row.pop("last_start_ns"))
         artifacts, size = counts.get(row["project"], (0, 0))
         found.append(
-            Project(
+            ProjectCounts(
                 **row, artifacts=artifacts, artifact_bytes=size, last_start_time=last_start_time
             )
         )
     return found
 
 
-def select_projects(projects: Sequence[Project], find: str) -> list[Project]:
+def select_projects(projects: Sequence[ProjectCounts], find: str) -> list[ProjectCounts]:
     """Select the projects whose names contain a text, whatever the case of its letters."""
     wanted = find.strip().casefold()
     return [one for one in projects if wanted in one.project.casefold()]
@@ -86,7 +86,7 @@ def _place_of(time: str, project: str) -> tuple[int, str]:
     return -from_rfc3339(time, "cursor"), project
 
 
-def find_project(reader: Reader, project: str) -> Project:
+def find_project(reader: Reader, project: str) -> ProjectCounts:
     """Count the records of a project, without a look at the others.
 
     Raises:
@@ -98,7 +98,7 @@ def find_project(reader: Reader, project: str) -> Project:
 
 
 @api.get("/projects/{project:path}")
-def get_project(project: str, reader: FromReader) -> Project:
+def get_project(project: str, reader: FromReader) -> ProjectCounts:
     """Read the counts of a project."""
     return find_project(reader, project)
 

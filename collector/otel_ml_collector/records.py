@@ -12,12 +12,12 @@ import orjson
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import (
     AliasMove,
-    Artifact,
+    ArtifactRecord,
     ItemContent,
     LateLog,
     LateTag,
     LineageLink,
-    LogLine,
+    LineRecord,
     Metric,
     ModelVersion,
     Run,
@@ -32,12 +32,12 @@ __all__ = [
     "UNCOUNTED",
     "AliasMove",
     "Arrivals",
-    "Artifact",
+    "ArtifactRecord",
     "ItemContent",
     "LateLog",
     "LateTag",
+    "LineRecord",
     "LineageLink",
-    "LogLine",
     "Metric",
     "ModelVersion",
     "ProcessSign",
@@ -178,7 +178,7 @@ class Records:
     metrics: list[Metric] = field(default_factory=list)
     tags: list[LateTag] = field(default_factory=list)
     logs: list[LateLog] = field(default_factory=list)
-    artifacts: list[Artifact] = field(default_factory=list)
+    artifacts: list[ArtifactRecord] = field(default_factory=list)
     aliases: list[AliasMove] = field(default_factory=list)
     lineage: list[LineageLink] = field(default_factory=list)
     items: list[ItemContent] = field(default_factory=list)

@@ -34,9 +34,9 @@ from otel_ml_collector.runs.answers import RunSummary, add_up
 from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
 from otel_ml_collector.stats import (
     MAX_GROUPS,
-    Figures,
     Grouping,
     JudgeFigures,
+    RunFigures,
     StatsQuery,
     find_stats,
 )
@@ -370,7 +370,7 @@ def _join(apart: Apart, among: Sql) -> Sql:
     return shares(among) if apart.named else EMPTY
 
 
-def _make_figures(row: Row, total: Figures) -> SessionFigures:
+def _make_figures(row: Row, total: RunFigures) -> SessionFigures:
     return SessionFigures(
         session=row["session"],
         user=row["user"],

@@ -431,7 +431,7 @@ class JudgeFigures(JudgeVersionName):
     pass_rate: float | None = Field(description="Of the evaluations that say whether a run passed")
 
 
-class Figures(BaseModel):
+class RunFigures(BaseModel):
     """Figures of some recorded runs; null where there are no values."""
 
     runs: int = Field(description="Recorded runs; what a sampler left out is not counted")
@@ -446,7 +446,7 @@ class Figures(BaseModel):
     judges: list[JudgeFigures]
 
 
-class StatsBucket(Figures):
+class StatsBucket(RunFigures):
     """The runs of a stretch of time, those from `start_time` on."""
 
     start_time: str
@@ -457,7 +457,7 @@ class StatsGroup(BaseModel):
     """The runs that have a value in common."""
 
     group: str
-    total: Figures
+    total: RunFigures
     buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
 
 
@@ -468,7 +468,7 @@ class RunStats(BaseModel):
     end_time: str
     bucket_s: int
     group: str = Field(description="By what runs are grouped; empty for no groups")
-    total: Figures
+    total: RunFigures
     groups: list[StatsGroup] = Field(description="Those with most runs, the largest first")
     groups_found: int = Field(description="How many there are; the smaller ones are in `other`")
     other: StatsGroup | None
@@ -690,7 +690,7 @@ def _read_cells(
     return read_runs(reader, question, wanted), scores.result()
 
 
-def find_total(reader: Reader, query: StatsQuery) -> Figures:
+def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
     """Count the recorded runs of a project in all, without their scores.
 
     Raises:
@@ -821,11 +821,11 @@ def _judged(
     return judged
 
 
-def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
+def _figures(row: Row, judges: Sequence[JudgeFigures]) -> RunFigures:
     if not row["runs"]:
         return NO_RUNS
     p50, p90, p95, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"])
-    return Figures(
+    return RunFigures(
         runs=row["runs"],
         errors=row["errors"],
         error_share=row["errors"] / row["runs"],
@@ -840,7 +840,7 @@ def _figures(row: Row, judges: Sequence[JudgeFigures]) -> Figures:
 
 
 def _buckets(
-    found: dict[_Place, Figures], query: StatsQuery
+    found: dict[_Place, RunFigures], query: StatsQuery
 ) -> dict[tuple[int, str], list[StatsBucket]]:
     buckets: defaultdict[tuple[int, str], list[StatsBucket]] = defaultdict(list)
     for (level, is_wanted, name, bucket), figures in sorted(found.items(), key=lambda one: one[0]):
@@ -867,7 +867,7 @@ def _project_bucket(row: Row, window: Window) -> ProjectBucket:
     )
 
 
-NO_RUNS: Final = Figures(
+NO_RUNS: Final = RunFigures(
     runs=0,
     errors=0,
     error_share=None,

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from otel_ml.client import Client
 from otel_ml.metrics import Metric
 from otel_ml.runs import Run, current_run
-from otel_ml.targets import Model
+from otel_ml.targets import TargetModel
 
 __all__ = [
     "Entity",
@@ -36,7 +36,7 @@ class Entity:
         handle: It has steps, tags, text and data, too.
     """
 
-    def __init__(self, handle: Run | Model) -> None:
+    def __init__(self, handle: Run | TargetModel) -> None:
         self.handle = handle
 
     def log_metric(
@@ -67,8 +67,8 @@ class Entity:
     def metrics(self) -> dict[str, Metric]:
         """The logged metrics: a number, or the numbers of a series, by name.
 
-        Of a model the metrics of all processes, see `otel_ml.targets.Model.metrics`; of a run those
-        of this process.
+        Of a model the metrics of all processes, see `otel_ml.targets.TargetModel.metrics`; of a
+        run those of this process.
         """
         return self.handle.metrics
 

@@ -39,7 +39,7 @@ from otel_ml.notebook import page_address
 from otel_ml.reader import NotFound, Reader, Unreachable
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
-from otel_ml.statistics.judge_change import JudgeChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Backfill:
         return page_address(self._recorder.page, project, "judges", self.judge.name)
 
     @cached_property
-    def change(self) -> JudgeChange | None:
+    def change(self) -> JudgeVersionChange | None:
         """How the two versions differ on the runs that both judged; None where there are none."""
         pairs = [
             TwiceJudged(run.before, _score_of(run.after), run.cluster)

@@ -47,13 +47,13 @@ from otel_ml.reader import NotFound, Unreachable
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.statistics.report import write_left_out
-from otel_ml.stubs import Answer, Answers, answer_from, key_of, stubbing
+from otel_ml.stubs import Answers, RecordedAnswer, answer_from, key_of, stubbing
 
 if TYPE_CHECKING:
     from otel_ml.reader.reader import Reader
     from otel_ml.reader.records import Run
 
-RecordedAnswers = Mapping[tuple[str, bytes], Sequence[Answer]]
+RecordedAnswers = Mapping[tuple[str, bytes], Sequence[RecordedAnswer]]
 
 _MOST: Final = 100_000
 _FILTER_CHARS: Final = 65_536
@@ -395,7 +395,7 @@ def _read_answers(
     """
     runs = reader.trace(run_id.partition("-")[0]).runs
     below = {run_id}
-    found: defaultdict[tuple[str, bytes], list[Answer]] = defaultdict(list)
+    found: defaultdict[tuple[str, bytes], list[RecordedAnswer]] = defaultdict(list)
     for run in sorted(runs, key=lambda one: one.start_ns):
         if run.parent_run_id not in below:
             continue
@@ -406,18 +406,18 @@ def _read_answers(
     return found
 
 
-def _read_answer(run: "Run") -> Answer | None:
+def _read_answer(run: "Run") -> RecordedAnswer | None:
     capture = capture_of(run)
     if capture.get("inputs") or run.inputs is None or run.outcome not in _ENDED:
         return None
     if run.outcome == "error":
-        return Answer(
+        return RecordedAnswer(
             run.run_id, error_type=run.error_type or "Exception", error_message=run.error_message
         )
     if capture.get("outputs"):
         return None
     with suppress(NotRebuiltError):
-        return Answer(run.run_id, run.outputs, tuple(rebuild(run.chunks, Any) or ()))
+        return RecordedAnswer(run.run_id, run.outputs, tuple(rebuild(run.chunks, Any) or ()))
     return None
 
 

@@ -30,7 +30,7 @@ INSIDE: Final = "inside"
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine(records.LogLine):
+class LogLine(records.LineRecord):
     """A line of text of a run."""
 
     event: str = ""
@@ -321,7 +321,7 @@ class Trace(HasCard):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Model(HasCard, records.Model):
+class Model(HasCard, records.ModelCounts):
     """A model and its recorded runs.
 
     Attributes:
@@ -376,7 +376,7 @@ class Version(HasCard, HasSubject, records.ListedVersion):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Project(HasCard, records.Project):
+class Project(HasCard, records.ProjectCounts):
     """A project and its recorded runs.
 
     Attributes:

@@ -41,7 +41,7 @@ class TwiceJudged:
 
 
 @dataclass(frozen=True)
-class JudgeChange:
+class JudgeVersionChange:
     """How what a version of a judge says differs from what another one said of the same runs.
 
     Attributes:
@@ -97,7 +97,7 @@ def compare_judge_versions(
     pairs: Iterable[TwiceJudged],
     *,
     margin: float | None = None,
-) -> JudgeChange:
+) -> JudgeVersionChange:
     """Compare what two versions of a judge said of the same runs.
 
     Runs on which either failed are left out: an error of the judge is no word about the run.
@@ -129,9 +129,11 @@ def compare_judge_versions(
     for _, cell, count in tables:
         table[cell] += count
     if not table:
-        return JudgeChange(verdict, table)
+        return JudgeVersionChange(verdict, table)
     same = sum_clusters((cluster, float(one == other), n) for cluster, (one, other), n in tables)
-    return JudgeChange(verdict, table, estimate_mean(same, is_rate=True), kappa_of_clusters(tables))
+    return JudgeVersionChange(
+        verdict, table, estimate_mean(same, is_rate=True), kappa_of_clusters(tables)
+    )
 
 
 def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:

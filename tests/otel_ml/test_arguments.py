@@ -22,7 +22,7 @@ from docs.make_reference import INTERNAL
 from otel_ml import Client, Dataset, Judge, LLMJudge, testing, types
 from otel_ml.errors import trouble
 from otel_ml.reader import Reader, ReaderError
-from otel_ml.targets import Elsewhere, Model
+from otel_ml.targets import Elsewhere, TargetModel
 from tests.otel_ml.hostile import HostileClass, HostileType
 
 MODULES: Final = ("otel_ml", "otel_ml.reader", "otel_ml.testing", "otel_ml.types")
@@ -209,7 +209,7 @@ DATA_METRICS: Final = {
 }
 
 # What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
-SAID_OF: Final = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Elsewhere, Model))
+SAID_OF: Final = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Elsewhere, TargetModel))
 SAID: Final = (
     *("tag", "debug", "info", "warning", "error", "log", "log_metric", "log_metrics"),
     "data_metrics",
@@ -475,12 +475,12 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
 
 for said in (*SAID, "feedback", "actual"):
     ROWS.update({f"{owner}.{said}": ROWS[f"otel_ml.Run.{said}"] for owner in SAID_OF})
-ROWS["otel_ml.targets.Model.set_alias"] = {
+ROWS["otel_ml.targets.TargetModel.set_alias"] = {
     "alias": ALIAS,
     "version": sort("None", "5"),
     "by": LONG_TEXT,
 }
-ROWS["otel_ml.targets.Model.remove_alias"] = {"alias": ALIAS, "by": LONG_TEXT}
+ROWS["otel_ml.targets.TargetModel.remove_alias"] = {"alias": ALIAS, "by": LONG_TEXT}
 
 EVALUATING: Final = tuple(
     f"otel_ml.{owner}{name}" for owner in ("", "Client.") for name in ("evaluate", "aevaluate")
@@ -503,8 +503,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.run": {"name": "a"},
     "otel_ml.Client.model": {"name": "a"},
     "otel_ml.Client.set_alias": {"model": "a", "alias": "b"},
-    "otel_ml.targets.Model.set_alias": {"alias": "b"},
-    "otel_ml.targets.Model.remove_alias": {"alias": "b"},
+    "otel_ml.targets.TargetModel.set_alias": {"alias": "b"},
+    "otel_ml.targets.TargetModel.remove_alias": {"alias": "b"},
     "otel_ml.reader.Reader.set_alias": {"model": "a", "alias": "b", "version": 1},
     "otel_ml.Judge": {"name": "a", "description": "", "scoring_rubric": rubric},
     "otel_ml.Judge.evaluate": {"inputs": {}, "outputs": 1},
@@ -614,7 +614,7 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.LLMJudge": LLMJudge("a", "a", lambda _prompt: "no reply", retries=0),
             "otel_ml.Run": run,
             "otel_ml.targets.Elsewhere": client.about(run_id=RUN_ID),
-            "otel_ml.targets.Model": client.model("weights"),
+            "otel_ml.targets.TargetModel": client.model("weights"),
             "otel_ml.reader.Reader": UNANSWERED,
             "otel_ml.reader.Runs": UNANSWERED.runs(),
             "otel_ml.testing.RecordedCalls": records,

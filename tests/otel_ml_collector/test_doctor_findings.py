@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.cli.doctor import (
-    Finding,
+    DoctorLine,
     find_disk,
     find_listener,
     find_targets,
@@ -24,20 +24,22 @@ PAGE = "http://localhost:4318"
 
 def test_line() -> None:
     """A line says how it is, what is so, and what to do about it."""
-    assert str(Finding("ok", "key", "It works")) == "ok    It works"
-    assert str(Finding("fail", "key", "It is wrong", "make one")) == "fail  It is wrong -> make one"
+    assert str(DoctorLine("ok", "key", "It works")) == "ok    It works"
+    assert (
+        str(DoctorLine("fail", "key", "It is wrong", "make one")) == "fail  It is wrong -> make one"
+    )
 
 
 def test_hanging_check() -> None:
     """A check that does not end is told after its time, and left alone."""
     go_on = threading.Event()
 
-    def hang() -> list[Finding]:
+    def hang() -> list[DoctorLine]:
         go_on.wait(20)
         return []
 
     assert find_within("key", hang, 0.05) == [
-        Finding("fail", "key", "The check key did not end within 0.05 s")
+        DoctorLine("fail", "key", "The check key did not end within 0.05 s")
     ]
     go_on.set()
 
@@ -45,13 +47,13 @@ def test_hanging_check() -> None:
 def test_broken_check() -> None:
     """A check that breaks is told, after what it had found, and the others go on."""
 
-    def break_down() -> Iterator[Finding]:
-        yield Finding("ok", "key", "It works")
+    def break_down() -> Iterator[DoctorLine]:
+        yield DoctorLine("ok", "key", "It works")
         raise ValueError("no way")
 
     assert find_within("key", break_down) == [
-        Finding("ok", "key", "It works"),
-        Finding(
+        DoctorLine("ok", "key", "It works"),
+        DoctorLine(
             "fail", "key", "The check key broke: ValueError: no way", "report it with this line"
         ),
     ]
@@ -108,7 +110,7 @@ def test_no_disk_of_ours(page: str, environment: dict[str, str]) -> None:
 def test_wrong_settings() -> None:
     """Settings that the collector would refuse are told in its words."""
     assert list(find_disk(PAGE, {"OTEL_ML_HTTP": "h"})) == [
-        Finding(
+        DoctorLine(
             "fail",
             "settings",
             "Invalid OTEL_ML_HTTP 'h': expected HOST:PORT with a port from 0 to 65535",
@@ -128,7 +130,7 @@ def test_secrets() -> None:
         "PATH": "/bin",
     }
     assert list(find_variables(environment)) == [
-        Finding(
+        DoctorLine(
             "ok",
             "variables",
             "Variables in force: OTEL_EXPORTER_OTLP_CLIENT_KEY=/key.pem, "
@@ -146,8 +148,8 @@ def test_targets() -> None:
             away = f"127.0.0.1:{other.getsockname()[1]}"
         environment = {"OTEL_ML_FORWARD_OTLP": f"a=http://{there},b=grpc://{away}"}
         assert list(find_targets(PAGE, environment)) == [
-            Finding("ok", "forward", f"OTLP is forwarded to a at {there}"),
-            Finding(
+            DoctorLine("ok", "forward", f"OTLP is forwarded to a at {there}"),
+            DoctorLine(
                 "warn",
                 "forward",
                 f"OTLP is forwarded to b at {away}, which does not answer: "

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.message import Message
 
 from otel_ml_collector._proto import records_pb2
-from otel_ml_collector.records import LogLine, Metric, ModelVersion, Records, Run, Tag
+from otel_ml_collector.records import LineRecord, Metric, ModelVersion, Records, Run, Tag
 from tests.otel_ml_collector.spans import make_call, make_span, map_all
 
 
@@ -16,7 +16,7 @@ from tests.otel_ml_collector.spans import make_call, make_span, map_all
         (Run, records_pb2.Run),
         (ModelVersion, records_pb2.ModelVersion),
         (Metric, records_pb2.Metric),
-        (LogLine, records_pb2.LogLine),
+        (LineRecord, records_pb2.LogLine),
     ],
 )
 def test_fields(record: type, message: type[Message]) -> None:

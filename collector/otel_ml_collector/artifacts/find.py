@@ -62,7 +62,7 @@ _Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact(ListedArtifact):
+class LinkedArtifact(ListedArtifact):
     """A value logged under a reference; its document is read by `url`."""
 
     preview: JsonValue = field(metadata=about("The value in short"))
@@ -70,7 +70,7 @@ class Artifact(ListedArtifact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedObject(Artifact):
+class LoggedObject(LinkedArtifact):
     """An artifact with the trace and run that it belongs to; null where a run has no such id."""
 
     obj_id: str
@@ -137,16 +137,16 @@ class ObjectsQuery:
 
 def find_artifacts(
     reader: Reader, project: str, owners: Mapping[str, Sequence[str]]
-) -> dict[str, list[Artifact]]:
+) -> dict[str, list[LinkedArtifact]]:
     """Find the artifacts of several keys, each with owners of its own, newest first.
 
     Of each key at most 1,000.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST, each=Sql("BY owner"))
-    made: defaultdict[str, list[tuple[Any, Artifact]]] = defaultdict(list)
+    made: defaultdict[str, list[tuple[Any, LinkedArtifact]]] = defaultdict(list)
     for row, facts in zip(rows, _describe(reader, project, rows), strict=True):
-        made[row["owner"]].append(((row["time_ns"], *_key_of(row)), Artifact(**facts)))
+        made[row["owner"]].append(((row["time_ns"], *_key_of(row)), LinkedArtifact(**facts)))
     return {
         key: [
             artifact

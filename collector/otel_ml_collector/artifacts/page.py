@@ -7,7 +7,12 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from otel_ml_collector.artifacts.find import IMAGE_TYPES, LARGEST_BYTES, Artifact, why_no_image
+from otel_ml_collector.artifacts.find import (
+    IMAGE_TYPES,
+    LARGEST_BYTES,
+    LinkedArtifact,
+    why_no_image,
+)
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.store.reader import Reader
@@ -50,7 +55,7 @@ class ShownArtifact:
         code: Python that reads it back; None while its document is not here.
     """
 
-    artifact: Artifact
+    artifact: LinkedArtifact
     kind: str
     is_newest: bool
     facts: Sequence[tuple[str, str]]
@@ -60,7 +65,7 @@ class ShownArtifact:
 
 
 def lay_out(
-    request: Request, reader: Reader, project: str, artifacts: Sequence[Artifact]
+    request: Request, reader: Reader, project: str, artifacts: Sequence[LinkedArtifact]
 ) -> Slice[ShownArtifact]:
     """Lay out a page's artifacts for the sender of the request, the newest first."""
     server = str(request.base_url).rstrip("/")
@@ -71,7 +76,7 @@ def lay_out(
 
 
 def lay_out_for(
-    artifacts: Sequence[Artifact], server: str, *, needs_key: bool = False
+    artifacts: Sequence[LinkedArtifact], server: str, *, needs_key: bool = False
 ) -> list[ShownArtifact]:
     """Lay out artifacts, the newest first.
 
@@ -110,12 +115,12 @@ def _look(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
     return replace(shown, image=None, no_image=why) if why else shown
 
 
-def _image(artifact: Artifact) -> str | None:
+def _image(artifact: LinkedArtifact) -> str | None:
     is_image = artifact.type in IMAGE_TYPES and artifact.bytes <= LARGEST_BYTES
     return f"{artifact.url}/image" if artifact.url and is_image else None
 
 
-def _code(artifact: Artifact, server: str, form: str) -> str | None:
+def _code(artifact: LinkedArtifact, server: str, form: str) -> str | None:
     if artifact.url is None:
         return None
     return form.format(address=json.dumps(server + artifact.url))

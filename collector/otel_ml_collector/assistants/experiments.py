@@ -34,7 +34,7 @@ from otel_ml_collector.models.find import (
     find_samples_verdict,
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
-from otel_ml_collector.stats import Figures
+from otel_ml_collector.stats import RunFigures
 from otel_ml_collector.store.runs import Key, Window
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
@@ -263,7 +263,7 @@ class _Production:
     word: Own | None
     because: str
     how: str
-    figures: Sequence[Figures]
+    figures: Sequence[RunFigures]
     found: SamplesVerdict | None
     window: Window
 
@@ -306,12 +306,12 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     return _Production(Own(found.word), _because(found.judges), how, figures, found, window)
 
 
-def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequence[Figures]:
+def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequence[RunFigures]:
     ahead = call.reader.ahead(find_sample_figures, call.project, b.sample, window)
     return find_sample_figures(call.reader, call.project, a.sample, window), ahead.result()
 
 
-def _counts(figures: Sequence[Figures]) -> str:
+def _counts(figures: Sequence[RunFigures]) -> str:
     return " and ".join(f"{min(one.runs, MOST_RUNS):,}" for one in figures)
 
 
@@ -354,7 +354,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     )
 
 
-def _figures(total: Figures) -> dict[str, object]:
+def _figures(total: RunFigures) -> dict[str, object]:
     return {
         "runs": total.runs,
         "errors": total.errors,

@@ -26,8 +26,8 @@ from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
 from otel_ml_collector.stats import (
-    Figures,
     JudgeFigures,
+    RunFigures,
     RunStats,
     StatsQuery,
     count_projects,
@@ -190,7 +190,7 @@ def _find_stats(call: ToolCall, group: str, bucket: str, groups: int) -> RunStat
     return find_stats(call.reader, query)
 
 
-def _figures(one: Figures) -> list[object]:
+def _figures(one: RunFigures) -> list[object]:
     tokens = None if one.tokens.input is None else [one.tokens.input, one.tokens.output]
     judges = [_judge(said) for said in one.judges]
     return [one.runs, one.errors, one.p50_ms, one.p90_ms, one.p99_ms, tokens, one.cost, judges]

@@ -70,7 +70,7 @@ _UNREAD_TODO: Final = "docs/dialects.md lists whose spans are read, and from whi
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorLine:
     """A line of the answer.
 
     Attributes:
@@ -143,10 +143,10 @@ def _explain(place: str, *, is_json: bool) -> int:
 
 
 def find_within(
-    name: str, look: Callable[[], Iterable[Finding]], limit_s: float = _CHECK_S
-) -> list[Finding]:
+    name: str, look: Callable[[], Iterable[DoctorLine]], limit_s: float = _CHECK_S
+) -> list[DoctorLine]:
     """Run a check on a thread of its own, and leave it there when it takes too long."""
-    found: list[Finding] = []
+    found: list[DoctorLine] = []
     errors: list[Exception] = []
 
     def work() -> None:
@@ -157,21 +157,23 @@ def find_within(
     thread.start()
     thread.join(limit_s)
     if thread.is_alive():
-        return [Finding("fail", name, f"The check {name} did not end within {limit_s:g} s")]
+        return [DoctorLine("fail", name, f"The check {name} did not end within {limit_s:g} s")]
     if errors:
         text = f"The check {name} broke: {type(errors[0]).__name__}: {errors[0]}"
-        return [*found, Finding("fail", name, text, "report it with this line")]
+        return [*found, DoctorLine("fail", name, text, "report it with this line")]
     return found
 
 
-def find_versions() -> Iterator[Finding]:
+def find_versions() -> Iterator[DoctorLine]:
     """Name the versions of the packages and of Python here."""
     packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     python = platform.python_version()
-    yield Finding("ok", "versions", f"otel-ml {_version('otel-ml')}, Python {python}, {packages}")
+    yield DoctorLine(
+        "ok", "versions", f"otel-ml {_version('otel-ml')}, Python {python}, {packages}"
+    )
 
 
-def find_instrumentations() -> Iterator[Finding]:
+def find_instrumentations() -> Iterator[DoctorLine]:
     """Name the instrumentations of other libraries here; two of a library write each call twice."""
     found: dict[str, list[str]] = {}
     for library, package in installed():
@@ -179,28 +181,30 @@ def find_instrumentations() -> Iterator[Finding]:
     if found:
         todo = "each needs client.instrument(...), or a start with opentelemetry-instrument"
         shown = ", ".join(f"{name} ({' and '.join(them)})" for name, them in found.items())
-        yield Finding("ok", "instrumentations", f"Libraries that are instrumented: {shown}", todo)
+        yield DoctorLine(
+            "ok", "instrumentations", f"Libraries that are instrumented: {shown}", todo
+        )
     for library, packages in found.items():
         if len(packages) > 1:
             text = f"{library} is instrumented by {' and '.join(packages)}"
             todo = "keep one of them: where both are active, each call is written twice"
-            yield Finding("warn", "instrumentations", text, todo)
+            yield DoctorLine("warn", "instrumentations", text, todo)
 
 
-def find_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+def find_variables(environment: Mapping[str, str]) -> Iterator[DoctorLine]:
     """Name the variables in force, and those that do nothing."""
     names = sorted(name for name in environment if name.startswith("OTEL_") and environment[name])
     shown = ", ".join(f"{name}={_hide(name, environment[name])}" for name in names)
-    yield Finding("ok", "variables", f"Variables in force: {shown or 'none'}")
+    yield DoctorLine("ok", "variables", f"Variables in force: {shown or 'none'}")
     for text in warnings_of(environment):
         what, _, todo = text.partition(": ")
-        yield Finding("warn", "variables", what, todo)
+        yield DoctorLine("warn", "variables", what, todo)
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         todo = "unset it, unless that is what you want"
-        yield Finding("warn", "variables", "OTEL_SDK_DISABLED=true: nothing is recorded", todo)
+        yield DoctorLine("warn", "variables", "OTEL_SDK_DISABLED=true: nothing is recorded", todo)
     if environment.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
         todo = "unset it, unless that is what you want"
-        yield Finding("warn", "variables", "OTEL_TRACES_SAMPLER records nothing", todo)
+        yield DoctorLine("warn", "variables", "OTEL_TRACES_SAMPLER records nothing", todo)
 
 
 def proxy_of(page: str) -> str:
@@ -210,19 +214,19 @@ def proxy_of(page: str) -> str:
     return "" if proxy_bypass(parts.netloc) else proxy
 
 
-def find_proxy(page: str) -> Iterator[Finding]:
+def find_proxy(page: str) -> Iterator[DoctorLine]:
     """Tell whether requests to an address go through a proxy."""
     proxy, host = proxy_of(page), urlsplit(page).hostname or ""
     if not proxy:
-        yield Finding("ok", "proxy", f"No proxy between here and {host}")
+        yield DoctorLine("ok", "proxy", f"No proxy between here and {host}")
     elif Address(host, 0).is_loopback:
         text = f"Requests to this very machine go through the proxy {hide_password(proxy)}"
-        yield Finding("warn", "proxy", text, f"set NO_PROXY={host}")
+        yield DoctorLine("warn", "proxy", text, f"set NO_PROXY={host}")
     else:
-        yield Finding("ok", "proxy", f"Requests go through the proxy {hide_password(proxy)}")
+        yield DoctorLine("ok", "proxy", f"Requests go through the proxy {hide_password(proxy)}")
 
 
-def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]:
     """Look at the settings of a collector of this machine, and at the disk of its data."""
     if not Address(urlsplit(page).hostname or "", 0).is_loopback:
         return
@@ -230,7 +234,7 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
         settings = load({}, environment, None)
     except BadSetting as error:
         for line in str(error).splitlines():
-            yield Finding("fail", "settings", line, "mend it, then ask `otel-ml check`")
+            yield DoctorLine("fail", "settings", line, "mend it, then ask `otel-ml check`")
         return
     folder = settings.data_dir
     if folder is None or not folder.is_dir():
@@ -238,15 +242,15 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
     free, least = shutil.disk_usage(folder).free, settings.min_free_disk_bytes
     text = f"{free / 2**30:.1f} GiB free for the data directory {folder}"
     if free < least:
-        yield Finding("fail", "disk", text, f"make room: nothing is taken below {least} bytes")
+        yield DoctorLine("fail", "disk", text, f"make room: nothing is taken below {least} bytes")
     elif free < _TIGHT * least or not os.access(folder, os.W_OK):
         todo = "make room soon" if os.access(folder, os.W_OK) else "make it writable for who serves"
-        yield Finding("warn", "disk", text, todo)
+        yield DoctorLine("warn", "disk", text, todo)
     else:
-        yield Finding("ok", "disk", text)
+        yield DoctorLine("ok", "disk", text)
 
 
-def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]:
     """Look whether the targets can be reached that a collector of this machine forwards to."""
     if not Address(urlsplit(page).hostname or "", 0).is_loopback:
         return
@@ -260,9 +264,9 @@ def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[Finding]
             socket.create_connection((target.address.host, target.address.port), _REACH_S).close()
         except OSError as error:
             todo = "start it, or mend forward_otlp; until then requests wait or are dropped"
-            yield Finding("warn", "forward", f"{text}, which does not answer: {error}", todo)
+            yield DoctorLine("warn", "forward", f"{text}, which does not answer: {error}", todo)
         else:
-            yield Finding("ok", "forward", text)
+            yield DoctorLine("ok", "forward", text)
 
 
 def find_listener(port: int) -> str:
@@ -347,12 +351,12 @@ class Visit:
         self._grpc = grpc
         self._reads = False
 
-    def find_endpoint(self) -> list[Finding]:
+    def find_endpoint(self) -> list[DoctorLine]:
         """Tell whether a collector answers at the endpoint."""
         page = self._settings.page
         reply = self._get("/healthz")
         if reply.is_ours:
-            return [Finding("ok", "endpoint", f"{page} is an otel-ml collector")]
+            return [DoctorLine("ok", "endpoint", f"{page} is an otel-ml collector")]
         parts = urlsplit(page)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         is_here = Address(parts.hostname or "", 0).is_loopback and not proxy_of(page)
@@ -365,23 +369,23 @@ class Visit:
                 todo = (
                     "it is asked through a proxy: does that one answer, or should NO_PROXY name it?"
                 )
-            return [Finding("fail", "endpoint", text + here, todo)]
+            return [DoctorLine("fail", "endpoint", text + here, todo)]
         if reply.status == HTTPStatus.FORBIDDEN and "is not called" in reply.text:
             todo = f"start it with --allowed-hosts {parts.hostname}"
-            return [Finding("fail", "endpoint", f"{page} refuses this name", todo)]
+            return [DoctorLine("fail", "endpoint", f"{page} refuses this name", todo)]
         text = f"{page} answers and is no otel-ml{f', it is {who}' if who else ''}"
         todo = "name the collector with --endpoint, or stop what is there"
-        return [Finding("fail", "endpoint", text, todo)]
+        return [DoctorLine("fail", "endpoint", text, todo)]
 
-    def find_readiness(self) -> list[Finding]:
+    def find_readiness(self) -> list[DoctorLine]:
         """Tell whether it can store."""
         reply = self._get("/readyz")
         if reply.status == HTTPStatus.OK:
-            return [Finding("ok", "ready", "It is ready to store")]
+            return [DoctorLine("ok", "ready", "It is ready to store")]
         todo = "see the collector's log, disk and store"
-        return [Finding("fail", "ready", f"It is not ready, {reply.reason}", todo)]
+        return [DoctorLine("fail", "ready", f"It is not ready, {reply.reason}", todo)]
 
-    def find_clock(self) -> list[Finding]:
+    def find_clock(self) -> list[DoctorLine]:
         """Compare its clock with this machine's; it tells whole seconds."""
         before_s = time.time()
         reply = self._get("/healthz")
@@ -389,36 +393,38 @@ class Visit:
         try:
             theirs_s = parsedate_to_datetime(reply.date).timestamp() + 0.5
         except (TypeError, ValueError):
-            return [Finding("warn", "clock", "It does not tell its time")]
+            return [DoctorLine("warn", "clock", "It does not tell its time")]
         ahead_s = middle_s - theirs_s
         if abs(ahead_s) <= _FAR_S:
             return [
-                Finding("ok", "clock", f"Its clock and this one differ by less than {_FAR_S:g} s")
+                DoctorLine(
+                    "ok", "clock", f"Its clock and this one differ by less than {_FAR_S:g} s"
+                )
             ]
         way = "ahead of" if ahead_s > 0 else "behind"
         text = f"This clock is {abs(ahead_s):.0f} s {way} the collector's"
-        return [Finding("warn", "clock", text, "set both by NTP: runs are filed by this clock")]
+        return [DoctorLine("warn", "clock", text, "set both by NTP: runs are filed by this clock")]
 
-    def find_key(self) -> list[Finding]:
+    def find_key(self) -> list[DoctorLine]:
         """Tell the rights of the key."""
         named = "The key" if "authorization" in self._settings.headers else "No key is sent, which"
         reply = self._get(f"/api/v1/projects/{quote(self._project, safe='')}/runs?limit=1")
         if reply.status == HTTPStatus.OK:
             self._reads = True
-            return [Finding("ok", "key", f"{named} is enough to read project {self._project}")]
+            return [DoctorLine("ok", "key", f"{named} is enough to read project {self._project}")]
         todo = _KEYS.format(project=self._project) + ", and set OTEL_ML_API_KEY"
         if reply.status == HTTPStatus.UNAUTHORIZED:
             text = "The key is not valid" if named == "The key" else "A key is needed, none is sent"
-            return [Finding("fail", "key", f"{text} (401)", todo)]
+            return [DoctorLine("fail", "key", f"{text} (401)", todo)]
         if reply.status == HTTPStatus.NOT_FOUND:  # as if there were none: it is others'
             text = f"The key does not reach project {self._project} (404)"
-            return [Finding("fail", "key", text, todo)]
+            return [DoctorLine("fail", "key", text, todo)]
         if reply.status == HTTPStatus.FORBIDDEN:
             text = f"The key may not read project {self._project} (403)"
-            return [Finding("warn", "key", text, f"to see its runs {todo}")]
-        return [Finding("fail", "key", f"The API does not answer, {reply.reason}")]
+            return [DoctorLine("warn", "key", text, f"to see its runs {todo}")]
+        return [DoctorLine("fail", "key", f"The API does not answer, {reply.reason}")]
 
-    def find_unread(self) -> list[Finding]:
+    def find_unread(self) -> list[DoctorLine]:
         """Tell of projects with spans none of which was read as a run."""
         listed = self._get("/api/v1/projects") if self._reads else None
         projects = listed.json if listed and listed.status == HTTPStatus.OK else None
@@ -434,12 +440,12 @@ class Visit:
             if reply.status == HTTPStatus.OK
         ]
         return [
-            Finding("warn", "spans", f"{project}: {sentence}", _UNREAD_TODO)
+            DoctorLine("warn", "spans", f"{project}: {sentence}", _UNREAD_TODO)
             for project, sentence in told
             if sentence
         ]
 
-    def find_http(self) -> list[Finding]:
+    def find_http(self) -> list[DoctorLine]:
         """Send a span over HTTP, and read it back."""
         span = make_span(self._project, "http")
         answer = HttpSender(self._settings).post(span.body, _REQUEST_S)
@@ -447,25 +453,25 @@ class Visit:
             return [self._read_back("http", "HTTP", span.run_id)]
         return [_not_taken("http", "HTTP", answer.message, self._project)]
 
-    def find_grpc(self) -> list[Finding]:
+    def find_grpc(self) -> list[DoctorLine]:
         """Send a span over gRPC, and read it back."""
         if not self._grpc:
             text = "gRPC was not tried: its address is not known"
-            return [Finding("warn", "grpc", text, "name it with --grpc HOST:PORT")]
+            return [DoctorLine("warn", "grpc", text, "name it with --grpc HOST:PORT")]
         span = make_span(self._project, "grpc")
         try:
             problem = _send_over_grpc(self._grpc, self._settings, span.body, _REQUEST_S)
         except ImportError:
             text = "gRPC was not tried: grpcio is not installed here"
-            return [Finding("warn", "grpc", text, "pip install grpcio, if you need it")]
+            return [DoctorLine("warn", "grpc", text, "pip install grpcio, if you need it")]
         if problem:
             return [_not_taken("grpc", f"gRPC at {self._grpc}", problem, self._project)]
         return [self._read_back("grpc", f"gRPC at {self._grpc}", span.run_id)]
 
-    def _read_back(self, check: str, road: str, run_id: str) -> Finding:
+    def _read_back(self, check: str, road: str, run_id: str) -> DoctorLine:
         if not self._reads:
             text = f"A span over {road} was taken; the key may not read it back"
-            return Finding("warn", check, text)
+            return DoctorLine("warn", check, text)
         started_s = time.monotonic()
         path = f"/api/v1/projects/{quote(self._project, safe='')}/runs/{run_id}"
         while True:
@@ -476,10 +482,12 @@ class Visit:
                 deleted = fetch(self._settings, path, "DELETE", _DELETE_S)
                 if deleted.status != HTTPStatus.OK:
                     text += f", where it stays: it is not deleted, {deleted.reason}"
-                return Finding("ok", check, text)
+                return DoctorLine("ok", check, text)
             if waited_s > _READ_BACK_S:
                 text = f"A span over {road} was taken and cannot be read, {reply.reason}"
-                return Finding("fail", check, text, "is another collector behind the other port?")
+                return DoctorLine(
+                    "fail", check, text, "is another collector behind the other port?"
+                )
             time.sleep(0.2)
 
     def _get(self, path: str) -> HttpReply:
@@ -496,11 +504,11 @@ def _way_to(reason: str, is_here: bool) -> str:
     return "is it started, is this its HTTP port, does a firewall stand between?"
 
 
-def _not_taken(check: str, road: str, reason: str, project: str) -> Finding:
+def _not_taken(check: str, road: str, reason: str, project: str) -> DoctorLine:
     text = f"A span over {road} was not taken: {reason}"
     if any(word in reason for word in ("401", "403", "not_allowed")):
-        return Finding("fail", check, text, _KEYS.format(project=project))
-    return Finding("fail", check, text, "see the collector's log")
+        return DoctorLine("fail", check, text, _KEYS.format(project=project))
+    return DoctorLine("fail", check, text, "see the collector's log")
 
 
 def _send_over_grpc(address: str, settings: ExportSettings, body: bytes, timeout_s: float) -> str:
@@ -532,7 +540,7 @@ def _send_over_grpc(address: str, settings: ExportSettings, body: bytes, timeout
     return message or "it was rejected" if rejected else ""
 
 
-def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[Finding]:
+def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[DoctorLine]:
     """Run all checks in their order; those of a collector that is not reached are left out.
 
     Args:
@@ -547,7 +555,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[F
     yield from find_within("variables", lambda: find_variables(os.environ))
     if not settings.url:
         todo = "expected an address such as http://localhost:4318"
-        yield Finding("fail", "endpoint", "The endpoint is no address", todo)
+        yield DoctorLine("fail", "endpoint", "The endpoint is no address", todo)
         return
     yield from find_within("proxy", lambda: find_proxy(settings.page))
     yield from find_within("disk", lambda: find_disk(settings.page, os.environ))

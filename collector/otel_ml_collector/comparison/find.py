@@ -139,7 +139,7 @@ class ComparedSide(BaseModel):
     experiment: ExperimentDetail | None = None
 
 
-class Comparison(BaseModel):
+class SideComparison(BaseModel):
     """Some runs, versions of models, or experiments, side by side."""
 
     kind: Kind
@@ -211,7 +211,7 @@ class ComparisonDetail:
         versions: The versions by reference; of runs theirs, where these differ.
     """
 
-    answer: Comparison
+    answer: SideComparison
     series: Mapping[str, Sequence[LoggedMetric]]
     versions: Mapping[str, DefinedVersion]
 
@@ -688,10 +688,10 @@ def _answer(
     baseline: str,
     sentence: str,
     metrics: list[ComparedMetric],
-) -> Comparison:
+) -> SideComparison:
     every = dict.fromkeys(name for side in sides for name in side.params)
     differing = [name for name in every if len({write_param(side, name) for side in sides}) > 1]
-    return Comparison(
+    return SideComparison(
         kind=kind,
         baseline=baseline,
         sentence=sentence,

@@ -17,10 +17,10 @@ from otel_ml_collector.comparison.find import (
     MOST,
     ComparedMetric,
     ComparedSide,
-    Comparison,
     ComparisonDetail,
     ComparisonQuery,
     DefinedVersion,
+    SideComparison,
     find_comparison,
     write_number,
     write_param,
@@ -64,7 +64,7 @@ FromAsked = Annotated[ComparisonQuery, Depends()]
 
 
 @api.get("/projects/{project:path}/compare")
-def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> Comparison:
+def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> SideComparison:
     """Compare runs, versions of a model or experiments with the baseline among them.
 
     Of versions and experiments with the verdict that the pages of models and experiments give.
@@ -327,7 +327,7 @@ def _escape(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", view.shorten(" ".join(text.split()), _CELL_CHARS))
 
 
-def _choose_columns(found: Comparison) -> Columns:
+def _choose_columns(found: SideComparison) -> Columns:
     """Choose the columns that fit: metrics first, then params that differ."""
     runs = [side.run for side in found.sides if side.run is not None]
     has_tokens, has_cost = any(one.tokens for one in runs), any(one.cost for one in runs)
@@ -407,7 +407,7 @@ def write_change(value: float) -> str:
     return f"+{write_number(value, 3)}" if value > 0 else write_number(value, 3)
 
 
-def _judges_of(found: Comparison) -> list[str]:
+def _judges_of(found: SideComparison) -> list[str]:
     """Name the judges that have a column: of runs those with a score, of experiments all."""
     names: dict[str, None] = {}
     for side in found.sides:

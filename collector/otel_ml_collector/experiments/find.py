@@ -108,7 +108,7 @@ BASELINE_TAG: Final = "baseline"
 Show = Literal["all", "regression", "fixed", "flaky", "error"]
 
 
-class Experiments(BaseModel):
+class ExperimentsPage(BaseModel):
     """Experiments of a project, newest first."""
 
     experiments: list[ListedExperiment]
@@ -230,7 +230,7 @@ def find_experiments(
     limit: int = SHOWN,
     cursor: str | None = None,
     verdicts: bool = False,
-) -> Experiments:
+) -> ExperimentsPage:
     """List the experiments of a project, the newest first; with their verdicts where asked.
 
     Raises:
@@ -243,7 +243,7 @@ def find_experiments(
     listed = make_experiments(reader, project, whole)
     if verdicts:
         listed = [_judge_listed(reader, project, one, now_ns) for one in listed]
-    return Experiments(experiments=listed, next_cursor=found.next_cursor)
+    return ExperimentsPage(experiments=listed, next_cursor=found.next_cursor)
 
 
 def _judge_listed(

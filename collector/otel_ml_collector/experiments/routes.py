@@ -19,7 +19,7 @@ from otel_ml_collector.experiments.find import (
     SHOWN,
     ExperimentDetail,
     ExperimentRows,
-    Experiments,
+    ExperimentsPage,
     JudgeOfItems,
     Show,
     compare,
@@ -85,7 +85,7 @@ def get_experiments(
     verdicts: Annotated[
         bool, Query(description="Whether each has its verdict and the values of its judges")
     ] = False,
-) -> Experiments:
+) -> ExperimentsPage:
     """List the experiments of a project, the newest first."""
     return find_experiments(
         reader,

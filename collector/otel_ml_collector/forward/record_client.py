@@ -16,10 +16,10 @@ from otel_ml_collector._proto import records_pb2 as pb
 from otel_ml_collector._proto.records_pb2_grpc import RecordServiceStub
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import (
-    Artifact,
+    ArtifactRecord,
     LateLog,
     LateTag,
-    LogLine,
+    LineRecord,
     Metric,
     ModelVersion,
     Records,
@@ -128,7 +128,7 @@ def _begun(run: Run) -> dict[str, Any]:
     return {**_told(run), "end_ns": run.start_ns}
 
 
-def _document(artifact: Artifact) -> dict[str, Any]:
+def _document(artifact: ArtifactRecord) -> dict[str, Any]:
     return {"size": artifact.bytes, "sha256": artifact.sha256 if any(artifact.sha256) else b""}
 
 
@@ -145,7 +145,7 @@ def _tag(tag: Tag) -> pb.Tag:
     return named
 
 
-def _line(line: LogLine) -> pb.LogLine:
+def _line(line: LineRecord) -> pb.LogLine:
     return pb.LogLine(time_ns=line.time_ns, severity=line.severity, message=line.message)
 
 
@@ -158,7 +158,7 @@ _AT_END: Final = {
 # run comes what belongs to it.
 _RECORD_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
     "model_versions": ("versions", _maker(ModelVersion, pb.ModelVersion)),
-    "artifacts": ("artifacts", _maker(Artifact, pb.Artifact, _document, ["sha256"])),
+    "artifacts": ("artifacts", _maker(ArtifactRecord, pb.Artifact, _document, ["sha256"])),
     "logs": (
         "logs",
         _maker(LateLog, pb.LateLog, lambda late: {"line": _line(late.line)}, ["line"]),

@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
-from otel_ml.statistics.judge_change import JudgeChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
@@ -119,7 +119,9 @@ def find_strictness(
     return answer if change is None else _tell_change(answer, change, pairs.total())
 
 
-def _tell_change(answer: JudgeStrictness, change: JudgeChange, judged: int) -> JudgeStrictness:
+def _tell_change(
+    answer: JudgeStrictness, change: JudgeVersionChange, judged: int
+) -> JudgeStrictness:
     """Write how the versions differ on the runs that both judged."""
     found = change.verdict
     estimates = {
@@ -154,7 +156,7 @@ def _tell_change(answer: JudgeStrictness, change: JudgeChange, judged: int) -> J
 
 
 def _among(
-    answer: JudgeStrictness, change: JudgeChange, passed: tuple[bool, bool]
+    answer: JudgeStrictness, change: JudgeVersionChange, passed: tuple[bool, bool]
 ) -> JudgedRuns | None:
     """Count the runs of which the versions say this; None of a judge that says no pass."""
     if not change.table:

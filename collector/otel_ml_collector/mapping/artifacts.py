@@ -9,7 +9,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_text
-from otel_ml_collector.records import Artifact
+from otel_ml_collector.records import ArtifactRecord
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import LATEST_NS
 
@@ -29,7 +29,7 @@ def is_artifact(event: Event) -> bool:
     )
 
 
-def read_artifacts(span: Span, project: str, owner: str) -> list[Artifact]:
+def read_artifacts(span: Span, project: str, owner: str) -> list[ArtifactRecord]:
     """Read the artifacts that the events of a span log for an owner; other events are left out."""
     events = [event for event in span.events if event.name == names.ARTIFACT_EVENT]
     return [
@@ -46,7 +46,7 @@ def has_bad_artifact(span: Span) -> bool:
     )
 
 
-def _read(event: Event, project: str, owner: str, record_id: str, position: int) -> Artifact:
+def _read(event: Event, project: str, owner: str, record_id: str, position: int) -> ArtifactRecord:
     told = event.attributes
     sha256 = told.get(names.ARTIFACT_SHA256)
     is_hash = isinstance(sha256, str) and _SHA256.fullmatch(sha256)
@@ -62,7 +62,7 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
     time_ns = min(event.time_ns, LATEST_NS)
     said = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
     checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
-    return Artifact(
+    return ArtifactRecord(
         project=project,
         owner=owner,
         ref=ref,

@@ -30,7 +30,7 @@ from otel_ml_collector.mapping.late_records import NO_TRACE_ID, RequestBatch
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.mapping.values import parse, to_float, to_int, to_sorted_json, to_text
 from otel_ml_collector.owners import own_key, own_response
-from otel_ml_collector.records import LateLog, LogLine, Records, TraceKey, run_id
+from otel_ml_collector.records import LateLog, LineRecord, Records, TraceKey, run_id
 from otel_ml_collector.span import Log, Span, Value, is_span_id, is_trace_id
 from otel_ml_collector.times import SECOND_NS
 
@@ -177,7 +177,7 @@ def _line(log: Log, project: str, owner: str, event: str, time_ns: int) -> LateL
         attributes.setdefault(_SEVERITY, log.severity_text)
     if log.scope.name:
         attributes.setdefault(_SCOPE, log.scope.name)
-    line = LogLine(time_ns, _severity(log.severity_number, text), _message(log))
+    line = LineRecord(time_ns, _severity(log.severity_number, text), _message(log))
     told = to_sorted_json(attributes) if attributes else ""
     record_id = _digest(log, line, event, told)
     return LateLog(project, owner, line, record_id, 0, event, told)
@@ -197,7 +197,7 @@ def _message(log: Log) -> str:
     return ": ".join(text for text in told if text)
 
 
-def _digest(log: Log, line: LogLine, event: str, attributes: str) -> str:
+def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
     """Name a line by its content: it has no id of its own, and may be delivered again."""
     ids = f"{log.trace_id.hex()}-{log.span_id.hex()}"
     said = (ids, str(line.time_ns), line.severity, event, attributes, line.message)

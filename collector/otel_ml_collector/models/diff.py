@@ -26,7 +26,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class DiffSide:
     """A line of a side: its number and pieces."""
 
     number: int
@@ -37,8 +37,8 @@ class Side:
 class Line:
     """One row: the left line, the right line, or both."""
 
-    left: Side | None
-    right: Side | None
+    left: DiffSide | None
+    right: DiffSide | None
     changed: bool
 
 
@@ -152,15 +152,15 @@ def _match(
             yield old, new, tag != "equal"
 
 
-def _same(lines: Sequence[str], place: int | None) -> Side | None:
-    return None if place is None else Side(place + 1, [Piece(lines[place], changed=False)])
+def _same(lines: Sequence[str], place: int | None) -> DiffSide | None:
+    return None if place is None else DiffSide(place + 1, [Piece(lines[place], changed=False)])
 
 
 def _side(
     lines: Sequence[str], place: int, others: Sequence[str], other: int | None, left: list[int]
-) -> Side:
+) -> DiffSide:
     pieces = _pieces(lines[place], None if other is None else others[other], left)
-    return Side(place + 1, pieces)
+    return DiffSide(place + 1, pieces)
 
 
 def _pieces(text: str, other: str | None, left: list[int]) -> list[Piece]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, Model, about
+from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, ModelCounts, about
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samples
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
@@ -15,7 +15,7 @@ from otel_ml_collector.owners import own_model
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
-from otel_ml_collector.stats import Figures, JudgeVersionName, StatsQuery, find_total
+from otel_ml_collector.stats import JudgeVersionName, RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.apart import find_apart, find_owners
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.runs import Window
@@ -55,7 +55,7 @@ MOST_RUNS: Final = 10_000
 class Models(BaseModel):
     """The models of a project, the latest to run first."""
 
-    models: list[Model]
+    models: list[ModelCounts]
 
 
 class JudgeStats(JudgeVersionName):
@@ -117,14 +117,14 @@ class Versions(BaseModel):
     versions: list[VersionDetail]
 
 
-def find_models(reader: Reader, project: str) -> list[Model]:
+def find_models(reader: Reader, project: str) -> list[ModelCounts]:
     """List the models of a project, the latest to run first."""
     rows = list_models(reader, project)
     numbers: defaultdict[str, set[int]] = defaultdict(set)
     for version in read_versions(reader, project, "model", [row["model"] for row in rows]):
         numbers[version["name"]].add(version["number"])
     return [
-        Model(
+        ModelCounts(
             model=row["model"],
             kind=row["kind"],
             runs=row["runs"],
@@ -228,7 +228,7 @@ class Sample:
         return is_version(reader, project, *self.version) if self.version else ALWAYS
 
 
-def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Window) -> Figures:
+def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Window) -> RunFigures:
     """Count the runs of a sample in a window, as `find_stats` does, without scores.
 
     Raises:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from otel_ml import attributes as names
-from otel_ml.records import Aliases, Model
+from otel_ml.records import Aliases, ModelCounts
 from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
@@ -45,9 +45,9 @@ from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.stats import (
-    Figures,
     JudgeFigures,
     Past,
+    RunFigures,
     StatsBucket,
     StatsQuery,
     draw_curve,
@@ -177,7 +177,7 @@ def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, se
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class FigureCurve:
     """A figure of a version over time, as SVG points, with its value over all of it."""
 
     points: str
@@ -189,11 +189,11 @@ class VersionCurves:
     """The curves of a version; `judges` are pass rates, or mean scores where nothing passes."""
 
     version: str
-    total: Figures
+    total: RunFigures
     runs: str
     errors: str
     latency: str
-    judges: Sequence[Curve]
+    judges: Sequence[FigureCurve]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
     stats = find_stats(reader, query)
     judges = [newest for newest, _ in newest_versions(stats.total.judges)][:_CURVE_JUDGES]
 
-    def curve(buckets: Sequence[StatsBucket], of: Callable[[Figures], float | None]) -> str:
+    def curve(buckets: Sequence[StatsBucket], of: Callable[[RunFigures], float | None]) -> str:
         return draw_curve(buckets, of, window, step_ns)
 
     return Curves(
@@ -232,7 +232,7 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
                 errors=curve(group.buckets, lambda figures: figures.error_share),
                 latency=curve(group.buckets, lambda figures: figures.p90_ms),
                 judges=[
-                    Curve(
+                    FigureCurve(
                         curve(group.buckets, partial(value_of, judge)),
                         value_of(judge, group.total),
                     )
@@ -276,11 +276,11 @@ def list_models(
 
 
 def _order_models(
-    found: Sequence[Model],
+    found: Sequence[ModelCounts],
     order: ListOrder,
-    figures: Mapping[str, Figures],
+    figures: Mapping[str, RunFigures],
     judge: JudgeFigures | None,
-) -> list[Model]:
+) -> list[ModelCounts]:
     """Order models; those without a known value come last, the latest to run first."""
     if order == "last":
         return [*found]

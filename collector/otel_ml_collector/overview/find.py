@@ -60,7 +60,7 @@ class OverviewQuery(FiguresQuery):
     models: Annotated[ModelGroup, Query(description="By what the table of models goes")] = "model"
 
 
-class Finding(BaseModel):
+class ProjectFinding(BaseModel):
     """A sentence about a project that leads to the runs that it is about."""
 
     word: Literal["worse", "new error", "crashed", "inconclusive", "no different", "better"]
@@ -106,7 +106,7 @@ class OverviewFigures(FiguresBeside):
 class OverviewNews(BaseModel):
     """What is to be said of a project, the worst first."""
 
-    findings: list[Finding]
+    findings: list[ProjectFinding]
     newest_versions: list[NewestVersion]
     versions_compared: int = Field(description="How many versions were compared with another one")
     error_groups: int = Field(description="How many groups of failed runs there were")
@@ -237,7 +237,7 @@ def _make_news(
     )
 
 
-def _said_of(finding: Finding | None, verdict: VersionsVerdict) -> dict[str, object]:
+def _said_of(finding: ProjectFinding | None, verdict: VersionsVerdict) -> dict[str, object]:
     reasons = verdict.reasons or [reason for one in verdict.judges for reason in one.reasons]
     return {
         "word": finding.word if finding else verdict.word,
@@ -245,7 +245,7 @@ def _said_of(finding: Finding | None, verdict: VersionsVerdict) -> dict[str, obj
     }
 
 
-def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> Finding | None:
+def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
     """Say what is to be said of a version; None where there is nothing to compare it by."""
     said = _worst(verdict.judges, verdict.amounts)
     if said is None:
@@ -259,7 +259,7 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> Finding |
     if experiment:
         runs = experiment.done
         where = f"experiment == {view.quoted(experiment.run_id)}"
-    return Finding(
+    return ProjectFinding(
         word=word,
         is_wrong=word in _WRONG,
         subject=name,
@@ -276,7 +276,7 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> Finding |
 
 def _tell_experiment(
     reader: Reader, project: str, now_ns: int, decided: set[str]
-) -> Finding | None:
+) -> ProjectFinding | None:
     """Say what the newest experiment with a verdict says, if no version was decided by it."""
     if not find_apart(reader, project).experiments:
         return None
@@ -293,7 +293,7 @@ def _tell_experiment(
         if said is not None and verdict is not None:
             word, sentence, size = said
             baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
-            return Finding(
+            return ProjectFinding(
                 word=word,
                 is_wrong=word in _WRONG,
                 subject=one.name,
@@ -323,11 +323,11 @@ def _worst(
     return min(said, key=lambda one: (WORST_FIRST.index(one[0]), -one[2]), default=None)
 
 
-def _tell_error(group: ErrorGroup) -> Finding:
+def _tell_error(group: ErrorGroup) -> ProjectFinding:
     where = f'outcome == "error" and error_type == {view.quoted(group.error_type)}'
     shape = group.shape or "no message"
     versions = f", in {', '.join(group.versions)}" if group.versions else ""
-    return Finding(
+    return ProjectFinding(
         word="new error",
         is_wrong=True,
         subject=group.error_type or "an error without a type",
@@ -341,7 +341,9 @@ def _tell_error(group: ErrorGroup) -> Finding:
     )
 
 
-def _tell_crashed(reader: Reader, project: str, window: Window, now_ns: int) -> list[Finding]:
+def _tell_crashed(
+    reader: Reader, project: str, window: Window, now_ns: int
+) -> list[ProjectFinding]:
     """Say which runs have no end because their process is gone."""
     rows = find_open_runs(reader, project, window, now_ns)
     crashed = [row for row in rows if row["outcome"] == "crashed"]
@@ -351,7 +353,7 @@ def _tell_crashed(reader: Reader, project: str, window: Window, now_ns: int) -> 
     more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""  # noqa: PLR2004
     newest = max(crashed, key=lambda row: row["start_ns"])
     return [
-        Finding(
+        ProjectFinding(
             word="crashed",
             is_wrong=True,
             subject=f"{', '.join(named[:3])}{more}",

@@ -71,7 +71,7 @@ _IN_SAMPLE: Final = Sql("""
       FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
 
 
-class Interval(BaseModel):
+class AgreementInterval(BaseModel):
     """A figure with its interval of 95 %; null where nothing can be said."""
 
     value: float | None
@@ -104,8 +104,10 @@ class VersionAgreement(JudgeVersionName):
     runs: int = Field(description="Runs of which both spoke")
     words: int = Field(description="What people said of these, each person's word once")
     confusion: Confusion
-    agreement: Interval = Field(description="The share of words that say what the judge says")
-    kappa: Interval = Field(description="Cohen's, by how much that is beyond chance")
+    agreement: AgreementInterval = Field(
+        description="The share of words that say what the judge says"
+    )
+    kappa: AgreementInterval = Field(description="Cohen's, by how much that is beyond chance")
     differing: list[DifferingRun] = Field(
         description="Where they disagree, at most 20; where the judge passes first"
     )
@@ -117,7 +119,7 @@ class PeopleAgreement(BaseModel):
     people: int
     runs: int = Field(description="Runs that two or more judged")
     level: Level = Field(description="What the answers are: labels, or ranks of a scale")
-    alpha: Interval = Field(description="Krippendorff's")
+    alpha: AgreementInterval = Field(description="Krippendorff's")
 
 
 class CorrectedRate(BaseModel):
@@ -128,7 +130,7 @@ class CorrectedRate(BaseModel):
     judged: int = Field(description="Runs that the version judged, among those that are drawn from")
     judge_rate: float = Field(description="Its pass rate of these")
     sample: int = Field(description="Of these, how many people judged as they were drawn")
-    rate: Interval
+    rate: AgreementInterval
 
 
 class Agreement(BaseModel):
@@ -342,19 +344,19 @@ def _answer_of(word: Row) -> float | str:
     return str(word["passed"]) if word["score"] is None else float(word["score"])
 
 
-def _bound(units: Sequence[Any], statistic: Any) -> Interval:
+def _bound(units: Sequence[Any], statistic: Any) -> AgreementInterval:
     """Give a figure its interval, from runs that are drawn again; of many runs less often."""
     if not units:
-        return Interval(value=None, low=None, high=None)
+        return AgreementInterval(value=None, low=None, high=None)
     resamples = max(min(_DRAWN // len(units), 1_000), _LEAST_DRAWS)
     return _interval(bootstrap(units, statistic, resamples=resamples))
 
 
-def _interval(found: Estimate) -> Interval:
+def _interval(found: Estimate) -> AgreementInterval:
     value, low, high = (
         number if math.isfinite(number) else None for number in (found.value, found.low, found.high)
     )
-    return Interval(value=value, low=low, high=high)
+    return AgreementInterval(value=value, low=low, high=high)
 
 
 def _correct(

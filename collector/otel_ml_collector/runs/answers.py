@@ -23,13 +23,13 @@ from otel_ml.records import (
     about_field,
     tokens_of,
 )
-from otel_ml_collector.artifacts.find import Artifact, find_artifacts
+from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
 from otel_ml_collector.owners import is_run, own_key, own_tag
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.logs import (
-    LogLine,
     MetricValue,
+    RunLine,
     add_contents,
     counts_of,
     find_all_series,
@@ -81,13 +81,13 @@ class LateRecords:
     """Records that came apart from any span: of a model's version, a trace key, a missing run."""
 
     tags: dict[str, JsonValue] = field(default_factory=dict)
-    logs: list[LogLine] = field(
+    logs: list[RunLine] = field(
         default_factory=list, metadata=about("Offsets are from the first line")
     )
     metrics: dict[str, MetricValue] = field(default_factory=dict)
     metric_points: dict[str, int] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
-    artifacts: list[Artifact] = field(default_factory=list)
+    artifacts: list[LinkedArtifact] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +165,8 @@ class Run(RunSummary):
     metric_points: dict[str, int] = field(metadata=about("How many points each metric has"))
     evaluations: list[Evaluation]
     tag_details: list[TagDetail]
-    logs: list[LogLine]
-    artifacts: list[Artifact] = field(metadata=about("Newest first, at most 1,000"))
+    logs: list[RunLine]
+    artifacts: list[LinkedArtifact] = field(metadata=about("Newest first, at most 1,000"))
     uses: list[Linked] = field(metadata=about("What it used, at most 1,000"))
     produced: list[Linked] = field(metadata=about("What it produced, at most 1,000"))
     used_by: list[LinkedRun] = field(metadata=about("Other runs that used what it logged"))

@@ -12,7 +12,7 @@ from otel_ml.orders import BY_TIME, NEWEST, OLDEST
 from otel_ml.records import TOKENS, Tokens, tokens_of
 from otel_ml_collector.api import parameters
 from otel_ml_collector.api.parameters import MAX_LIMIT, TIMES, bad_cursor, write_place
-from otel_ml_collector.artifacts.find import Artifact, find_artifacts
+from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.fields import OF_ITEMS
 from otel_ml_collector.filter.grammar import fields_of
@@ -806,7 +806,7 @@ class _Details:
     payloads: Mapping[str, Row]
     events: Mapping[str, Sequence[CallEvent]]
     lines: Mapping[str, Sequence[Row]]
-    artifacts: Mapping[str, Sequence[Artifact]]
+    artifacts: Mapping[str, Sequence[LinkedArtifact]]
     links: Mapping[str, Links]
     series: Mapping[str, list[LoggedMetric]]
 

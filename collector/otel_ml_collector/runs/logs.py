@@ -116,7 +116,7 @@ _SERIES: Final = frozenset({"append", "restart"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine(records.LogLine):
+class RunLine(records.LineRecord):
     """A line of text of a run."""
 
     offset_ms: float = field(metadata=about("Time since the run's start"))
@@ -283,10 +283,10 @@ def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dic
     return {span: known[span] for span in spans if known[span]}
 
 
-def make_lines(rows: Iterable[Row], start_ns: int) -> list[LogLine]:
+def make_lines(rows: Iterable[Row], start_ns: int) -> list[RunLine]:
     """Make lines of text, oldest first, with their time since a start."""
     return [
-        LogLine(
+        RunLine(
             time_ns=row["time_ns"],
             offset_ms=(row["time_ns"] - start_ns) / 1e6,
             severity=row["severity"],

@@ -7,8 +7,8 @@ from typing import Final
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.stats import (
-    Figures,
     Grouping,
+    RunFigures,
     StatsQuery,
     find_stats,
     make_grouping,
@@ -45,7 +45,7 @@ class SumGroup:
 
     label: str
     where: str
-    total: Figures
+    total: RunFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class ListSums:
         rest: The sum of these.
     """
 
-    total: Figures
+    total: RunFigures
     groups: Sequence[SumGroup] = ()
     left: int = 0
-    rest: Figures | None = None
+    rest: RunFigures | None = None
 
 
 def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> ListSums | None:

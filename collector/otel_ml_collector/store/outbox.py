@@ -16,10 +16,10 @@ import orjson
 from otel_ml.records import columns_of
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.records import (
-    Artifact,
+    ArtifactRecord,
     LateLog,
     LateTag,
-    LogLine,
+    LineRecord,
     Metric,
     ModelVersion,
     Records,
@@ -85,7 +85,7 @@ def _run(row: Row) -> Run:
         end_ns=row["start_ns"] + row.get("latency_ns", 0),
         outcome=row.get("outcome", "running"),
         tags=_tags(row["tags"], row["tag_details"]),
-        logs=[LogLine(**line) for line in orjson.loads(row["logs"] or "[]")],
+        logs=[LineRecord(**line) for line in orjson.loads(row["logs"] or "[]")],
         response_id=_response_id(row["tag_kv"]),
         **{name: row[name] for name in _AS_IT_IS.intersection(row)},
     )
@@ -115,12 +115,12 @@ def _tag(row: Row) -> LateTag:
 
 
 def _log(row: Row) -> LateLog:
-    line = LogLine(row.pop("time_ns"), row.pop("severity"), row.pop("message"))
+    line = LineRecord(row.pop("time_ns"), row.pop("severity"), row.pop("message"))
     return LateLog(**row, line=line)
 
 
-def _artifact(row: Row) -> Artifact:
-    return Artifact(**{**row, "sha256": bytes.fromhex(row["sha256"])})
+def _artifact(row: Row) -> ArtifactRecord:
+    return ArtifactRecord(**{**row, "sha256": bytes.fromhex(row["sha256"])})
 
 
 def _trace_key(row: Row) -> TraceKey:

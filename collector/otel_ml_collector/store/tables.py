@@ -20,7 +20,7 @@ from otel_ml.attributes import METRIC_SOURCES_KNOWN
 from otel_ml.records import (
     TOKENS,
     AliasMove,
-    Artifact,
+    ArtifactRecord,
     Column,
     ItemContent,
     LateLog,
@@ -669,10 +669,10 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 )
 # What was logged under a name, by what it is about. The document stands here when it came along,
 # else among the artifacts, where its hash finds it.
-OBJECTS: Final[Table[Artifact]] = Table(
+OBJECTS: Final[Table[ArtifactRecord]] = Table(
     "objects",
     _stored(
-        Artifact,
+        ArtifactRecord,
         Stored(
             "is_inline",
             "Bool",

@@ -16,7 +16,7 @@ import pyarrow as pa
 from otel_ml_collector.owners import is_run, model_of, own_key
 from otel_ml_collector.records import (
     AliasMove,
-    Artifact,
+    ArtifactRecord,
     ItemContent,
     LateLog,
     LateTag,
@@ -67,7 +67,7 @@ _OWNERS: Final = Sql("""
 
 # Trace id and span id.
 RunKey = tuple[bytes, bytes]
-_Late = Metric | LateTag | LateLog | Artifact | AliasMove | LineageLink
+_Late = Metric | LateTag | LateLog | ArtifactRecord | AliasMove | LineageLink
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 
 from otel_ml_collector.api.parameters import Cursor, FromReader
 from otel_ml_collector.api.streams import FromPlaces, Stream
-from otel_ml_collector.artifacts.find import Artifact, open_document
+from otel_ml_collector.artifacts.find import LinkedArtifact, open_document
 from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import RUN, Run, Trace
@@ -69,7 +69,9 @@ class _Bundle:
         for artifact in run.artifacts:
             yield from self._add_artifact(artifact, run.project, run.run_id)
 
-    def _add_artifact(self, artifact: Artifact, project: str, run_id: str | None) -> Iterator[None]:
+    def _add_artifact(
+        self, artifact: LinkedArtifact, project: str, run_id: str | None
+    ) -> Iterator[None]:
         """Add an artifact to the list, and its document, once, to the file."""
         name: str | None = None
         if artifact.sha256 and artifact.url:

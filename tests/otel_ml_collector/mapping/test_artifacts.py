@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from otel_ml_collector.records import Artifact
+from otel_ml_collector.records import ArtifactRecord
 from otel_ml_collector.span import Event, Value
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -21,7 +21,7 @@ DOCUMENT = '{"type":"otel_ml.types.Native","params":{"data":"Zoë"}}'
 DIGEST = hashlib.sha256(DOCUMENT.encode()).hexdigest()
 
 
-def read(event: Event) -> Artifact:
+def read(event: Event) -> ArtifactRecord:
     """Map an event on the span of a run to its only artifact."""
     (artifact,) = map_all(make_call(events=[event])).artifacts
     return artifact
@@ -35,7 +35,7 @@ def test_inline() -> None:
     call = make_call(events=[event])
     records = map_all(call, project="p")
     assert [replace(one, rank=0) for one in records.artifacts] == [
-        Artifact(
+        ArtifactRecord(
             project="p",
             owner=id_of(call),
             ref="sample",

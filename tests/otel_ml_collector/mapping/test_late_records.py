@@ -7,7 +7,15 @@ import pytest
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.records import LateLog, LateTag, LogLine, Metric, ModelVersion, Records, Tag
+from otel_ml_collector.records import (
+    LateLog,
+    LateTag,
+    LineRecord,
+    Metric,
+    ModelVersion,
+    Records,
+    Tag,
+)
 from otel_ml_collector.span import Event, Span, Value
 from tests.otel_ml_collector.spans import (
     NOW_NS,
@@ -102,8 +110,8 @@ def test_text_and_tags() -> None:
             LateTag("p", OWNER, Tag("n", 3, "metric"), NOW_NS, record),
         ],
         logs=[
-            LateLog("p", OWNER, LogLine(NOW_NS + 1, "info", "one"), record, 0),
-            LateLog("p", OWNER, LogLine(NOW_NS + 3, "error", "two"), record, 1),
+            LateLog("p", OWNER, LineRecord(NOW_NS + 1, "info", "one"), record, 0),
+            LateLog("p", OWNER, LineRecord(NOW_NS + 3, "error", "two"), record, 1),
         ],
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.logs import map_logs
-from otel_ml_collector.records import LateLog, LogLine, Metric, ModelVersion, Records, TraceKey
+from otel_ml_collector.records import LateLog, LineRecord, Metric, ModelVersion, Records, TraceKey
 from otel_ml_collector.span import Log, Scope, Value
 from tests.otel_ml_collector.logs import make_log, map_all
 from tests.otel_ml_collector.spans import DAY_NS, NOW_NS, SCOPE, SECOND_NS, make_call, map_one
@@ -61,7 +61,7 @@ def test_line() -> None:
     assert line == LateLog(
         "p",
         OWNER,
-        LogLine(NOW_NS, "warning", "Slow."),
+        LineRecord(NOW_NS, "warning", "Slow."),
         line.record_id,
         0,
         "",

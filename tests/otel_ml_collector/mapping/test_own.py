@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.records import LogLine, Metric, ModelVersion, Records, Run, Tag, TraceKey
+from otel_ml_collector.records import LineRecord, Metric, ModelVersion, Records, Run, Tag, TraceKey
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.otel_ml_collector.spans import (
     MS_NS,
@@ -107,7 +107,7 @@ RUN: Final = Run(
     reasoning_tokens=None,
     cost=None,
     params='{"k":5}',
-    logs=[LogLine(NOW_NS + 1, "warning", "Slow.")],
+    logs=[LineRecord(NOW_NS + 1, "warning", "Slow.")],
     events=(
         f'[{{"name":"exception","time_ns":{NOW_NS + 2},"attributes":'
         '{"exception.type":"shop.NoStock","exception.message":"None left"}}]'
@@ -243,7 +243,7 @@ def test_tags(attributes: dict[str, Value], tags: list[Tag]) -> None:
 def test_text_line(attributes: dict[str, Value], severity: str, message: str) -> None:
     """A text line has the severity that its event names, or info."""
     run = map_one(make_call(events=[Event("otel_ml.log", NOW_NS + 5, attributes)]))
-    assert (run.logs, run.events) == ([LogLine(NOW_NS + 5, severity, message)], "")
+    assert (run.logs, run.events) == ([LineRecord(NOW_NS + 5, severity, message)], "")
 
 
 @pytest.mark.parametrize(

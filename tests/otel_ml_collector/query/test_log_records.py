@@ -16,7 +16,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
-from otel_ml_collector.runs.logs import LogLine
+from otel_ml_collector.runs.logs import RunLine
 from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.apart import CONTENTS as SQL_OF_CONTENTS
 from otel_ml_collector.store.writer import Writer
@@ -69,7 +69,7 @@ def read_trace(store: Store, project: str, key: str = HEX) -> Trace:
     return find_trace(store.reader, key, project, now_ns=NOW_NS)
 
 
-def lines_of(lines: Sequence[LogLine]) -> list[str]:
+def lines_of(lines: Sequence[RunLine]) -> list[str]:
     return [line.message for line in lines]
 
 
@@ -85,7 +85,7 @@ def test_line_of_a_run(store: Store, project: str) -> None:
     store.take(project, run)
     take(store, project, log)
     assert read_run(store, project, run).logs == [
-        LogLine(
+        RunLine(
             time_ns=NOW_NS + 2 * MS_NS,
             offset_ms=2.0,
             severity="info",

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.records import LateLog, LogLine, Records
+from otel_ml_collector.records import LateLog, LineRecord, Records
 from otel_ml_collector.runs.logs import SpanNode, find_calls_above, read_lines, read_nodes
 from otel_ml_collector.store.tables import LATE_LOGS
 from tests.otel_ml_collector.spans import (
@@ -29,7 +29,7 @@ def below(parent: str) -> SpanNode:
 
 def test_lines_that_come_again_next_month(store: Store, project: str) -> None:
     """A text line that comes again in another month is read once."""
-    line = LateLog(project, OWNER, LogLine(NOW_NS, "info", "text"), "aa", 0, "event", '{"a":1}')
+    line = LateLog(project, OWNER, LineRecord(NOW_NS, "info", "text"), "aa", 0, "event", '{"a":1}')
     client = store.connections.open()
     for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
         client.insert_arrow("late_logs", LATE_LOGS.to_arrow([line], [arrived_ns]))
@@ -51,7 +51,7 @@ def test_lines_of_many_owners(store: Store, project: str) -> None:
     """The lines of more owners than one question takes are read in the order of their times."""
     owners = [f"{'0' * 31}1-{number:016x}" for number in range(2_500)]
     lines = [
-        LateLog(project, owner, LogLine(NOW_NS - number, "info", owner), "aa", 0)
+        LateLog(project, owner, LineRecord(NOW_NS - number, "info", owner), "aa", 0)
         for number, owner in enumerate(owners)
     ]
     store.writer.write(Records(logs=lines))

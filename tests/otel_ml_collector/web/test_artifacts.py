@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.artifacts.find import Artifact
+from otel_ml_collector.artifacts.find import LinkedArtifact
 from otel_ml_collector.artifacts.page import lay_out_for
 from otel_ml_collector.web.view import size
 from tests.otel_ml_collector.asgi import ask
@@ -17,9 +17,9 @@ URL = "/api/v1/projects/p%22/artifacts/aa"
 HOSTILE = '<script>alert("1")</script>\' & {{ 7*7 }} 日本'
 
 
-def artifact(**told: Any) -> Artifact:
+def artifact(**told: Any) -> LinkedArtifact:
     facts = {"ref": "sample", "type": "", "bytes": 7, "sha256": "aa", "time": "", "url": None}
-    return Artifact(**{**facts, "preview": None, **told})
+    return LinkedArtifact(**{**facts, "preview": None, **told})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.models.diff import Line, PartChange, Side, blocks, changes, compare, facts
+from otel_ml_collector.models.diff import (
+    DiffSide,
+    Line,
+    PartChange,
+    blocks,
+    changes,
+    compare,
+    facts,
+)
 from otel_ml_collector.models.find import VersionDefinition
 
 
@@ -14,7 +22,7 @@ def define(**parts: Any) -> VersionDefinition:
     return VersionDefinition(**parts)
 
 
-def written(side: Side | None) -> str | None:
+def written(side: DiffSide | None) -> str | None:
     """Write a side as its number and text, with what changed in brackets."""
     if side is None:
         return None

@@ -8,7 +8,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED
 from otel_ml_collector.mapping.dialects.table import AttributeColumns
 from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
-from otel_ml_collector.records import LogLine, Tag, TagValue
+from otel_ml_collector.records import LineRecord, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import LATEST_NS
 
@@ -136,7 +136,7 @@ def _read_own_tags(present: OwnNames, values: AttributeColumns) -> None:
     found.fill("tags", tags)
 
 
-def _lines(span: Span) -> list[LogLine]:
+def _lines(span: Span) -> list[LineRecord]:
     return [line for event in span.events if (line := read_line(event)) is not None]
 
 
@@ -147,12 +147,12 @@ def read_tags(attributes: Mapping[str, Value]) -> dict[str, Tag]:
     return tags
 
 
-def read_line(event: Event) -> LogLine | None:
+def read_line(event: Event) -> LineRecord | None:
     """Read a line of text from an event, None when the event is of another kind."""
     if event.name != names.LOG_EVENT:
         return None
     severity = event.attributes.get(names.LOG_SEVERITY)
-    return LogLine(
+    return LineRecord(
         min(event.time_ns, LATEST_NS),
         to_text(severity) if severity in names.SEVERITIES else "info",
         to_text(event.attributes.get(names.LOG_MESSAGE)),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from otel_ml.compat.digitalhub import Project, get_or_create_project
-from otel_ml.targets import Model
+from otel_ml.targets import TargetModel
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import ask_script
 
@@ -14,7 +14,7 @@ def test_model_version_is_made_of_its_parameters(sink: Sink) -> None:
     versions = []
     for kind, rate in [("mlflow", 0.1), ("mlflow", 0.1), ("mlflow", 0.2), ("sklearn", 0.1)]:
         handle = project.log_model("classifier", kind=kind, rate=rate).handle
-        assert isinstance(handle, Model)
+        assert isinstance(handle, TargetModel)
         versions.append(handle.version)
     assert [versions.index(version) for version in versions] == [0, 0, 2, 3]
     project.client.close()
