@@ -229,7 +229,7 @@ def _size_of_object(value: Any) -> int:
 _PAIR: Final = 2
 _TABLE_FORMS: Final = {Arrow.type_name: Arrow, Polars.type_name: Polars}
 _TEXT_DTYPES: Final = re.compile("str|cat|enum|dict|object")
-_OURS: Final = "otel_ml.types."
+_OWN_TYPES: Final = "otel_ml.types."
 _ITEMS: Final = frozenset({"tuple", "set", "frozenset", "deque", "member", "slice", "array"})
 _PAIRS: Final = frozenset({"dict", "fields", "ordered", "counter"})
 _VALUES: Final = frozenset({"values", "attrs"})  # of an array or table
@@ -324,7 +324,7 @@ def _hide_form(form: Form, redaction: Redaction) -> Form:
         return form if shown is value else table(shown).form(Walker())
     if kind == Text.type_name and isinstance(params["data"], str):
         shown = {"data": redaction.text(params["data"])}
-    elif kind in {Text.type_name, Native.type_name} or not kind.startswith(_OURS):
+    elif kind in {Text.type_name, Native.type_name} or not kind.startswith(_OWN_TYPES):
         shown = _hide_node(params, redaction)
     else:
         shown = _hide_elements(params, redaction)

@@ -20,7 +20,7 @@ _MISSING: Final = frozenset({"NAType", "NaTType"})
 _TABLES: Final = (
     "a table of pandas, polars or pyarrow, a structured array of numpy, or a list of mappings"
 )
-_JSON: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
 def read_columns(frame: Any, argument: str = "frame") -> Columns:
@@ -80,7 +80,7 @@ def key_of(value: Any) -> Hashable:
     try:
         hash(value)
     except TypeError:
-        return orjson.dumps(value, default=repr, option=_JSON)
+        return orjson.dumps(value, default=repr, option=_JSON_OPTIONS)
     return value  # type: ignore[no-any-return]  # just hashed
 
 

@@ -29,7 +29,7 @@ from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of, reso
 
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
-_OURS: Final = "otel-ml"
+_OWN_PACKAGE: Final = "otel-ml"
 _GROWS: Final = 8  # at most, what is hidden in a text: nothing of it is cut for that
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def _find(library: str) -> list[EntryPoint]:
 
 def _entries() -> Iterator[EntryPoint]:
     for entry in entry_points(group=_GROUP):
-        if _package(entry) != _OURS:
+        if _package(entry) != _OWN_PACKAGE:
             yield entry
 
 

@@ -37,9 +37,9 @@ _MARGIN_BYTES: Final = 4_096  # a secret that the limit would cut in two is stil
 _CONTAINERS: Final = 64  # looked at one by one; beyond it the text is searched
 _KNOWN_KEYS: Final = 10_000
 _KNOWN_CHARS: Final = 64
-_MAX_DEPTH: Final = 100
+_SEARCHED_DEPTH: Final = 100
 # Only as a key's last word: max_tokens counts them, a tokenizer splits.
-_LAST: Final = frozenset({"token"})
+_LAST_WORDS: Final = frozenset({"token"})
 _QUOTED: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*')"
 _BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
 _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
@@ -178,7 +178,7 @@ class Redaction:
         return any(needle in lowered for needle in self._needles)
 
     def _apply(self, value: Any, depth: int) -> Any:
-        if depth > _MAX_DEPTH:
+        if depth > _SEARCHED_DEPTH:
             return REDACTED
         if isinstance(value, dict):
             return {
@@ -215,7 +215,7 @@ class _Unsure(Exception):
 
 
 def _in_key(word: str) -> str:
-    end = "[^a-z]*$" if word in _LAST else ""
+    end = "[^a-z]*$" if word in _LAST_WORDS else ""
     return _spaced(word) + end
 
 
@@ -227,5 +227,5 @@ def _assigned(words: list[str], annotation: str, value: str) -> re.Pattern[str] 
     """Match ``key = value``, ``key: value`` and ``"key": value`` in text."""
     if not words:
         return None
-    keys = "|".join(_spaced(word) + (r"\b" if word in _LAST else r"[\w-]*") for word in words)
+    keys = "|".join(_spaced(word) + (r"\b" if word in _LAST_WORDS else r"[\w-]*") for word in words)
     return re.compile(rf"([\w.-]*(?:{keys})[\"']?{annotation}\s*[=:]\s*){value}", re.IGNORECASE)

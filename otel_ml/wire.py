@@ -25,7 +25,7 @@ _ITEM_BYTES: Final = 12
 _STACKTRACE_CHARS: Final = 16_384
 _MESSAGE_CHARS: Final = 1_024
 _OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
-_JSON: Final = frozenset(
+_JSON_ATTRIBUTES: Final = frozenset(
     {
         names.INPUTS,
         names.INPUTS_PREVIEW,
@@ -181,7 +181,7 @@ def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
 
 
 def _cut(key: str, text: str, limit: int) -> str:
-    return encode(orjson.loads(text), limit).text if key in _JSON else text[:limit]
+    return encode(orjson.loads(text), limit).text if key in _JSON_ATTRIBUTES else text[:limit]
 
 
 def _loads(text: object) -> dict[str, Any]:

@@ -30,7 +30,13 @@ _SURE: Final = 3
 _LOG_EVERY_NS: Final = 300 * SECOND_NS
 _RETRY_S: Final = 30
 # What names a machine, the most exact first; a clock is a machine's.
-_NAMES: Final = ("host.id", "host.name", "k8s.node.name", "service.instance.id", "service.name")
+_MACHINE_KEYS: Final = (
+    "host.id",
+    "host.name",
+    "k8s.node.name",
+    "service.instance.id",
+    "service.name",
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -146,7 +152,7 @@ class ClockWatch:
 
 def _name(resource: Mapping[str, Value]) -> str:
     """Name the machine that a resource is of."""
-    return next((f"{name}={resource[name]!r}" for name in _NAMES if resource.get(name)), "")
+    return next((f"{name}={resource[name]!r}" for name in _MACHINE_KEYS if resource.get(name)), "")
 
 
 def _say_time(time_ns: int) -> str:

@@ -68,14 +68,14 @@ _JOINING: Final = frozenset({"and", "or", "not"})
 _LISTS: Final = frozenset({"(", "[", ","})
 # How many rows are looked at, whatever a project has: the newest ones. Where something is typed
 # already that none of these begins with, more are.
-_RUNS: Final = 20_000
+_SCANNED_RUNS: Final = 20_000
 _MORE_RUNS: Final = 200_000
 # Texts that few runs share.
 _UNCOUNTED: Final = {
     *("error_message", "run_id", "trace_id", "parent_run_id", "trace_key"),
     *("record_of", "response_id"),
 }
-_COLUMNS: Final = {
+_TEXT_COLUMNS: Final = {
     name for name, field in FIELD_NAMES.items() if field.kind is Kind.TEXT
 } - _UNCOUNTED
 _WINDOW: Final = Sql(
@@ -94,30 +94,30 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
 )
 # The judges, and whoever else gave scores.
 _JUDGES: Final = Sql("SELECT judge AS value FROM {scores} WHERE ").fill(scores=SCORES) + _WINDOW
-_METRICS: Final = Sql("""SELECT name AS value FROM metrics
+_METRIC_NAMES: Final = Sql("""SELECT name AS value FROM metrics
   WHERE project = {project:String} AND {point} LIMIT 1000000""").fill(point=IS_POINT)
 # What truths, people or agents said, by the source that a field is made of.
-_SAID: Final = Sql("""
+_EVALUATION_WORDS: Final = Sql("""
   SELECT name, {word} AS word FROM metrics
   WHERE project = {project:String} AND source = {source:String} AND word != ''
   LIMIT 200000""").fill(word=WORD)
-_SAID_NAMES: Final = Sql("SELECT name AS value FROM ({said})").fill(said=_SAID)
+_SAID_NAMES: Final = Sql("SELECT name AS value FROM ({said})").fill(said=_EVALUATION_WORDS)
 _SAID_VALUES: Final = Sql("""SELECT word AS value FROM ({said}) WHERE name = {key:String}
-  AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(said=_SAID)
+  AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(said=_EVALUATION_WORDS)
 _KEYS: Final = {
     Kind.TAG: _TAGS,
     Kind.SCORE: _JUDGES,
     Kind.PASSED: _JUDGES,
     Kind.JUDGE_VERSION: _JUDGES,
-    Kind.METRIC: _METRICS,
+    Kind.METRIC: _METRIC_NAMES,
     Kind.WORD: _SAID_NAMES,
 }
-_VERSIONS: Final = Sql("""
+_VERSIONS_OF_MODEL: Final = Sql("""
   SELECT model, digest, structure, count() AS runs
   FROM (SELECT model, digest, structure {newest})
   WHERE model != '' AND ({model:String} = '' OR model = {model:String})
   GROUP BY model, digest, structure ORDER BY runs DESC LIMIT 1000""").fill(newest=_NEWEST)
-_PAYLOADS: Final = Sql("""
+_LATEST_PAYLOADS: Final = Sql("""
   SELECT {column} FROM payloads WHERE {window} ORDER BY start_ns DESC LIMIT 500""")
 _PART_KEYS: Final = Sql("SELECT arrayJoin(JSONExtractKeys({at})) AS value FROM ({payloads})")
 # The texts, numbers and bools at a path, as JSON text, short ones only.
@@ -282,9 +282,9 @@ class _Completer:
         """Count the texts of a column; those of a closed set are there without any run."""
         field = self._caret.field
         found: dict[str, int] = {}
-        if field in _COLUMNS:
+        if field in _TEXT_COLUMNS:
             column = Sql("SELECT `{column}` AS value {newest}")
-            column = column.fill(column=identifier(field, _COLUMNS), newest=_NEWEST)
+            column = column.fill(column=identifier(field, _TEXT_COLUMNS), newest=_NEWEST)
             found = {row["text"]: row["runs"] for row in self._count(column)}
         texts = dict.fromkeys([*found, *self._begun(_SETS.get(field, ()))])
         return [_value(_quoted(text), text, found.get(text, 0)) for text in texts]
@@ -293,7 +293,7 @@ class _Completer:
         """Count the runs of small numbers, of the model that the filter names last."""
         named = _MODEL.findall(self._query.where)
         model = "".join(named[-1]) if named else ""
-        rows = self._reader.rows(_VERSIONS, {**self._parameters(), "model": model})
+        rows = self._reader.rows(_VERSIONS_OF_MODEL, {**self._parameters(), "model": model})
         models = {row["model"] for row in rows}
         numbers = version_numbers(self._reader, self._query.project, "model", models)
         found: dict[int, int] = {}
@@ -320,7 +320,7 @@ class _Completer:
             f"step{place}": step + 1 if isinstance(step, int) and step >= 0 else step
             for place, step in enumerate(path)
         }
-        payloads = _PAYLOADS.fill(column=column, window=_WINDOW)
+        payloads = _LATEST_PAYLOADS.fill(column=column, window=_WINDOW)
         return self._count(
             values.fill(at=join_sql(", ", [column, *names]), payloads=payloads), **steps
         )
@@ -346,7 +346,7 @@ class _Completer:
             "project": query.project,
             "start": query.window.start_ns,
             "end": query.window.end_ns,
-            "rows": _RUNS,
+            "rows": _SCANNED_RUNS,
         }
 
 
@@ -512,7 +512,7 @@ def _field(tokens: Sequence[Token]) -> tuple[str, tuple[str | int, ...], int] | 
     return None
 
 
-_TEXT: Final = 4_000
+_FILTER_CHARS: Final = 4_000
 _DAYS: Final = 30
 
 router = APIRouter(prefix="/api/v1")
@@ -520,7 +520,7 @@ router = APIRouter(prefix="/api/v1")
 Typed = Annotated[
     str,
     Query(
-        max_length=_TEXT,
+        max_length=_FILTER_CHARS,
         description='The filter up to the caret, such as `tags["client"] == "bi`',
     ),
 ]

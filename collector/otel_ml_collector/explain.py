@@ -31,7 +31,7 @@ from otel_ml_collector.times import DAY_NS
 
 _PROJECT: Final = "project"
 _ITEMS: Final = 30
-_MOST: Final = 10_000
+_MOST_SCORED: Final = 10_000
 
 
 class ListeningReader(Reader):
@@ -67,7 +67,7 @@ def ask_statistic(reader: Reader, where: str, now_ns: int) -> None:
 def ask_verdict(reader: Reader, where: str, now_ns: int) -> None:
     """Ask the questions of a comparison: in production, and of experiments over a data set."""
     condition, _ = compile_where(reader, _PROJECT, where)
-    read_scored_runs(reader, _PROJECT, condition, Window(0, now_ns), _MOST)
+    read_scored_runs(reader, _PROJECT, condition, Window(0, now_ns), _MOST_SCORED)
     experiments = [f"{'0' * 32}-{number:016x}" for number in (1, 2)]
     asked = item_parameters(_PROJECT, experiments, now_ns)
     count_alike(reader, asked, experiments[0], most=_ITEMS)

@@ -41,7 +41,7 @@ from otel_ml_collector.store.targets import RUN, TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
-_TEXT: Final = pa.string()
+_STRING: Final = pa.string()
 _INT: Final = pa.int64()
 _FLOAT: Final = pa.float64()
 # Behind which column of a run stands what is made of others, or was said of it.
@@ -49,19 +49,19 @@ _BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
     "model": {"version": _INT},
     "digest": {"start_time": pa.timestamp("ns", "UTC"), "start_ns": _INT, "latency_ms": _FLOAT},
     "tags": {
-        "scores": pa.map_(_TEXT, _FLOAT),
-        "passed": pa.map_(_TEXT, pa.bool_()),
-        "failed_judges": pa.list_(_TEXT),
-        "truth": _TEXT,
-        "label": _TEXT,
-        "agent": _TEXT,
+        "scores": pa.map_(_STRING, _FLOAT),
+        "passed": pa.map_(_STRING, pa.bool_()),
+        "failed_judges": pa.list_(_STRING),
+        "truth": _STRING,
+        "label": _STRING,
+        "agent": _STRING,
     },
 }
 _NOT_GIVEN: Final = frozenset(
     {"trace_id", "span_id", "parent_span_id", "start_ns", "latency_ns", "structure", "tag_kv"}
     | {"process", "seq", "arrived_ns", "collector", "rank"}
 )
-_NONE: Final = Sql("toFixedString('', 8)")
+_NO_SPAN_ID: Final = Sql("toFixedString('', 8)")
 _TRACE: Final = Sql("lower(hex(run.trace_id))")
 # What is made of the row of a run; its columns are given as they are.
 _MADE: Final = {
@@ -70,7 +70,7 @@ _MADE: Final = {
     "parent_run_id": Sql(
         "if(run.parent_span_id = {none}, NULL, "
         "concat({trace}, '-', lower(hex(run.parent_span_id))))"
-    ).fill(none=_NONE, trace=_TRACE),
+    ).fill(none=_NO_SPAN_ID, trace=_TRACE),
     "latency_ms": Sql("run.latency_ns / 1e6"),
     "version": Sql("numbered.number"),
     "trace_key": Sql("keyed.trace_key"),
@@ -82,7 +82,7 @@ _MADE: Final = {
     "record_of": Sql(
         "if(recorded.record_of = {none}, NULL, "
         "concat({trace}, '-', lower(hex(recorded.record_of))))"
-    ).fill(none=_NONE, trace=_TRACE),
+    ).fill(none=_NO_SPAN_ID, trace=_TRACE),
     "tags": Sql("mapApply((k, v) -> (toString(k), {text}), run.tags)").fill(
         text=TAG_TEXT.fill(value=Sql("v"))
     ),
@@ -112,7 +112,7 @@ _OF_RUNS: Final = IN_WINDOW + Sql(
 )
 _OBJECT: Final = Sql("""concat('{', arrayStringConcat(arraySort(groupArrayIf(
       concat(toJSONString(toString(name)), ':', newest), source = '{source}')), ','), '}')""")
-_WORDS: Final = Sql("""
+_JOIN_TRUTHS: Final = Sql("""
 LEFT JOIN (
   SELECT {run}, {truth} AS truth, {label} AS label, {agent} AS agent
   FROM (
@@ -132,7 +132,7 @@ LEFT JOIN (
   WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM {deliveries} WHERE {near})
   GROUP BY trace_id
 ) AS keyed ON keyed.trace_id = run.trace_id""")
-_VERSIONS: Final = Sql("""
+_JOIN_VERSIONS: Final = Sql("""
 LEFT JOIN (
   SELECT name, digest, structure, toNullable(toInt64(any(number))) AS number
   FROM ({numbered_versions}) WHERE kind = 'model' GROUP BY name, digest, structure
@@ -146,7 +146,7 @@ _KEPT: Final = Sql("""
   SELECT {asked}, {keys} FROM payloads FINAL
   WHERE project = {project:String} AND start_ns IN (SELECT start_ns FROM ({wanted}))
     AND ({keys}) IN ({wanted})""")
-_PAYLOADS: Final = Sql("""
+_JOIN_PAYLOADS: Final = Sql("""
 LEFT JOIN ({payloads}) AS payload ON payload.start_ns = run.start_ns
   AND payload.trace_id = run.trace_id AND payload.span_id = run.span_id""")
 # What of a payload another record of the call may say; `telling` are attributes that tell why the
@@ -170,7 +170,7 @@ _LINES: Final = 1_000
 
 
 def _short() -> dict[str, pa.DataType]:
-    found = dict.fromkeys(("run_id", "trace_id", "parent_run_id", "trace_key"), _TEXT)
+    found = dict.fromkeys(("run_id", "trace_id", "parent_run_id", "trace_key"), _STRING)
     for column in RUNS.columns:
         if column.name not in _NOT_GIVEN:
             found |= {column.name: column.arrow, **_BEHIND.get(column.name, {})}
@@ -182,10 +182,10 @@ SHORT: Final = _short()
 # What was told of a run apart from its span, whole; looked up run by run where there is any.
 TOLD: Final = ("evaluations", "metrics", "artifacts")
 # The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
-WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _TEXT)
+WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _STRING)
 # Fields of the filters that are no columns of a run, and made of some.
 MADE: Final = {
-    **dict.fromkeys(("response_id", "finish_reason", "record_of"), _TEXT),
+    **dict.fromkeys(("response_id", "finish_reason", "record_of"), _STRING),
     "tokens_per_second": _FLOAT,
 }
 TYPES: Final = SHORT | WHOLE | MADE
@@ -316,7 +316,7 @@ def read_stretch(
         )
         if set(SCORED).intersection(columns)
         else EMPTY,
-        _WORDS.fill(
+        _JOIN_TRUTHS.fill(
             deliveries=DELIVERIES,
             run=RUN,
             truth=_OBJECT.fill(source=Sql("actual")),
@@ -328,9 +328,9 @@ def read_stretch(
         if set(WORDS).intersection(columns)
         else EMPTY,
         _TRACE_KEYS.fill(deliveries=DELIVERIES, near=near) if "trace_key" in columns else EMPTY,
-        _VERSIONS if "version" in columns else EMPTY,
+        _JOIN_VERSIONS if "version" in columns else EMPTY,
         _RECORDED.fill(near=near) if "record_of" in columns else EMPTY,
-        _PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
+        _JOIN_PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
     ]
     column = Sql("{value} AS `{name}`")
     asked = [
@@ -425,7 +425,7 @@ def _type_of(column: str, types: Mapping[str, pa.DataType]) -> pa.Field:
     if not field.path:
         is_json = name in WHOLE or name in WORDS
         return pa.field(column, types[name], metadata=_IS_JSON if is_json else None)
-    return pa.field(column, _TEXT, metadata=_IS_JSON)
+    return pa.field(column, _STRING, metadata=_IS_JSON)
 
 
 def _pick(batch: pa.Table, query: ExportQuery) -> pa.Table:
@@ -807,7 +807,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write JSON texts as the texts that they are, and any other JSON as it is."""
     told = [one and orjson.loads(one) for one in column.to_pylist()]
     values = [None if one is None else _told(one, is_plain=True) for one in told]
-    return pa.chunked_array([pa.array(values, _TEXT)])
+    return pa.chunked_array([pa.array(values, _STRING)])
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -827,14 +827,14 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {media_type: {} for media_type, _ in WRITERS.values()}}
 }
-_COLUMNS: Final = (
+_ABOUT_COLUMNS: Final = (
     'Names with commas, or fields of the filters such as `tags["client"]`; `*` for all; unless '
     "told those that a list shows"
 )
 
 router = APIRouter(prefix="/api/v1")
 
-Columns = Annotated[str, Query(max_length=2_000, description=_COLUMNS)]
+Columns = Annotated[str, Query(max_length=2_000, description=_ABOUT_COLUMNS)]
 Format = Literal["jsonl", "csv", "parquet"]
 
 

@@ -26,7 +26,7 @@ from otel_ml_collector.span import Event, Link, Scope, Span, Value
 
 __all__ = ["RecordExporter"]
 
-_NONE: Final[Mapping[str, Value]] = {}
+_NO_FIELDS: Final[Mapping[str, Value]] = {}
 # Bits of OTLP's flags: that it is known whether a context is remote, and that it is.
 _KNOWN_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
@@ -218,7 +218,7 @@ def _ids(context: SpanContext) -> tuple[bytes, bytes]:
 
 def _attributes(attributes: Mapping[str, Any] | None) -> Mapping[str, Value]:
     if not attributes:
-        return _NONE
+        return _NO_FIELDS
     return {name: _value(value) for name, value in attributes.items()}
 
 

@@ -46,7 +46,7 @@ _WITHIN: Final = Sql(
     "FROM trace_index WHERE project = {project:String} AND key IN {traces:Array(String)}"
 )
 _RUN_ID: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))")
-_OURS: Final = Sql("""project = {project:String}
+_OF_PROJECT: Final = Sql("""project = {project:String}
   AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
   AND {run_id} IN {run_ids:Array(String)}""").fill(run_id=_RUN_ID)
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
@@ -309,7 +309,7 @@ def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[st
           AND start_ns <= (SELECT maxOrNull(end_ns) {within})
         UNION ALL
         SELECT {run_id} AS run_id, start_ns FROM open_runs WHERE {ours}
-        """).fill(deliveries=DELIVERIES, run_id=_RUN_ID, ours=_OURS, within=_WITHIN)
+        """).fill(deliveries=DELIVERIES, run_id=_RUN_ID, ours=_OF_PROJECT, within=_WITHIN)
     parameters = {
         "project": project,
         "run_ids": list(run_ids),

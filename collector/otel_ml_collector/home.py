@@ -33,7 +33,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
 
 _UNFINISHED: Final = 10
-_PROJECTS: Final = 50
+_SHOWN_PROJECTS: Final = 50
 # Of a project so many of its newest versions are compared with the one before.
 _JUDGED: Final = 1
 
@@ -99,7 +99,7 @@ def show_home(
     costs = [one.cost for one in stats.values() if one.cost is not None]
     day = _day(now_ns)
     found = select_projects(projects, find)
-    some = cut_slice(found, read_state(request).first("projects"), _PROJECTS)
+    some = cut_slice(found, read_state(request).first("projects"), _SHOWN_PROJECTS)
     unread = find_all_unread(reader, [one.project for one in some.items if not one.runs])
     context = {
         "projects": projects,
@@ -117,7 +117,7 @@ def show_home(
         "gaps": find_gaps(request, reader),
         "left_points": find_service(request, Telemetry).left_points,
         "elsewhere": [],
-        "api": view.api_address("projects", find=find, limit=_PROJECTS),
+        "api": view.api_address("projects", find=find, limit=_SHOWN_PROJECTS),
         "python": python_call("projects", find),
     }
     return show_page(request, "home.html", context)

@@ -35,8 +35,8 @@ _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 _KEY: Final = re.compile("omk_([0-9a-f]{16})_([0-9a-f]{64})")
 _SESSION: Final = re.compile("([0-9a-f]{16})\\.([0-9]{1,12})\\.([0-9a-f]{64})")
-_NAME_CHARS: Final = 200
-_PROJECTS: Final = 100
+_KEY_NAME_CHARS: Final = 200
+_PROJECTS_OF_KEY: Final = 100
 _MAX_RATE: Final = 2**40
 _BEARER: Final = "bearer "
 _NOBODY: Final = "0" * 64
@@ -184,8 +184,10 @@ def _sign(key: StoredKey, until_s: int) -> str:
 
 def _check(wanted: Access) -> None:
     """Refuse a name, scope or project that no key can have."""
-    if len(wanted.name) > _NAME_CHARS or not wanted.name.isprintable():
-        raise BadInput(f"Invalid name: expected at most {_NAME_CHARS} visible characters", "name")
+    if len(wanted.name) > _KEY_NAME_CHARS or not wanted.name.isprintable():
+        raise BadInput(
+            f"Invalid name: expected at most {_KEY_NAME_CHARS} visible characters", "name"
+        )
     unknown = sorted(wanted.scopes - set(SCOPES))
     if unknown or not wanted.scopes:
         named = repr(unknown[0][:80]) if unknown else "''"
@@ -197,8 +199,8 @@ def _check(wanted: Access) -> None:
                 f"{ALL_PROJECTS!r} alone for all",
                 "projects",
             )
-    if wanted.projects is not None and not 1 <= len(wanted.projects) <= _PROJECTS:
-        raise BadInput(f"Invalid projects: expected 1 to {_PROJECTS}", "projects")
+    if wanted.projects is not None and not 1 <= len(wanted.projects) <= _PROJECTS_OF_KEY:
+        raise BadInput(f"Invalid projects: expected 1 to {_PROJECTS_OF_KEY}", "projects")
     for field in ("spans_per_second", "bytes_per_second"):
         if not 0 <= getattr(wanted, field) <= _MAX_RATE:
             raise BadInput(f"Invalid {field}: expected 0 (any number) to {_MAX_RATE}", field)

@@ -28,7 +28,7 @@ _FIELDS: Final = 4
 _LOCAL: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 _FAILURES: Final = 10
 _PER_FAILURE_S: Final = 6.0
-_SENDERS: Final = 1_024
+_MOST_SENDERS: Final = 1_024
 _WRONG: Final = "This is no valid key that may read or annotate"
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
@@ -127,7 +127,7 @@ class Attempts:
         now_s = self._clock()
         clean_s = max(self._clean_s.pop(sender, now_s), now_s)
         self._clean_s[sender] = clean_s + _PER_FAILURE_S
-        if len(self._clean_s) > _SENDERS:
+        if len(self._clean_s) > _MOST_SENDERS:
             self._clean_s.popitem(last=False)
 
 

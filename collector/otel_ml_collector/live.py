@@ -29,8 +29,8 @@ from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.store.tables import LIGHT
 from otel_ml_collector.times import LATEST_NS
 
-_MOST: Final = 64
-_AT_ONCE: Final = 500
+_MOST_LISTENERS: Final = 64
+_RUNS_AT_ONCE: Final = 500
 
 _EVENTS: Final = "text/event-stream"
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_EVENTS: {}}}}
@@ -167,8 +167,8 @@ class Listening:
         """
         if self.is_ending:
             raise Unavailable("The collector is shutting down")
-        if self._taken >= _MOST:
-            raise Unavailable(f"{_MOST} others listen already")
+        if self._taken >= _MOST_LISTENERS:
+            raise Unavailable(f"{_MOST_LISTENERS} others listen already")
         self._taken += 1
         try:
             now_ns = await run_sync(read_last_arrival, self._reader, project)
@@ -219,7 +219,7 @@ class _Feed:
         if missing > len(self._kept):
             return None
         first = len(self._kept) - missing
-        return list(islice(self._kept, first, first + _AT_ONCE))
+        return list(islice(self._kept, first, first + _RUNS_AT_ONCE))
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -299,8 +299,10 @@ class Seat:
         """Read on: first the runs stored before the seat was taken, then those of the feed."""
         if self._caught_up_ns < self._joined_ns:
             reader, project = self._reader, self._feed.project
-            found = await run_sync(list_recorded, reader, project, self._caught_up_ns, _AT_ONCE)
-            full = len(found) == _AT_ONCE
+            found = await run_sync(
+                list_recorded, reader, project, self._caught_up_ns, _RUNS_AT_ONCE
+            )
+            full = len(found) == _RUNS_AT_ONCE
             self._caught_up_ns = found[-1].arrived_ns if full else self._joined_ns
             return [one for one in found if one.arrived_ns <= self._joined_ns]
         seen = self._feed.behind(self._number)

@@ -12,7 +12,7 @@ from typing import Final
 
 LINES: Final = 300
 WINDOW_S: Final = 60.0
-_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LINE_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -108,7 +108,7 @@ def start_logging(level: str, form: str) -> None:
     """
     handler = logging.StreamHandler()
     handler.addFilter(LogRate())
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_LINE_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Its warnings are one line for each bad request, as many as somebody likes to send.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)

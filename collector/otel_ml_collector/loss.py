@@ -72,7 +72,7 @@ SELECT project, process, hour, received, late, dropped,
     bitmapSubsetInRange(near, below + 1, reached + 1))) AS missing
 FROM passed WHERE hour >= {first:UInt32} AND hour < {last:UInt32}
 """)
-_SENDERS: Final = Sql("""
+_LAST_SENDERS: Final = Sql("""
 SELECT project, process FROM arrivals
 WHERE {belongs} AND hour >= {first:UInt32} AND hour < {last:UInt32}
 GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {most}
@@ -81,9 +81,9 @@ MAX_LIMIT: Final = 1_000
 _MOST_NS: Final = 31 * DAY_NS
 # What the watch writes to the log at most, at once and of one hour, and shows on a page.
 _LINES: Final = 10
-_ROWS: Final = 1_000
+_LOSS_ROWS: Final = 1_000
 _REMEMBERED: Final = 20_000
-_SHOWN: Final = 10
+_SHOWN_SENDERS: Final = 10
 
 _logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/v1")
@@ -131,7 +131,7 @@ def read_totals(reader: Reader, hours: Hours) -> list[Row]:
 
 def _of(hours: Hours) -> Sql:
     belongs = READABLE if hours.project is None else _ONE
-    senders = _SENDERS.fill(belongs=belongs, most=_PROCESSES)
+    senders = _LAST_SENDERS.fill(belongs=belongs, most=_PROCESSES)
     return _HOURS.fill(belongs=belongs, settled=_SETTLED, processes=senders)
 
 
@@ -299,7 +299,7 @@ class LossWatch:
         ]
         self._gaps = sorted(gaps, key=lambda one: (one.is_meant, -one.spans, one.project))
         if any(row["missing"] for row in totals):
-            rows = read_loss(self._reader, hours, limit=_ROWS, only_missing=True)
+            rows = read_loss(self._reader, hours, limit=_LOSS_ROWS, only_missing=True)
             self._log([row for row in rows if self._is_news(row)])
 
     def is_sampled(self, project: str) -> bool:
@@ -312,7 +312,7 @@ class LossWatch:
             one
             for one in self._gaps
             if access.reaches(one.project) and project in {None, one.project}
-        ][:_SHOWN]
+        ][:_SHOWN_SENDERS]
 
     def _is_news(self, row: Row) -> bool:
         if self.is_sampled(row["project"]):

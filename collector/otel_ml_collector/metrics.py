@@ -43,12 +43,12 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import spark
 
-_OWNERS: Final = 200
+_LISTED_OWNERS: Final = 200
 # Of a list with params and values: how many runs, points of a curve, params and metrics.
 _SWEEP: Final = 100
 _SHAPE: Final = 20
 _PARAMS: Final = 6
-_METRICS: Final = 4
+_DRAWN_METRICS: Final = 4
 _WAYS: Final = ("highest", "lowest")
 # How many of them are drawn on one axis, and named in a sentence.
 _DRAWN: Final = 6
@@ -106,7 +106,7 @@ def find_metrics(
 
 def _find_owners(reader: Reader, project: str) -> tuple[list[MetricOwner], dict[str, Row]]:
     """Find the runs that logged metrics, the latest first, and the rows of those that ended."""
-    rows = list_metric_owners(reader, project, _OWNERS)
+    rows = list_metric_owners(reader, project, _LISTED_OWNERS)
     keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
     found = read_runs(reader, project, keys) if keys else []
     models = {run_id_of(run): run["model"] or run["name"] for run in found}
@@ -349,10 +349,10 @@ def find_sweep(
     return Sweep(
         runs=_order_runs(runs, order),
         params=shown,
-        metrics=metrics[:_METRICS],
+        metrics=metrics[:_DRAWN_METRICS],
         same={name: next(iter(params.values()))[name] for name in alike},
         models=sorted({owner.model for owner in owners if owner.model}),
-        left=max(len(metrics) - _METRICS, 0),
+        left=max(len(metrics) - _DRAWN_METRICS, 0),
         best=_find_best(project, runs, shown, metrics, order),
     )
 

@@ -35,7 +35,7 @@ SPELLINGS: Final = {
     "perplexity": (),
     "x_ai": ("xai",),
 }
-_NAMES: Final = {
+_PROVIDER_OF_SPELLING: Final = {
     spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
 }
 # Names of providers' interfaces that frameworks write behind a model's.
@@ -55,8 +55,8 @@ def provider_of(text: str) -> str:
     lower = text.strip().lower()
     head = lower
     while head:
-        if head in _NAMES:
-            return _NAMES[head]
+        if head in _PROVIDER_OF_SPELLING:
+            return _PROVIDER_OF_SPELLING[head]
         head = head.rpartition(".")[0]
     return text
 

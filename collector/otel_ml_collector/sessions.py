@@ -59,10 +59,10 @@ from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-_RUNS: Final = 1_000
-_SHOWN: Final = 50
+_RUNS_OF_SESSION: Final = 1_000
+_LISTED_SESSIONS: Final = 50
 # Of so many turns of a page the answer is read whole; of the others it is in short.
-_WHOLE: Final = 50
+_WHOLE_ANSWERS: Final = 50
 _SESSION: Final = Sql("session")
 _BELONGS: Final = named(_SESSION)
 # Of the sessions of a page alone; `wanted` may be many, and long, so it is no filter's text.
@@ -191,7 +191,7 @@ class SessionsQuery:
 
     project: str
     where: Where = ""
-    limit: Limit = _SHOWN
+    limit: Limit = _LISTED_SESSIONS
     cursor: Cursor = None
     start_ns: Since = 0
     end_ns: End = None
@@ -270,7 +270,7 @@ def _read_session(
 ) -> tuple[Session, Sequence[RunSummary]]:
     """Read a session, and the runs of its turns."""
     where = f"session == {view.quoted(session)}"
-    query = RunsQuery(project, where, _RUNS, cursor, order=OLDEST)
+    query = RunsQuery(project, where, _RUNS_OF_SESSION, cursor, order=OLDEST)
     figures = reader.ahead(_find_figures, project, [session])
     found = find_runs(reader, query, now_ns)
     known = figures.result().get(session) or _of_open(session, found.runs)
@@ -515,7 +515,7 @@ def show_session(
     now_ns = time.time_ns()
     beside = reader.ahead(find_neighbours, project, session, now_ns)
     found, runs = _read_session(reader, project, session, now_ns, cursor)
-    answering = {turn.answer_run_id for turn in found.conversation[:_WHOLE]}
+    answering = {turn.answer_run_id for turn in found.conversation[:_WHOLE_ANSWERS]}
     whole = find_whole_runs(reader, [run for run in runs if run.run_id in answering], now_ns)
     answers = find_answers(whole)
     newer, older = beside.result()

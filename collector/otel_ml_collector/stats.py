@@ -386,11 +386,11 @@ def _of_runs(question: StatsQuestion) -> Sql:
 
 
 _DAILY: Final = ("model", "kind", "outcome", "digest")
-_COLUMNS: Final = (
+_GROUP_COLUMNS: Final = (
     *_DAILY,
     *("name", "error_type", "error_message", "session", "user", *LABELS, "span_kind", "dialect"),
 )
-GROUPS: Final = ("version", *_COLUMNS, 'tags["name"]')
+GROUPS: Final = ("version", *_GROUP_COLUMNS, 'tags["name"]')
 _TAG: Final = re.compile(r"""tags\[(?:"([^"\\]{1,200})"|'([^'\\]{1,200})')\]""")
 _LABEL: Final = Sql("{group:String}")
 MAX_GROUPS: Final = 50
@@ -500,7 +500,7 @@ class ProjectStats(BaseModel):
 
 
 # How far back a page looks, and how long a bucket of its curves is.
-_SPANS: Final = {
+_PAGE_SPANS: Final = {
     "1h": (HOUR_NS, HOUR_NS // 60),
     "24h": (DAY_NS, HOUR_NS),
     "7d": (7 * DAY_NS, 6 * HOUR_NS),
@@ -511,7 +511,7 @@ Past = Literal["1h", "24h", "7d", "30d"]
 
 def span_of(last: Past, now_ns: int) -> tuple[Window, int]:
     """Return the last hour, 24 hours, 7 or 30 days in whole buckets, and how long a bucket is."""
-    length_ns, step_ns = _SPANS[last]
+    length_ns, step_ns = _PAGE_SPANS[last]
     end_ns = -(-now_ns // step_ns) * step_ns
     return Window(end_ns - length_ns, end_ns), step_ns
 
@@ -554,9 +554,9 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
     if apart.named and group in NAMED:  # Of runs that name none, that of their trace counts.
-        return Grouping(named(identifier(group, _COLUMNS)), is_settled=True)
-    if group in _COLUMNS:
-        column = identifier(group, _COLUMNS)
+        return Grouping(named(identifier(group, _GROUP_COLUMNS)), is_settled=True)
+    if group in _GROUP_COLUMNS:
+        column = identifier(group, _GROUP_COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
     match = _TAG.fullmatch(group)
     if match is None:

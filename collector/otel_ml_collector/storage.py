@@ -38,9 +38,9 @@ _TABLES: Final = Sql("""
     ORDER BY table""")
 # What retention counts the arrival of; the rest leaves with these.
 _RECORDS: Final = [str(life.table) for life in COUNTED if not life.is_payload]
-_PAYLOADS: Final = [str(life.table) for life in COUNTED if life.is_payload]
+_PAYLOAD_TABLES: Final = [str(life.table) for life in COUNTED if life.is_payload]
 # Of more projects than these, models are not told.
-_PROJECTS: Final = 100
+_DETAILED_PROJECTS: Final = 100
 
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
@@ -195,7 +195,7 @@ def find_storage(
     wishes = retention.read()
     older: dict[str, dict[str, int]] = {}
     if days is not None:
-        older = _count_rows(reader, (*_RECORDS, *_PAYLOADS), now_ns - days * DAY_NS)
+        older = _count_rows(reader, (*_RECORDS, *_PAYLOAD_TABLES), now_ns - days * DAY_NS)
 
     def share(table: str, number: int) -> int:
         """Return the bytes of a table that so many of its rows take."""
@@ -225,11 +225,11 @@ def find_storage(
             record_days=kept.records,
             payload_days=kept.of_payloads,
             freed_records=sum(freed.get(table, 0) for table in _RECORDS) if older else None,
-            freed_payloads=sum(freed.get(table, 0) for table in _PAYLOADS) if older else None,
+            freed_payloads=sum(freed.get(table, 0) for table in _PAYLOAD_TABLES) if older else None,
         )
         projects.append(of_project)
     projects.sort(key=lambda share: (-share.bytes, share.project))
-    for of_project in projects[:_PROJECTS]:
+    for of_project in projects[:_DETAILED_PROJECTS]:
         of_project.models = _find_models(reader, of_project)
     whole = tables.values() if access.projects is None else ()
     return Storage(

@@ -16,7 +16,7 @@ from otel_ml_collector.store.sql import Sql
 
 # Of so many of its newest spans it is told who wrote them.
 _NEWEST: Final = 1_000
-_SHOWN: Final = 3
+_SHOWN_SCOPES: Final = 3
 _ANY_RUN: Final = Sql("""
     (SELECT kind FROM {spans} WHERE {ours} AND kind != 'span' LIMIT 1)
     UNION ALL (SELECT kind FROM open_runs WHERE {ours} LIMIT 1)""").fill(
@@ -27,7 +27,7 @@ _WITHOUT_RUN: Final = Sql("""{asked} AND project NOT IN (
   SELECT project FROM {spans} WHERE {asked} AND kind != 'span'
   UNION ALL SELECT project FROM open_runs WHERE {asked})""").fill(asked=_ASKED, spans=DELIVERIES)
 # All spans of a project, and those of its newest that each instrumentation wrote.
-_SPANS: Final = Sql("""
+_COUNT_SPANS: Final = Sql("""
     SELECT project, true AS is_whole, '' AS scope, uniqExact(trace_id, span_id) AS spans
     FROM {spans} WHERE {without_run} GROUP BY project
     UNION ALL
@@ -68,8 +68,8 @@ class UnreadSpans:
     def __str__(self) -> str:
         """Write ``10 spans by genkit-tracer, none read as a call``."""
         number = f"{self.spans:,} {'span' if self.spans == 1 else 'spans'}"
-        names = ", ".join(self.scopes[:_SHOWN])
-        more = len(self.scopes) - _SHOWN
+        names = ", ".join(self.scopes[:_SHOWN_SCOPES])
+        more = len(self.scopes) - _SHOWN_SCOPES
         by = f" by {names}{f' and {more} more' if more > 0 else ''}" if names else ""
         return f"{number}{by}, none read as a call"
 
@@ -87,7 +87,7 @@ def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, Unread
         return {}
     wholes: dict[str, int] = {}
     counts: dict[str, Counter[str]] = {project: Counter() for project in projects}
-    for row in reader.rows(_SPANS, {"projects": [*projects]}):
+    for row in reader.rows(_COUNT_SPANS, {"projects": [*projects]}):
         if row["is_whole"]:
             wholes[row["project"]] = row["spans"]
         else:

@@ -68,7 +68,7 @@ class AmountChange(BaseModel):
 
 
 # What both say of themselves, besides which version of a judge it was.
-_SAID: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
+_CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 
 
 def make_judges(
@@ -77,7 +77,7 @@ def make_judges(
     """Make the answers of the judges' changes, of the versions that were chosen of each judge."""
     changes = []
     for name, one in found.judges.items():
-        said = {field: getattr(one, field) for field in _SAID}
+        said = {field: getattr(one, field) for field in _CHANGE_FIELDS}
         digest = next(iter(chosen[name])) if len(chosen[name]) == 1 else ""
         version = numbers.get((name, digest, ""))
         changes.append(JudgeChange(version=version, digest=digest, **said))

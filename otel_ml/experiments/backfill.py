@@ -46,16 +46,16 @@ if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery
     from otel_ml.reader.records import Run
 
-_MOST: Final = 1_000_000
+_MOST_SCORES: Final = 1_000_000
 _FILTER_CHARS: Final = 65_536
 _MOST_THREADS: Final = 256
-_RUNS: Final = "runs as reader.runs(...) lists them, or a filter of runs"
+_EXPECTED_RUNS: Final = "runs as reader.runs(...) lists them, or a filter of runs"
 _NEWEST: Final = "newest"
 _HOLD_S: Final = 3_600.0  # a run waits for its judge alone
 _LOOK_S: Final = 0.2
 _END_S: Final = 1.0
 _ROOM_EVERY: Final = 5_000
-_SHOWN: Final = 10
+_SHOWN_FLIPS: Final = 10
 _MINUTE_S: Final = 60.0
 
 
@@ -200,10 +200,10 @@ class Backfill:
             yield f"  {100 * sum(passes) / len(passes):.1f} % of {len(passes):,} pass"
         if self.against and self.change is None:
             yield f"  {self.against} said nothing of these runs"
-        for run in self.flips[:_SHOWN]:
+        for run in self.flips[:_SHOWN_FLIPS]:
             yield f"  {run.turn}: {self._page_of(run)}"
-        if len(self.flips) > _SHOWN:
-            yield f"  and {len(self.flips) - _SHOWN:,} more"
+        if len(self.flips) > _SHOWN_FLIPS:
+            yield f"  and {len(self.flips) - _SHOWN_FLIPS:,} more"
         for reason, count in self.left_out.items():
             yield f"  {count:,} left out: {reason}"
 
@@ -243,17 +243,17 @@ def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, An
     if issubclass(type(runs), str):
         check_text("runs", runs, _FILTER_CHARS, may_be_empty=True)
     else:
-        check_rows("runs", runs, _RUNS)
+        check_rows("runs", runs, _EXPECTED_RUNS)
     if judge.pairwise:
         raise ValueError(f"Invalid judge {judge.name!r}: a pairwise judge compares two outputs")
     against = given["against"]
     if type(against) is int:
-        check_integer("against", against, 1, _MOST)
+        check_integer("against", against, 1, _MOST_SCORES)
     elif against is not None:
         check_text("against", against)
     check_integer("concurrency", given["concurrency"], 1, _MOST_THREADS)
     if given["limit"] is not None:
-        check_integer("limit", given["limit"], 1, _MOST)
+        check_integer("limit", given["limit"], 1, _MOST_SCORES)
     check_number("sample", given["sample"], 0, 1)
     if given["rate"] is not None:
         check_number("rate", given["rate"], 0)
@@ -457,6 +457,6 @@ def _score_of(judgement: Judgement) -> JudgeScore:
 
 def _run_id_of(run: Any) -> str:
     if not hasattr(type(run), "evaluations"):
-        raise invalid("runs", run, _RUNS)
+        raise invalid("runs", run, _EXPECTED_RUNS)
     found: str = run.run_id
     return found

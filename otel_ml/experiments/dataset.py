@@ -66,7 +66,7 @@ Expected = Callable[[Any], object] | Literal["outputs", "actual"] | None
 
 _DESCRIPTION_CHARS: Final = 65_536
 _TAG_CHARS: Final = 16
-_SHOWN: Final = 20
+_SHOWN_ITEMS: Final = 20
 _ITEM_BYTES: Final = 1024 * 1024
 _ROOM_EVERY: Final = 5_000
 _ASK_S: Final = 10.0
@@ -408,7 +408,7 @@ class Dataset(HasCard, HasSubject):
     def _repr_html_(self) -> str:
         rows = [
             ("", (item.id, *(_cell(one) for one in (item.inputs, item.expected, item.tags))))
-            for item in self.items[:_SHOWN]
+            for item in self.items[:_SHOWN_ITEMS]
         ]
         shown = table(("id", "inputs", "expected", "tags"), rows)
         left = len(self.items) - len(rows)

@@ -64,7 +64,7 @@ from otel_ml.versions.weights import WeightsPending
 
 Tell = Callable[[ItemRun], None]
 
-_MOST: Final = 1_000_000
+_MOST_CALLS: Final = 1_000_000
 _MOST_THREADS: Final = 1_024
 _WEIGHTS_S: Final = 120.0
 _FILES: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
@@ -343,12 +343,12 @@ def prepare(
         raise TypeError(f"evaluate() got an unexpected keyword argument {key!r}")
     check_callable("function", function, "a function")
     check_optional_text("name", given["name"])
-    check_integer("repeats", given["repeats"], 1, _MOST)
+    check_integer("repeats", given["repeats"], 1, _MOST_CALLS)
     check_integer("concurrency", given["concurrency"], 1, _MOST_THREADS)
     if given["timeout_s"] is not None:
         check_seconds("timeout_s", given["timeout_s"])
     if given["limit"] is not None:
-        check_integer("limit", given["limit"], 1, _MOST)
+        check_integer("limit", given["limit"], 1, _MOST_CALLS)
     check_number("sample", given["sample"], 0, 1)
     if type(given["resume"]) is not bool and not issubclass(type(given["resume"]), str):
         raise invalid("resume", given["resume"], _RESUME)

@@ -55,9 +55,9 @@ if TYPE_CHECKING:
 
 RecordedAnswers = Mapping[tuple[str, bytes], Sequence[RecordedAnswer]]
 
-_MOST: Final = 100_000
+_MOST_REPLAYED: Final = 100_000
 _FILTER_CHARS: Final = 65_536
-_RUNS: Final = "a filter of runs, or runs as reader.runs(...) lists them"
+_EXPECTED_RUNS: Final = "a filter of runs, or runs as reader.runs(...) lists them"
 _ENDED: Final = frozenset({"ok", "error"})
 
 
@@ -342,7 +342,7 @@ def _check_options(options: ReplayOptions) -> dict[str, Any]:
     given: dict[str, Any] = {**REPLAYED, **options}
     for key in given.keys() - ReplayOptions.__annotations__.keys():
         raise TypeError(f"replay() got an unexpected keyword argument {key!r}")
-    check_integer("limit", given["limit"], 1, _MOST)
+    check_integer("limit", given["limit"], 1, _MOST_REPLAYED)
     check_one_of("on_miss", given["on_miss"], {"raise", "call"})
     resume = given["resume"]
     if issubclass(type(resume), str) and resume != "auto" and not RUN_ID.fullmatch(resume):
@@ -427,10 +427,10 @@ def _check_runs(runs: Any, limit: int) -> "list[Run] | None":
         check_text("runs", runs, _FILTER_CHARS)
         return None
     if issubclass(type(runs), Mapping) or not hasattr(type(runs), "__iter__"):
-        raise invalid("runs", runs, _RUNS)
+        raise invalid("runs", runs, _EXPECTED_RUNS)
     given = [*islice(runs, limit)]
     if not given or not all(hasattr(type(run), "evaluations") for run in given):
-        raise invalid("runs", runs, _RUNS)
+        raise invalid("runs", runs, _EXPECTED_RUNS)
     return given
 
 

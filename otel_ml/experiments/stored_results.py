@@ -17,8 +17,8 @@ from otel_ml.reader import NotFound, Reader
 from otel_ml.recorder import Recorder
 from otel_ml.records import ExperimentRow, ListedExperiment
 
-_MOST: Final = 1_000  # experiments that are looked through for a baseline
-_NONE: Final = "none"
+_LATEST_EXPERIMENTS: Final = 1_000  # experiments that are looked through for a baseline
+_NO_BASELINE: Final = "none"
 _AUTO: Final = "auto"
 _SETTLE_S: Final = 5.0
 _ALIKE: Final = "an experiment of the same function, data set, judges, params and repeats"
@@ -96,7 +96,7 @@ def load_result(
         with suppress(NotFound):
             baseline = _load(reader, reader.experiment(told.baseline))
     elif isinstance(baseline, str):
-        is_none = baseline == _NONE
+        is_none = baseline == _NO_BASELINE
         baseline = None if is_none else _load(reader, reader.experiment(baseline))
     return _load(reader, told, baseline)
 
@@ -172,7 +172,7 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         return _load(reader, reader.experiment(named))
     meant = _find_version(reader, named)
     known: dict[str, None] = {}
-    for one in islice(reader.experiments(), _MOST):
+    for one in islice(reader.experiments(), _LATEST_EXPERIMENTS):
         if one.dataset != dataset or one.outcome != "ok":
             continue
         versions = [] if one.version is None else [f"{one.function}:v{one.version}"]
@@ -205,7 +205,7 @@ def find_named(reader: Reader, named: str) -> ListedExperiment:
     """
     if RUN_ID.fullmatch(named):
         return reader.experiment(named)
-    listed = [*islice(reader.experiments(), _MOST)]
+    listed = [*islice(reader.experiments(), _LATEST_EXPERIMENTS)]
     called = [one for one in listed if one.name == named]
     finished = [one for one in called if one.outcome == "ok"]
     if called:
@@ -242,7 +242,7 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
         if not is_alike(one):
             raise invalid("resume", named, _ALIKE)
         return start(one)
-    for one in islice(reader.experiments() if wanted.version else (), _MOST):
+    for one in islice(reader.experiments() if wanted.version else (), _LATEST_EXPERIMENTS):
         if one.outcome != "ok" and is_alike(one):
             return start(one)
     raise LookupError(named)
@@ -263,7 +263,7 @@ def find_replayed(
     Returns:
         The ids of the recorded runs, and how many it left out, by reason.
     """
-    for one in islice(reader.experiments(), _MOST):
+    for one in islice(reader.experiments(), _LATEST_EXPERIMENTS):
         if one.outcome == "ok" or one.baseline != RECORDED:
             continue
         is_meant = named in {one.run_id, _AUTO}

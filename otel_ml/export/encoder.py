@@ -121,7 +121,7 @@ def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
 _DEEPEST: Final = 30
 _INT64_MAX: Final = 2**63 - 1
 
-_NONE: Final = b"\x00"
+_EMPTY_BYTE: Final = b"\x00"
 _FALSE: Final = b"\x02\x10\x00"
 _TRUE: Final = b"\x02\x10\x01"
 # The abstract classes answer slowly: before them stands what every list and map is of.
@@ -148,7 +148,7 @@ def _write_value(value: object, depth: int = 0) -> bytes:
         ValueError: It is nested more than 30 deep, as a value that contains itself is.
     """
     if value is None:
-        return _NONE
+        return _EMPTY_BYTE
     if isinstance(value, bool):
         return _TRUE if value else _FALSE
     if isinstance(value, str):

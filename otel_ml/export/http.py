@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _GZIP_LEVEL: Final = 1
 
 # A document is sent as it is: its hash is that of the body.
-_JSON: Final = {"content-type": "application/json", "content-encoding": "identity"}
+_JSON_HEADERS: Final = {"content-type": "application/json", "content-encoding": "identity"}
 
 _KEPT_CONNECTIONS: Final = 2
 
@@ -88,7 +88,7 @@ class HttpSender:
 
     def put(self, url: str, document: bytes, timeout_s: float) -> Answer:
         """Store a JSON document at another address of the same receiver; otherwise as `post`."""
-        return self._exchange("PUT", url, document, _JSON, timeout_s)
+        return self._exchange("PUT", url, document, _JSON_HEADERS, timeout_s)
 
     def open(self) -> None:
         """Load the modules that sending needs, while the host still runs; opens no connection.

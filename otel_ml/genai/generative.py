@@ -42,7 +42,7 @@ _MODEL: Final = ("model", "model_name")
 _NESTED: Final = ("params", "options", "request")
 _STOPS: Final = 16
 _STOP_CHARS: Final = 256
-_MOST: Final = 1e9
+_GREATEST_NUMBER: Final = 1e9
 
 
 def message_content_mode() -> bool:
@@ -260,7 +260,7 @@ def _whole_number(value: object) -> int | None:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < _MOST else None  # NaN and infinities neither
+    return float(value) if abs(value) < _GREATEST_NUMBER else None  # NaN and infinities neither
 
 
 def _texts(value: object) -> tuple[str, ...] | None:

@@ -50,7 +50,7 @@ __all__ = [
 
 
 # What is on its way at once: a joined provider's queue holds 2,048.
-_AT_ONCE: Final = 256
+_SPANS_AT_ONCE: Final = 256
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
 _NUMBER_BYTES: Final = 3
@@ -161,7 +161,7 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     sent, total = 0, Delivery()
     recorder.flush(timeout_s)  # what was told before is not ours to tell
     rest = iter(records)
-    while part := list(islice(rest, _AT_ONCE)):
+    while part := list(islice(rest, _SPANS_AT_ONCE)):
         for record in part:
             _put(recorder, record, ours)
         sent += len(part)

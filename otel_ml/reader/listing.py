@@ -57,7 +57,7 @@ _FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
 # How many rows a notebook shows at once, and how it asks for them.
 SHOWN: Final = 20
 GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
-_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
+_RUN_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
 # What is fetched of the runs of a page together: the columns of an export, and what they give.
 _Columns = tuple[tuple[str, ...], frozenset[str]]
 _PAYLOAD: Final[_Columns] = (
@@ -242,7 +242,7 @@ class Runs(PagedList[Run]):
         if not rows:
             return note("No runs")
         left = f"{len(runs) - SHOWN:,} more{'' if is_all else ' at least'}"
-        return table(_COLUMNS, rows) + (note(left) if len(runs) > SHOWN else "")
+        return table(_RUN_COLUMNS, rows) + (note(left) if len(runs) > SHOWN else "")
 
     def sums(self) -> Figures:
         """Add up all runs that match, whatever the order and the limit, with one request.

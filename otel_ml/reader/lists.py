@@ -11,7 +11,15 @@ from otel_ml.reader.records import made
 from otel_ml.records import ListedExperiment
 
 _PAGE: Final = 100
-_COLUMNS: Final = ("experiment", "start", "function", "data set", "runs", "verdict", "judges")
+_EXPERIMENT_COLUMNS: Final = (
+    "experiment",
+    "start",
+    "function",
+    "data set",
+    "runs",
+    "verdict",
+    "judges",
+)
 _JUDGES: Final = ("judge", "version", "said", "pass rate", "mean score", "others")
 _SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked", "judges")
 
@@ -93,7 +101,7 @@ class Experiments(PagedList[ListedExperiment]):
             for one in listed
         ]
         is_all = page["next_cursor"] is None or limit == self._limit
-        return table(_COLUMNS, rows) + ("" if is_all else note("There are more"))
+        return table(_EXPERIMENT_COLUMNS, rows) + ("" if is_all else note("There are more"))
 
 
 class Rows(list[dict[str, Any]]):

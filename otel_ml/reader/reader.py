@@ -66,13 +66,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _POINTS: Final = 1_000
-_VERSIONS: Final = 100
+_PAGE_OF_VERSIONS: Final = 100
 _ITEMS: Final = 10_000
 _OBJECTS: Final = 250
-_MOST: Final = 2**63 - 1
+_INT64_MAX: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
-_NONE: Final = "none"  # is compared with nothing
+_NO_BASELINE: Final = "none"  # is compared with nothing
 
 
 class Reader(HasCard):
@@ -243,7 +243,7 @@ class Reader(HasCard):
         check_text("model", model)
         if number is None:
             model, number = self._named(model)
-        check_integer("number", number, 1, _MOST)
+        check_integer("number", number, 1, _INT64_MAX)
         return self._version(self._get("models", model, "versions", str(number)))
 
     def _named(self, text: str) -> tuple[str, int]:
@@ -311,7 +311,7 @@ class Reader(HasCard):
         check_text("model", model)
         check_text("alias", alias, 128)
         if version is not None:
-            check_integer("version", version, 1, _MOST)
+            check_integer("version", version, 1, _INT64_MAX)
         check_text("by", by, 256, may_be_empty=True)
         check_optional_text("move_id", move_id, 256)
         body = {"alias": alias, "version": version, "by": by, "id": move_id or uuid4().hex}
@@ -354,10 +354,10 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such judge or version.
         """
-        check_integer("version", version, 1, _MOST)
+        check_integer("version", version, 1, _INT64_MAX)
         path = ("judges", check_text("judge", judge), "versions", str(version), "strictness")
         found: dict[str, Any] = self._get(
-            *path, against=check_integer("against", against, 1, _MOST)
+            *path, against=check_integer("against", against, 1, _INT64_MAX)
         )
         return found
 
@@ -461,7 +461,7 @@ class Reader(HasCard):
         """
         _check_texts(run_id=run_id, name=name, model=model)
         if version is not None:
-            check_integer("version", version, 1, _MOST)
+            check_integer("version", version, 1, _INT64_MAX)
         check_integer("points", points, 1, _MOST_POINTS)
         if (run_id is None) == (model is None or version is None):
             raise ValueError("Expected a run_id, or a model and its version")
@@ -609,7 +609,7 @@ class Reader(HasCard):
             NotFound: There is no such data set.
         """
         check_text("name", name, _MOST_CHARS)
-        found = self._all("versions", "datasets", name, "versions", limit=_VERSIONS)
+        found = self._all("versions", "datasets", name, "versions", limit=_PAGE_OF_VERSIONS)
         return [made(DatasetVersion, one) for one in found]
 
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
@@ -644,7 +644,7 @@ class Reader(HasCard):
             NotFound: A version is not there.
         """
         path = _dataset_path(name, version, "diff")
-        told = self._get(*path, against=check_integer("against", against, 1, _MOST))
+        told = self._get(*path, against=check_integer("against", against, 1, _INT64_MAX))
         items = [made(ChangedItem, one) for one in told["items"]]
         return made(DatasetDiff, told, items=items)
 
@@ -674,7 +674,7 @@ class Reader(HasCard):
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
-            check_integer("limit", limit, 0, _MOST)
+            check_integer("limit", limit, 0, _INT64_MAX)
         check_flag("verdicts", verdicts)
         return Experiments(self._api, self.project, where, limit, verdicts=verdicts)
 
@@ -685,10 +685,10 @@ class Reader(HasCard):
             NotFound: There is no such experiment.
         """
         check_text("run_id", run_id, _MOST_CHARS)
-        told = self._get("experiments", run_id, baseline=_NONE)
+        told = self._get("experiments", run_id, baseline=_NO_BASELINE)
         return made(ListedExperiment, told["experiment"])
 
-    def experiment_rows(self, run_id: str, baseline: str = _NONE) -> Iterator[ExperimentRow]:
+    def experiment_rows(self, run_id: str, baseline: str = _NO_BASELINE) -> Iterator[ExperimentRow]:
         """Read the items of an experiment with its runs over each, in the order of their ids.
 
         Args:
@@ -789,7 +789,7 @@ class Reader(HasCard):
     ) -> Wanted:
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
-            check_integer("limit", limit, 0, _MOST)
+            check_integer("limit", limit, 0, _INT64_MAX)
         order = read_order(check_text("order", order))
         return Wanted(
             self.project, where, _moment("start", start), _moment("end", end), limit, order
@@ -829,7 +829,7 @@ def _aliases(told: Any) -> Aliases:
 def _dataset_path(name: str, version: int, part: str) -> tuple[str, ...]:
     """Name a part of a version of a data set, if its arguments are valid."""
     check_text("name", name, _MOST_CHARS)
-    check_integer("version", version, 1, _MOST)
+    check_integer("version", version, 1, _INT64_MAX)
     return "datasets", name, "versions", str(version), part
 
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 Label = TypeVar("Label", bound=Hashable)
 
-_ROWS: Final = 100_000
+_TESTED_ROWS: Final = 100_000
 _FOLDS: Final = 5
 _BINS: Final = 64
 _CLASSES: Final = 50
@@ -101,9 +101,9 @@ def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
 def _sample(
     cells: Sequence[Cell], labels: Sequence[Label]
 ) -> tuple[Sequence[Cell], Sequence[Label]]:
-    if len(cells) <= _ROWS:
+    if len(cells) <= _TESTED_ROWS:
         return cells, labels
-    chosen = random.Random(_SEED).sample(range(len(cells)), _ROWS)  # noqa: S311 - no secret
+    chosen = random.Random(_SEED).sample(range(len(cells)), _TESTED_ROWS)  # noqa: S311 - no secret
     return [cells[place] for place in chosen], [labels[place] for place in chosen]
 
 

@@ -155,7 +155,7 @@ def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
 Reader = Callable[[Params], Data]
 
 _RESERVED: Final = ("otel_ml.", "raymon.")
-_NAME_CHARS: Final = 100  # of a name that is shown in an error
+_SHOWN_CHARS: Final = 100  # of a name that is shown in an error
 
 _readers: dict[str, Reader] = {}
 _owners: dict[str, str] = {}
@@ -217,7 +217,7 @@ def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
     reader = _readers.get(name)
     if reader is None:
         raise ValueError(
-            f"Unknown type {name[:_NAME_CHARS]!r}: expected one of {', '.join(sorted(_readers))}; "
+            f"Unknown type {name[:_SHOWN_CHARS]!r}: expected one of {', '.join(sorted(_readers))}; "
             "otel_ml.types.register adds wrappers"
         )
     return _read(reader, name, params)

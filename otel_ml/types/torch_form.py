@@ -26,7 +26,7 @@ _DTYPES: Final = {
     )
     if isinstance(found := getattr(torch, name, None), torch.dtype)
 }
-_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
+_DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
 _SAFE_NAMES: Final = {
     "bool": "BOOL",
     "uint8": "U8",
@@ -66,7 +66,11 @@ def why_not(value: object) -> str:
     tensor: torch.Tensor = value
     if tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.is_mkldnn:
         return "expected a tensor whose elements are here, neither quantized nor nested"
-    return "" if tensor.dtype in _NAMES else f"expected a dtype of {', '.join(_NAMES.values())}"
+    return (
+        ""
+        if tensor.dtype in _DTYPE_NAMES
+        else f"expected a dtype of {', '.join(_DTYPE_NAMES.values())}"
+    )
 
 
 def write(tensor: torch.Tensor, _writer: ValueWriter) -> Form:
@@ -92,7 +96,7 @@ def read(params: Params, _decode: Decode) -> torch.Tensor:
 def _write_values(tensor: torch.Tensor) -> Form:
     if tensor.layout is torch.strided:
         return {
-            "dtype": _NAMES[tensor.dtype],
+            "dtype": _DTYPE_NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data": to_base64(_bytes_of(tensor)),
         }
@@ -162,7 +166,7 @@ def is_state(value: object) -> bool:
         type(name) is str
         and not why_not(tensor)
         and tensor.layout is torch.strided
-        and _NAMES[tensor.dtype] in _SAFE_NAMES
+        and _DTYPE_NAMES[tensor.dtype] in _SAFE_NAMES
         for name, tensor in dict.items(value)
     )
 
@@ -209,7 +213,7 @@ def _write_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
         tensor = tensors[name]
         raw = _bytes_of(tensor)
         header[name] = {
-            "dtype": _SAFE_NAMES[_NAMES[tensor.dtype]],
+            "dtype": _SAFE_NAMES[_DTYPE_NAMES[tensor.dtype]],
             "shape": list(tensor.shape),
             "data_offsets": [end, end + len(raw)],
         }

@@ -41,7 +41,7 @@ _LOOKED_AT_BYTES: Final = 4_096  # of a value of which the beginning is shown
 _FORM_CHARS: Final = 200
 _NAME_CHARS: Final = 100  # a character takes at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
-_COLUMNS: Final = 32
+_SHOWN_COLUMNS: Final = 32
 # How raymon 0.0.39 wrote shapes and labels.
 _SHAPE: Final = re.compile(r"\([\d, ]*\)")
 _WHOLE_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
@@ -92,7 +92,7 @@ def _of_series(value: Any) -> Form:
 
 
 def _of_frame(value: Any) -> Form:
-    columns = _columns(value.columns[:_COLUMNS], value.dtypes.iloc[:_COLUMNS])
+    columns = _columns(value.columns[:_SHOWN_COLUMNS], value.dtypes.iloc[:_SHOWN_COLUMNS])
     form: Form = {"shape": list(value.shape), "columns": columns}
     if value.size <= _COUNTED:
         form["missing"] = int(value.isna().to_numpy().sum())
@@ -185,7 +185,7 @@ def _of_row(row: Any) -> Any:
 
 def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str]]:
     """Return the first columns, each with its dtype, in half a preview at most."""
-    pairs = zip(islice(named, _COLUMNS), dtypes, strict=False)
+    pairs = zip(islice(named, _SHOWN_COLUMNS), dtypes, strict=False)
     columns = [[str(name)[:_FORM_CHARS], str(dtype)[:_FORM_CHARS]] for name, dtype in pairs]
     while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
         columns.pop()

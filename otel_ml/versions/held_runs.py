@@ -8,7 +8,7 @@ from typing import Final
 from otel_ml.errors import quiet
 from otel_ml.process import renew_in_child
 
-_MOST: Final = 1_000
+_MOST_HELD: Final = 1_000
 _EXIT_S: Final = 2.0
 
 
@@ -31,7 +31,7 @@ class HeldRuns:
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
         """Call `give` once all jobs are done; returns False where that is to be done at once."""
         with self._changed:
-            if len(self._held) >= _MOST or _are_done(jobs):
+            if len(self._held) >= _MOST_HELD or _are_done(jobs):
                 return False
             self._held.append((jobs, give))
             return True

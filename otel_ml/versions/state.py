@@ -22,7 +22,7 @@ from otel_ml.versions.source import attributes_of, is_of_library, is_quiet, plai
 from otel_ml.versions.uses import drop_uses, name_uses
 
 LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
-_MAX_DEPTH: Final = 64
+_STATE_DEPTH: Final = 64
 _MAX_PARTS: Final = 10_000_000
 _MAX_GAPS: Final = 32
 _MAX_NAMED: Final = 64  # characters of a key in a name
@@ -154,7 +154,7 @@ class StateWalk:
             return
         if self._left < 0:
             raise _TooManyParts
-        if depth > _MAX_DEPTH:  # it is read after all above it: no recursion without an end
+        if depth > _STATE_DEPTH:  # it is read after all above it: no recursion without an end
             self._say("again")
             self._deep.append((value, [*self._steps]))
             return

@@ -16,7 +16,7 @@ _ELEMENTS: Final = 16
 _LEAVES_A_STEP: Final = 4
 _MAX_KEYS: Final = 64
 _KEYS_COMPARED: Final = 512
-_MAX_DEPTH: Final = 16
+_STRUCTURE_DEPTH: Final = 16
 _MAX_STEPS: Final = 2_000
 _SHAPE_STEPS: Final = 1_000
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
@@ -183,7 +183,7 @@ class _Reader:
             return "number"
         if isinstance(value, str):
             return "str"
-        if depth >= _MAX_DEPTH or self._left <= 0:
+        if depth >= _STRUCTURE_DEPTH or self._left <= 0:
             return "…"
         if isinstance(value, list | tuple):
             return self._list(value, depth)

@@ -29,7 +29,7 @@ _NUMBER_NAMES: Final = frozenset({"decimal.Decimal", "fractions.Fraction", "date
 _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 _RECORD_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 _MAX_STEPS: Final = 10_000
-_MAX_DEPTH: Final = 16
+_TEXT_DEPTH: Final = 16
 _NEAR: Final = 4
 _MAX_ARRAY_BYTES: Final = 1024 * 1024
 _MAX_SHOWN: Final = 64  # characters of a key in a name
@@ -102,7 +102,7 @@ class ValueReader:
             return Value(canonical_value(value), value)
         if kind in CONTAINERS and len(value) > self._left:
             raise TooManyParts
-        if id(value) in self._path or len(self._path) >= _MAX_DEPTH:
+        if id(value) in self._path or len(self._path) >= _TEXT_DEPTH:
             return Value("…", "…")
         self._path.append(id(value))
         try:

@@ -18,8 +18,8 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
 
 MAX_LIMIT: Final = 1_000
-_TEXT: Final = 4_000
-_WORDS: Final = {"cursor": "next_cursor of an answer", "obj_id": "obj_id of an answer"}
+_TEXT_CHARS: Final = 4_000
+_EXPECTED: Final = {"cursor": "next_cursor of an answer", "obj_id": "obj_id of an answer"}
 
 
 def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
@@ -66,7 +66,7 @@ Admin = Annotated[Access, Depends(needs(ADMIN))]
 Where = Annotated[
     str,
     Query(
-        max_length=_TEXT,
+        max_length=_TEXT_CHARS,
         description='A filter such as `model == "answer" and latency_ms > 200`',
     ),
 ]
@@ -93,7 +93,7 @@ Since = Annotated[int, Depends(_read_since)]  # 0 when none is told
 End = Annotated[int | None, Depends(_read_end)]
 
 
-_PLACES: Final = range(2**31)
+_ANY_PLACE: Final = range(2**31)
 # Of cursors that hold nanoseconds since the epoch: the store's Int64.
 TIMES: Final = range(1 - 2**63, 2**63)
 
@@ -115,7 +115,7 @@ def read_place(text: str, field: str) -> list[Any]:
     except (ValueError, binascii.Error):
         parts = None
     if not isinstance(parts, list):
-        raise BadInput(f"Invalid {field} {text[:80]!r}: expected a {_WORDS[field]}", field)
+        raise BadInput(f"Invalid {field} {text[:80]!r}: expected a {_EXPECTED[field]}", field)
     return parts
 
 
@@ -124,7 +124,7 @@ def bad_cursor(text: str) -> BadInput:
     return BadInput(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
 
 
-def read_cursor(text: str, *kinds: type, numbers: range = _PLACES) -> list[Any]:
+def read_cursor(text: str, *kinds: type, numbers: range = _ANY_PLACE) -> list[Any]:
     """Read where a list goes on: parts of these types.
 
     Args:

@@ -16,7 +16,7 @@ _ABOUT: Final = (
     "Runs, models, metrics and artifacts of traced calls. Lists go on behind `next_cursor`, which "
     "stays true while others write. Every error has one shape. See docs/api.md."
 )
-_JSON: Final = "application/json"
+_JSON_TYPE: Final = "application/json"
 _SCHEMA: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = {"$ref": _SCHEMA.format(model=ErrorAnswer.__name__)}
 # Every question may be answered so: what it means, and an example.
@@ -90,7 +90,7 @@ def _add_errors(operation: dict[str, Any]) -> None:
         told |= _WITH_BASE
     for status, (meaning, code, field, message) in told.items():
         problem = {"code": code, "message": message, "field": field, "column": None}
-        content = {_JSON: {"schema": _PROBLEM, "example": {"error": problem}}}
+        content = {_JSON_TYPE: {"schema": _PROBLEM, "example": {"error": problem}}}
         answers[status] = {"description": meaning, "content": content}
 
 
@@ -100,7 +100,7 @@ def _add_examples(operation: dict[str, Any], example: dict[str, Any]) -> None:
         if parameter["name"] in given:
             parameter["example"] = given[parameter["name"]]
     if "body" in example:
-        operation["requestBody"]["content"][_JSON]["example"] = example["body"]
+        operation["requestBody"]["content"][_JSON_TYPE]["example"] = example["body"]
     for status, answer in example.get("answers", {}).items():
         content = operation["responses"][status].setdefault("content", {})
         content.setdefault(answer["type"], {})["example"] = answer["body"]

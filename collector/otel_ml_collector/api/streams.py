@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from otel_ml_collector.errors import CollectorError, Unavailable
 from otel_ml_collector.services import service_of
 
-_AT_ONCE: Final = 2
+_STREAMS_AT_ONCE: Final = 2
 _logger = logging.getLogger(__name__)
 
 
@@ -22,7 +22,7 @@ class Places:
     """Bounds how many long answers are written at once."""
 
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._free = threading.BoundedSemaphore(_STREAMS_AT_ONCE)
 
     def take(self) -> Callable[[], None]:
         """Take a place; return the function that gives it back.

@@ -35,8 +35,8 @@ from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry.service import Telemetry
 
-_JSON: Final = "application/json"
-_ANY_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_JSON: {}}}}
+_JSON_TYPE: Final = "application/json"
+_ANY_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_JSON_TYPE: {}}}}
 _IMAGES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": {}, "image/jpeg": {}}}
 }
@@ -88,7 +88,7 @@ def get_artifact(project: str, sha256: str, reader: FromReader, request: Request
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         size = {"Content-Length": str(document.size)}
-        return Response(headers=headers | size, media_type=_JSON)
+        return Response(headers=headers | size, media_type=_JSON_TYPE)
     return _stream(document, headers)
 
 
@@ -112,7 +112,9 @@ def get_image(project: str, sha256: str, reader: FromReader, request: Request) -
 
 def _stream(document: StoredDocument, headers: dict[str, str] | None = None) -> Response:
     size = {"Content-Length": str(document.size)}
-    return StreamingResponse(document.parts, headers={**(headers or {}), **size}, media_type=_JSON)
+    return StreamingResponse(
+        document.parts, headers={**(headers or {}), **size}, media_type=_JSON_TYPE
+    )
 
 
 class ArtifactEndpoint:

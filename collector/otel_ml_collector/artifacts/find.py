@@ -37,10 +37,10 @@ from otel_ml_collector.store.targets import about_runs
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.images import PIXELS, read_head
 
-_MOST: Final = 1_000
+_MOST_OBJECTS: Final = 1_000
 _NO_HASH: Final = "0" * 64
 _HASH: Final = re.compile("[0-9a-f]{64}")
-_OWNERS: Final = 10_000
+_MOST_OWNERS: Final = 10_000
 _ALWAYS: Final = 2**63 - 1
 _LIGHT: Final = Sql("""owner, record_id, position, ref, toString(type) AS type, bytes,
   lower(hex(sha256)) AS sha256, is_inline, preview, time_ns""")
@@ -51,9 +51,9 @@ _HEAD: Final = ("obj_id", "ref", "type", "trace_id", "run_id", "time")
 IMAGE_TYPES: Final = ("otel_ml.types.Image", "raymon.types.Image")
 # A document is held whole to be decoded, so neither large ones are, nor many at once.
 LARGEST_BYTES: Final = 16 * 1024 * 1024
-_AT_ONCE: Final = threading.BoundedSemaphore(2)
+_DECODERS: Final = threading.BoundedSemaphore(2)
 _WAIT_S: Final = 10.0
-_SHOWN: Final = frozenset({"image/png", "image/jpeg"})
+_SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg"})
 _BEGINNING: Final = 512 * 1024
 _DATA: Final = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/]{4,%d})' % _BEGINNING)
 
@@ -143,7 +143,7 @@ def find_artifacts(
     Of each key at most 1,000.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
-    rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST, each=Sql("BY owner"))
+    rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST_OBJECTS, each=Sql("BY owner"))
     made: defaultdict[str, list[tuple[Any, LinkedArtifact]]] = defaultdict(list)
     for row, facts in zip(rows, _describe(reader, project, rows), strict=True):
         made[row["owner"]].append(((row["time_ns"], *_key_of(row)), LinkedArtifact(**facts)))
@@ -154,7 +154,7 @@ def find_artifacts(
                 (one for owner in of_one for one in made.get(owner, ())),
                 key=itemgetter(0),
                 reverse=True,
-            )[:_MOST]
+            )[:_MOST_OBJECTS]
         ]
         for key, of_one in owners.items()
     }
@@ -373,7 +373,7 @@ def _find_logged(
         SELECT DISTINCT owner FROM objects
         WHERE project = {project:String} AND owner >= {first:String} AND owner < {end:String}
           AND ({run:String} = '' OR owner = {run:String})
-        LIMIT {owners}""").fill(owners=_OWNERS)
+        LIMIT {owners}""").fill(owners=_MOST_OWNERS)
     owners = [
         row["owner"]
         for trace_id in trace_ids
@@ -390,7 +390,7 @@ def _find_logged(
         WHERE lower(hex(trace_id)) IN {traces:Array(String)}
           AND ({run:String} = ''
             OR concat(lower(hex(trace_id)), '-', lower(hex(span_id))) = {run:String})
-        LIMIT {owners}""").fill(about_runs=about_runs(told), owners=_OWNERS)
+        LIMIT {owners}""").fill(about_runs=about_runs(told), owners=_MOST_OWNERS)
     return [*owners, *(row["owner"] for row in reader.rows(sql, parameters))]
 
 
@@ -427,17 +427,17 @@ def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
             image says that it has more pixels than should be drawn.
         Unavailable: Too many are read at once.
     """
-    if not _AT_ONCE.acquire(timeout=_WAIT_S):
+    if not _DECODERS.acquire(timeout=_WAIT_S):
         raise Unavailable("Too many images are read at once")
     try:
         document = open_document(reader, project, sha256)
         if document.size <= LARGEST_BYTES:
             content = _pixels(b"".join(document.parts))
             head = read_head(content)
-            if head is not None and head.media_type in _SHOWN and not head.why:
+            if head is not None and head.media_type in _SHOWN_TYPES and not head.why:
                 return head.media_type, content
     finally:
-        _AT_ONCE.release()
+        _DECODERS.release()
     raise Missing(
         f"Artifact {sha256} has no PNG or JPEG of up to {LARGEST_BYTES} bytes and {PIXELS} pixels"
     )
@@ -457,7 +457,7 @@ def why_no_image(reader: Reader, project: str, sha256: str) -> str:
     match = _DATA.search(next(document.parts, b""))
     encoded = match[1] if match else b""
     head = read_head(base64.b64decode(encoded[: len(encoded) // 4 * 4]))
-    if head is None or head.media_type not in _SHOWN:
+    if head is None or head.media_type not in _SHOWN_TYPES:
         return "it is neither PNG nor JPEG"
     return head.why
 

@@ -18,7 +18,7 @@ from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web.view import Slice, cut_slice, number, read_state, shorten
 
-_SHOWN: Final = 50
+_SHOWN_ARTIFACTS: Final = 50
 _FACTS: Final = 40
 _SHOWN_CHARS: Final = 200
 _TIMES: Final = " \N{MULTIPLICATION SIGN} "
@@ -71,7 +71,7 @@ def lay_out(
     server = str(request.base_url).rstrip("/")
     needs_key = SESSION_COOKIE in request.cookies
     shown = lay_out_for(artifacts, server, needs_key=needs_key)
-    part = cut_slice(shown, read_state(request).first("artifacts"), _SHOWN)
+    part = cut_slice(shown, read_state(request).first("artifacts"), _SHOWN_ARTIFACTS)
     return replace(part, items=[_look(reader, project, one) for one in part.items])
 
 

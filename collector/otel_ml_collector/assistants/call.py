@@ -35,7 +35,7 @@ from otel_ml_collector.web import view
 
 _AGO: Final = re.compile("([0-9]{1,6})([smhdw])", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
-_TEXT: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
+_QUOTED: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 _MENDS: Final = 5
 # What other languages write, and what a filter has for it.
 _MEANT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -256,8 +256,8 @@ def _explain_filter(error: BadInput, where: str) -> str:
 
 def mend(where: str) -> str:
     """Correct a filter's common mistakes; empty where the result does not parse."""
-    texts = _TEXT.findall(where)
-    between = _TEXT.split(where)
+    texts = _QUOTED.findall(where)
+    between = _QUOTED.split(where)
     for pattern, meant in _MEANT:
         between = [pattern.sub(meant, part) for part in between]
     mended = "".join(

@@ -70,7 +70,7 @@ _ANSWERS: Final[Mapping[str, Callable[[ToolCall], Digest]]] = {
 }
 # Arguments that are filters, and those that name what an answer may have printed.
 _FILTERS: Final = ("where", "text")
-_NAMES: Final = ("order", "columns", "group", "dataset", "judge")
+_NAMED_ARGUMENTS: Final = ("order", "columns", "group", "dataset", "judge")
 
 
 class ToolRefused(Exception):
@@ -120,7 +120,7 @@ def answer(
 
 def _taken_back(name: str, value: Any) -> Any:
     """Read a name with the visible escapes that an answer wrote; a filter only where it must be."""
-    if name in _NAMES:
+    if name in _NAMED_ARGUMENTS:
         return [unshow(one) for one in value] if isinstance(value, list) else unshow(value or "")
     if name in _FILTERS and isinstance(value, str) and unshow(value) != value:
         try:

@@ -39,7 +39,7 @@ from otel_ml_collector.traces.find import find_trace
 from otel_ml_collector.web.view import numbered, tell_error
 
 _TREE_LINES: Final = 40
-_SPANS: Final = 2_000
+_READ_SPANS: Final = 2_000
 _MOST_ROWS: Final = 50
 _FEW: Final = 10
 _MOST_ITEMS: Final = 100_000
@@ -263,7 +263,7 @@ def _traceback(run: Run) -> str:
 
 def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
     """List the runs below a run, from `start` on where they are the part that is read."""
-    page = TracePage(limit=_SPANS, parent=run.run_id)
+    page = TracePage(limit=_READ_SPANS, parent=run.run_id)
     columns = ("run", "name", "kind", "outcome", "ms", "output")
     try:
         trace = find_trace(call.reader, run.trace_id, call.project, now_ns=call.now_ns, page=page)
@@ -298,7 +298,7 @@ def _read_trace(call: ToolCall, reference: Reference) -> Digest:
         reference.name,
         call.project,
         now_ns=call.now_ns,
-        page=TracePage(limit=_SPANS),
+        page=TracePage(limit=_READ_SPANS),
     )
     runs = trace.runs
     failed = sum(run.outcome == "error" for run in runs)
@@ -320,7 +320,7 @@ def _read_trace(call: ToolCall, reference: Reference) -> Digest:
             "lines": DigestTable(columns, rows, len(rows) + len(runs) - folded, more),
         },
         url=call.page("runs", runs[0].run_id) if runs else call.page("runs"),
-        hint=f"only the first {_SPANS:,} spans are outlined" if trace.truncated else "",
+        hint=f"only the first {_READ_SPANS:,} spans are outlined" if trace.truncated else "",
     )
 
 

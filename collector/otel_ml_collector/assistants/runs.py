@@ -45,7 +45,7 @@ _BY_NAME: Final = re.compile(r"""(tags|scores)\[(?:"([^"]+)"|'([^']+)')\]""")
 _IN_OVERVIEW: Final = 5
 _EXPERIMENTS: Final = 3
 _DAYS: Final = 30
-_MOST: Final = 50
+_LISTED_RUNS: Final = 50
 _COMPLETIONS: Final = 1_000
 _IS_EXPERIMENT: Final = 'kind == "experiment"'
 _FIGURES: Final = ("runs", "errors", "p50_ms", "p90_ms", "p99_ms", "tokens", "cost", "judges")
@@ -89,7 +89,7 @@ def list_runs(call: ToolCall) -> Digest:
 
     def go_on(shown: int) -> Mapping[str, Any] | None:
         if order not in BY_TIME:
-            return call.more_rows(_MOST)(shown)
+            return call.more_rows(_LISTED_RUNS)(shown)
         return call.go_on(cursor=cursor_of(runs[shown - 1])) if shown else None
 
     if not names:
@@ -166,7 +166,7 @@ def count(call: ToolCall) -> Digest:
     def go_on(shown: int) -> Mapping[str, Any] | None:
         if bucket and not group:  # in the order of time: it goes on with the next bucket
             return call.go_on(since=str(rows[shown][0]))
-        return call.more_rows(_MOST)(shown)
+        return call.more_rows(_LISTED_RUNS)(shown)
 
     parts: dict[str, object] = {}
     if group or bucket:
@@ -210,7 +210,7 @@ def group_errors(call: ToolCall) -> Digest:
     """Answer errors."""
     found = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
     table = _errors(call, found)
-    table.go_on = call.more_rows(_MOST)
+    table.go_on = call.more_rows(_LISTED_RUNS)
     return Digest(
         {"errors_in_all": found.errors},
         table,
@@ -277,7 +277,7 @@ def look_over(call: ToolCall) -> Digest:
                 for one in versions.groups
             ],
             versions.groups_found,
-            lambda shown: call.go_on("statistics", group="version", limit=_MOST),
+            lambda shown: call.go_on("statistics", group="version", limit=_LISTED_RUNS),
         ),
     }
     releases = asked_releases.result()
@@ -291,7 +291,7 @@ def look_over(call: ToolCall) -> Digest:
         )
     if errors.groups:
         table = _errors(call, errors)
-        table.go_on = lambda shown: call.go_on("errors", limit=_MOST)
+        table.go_on = lambda shown: call.go_on("errors", limit=_LISTED_RUNS)
         parts["errors"] = table
     experiments = _newest_experiments(call)
     if experiments.rows:
@@ -315,7 +315,7 @@ def _list_projects(call: ToolCall) -> Digest:
     nothing = {"runs": 0, "errors": 0}
     rows: list[list[object]] = [
         [one.project, told["runs"], told["errors"], moment(one.last_start_time)]
-        for one in found[:_MOST]
+        for one in found[:_LISTED_RUNS]
         for told in (counted.get(one.project, nothing),)
     ]
     return Digest(

@@ -20,7 +20,7 @@ from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web.view import quoted
 
-_SAID: Final = ("score", "passed", "label", "explanation")
+_SCORE_PARTS: Final = ("score", "passed", "label", "explanation")
 _EXPECTED: Final[Mapping[str, Literal["nothing", "outputs", "actual"]]] = {
     "none": "nothing",
     "outputs": "outputs",
@@ -46,7 +46,7 @@ def add_feedback(call: ToolCall) -> Digest:
     for run_id in run_ids:
         if run_id not in starts:
             raise Missing(f"runs: there is no {run_id!r} in the project")
-    said = {name: call.given[name] for name in _SAID if call.given[name] not in (None, "")}
+    said = {name: call.given[name] for name in _SCORE_PARTS if call.given[name] not in (None, "")}
     if not said:
         told = "score: missing: expected a score, passed, a label or an explanation"
         raise BadInput(told, "score")
@@ -174,7 +174,9 @@ def _check_same(call: ToolCall, there: Mapping[str, Row], told: Mapping[str, Any
         BadInput: It says something else.
     """
     for run_id, row in there.items():
-        stored = {name: row[name] for name in ("judge", *_SAID) if row[name] not in (None, "")}
+        stored = {
+            name: row[name] for name in ("judge", *_SCORE_PARTS) if row[name] not in (None, "")
+        }
         if stored != told:
             raise BadInput(
                 f"request: {show(call.given['request'][:80])!r} stored another evaluation of "

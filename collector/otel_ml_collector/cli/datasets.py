@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from otel_ml.records import DatasetVersion
     from otel_ml_collector.cli.place import Workplace
 
-_MOST: Final = 10_000
+_MOST_ITEMS: Final = 10_000
 _SAVED_S: Final = 600.0
 _VERSION_COLUMNS: Final = ("name", "version", "items", "stored", "is_complete", "time")
 _CHANGE_COLUMNS: Final = (
@@ -80,7 +80,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
 @dataset.command(epilog=HELP)
 @with_place
 @with_project
-@click.option("--limit", type=click.IntRange(1, _MOST), default=20, metavar="N", help="[20]")
+@click.option("--limit", type=click.IntRange(1, _MOST_ITEMS), default=20, metavar="N", help="[20]")
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:

@@ -57,7 +57,7 @@ _READ_BACK_S: Final = 5.0
 _DELETE_S: Final = 8.0
 _FAR_S: Final = 5.0
 _METHOD: Final = f"/{SERVICES[Signal.TRACES]}/Export"
-_WORDS: Final = {
+_STATUS_TEXTS: Final = {
     "UNAUTHENTICATED": "the key is not valid, or none is sent (401)",
     "PERMISSION_DENIED": "the key may not write there (403)",
     "UNIMPLEMENTED": "what listens there takes no OTLP",
@@ -535,7 +535,9 @@ def _send_over_grpc(address: str, settings: ExportSettings, body: bytes, timeout
             answer = export(body, timeout_s, metadata)
         except grpc.RpcError as error:
             code = error.code().name
-            return _WORDS.get(code, f"{code}: {' '.join((error.details() or '').split())[:200]}")
+            return _STATUS_TEXTS.get(
+                code, f"{code}: {' '.join((error.details() or '').split())[:200]}"
+            )
     rejected, message = read_partial_success(answer)
     return message or "it was rejected" if rejected else ""
 

@@ -35,7 +35,7 @@ _RISKY: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u20
 _CELL_CHARS: Final = 200
 _DIGITS: Final = 6
 _NUMBER: Final = frozenset("0123456789.-+e")
-_NONE: Final = "-"
+_NO_VALUE: Final = "-"
 _GAP: Final = 2
 _NARROW: Final = 12
 _ID_CHARS: Final = 16
@@ -224,7 +224,7 @@ def _fit(
     places = [
         place
         for place, name in enumerate(head)
-        if name not in first_to_go or not rows or any(row[place] != _NONE for row in rows)
+        if name not in first_to_go or not rows or any(row[place] != _NO_VALUE for row in rows)
     ]
     going = [head.index(name) for name in first_to_go] or places[:0:-1]
     hidden = []
@@ -268,10 +268,10 @@ def _to_cell(value: object, name: str) -> str:
         ways = {"input": "in", "output": "out"}
         value = ", ".join(f"{value[name]} {way}" for name, way in ways.items() if value[name])
     if value is None or value in ("", {}, []):
-        return _NONE
+        return _NO_VALUE
     if isinstance(value, Mapping):
         told = [f"{name}={_short(item)}" for name, item in value.items() if item is not None]
-        text = ", ".join(told) or _NONE
+        text = ", ".join(told) or _NO_VALUE
     elif isinstance(value, list):
         text = ", ".join(map(_short, value))
     else:

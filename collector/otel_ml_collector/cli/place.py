@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from otel_ml.reader import Reader
     from otel_ml.reader.api import Api
 
-_PLACES: Final = ("data_dir", "store", "http")
+_PLACE_SETTINGS: Final = ("data_dir", "store", "http")
 _MOST_KEY_CHARS: Final = 1_000
 _MOST_BYTES: Final = 1_000_000
 _PROBE_S: Final = 5.0
@@ -122,7 +122,7 @@ class PlaceOptions:
 
     def _find(self, opened: ExitStack, *, makes: bool) -> Workplace:
         key = self._key()
-        flags = {name for name in _PLACES if self._source(name) == "flag"}
+        flags = {name for name in _PLACE_SETTINGS if self._source(name) == "flag"}
         told = self.endpoint
         if not told and not flags and not self.has_file:
             told = os.environ.get("OTEL_ML_ENDPOINT", "").strip()
@@ -334,7 +334,7 @@ def with_place(command: Command) -> Command:
         click.option(
             "--api-key-file", metavar="FILE", help="file that holds the key [OTEL_ML_API_KEY]"
         ),
-        *setting_options(_PLACES),
+        *setting_options(_PLACE_SETTINGS),
     ]
 
     def make(taken: dict[str, Any]) -> PlaceOptions:
@@ -343,7 +343,7 @@ def with_place(command: Command) -> Command:
             flags.load(), flags.choose(), bool(flags.file), taken["endpoint"], taken["api_key_file"]
         )
 
-    names = {*_PLACES, "config", "endpoint", "api_key_file"}
+    names = {*_PLACE_SETTINGS, "config", "endpoint", "api_key_file"}
     return taking(options, names, "asked", make)(command)
 
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from otel_ml.reader import Runs
     from otel_ml.reader.api import Api
 
-_MOST: Final = 10_000
+_MOST_RECORDS: Final = 10_000
 _PART_S: Final = 120.0  # a filter may leave out nearly all for a while
 _PROJECT_COLUMNS: Final = (
     *("project", "runs", "errors", "other_spans", "artifacts", "last_start_time"),
@@ -98,7 +98,7 @@ _VERSION_COLUMNS: Final = (
 _RELEASE_COLUMNS: Final = ("candidate", "baseline", "figure", "word", "sentence", "runs", "since")
 _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
-_OWNERS: Final = ("run_id", "model", "names", "points", "last_time")
+_OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
 _POINTS: Final = ("name", "step", "time_ns", "value")
 _MOST_SESSIONS: Final = 1_000
 _GROUPS: Final = 50
@@ -171,9 +171,9 @@ def runs(
     A column is one of the answer of the API, or a field of the filters such as 'tags["client"]' or
     inputs.question.
     """
-    if not 1 <= listing["limit"] <= _MOST:
+    if not 1 <= listing["limit"] <= _MOST_RECORDS:
         raise BadSetting(
-            f"Invalid --limit {listing['limit']}: expected 1 to {_MOST}; "
+            f"Invalid --limit {listing['limit']}: expected 1 to {_MOST_RECORDS}; "
             "otel-ml export writes all runs"
         )
     with asked.open() as place, place.reader(project) as reader:
@@ -460,7 +460,9 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
 @with_place
 @with_project
 @click.option("--where", metavar="EXPR", default="", help="""such as 'dataset == "qa"'""")
-@click.option("--limit", type=click.IntRange(1, _MOST), default=20, metavar="N", help="[20]")
+@click.option(
+    "--limit", type=click.IntRange(1, _MOST_RECORDS), default=20, metavar="N", help="[20]"
+)
 @with_form
 def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, form: Layout) -> int:
     """List experiments, the newest first; `otel-ml compare` says whether one is better."""
@@ -564,12 +566,12 @@ def metrics(
             else:
                 answer = api.get(*path)
                 if within:
-                    found = place.reader(project).runs(limit=_MOST, **asdict(within))
+                    found = place.reader(project).runs(limit=_MOST_RECORDS, **asdict(within))
                     known = {run.run_id for run in found}
                     answer["runs"] = [one for one in answer["runs"] if one["run_id"] in known]
                 rows = answer["runs"]
             check(rows)
-        return write_rows(rows, answer, form, _POINTS if run_id else _OWNERS)
+        return write_rows(rows, answer, form, _POINTS if run_id else _OWNER_COLUMNS)
 
 
 @click.command("open", epilog=HELP)

@@ -45,11 +45,11 @@ _PARAM_WIDE: Final = 76
 _NAME_WIDE: Final = 124
 _METRIC_WIDE: Final = 300
 _FIGURE_WIDE: Final = 100
-_METRICS: Final = 2
+_METRIC_COLUMNS: Final = 2
 _FEWEST_PARAMS: Final = 3
 _CURVES: Final = 12
 _JUDGES: Final = 4
-_ROWS: Final = 200
+_SHOWN_ROWS: Final = 200
 _COPIED: Final = 20  # params and metrics that are copied
 _CELL_CHARS: Final = 2_000
 # Marks of Markdown and of HTML within it.
@@ -226,8 +226,8 @@ def show_comparison(
         "baseline": compared.baseline,
         "columns": columns,
         "rows": _rows(project, compared, columns),
-        "settings": _lay_out_params(compared, every[:_ROWS]) if has_more else [],
-        "more_metrics": found.metrics[len(columns.metrics) : _ROWS],
+        "settings": _lay_out_params(compared, every[:_SHOWN_ROWS]) if has_more else [],
+        "more_metrics": found.metrics[len(columns.metrics) : _SHOWN_ROWS],
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
         "beside": [one for one in beside if one.has_more],
@@ -237,7 +237,9 @@ def show_comparison(
         "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
         "kept": [("of", one) for one in asked.of] + _kept(asked),
         "turn": lambda metric: _turn(here, asked, metric),
-        "same": ", ".join(f"{name} {_text(one)}" for name, one in [*found.same.items()][:_ROWS]),
+        "same": ", ".join(
+            f"{name} {_text(one)}" for name, one in [*found.same.items()][:_SHOWN_ROWS]
+        ),
         "api": view.api_address(
             "projects",
             project,
@@ -335,7 +337,7 @@ def _choose_columns(found: SideComparison) -> Columns:
     # What a run took is one, and of versions and experiments there are four.
     figures = len(judges) + (1 + has_tokens + has_cost if runs else 4)
     left = _WIDE - figures * _FIGURE_WIDE
-    count = min(len(found.metrics), _METRICS)
+    count = min(len(found.metrics), _METRIC_COLUMNS)
     if (left - count * _METRIC_WIDE) < _PARAM_WIDE * min(len(found.differing), _FEWEST_PARAMS):
         count = min(count, 1)
     left = max(left - count * _METRIC_WIDE, 0)

@@ -25,7 +25,7 @@ PAGE: Final = 1_000
 _MOST_CHANGES: Final = 1_000
 _PARTS_AT_ONCE: Final = 16
 
-_NAMES: Final = Sql("""
+_DATASET_NAMES: Final = Sql("""
     SELECT name FROM model_versions
     WHERE project = {project:String} AND kind = 'dataset' AND last_seen_ns > 0
     GROUP BY name ORDER BY max(last_seen_ns) DESC, name LIMIT 1000""")
@@ -64,7 +64,7 @@ _CONTENT: Final = Sql("""
     ORDER BY digest, rank DESC LIMIT 1 BY digest""")
 
 # What was computed of the items of versions, see otel_ml.data_metrics: the last number of each.
-_METRICS: Final = Sql("""
+_ITEM_METRICS: Final = Sql("""
     SELECT owner, toString(name) AS name,
       argMax(assumeNotNull(value), (time_ns, record_id, position)) AS value
     FROM metrics FINAL
@@ -96,7 +96,7 @@ class DatasetItems(BaseModel):
 
 def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
     """List the data sets of a project, each as its newest version, the latest sent first."""
-    order = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
+    order = [row["name"] for row in reader.rows(_DATASET_NAMES, {"project": project})]
     newest = {row["name"]: row for row in read_dataset_versions(reader, project, order)}
     stored = count_stored(reader, project, list(newest.values()))
     return [make_version(newest[name], stored) for name in order if name in newest]
@@ -241,7 +241,7 @@ def _read_metrics(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str
     found: dict[str, dict[str, float]] = {row["digest"]: {} for row in rows}
     digests = dict(zip(_owners(rows), found, strict=True))
     values = {"project": project, "owners": list(digests)}
-    for row in reader.rows(_METRICS, values) if rows else ():
+    for row in reader.rows(_ITEM_METRICS, values) if rows else ():
         found[digests[row["owner"]]][row["name"]] = row["value"]
     return found
 
@@ -274,7 +274,7 @@ def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tupl
     rows = reader.rows(_MADE_OF, {"project": project, "run": run_id})
     if not rows:
         return []
-    names = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
+    names = [row["name"] for row in reader.rows(_DATASET_NAMES, {"project": project})]
     newest = {row["name"]: row for row in read_dataset_versions(reader, project, names)}
     versions = {own_dataset(row["name"], row["digest"]): row for row in newest.values()}
     told = {"owners": list(versions), "digests": [row["digest"] for row in rows]}

@@ -79,7 +79,7 @@ _TAGGED: Final = Sql("""
         AND digest IN (SELECT right(line, 64) FROM ({lines}))
       ORDER BY digest, rank DESC LIMIT 1 BY digest
     ) AS content USING (digest)""").fill(lines=LINES)
-_NAMES: Final = Sql("""
+_TAG_NAMES: Final = Sql("""
     SELECT name, count() AS items FROM ({tagged}) ARRAY JOIN JSONExtractKeys(tags) AS name
     WHERE match(name, '^[^"\\\\\\\\]{1,200}$')
     GROUP BY name ORDER BY items DESC, name LIMIT {most}""").fill(tagged=_TAGGED, most=_SLICED_TAGS)
@@ -176,7 +176,7 @@ def find_coverage(
         models = [one["model"] for one in told]
     among = " or ".join(f"model == {view.quoted(model)}" for model in models)
     runs, found = 0, []
-    if models and (tags := [one["name"] for one in reader.rows(_NAMES, asked)]):
+    if models and (tags := [one["name"] for one in reader.rows(_TAG_NAMES, asked)]):
         [(_, runs)] = _count(reader, project, among, "", window) or [("", 0)]
         found = [
             (tag, value, count)

@@ -36,7 +36,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<number>\d[\w.]*)|(?P<sign>==|!=|<=|>=|&&|[<>()\[\],.=-])|(?P<other>\S)",
     re.DOTALL,
 )
-_LAST: Final = "last"
+_LAST_FUNCTION: Final = "last"
 _MATCHES: Final = "matches"
 _EXAMPLE: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
 # The signs of comparisons, as Python parses them.
@@ -441,7 +441,7 @@ class RunExpression(Expression[FieldComparison]):
         """Read ``last("24h")`` or ``matches(field, "...")`` where a condition stands."""
         called = node.func.id if isinstance(node.func, ast.Name) else ""
         column = self.column_of(node)
-        if called == _LAST:
+        if called == _LAST_FUNCTION:
             return FieldComparison(Field("start", (), column), ">=", self._ago(node), column)
         if called != _MATCHES:
             raise self.bad(
@@ -506,7 +506,11 @@ class RunExpression(Expression[FieldComparison]):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
             length_ns = self.length_ns(node)
             return node.value if length_ns is None else Duration(length_ns)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == _LAST:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == _LAST_FUNCTION
+        ):
             return self._ago(node)
         hint = f'; a text stands in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
         raise self.refuse("Expected a text, a number, True or False", node, hint)

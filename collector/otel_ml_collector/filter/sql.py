@@ -102,7 +102,7 @@ _SIGNS: Final = {
 _EQUALITY: Final = frozenset({"==", "!=", "in", "not in"})
 _CONTAINS: Final = frozenset({"contains", "not contains"})
 _AFFIRMED: Final = {"!=": "==", "not in": "in", "not contains": "contains"}
-_PAYLOADS: Final = frozenset({Kind.PAYLOAD, Kind.JSON, Kind.REASON})
+_PAYLOAD_KINDS: Final = frozenset({Kind.PAYLOAD, Kind.JSON, Kind.REASON})
 _KEYS: Final = frozenset({"run_id", "trace_id", "parent_run_id", "trace_key"})
 
 _NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
@@ -128,7 +128,7 @@ _LAST_NAME: Final = Sql(r"extract(error_type, '(\\w+)\\W*$')")
 _ID_TIMES: Final = Sql("""(start_ns >= (SELECT min(start_ns) {times})
   AND start_ns <= (SELECT max(end_ns) {times}) AND {found})""")
 # The column of a score that a field is.
-_SAID: Final = {
+_SCORE_COLUMNS: Final = {
     "scores": "score",
     "passed": "passed",
     "failed": "failed",
@@ -698,8 +698,8 @@ class _Compiler:
     def _said(self, tree: FieldComparison) -> Sql:
         """Write a condition on what a judge or a person said last, or a version of the judge."""
         kind, path = _kind(tree), tree.field.path
-        said = _SAID[tree.field.name]
-        newest = identifier(said, _SAID.values())
+        said = _SCORE_COLUMNS[tree.field.name]
+        newest = identifier(said, _SCORE_COLUMNS.values())
         versions = 1 if kind is Kind.JUDGE_VERSION else _JUDGE_STEPS
         if not 0 < len(path) <= versions or not isinstance(path[0], str):
             label = self._value("String", _key_of(tree))
@@ -912,7 +912,7 @@ def _kind(tree: FieldComparison) -> Kind:
 
 
 def _is_of_payload(tree: FieldComparison) -> bool:
-    return _kind(tree) in _PAYLOADS
+    return _kind(tree) in _PAYLOAD_KINDS
 
 
 def _is_indexed(tree: FieldComparison) -> bool:

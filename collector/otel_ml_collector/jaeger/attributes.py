@@ -49,7 +49,7 @@ WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {en
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 # Where attributes of a span, its resource, scope, events and links stand as JSON text.
-_PLACES: Final = (
+_ATTRIBUTE_TESTS: Final = (
     Sql("(multiSearchAny(attributes, {pieces}) AND JSONHas(attributes, {name}))"),
     Sql("(multiSearchAny(resource, {pieces}) AND JSONHas(resource, {name}))"),
     Sql("(multiSearchAny(scope, {pieces}) AND JSONHas(scope, 'attributes', {name}))"),
@@ -391,7 +391,7 @@ def _in_columns(tag: _Tag) -> list[Sql]:
 def _in_payload(tag: _Tag) -> list[Sql]:
     """Write the conditions on the payload, beside a light row, for a tag."""
     pieces, name = tag.put("pieces", tag.pieces(tag.name)), tag.put("name", tag.name)
-    found = [place.fill(pieces=pieces, name=name) for place in _PLACES]
+    found = [place.fill(pieces=pieces, name=name) for place in _ATTRIBUTE_TESTS]
     if key := _OF_SCOPE.get(tag.name):
         said = tag.put("scope", tag.text)
         found.append(Sql("JSONExtractString(scope, {key}) = {it}").fill(key=key, it=said))

@@ -65,7 +65,7 @@ PREFIXES: Final = ("/jaeger/api", "/api")
 _NEW: Final = "/v3/"
 _US: Final = 1_000
 _MS: Final = 1_000_000
-_NAMES: Final = 1_000
+_MOST_OPERATIONS: Final = 1_000
 
 _SERVICE: Final = Sql("""if(JSONExtractString(resource, 'service.name') = '', '{unknown}',
   JSONExtractString(resource, 'service.name'))""").fill(unknown=Sql(UNKNOWN_SERVICE))
@@ -76,8 +76,8 @@ _OF_SERVICE: Final = Sql("""({key}) IN (
 _MAX_LIMIT: Final = 1_000
 _LIMIT: Final = 100
 _MOST_IDS: Final = 100
-_SPANS: Final = 10_000
-_NO_ROOM: Final = f"an answer holds {_SPANS} spans"
+_ANSWERED_SPANS: Final = 10_000
+_NO_ROOM: Final = f"an answer holds {_ANSWERED_SPANS} spans"
 # Of how many spans with a parent it is counted who called them: the newest.
 _CALLS: Final = 100_000
 _KNOWN_NS: Final = 30 * DAY_NS
@@ -139,7 +139,7 @@ def find_services(reader: Reader, now_ns: int) -> list[str]:
     sql = Sql("""
         SELECT DISTINCT {service} AS service FROM payloads
         WHERE {within} ORDER BY service LIMIT {names}
-        """).fill(service=_SERVICE, within=WITHIN, names=_NAMES)
+        """).fill(service=_SERVICE, within=WITHIN, names=_MOST_OPERATIONS)
     return [row["service"] for row in reader.rows(sql, _lately(now_ns))]
 
 
@@ -148,7 +148,9 @@ def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation
     sql = Sql("""
         SELECT DISTINCT name, span_kind FROM {deliveries}
         WHERE {within} AND {of_service} ORDER BY name, span_kind LIMIT {names}
-        """).fill(deliveries=DELIVERIES, within=WITHIN, of_service=_OF_SERVICE, names=_NAMES)
+        """).fill(
+        deliveries=DELIVERIES, within=WITHIN, of_service=_OF_SERVICE, names=_MOST_OPERATIONS
+    )
     rows = reader.rows(sql, {**_lately(now_ns), "service": service})
     return [Operation(name=row["name"], spanKind=row["span_kind"]) for row in rows]
 
@@ -214,7 +216,7 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
             AND above.is_client = below.is_shared
         GROUP BY parent, child ORDER BY parent, child LIMIT {names}
         """).fill(
-        deliveries=DELIVERIES, within=WITHIN, service=_SERVICE, calls=_CALLS, names=_NAMES
+        deliveries=DELIVERIES, within=WITHIN, service=_SERVICE, calls=_CALLS, names=_MOST_OPERATIONS
     )
     rows = reader.rows(sql, {"start": max(end_ns - back_ns, 0), "end": end_ns + 1})
     return [
@@ -381,7 +383,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
         for row in _read_rows(reader, project, ours, now_ns):
             rows.setdefault((project, row["trace_id"]), []).append(row)
     shown: list[tuple[str, list[Row], list[str]]] = []
-    left, left_out = _SPANS, 0
+    left, left_out = _ANSWERED_SPANS, 0
     for trace_id in trace_ids:
         every = [
             row
@@ -406,7 +408,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
 
 def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: int) -> list[Row]:
     """Read light rows of a project's traces, those of runs without an end behind the others."""
-    ended = read_whole_traces(reader, project, places, _SPANS + 1)
+    ended = read_whole_traces(reader, project, places, _ANSWERED_SPANS + 1)
     known = {run_id_of(row) for row in ended}
     open_keys = find_all_open_keys(reader, project, [place.trace_id for place in places])
     keys = [key for key in open_keys if key.run_id not in known]
@@ -465,7 +467,7 @@ def _read_payloads(
     sql = sql.fill(
         told=told,
         ours=OF_KEYS,
-        spans=2 * _SPANS,
+        spans=2 * _ANSWERED_SPANS,
         size=join_sql(" + ", sizes),
         shown=join_sql(", ", shown),
     )

@@ -30,9 +30,9 @@ from otel_ml_collector.web.view import quoted
 _BINS: Final = 10
 _MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
 CRITERION: Final = "passing_criteria"
-_SAID: Final = (*SAID, "latency_ms", "cost")
+_JUDGEMENT_COLUMNS: Final = (*SAID, "latency_ms", "cost")
 
-_NAMES: Final = Sql("""
+_JUDGE_NAMES: Final = Sql("""
     SELECT DISTINCT name FROM (
       SELECT name FROM model_versions
       WHERE project = {project:String} AND kind = 'judge' AND last_seen_ns > 0
@@ -208,7 +208,7 @@ class _KnownVersion:
 
 def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
     """List the judges of a project; without a definition a judge has its name and scores."""
-    names = [row["name"] for row in reader.rows(_NAMES, {"project": project})]
+    names = [row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})]
     known = _read_known(reader, project, names)
     figures = _read_figures(reader, project, names)
     found = []
@@ -242,7 +242,7 @@ def find_judge_versions(
     known = _read_known(reader, project, [judge]).get(judge, {})
     rows = _read_figures(reader, project, [judge]).get(judge, {})
     if not known and judge not in {
-        row["name"] for row in reader.rows(_NAMES, {"project": project})
+        row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})
     }:
         raise Missing(f"Project {project!r} has no judge {judge!r}")
     numbers = _all_numbers(judge, known, rows)
@@ -313,12 +313,12 @@ def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
     apart = find_apart(reader, project)
     counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project, kinds=True, items=True)
-    scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=_SAID)
+    scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=_JUDGEMENT_COLUMNS)
     return _JUDGED.fill(
         recorded=RECORDED,
         deliveries=DELIVERIES,
         counted=counted.tried if tried else counted.sql,
-        newest=newest_scores(scores, said=_SAID),
+        newest=newest_scores(scores, said=_JUDGEMENT_COLUMNS),
         calls=_CALLS.fill(
             judging=Sql(JUDGING),
             version=Sql(JUDGING_VERSION),

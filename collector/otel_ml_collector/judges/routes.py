@@ -30,7 +30,7 @@ from otel_ml_collector.web.view import cut_slice, percent, read_state
 
 _HEIGHT: Final = 110
 _GAP: Final = 0.85
-_VERSIONS: Final = 50
+_SHOWN_VERSIONS: Final = 50
 _number = attrgetter("version")
 
 Last = Annotated[
@@ -180,7 +180,7 @@ def show_judge(
     if before is not None and before.version and after.version:
         beside = find_strictness(reader, project, judge, after.version, before.version)
     chosen = next((one for one in versions if one.digest == digest), after)
-    shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
+    shown = cut_slice(versions, read_state(request).first("versions"), _SHOWN_VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     numbered = {one.version: one for one in near if one.version is not None}
     old_definition = _compared(before.definition) if before else None

@@ -23,7 +23,7 @@ _FIELDS_OF_TEXT: Final = 2
 _TIMES_SIGN: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents", "replies")
 _CALLED: Final = ("tool_calls", "function_call")
-_SAID: Final = frozenset({"content", "parts", *_CALLED, "call_id", "summary"})
+_MESSAGE_KEYS: Final = frozenset({"content", "parts", *_CALLED, "call_id", "summary"})
 # What stands around the value where a callback of LangChain's, or any call, is told whole.
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
@@ -172,7 +172,9 @@ def _is_message(item: object) -> bool:
     if not _has_speaker(item):
         return False
     told = cast("dict[str, Any]", item)
-    return not _SAID.isdisjoint(told) or not _SAID.isdisjoint(cast("dict[str, Any]", unwrap(told)))
+    return not _MESSAGE_KEYS.isdisjoint(told) or not _MESSAGE_KEYS.isdisjoint(
+        cast("dict[str, Any]", unwrap(told))
+    )
 
 
 def _asked(value: object) -> str:

@@ -13,7 +13,7 @@ from otel_ml_collector.records import Run
 SHARED_ID: Final = "shared_span_id"
 SHARED_ID_MEANS: Final = "another span of the trace has their id and start, and one is kept"
 # 6 MB: so many of the newest spans are known across requests.
-_MOST: Final = 65_536
+_KNOWN_SPANS: Final = 65_536
 
 
 class SpanOwners:
@@ -36,6 +36,6 @@ class SpanOwners:
             owner = hash((run.span_kind, service))
             if owners.setdefault(span, owner) != owner:
                 shared += 1
-        if len(owners) > _MOST:
+        if len(owners) > _KNOWN_SPANS:
             self._owners = {}
         return shared

@@ -65,8 +65,8 @@ _CURVES: Final = 6
 _TILED_JUDGES: Final = 2
 _CURVE_JUDGES: Final = 3
 _SHOWN_JUDGES: Final = 3
-_METRICS: Final = 4
-_VERSIONS: Final = 50
+_SHOWN_METRICS: Final = 4
+_SHOWN_VERSIONS: Final = 50
 _number = attrgetter("version")
 
 api = APIRouter(prefix="/api/v1")
@@ -325,7 +325,7 @@ def show_model(
         return _show_alone(request, reader, project, model, asked)
     by_number = {version.version: version for version in versions}
     after, before = _choose_pair(by_number, new, old)
-    shown = cut_slice(versions, read_state(request).first("versions"), _VERSIONS)
+    shown = cut_slice(versions, read_state(request).first("versions"), _SHOWN_VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     logged = Counter(name for version in versions for name in version.last_metrics)
     metrics = sorted(logged, key=lambda name: (-logged[name], name))  # of most versions first
@@ -346,8 +346,8 @@ def show_model(
             for version in shown.items
         },
         "moves": models.find_moves(reader, project, model, versions),
-        "metrics": metrics[:_METRICS],
-        "more_metrics": len(metrics[_METRICS:]),
+        "metrics": metrics[:_SHOWN_METRICS],
+        "more_metrics": len(metrics[_SHOWN_METRICS:]),
         "judges": [newest for newest, _ in spoken[:_SHOWN_JUDGES]],
         "last": asked.last,
         "before": before,

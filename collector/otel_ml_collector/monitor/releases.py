@@ -370,7 +370,7 @@ _SIDES: Final = Sql("""{counted} AND model = {model:String} AND (
   (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
   OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")
 # A sum of whole numbers is the same in any order: values are kept to a millionth.
-_WHOLE: Final = 1_000_000
+_MILLIONTHS: Final = 1_000_000
 _UNITS: Final = Sql("""
 WITH sides AS (
   SELECT trace_id, span_id, start_ns, start_ns < {began:Int64} AS is_before,
@@ -486,7 +486,7 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release
         recorded=RECORDED,
         shares=shares(_IN_TIME.sql) if apart.settled else EMPTY,
         sides=sides,
-        whole=_WHOLE,
+        whole=_MILLIONTHS,
         newest=newest_scores(all_scores(_SCORED_IN_TIME, is_told=apart.told_scores)),
         most=_MOST_ROWS,
     )
@@ -512,7 +512,9 @@ def _make_figures(
         lambda: [Counter() for _ in range(windows)]
     )
     for row in rows:
-        unit = Unit(row["stratum"], row["total"] / _WHOLE, row["n"], row["first"] / _WHOLE)
+        unit = Unit(
+            row["stratum"], row["total"] / _MILLIONTHS, row["n"], row["first"] / _MILLIONTHS
+        )
         side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
         side[unit] += row["units"]
     figures = [
@@ -555,7 +557,7 @@ def _make_figure(
     firsts = sorted(unit.first for unit in before)
     if kind == _SCORED:
         low, high = firsts[0], firsts[-1]
-        room = max((high - low) / 4, abs(high) / 4, 1 / _WHOLE)
+        room = max((high - low) / 4, abs(high) / 4, 1 / _MILLIONTHS)
     else:
         low, high = firsts[len(firsts) // 100], firsts[-1 - len(firsts) // 100]
         room = _ROOM

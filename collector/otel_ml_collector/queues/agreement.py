@@ -32,12 +32,12 @@ MOST_RUNS: Final = 5_000
 _MOST_WORDS: Final = 50_000
 _DRAWN: Final = 200_000
 _LEAST_DRAWS: Final = 200
-_SHOWN: Final = 20
+_SHOWN_RUNS: Final = 20
 _NO_NUMBER: Final = 0
 _ALL_RUNS: Final = Sql("""
     SELECT trace_id, span_id FROM {recorded} WHERE kind != 'span' AND {counted}""")
 # The runs first of which somebody said something, so that none has half of its words.
-_WORDS: Final = Sql("""
+_PEOPLE_WORDS: Final = Sql("""
     SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, annotator, label,
       score, passed, explanation, time_ns, record_id
     FROM ({words}) WHERE {is_word} AND label NOT IN {unanswered:Array(String)}
@@ -256,7 +256,9 @@ def _find(question: _Question) -> Agreement:
 def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
     """Read what people said of runs; tell whether there is more than is read."""
     runs, values = question.runs
-    sql = _WORDS.fill(words=people_words(is_told=question.is_told), is_word=IS_WORD, runs=runs)
+    sql = _PEOPLE_WORDS.fill(
+        words=people_words(is_told=question.is_told), is_word=IS_WORD, runs=runs
+    )
     asked = {**values, "unanswered": list(question.unanswered), "most": _MOST_WORDS}
     rows = question.ask(sql, asked)
     found: dict[str, _JudgedRun] = {}
@@ -307,7 +309,7 @@ def _compare(
         ),
         agreement=_bound(units, _share_alike),
         kappa=_bound(units, _kappa_of),
-        differing=differing[:_SHOWN],
+        differing=differing[:_SHOWN_RUNS],
     )
 
 

@@ -26,8 +26,8 @@ from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.traces.find import find_trace
 
-_SPANS: Final = 200
-_LAST: Final = 10
+_CONTEXT_SPANS: Final = 200
+_LATEST_ANSWERS: Final = 10
 _IN_HAND: Final = 10_000
 _IN_HAND_S: Final = 600.0
 # A person's words stand beside those of judges: a judge's score has no record of its own.
@@ -326,7 +326,7 @@ def find_next(
         choices=queue.choices,
         progress=_measure(queue, runs),
         run=None if chosen is None else _find_run(reader, project, queue, chosen, now_ns),
-        last=sorted(own, key=lambda answer: answer.time, reverse=True)[:_LAST],
+        last=sorted(own, key=lambda answer: answer.time, reverse=True)[:_LATEST_ANSWERS],
     )
 
 
@@ -334,7 +334,7 @@ def _find_run(
     reader: Reader, project: str, queue: Queue, chosen: QueuedRun, now_ns: int
 ) -> RunToJudge:
     run = find_run(reader, chosen.run_id, project, now_ns=now_ns)
-    page = TracePage(limit=_SPANS)
+    page = TracePage(limit=_CONTEXT_SPANS)
     trace = find_trace(reader, run.trace_id, project, now_ns=now_ns, page=page)
     is_shown = chosen.own is not None or not queue.hidden
     return make_run(run, trace.runs, is_shown=is_shown)

@@ -44,7 +44,7 @@ _REQUEST_BYTES: Final = 4 * 1024
 # How far a sender that had nothing lately gets beyond what is there for all.
 _SPARE: Final = 0.25
 _LATELY_S: Final = 10.0
-_SENDERS: Final = 4_096
+_MOST_SENDERS: Final = 4_096
 _LEARN: Final = 0.25
 _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
@@ -170,7 +170,7 @@ class Admission:
         return PlaceInLine(cost, now_s, self._waiting)
 
     def _fade(self, sender: str, now_s: float) -> _Sender:
-        if len(self._senders) > _SENDERS:
+        if len(self._senders) > _MOST_SENDERS:
             self._senders.clear()
             self._all.had = 0.0
         known = self._senders.setdefault(sender, _Sender(0.0, now_s))

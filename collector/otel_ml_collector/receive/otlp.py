@@ -57,7 +57,7 @@ _COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
 # What a body becomes about when it is uncompressed, and how large one is that does not say.
 _EXPANSION: Final = 4
 _UNKNOWN_BYTES: Final = 64 * 1024
-_SENDERS: Final = 4_096
+_MOST_SIZES: Final = 4_096
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 _logger = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ class OtlpService(_Exports):
         body = await context.read()
         if not isinstance(body, bytes):
             raise Rejected("The call has no message: expected one")
-        if len(self._sizes) > _SENDERS:
+        if len(self._sizes) > _MOST_SIZES:
             self._sizes.clear()
         self._sizes[sender] = len(body)
         held.grow(len(body))

@@ -63,7 +63,7 @@ from otel_ml_collector.store.versions import Numbers, read_version_numbers, vers
 from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16
-_AT_ONCE: Final = 1_000
+_OWNERS_AT_ONCE: Final = 1_000
 _AS_STORED: Final = tuple(one.name for one in fields(RunFields))
 
 
@@ -469,8 +469,8 @@ def _find_owners(
     asked = sorted(set(chain(*by_key.values(), *by_tag.values())))
     known = {
         owner
-        for place in range(0, len(asked), _AT_ONCE)
-        for owner in find_owners(reader, project, asked[place : place + _AT_ONCE])
+        for place in range(0, len(asked), _OWNERS_AT_ONCE)
+        for owner in find_owners(reader, project, asked[place : place + _OWNERS_AT_ONCE])
     }
     keyed = [row for row in calls if known.intersection(by_key[run_id_of(row)])]
     roots = _roots(reader, project, keyed)

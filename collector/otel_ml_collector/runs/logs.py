@@ -35,7 +35,7 @@ from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 _MOST_LINES: Final = 10_000
-_AT_ONCE: Final = 1_000
+_OWNERS_AT_ONCE: Final = 1_000
 _OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
 # Of more than that, lines are read for one run after the other.
 _MOST_LINES_OF_MANY: Final = 50_000
@@ -43,7 +43,7 @@ _OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(
     lines=_MOST_LINES, most=_MOST_LINES_OF_MANY
 )
 _EVENTS: Final = 1_000
-_SPANS: Final = 100_000  # of a trace
+_SPANS_OF_TRACE: Final = 100_000  # of a trace
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 
 
@@ -54,7 +54,7 @@ _BELOW: Final = 10_000
 
 # Null is NaN.
 MetricValue = float | Infinite | None | list[float | Infinite | None]
-_NAMES: Final = 1_000
+_MOST_NAMES: Final = 1_000
 
 _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(String)}
   AND {point} AND ({name:String} = '' OR name = {name:String})""").fill(point=IS_POINT)
@@ -67,7 +67,7 @@ FROM metrics FINAL
 WHERE {logged} AND (part, name) IN (
   SELECT if({apart:Bool}, owner, '') AS part, name FROM metrics WHERE {logged}
   GROUP BY part, name ORDER BY part, name LIMIT {names} BY part)
-""").fill(logged=_LOGGED, names=_NAMES)
+""").fill(logged=_LOGGED, names=_MOST_NAMES)
 # In that order `replace`, `restart` and `clear` cut what came before them, `clear` is no point
 # itself and begins a series, and `single` counts as the first one only.
 _COUNTING: Final = Sql("""
@@ -111,7 +111,7 @@ FROM ({points})
 # How many points of a metric an answer holds unless more are asked for, and of all metrics.
 MOST_POINTS: Final = 1_000
 MOST_OF_ALL: Final = 100_000
-_FEWEST: Final = MOST_OF_ALL // _NAMES
+_FEWEST: Final = MOST_OF_ALL // _MOST_NAMES
 _SERIES: Final = frozenset({"append", "restart"})
 
 
@@ -137,8 +137,8 @@ class SpanNode:
 def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read the lines of text of some owners, oldest first, at most 10,000."""
     rows: list[Row] = []
-    for place in range(0, len(owners), _AT_ONCE):
-        rows += _read_lines(reader, project, owners[place : place + _AT_ONCE], _OF_ALL)
+    for place in range(0, len(owners), _OWNERS_AT_ONCE):
+        rows += _read_lines(reader, project, owners[place : place + _OWNERS_AT_ONCE], _OF_ALL)
     return _first_lines(rows)
 
 
@@ -233,7 +233,7 @@ def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[s
     """List the spans of a trace of which lines came apart, by their run ids, at most 100,000."""
     sql = Sql("""
         SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
-        """).fill(of_trace=_OF_TRACE, spans=_SPANS)
+        """).fill(of_trace=_OF_TRACE, spans=_SPANS_OF_TRACE)
     rows = reader.rows(sql, {"project": project, "trace": trace_id})
     return [row["owner"] for row in rows]
 
@@ -253,7 +253,7 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
             UNION ALL
             SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
           GROUP BY span_id LIMIT {spans})
-        """).fill(deliveries=DELIVERIES, ours=ours, times=times, spans=_SPANS)
+        """).fill(deliveries=DELIVERIES, ours=ours, times=times, spans=_SPANS_OF_TRACE)
     (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
     return {
         f"{trace_id}-{span}": SpanNode(f"{trace_id}-{parent}", bool(is_call))
@@ -327,7 +327,7 @@ def find_lines(
         for call in calls & below.keys():
             named[call] += [span for span in below[call] if span != call][:_BELOW]
     asked = sorted({owner for of_run in named.values() for owner in of_run})
-    if len(named) > 1 and len(asked) <= _AT_ONCE:
+    if len(named) > 1 and len(asked) <= _OWNERS_AT_ONCE:
         found = _read_lines(reader, project, asked, _OF_EACH)
         if len(found) < _MOST_LINES_OF_MANY:
             by_owner = _by(found, "owner")
@@ -439,7 +439,7 @@ def find_all_series(
     sql = Sql("""
         SELECT owner, groupUniqArray({names})(name) AS names,
           countIf(mode IN ('single', 'replace', 'restart', 'clear')) = 0 AS is_plain
-        FROM metrics WHERE {logged} GROUP BY owner""").fill(logged=_LOGGED, names=_NAMES)
+        FROM metrics WHERE {logged} GROUP BY owner""").fill(logged=_LOGGED, names=_MOST_NAMES)
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     told = {
         row["owner"]: row

@@ -26,12 +26,12 @@ from otel_ml_collector.keys import SIGN_IN
 
 _API_V1: Final = "/api/v1/"
 _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})
-_METRICS: Final = "/metrics"
+_METRICS_PATH: Final = "/metrics"
 _NO_METRICS: Final = "This needs the scope admin or read over all projects (*)"
 # Its endpoints refuse in the form of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
 # Assistants send a key: the cookie of a browser is none of theirs.
-_API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS, ASSISTANTS)
+_API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS_PATH, ASSISTANTS)
 
 # How much of a body is read on, and how long, before a connection ends.
 _MOST_BYTES: Final = 256 * 1024 * 1024
@@ -193,7 +193,9 @@ class Gate:
         request = Request(scope)
         access = self._find(request)
         put_access(scope, access)
-        answer = None if access and scope["path"] != _METRICS else self._refusal(request, access)
+        answer = (
+            None if access and scope["path"] != _METRICS_PATH else self._refusal(request, access)
+        )
         is_private = access is not None and access.key_id and not _is_public(scope["path"])
         await (answer or self._app)(scope, receive, _unstored(send) if is_private else send)
 
@@ -209,7 +211,7 @@ class Gate:
         path = request.scope["path"]
         if _is_public(path) or path.startswith(_OTLP):
             return None
-        if path == _METRICS and self._reads_metrics(request.scope, access):
+        if path == _METRICS_PATH and self._reads_metrics(request.scope, access):
             return None
         if not path.startswith(_API) and request.method in {"GET", "HEAD"}:
             return _send_to_sign_in(request.headers, request)

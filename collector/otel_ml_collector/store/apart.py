@@ -40,14 +40,14 @@ _KNOWN_SIGNS: Final = 500
 _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
 )
-_OWNERS: Final = 100
+_OWNERS_OF_TRACE: Final = 100
 
 
 _TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
 
 
 # The spans of a trace that are here.
-_SPANS: Final = Sql("""
+_SPANS_HERE: Final = Sql("""
   SELECT span_id FROM {deliveries} WHERE project = {project:String} AND trace_id = {id16}
     AND start_ns >= (SELECT minOrNull(start_ns) {times})
     AND start_ns <= (SELECT maxOrNull(end_ns) {times})
@@ -160,21 +160,21 @@ class _Sign:
 
 
 _ALL: Final = Sql("1")
-_OURS: Final = Sql("project = {project:String}")
+_IN_PROJECT: Final = Sql("project = {project:String}")
 _UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
-_SAID: Final = Sql("NOT ({point})").fill(point=IS_POINT)
+_IS_SCORE: Final = Sql("NOT ({point})").fill(point=IS_POINT)
 _RESPONSES: Final = TAG + RESPONSE
 _SIGNS: Final[Mapping[str, _Sign]] = {
     "tags": _Sign(LATE_TAGS, _ALL, "tags"),
     "scores": _Sign(
         METRICS,
-        Sql("NOT ({under}) AND {said}").fill(under=_UNDER, said=_SAID),
+        Sql("NOT ({under}) AND {said}").fill(under=_UNDER, said=_IS_SCORE),
         "metrics",
         lambda metric: not is_point(metric) and is_run(metric.owner),
     ),
     "metrics": _Sign(
         METRICS,
-        Sql("NOT ({under}) AND NOT ({said})").fill(under=_UNDER, said=_SAID),
+        Sql("NOT ({under}) AND NOT ({said})").fill(under=_UNDER, said=_IS_SCORE),
         "metrics",
         lambda metric: is_point(metric) and is_run(metric.owner),
     ),
@@ -195,13 +195,13 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "told_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
     "told_scores": _Sign(
         METRICS,
-        Sql("{under} AND {said}").fill(under=_UNDER, said=_SAID),
+        Sql("{under} AND {said}").fill(under=_UNDER, said=_IS_SCORE),
         "metrics",
         lambda metric: not is_point(metric) and not is_run(metric.owner),
     ),
     "told_metrics": _Sign(
         METRICS,
-        Sql("{told} AND NOT ({said})").fill(told=_TOLD, said=_SAID),
+        Sql("{told} AND NOT ({said})").fill(told=_TOLD, said=_IS_SCORE),
         "metrics",
         lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
     ),
@@ -239,7 +239,7 @@ def find_apart(reader: Reader, project: str) -> Apart:
     """Find the sorts of records that a project has apart from its runs, in at most one question."""
     found, is_settled = reader.memory.recall(project)
     if not is_settled and (names := [name for name in _SIGNS if name not in found]):
-        sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _OURS) for name in names])
+        sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _IN_PROJECT) for name in names])
         told = [row["name"] for row in reader.rows(sql, {"project": project})]
         found = reader.memory.note(project, told, settled=True)
     return Apart(**{name: name in found for name in _SIGNS})
@@ -356,7 +356,7 @@ def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
         SELECT DISTINCT owner FROM ({told})
         WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
         ORDER BY owner LIMIT {owners}
-        """).fill(told=_owners_in(tables, _OF_TRACE), spans=_SPANS, owners=_OWNERS)
+        """).fill(told=_owners_in(tables, _OF_TRACE), spans=_SPANS_HERE, owners=_OWNERS_OF_TRACE)
     parameters = {"project": project, "trace": trace_id}
     return [row["owner"] for row in reader.rows(sql, parameters)] if tables else []
 

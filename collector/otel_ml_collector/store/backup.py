@@ -41,7 +41,7 @@ _BLOCK_BYTES: Final = 1 << 20
 _FROZEN: Final = "otel_ml_backup"
 _FREEZE: Final = Sql("ALTER TABLE {table} FREEZE WITH NAME '{name}'")
 # What names a document is linked before the document, which is there longer.
-_PLACES: Final = {"artifacts": 1, "artifact_chunks": 2}
+_LINK_ORDER: Final = {"artifacts": 1, "artifact_chunks": 2}
 _TABLES: Final = Sql("""
     SELECT name, data_paths[1] AS path FROM system.tables
     WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name""")
@@ -117,7 +117,7 @@ class Backups:
         with self._tombstones.hold():
             began = time.perf_counter_ns()
             taken_ns = time.time_ns()
-            for table in sorted(tables, key=lambda name: (_PLACES.get(name, 0), name)):
+            for table in sorted(tables, key=lambda name: (_LINK_ORDER.get(name, 0), name)):
                 sql = _FREEZE.fill(table=identifier(table, TABLE_NAMES), name=Sql(_FROZEN))
                 self._client.command(sql)
             rested_ns = time.perf_counter_ns() - began

@@ -66,7 +66,7 @@ _TRACES: Final = 500
 _NEW_RUNS: Final = 20_000
 # Of one trace: beyond these, runs count as they say.
 _TELLING: Final = 20_000
-_SPANS: Final = 200_000
+_MOST_SPANS: Final = 200_000
 # Of so many of its newest calls it is known by which scopes a project's calls are recorded.
 _NEWEST: Final = 1_000
 _MARK_EVERY_S: Final = 10.0
@@ -83,7 +83,7 @@ _UNHURRIED: Final = {"max_execution_time": 60}
 # Where a run is: its project, start, trace id and span id.
 Key = tuple[str, int, bytes, bytes]
 
-_OURS: Final = Sql("project = {project:String}")
+_IN_PROJECT: Final = Sql("project = {project:String}")
 _TELLS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
   OR cost IS NOT NULL
   OR (kind IN ('model', 'embedding') AND (outcome = 'error' OR provider_model != ''))
@@ -100,10 +100,10 @@ _NEW: Final = Sql("""
 )
 _WHERE: Final = Sql("""
     SELECT min(start_ns) AS start, max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
-    FROM trace_index WHERE key IN {traces:Array(String)} AND {ours}""").fill(ours=_OURS)
+    FROM trace_index WHERE key IN {traces:Array(String)} AND {ours}""").fill(ours=_IN_PROJECT)
 _OF_TRACES: Final = Sql("""{ours} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
   AND trace_id IN (
-    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_OURS)
+    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_IN_PROJECT)
 _SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 _CALL_RUNS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
@@ -123,11 +123,11 @@ _CALL_RUNS: Final = Sql("""
 _SCOPES: Final = Sql("""
     SELECT {ids}, scope, rank FROM payloads
     WHERE {ours} AND start_ns IN {starts:Array(Int64)}
-      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=_IDS, ours=_OURS)
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=_IDS, ours=_IN_PROJECT)
 _OTHER_SPANS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
     FROM {deliveries} WHERE {of_traces} AND NOT ({tells}) LIMIT {most} BY runs.trace_id""").fill(
-    deliveries=DELIVERIES, ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_SPANS
+    deliveries=DELIVERIES, ids=_IDS, of_traces=_OF_TRACES, tells=_TELLS, most=_MOST_SPANS
 )
 _NAMING: Final = join_sql(
     ", ", [Sql("toString({n}) AS {n}").fill(n=identifier(name, NAMES)) for name in NAMES]
@@ -156,8 +156,10 @@ _NAMES_OF: Final = Sql("""
     any=_NAMES_ANY,
     of_traces=_OF_TRACES,
     open=Sql("""{ours} AND trace_id IN (
-      SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_OURS),
-    most=_SPANS,
+      SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(
+        ours=_IN_PROJECT
+    ),
+    most=_MOST_SPANS,
 )
 _OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
     columns=SETTLED.select("project", "tag_kv"), response=RESPONSE_ID
@@ -165,13 +167,13 @@ _OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settle
 _KNOWN: Final = _OF_SETTLED + Sql(" WHERE ") + _OF_TRACES
 _SHARES: Final = _OF_SETTLED + Sql("""
     WHERE {ours} AND start_ns IN {starts:Array(Int64)}
-      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ours=_OURS)
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ours=_IN_PROJECT)
 _NEWEST_CALLS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, kind, provider_model, input_tokens, output_tokens, cost,
       NOT ({says}) AND {response} = '' AND process = '' AS is_account
     FROM {deliveries} WHERE {ours} AND {tells} ORDER BY start_ns DESC LIMIT {newest}""").fill(
     deliveries=DELIVERIES,
-    ours=_OURS,
+    ours=_IN_PROJECT,
     tells=_TELLS,
     newest=_NEWEST,
     says=_SAYS,
@@ -186,7 +188,7 @@ _NEWEST_SCOPES: Final = Sql("""
       input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
       provider_model != '', is_account) LIMIT 1
     UNION ALL SELECT '{shared}' FROM settled WHERE {ours} AND counts LIMIT 1""").fill(
-    ours=_OURS, newest=_NEWEST_CALLS, bare=Sql(_BARE), shared=Sql(SHARED)
+    ours=_IN_PROJECT, newest=_NEWEST_CALLS, bare=Sql(_BARE), shared=Sql(SHARED)
 )
 # Which names the newest runs have, and those of traces that name anything for others.
 _NEWEST_FORMS: Final = Sql("""
@@ -196,7 +198,7 @@ _NEWEST_FORMS: Final = Sql("""
       UNION ALL SELECT '', '', '' FROM settled WHERE {ours} AND ({any}) LIMIT 1
       UNION ALL SELECT {naming} FROM settled WHERE {ours} AND ({any}) LIMIT 1)""").fill(
     deliveries=DELIVERIES,
-    ours=_OURS,
+    ours=_IN_PROJECT,
     naming=_NAMING,
     newest=_NEWEST,
     any=_NAMES_ANY,
@@ -207,23 +209,25 @@ _NEWEST_FORMS: Final = Sql("""
 _MARKS: Final = Sql("""
     SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'settled ')
     GROUP BY name""")
-_LAST: Final = Sql("SELECT max(arrived_ns) AS last FROM {deliveries}").fill(deliveries=DELIVERIES)
+_LAST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) AS last FROM {deliveries}").fill(
+    deliveries=DELIVERIES
+)
 _FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM {deliveries}").fill(deliveries=DELIVERIES)
 _LAST_END: Final = Sql("""
     SELECT max(end_ns) AS end_ns FROM (
       SELECT max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {ours}
       UNION ALL SELECT max(start_ns) FROM settled WHERE {ours})""").fill(
-    deliveries=DELIVERIES, ours=_OURS
+    deliveries=DELIVERIES, ours=_IN_PROJECT
 )
 _OPEN_TRACES: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM open_runs WHERE {ours}""").fill(
-    ours=_OURS
+    ours=_IN_PROJECT
 )
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM settled
     WHERE {ours} AND trace_id IN (
       SELECT trace_id FROM deleted_runs WHERE {ours} AND deleted_ns = {deleted:Int64})
-    """).fill(ours=_OURS)
+    """).fill(ours=_IN_PROJECT)
 
 
 def settle_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns: int) -> None:
@@ -664,7 +668,7 @@ class CallWatch:
         marks = {row["name"]: row["value"] for row in _rows(self._client, _MARKS, {})}
         own_ns = marks.get(self._mark_name)
         seen_ns = own_ns - _OVERLAP_NS if own_ns else max(marks.values(), default=0) - HOUR_NS
-        last_ns = _rows(self._client, _LAST, {})[0]["last"]
+        last_ns = _rows(self._client, _LAST_ARRIVAL, {})[0]["last"]
         self._past_ns = max(seen_ns, 0)
         if not self._past_ns and last_ns:
             self._past_ns = _rows(self._client, _FIRST, {})[0]["first"] - 1

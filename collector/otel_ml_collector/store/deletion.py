@@ -49,7 +49,7 @@ _UNDONE: Final = Sql("""
     ORDER BY deleted_ns""")
 # A table, and which of its rows.
 _Place = tuple[Sql, Sql]
-_OURS: Final = Sql("project = {project:String}")
+_IN_PROJECT: Final = Sql("project = {project:String}")
 _DELETED: Final = Sql("project = {project:String} AND deleted_ns = {deleted:Int64}")
 _DELETED_RUNS: Final = Sql("""(start_ns, trace_id, span_id) IN (
   SELECT start_ns, trace_id, span_id FROM deleted_runs WHERE {deleted})""").fill(deleted=_DELETED)
@@ -60,10 +60,10 @@ _GONE_TRACES: Final = Sql("""
   AND trace_id NOT IN (SELECT trace_id FROM open_runs WHERE {ours} AND trace_id IN {traces})
 """).fill(
     deliveries=DELIVERIES,
-    ours=_OURS,
+    ours=_IN_PROJECT,
     traces=Sql("(SELECT trace_id FROM deleted_runs WHERE {deleted})").fill(deleted=_DELETED),
 )
-_OWNERS: Final = Sql("""owner IN (
+_OF_DELETED_RUNS: Final = Sql("""owner IN (
   SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM deleted_runs WHERE {deleted}
   UNION ALL SELECT owner FROM deleted_owners WHERE {deleted})""").fill(deleted=_DELETED)
 _GONE_KEYS: Final = Sql("""(({gone}) OR concat('{key}', key) IN (
@@ -72,7 +72,7 @@ _GONE_KEYS: Final = Sql("""(({gone}) OR concat('{key}', key) IN (
 )
 _OF_MODEL: Final = Sql("""({owners} OR (startsWith(owner, 'model:')
   AND substring(owner, position(owner, ':', 7) + 1) = {target:String}
-  AND time_ns <= {deleted:Int64}))""").fill(owners=_OWNERS)
+  AND time_ns <= {deleted:Int64}))""").fill(owners=_OF_DELETED_RUNS)
 
 # An item holds what went into the run that it was made of.
 _MADE_OF_RUNS: Final = Sql("""source_run IN (
@@ -90,8 +90,8 @@ _OF_TRACES: Final = Sql("""trace_id IN (
 _MEANT: Final = {
     RUN: Sql("""trace_id = toFixedString(unhex({trace:String}), 16)
       AND span_id = toFixedString(unhex({span:String}), 8)"""),
-    SESSION: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_OURS, name=Sql("session")),
-    USER: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_OURS, name=Sql("user")),
+    SESSION: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_IN_PROJECT, name=Sql("session")),
+    USER: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_IN_PROJECT, name=Sql("user")),
     MODEL: Sql("model = {target:String}"),
     PROJECT: Sql("1"),
 }
@@ -127,7 +127,7 @@ _FILL_KEYS: Final = Sql("""
     WHERE {ours} AND {gone} AND key NOT IN (
       SELECT key FROM trace_index
       WHERE {ours} AND trace_id != toFixedString('', 16) AND NOT ({gone}))""").fill(
-    key=Sql(KEY), ours=_OURS, gone=_GONE_TRACES
+    key=Sql(KEY), ours=_IN_PROJECT, gone=_GONE_TRACES
 )
 # A model that is deleted keeps the numbers of its versions and nothing else: back to old code
 # gives the old number, and no list tells of a version that was never seen since.
@@ -139,9 +139,11 @@ _BEFORE: Final = Sql("arrived_ns <= {deleted:Int64}")
 _NAMED_BY: Final = Sql("""sha256 IN (SELECT sha256 FROM objects WHERE {ours} AND ({gone}))
   AND sha256 NOT IN (SELECT sha256 FROM objects WHERE {ours} AND NOT ({gone}))""")
 _TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM {deliveries} WHERE {ours}
-  UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(deliveries=DELIVERIES, ours=_OURS)
+  UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(
+    deliveries=DELIVERIES, ours=_IN_PROJECT
+)
 _PROCESS_LEFT: Final = Sql("process NOT IN (SELECT process FROM processes WHERE {ours})").fill(
-    ours=_OURS
+    ours=_IN_PROJECT
 )
 _RUN_TABLES: Final = (Sql("runs"), Sql("open_runs"))
 
@@ -226,10 +228,14 @@ class Deleter:
     def _carry_out(self, deletion: Deletion) -> None:
         meant = _MEANT[deletion.kind]
         for table in _RUN_TABLES:
-            self._command(_FILL_RUNS.fill(table=table, ours=_OURS, meant=meant), deletion)
+            self._command(_FILL_RUNS.fill(table=table, ours=_IN_PROJECT, meant=meant), deletion)
         self._command(
             _FILL_RESPONSES.fill(
-                deliveries=DELIVERIES, tag=Sql(TAG), response=Sql(RESPONSE), ours=_OURS, meant=meant
+                deliveries=DELIVERIES,
+                tag=Sql(TAG),
+                response=Sql(RESPONSE),
+                ours=_IN_PROJECT,
+                meant=meant,
             ),
             deletion,
         )
@@ -292,13 +298,13 @@ def _places_of_rest(kind: str) -> list[_Place]:
     rest = [life for life in LIVES if life.table not in _RUN_TABLES]
     if kind == PROJECT:
         return [(life.table, _find_of_project(life)) for life in rest]
-    owners = _OF_MODEL if kind == MODEL else _OWNERS
+    owners = _OF_MODEL if kind == MODEL else _OF_DELETED_RUNS
     conditions = {
         Follows.RUN: _DELETED_RUNS,
         Follows.OWNER: owners,
         Follows.KEY: _GONE_KEYS,
         Follows.SOURCE: _MADE_OF_SESSION if kind == SESSION else _MADE_OF_RUNS,
-        Follows.NAMES: _NAMED_BY.fill(ours=_OURS, gone=owners),
+        Follows.NAMES: _NAMED_BY.fill(ours=_IN_PROJECT, gone=owners),
     }
     return [(life.table, conditions[life.follows]) for life in rest if life.follows in conditions]
 

@@ -22,7 +22,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 
 _TRIES: Final = 50
-_COLUMNS: Final = ("project", "kind", "name", "body", "version", "saved_ns", "save_id")
+_DOCUMENT_COLUMNS: Final = ("project", "kind", "name", "body", "version", "saved_ns", "save_id")
 # A document of an empty body is a deleted one.
 _THERE: Final = Sql("""
 SELECT name, body, version, saved_ns FROM documents FINAL
@@ -167,7 +167,9 @@ class Documents:
             "insert_deduplication_token": orjson.dumps([*row[:2], *state]).decode(),
         }
         with store_trouble():
-            self._client.insert("documents", [row], column_names=_COLUMNS, settings=settings)
+            self._client.insert(
+                "documents", [row], column_names=_DOCUMENT_COLUMNS, settings=settings
+            )
 
 
 def list_documents(reader: Reader, project: str, kind: DocumentKind) -> list[Document]:

@@ -24,7 +24,7 @@ MOST_RUNS: Final = 250_000
 _CALLED: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND experiment IN {experiments:Array(String)} AND item != ''""")
 # What was cancelled was not done: an interruption takes a call away, and it is run again.
-_OURS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
+_FINISHED_CALLS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
 # Recorded runs are the other side of an experiment whose items are called by the ids of these.
 _IS_RUN_ID: Final = Sql("match(item, '^[0-9a-f]{32}-[0-9a-f]{16}$')")
 _RUN_OF_ITEM: Final = Sql("""toFixedString(unhex(substring(item, 1, 32)), 16) AS trace_id,
@@ -56,7 +56,7 @@ _EXACT_COUNTS: Final = Sql("""
       )
       GROUP BY experiment, item, item_digest, repeat
     )
-    GROUP BY experiment""").fill(recorded=RECORDED, ours=_OURS)
+    GROUP BY experiment""").fill(recorded=RECORDED, ours=_FINISHED_CALLS)
 _OF_ITEMS: Final = Sql("""project = {project:String} AND start_ns >= {recorded_first:Int64}
   AND start_ns <= {recorded_last:Int64} AND (trace_id, span_id) IN (
     SELECT {run} FROM {deliveries} WHERE {ours} AND {is_run_id} {among})""")
@@ -91,7 +91,7 @@ _COMPARED: Final = Sql("""trace_id, span_id, outcome != 'ok' AS failed,
   latency_ns / 1e6 AS latency_ms, toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost""").fill(
     tokens=ALL_TOKENS
 )
-_SAID: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})").fill(
+_NEWEST_SCORES: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})").fill(
     ids=IDS,
     newest=newest_scores(
         all_scores(_SCORES + Sql(" AND ") + BY_IDS), said=("score", "passed", "failed", "time_ns")
@@ -315,7 +315,7 @@ def list_items(
     sql = Sql("""
         SELECT DISTINCT item FROM {deliveries}
         WHERE {ours} AND item > {after:String}
-        ORDER BY item LIMIT {limit:UInt32}""").fill(deliveries=DELIVERIES, ours=_OURS)
+        ORDER BY item LIMIT {limit:UInt32}""").fill(deliveries=DELIVERIES, ours=_FINISHED_CALLS)
     parameters = item_parameters(project, [experiment], start_ns)
     rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
     return [row["item"] for row in rows]
@@ -346,7 +346,7 @@ def read_item_runs(
         return [], []
     times = [row["start_ns"] for row in found]
     asked = {"project": project, "first": min(times), "last": max(times)}
-    return found, reader.rows(_SAID, asked | {"ids": [run_id_of(row) for row in found]})
+    return found, reader.rows(_NEWEST_SCORES, asked | {"ids": [run_id_of(row) for row in found]})
 
 
 def count_alike(
@@ -386,10 +386,14 @@ def count_alike(
         among, asked["items"] = _AMONG, list(items)
     if cluster == DEFAULT_CLUSTER and not reader.rows(_SESSION, asked):
         cluster = asked["cluster"] = ""
-    tags = reader.rows(_COMMON_TAGS.fill(deliveries=DELIVERIES, ours=_OURS, among=among), asked)
+    tags = reader.rows(
+        _COMMON_TAGS.fill(deliveries=DELIVERIES, ours=_FINISHED_CALLS, among=among), asked
+    )
     asked["tags"] = [f"{row['name']}={row['json']}" for row in tags]
     content = (
-        _CONTENT.fill(deliveries=DELIVERIES, ours=_OURS, among=among) if tags or cluster else EMPTY
+        _CONTENT.fill(deliveries=DELIVERIES, ours=_FINISHED_CALLS, among=among)
+        if tags or cluster
+        else EMPTY
     )
     sql = _ALIKE.fill(
         members=_members(asked, _COMPARED, among, _FIRST if is_doubled else EMPTY),
@@ -422,20 +426,26 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
     """
     first = _FIRST if is_doubled else EMPTY
     newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))
-    return _JUDGED.fill(recorded=RECORDED, ours=_OURS, newest=newest, first=first, within=within)
+    return _JUDGED.fill(
+        recorded=RECORDED, ours=_FINISHED_CALLS, newest=newest, first=first, within=within
+    )
 
 
 def _of_items(among: Sql) -> Sql:
     """Write the condition on runs for the recorded ones that items are called by."""
     return _OF_ITEMS.fill(
-        run=_RUN_OF_ITEM, deliveries=DELIVERIES, ours=_OURS, is_run_id=_IS_RUN_ID, among=among
+        run=_RUN_OF_ITEM,
+        deliveries=DELIVERIES,
+        ours=_FINISHED_CALLS,
+        is_run_id=_IS_RUN_ID,
+        among=among,
     )
 
 
 def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> Sql:
     """Write the SQL for the runs that take part, with given columns of each."""
     members = _MEMBERS.fill(
-        columns=columns, recorded=RECORDED, ours=_OURS, among=among, first=first
+        columns=columns, recorded=RECORDED, ours=_FINISHED_CALLS, among=among, first=first
     )
     if "recorded_first" not in asked:
         return members
@@ -445,7 +455,7 @@ def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> 
         of_items=_of_items(among),
         run=_RUN_OF_ITEM,
         deliveries=DELIVERIES,
-        ours=_OURS,
+        ours=_FINISHED_CALLS,
         is_run_id=_IS_RUN_ID,
         among=among,
     )
@@ -457,10 +467,16 @@ def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> 
 def _scores_of(asked: Mapping[str, Any], among: Sql) -> Sql:
     """Write the SQL for all scores of the runs that take part, or of those over some items."""
     runs = Sql("SELECT trace_id, span_id FROM {deliveries} WHERE {ours} {among}").fill(
-        deliveries=DELIVERIES, ours=_OURS, among=among
+        deliveries=DELIVERIES, ours=_FINISHED_CALLS, among=among
     )
     if "recorded_first" in asked:
         runs += Sql(
             " UNION ALL SELECT {run} FROM {deliveries} WHERE {ours} AND {is_id} {among}"
-        ).fill(run=_RUN_OF_ITEM, deliveries=DELIVERIES, ours=_OURS, is_id=_IS_RUN_ID, among=among)
+        ).fill(
+            run=_RUN_OF_ITEM,
+            deliveries=DELIVERIES,
+            ours=_FINISHED_CALLS,
+            is_id=_IS_RUN_ID,
+            among=among,
+        )
     return all_scores(_SCORES + Sql(" AND (trace_id, span_id) IN ({runs})").fill(runs=runs))

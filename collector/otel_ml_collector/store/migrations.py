@@ -382,7 +382,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
 # The schema that a program and a store agree on: one more with each release that changes a table.
 SCHEMA_VERSION: Final = _FIRST_STEP + len(STEPS) - 1
 
-_COLUMNS: Final = Sql("""
+_READ_COLUMNS: Final = Sql("""
     SELECT name FROM system.columns
     WHERE database = currentDatabase() AND table = {table:String}""")
 _INDEXES: Final = Sql("""
@@ -482,7 +482,7 @@ def migrate(client: StoreClient) -> None:
 def _add_declared(client: StoreClient, table: Table[Any]) -> None:
     """Add the columns and indexes that a table declares and the store lacks."""
     asked = {"table": table.name}
-    columns = {name for (name,) in client.query(_COLUMNS, asked).result_rows}
+    columns = {name for (name,) in client.query(_READ_COLUMNS, asked).result_rows}
     indexes = {name for (name,) in client.query(_INDEXES, asked).result_rows}
     lines = [
         *(line for column, line in table.added_columns if column not in columns),

@@ -20,10 +20,10 @@ _FIRST_LOOK_S: Final = 0.005
 _LAST_LOOK_S: Final = 0.2
 _WAIT: Final = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "max_execution_time": 0}
 _BEGIN: Final = {**_WAIT, "mutations_sync": 0, "lightweight_deletes_sync": 0}
-_OURS: Final = Sql("database = currentDatabase() AND table = {table:String}")
+_OF_TABLE: Final = Sql("database = currentDatabase() AND table = {table:String}")
 _UNDONE: Final = Sql("""
     SELECT mutation_id, parts_in_progress_names != [] AS is_moving, latest_fail_error_code_name
-    FROM system.mutations WHERE {ours} AND NOT is_done""").fill(ours=_OURS)
+    FROM system.mutations WHERE {ours} AND NOT is_done""").fill(ours=_OF_TABLE)
 
 
 class Mutator:
@@ -72,7 +72,7 @@ class Mutator:
         if trouble := trouble or self._wait(table, ours, self._folder):
             values = {"table": table, "ids": sorted(ours)}
             kill = Sql("KILL MUTATION WHERE {ours} AND mutation_id IN {ids:Array(String)}").fill(
-                ours=_OURS
+                ours=_OF_TABLE
             )
             self._client.command(kill, values)
             raise Unavailable(f"The store cannot change {table} now: {trouble}")

@@ -30,7 +30,7 @@ SILENT_AFTER_NS: Final = 5 * MINUTE_NS
 # How many runs without an end a list looks at from where it begins.
 _LOOKED_AT: Final = 2_000
 _IN_TRACE: Final = 10_000
-_PROJECTS: Final = 50
+_MOST_PROJECTS: Final = 50
 
 _KEY: Final = Sql("start_ns, {ids}, process, arrived_ns").fill(ids=IDS)
 _PAYLOAD: Final = OPEN_RUNS.select(*{*OPEN_RUNS.names()}.difference(PAYLOAD))
@@ -120,7 +120,7 @@ def list_open_projects(reader: Reader) -> list[str]:
     sql = Sql("""
         SELECT project FROM open_runs WHERE {readable}
         GROUP BY project ORDER BY max(start_ns) DESC, project
-        LIMIT {projects}""").fill(readable=READABLE, projects=_PROJECTS)
+        LIMIT {projects}""").fill(readable=READABLE, projects=_MOST_PROJECTS)
     return [row["project"] for row in reader.rows(sql, {})]
 
 

@@ -21,7 +21,7 @@ _INSIDE: Final = Sql("""
       SELECT trace_id AS summed_trace, sum({value}) AS summed FROM {recorded} {shares}
       WHERE {near} AND kind != 'judge' GROUP BY trace_id
     ) AS inside ON summed_trace = runs.trace_id""")
-_SAID: Final = Sql("""
+_JOIN_SCORE: Final = Sql("""
     INNER JOIN (
       SELECT trace_id AS said_trace, span_id AS said_span, score AS said_score FROM ({newest})
     ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""")
@@ -63,7 +63,7 @@ def make_ordering(
     return Ordering(
         order,
         Sql("-said_score") if way == "lowest" else Sql("said_score"),
-        (_SAID_INSIDE if is_of_tops else _SAID).fill(newest=newest),
+        (_SAID_INSIDE if is_of_tops else _JOIN_SCORE).fill(newest=newest),
         {"order_judge": judge},
     )
 

@@ -48,7 +48,7 @@ from otel_ml_collector.store.writer import LAST_ARRIVAL
 _NEW: Final = Sql("""collector = {collector:String}
   AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}""")
 # Of a run that came twice the record of the higher rank is kept, and so is its payload.
-_PAYLOADS: Final = Sql("""
+_KEPT_PAYLOADS: Final = Sql("""
 SELECT {select}
 FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN (
   SELECT project, start_ns, runs.trace_id, runs.span_id FROM {deliveries} WHERE {new})
@@ -56,7 +56,7 @@ ORDER BY rank""").fill(
     deliveries=DELIVERIES, select=PAYLOADS.select("start_ns", "arrived_ns"), new=_NEW
 )
 # One row a version, whatever came of it when: the definition may come later than the version.
-_VERSIONS: Final = Sql("""
+_NEWEST_VERSIONS: Final = Sql("""
 SELECT * FROM (
   SELECT project, kind, name, digest, structure, max(definition) AS definition,
     max(last_seen_ns) AS last_seen_ns, min(first_arrived_ns) AS first_arrived_ns,
@@ -155,7 +155,9 @@ def _kind(table: Table[Any], restore: Callable[[Row], object], name: str, *left_
 _STAMP: Final = "arrived_ns"
 # Before a run comes what belongs to it.
 _KINDS: Final[Mapping[str, _Kind]] = {
-    "model_versions": _Kind(Sql("({rows})").fill(rows=_VERSIONS), _VERSIONS, _version, "versions"),
+    "model_versions": _Kind(
+        Sql("({rows})").fill(rows=_NEWEST_VERSIONS), _NEWEST_VERSIONS, _version, "versions"
+    ),
     "artifacts": _kind(OBJECTS, _artifact, "artifacts", _STAMP, "is_inline"),
     "logs": _kind(LATE_LOGS, _log, "logs", _STAMP),
     "tags": _kind(LATE_TAGS, _tag, "tags", _STAMP),
@@ -245,7 +247,7 @@ class Outbox:
         values["until"] = found["last_ns"]
         rows = self._rows(what.sql, values)
         if kind == "runs":
-            payloads = {_run_of(row): row for row in self._rows(_PAYLOADS, values)}
+            payloads = {_run_of(row): row for row in self._rows(_KEPT_PAYLOADS, values)}
             rows = [{**payloads.get(_run_of(run), _NO_PAYLOAD), **run} for run in rows]
         records = Records()
         setattr(records, what.name, list(map(what.restore, rows)))

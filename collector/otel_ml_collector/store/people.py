@@ -10,10 +10,10 @@ from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import RUN, told_of_others
 
-_COLUMNS: Final = Sql(
+_WORD_COLUMNS: Final = Sql(
     "annotator, label, value AS score, passed, explanation, time_ns, record_id, arrived_ns"
 )
-_WORDS: Final = Sql("""FROM metrics
+_FROM_METRICS: Final = Sql("""FROM metrics
     WHERE project = {project:String} AND name = {judge:String} AND source = 'human'""")
 
 
@@ -29,11 +29,11 @@ def people_words(*, is_told: bool) -> Sql:
         `explanation`, `time_ns` and `record_id`.
     """
     words = Sql("SELECT {run}, {columns} {words} AND owner < '{first}'").fill(
-        run=RUN, columns=_COLUMNS, words=_WORDS, first=Sql(FIRST)
+        run=RUN, columns=_WORD_COLUMNS, words=_FROM_METRICS, first=Sql(FIRST)
     )
     if is_told:
-        others = Sql("{words} AND owner >= '{first}'").fill(words=_WORDS, first=Sql(FIRST))
-        words += Sql(" UNION ALL ") + told_of_others(_COLUMNS, others)
+        others = Sql("{words} AND owner >= '{first}'").fill(words=_FROM_METRICS, first=Sql(FIRST))
+        words += Sql(" UNION ALL ") + told_of_others(_WORD_COLUMNS, others)
     return Sql("""
         SELECT trace_id, span_id, annotator, newest.1 AS label, newest.2 AS score,
           newest.3 AS passed, newest.4 AS explanation, newest.5 AS time_ns, newest.6 AS record_id

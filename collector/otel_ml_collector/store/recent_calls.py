@@ -17,7 +17,7 @@ from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, is_
 from otel_ml_collector.settlement import SettledRun, Settlement, naming_run_of
 
 # About 1 kB each, with their previews.
-_RUNS: Final = 50_000
+_MOST_CALLS: Final = 50_000
 # Of a project: traces with open runs that are not here, which may go on at any time.
 _OPEN_TRACES: Final = 20_000
 
@@ -83,7 +83,7 @@ class RecentCalls:
         most: How many runs are kept; traces that grew least lately make room.
     """
 
-    def __init__(self, most: int = _RUNS) -> None:
+    def __init__(self, most: int = _MOST_CALLS) -> None:
         self._most = most
         self._guard = threading.Lock()
         self._traces: OrderedDict[tuple[str, bytes], RecentTrace] = OrderedDict()

@@ -23,7 +23,7 @@ _BEFORE_S: Final = 10.0
 # A table is loaded anew as soon as nobody reads the old one any more.
 _LOAD_WITHIN_S: Final = 30.0
 _LOAD_EVERY_S: Final = 0.02
-_NAMES: Final = TABLE_NAMES | table_names([META])
+_EVERY_TABLE: Final = TABLE_NAMES | table_names([META])
 _WHOLE_BEGIN: Final = b"format version: 1\n"
 _WRITTEN: Final = Sql("""
     SELECT table FROM system.parts
@@ -70,10 +70,10 @@ class Repair:
 
     def _reload(self, since_s: float) -> None:
         rows = self._client.query(_WRITTEN, {"since": int(since_s)}).result_rows
-        tables = sorted(_NAMES.intersection(table for (table,) in rows))
+        tables = sorted(_EVERY_TABLE.intersection(table for (table,) in rows))
         for table in tables:
             folders = self._client.query(_FOLDERS, {"table": table}).result_rows
-            detach = Sql("DETACH TABLE {table}").fill(table=identifier(table, _NAMES))
+            detach = Sql("DETACH TABLE {table}").fill(table=identifier(table, _EVERY_TABLE))
             self._client.command(detach)
             self._unloaded.add(table)
             for (folder,) in folders:
@@ -89,7 +89,7 @@ class Repair:
 
     def _load(self) -> None:
         for table in sorted(self._unloaded):
-            attach = Sql("ATTACH TABLE {table}").fill(table=identifier(table, _NAMES))
+            attach = Sql("ATTACH TABLE {table}").fill(table=identifier(table, _EVERY_TABLE))
             until_s = time.monotonic() + _LOAD_WITHIN_S
             while True:
                 try:

@@ -25,7 +25,7 @@ _SETTINGS: Final = {"max_execution_time": 0}
 
 # A table, and which of its rows.
 _Place = tuple[Sql, Sql]
-_OURS: Final = Sql("project IN {projects:Array(String)}")
+_IN_PROJECTS: Final = Sql("project IN {projects:Array(String)}")
 _OLD: Final = Sql("project IN {projects:Array(String)} AND arrived_ns < {before:Int64}")
 # What is told of a version of a model or a data set is kept as long as the version: for ever.
 _OLD_OWNED: Final = _OLD + Sql(
@@ -34,26 +34,26 @@ _OLD_OWNED: Final = _OLD + Sql(
 # What has no time of arrival leaves after the run that it belongs to.
 _RUNS_LEFT: Final = Sql(
     "FROM {deliveries} WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}"
-).fill(deliveries=DELIVERIES, ours=_OURS, ahead_ns=AHEAD_NS)
+).fill(deliveries=DELIVERIES, ours=_IN_PROJECTS, ahead_ns=AHEAD_NS)
 _OLD_CALLS: Final = Sql("""{ours} AND start_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
-    SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_OURS, left=_RUNS_LEFT)
+    SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_IN_PROJECTS, left=_RUNS_LEFT)
 _OLD_SCORES: Final = _OLD_CALLS + Sql(" AND time_ns < {before:Int64}")
 _OLD_TRACES: Final = Sql("""{ours} AND end_ns < {before:Int64}
   AND (project, trace_id) NOT IN (SELECT project, trace_id {left})""").fill(
-    ours=_OURS, left=_RUNS_LEFT
+    ours=_IN_PROJECTS, left=_RUNS_LEFT
 )
 _OLD_KEYS: Final = Sql("""{ours}
   AND (project, trace_id) NOT IN (SELECT project, trace_id FROM trace_index WHERE {ours})""").fill(
-    ours=_OURS
+    ours=_IN_PROJECTS
 )
 _OLD_PROCESSES: Final = Sql("""{ours} AND (project, process) NOT IN (
     SELECT project, process FROM processes WHERE {ours} AND NOT ({old}))""").fill(
-    ours=_OURS, old=_OLD
+    ours=_IN_PROJECTS, old=_OLD
 )
 _OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns})
   AND (project, process) NOT IN (SELECT project, process FROM processes WHERE {ours})""").fill(
-    ours=_OURS, hour_ns=HOUR_NS
+    ours=_IN_PROJECTS, hour_ns=HOUR_NS
 )
 
 
@@ -81,12 +81,12 @@ def _find_places(*, payloads: bool) -> Sequence[_Place]:
     ]
 
 
-_PAYLOADS: Final = _find_places(payloads=True)
+_PAYLOAD_PLACES: Final = _find_places(payloads=True)
 # Runs go first: what follows them is found by those that are left.
 _RECORDS: Final = sorted(_find_places(payloads=False), key=lambda place: "runs" not in place[0])
 # Tables of which retention counts the arrival of rows.
 COUNTED: Final = [life for life in LIVES if _find_old(life) in (_OLD, _OLD_OWNED)]
-_NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
+_PROJECT_NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
     all=join_sql(
         " UNION ALL ",
         [Sql("SELECT DISTINCT project FROM {table}").fill(table=life.table) for life in COUNTED],
@@ -224,12 +224,12 @@ class Retention:
     def _sweep(self, swept: Swept) -> None:
         wishes = self._read()
         groups: dict[Days, list[str]] = {}
-        for (project,) in self._client.query(_NAMES, settings=dict(_SETTINGS)).result_rows:
+        for (project,) in self._client.query(_PROJECT_NAMES, settings=dict(_SETTINGS)).result_rows:
             days = wishes.get(project, Wish()).over(self._configured)
             groups.setdefault(days, []).append(project)
         for days, projects in groups.items():
             if days.of_payloads:
-                self._delete(_PAYLOADS, projects, days.of_payloads, swept)
+                self._delete(_PAYLOAD_PLACES, projects, days.of_payloads, swept)
             if days.records:
                 self._delete(_RECORDS, projects, days.records, swept)
 

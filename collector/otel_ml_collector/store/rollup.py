@@ -48,7 +48,7 @@ _CELL: Final = Sql("kind, model, digest, structure, outcome")
 _COUNTED: Final = CountedRuns(
     Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}")), kinds=True
 )
-_RUNS: Final = Sql("""
+_COUNTED_IN_DAYS: Final = Sql("""
   FROM {recorded} WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
     recorded=RECORDED, counted=_COUNTED.sql, day_of=_DAY_OF
 )
@@ -146,7 +146,7 @@ GROUP BY day_ns, {by}, judge, judge_version""").fill(
             score_sums=SCORE_SUMS,
             day_of=_DAY_OF,
             hour=hour,
-            runs=_RUNS,
+            runs=_COUNTED_IN_DAYS,
             newest_scores=NEWEST_SCORES,
         ),
     )

@@ -52,9 +52,9 @@ ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
 _NO_TRACE: Final = "0" * 32
 # Most traces have fewer runs: what is asked for so many is put in order here.
-_WHOLE: Final = 1_000
-_PLACES: Final = 100
-_KEYED: Final = 2 * _PLACES
+_ORDERED_WHOLE: Final = 1_000
+_MOST_PLACES: Final = 100
+_KEYED: Final = 2 * _MOST_PLACES
 _FIRST_KEYED: Final = Sql(" LIMIT {most}").fill(most=_KEYED)
 # The key of `metrics`.
 _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
@@ -317,7 +317,7 @@ def read_trace(
         deliveries=DELIVERIES, light=LIGHT, wanted=wanted
     )
     last = Sql(" LIMIT {limit:UInt32}")
-    if limit >= _WHOLE:
+    if limit >= _ORDERED_WHOLE:
         rows = reader.rows(flat + last, parameters, BY_KEY)
         if len(rows) < limit:
             return sorted(rows, key=itemgetter("start_ns", "span_id"))
@@ -488,7 +488,7 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
           max(end_ns) AS end_ns
         FROM trace_index WHERE key IN {keys:Array(String)} AND {readable}
         GROUP BY key, project, trace_id ORDER BY min(start_ns), project LIMIT {most} BY key
-        """).fill(readable=READABLE, most=_PLACES)
+        """).fill(readable=READABLE, most=_MOST_PLACES)
     found: dict[str, Sequence[Place]] = {}
     keyed = set()
     for row in reader.rows(sql, {"keys": [*trace_ids]}):
@@ -525,7 +525,7 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
     if len(found) == _KEYED or any(place.trace_id != key for place in places):
         places = _find_keyed(reader, key)  # an id says where its trace is, a key does not
     places.sort(key=lambda place: place.start_ns)
-    return KeyedTraces(places[:_PLACES], told[:_PLACES])
+    return KeyedTraces(places[:_MOST_PLACES], told[:_MOST_PLACES])
 
 
 def _find_keyed(reader: Reader, key: str) -> list[Place]:
@@ -539,7 +539,7 @@ def _find_keyed(reader: Reader, key: str) -> list[Place]:
             SELECT project, trace_id FROM trace_index WHERE key = {key:String})
           AND trace_id != toFixedString('', 16) AND {readable}
         GROUP BY project, trace_id ORDER BY min(start_ns) LIMIT {most}
-        """).fill(readable=READABLE, most=_PLACES)
+        """).fill(readable=READABLE, most=_MOST_PLACES)
     return [Place(**row) for row in reader.rows(sql, {"key": key})]
 
 

@@ -29,7 +29,7 @@ _TOLD_AS: Final = {
     "failed": Sql("error != '' AS failed"),
 }
 _ORDERED: Final = (*BY_VERSION, "time_ns")
-_COLUMNS: Final = (*_ORDERED, *SAID, "latency_ms", "cost")
+_SCORE_COLUMNS: Final = (*_ORDERED, *SAID, "latency_ms", "cost")
 
 
 def all_scores(
@@ -62,7 +62,9 @@ def all_scores(
     )
     if not is_told:
         return scores
-    told = [_TOLD_AS.get(name, identifier(name, _COLUMNS)) for name in [*_ORDERED[2:], *wanted]]
+    told = [
+        _TOLD_AS.get(name, identifier(name, _SCORE_COLUMNS)) for name in [*_ORDERED[2:], *wanted]
+    ]
     return (
         scores
         + Sql(" UNION ALL ")
@@ -95,7 +97,7 @@ def newest_scores(
         SQL that selects `by` and `said`.
     """
     members = [
-        Sql("newest.{place} AS {name}").fill(place=place, name=identifier(name, _COLUMNS))
+        Sql("newest.{place} AS {name}").fill(place=place, name=identifier(name, _SCORE_COLUMNS))
         for place, name in enumerate(said, 1)
     ]
     return Sql("""
@@ -112,7 +114,7 @@ def newest_scores(
 
 
 def _name(columns: Sequence[str]) -> Sql:
-    return join_sql(", ", [identifier(name, _COLUMNS) for name in columns])
+    return join_sql(", ", [identifier(name, _SCORE_COLUMNS) for name in columns])
 
 
 def _test(judges: Sql, column: Sql) -> Sql:

@@ -126,7 +126,7 @@ _AROUND: Final = Sql("""
         toString(kind) AS around
       FROM ({spans}) WHERE (trace_id, span_id) IN (SELECT trace_id, above FROM ({below}))
     ) AS outside ON inside.trace_id = of_trace AND inside.above = of_span""")
-_SPANS: Final = Sql("""
+_SPANS_AROUND: Final = Sql("""
     SELECT trace_id, span_id, parent_span_id, if({repeats}, 'span', toString(kind)) AS kind
     FROM {deliveries} WHERE project = {project:String}
     UNION ALL
@@ -147,7 +147,7 @@ def count_roots(
     parameters = {**buckets.parameters(project, condition), "most": _MOST_BELOW + 1}
     below = _BELOW.fill(recorded=RECORDED, condition=condition.sql)
     for _ in range(_LEVELS):
-        around = _AROUND.fill(below=below, spans=_SPANS)
+        around = _AROUND.fill(below=below, spans=_SPANS_AROUND)
         sql = Sql("""
             SELECT bucket, count() AS below, countIf({passes}) AS passing,
               countIf(around NOT IN ('', 'span', 'judge')) AS runs,

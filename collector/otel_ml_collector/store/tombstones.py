@@ -44,23 +44,23 @@ ASKED: Final = 1
 DONE: Final = 2
 # What another collector before the same store deletes is known here by then.
 REFRESH_S: Final = 3.0
-_AT_ONCE: Final = 2_000
+_TRACES_AT_ONCE: Final = 2_000
 
-_LAST: Final = Sql("SELECT project, max(deleted_ns) FROM deletions GROUP BY project")
+_LAST_DELETIONS: Final = Sql("SELECT project, max(deleted_ns) FROM deletions GROUP BY project")
 # The whole project has an empty target.
 _RULES: Final = Sql("""
     SELECT kind, target, deleted_ns FROM deletions
     WHERE project = {project:String} AND (target = '' OR target IN {targets:Array(String)}
       OR deleted_ns IN {times:Array(Int64)})
     ORDER BY deleted_ns""")
-_RUNS: Final = Sql("""
+_DELETED_RUNS: Final = Sql("""
     SELECT trace, span, deleted_ns FROM (
       SELECT lower(hex(trace_id)) AS trace, lower(hex(span_id)) AS span, deleted_ns
       FROM deleted_runs WHERE project = {project:String} AND trace_id IN (
         SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16)))
     ORDER BY deleted_ns""")
 
-_OWNERS: Final = Sql("""
+_DELETED_OWNERS: Final = Sql("""
     SELECT owner, max(deleted_ns) FROM deleted_owners
     WHERE project = {project:String} AND owner IN {owners:Array(String)} GROUP BY owner""")
 
@@ -316,7 +316,7 @@ class Tombstones:
         return records
 
     def _read(self) -> None:
-        found = {row[0]: int(row[1]) for row in self._client.query(_LAST).result_rows}
+        found = {row[0]: int(row[1]) for row in self._client.query(_LAST_DELETIONS).result_rows}
         if found != self._last_ns:
             self._last_ns = found
             self._generation += 1
@@ -342,28 +342,28 @@ class Tombstones:
 
     def _find_runs(self, project: str, traces: Sequence[str]) -> dict[RunKey, int]:
         known: dict[RunKey, int] = {}
-        for at in range(0, len(traces), _AT_ONCE):
-            values = {"project": project, "traces": traces[at : at + _AT_ONCE]}
-            for trace, span, deleted_ns in self._client.query(_RUNS, values).result_rows:
+        for at in range(0, len(traces), _TRACES_AT_ONCE):
+            values = {"project": project, "traces": traces[at : at + _TRACES_AT_ONCE]}
+            for trace, span, deleted_ns in self._client.query(_DELETED_RUNS, values).result_rows:
                 known[bytes.fromhex(trace), bytes.fromhex(span)] = int(deleted_ns)
         return known
 
     def _find_owners(self, project: str, owners: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
-        for at in range(0, len(owners), _AT_ONCE):
-            values = {"project": project, "owners": owners[at : at + _AT_ONCE]}
-            rows = self._client.query(_OWNERS, values).result_rows
+        for at in range(0, len(owners), _TRACES_AT_ONCE):
+            values = {"project": project, "owners": owners[at : at + _TRACES_AT_ONCE]}
+            rows = self._client.query(_DELETED_OWNERS, values).result_rows
             found.update({owner: int(deleted_ns) for owner, deleted_ns in rows})
         return found
 
     def _find_rules(self, project: str, names: Sequence[str], times: set[int]) -> list[Deletion]:
         rules: dict[int, Deletion] = {}
         moments = sorted(times)
-        for at in range(0, max(len(names), len(moments), 1), _AT_ONCE):
+        for at in range(0, max(len(names), len(moments), 1), _TRACES_AT_ONCE):
             values: dict[str, Any] = {
                 "project": project,
-                "targets": names[at : at + _AT_ONCE],
-                "times": moments[at : at + _AT_ONCE],
+                "targets": names[at : at + _TRACES_AT_ONCE],
+                "times": moments[at : at + _TRACES_AT_ONCE],
             }
             for kind, target, deleted_ns in self._client.query(_RULES, values).result_rows:
                 rules[deleted_ns] = Deletion(project, kind, target, int(deleted_ns))

@@ -59,7 +59,7 @@ _OTHER: Final = "other"
 # Of so many projects it is told apart what is beyond the label sets.
 _OTHER_PROJECTS: Final = 100
 _ASK_AGAIN_S: Final = 10.0
-_NAME_CHARS: Final = 200
+_LABEL_CHARS: Final = 200
 _TAG_CHARS: Final = 100
 _DIGEST_CHARS: Final = 8
 _BOUNDS_NS: Final = tuple(int(bound * 1e9) for bound in BOUNDS_S)
@@ -365,7 +365,7 @@ class RunNumbers(Collector):
         return bool(run.experiment) or is_part is not None
 
     def _count_run(self, run: Run, is_held: bool) -> None:
-        place: Place = (run.project, run.model[:_NAME_CHARS], run.digest, run.structure)
+        place: Place = (run.project, run.model[:_LABEL_CHARS], run.digest, run.structure)
         if self._tags:
             place += self._tag_values(run)
         if place not in self._runs:
@@ -432,7 +432,7 @@ class RunNumbers(Collector):
     def _count_score(self, score: Score) -> None:
         project, _, trace_id, span_id = _run_of(score)
         place = self._places.find((project, trace_id, span_id)) or self._empty(score.project, "")
-        judged = (place, score.name[:_NAME_CHARS], score.judge_version[:_NAME_CHARS])
+        judged = (place, score.name[:_LABEL_CHARS], score.judge_version[:_LABEL_CHARS])
         if judged not in self._scores and len(self._scores) >= self._sets:
             judged = (self._other(score.project), _OTHER, "")
         said = self._scores.setdefault(judged, ScoreCounts())

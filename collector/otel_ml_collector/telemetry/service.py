@@ -35,8 +35,8 @@ _QUOTAS: Final = ("spans", "bytes")
 _SIGNALS: Final = ("traces", "logs", "metrics")
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_ROWS: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
-_PROJECTS: Final = 100
+_GROUP_SIZES: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+_LABELLED_PROJECTS: Final = 100
 _OTHER: Final = "other"
 _FRESH_S: Final = 15.0
 _FORWARD: Final = "otel_ml_forward_records"
@@ -196,7 +196,10 @@ class Telemetry:
             "otel_ml_commits_failed", "Groups that could not be stored and will be sent again"
         )
         self._commit_rows = Histogram(
-            "otel_ml_commit_rows", "Records in one group", buckets=_ROWS, registry=self._registry
+            "otel_ml_commit_rows",
+            "Records in one group",
+            buckets=_GROUP_SIZES,
+            registry=self._registry,
         )
         self._last_commit = self._gauge(
             "otel_ml_last_commit_timestamp_seconds",
@@ -254,8 +257,8 @@ class LossNumbers(Collector):
     def tell(self, missed: Mapping[str, Missed]) -> None:
         """Take the numbers by project."""
         ordered = sorted(missed.items(), key=lambda one: (-one[1].missing, -one[1].late, one[0]))
-        shown = dict(ordered[:_PROJECTS])
-        rest = [one for _, one in ordered[_PROJECTS:]]
+        shown = dict(ordered[:_LABELLED_PROJECTS])
+        rest = [one for _, one in ordered[_LABELLED_PROJECTS:]]
         if rest:
             known = shown.get(_OTHER, Missed(0, 0))
             shown[_OTHER] = Missed(

@@ -44,7 +44,7 @@ from otel_ml_collector.store.sql import Sql
 
 _RECORDS: Final = 100
 MOST: Final = 100_000
-_SENDERS: Final = 1_000
+_MOST_PARENTS: Final = 1_000
 _SERVICE: Final = "service.name"
 
 
@@ -234,7 +234,7 @@ def length_ms(run: RunSummary, now_ns: int) -> float:
 
 def find_senders(reader: Reader, runs: Sequence[RunSummary]) -> dict[str, Sender]:
     """Find the senders of some runs, the first 1,000 of them, by run id."""
-    runs = runs[:_SENDERS]
+    runs = runs[:_MOST_PARENTS]
     span_ids = [run.run_id.partition("-")[2] for run in runs]
     return {
         f"{place.trace_id}-{row['span_id']}": _sender(row["resource"])

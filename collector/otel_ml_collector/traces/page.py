@@ -64,7 +64,7 @@ _CHILDREN: Final = 100
 _PLOTS: Final = 8
 _VALUES: Final = 40
 Span = TypeVar("Span", RunSummary, Stretch)
-_NONE: Final[Mapping[str, int]] = {}
+_NO_COUNTS: Final[Mapping[str, int]] = {}
 # Some languages cut times to milliseconds.
 TOLERANCE_MS: Final = 1.0
 # What was left for somebody else to do may end at any time.
@@ -148,7 +148,7 @@ def lay_out(
     runs: Sequence[RunSummary],
     now_ns: int,
     cursor: str | None = None,
-    counts: Mapping[str, int] = _NONE,
+    counts: Mapping[str, int] = _NO_COUNTS,
     extent: Window | None = None,
 ) -> Waterfall:
     """Order the spans of a trace as a tree and place their bars; at most 500 rows.

@@ -34,8 +34,8 @@ _MOST_NUMBERS: Final = 1_000_000
 _DEPTH: Final = 8
 _BINS: Final = 24
 _HISTOGRAM_HEIGHT: Final = 40
-_ROWS: Final = 50
-_COLUMNS: Final = 12
+_ROWS_OF_PART: Final = 50
+_MOST_CELLS: Final = 12
 _CELL_CHARS: Final = 200
 _LEAST_ROWS: Final = 2
 _MESSAGE_CHARS: Final = 2_000
@@ -300,11 +300,11 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
     if found is None:
         return None
     names, count, at = found
-    part = cut_slice(range(count), first, _ROWS)
+    part = cut_slice(range(count), first, _ROWS_OF_PART)
     rows: list[Sequence[Cell]] = [
-        [_cell(at(place, name)) for name in names[:_COLUMNS]] for place in part.items
+        [_cell(at(place, name)) for name in names[:_MOST_CELLS]] for place in part.items
     ]
-    shown = [name[:_CELL_CHARS] for name in names[:_COLUMNS]]
+    shown = [name[:_CELL_CHARS] for name in names[:_MOST_CELLS]]
     page = Slice(rows, part.first, part.total, part.size)
     return ShownTable(shown, page, len(names))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.mapping.filing import Filing
-from otel_ml_collector.mapping.shared_ids import _MOST, SpanOwners
+from otel_ml_collector.mapping.shared_ids import _KNOWN_SPANS, SpanOwners
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Scope, Span
 from tests.otel_ml_collector.spans import NOW_NS, make_span, make_start, span_id, trace_id
@@ -53,6 +53,6 @@ def test_not_rejected(other: Span) -> None:
 def test_bounded() -> None:
     """However many spans come, only so many of the newest are known."""
     owners = SpanOwners()
-    many = [make_span("many", trace_id=trace_id(2), scope=SHOP) for _ in range(_MOST + 1)]
+    many = [make_span("many", trace_id=trace_id(2), scope=SHOP) for _ in range(_KNOWN_SPANS + 1)]
     assert rejected([CLIENT], many, owners=owners) == [0, 0]
-    assert len(owners._owners) <= _MOST
+    assert len(owners._owners) <= _KNOWN_SPANS
