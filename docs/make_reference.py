@@ -17,6 +17,25 @@ INTERNAL: Final = (
     "runs.Handle.log_data_metrics",
     *("runs.Run.start_ns", "runs.Run.send_waiting", "runs.Run.announce"),
     *("judges.judge.Judge.definition", "judges.judge.Judge.steps"),
+    *(
+        f"profiles.components.Component.{member}"
+        for member in (
+            *("build", "check", "check_type", "kind", "read", "side", "tag_type", "to_dict"),
+            *("validate", "where"),
+        )
+    ),
+    *(f"profiles.components.EvalComponent.{member}" for member in ("read", "to_dict", "where")),
+    *(
+        f"profiles.scores.ProfileScore.{member}"
+        for member in ("build", "contrast", "is_rate", "keep", "kind", "takes", "to_dict")
+    ),
+    *("profiles.scores.MeanScore.build", "profiles.scores.MeanScore.is_rate"),
+    *("profiles.scores.PrecisionScore.build", "profiles.scores.PrecisionScore.other"),
+    *(
+        f"profiles.scores.ClassPrecisionScore.{member}"
+        for member in ("build", "chosen", "takes", "to_dict")
+    ),
+    *("profiles.profile.ModelProfile.learn", "profiles.profile.ModelProfile.validate"),
 )
 # What users make themselves of a module whose other classes they are only given.
 _MADE: Final = frozenset({"otel_ml.reader.reader.Reader"})
@@ -77,12 +96,13 @@ class Reference:
             self._add(name, _target(self.package[name]), 2)
 
     def add_module(self, name: str, chapter: str = "") -> None:
-        """Add what `__all__` of a public module names, titles behind the name of its chapter."""
+        """Add what is new in `__all__` of a public module, titles behind the name of its chapter."""
         module = _target(self.package[name])
         self.entries.append(Entry(module.path, 2, module))
         for exported in _exports(module):
             thing = _target(module[exported])
-            self._add(chapter + exported, thing, 3, is_made=thing.path in _MADE)
+            if not self.homes.get(thing.path):
+                self._add(chapter + exported, thing, 3, is_made=thing.path in _MADE)
 
     def add_types(self) -> None:
         """Add what signatures name and no one else describes."""
@@ -188,6 +208,7 @@ def make() -> str:
     reference = Reference(package, internal)
     reference.add_public()
     reference.add_module("types")
+    reference.add_module("profiles")
     reference.add_module("testing")
     reference.add_module("reader", _READER)
     reference.add_types()

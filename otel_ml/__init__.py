@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         evaluate,
         flush,
         judge,
+        profile,
         replay,
         run,
         trace,
@@ -25,16 +26,34 @@ if TYPE_CHECKING:
     from otel_ml.experiments.stored_results import load_result
     from otel_ml.judges.judge import Judge, Score
     from otel_ml.judges.llm import LLMJudge
+    from otel_ml.profiles import (
+        ActualComponent,
+        EvalComponent,
+        InputComponent,
+        MeanScore,
+        ModelProfile,
+        OutputComponent,
+        PrecisionScore,
+        RecallScore,
+    )
     from otel_ml.runs import Run, current_run
     from otel_ml.tags import Tag
     from otel_ml.threads import follow_threads, wrap
 
 __all__ = [
+    "ActualComponent",
     "Client",
     "Dataset",
+    "EvalComponent",
+    "InputComponent",
     "InvalidMetricError",
     "Judge",
     "LLMJudge",
+    "MeanScore",
+    "ModelProfile",
+    "OutputComponent",
+    "PrecisionScore",
+    "RecallScore",
     "Run",
     "Score",
     "Tag",
@@ -48,6 +67,7 @@ __all__ = [
     "follow_threads",
     "judge",
     "load_result",
+    "profile",
     "replay",
     "run",
     "trace",
@@ -55,11 +75,19 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ActualComponent": "profiles",
     "Client": "client",
     "Dataset": "experiments.dataset",
+    "EvalComponent": "profiles",
+    "InputComponent": "profiles",
     "InvalidMetricError": "errors",
     "Judge": "judges.judge",
     "LLMJudge": "judges.llm",
+    "MeanScore": "profiles",
+    "ModelProfile": "profiles",
+    "OutputComponent": "profiles",
+    "PrecisionScore": "profiles",
+    "RecallScore": "profiles",
     "Run": "runs",
     "Score": "judges.judge",
     "Tag": "tags",

@@ -200,7 +200,7 @@ SOURCES: Final = frozenset({"judge", "human", "actual", "agent"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
 # Of what a version is that a record is about; a model where it does not say.
-TARGET_KINDS: Final = frozenset({"model", "judge", "dataset"})
+TARGET_KINDS: Final = frozenset({"model", "judge", "dataset", "profile"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
 # The name of a version, such as qa:v3: what it is a version of, and its small number.

@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
+    from otel_ml.profiles import profile as profiling
+    from otel_ml.profiles import watch as profile_watch
+    from otel_ml.profiles.profile import ModelProfile
     from otel_ml.reader.records import Run as StoredRun
     from otel_ml.targets import Elsewhere, TargetModel, Weights
 else:
@@ -73,6 +76,8 @@ else:
     experiments = late("experiments.experiment")
     replaying = late("experiments.replay")
     instrumentations = late("instrumentations")
+    profile_watch = late("profiles.watch")
+    profiling = late("profiles.profile")
     judging = late("judges.judge")
     targets = late("targets")
 
@@ -162,6 +167,7 @@ class Client(HasCard):
         )
         self._judges: dict[str, Judge] = {}
         self._instrumented: dict[str, Any] = {}
+        self._profiles: profile_watch.ProfileWatch | None = None
         self._recorder = Recorder(route, Redaction(redact, redact_keys))
         if check_flag("flush_on_sigterm", flush_on_sigterm):
             why_not = deliver_at_sigterm()
@@ -536,6 +542,36 @@ class Client(HasCard):
         if is_dataset:
             datasets.send_data_metrics(self._recorder.in_force, frame, found)
         return found
+
+    def profile(self, profile: "ModelProfile", action: str) -> str:
+        """Validate each run of a model by a profile, after its call has returned.
+
+        What is wrong with a run becomes a tag of it, such as ``age-error`` with the value
+        ``UpperBoundError``, of the group ``name@version``; so does what an extractor computed. The
+        profile sees what was recorded of a run, as JSON: inputs or outputs that were hidden, cut
+        or left out are not looked at, nor is the output of a call that failed. The profile itself
+        is sent, as a version that is known by its content. Given again under the same name and
+        version it takes the place of the one before.
+
+        Args:
+            profile: The profile, built; a later `ModelProfile.build` changes nothing here.
+            action: The name of the model.
+
+        Returns:
+            Its ``name@version``.
+
+        Raises:
+            ValueError: An argument is none of what it takes, or the profile is not built, or its
+                document is longer than a megabyte.
+        """
+        model = check_text("action", action)
+        if not issubclass(type(profile), profiling.ModelProfile) or not profile.is_built:
+            raise invalid("profile", profile, "a ModelProfile that was built")
+        if self._profiles is None:
+            self._profiles = profile_watch.ProfileWatch(self._recorder)
+            self._recorder.watch = self._profiles
+        self._profiles.add(model, profile)
+        return profile.tag
 
     def instrument(self, *libraries: str) -> None:
         """Record calls of other libraries, such as ``openai``, by their instrumentations.

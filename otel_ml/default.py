@@ -13,6 +13,7 @@ evaluate = _CLIENT.evaluate
 judge = _CLIENT.judge
 aevaluate = _CLIENT.aevaluate
 data_metrics = _CLIENT.data_metrics
+profile = _CLIENT.profile
 replay = _CLIENT.replay
 run = _CLIENT.run
 flush = _CLIENT.flush

@@ -36,6 +36,8 @@ WHY: Final[Mapping[str, str]] = {
     "judges.judged_call": "a client without judges needs none of it",
     "judges.loop": "loads asyncio, for async rubrics alone",
     "judges.pool": "a client without judges needs none of it",
+    "profiles.profile": "a program without profiles needs none of it",
+    "profiles.watch": "a program without profiles needs none of it",
     "provider": "the first span pays for what sends it",
     "reader.api": "a program that records reads nothing back",
     "records": "what says the truth pays for the declarations: 30 ms",

@@ -130,6 +130,19 @@ class OpenRun(Protocol):
         """Send the waiting updates of a run, when it is time, or at once."""
 
 
+class RunWatch(Protocol):
+    """Looks at ended runs, on a thread of its own."""
+
+    def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
+        """Queue an ended run by its model, its id and its attributes."""
+
+    def drain(self, timeout_s: float) -> int:
+        """Wait for the runs that wait; returns how many still do."""
+
+    def close(self, timeout_s: float) -> None:
+        """Wait a little, then stop."""
+
+
 class OpenRuns:
     """Watches the open runs of a client on a thread of its own, which sleeps while there are none.
 
@@ -252,6 +265,7 @@ class Recorder:
         pauses: How many blocks there are in which nothing is recorded, see `disabled`.
         diverted: Records runs in its place that begin now, see `otel_ml.testing`; or None.
         start: Starts spans, see `otel_ml.spans.Start`; None before the first span.
+        watch: Looks at runs when they have ended; or None.
         lock: Guards data that several threads add to a run.
         identity: The attributes that name project and process; another object in each process,
             so that a forked child knows the definitions it has not sent.
@@ -269,6 +283,7 @@ class Recorder:
         self.pauses = 0
         self.diverted: Recorder | None = None
         self.start: Start | None = None
+        self.watch: RunWatch | None = None
         self.open_runs = OpenRuns(self._beat)
         self.cost = Cost()
         self.route = route
@@ -447,6 +462,8 @@ class Recorder:
         if self._judges is not None and not self._judges.drain(timeout_s):
             waiting = self._judges.waiting
         waiting += HELD.drain(max(deadline - time.monotonic(), 0))
+        if self.watch is not None:
+            waiting += self.watch.drain(max(deadline - time.monotonic(), 0))
         if self._outlet is NOWHERE:
             return Delivery(pending=waiting)
         self._send_waiting()
@@ -487,6 +504,8 @@ class Recorder:
                 if self._judges is not None:
                     self._judges.close(judges_s)
                 HELD.close(judges_s)
+                if self.watch is not None:
+                    self.watch.close(judges_s)
                 self.open_runs.close()
                 self._outlet.close(timeout_s)
         finally:

@@ -638,6 +638,9 @@ class Run(Handle, HasCard):
                     write(span, attributes, self._constants)
             if self._start_ns:
                 self._span.end(end_time=end_ns)
+            if self._recorder is not None and self._recorder.watch is not None:
+                model = self._constants.get(names.MODEL_NAME)
+                self._recorder.watch.see(model, self.id, self._facts)
         except BaseException as problem:  # noqa: BLE001 - also of any processor of the host's
             report("run.end", problem)
             if self._start_ns and self._span.is_recording():  # what is missing costs no more

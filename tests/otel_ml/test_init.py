@@ -14,6 +14,7 @@ from otel_ml.default import (
     evaluate,
     flush,
     judge,
+    profile,
     replay,
     run,
     trace,
@@ -23,6 +24,16 @@ from otel_ml.experiments.dataset import Dataset
 from otel_ml.experiments.stored_results import load_result
 from otel_ml.judges.judge import Judge, Score
 from otel_ml.judges.llm import LLMJudge
+from otel_ml.profiles import (
+    ActualComponent,
+    EvalComponent,
+    InputComponent,
+    MeanScore,
+    ModelProfile,
+    OutputComponent,
+    PrecisionScore,
+    RecallScore,
+)
 from otel_ml.runs import Run, current_run
 from otel_ml.tags import Tag
 from otel_ml.threads import follow_threads, wrap
@@ -30,11 +41,19 @@ from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import ask_script
 
 PUBLIC = {
+    "ActualComponent": ActualComponent,
     "Client": Client,
     "Dataset": Dataset,
+    "EvalComponent": EvalComponent,
+    "InputComponent": InputComponent,
     "InvalidMetricError": InvalidMetricError,
     "Judge": Judge,
     "LLMJudge": LLMJudge,
+    "MeanScore": MeanScore,
+    "ModelProfile": ModelProfile,
+    "OutputComponent": OutputComponent,
+    "PrecisionScore": PrecisionScore,
+    "RecallScore": RecallScore,
     "Run": Run,
     "Score": Score,
     "Tag": Tag,
@@ -48,6 +67,7 @@ PUBLIC = {
     "follow_threads": follow_threads,
     "judge": judge,
     "load_result": load_result,
+    "profile": profile,
     "replay": replay,
     "run": run,
     "trace": trace,

@@ -134,3 +134,17 @@ def read_back(reader: Reader) -> None:
     assert_type(reader.feedback("thumbs", run_id="run", passed=True), str)
     assert_type(reader.feedback("churned", tag="customer=17", actual=["yes", 1]), str)
     assert_type(reader.export("parquet"), Iterator[bytes])
+
+
+profile = otel_ml.ModelProfile(
+    "churn",
+    "1.0.0",
+    components=[
+        otel_ml.InputComponent("age", path="inputs.age", dtype="FLOAT", low=0, high=120),
+        otel_ml.EvalComponent("error", extractor=lambda output, actual: abs(output - actual)),
+    ],
+    scores=[otel_ml.MeanScore("mae", "error", preference="low")],
+)
+profile.build([{"age": 1}], [2], [3])
+assert_type(profile.validate_all({"age": 1}, 2, 3), list[otel_ml.Tag])
+assert_type(client.profile(profile, action="predict"), str)

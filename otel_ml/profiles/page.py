@@ -1,0 +1,286 @@
+"""Writes profiles and their contrasts as HTML files that need nothing else: no script, no address.
+
+Every text of a profile is escaped: names and values may be anybody's.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from otel_ml.statistics.distances import quantile
+from otel_ml.statistics.sketches import Sketch
+
+_CELLS: Final = 24
+_SHOWN_VALUES: Final = 12
+_WIDTH: Final = 240
+_HEIGHT: Final = 56
+_VALUE_CHARS: Final = 40
+_UNFIT: Final = re.compile(r"[^\w.@-]+")
+_STYLE: Final = """
+:root { color-scheme: light dark; --text: #1b1f24; --soft: #57606a; --line: #d0d7de;
+  --ground: #fff; --before: #8c959f; --after: #0969da; --bad: #cf222e; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --soft: #9198a1; --line: #3d444d;
+  --ground: #0d1117; --before: #6e7681; --after: #4493f8; --bad: #f85149; } }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
+  padding: 0 1rem; color: var(--text); background: var(--ground); }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+p.note { color: var(--soft); }
+div.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+strong.bad { color: var(--bad); }
+svg rect.before { fill: var(--before); } svg rect.after { fill: var(--after); opacity: .7; }
+svg line { stroke: var(--bad); stroke-width: 2; }
+"""
+_TITLES: Final = {
+    "input": "Inputs",
+    "output": "Outputs",
+    "actual": "Truths",
+    "eval": "Output beside truth",
+}
+
+
+def stem_of(document: Mapping[str, Any]) -> str:
+    """Return a name of a profile that a file can have."""
+    return _UNFIT.sub("_", f"{document['name']}@{document['version']}")[:100]
+
+
+def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
+    """Write a page into a file, see `ModelProfile.view`."""
+    target = Path(tempfile.mkdtemp(prefix="otel-ml-")) if path is None else Path(path)
+    if target.is_dir():
+        target /= f"{stem}.html"
+    target.write_text(text, encoding="utf-8")
+    if show:
+        import webbrowser  # only who looks pays for it
+
+        webbrowser.open_new_tab(target.resolve().as_uri())
+    return target
+
+
+def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> str:
+    """Write a profile: its components with their distributions, bounds and scores.
+
+    Args:
+        document: As `ModelProfile.to_dict` returns it.
+        marks: Values of one run by component: each is marked in its distribution.
+    """
+    parts = []
+    for side, title in _TITLES.items():
+        rows = [
+            (
+                escape(told["name"]),
+                escape(told["dtype"]),
+                escape(str(told.get("field") or told.get("extractor") or "")),
+                _facts(told),
+                _chart(_sketch(told), None, marks.get(told["name"])),
+                _error(marks.get(f"{told['name']}-error")),
+            )
+            for told in document["components"]
+            if told["side"] == side
+        ]
+        if rows:
+            heads = ("component", "type", "read from", "values", "distribution", "this run")
+            parts.append(f"<h2>{title}</h2>{_table(heads[: 6 if marks else 5], rows)}")
+    scores = [
+        (
+            escape(told["name"]),
+            escape(told["kind"]),
+            escape(", ".join(told["inputs"])),
+            escape(told["preference"]),
+            _number(told.get("result")),
+            f"{told.get('n', 0):,}",
+        )
+        for told in document["scores"]
+    ]
+    if scores:
+        heads = ("score", "kind", "of", "good is", "result", "values")
+        parts.append(f"<h2>Scores</h2>{_table(heads, scores)}")
+    name = f"{document['name']}@{document['version']}"
+    return _page(f"Profile {name}", "", parts)
+
+
+def contrast_page(report: Mapping[str, Any]) -> str:
+    """Write a contrast: both distributions of each component, what moved, and the scores."""
+    before, after = (
+        {told["name"]: told for told in report[side]["components"]}
+        for side in ("reference", "alternativeA")
+    )
+    rows = [
+        (
+            escape(name),
+            _distance(told["drift"]),
+            escape(told["drift"].get("sentence", "")),
+            _share(told["invalids"]),
+            _chart(_sketch(before[name]), _sketch(after[name]), None),
+        )
+        for name, told in report["health_reports"].items()
+    ]
+    heads = ("component", "distance", "what changed", "invalid values", "before and after")
+    parts = [f"<h2>Components</h2>{_table(heads, rows)}"]
+    scores = [
+        (
+            escape(name),
+            _number(told.get("before")),
+            _number(told.get("after")),
+            "<strong class='bad'>worse</strong>" if told["alert"] else "not worse",
+        )
+        for name, told in report["score_reports"].items()
+    ]
+    if scores:
+        titles = ("score", "before", "after", "verdict")
+        parts.append(f"<h2>Scores</h2>{_table(titles, scores)}")
+    names = [
+        f"{report[side]['name']}@{report[side]['version']}"
+        for side in ("reference", "alternativeA")
+    ]
+    note = "Grey is before, blue is after. A distance is drift where it exceeds its margin and is "
+    note += "more than chance gives at these numbers of runs."
+    return _page(f"{names[0]} beside {names[1]}", note, parts)
+
+
+def _page(title: str, note: str, parts: Iterable[str]) -> str:
+    said = f"<p class='note'>{escape(note)}</p>" if note else ""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1>{said}{''.join(parts)}</body></html>"
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{cell}</td>' for cell in row[: len(heads)])}</tr>" for row in rows
+    )
+    inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f"<div class='wide'><table>{inner}</table></div>"
+
+
+def _sketch(told: Mapping[str, Any]) -> Sketch | None:
+    return Sketch.from_dict(told["sketch"]) if "sketch" in told else None
+
+
+def _facts(told: Mapping[str, Any]) -> str:
+    sketch = _sketch(told)
+    if sketch is None:
+        return "not built"
+    rows = sketch.n + sketch.missing
+    facts = [f"{rows:,} runs"]
+    if sketch.kind == "number" and sketch.n:
+        low, high = told.get("low", sketch.low), told.get("high", sketch.high)
+        facts += [
+            f"median {_number(quantile(sketch, 0.5))}",
+            f"valid {_number(low)} to {_number(high)}",
+        ]
+    if sketch.kind == "category":
+        facts.append(f"{len(sketch.values):,} values")
+    if told.get("invalid") and rows:
+        facts.append(f"<strong class='bad'>{told['invalid'] / rows:.1%} invalid</strong>")
+    return "<br>".join(facts)
+
+
+def _error(error: object) -> str:
+    return f"<strong class='bad'>{escape(str(error))}</strong>" if error is not None else ""
+
+
+def _distance(told: Mapping[str, Any]) -> str:
+    if not told["valid"]:
+        return "too few values"
+    text = f"{told['drift']:.3f}"
+    return f"<strong class='bad'>{text} drift</strong>" if told["alert"] else text
+
+
+def _share(told: Mapping[str, Any]) -> str:
+    if not told["valid"]:
+        return ""
+    text = f"{told['invalids']:+.1%}"
+    return f"<strong class='bad'>{text}</strong>" if told["alert"] else text
+
+
+def _number(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, int | float) else ""
+
+
+def _chart(before: Sketch | None, after: Sketch | None, mark: object) -> str:
+    """Draw one distribution, or two of them, as an SVG picture with a text beside it."""
+    sketches = [sketch for sketch in (before, after) if sketch is not None and sketch.n]
+    if not sketches:
+        return ""
+    if sketches[0].kind == "text":
+        parts = [sketch.parts["words"] for sketch in sketches if "words" in sketch.parts]
+        return f"words: {_draw_numbers(parts, None)}" if parts else ""
+    if sketches[0].kind == "number":
+        return _draw_numbers([one for one in sketches if one.kind == "number"], mark)
+    return _draw_values(sketches, mark)
+
+
+def _draw_numbers(sketches: Sequence[Sketch], mark: object) -> str:
+    low = min(quantile(sketch, 0.01) for sketch in sketches)
+    high = max(quantile(sketch, 0.99) for sketch in sketches)
+    if not high > low:
+        return _number(low)
+    width = (high - low) / _CELLS
+    shares = [_cell_shares(sketch, low, width) for sketch in sketches]
+    bars = _bars(shares)
+    line = ""
+    if isinstance(mark, int | float) and not isinstance(mark, bool):
+        at = min(max((mark - low) / (high - low), 0), 1) * _WIDTH
+        line = f"<line x1='{at:.1f}' x2='{at:.1f}' y1='0' y2='{_HEIGHT}'/>"
+    return f"{_svg(bars + line)}<br>{_number(low)} … {_number(high)}"
+
+
+def _cell_shares(sketch: Sketch, low: float, width: float) -> list[float]:
+    cells = [0.0] * _CELLS
+    for step in range(200):
+        value = quantile(sketch, (step + 0.5) / 200)
+        cells[min(max(int((value - low) / width), 0), _CELLS - 1)] += 1 / 200
+    return cells
+
+
+def _draw_values(sketches: Sequence[Sketch], mark: object) -> str:
+    totals: dict[str, float] = {}
+    for sketch in sketches:
+        for value, count in sketch.values.items():
+            totals[value] = totals.get(value, 0.0) + count / sketch.n
+    values = sorted(totals, key=lambda value: (-totals[value], value))[:_SHOWN_VALUES]
+    shares = [[sketch.values.get(value, 0) / sketch.n for value in values] for sketch in sketches]
+    names = ", ".join(
+        f"<strong>{_value(value)}</strong>" if value == str(mark) else _value(value)
+        for value in values
+    )
+    return f"{_svg(_bars(shares))}<br>{names}"
+
+
+def _value(value: str) -> str:
+    return escape(value if len(value) <= _VALUE_CHARS else f"{value[:_VALUE_CHARS]}…")
+
+
+def _bars(shares: Sequence[Sequence[float]]) -> str:
+    most = max((share for row in shares for share in row), default=0) or 1
+    room = _WIDTH / max(len(shares[0]), 1)
+    bars = []
+    for place, row in enumerate(shares):
+        kind = "after" if place or len(shares) == 1 else "before"
+        for cell, share in enumerate(row):
+            height = _HEIGHT * share / most
+            bars.append(
+                f"<rect class='{kind}' x='{cell * room + 1:.1f}' width='{max(room - 2, 1):.1f}' "
+                f"y='{_HEIGHT - height:.1f}' height='{height:.1f}'/>"
+            )
+    return "".join(bars)
+
+
+def _svg(inner: str) -> str:
+    return (
+        f"<svg width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}' "
+        f"role='img' aria-label='distribution'>{inner}</svg>"
+    )

@@ -1,0 +1,395 @@
+"""Model profiles: what the values of a model's runs were, and which are valid."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from otel_ml.arguments import check_text, invalid
+from otel_ml.columns import read_columns
+from otel_ml.items import digest_of
+from otel_ml.profiles import page
+from otel_ml.profiles.components import (
+    PART_OF,
+    Component,
+    DataException,
+    EvalComponent,
+    Parts,
+    component_of,
+)
+from otel_ml.profiles.contrast import Contrast, Side, contrast
+from otel_ml.profiles.raymon_json import is_of_raymon, read_raymon
+from otel_ml.profiles.scores import ProfileScore, score_of
+from otel_ml.statistics.sketches import Sketch
+from otel_ml.tags import Tag
+
+if TYPE_CHECKING:
+    from otel_ml.reader.records import Run as StoredRun
+    from otel_ml.records import Evaluation
+
+DOCUMENT: Final = "profile"
+# A document is an attribute of one record: a longer one is refused where it is to be sent.
+DOCUMENT_BYTES: Final = 1024 * 1024
+_DIGEST_CHARS: Final = 16
+_MOST_COMPONENTS: Final = 500
+
+
+class ProfileStateException(RuntimeError):
+    """A profile is asked about data before it was built."""
+
+
+class ModelProfile:
+    """The values that a model's runs had: by component a sketch and bounds, and scores.
+
+    It is known by its content: the same components, sketches and scores are the same version.
+
+    Args:
+        name: Its name.
+        version: Your own word for its version.
+        components: What it looks at, see `InputComponent`, `OutputComponent`, `ActualComponent`
+            and `EvalComponent`.
+        scores: Numbers of components, see `MeanScore`, `PrecisionScore` and `RecallScore`.
+
+    Attributes:
+        components: By name, in their order.
+        scores: By name.
+
+    Raises:
+        ValueError: An argument is none of what it takes.
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        version: str = "0.0.0",
+        components: Iterable[Component] | Mapping[str, Component] = (),
+        scores: Iterable[ProfileScore] | Mapping[str, ProfileScore] = (),
+    ) -> None:
+        self.name = check_text("name", name)
+        if "@" in self.name:
+            raise invalid("name", name, "a text without @")
+        self.version = check_text("version", version)
+        self.components = {one.name: one for one in _check_all("components", components, Component)}
+        self.scores = {one.name: one for one in _check_all("scores", scores, ProfileScore)}
+        if len(self.components) > _MOST_COMPONENTS:
+            raise ValueError(
+                f"Invalid components of {len(self.components)}: expected at most {_MOST_COMPONENTS}"
+            )
+
+    @property
+    def tag(self) -> str:
+        """``name@version``: the group of its tags."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def is_built(self) -> bool:
+        """Whether each component knows values."""
+        return all(component.is_built for component in self.components.values())
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of its content."""
+        return digest_of(self.to_dict())[:_DIGEST_CHARS]
+
+    @property
+    def sketches(self) -> dict[str, Sketch]:
+        """The sketches of inputs and outputs by the field that they are read from."""
+        return {
+            component.where: component.sketch
+            for component in self.components.values()
+            if component.sketch is not None
+            and component.side in ("input", "output")
+            and not component.extractor_name
+        }
+
+    def build(self, inputs: object = None, outputs: object = None, actuals: object = None) -> None:
+        """Learn the values of tables, a row for each run.
+
+        Args:
+            inputs: A table of pandas, polars or pyarrow, an array of numpy, or a list with a
+                value for each run, such as a mapping.
+            outputs: Likewise.
+            actuals: The truths, likewise.
+
+        Raises:
+            DataException: A part that a component reads is not given, or is no table, or none of
+                a component's values is of its type.
+            ValueError: The parts have different numbers of rows.
+        """
+        given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
+        parts = {name: read_rows(name, told) for name, told in given.items() if told is not None}
+        for component in self.components.values():
+            for name in _parts_of(component):
+                if name not in parts:
+                    raise DataException(
+                        f"Invalid {name} None: expected a table, as component {component.name!r} "
+                        "reads it"
+                    )
+        sizes = {len(rows) for rows in parts.values()}
+        if len(sizes) > 1:
+            raise ValueError(
+                "Invalid tables: expected as many rows of each, not "
+                + ", ".join(f"{len(rows)} of {name}" for name, rows in parts.items())
+            )
+        size = sizes.pop() if sizes else 0
+        self.learn([{name: rows[place] for name, rows in parts.items()} for place in range(size)])
+
+    def build_from(self, runs: "Iterable[StoredRun]") -> None:
+        """Learn the values of stored runs.
+
+        A run that failed has no output, and one whose inputs or output were cut, hidden or left
+        out has no such part; a truth that has not come is not a missing value.
+
+        Args:
+            runs: As `Reader.runs` lists them.
+
+        Raises:
+            DataException: None of the values of a component is of its type.
+        """
+        self.learn([parts_of_run(run) for run in runs])
+
+    def learn(self, rows: Sequence[Parts]) -> None:
+        """Learn the values of runs, each given by its parts, see `build`."""
+        values = {
+            component.name: [component.read(row) for row in rows]
+            for component in self.components.values()
+        }
+        for component in self.components.values():
+            component.build(values[component.name])
+        for score in self.scores.values():
+            score.build(values)
+
+    def validate_input(self, input: object) -> list[Tag]:
+        """Return the tags of a run's inputs: their values, and what is wrong with them.
+
+        Errors are tags with ``-error`` behind the component's name, whose value is
+        ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``,
+        or ``DataException`` for a value of another type, or one that could not be read.
+
+        Args:
+            input: The inputs of one run.
+
+        Raises:
+            ProfileStateException: The profile was not built.
+        """
+        return self.validate({"inputs": input}, "input")
+
+    def validate_output(self, output: object) -> list[Tag]:
+        """Return the tags of a run's output, see `validate_input`."""
+        return self.validate({"outputs": output}, "output")
+
+    def validate_actual(self, actual: object) -> list[Tag]:
+        """Return the tags of a run's truth, see `validate_input`."""
+        return self.validate({"actuals": actual}, "actual")
+
+    def validate_eval(self, output: object, actual: object) -> list[Tag]:
+        """Return the tags of output and truth together, see `validate_input`."""
+        return self.validate({"outputs": output, "actuals": actual}, "eval")
+
+    def validate_all(self, input: object, output: object, actual: object) -> list[Tag]:
+        """Return all tags of a run, see `validate_input`."""
+        return self.validate({"inputs": input, "outputs": output, "actuals": actual})
+
+    def validate(self, parts: Parts, side: str | None = None) -> list[Tag]:
+        """Return the tags of a run that is given by its parts; of one side, or of all."""
+        if not self.is_built:
+            raise ProfileStateException(
+                f"Profile {self.tag} was not built: expected build or build_from before"
+            )
+        return [
+            tag
+            for component in self.components.values()
+            if side in {None, component.side}
+            for tag in component.validate(parts, self.tag)
+        ]
+
+    def contrast(
+        self, other: "ModelProfile", thresholds: Mapping[str, Any] | None = None
+    ) -> Contrast:
+        """Hold another profile against this one.
+
+        Drift is said of a distance that exceeds its margin (0.1) and is more than chance gives at
+        these numbers of runs, over all components together; more invalid values and worse scores
+        of a difference above 0.01 that is more than their intervals allow. Under 100 values
+        there is no judgement of drift.
+
+        Args:
+            other: Components and scores that it lacks are left out.
+            thresholds: ``{"components": {name: {"drift": 0.3, "invalids": 0.05}}, "scores":
+                {name: 0.1}}``, each in place of the one above.
+
+        Returns:
+            The report, see `Contrast`.
+
+        Raises:
+            ValueError: An argument is none of what it takes.
+        """
+        if not issubclass(type(other), ModelProfile):
+            raise invalid("other", other, "a ModelProfile")
+        health, scores = contrast(self._side, other._side, {} if thresholds is None else thresholds)
+        return Contrast(
+            reference=self.to_dict(),
+            alternativeA=other.to_dict(),
+            health_reports=health,
+            score_reports=scores,
+        )
+
+    @property
+    def _side(self) -> Side:
+        return Side(self.components, self.scores)
+
+    def view(
+        self,
+        path: str | Path | None = None,
+        *,
+        tags: Iterable[Tag] = (),
+        show: bool = False,
+    ) -> Path:
+        """Write the profile as an HTML file that needs nothing else, and return its path.
+
+        Args:
+            path: The file, or a directory for it; a new one of temporary files when not given.
+            tags: Of one run, as `validate_all` returns them: it is marked in each distribution.
+            show: Open it in the browser.
+        """
+        marks = {tag.name: tag.value for tag in tags}
+        document = self.to_dict()
+        return page.write(
+            page.profile_page(document, marks), path, page.stem_of(document), show=show
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, without its functions."""
+        return {
+            "type": DOCUMENT,
+            "name": self.name,
+            "version": self.version,
+            "components": [component.to_dict() for component in self.components.values()],
+            "scores": [score.to_dict() for score in self.scores.values()],
+        }
+
+    def save(self, directory: str | Path = ".") -> Path:
+        """Write it to ``name@version.json`` in a directory, and return the path."""
+        document = self.to_dict()
+        path = Path(directory) / f"{page.stem_of(document)}.json"
+        path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        return path
+
+    @classmethod
+    def load(
+        cls, path: str | Path, extractors: Mapping[str, Callable[..., object]] | None = None
+    ) -> "ModelProfile":
+        """Read a file that `save` wrote, or that of a profile of raymon.
+
+        Args:
+            path: The file.
+            extractors: The functions of components that have one, by their names: a file holds
+                none. Without it such a component can be compared, and validates nothing.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is no profile.
+        """
+        try:
+            told = orjson.loads(Path(path).read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"Invalid profile in {str(path)!r}: expected JSON") from error
+        return cls.from_dict(told, extractors)
+
+    @classmethod
+    def from_dict(
+        cls,
+        document: Mapping[str, Any],
+        extractors: Mapping[str, Callable[..., object]] | None = None,
+    ) -> "ModelProfile":
+        """Read what `to_dict` returned, or the document of a profile of raymon, see `load`.
+
+        Raises:
+            ValueError: It is no profile.
+        """
+        if is_of_raymon(document):
+            name, version, components, scores = read_raymon(document, extractors or {})
+            return cls(name, version, components, scores)
+        try:
+            if document["type"] != DOCUMENT:
+                raise ValueError(f"Invalid document of type {document['type']!r}: expected profile")
+            components = [component_of(told, extractors or {}) for told in document["components"]]
+            scores = [score_of(told) for told in document["scores"]]
+            return cls(document["name"], document["version"], components, scores)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                "Invalid profile: expected what ModelProfile.to_dict returned"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"<ModelProfile {self.tag} of {len(self.components)} components>"
+
+
+def read_rows(name: str, told: Any) -> list[object]:
+    """Read a table as a value for each row: a mapping of its columns, or the value itself.
+
+    Raises:
+        DataException: It is no table.
+    """
+    kind = type(told)
+    home = kind.__module__.partition(".")[0], kind.__name__
+    if home == ("pandas", "Series"):
+        return list(told.tolist())
+    if home == ("polars", "Series"):
+        return list(told.to_list())
+    is_array = home[0] == "numpy" and hasattr(told, "dtype")
+    if is_array and told.dtype.names is None:
+        return list(told.tolist()) if told.ndim else [told.item()]
+    if issubclass(kind, Mapping):
+        columns = {str(key): [*values] for key, values in told.items()}
+    elif issubclass(kind, list | tuple):
+        return [*told]
+    elif is_array or hasattr(kind, "columns") or hasattr(kind, "column_names"):
+        columns = read_columns(told, name)
+    else:
+        raise DataException(f"Invalid {name} of type {kind.__name__}: expected a table or a list")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def parts_of_run(run: "StoredRun") -> dict[str, object]:
+    """Return the parts of a stored run that are whole, see `ModelProfile.build_from`."""
+    capture = run.capture
+    parts: dict[str, object] = {}
+    if "inputs" not in capture:
+        parts["inputs"] = run.inputs
+    if run.outcome == "ok" and "outputs" not in capture:
+        parts["outputs"] = run.outputs
+    truths: dict[str, object] = {}
+    for evaluation in run.evaluations:
+        if evaluation.source == "actual":
+            truths[evaluation.judge] = _truth_of(evaluation)
+    if truths:
+        parts["actuals"] = truths
+    return parts
+
+
+def _truth_of(evaluation: "Evaluation") -> object:
+    if evaluation.actual is not None:
+        return evaluation.actual
+    if evaluation.label:
+        return evaluation.label
+    return evaluation.passed if evaluation.score is None else evaluation.score
+
+
+def _parts_of(component: Component) -> list[str]:
+    if isinstance(component, EvalComponent):
+        return [path.partition(".")[0] for path in (component.output, component.actual)]
+    return [component.where.partition(".")[0] if component.path else PART_OF[component.side]]
+
+
+def _check_all(argument: str, given: Any, kind: type[Any]) -> list[Any]:
+    if issubclass(type(given), Mapping):
+        given = [*given.values()]
+    is_list = issubclass(type(given), list | tuple)
+    if not is_list or not all(issubclass(type(one), kind) for one in given):
+        raise invalid(argument, given, f"a list of {kind.__name__}s")
+    repeated = {one.name for one in given if sum(one.name == two.name for two in given) > 1}
+    if repeated:
+        raise ValueError(f"Invalid {argument} {sorted(repeated)!r}: expected another name for each")
+    return [*given]

@@ -1,0 +1,151 @@
+"""Reads the JSON files of raymon's profiles, up to 0.0.40.
+
+A class that a file names is looked up in a table here, so that no file chooses what is run. Of
+numbers a file has the percentiles: a sketch is made of values between them. Of an extractor it is
+kept which element it read; what another extractor computed can be compared, and not validated.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from otel_ml.profiles.components import DTYPES, SIDES, Component, component_of
+from otel_ml.profiles.scores import SCORE_KINDS, ProfileScore, score_of
+from otel_ml.statistics.sketches import Sketch, sketch_values
+
+_SIDES: Final = {
+    "InputComponent": "input",
+    "OutputComponent": "output",
+    "ActualComponent": "actual",
+    "EvalComponent": "eval",
+}
+_ELEMENT: Final = "ElementExtractor"
+_PERCENTILES: Final = 101
+_MOST_VALUES: Final = 20_000
+_UNDECIDED: Final = -1
+
+Read = tuple[str, str, list[Component], list[ProfileScore]]
+
+
+def is_of_raymon(document: object) -> bool:
+    """Tell whether a document is raymon's: its components stand in a mapping, not in a list."""
+    return isinstance(document, Mapping) and isinstance(document.get("components"), Mapping)
+
+
+def read_raymon(
+    document: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
+) -> Read:
+    """Return name, version, components and scores of a document.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        components = [
+            _read_component(told["class"], told["state"], extractors)
+            for told in document["components"].values()
+        ]
+        scores = [
+            _read_score(told["class"], told["state"])
+            for told in (document.get("scores") or {}).values()
+        ]
+        return str(document["name"]), str(document["version"]), components, scores
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError("Invalid profile of raymon: expected what its save wrote") from error
+
+
+def _last(path: object) -> str:
+    return str(path).rpartition(".")[2]
+
+
+def _read_component(
+    path: object, state: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
+) -> Component:
+    side = _SIDES.get(_last(path), "")
+    if side not in SIDES or state["dtype"] not in DTYPES:
+        raise ValueError(
+            f"Invalid component {_last(path)!r} of dtype {state['dtype']!r}: expected one of "
+            f"{sorted(_SIDES)} and of {sorted(DTYPES)}"
+        )
+    told: dict[str, Any] = {"name": state["name"], "side": side, "dtype": state["dtype"]}
+    extractor = state.get("extractor") or {}
+    element = (extractor.get("state") or {}).get("element")
+    if _last(extractor.get("class")) == _ELEMENT and element is not None and side != "eval":
+        told["field"] = f"{side}s.{element}"
+    else:
+        told["extractor"] = _last(extractor.get("class")) or "unknown"
+    component = component_of(told, extractors)
+    stats = (state.get("stats") or {}).get("state") or {}
+    sketch = sketch_of_stats(state["dtype"], stats)
+    if sketch is not None:
+        component.sketch = sketch
+        component.invalid = sketch.missing
+        if component.kind == "number":  # a sketch of percentiles does not reach its ends
+            component.low, component.high = float(stats["min"]), float(stats["max"])
+    return component
+
+
+def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
+    """Make a sketch of raymon's statistics; None where they were not built.
+
+    What was invalid when they were built was no part of them: it stands as missing.
+
+    Args:
+        dtype: INT, FLOAT or CAT.
+        stats: With ``percentiles`` or ``frequencies``, ``samplesize`` and ``invalids``.
+    """
+    size, invalids = stats.get("samplesize"), stats.get("invalids")
+    if not size or invalids is None:
+        return None
+    missing = round(float(invalids) * size)
+    n = max(int(size) - missing, 0)
+    if dtype == "CAT":
+        frequencies = stats.get("frequencies")
+        if frequencies is None:
+            return None
+        counts = _round_to(n, {str(key): float(share) for key, share in frequencies.items()})
+        values = [value for value, count in counts.items() for _ in range(count)]
+        return sketch_values([*values, *[None] * missing], kind="category")
+    percentiles = stats.get("percentiles")
+    if percentiles is None or len(percentiles) != _PERCENTILES:
+        return None
+    kept = min(n, _MOST_VALUES)
+    # A larger sample is kept smaller, with the share that was missing.
+    return sketch_values(
+        [*_spread(percentiles, kept), *[None] * (round(missing * kept / n) if n else missing)],
+        kind="number",
+    )
+
+
+def _spread(percentiles: Sequence[float], count: int) -> list[float]:
+    values = []
+    for place in range(count):
+        at = (place + 0.5) / count * (_PERCENTILES - 1)
+        low = min(int(at), _PERCENTILES - 2)
+        first, second = float(percentiles[low]), float(percentiles[low + 1])
+        values.append(first + (second - first) * (at - low))
+    return values
+
+
+def _round_to(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Turn shares into counts that add up to a total: the largest remainders are rounded up."""
+    exact = {value: share * total for value, share in shares.items() if share > 0}
+    counts = {value: int(number) for value, number in exact.items()}
+    left = max(total - sum(counts.values()), 0)
+    for value in sorted(exact, key=lambda one: counts[one] - exact[one])[:left]:
+        counts[value] += 1
+    return counts
+
+
+def _read_score(path: object, state: Mapping[str, Any]) -> ProfileScore:
+    kind = _last(path)
+    if kind not in SCORE_KINDS:
+        raise ValueError(f"Invalid score {kind!r}: expected one of {sorted(SCORE_KINDS)}")
+    if len(state["inputs"]) == 1:  # its scores by class read an error type, too
+        kind = kind.removeprefix("Class")
+    told = {**state, "kind": kind}
+    result = told.pop("result", None)
+    score = score_of(told)
+    if isinstance(result, int | float) and result != _UNDECIDED:
+        # It is not kept of how many values a score is: 0 says so, and only the threshold counts.
+        score.keep(float(result), 0)
+    return score

@@ -1,0 +1,247 @@
+"""Scores of a profile: one number of the values of a component, and whether it became worse."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from statistics import fmean, pstdev
+from typing import Any, ClassVar, Final
+
+from otel_ml.arguments import check_one_of, check_text, invalid
+from otel_ml.profiles.components import ABSENT, Component
+from otel_ml.statistics.intervals import Estimate, difference, normal_quantile, wilson
+
+# Values of the components by name, those of one run at one place.
+Values = Mapping[str, Sequence[object]]
+
+PREFERENCES: Final = frozenset({"high", "low"})
+THRESHOLD: Final = 0.01
+_TWO_SIDED: Final = 0.975
+
+
+class ProfileScore:
+    """One number of the values of a component.
+
+    Args:
+        name: Its name.
+        inputs: The component's name, or a list of names.
+        preference: Whether ``high`` or ``low`` is good.
+
+    Attributes:
+        result: The number; None before it is built, and where there was nothing to make it of.
+        n: Of how many values.
+        deviation: The standard deviation of one value.
+
+    Raises:
+        ValueError: An argument is none of what it takes.
+    """
+
+    takes: ClassVar[int] = 1
+
+    def __init__(self, name: str, inputs: str | Sequence[str], preference: str = "high") -> None:
+        self.name = check_text("name", name)
+        if "@" in self.name:
+            raise invalid("name", name, "a text without @")
+        self.inputs = _check_inputs(inputs, self.takes)
+        self.preference = check_one_of("preference", preference, PREFERENCES)
+        self.result: float | None = None
+        self.n = 0
+        self.deviation = 0.0
+
+    @property
+    def kind(self) -> str:
+        """Its class, as a document names it."""
+        return type(self).__name__
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is a share of runs."""
+        return True
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The number with its interval of 95 %; None where it is not known from how many values."""
+        if self.result is None or self.n < 1:
+            return None
+        if self.is_rate:
+            return wilson(self.result * self.n, self.n)
+        half = normal_quantile(_TWO_SIDED) * self.deviation / math.sqrt(self.n)
+        return Estimate(self.result, self.result - half, self.result + half, self.n, self.n)
+
+    def build(self, values: Values) -> None:
+        """Compute it.
+
+        Args:
+            values: Of the components by name.
+        """
+        raise NotImplementedError
+
+    def keep(self, result: float | None, n: int, deviation: float = 0.0) -> None:
+        """Take the number, of how many values it is, and how far these are apart."""
+        self.result, self.n, self.deviation = result, n, deviation
+
+    def contrast(
+        self, other: "ProfileScore", components: Mapping[str, Component], threshold: float
+    ) -> dict[str, Any]:
+        """Report whether the number of another profile is worse.
+
+        It is where it moved against the preference by more than the threshold, in parts of the
+        component's range, and by more than the intervals of both allow.
+
+        Args:
+            other: The score of the other profile.
+            components: Of this profile.
+            threshold: As a part of the range: 1 for a rate.
+        """
+        if self.result is None or other.result is None:
+            return {"diff": None, "alert": False, "valid": False}
+        change = other.result - self.result
+        span = 1.0 if self.is_rate else _range_of(components.get(self.inputs[0]))
+        diff = abs(change) / span if span else math.inf * bool(change)
+        is_worse = change < 0 if self.preference == "high" else change > 0
+        report = {
+            "diff": float(diff) if math.isfinite(diff) else 1.0,
+            "alert": bool(is_worse and diff > threshold),
+            "valid": True,
+            "before": self.result,
+            "after": other.result,
+        }
+        before, after = self.estimate, other.estimate
+        if before is not None and after is not None:
+            gap = difference(before, after)
+            report |= {"low": gap.low, "high": gap.high}
+            report["alert"] = report["alert"] and not gap.low <= 0 <= gap.high
+        return report
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, which `score_of` reads."""
+        told: dict[str, Any] = {
+            "name": self.name,
+            "kind": self.kind,
+            "inputs": list(self.inputs),
+            "preference": self.preference,
+        }
+        if self.result is not None:
+            told |= {"result": self.result, "n": self.n, "deviation": self.deviation}
+        return told
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({self.name!r}, {list(self.inputs)!r})"
+
+
+class MeanScore(ProfileScore):
+    """The mean of a component's numbers, see `ProfileScore`."""
+
+    @property
+    def is_rate(self) -> bool:
+        """It is none."""
+        return False
+
+    def build(self, values: Values) -> None:
+        """Compute it of the numbers that there are."""
+        numbers = [
+            float(value)
+            for value in values.get(self.inputs[0], ())
+            if isinstance(value, int | float) and math.isfinite(value)
+        ]
+        if numbers:
+            self.keep(fmean(numbers), len(numbers), pstdev(numbers))
+        else:
+            self.keep(None, 0)
+
+
+class PrecisionScore(ProfileScore):
+    """The share of right ones among those called positive.
+
+    Args:
+        name: Its name.
+        inputs: A CAT whose values are TP, FP, TN and FN.
+        preference: ``high`` unless told.
+    """
+
+    other: ClassVar[str] = "FP"
+
+    def build(self, values: Values) -> None:
+        """Compute it; without any that counts there is none."""
+        told = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
+        right = sum(value == "TP" for value in told)
+        self.keep(right / len(told) if told else None, len(told))
+
+
+class RecallScore(PrecisionScore):
+    """The share that was called positive among those that are, see `PrecisionScore`."""
+
+    other = "FN"
+
+
+class ClassPrecisionScore(ProfileScore):
+    """The share of right ones among those that were given a class.
+
+    Args:
+        name: Its name.
+        inputs: The component of the prediction, and that of the truth.
+        positive: The class.
+        preference: ``high`` unless told.
+    """
+
+    takes = 2
+    # Which of the two has to be the class for a run to count.
+    chosen: ClassVar[int] = 0
+
+    def __init__(
+        self, name: str, inputs: Sequence[str], positive: object, preference: str = "high"
+    ) -> None:
+        super().__init__(name, inputs, preference)
+        self.positive = positive
+
+    def build(self, values: Values) -> None:
+        """Compute it; without a run that counts there is none."""
+        sides = [values.get(name, ()) for name in self.inputs]
+        pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]
+        counted = [*compress(pairs, (pair[self.chosen] == self.positive for pair in pairs))]
+        right = sum(prediction == truth for prediction, truth in counted)
+        self.keep(right / len(counted) if counted else None, len(counted))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {**super().to_dict(), "positive": self.positive}
+
+
+class ClassRecallScore(ClassPrecisionScore):
+    """The share that was given a class among those of the class, see `ClassPrecisionScore`."""
+
+    chosen = 1
+
+
+SCORE_KINDS: Final[Mapping[str, type[ProfileScore]]] = {
+    score.__name__: score
+    for score in (MeanScore, PrecisionScore, RecallScore, ClassPrecisionScore, ClassRecallScore)
+}
+
+
+def score_of(told: Mapping[str, Any]) -> ProfileScore:
+    """Read a score that `ProfileScore.to_dict` returned.
+
+    Raises:
+        ValueError: It is no score.
+    """
+    try:
+        made = SCORE_KINDS[told["kind"]]
+        options = {"positive": told["positive"]} if "positive" in told else {}
+        score = made(told["name"], told["inputs"], preference=told["preference"], **options)
+        if "result" in told:
+            score.keep(float(told["result"]), int(told["n"]), float(told["deviation"]))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("Invalid score: expected what ProfileScore.to_dict returned") from error
+    return score
+
+
+def _range_of(component: Component | None) -> float:
+    low, high = (None, None) if component is None else component.bounds
+    return high - low if low is not None and high is not None else 1.0
+
+
+def _check_inputs(inputs: object, takes: int) -> tuple[str, ...]:
+    told = [inputs] if isinstance(inputs, str) else inputs
+    if not isinstance(told, list | tuple) or len(told) != takes:
+        raise invalid("inputs", inputs, f"the names of {takes} component{'s' * (takes > 1)}")
+    return tuple(check_text("inputs", name) for name in told)

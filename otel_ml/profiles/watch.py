@@ -1,0 +1,190 @@
+"""Validates the runs of a model by a profile, on a thread of its own after each call returned.
+
+It sees what was recorded of a run, as JSON: nothing of the host's is held, and what is hidden or
+left out is not looked at.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from otel_ml import attributes as names
+from otel_ml.capture.values import clean
+from otel_ml.errors import quiet, warn_once
+from otel_ml.process import renew_each_in_child
+from otel_ml.profiles.components import ERROR_SUFFIX
+from otel_ml.profiles.profile import DOCUMENT, DOCUMENT_BYTES, ModelProfile
+from otel_ml.recorder import Recorder
+from otel_ml.targets import about
+from otel_ml.worker import Worker
+
+QUEUED: Final = 10_000
+
+
+class ProfileWatch:
+    """Queues the ended runs of models that have a profile, at most 10,000, and tags them.
+
+    Attributes:
+        lost: How many runs were not looked at, because too many waited.
+
+    Args:
+        recorder: Sends the tags.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._watched: dict[str, list[_Watched]] = {}
+        self.lost = 0
+        self._worker = Worker("otel-ml-profiles", self._work)
+        self.renew()
+        _WATCHES.add(self)
+
+    def renew(self) -> None:
+        """Begin without a run that waits, as in a forked child."""
+        self._waiting: deque[_SeenRun | threading.Event] = deque()
+
+    def add(self, model: str, profile: ModelProfile) -> None:
+        """Watch the runs of a model with a profile as it is now, and send the profile.
+
+        Raises:
+            ValueError: Its document is too long.
+        """
+        watched = _Watched.of(profile)
+        others = [
+            known for known in self._watched.get(model, ()) if known.profile.tag != profile.tag
+        ]
+        self._watched[model] = [*others, watched]
+        self._tell(watched)
+
+    # On the thread of a caller.
+
+    def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
+        """Queue an ended run; returns at once."""
+        if model not in self._watched:
+            return
+        if len(self._waiting) >= QUEUED:
+            self.lost += 1
+            warn_once("More than %s runs wait for a profile: others are left out", f"{QUEUED:,}")
+            return
+        told = [facts.get(name) for name in _FACTS]
+        self._put(_SeenRun(str(model), run_id, dict(zip(_FACTS, told, strict=True))))
+
+    def drain(self, timeout_s: float) -> int:
+        """Wait until the runs that wait now were looked at; returns how many were not in time."""
+        if not self._waiting:
+            return 0
+        done = threading.Event()
+        self._put(done)
+        return 0 if done.wait(max(timeout_s, 0.0)) else len(self._waiting)
+
+    def close(self, timeout_s: float) -> None:
+        """Wait a little for the runs that wait, then stop."""
+        self.drain(timeout_s)
+        self._worker.close(timeout_s)
+
+    def _put(self, job: "_SeenRun | threading.Event") -> None:
+        self._waiting.append(job)
+        if self._worker.is_asleep:
+            self._worker.wake()
+
+    # On its thread.
+
+    def _work(self) -> None:
+        while not self._worker.is_stopping:
+            while self._waiting:
+                job = self._waiting[0]
+                if isinstance(job, threading.Event):
+                    job.set()
+                else:
+                    with quiet("profile"):
+                        self._validate(job)
+                self._waiting.popleft()
+            self._worker.rest(lambda: self._waiting)
+
+    def _validate(self, run: "_SeenRun") -> None:
+        parts = parts_of_facts(run.facts)
+        for watched in self._watched[run.model]:
+            self._tell(watched)
+            # What a path reads stands in the run already; what an extractor made does not.
+            tags = [
+                tag
+                for tag in watched.profile.validate(parts)
+                if tag.name.endswith(ERROR_SUFFIX) or tag.name in watched.computed
+            ]
+            if tags:
+                about(self._recorder, run.run_id).tag(tags)
+
+    @quiet("profile")
+    def _tell(self, watched: "_Watched") -> None:
+        """Send the profile as a version of its own, unless that was done lately."""
+        key = (DOCUMENT, watched.profile.name, watched.digest)
+        if self._recorder.active() is None or self._recorder.tell(key, time.time_ns()) is not None:
+            return
+        said = {
+            names.TARGET_MODEL: clean(watched.profile.name),
+            names.TARGET_VERSION: watched.digest,
+            names.TARGET_KIND: DOCUMENT,
+            names.MODEL_DEFINITION: watched.document,
+        }
+        self._recorder.send_record("update", None, said)
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenRun:
+    model: str
+    run_id: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A profile as it was when it was given, and its document.
+
+    Attributes:
+        computed: The names of components whose values an extractor makes.
+    """
+
+    profile: ModelProfile
+    digest: str
+    document: str
+    computed: frozenset[str]
+
+    @classmethod
+    def of(cls, profile: ModelProfile) -> "_Watched":
+        told = profile.to_dict()
+        document = orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+        if len(document) > DOCUMENT_BYTES:
+            raise ValueError(
+                f"Invalid profile of {len(document):,} bytes: expected at most {DOCUMENT_BYTES:,}"
+            )
+        extractors = {
+            component.name: component.extractor
+            for component in profile.components.values()
+            if component.extractor is not None
+        }
+        copied = ModelProfile.from_dict(told, extractors)
+        return cls(copied, copied.digest, document, frozenset(extractors))
+
+
+_FACTS: Final = (names.INPUTS, names.OUTPUTS, names.CAPTURE, names.OUTCOME)
+
+
+def parts_of_facts(facts: Mapping[str, Any]) -> dict[str, object]:
+    """Return the parts of a run that were recorded whole; a run that failed has no output."""
+    notes = facts.get(names.CAPTURE)
+    capture = orjson.loads(notes) if isinstance(notes, str) else {}
+    parts: dict[str, object] = {}
+    for part, name in (("inputs", names.INPUTS), ("outputs", names.OUTPUTS)):
+        text = facts.get(name)
+        is_there = part == "inputs" or facts.get(names.OUTCOME) == "ok"
+        if isinstance(text, str) and part not in capture and is_there:
+            parts[part] = orjson.loads(text)
+    return parts
+
+
+_WATCHES: Final = renew_each_in_child(ProfileWatch.renew)
