@@ -96,7 +96,7 @@ class Reference:
             self._add(name, _target(self.package[name]), 2)
 
     def add_module(self, name: str, chapter: str = "") -> None:
-        """Add what is new in `__all__` of a public module, titles behind the name of its chapter."""
+        """Add what is new in `__all__` of a module, titles behind the name of its chapter."""
         module = _target(self.package[name])
         self.entries.append(Entry(module.path, 2, module))
         for exported in _exports(module):
