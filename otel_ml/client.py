@@ -508,7 +508,7 @@ class Client(HasCard):
         prediction: str | None = None,
         positive: object = None,
     ) -> dict[str, float]:
-        """Compute the data metrics of a table: what is missing, doubled, unfair or leaking.
+        """Compute the data metrics of a table: missing, doubled, unfair and leaking values.
 
         Within a run they are logged to it, with the source ``data``; those of a data set to its
         version, which is saved. To another run, or to a version of a model, they are logged by the

@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
 
 
 def key_of(value: Any) -> Hashable:
-    """Return what tells a value from others: itself, or of a list, a dict or an array its JSON."""
+    """Return the key of a value among others: itself, or the JSON of a list, a dict or an array."""
     if type(value) in _PLAIN or type(value) in _NUMBERS:
         return value  # type: ignore[no-any-return]  # just checked
     try:

@@ -226,7 +226,7 @@ class Handle:
         return found
 
     def log_data_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log what `data_metrics` computed."""
+        """Log the metrics that `data_metrics` computed."""
         self._put_points(make_data_points(metrics))
 
     def feedback(

@@ -259,7 +259,7 @@ class SweepRun:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """Which runs have the best last value of a metric, and what that is worth.
+    """The runs with the best last value of a metric, and that value.
 
     Attributes:
         run_ids: Several where they tie.

@@ -1,4 +1,4 @@
-"""Projects whose spans are not runs: their instrumentations, shown wherever there would be runs."""
+"""Spans of projects without runs: their instrumentations, shown wherever there would be runs."""
 
 from collections import Counter
 from collections.abc import Sequence

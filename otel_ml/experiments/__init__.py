@@ -1,1 +1,1 @@
-"""Data sets and experiments: what runs a function over items, and what it says in the end."""
+"""Data sets and experiments: run a function over items and conclude whether it got better."""

@@ -1,4 +1,4 @@
-"""Asks a judge about runs that are stored: what would it have said, and which runs does that turn?
+"""Judges stored runs with a version of a judge, beside the scores that they have.
 
 The judge's code runs in this process, on the threads of a pool of its own. What it says is shown
 beside what an earlier version said of the same runs, and is stored when the user says so: as one
@@ -61,7 +61,7 @@ _MINUTE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What a judge is asked of a run: inputs by name, output, and what else a rubric may name."""
+    """Values of a run for a judge: inputs by name, output, and other names of a rubric."""
 
     inputs: Mapping[str, object]
     outputs: object
@@ -103,7 +103,7 @@ class Backfill:
 
     @property
     def cost(self) -> float | None:
-        """What its answers cost, where it says so, in dollars."""
+        """The cost of its answers in dollars, where it states it."""
         costs = [run.after.cost for run in self.runs if run.after.cost is not None]
         return sum(costs) if costs else None
 
@@ -133,7 +133,7 @@ class Backfill:
         return sorted((run for run in self.runs if run.turn), key=lambda run: run.turn)
 
     def write(self, timeout_s: float = 60.0) -> "Delivery":
-        """Store what it says as evaluations of the runs, each once however often it is written.
+        """Store its scores as evaluations of the runs, each once however often it is written.
 
         Returns:
             What was delivered, and what not. It is true when all was.
@@ -181,7 +181,7 @@ class Backfill:
         return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
 
     def __str__(self) -> str:
-        """Say what came of it, the first runs that it turns round, and what was left out."""
+        """Write the outcome, the first runs whose word changes, and the runs that were left out."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -287,7 +287,7 @@ class _Backfilling:
         self._items: dict[str, Mapping[str, Item]] = {}
 
     def run(self, runs: "Iterable[Run]") -> Backfill:
-        """Judge what is not judged yet; an interruption ends it with what is done."""
+        """Judge the runs that are not judged yet; an interruption ends it with those done."""
         digest, against = self._find_against()
         is_interrupted = False
         pool = JudgePool(_HOLD_S, self._given["concurrency"] + 1)  # one is kept for other judges
@@ -328,7 +328,7 @@ class _Backfilling:
         return islice(chosen, self._given["limit"])
 
     def _find_against(self) -> tuple[str, str]:
-        """Find the digest of the version to compare with, and what it is called.
+        """Find the digest and the label of the version to compare with.
 
         Raises:
             ValueError: There is no such version; the message names those that are there.
@@ -358,7 +358,7 @@ class _Backfilling:
         )
 
     def _find_known(self, run: "Run", digest: str) -> RejudgedRun:
-        """Read what was said of a run by this version, and by the one to compare with."""
+        """Read the scores of a run by this version and by the version to compare with."""
         judge = self._judge
         after = find_judgement(run, judge.name, judge.version)
         before = find_judgement(run, judge.name, digest) if digest else None
@@ -386,7 +386,7 @@ class _Backfilling:
         return _Question(by_name, outputs, self._find_more(run))
 
     def _find_more(self, run: "Run") -> Mapping[str, object]:
-        """Find what is right: the item of a run of an experiment, else the truth that came."""
+        """Find the expected output: the item's of a run of an experiment, else the truth."""
         if run.experiment and run.item:
             if run.experiment not in self._items:
                 self._items[run.experiment] = self._read_items(run.experiment)

@@ -50,7 +50,7 @@ class ComparisonOptions:
 
     @property
     def clustered_by(self) -> str:
-        """What `cluster` is called: as it was given, else the default."""
+        """Return the label of `cluster`: as it was given, else the default."""
         return str(self.told.get("cluster") or DEFAULT_CLUSTER)
 
 
@@ -58,7 +58,7 @@ ALIKE: Final = ComparisonOptions()
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
-    """Read what items belong together by: the session of their source runs unless told.
+    """Read the key that groups items into clusters: the session of their source runs by default.
 
     Raises:
         ValueError: It is none of what `cluster=` takes.
@@ -117,7 +117,7 @@ def has_clusters(runs: Sequence[ItemRun], comparison: ComparisonOptions) -> bool
 def estimate_alone(
     runs: Sequence[ItemRun], comparison: ComparisonOptions
 ) -> Mapping[str, JudgeOutcome]:
-    """Return what each judge says of the runs alone."""
+    """Estimate the value of each judge over the runs, without a baseline."""
     scored = [_scored(run, comparison) for run in runs]
     return estimate_judges(scored, lower_is_better=comparison.lower_is_better)
 

@@ -355,7 +355,7 @@ class Dataset(HasCard, HasSubject):
         return Dataset(f"{self.name}+{other.name}", [*self.items, *added], described)
 
     def diff(self, before: "Dataset") -> Changes:
-        """Compare with another data set: what was added since, removed and changed.
+        """Compare with another data set: items that were added since, removed and changed.
 
         Raises:
             ValueError: It is no data set.
@@ -702,7 +702,7 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
 
 
 def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
-    """Return what was left out of a run, and why, by part."""
+    """Return the reasons for which parts of a run were cut, by part."""
     if hasattr(type(run), "capture"):  # one that a collector has
         read: Mapping[str, Sequence[str]] = run.capture
         return read
@@ -712,7 +712,7 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
 
 
 def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
-    """Write what was left out of a part of a run, such as `inputs truncated`; empty for nothing."""
+    """Write the cut of a part of a run, such as `inputs truncated`; empty where it is whole."""
     return f"{part} {' and '.join(capture[part])}" if capture.get(part) else ""
 
 

@@ -86,7 +86,7 @@ class Target:
         return any(test(one) for test in tests for one in (function, type(function).__call__))
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what to call it with: inputs by name, or the whole of them."""
+        """Return the arguments of the call: inputs by name, or the whole of them."""
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)
         if not by_name or (self._only and self._only not in given):
@@ -135,7 +135,7 @@ class ItemCall(Call):
         return True
 
     def took_ms(self, measured_ms: float) -> float:
-        """Return how long it took as its run says, else what was measured beside it."""
+        """Return the latency that its run states, else the time measured beside it."""
         return (self._end_ns - self.start_ns) / 1e6 if self._end_ns else measured_ms
 
     def say_status(self, passed: bool | None) -> None:
@@ -144,7 +144,7 @@ class ItemCall(Call):
             self._facts[names.TEST_CASE_STATUS] = "pass" if passed else "fail"
 
     def hand_over(self, judgements: Sequence[Judgement]) -> None:
-        """Let the run go with what judges said. A second call does nothing."""
+        """Release the run with the scores of the judges. A second call does nothing."""
         if not self._end_ns or not self._span.is_recording():
             return
         with quiet("evaluate"):
@@ -160,7 +160,7 @@ class ItemCall(Call):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What all runs of an experiment say, and the experiment's span that they point to.
+    """Attributes that all runs of an experiment share, and the experiment's span.
 
     Attributes:
         facts: Attributes of each.
@@ -177,7 +177,7 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done at each item.
+    """The work at each item: the call, its judges, its limits.
 
     Attributes:
         target: The function.
@@ -202,7 +202,7 @@ class Work:
     before_call: Callable[[Item], None] = lambda _: None
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
-        """List what judges are to be asked of an output."""
+        """List the questions to judges about an output."""
         inputs: Any = item.inputs if type(item.inputs) is dict else {"inputs": item.inputs}
         more: dict[str, object] = {"expected": item.expected, "item": item}
         if self.judges:
@@ -228,7 +228,7 @@ class Work:
 
 
 class Asked(JudgedCall):
-    """Judges that are asked of one output, and what they said."""
+    """Judges that are asked about one output, and their scores."""
 
     def __init__(
         self,
@@ -274,7 +274,7 @@ class Trial:
         return (time.perf_counter() - self.began) * 1e3
 
     def open(self, work: Work) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Open its run in a context without a span; returns what to call the function with."""
+        """Open its run in a context without a span; returns the arguments of the call."""
         arguments = work.target.arguments(self.item.inputs)
         attach(work.about.context)
         work.before_call(self.item)
@@ -329,7 +329,7 @@ class Trial:
     def hand_over(
         self, work: Work, output: object, latency_ms: float, said: Sequence[Judgement]
     ) -> ItemRun:
-        """Let the run go with what judges said; returns its record."""
+        """Release the run with the scores of the judges; returns its record."""
         row = work.row(
             self.item,
             self.repeat,
@@ -350,7 +350,7 @@ class Trial:
 
 
 class Progress:
-    """What has come of an experiment.
+    """The state of an experiment: items done, failed and left.
 
     Attributes:
         runs: Those that are over, in the order in which they ended.
@@ -459,7 +459,7 @@ class Threads:
         self._variables = copy_context()
 
     def run(self, threads: int, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Run all jobs; an interruption ends it with what is done."""
+        """Run all jobs; an interruption ends it with the jobs that are done."""
         try:
             for _ in range(min(threads, self._left)):
                 self._start()

@@ -170,7 +170,7 @@ class Prepared:
 
     @property
     def jobs(self) -> list[Job]:
-        """Every item once, then every item once more: what is interrupted has most of them.
+        """Every item once, then every item once more: an interrupted experiment has most of them.
 
         What another process did of the experiment is not done again.
         """
@@ -189,7 +189,7 @@ class Prepared:
 
     @contextmanager
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
-        """Open the experiment's run and close it with what became of it."""
+        """Open the experiment's run and close it with its outcome."""
         progress = Progress(self.recorder, tell)
         version, source = _version_of_function(self.target.traced), ""
         with untrusted:  # a file that cannot be read
@@ -246,7 +246,7 @@ class Prepared:
         run.end(KeyboardInterrupt() if progress.is_interrupted else None)
 
     def result(self, progress: Progress) -> Result:
-        """Make the result of what was done."""
+        """Make the result of the finished items."""
         assert self.about is not None  # noqa: S101 - `opened` came before
         order = {item.id: at for at, item in enumerate(self.items)}
         runs = sorted([*self.stored, *progress.runs], key=lambda one: (order[one.item], one.repeat))
@@ -331,7 +331,7 @@ def prepare(
     judges: Sequence[Any],
     options: EvaluateOptions,
 ) -> Prepared:
-    """Check all arguments, and read what they name.
+    """Check all arguments, and read the data set, function and judges that they name.
 
     Raises:
         ValueError: One is none of what it takes; the message says which.

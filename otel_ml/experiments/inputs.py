@@ -1,4 +1,4 @@
-"""Recorded values as what a function's annotations say that it takes and returns.
+"""Rebuilds recorded values as the types of a function's annotations.
 
 A record keeps a date as its text, a dataclass as its fields, a short array as its elements: JSON
 that the function would not know. Where too little was kept for the type, there is no value.
@@ -50,7 +50,7 @@ class NotRebuiltError(ValueError):
 
 
 class Recorded:
-    """Rebuilds what was recorded of the calls of a function.
+    """Rebuilds inputs and outputs of recorded calls of a function.
 
     Args:
         function: As it is today.
@@ -163,7 +163,7 @@ def _rebuild_one_of(value: Any, hints: Sequence[Any]) -> Any:
 
 
 def _rebuild_alone(value: Any) -> Any:
-    """Rebuild what a value says of itself: arrays and bytes that were kept whole, and JSON."""
+    """Rebuild values of a type that their form names: arrays and bytes kept whole, and JSON."""
     if type(value) is list:
         return [_rebuild_alone(item) for item in value]
     if type(value) is not dict:

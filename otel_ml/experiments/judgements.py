@@ -1,4 +1,4 @@
-"""What judges say of runs that a collector has: read back, and stored with them."""
+"""Scores of judges for runs that a collector has: read back, and stored with them."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
-    """Find what a version of a judge said of a run last; None where it said nothing."""
+    """Find the last score of a run by a version of a judge; None where there is none."""
     said = [
         one
         for one in run.evaluations
@@ -37,7 +37,7 @@ def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
 def store_judgement(
     recorder: Recorder, judge: "Judge", run_id: str, start_ns: int, judgement: Judgement
 ) -> None:
-    """Send what a judge says of a run that began at `start_ns`, and what the judge is.
+    """Send the score of a run that began at `start_ns`, and the definition of its judge.
 
     Said again by the same version it takes the place of what is stored.
     """

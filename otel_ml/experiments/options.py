@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ExperimentOptions(TypedDict, total=False):
-    """What all that makes an experiment takes by name."""
+    """Options that every way to make an experiment takes."""
 
     name: str | None
     """Under which experiments gather; the names of function and data set when not given."""
@@ -46,7 +46,7 @@ class ExperimentOptions(TypedDict, total=False):
 
 
 class EvaluateOptions(ExperimentOptions, total=False):
-    """What `Client.evaluate` and `Client.aevaluate` take by name."""
+    """Options of `Client.evaluate` and `Client.aevaluate`."""
 
     baseline: "Result | str | os.PathLike[str] | None"
     """What to compare with: a result, the path of a file that `Result.save` wrote, or an experiment
@@ -59,7 +59,7 @@ class EvaluateOptions(ExperimentOptions, total=False):
 
 
 class ReplayOptions(ExperimentOptions, total=False):
-    """What `Client.replay` takes by name."""
+    """Options of `Client.replay`."""
 
     limit: int
     """Take at most so many runs, the newest ones; those that are left out count."""
@@ -83,7 +83,7 @@ EVALUATED: Final[Mapping[str, Any]] = {
 
 
 class BackfillOptions(TypedDict, total=False):
-    """What `Client.judge` takes by name."""
+    """Options of `Client.judge`."""
 
     against: "str | int | None"
     """Which version of the judge to compare with: ``newest`` for the newest other one, a number or

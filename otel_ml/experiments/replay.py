@@ -63,19 +63,19 @@ _ENDED: Final = frozenset({"ok", "error"})
 
 @dataclass(frozen=True)
 class RecordedTarget(Target):
-    """The function, called with what was recorded of an earlier call of it."""
+    """The function, called with the recorded inputs of an earlier call of it."""
 
     recorded: Recorded = field(kw_only=True)
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what to call it with: a call's inputs as they were given."""
+        """Return the arguments of the call: the recorded inputs as they were given."""
         args, kwargs = super().arguments(inputs)
         return (args, kwargs) if args else self.recorded.spread(kwargs)
 
 
 @dataclass(frozen=True)
 class _JudgedRecord(Work):
-    """What judges say of recorded outputs: nothing is called, and nothing becomes a run.
+    """Judges recorded outputs: nothing is called, and nothing becomes a run.
 
     Attributes:
         items: By their ids; a job's item has its id as inputs.
@@ -84,7 +84,7 @@ class _JudgedRecord(Work):
     items: Mapping[str, Item] = field(kw_only=True)
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator[Asked]:
-        """List what judges are to be asked of a recorded output."""
+        """List the questions to judges about a recorded output."""
         return super().judged(self.items[item.id], repeat, output, item.id)
 
 
@@ -131,12 +131,12 @@ class Replay:
 
     @property
     def cost(self) -> float | None:
-        """What the recorded runs cost, in dollars; None where that is not known."""
+        """The cost of the recorded runs in dollars; None where it is not known."""
         costs = [run.cost for run in self.recorded.values() if run.cost is not None]
         return sum(costs) if costs else None
 
     def __str__(self) -> str:
-        """Say how many runs are replayed, what was left out and why, and what it may cost."""
+        """Write how many runs are replayed, how many were left out and why, and the likely cost."""
         count, repeats = len(self.items), self.options["repeats"]
         told = [f"{self.read:,} recorded runs: {count:,} to replay"]
         if repeats > 1:
@@ -242,7 +242,7 @@ class Replay:
                 raise KeyboardInterrupt
 
     def _keep(self, judged: ItemRun) -> None:
-        """Store what judges say of one recorded run with it."""
+        """Store the scores of one recorded run with it."""
         run = self.recorded[judged.item]
         self.recorded[judged.item] = replace(
             run, judgements={**run.judgements, **judged.judgements}
@@ -362,7 +362,7 @@ def _params_of(given: Mapping[str, Any], runs: Any) -> dict[str, Any]:
 
 
 def _check_stubs(stub: Sequence[str], called: Collection[str]) -> None:
-    """Refuse a name that no recorded call called: what is meant would be called for real."""
+    """Refuse a name that no recorded call called; the function meant would be called for real."""
     for name in stub:
         if name not in called:
             raise invalid("stub", name, f"a function that they called: {suggest(name, called)}")

@@ -84,7 +84,7 @@ class Regression:
 
 
 class Result(HasCard):
-    """What came of an experiment.
+    """The result of an experiment: its items, scores and verdict.
 
     Attributes:
         experiment: What was run, on what, and when.
@@ -161,20 +161,20 @@ class Result(HasCard):
 
     @property
     def cost(self) -> float:
-        """What judges cost, and runs as far as that is known."""
+        """The cost of judges, and of runs as far as it is known."""
         judged = (one.cost or 0.0 for run in self.runs for one in run.judgements.values())
         return sum(run.cost or 0.0 for run in self.runs) + sum(judged)
 
     @cached_property
     def comparison(self) -> Verdict | None:
-        """What is said beside the baseline, with slices and latency; None without one."""
+        """The verdict beside the baseline, with slices and latency; None without one."""
         if self.baseline is None:
             return None
         return verdict_of(self.runs, self.baseline.runs, self._comparison)
 
     @cached_property
     def judges(self) -> Mapping[str, JudgeOutcome]:
-        """What came of each judge: value, interval, and what the baseline has to it."""
+        """The outcome of each judge: value, interval, and the baseline's value."""
         alone = estimate_alone(self.runs, self._comparison)
         lower = self._comparison.lower_is_better
         return judge_outcomes(self.experiment.judges, alone, self.comparison, lower)
@@ -201,7 +201,7 @@ class Result(HasCard):
 
     @property
     def clustered_by(self) -> str:
-        """What items belong together by in all intervals; empty where each stands alone."""
+        """The key that groups items into clusters; empty where each stands alone."""
         return self._comparison.clustered_by if has_clusters(self.runs, self._comparison) else ""
 
     @property
@@ -221,7 +221,7 @@ class Result(HasCard):
 
     @cached_property
     def _report(self) -> Report:
-        """What is told of it, without the regressions."""
+        """The report without the regressions."""
         shared = None if self.comparison is None else self.comparison.shared
         return Report(
             name=self.experiment.name,

@@ -21,7 +21,7 @@ _KIND: Final = names.EXPERIMENT
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What was run, on what, and when.
+    """An experiment: its function, its data set, its time.
 
     Attributes:
         id: Its run id; empty where nothing was recorded.
@@ -54,7 +54,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class ItemRun:
-    """One run over an item: what came out, and what judges said of it.
+    """One run over an item: its output and its scores.
 
     Attributes:
         item: The item's id.
@@ -178,7 +178,7 @@ def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
 
 @dataclass(frozen=True, slots=True)
 class RejudgedRun:
-    """A stored run and what two versions of a judge say of it.
+    """A stored run and its scores by two versions of a judge.
 
     Attributes:
         run_id: Its id.

@@ -47,7 +47,7 @@ def ids_of(run_id: str) -> tuple[int, int]:
 
 
 def open_reader(recorder: Recorder) -> Reader:
-    """Deliver what was recorded, and make what reads it back.
+    """Deliver the recorded spans, and make the reader of them.
 
     Raises:
         LookupError: There is no collector that could be asked.
@@ -141,7 +141,7 @@ def _load_recorded(reader: Reader, told: ListedExperiment) -> Result | None:
 
 
 def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
-    """Say of recorded runs what an experiment says, as the baseline of their replay."""
+    """Describe recorded runs as an experiment, the baseline of their replay."""
     return replace(
         replayed,
         id=RECORDED,

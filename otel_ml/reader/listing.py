@@ -116,7 +116,7 @@ class PagedList(HasCard, Generic[Item]):
         raise NotImplementedError
 
     def _plain_pages(self) -> Iterator[dict[str, Any]]:
-        """Give pages to be counted, without what costs more."""
+        """Give pages to be counted, without the costly columns."""
         return self.pages()
 
     def _items_of(self, page: dict[str, Any]) -> Iterator[Item]:
@@ -165,7 +165,7 @@ class PagedList(HasCard, Generic[Item]):
     def __getitem__(self, at: slice, /) -> list[Item]: ...
 
     def __getitem__(self, at: int | slice, /) -> Item | list[Item]:
-        """Read the item at a place, or those of a slice; what stands before is read, too.
+        """Read the item at a place, or those of a slice; the items before it are read, too.
 
         Raises:
             IndexError: There are fewer.
@@ -456,7 +456,7 @@ class _Page:
 
 
 def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
-    """Take of a run's attributes what was left out of it, by part, and why."""
+    """Read from a run's attributes the parts that were cut, and why."""
     told = attributes.get(CAPTURE) if isinstance(attributes, dict) else None
     found = orjson.loads(told) if isinstance(told, str) else told
     parts = found if isinstance(found, dict) else {}

@@ -237,7 +237,7 @@ def _read_changes(
 
 
 def _read_metrics(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Read what was computed of the items of versions, by digest and name."""
+    """Read the data metrics of the items of versions, by digest and name."""
     found: dict[str, dict[str, float]] = {row["digest"]: {} for row in rows}
     digests = dict(zip(_owners(rows), found, strict=True))
     values = {"project": project, "owners": list(digests)}
