@@ -478,9 +478,12 @@ def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
 def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
     """Return the record of a function that is traced itself, not below another decorator."""
     with untrusted:
-        found = getattr(function, "_otel_ml_traced", None)
-        if isinstance(found, TracedFunction) and found.function is function.__wrapped__:  # type: ignore[attr-defined]
-            return found
+        otel_ml_traced = getattr(function, "_otel_ml_traced", None)
+        if (
+            isinstance(otel_ml_traced, TracedFunction)
+            and otel_ml_traced.function is function.__wrapped__
+        ):  # type: ignore[attr-defined]
+            return otel_ml_traced
     return None
 
 

@@ -235,10 +235,10 @@ def _compare(
     return metrics
 
 
-def _write_estimate(name: str, found: Estimate) -> dict[str, float]:
+def _write_estimate(name: str, estimate: Estimate) -> dict[str, float]:
     return {
-        name: found.value,
-        f"{name}.low": found.low,
-        f"{name}.high": found.high,
-        f"{name}.n": float(found.n),
+        name: estimate.value,
+        f"{name}.low": estimate.low,
+        f"{name}.high": estimate.high,
+        f"{name}.n": float(estimate.n),
     }

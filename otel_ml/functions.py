@@ -224,13 +224,13 @@ class TracedFunction:
         self._versions: dict[object, _Version] = {}
 
     def _generate(self, kind: str) -> None:
-        told = self.options
+        options = self.options
         self.generative = generative.Generative(
             kind,
             self.function,
             self.name,
-            provider=told.get("provider"),
-            model=told.get("model"),
+            provider=options.get("provider"),
+            model=options.get("model"),
         )
         if self.generative.is_talk:  # what a language model says has no structure
             self.version_on -= {"output"}
@@ -438,7 +438,11 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
 
 def _general_binder(signature: inspect.Signature, skip: int) -> Binder:
     names = tuple(signature.parameters)[:skip]
-    unsaid = [one.name for one in signature.parameters.values() if is_unsaid(one.default)]
+    unsaid = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if is_unsaid(parameter.default)
+    ]
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -79,8 +79,8 @@ def _find(library: str) -> list[EntryPoint]:
     """Find the instrumentations of a library: by their own names, else by its name in them."""
     wanted = _plain(library)
     entries = list(_entries())
-    named = [one for one in entries if wanted in {_plain(one.name), _plain(_package(one))}]
-    return named or [one for one in entries if wanted in _instrumented(one)]
+    named = [entry for entry in entries if wanted in {_plain(entry.name), _plain(_package(entry))}]
+    return named or [entry for entry in entries if wanted in _instrumented(entry)]
 
 
 def _entries() -> Iterator[EntryPoint]:
@@ -137,7 +137,9 @@ def lost() -> list[tuple[str, str]]:
 
 def describe_lost(kind: type) -> tuple[str, str]:
     """Describe an instrumentation that writes into nothing, with the remedy."""
-    called = [one.name for one in _entries() if one.value == f"{kind.__module__}:{kind.__name__}"]
+    called = [
+        entry.name for entry in _entries() if entry.value == f"{kind.__module__}:{kind.__name__}"
+    ]
     library = called[0] if called else kind.__module__.rpartition(".")[2]
     return (
         f"The spans of {kind.__name__} are lost, there is no global tracer provider",
@@ -177,10 +179,10 @@ def _bentoml_is_silent() -> bool:
     settings = sys.modules.get("bentoml._internal.configuration.containers")
     if kind is None or settings is None or settings.BentoMLContainer.tracing.sample_rate.get():
         return False
-    found = (value for one in [*sys.modules.values()] for value in [*vars(one).values()])
+    found = (value for module in [*sys.modules.values()] for value in [*vars(module).values()])
     services = [value for value in found if isinstance(value, kind)]
     return bool(services) and not any(
-        (one.config.get("tracing") or {}).get("sample_rate") for one in services
+        (service.config.get("tracing") or {}).get("sample_rate") for service in services
     )
 
 
@@ -211,9 +213,9 @@ def _find_lost() -> list[type]:
         return []
     # Nothing leads from an instrumentor to its tracer, and a provider may have been given to it.
     waiting = {
-        str(getattr(one, "_instrumenting_module_name", ""))
-        for one in gc.get_referrers(trace.ProxyTracer)
-        if type(one) is trace.ProxyTracer
+        str(getattr(referrer, "_instrumenting_module_name", ""))
+        for referrer in gc.get_referrers(trace.ProxyTracer)
+        if type(referrer) is trace.ProxyTracer
     }
     return [kind for kind in active if any(_is_of(name, kind.__module__) for name in waiting)]
 
@@ -304,8 +306,8 @@ def _redact(span: ReadableSpan, redaction: Redaction) -> ReadableSpan:
         resource=span.resource,
         attributes=_hide(span.attributes or {}, redaction),
         events=[
-            Event(one.name, _hide(one.attributes or {}, redaction), one.timestamp)
-            for one in span.events
+            Event(event.name, _hide(event.attributes or {}, redaction), event.timestamp)
+            for event in span.events
         ],
         links=span.links,
         kind=span.kind,

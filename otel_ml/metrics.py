@@ -104,19 +104,19 @@ def make_points(
         is_list = issubclass(type(value), list | tuple)
         series: Any = value if is_list else _series(value)
         if series is None:
-            found = [LoggedPoint(name, number(name, value), at, now_ns, mode)]
+            logged_points = [LoggedPoint(name, number(name, value), at, now_ns, mode)]
         else:
             # A list may take several records, which are ordered by the times of their points.
-            found = [
+            logged_points = [
                 LoggedPoint(name, number(name, item), at, now_ns + place, "append")
                 for place, item in enumerate(series)
             ]
-        if overwrite and not found:
-            found = [LoggedPoint(name, 0.0, at, now_ns, "clear")]
+        if overwrite and not logged_points:
+            logged_points = [LoggedPoint(name, 0.0, at, now_ns, "clear")]
         elif overwrite:
-            first = "restart" if found[0].mode == "append" else "replace"
-            found[0] = found[0]._replace(mode=first)
-        points += found
+            first = "restart" if logged_points[0].mode == "append" else "replace"
+            logged_points[0] = logged_points[0]._replace(mode=first)
+        points += logged_points
     return points
 
 

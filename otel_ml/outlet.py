@@ -101,7 +101,7 @@ class Outlet:
     def count(self) -> dict[str, Any]:
         """Read the counters, by their names in `Stats`."""
         senders = [one for one in (self.pipeline, self.uploads) if one is not None]
-        counters = [one.counters for one in senders]
+        counters = [sender.counters for sender in senders]
         lost = {} if self.pipeline is None else self.pipeline.counters.lost
         return {
             "configuration": self.configuration,
@@ -109,7 +109,7 @@ class Outlet:
             "lost": lost if self.uploads is None else {**lost, **self.uploads.lost},
             "retries": sum(one.retries for one in counters),
             "blocked_ms": sum(one.blocked_s for one in counters) * 1e3,
-            "queued": sum(one.pending for one in senders),
+            "queued": sum(sender.pending for sender in senders),
         }
 
     def _time_left(self, deadline: float) -> float:

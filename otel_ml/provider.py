@@ -237,8 +237,8 @@ class _OwnSpansOnly(MarkedCalls):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         # A limit may cut the text of a span's attribute; scopes have none before SDK 1.26.
-        told = getattr(scope, "attributes", None) or span.attributes or {}
-        if told.get(names.PROJECT) == self._project:
+        attributes = getattr(scope, "attributes", None) or span.attributes or {}
+        if attributes.get(names.PROJECT) == self._project:
             self._pipeline.put(span)
 
     def shutdown(self) -> None:

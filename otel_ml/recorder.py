@@ -582,9 +582,9 @@ def _tell_lost_at_end() -> None:
 
 def find_recorder(project: str, mark: int) -> Recorder | None:
     """Find the recorder of a living client by its project and `id`, else any of the project."""
-    found = [recorder for recorder in list(_RECORDERS) if recorder.project == project]
-    found.sort(key=lambda recorder: id(recorder) != mark)
-    return found[0] if found else None
+    recorders = [recorder for recorder in list(_RECORDERS) if recorder.project == project]
+    recorders.sort(key=lambda recorder: id(recorder) != mark)
+    return recorders[0] if recorders else None
 
 
 _RECORDERS: Final = renew_each_in_child(Recorder.restart_in_child)

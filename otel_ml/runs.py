@@ -391,8 +391,8 @@ def _unwrapped(value: object) -> Any:
 def _subject_of(thing: Any, kind: str) -> Subject:
     """Name a used or produced thing: by itself, or from a text."""
     if issubclass(type(thing), HasSubject):
-        found: Subject = thing._subject
-        return found
+        subject: Subject = thing._subject
+        return subject
     text = clean(str.__str__(thing))
     if kind == "artifact":
         return Subject(kind, text)

@@ -432,7 +432,7 @@ class RunSpan(ReadableSpan, trace.Span):
         kind = type(exception)
         module: str | None = kind.__module__  # None for a class that is made by hand
         module = "" if module in {None, "", "builtins"} else f"{module}."
-        found: dict[str, types.AttributeValue] = {
+        attribute_values: dict[str, types.AttributeValue] = {
             "exception.type": f"{module}{kind.__qualname__}",
             "exception.message": str(exception),
             "exception.stacktrace": "".join(
@@ -440,7 +440,7 @@ class RunSpan(ReadableSpan, trace.Span):
             ),
             "exception.escaped": str(escaped),
         }
-        self.add_event("exception", {**found, **(attributes or {})}, timestamp)
+        self.add_event("exception", {**attribute_values, **(attributes or {})}, timestamp)
 
     @property
     def is_plain(self) -> bool:
@@ -496,9 +496,12 @@ class RunSpan(ReadableSpan, trace.Span):
     def _shorten(self, limit: int) -> None:
         """Hold to a limit on the number: our own move together, then the host's oldest go."""
         given = list((self._given or _NO_ATTRIBUTES).items())
-        ours = {**self.variables, **self.constants}
+        variables = {**self.variables, **self.constants}
         longest = self._home.limits.max_span_attribute_length
-        self.variables, self.constants = shorten(ours, limit - len(given), longest), _NO_ATTRIBUTES
+        self.variables, self.constants = (
+            shorten(variables, limit - len(given), longest),
+            _NO_ATTRIBUTES,
+        )
         room = max(limit - len(self.variables), 0)
         cut = max(len(given) - room, 0)
         self._cut = cut + getattr(self._given, "dropped", 0)
@@ -570,8 +573,8 @@ def _hold_to(limits: SpanLimits, span: trace.Span, attributes: Attributes) -> di
 def processors_of(provider: object) -> Sequence[SpanProcessor]:
     """Return the processors of a provider of the SDK's, or of a processor that calls several."""
     active = getattr(provider, "_active_span_processor", provider)
-    found: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
-    return found
+    span_processors: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
+    return span_processors
 
 
 def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
@@ -717,7 +720,7 @@ def known_rules(sampler: Sampler) -> Rules | None:
                     "_remote_parent_not_sampled",
                 )
             ]
-        rules = [_rule(one) for one in samplers]
+        rules = [_rule(sampler) for sampler in samplers]
     except AttributeError:  # an SDK that keeps them elsewhere
         return None
     found = [rule for rule in rules if rule is not None]

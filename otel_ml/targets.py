@@ -101,10 +101,10 @@ class Elsewhere(Handle):
     def _send_feedback(self, said: dict[str, Value]) -> None:
         self._send("evaluation", said)
 
-    def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
+    def _send(self, record: str, attributes: Attributes, events: Sequence[Event] = ()) -> None:
         recorder = self._records_to()
         if recorder is not None:
-            recorder.send_record(record, self._span, {**self._target, **said}, events)
+            recorder.send_record(record, self._span, {**self._target, **attributes}, events)
 
 
 def about(
@@ -127,11 +127,11 @@ def about(
             raise invalid("tag", tag, "a pair of name and value")
         name, value = map(text_of, tag)
         return Elsewhere(recorder, {names.TARGET_TAG: clean(f"{name}={value}")}, None)
-    found = _RUN_ID.fullmatch(str(run_id)) if issubclass(type(run_id), str) else None
-    if found is None:
+    match = _RUN_ID.fullmatch(str(run_id)) if issubclass(type(run_id), str) else None
+    if match is None:
         raise invalid("run_id", run_id, "32 and 16 hex digits with a dash between")
-    above = SpanContext(int(found[1], 16), int(found[2], 16), True, TraceFlags(TraceFlags.SAMPLED))
-    return Elsewhere(recorder, {names.TARGET_RUN: found[0]}, NonRecordingSpan(above))
+    above = SpanContext(int(match[1], 16), int(match[2], 16), True, TraceFlags(TraceFlags.SAMPLED))
+    return Elsewhere(recorder, {names.TARGET_RUN: match[0]}, NonRecordingSpan(above))
 
 
 def send_judgement(recorder: Recorder, run_id: str, judgement: "Judgement", start_ns: int) -> None:
@@ -316,7 +316,7 @@ class TargetModel(Elsewhere, HasSubject):
             ReaderError: The collector does not answer, or this client sends to none.
         """
         with self._open_reader() as reader:
-            return {one.alias: one.version for one in reader.aliases(self.name).aliases}
+            return {alias.alias: alias.version for alias in reader.aliases(self.name).aliases}
 
     def _move(self, alias: str, version: int | None, by: str, more: Attributes) -> None:
         name = check_text("alias", alias, _ALIAS_CHARS)
@@ -402,14 +402,16 @@ class TargetModel(Elsewhere, HasSubject):
                 self._metrics.add(said)
         super()._say(add, said)
 
-    def _send(self, record: str, said: Attributes, events: Sequence[Event] = ()) -> None:
+    def _send(self, record: str, attributes: Attributes, events: Sequence[Event] = ()) -> None:
         if self._records_to() is None:
             return
         # What another version is, its maker told.
-        is_defined_here = self.version == said.get(names.TARGET_VERSION, self._told) == self._told
+        is_defined_here = (
+            self.version == attributes.get(names.TARGET_VERSION, self._told) == self._told
+        )
         if is_defined_here and record == "update" and self._is_due():
-            said = {**said, names.MODEL_DEFINITION: self._definition}
-        super()._send(record, said, events)
+            attributes = {**attributes, names.MODEL_DEFINITION: self._definition}
+        super()._send(record, attributes, events)
 
     def _is_due(self) -> bool:
         """Tell whether this process has to send the version's definition, which is noted."""

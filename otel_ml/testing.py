@@ -219,8 +219,8 @@ def read_runs(spans: Iterable[ReadableSpan]) -> list[RecordedRun]:
 def read_evaluations(spans: Iterable[ReadableSpan]) -> list[RecordedEvaluation]:
     """Read all evaluations: those that runs carry, then those that came later."""
     runs, records = _sorted(spans)
-    found = [evaluation for span in runs for evaluation in _carried(span)]
-    return found + [_evaluation(record) for record in records if _is(record, "evaluation")]
+    evaluations = [evaluation for span in runs for evaluation in _carried(span)]
+    return evaluations + [_evaluation(record) for record in records if _is(record, "evaluation")]
 
 
 def _sorted(spans: Iterable[ReadableSpan]) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
@@ -233,9 +233,9 @@ def _sorted(spans: Iterable[ReadableSpan]) -> tuple[list[ReadableSpan], list[Rea
 
 
 def _run(span: ReadableSpan, records: Sequence[ReadableSpan]) -> RecordedRun:
-    said = _attributes(span)
+    attributes = _attributes(span)
     updates = [record for record in records if _is(record, "update")]
-    tags = _tags(said)
+    tags = _tags(attributes)
     for update in updates:
         tags.update(_tags(_attributes(update)))
     evaluations = _carried(span)
@@ -244,36 +244,44 @@ def _run(span: ReadableSpan, records: Sequence[ReadableSpan]) -> RecordedRun:
         id=_id(span),
         parent_id=None if span.parent is None else run_id_of(span.parent),
         trace_id=_id(span).partition("-")[0],
-        name=str(said.get(names.MODEL_NAME, span.name)),
-        kind=str(said.get(names.KIND, "model")),
-        inputs=_loads(said.get(names.INPUTS)),
-        outputs=_loads(said.get(names.OUTPUTS)),
+        name=str(attributes.get(names.MODEL_NAME, span.name)),
+        kind=str(attributes.get(names.KIND, "model")),
+        inputs=_loads(attributes.get(names.INPUTS)),
+        outputs=_loads(attributes.get(names.OUTPUTS)),
         tags=tags,
-        scores={one.judge: one.score for one in evaluations if one.score is not None},
-        passed={one.judge: one.passed for one in evaluations if one.passed is not None},
+        scores={
+            evaluation.judge: evaluation.score
+            for evaluation in evaluations
+            if evaluation.score is not None
+        },
+        passed={
+            evaluation.judge: evaluation.passed
+            for evaluation in evaluations
+            if evaluation.passed is not None
+        },
         metrics=_metrics(map(_attributes, updates)),
         logs=_logs([span, *updates]),
-        outcome=str(said.get(names.OUTCOME, "")),
-        error_type=said.get(names.ERROR_TYPE),
+        outcome=str(attributes.get(names.OUTCOME, "")),
+        error_type=attributes.get(names.ERROR_TYPE),
         error_message=_error_message(span),
-        latency_ms=float(said.get(names.LATENCY_MS, 0.0)),
-        session=said.get(names.SESSION_ID),
-        user=said.get(names.USER_ID),
-        params=_loads(said.get(names.PARAMS)),
-        attributes=said,
+        latency_ms=float(attributes.get(names.LATENCY_MS, 0.0)),
+        session=attributes.get(names.SESSION_ID),
+        user=attributes.get(names.USER_ID),
+        params=_loads(attributes.get(names.PARAMS)),
+        attributes=attributes,
     )
 
 
 def _carried(span: ReadableSpan) -> list[RecordedEvaluation]:
     """Read the scores that were known when the run was handed over."""
-    said = _attributes(span)
-    details = _loads(said.get(names.JUDGES)) or {}
+    attributes = _attributes(span)
+    details = _loads(attributes.get(names.JUDGES)) or {}
     return [
         RecordedEvaluation(
             run_id=_id(span),
             judge=judge,
-            score=said.get(names.SCORE_PREFIX + judge, detail.get("score")),
-            passed=said.get(names.PASSED_PREFIX + judge, detail.get("passed")),
+            score=attributes.get(names.SCORE_PREFIX + judge, detail.get("score")),
+            passed=attributes.get(names.PASSED_PREFIX + judge, detail.get("passed")),
             label=detail.get("label"),
             explanation=detail.get("explanation"),
             error=detail.get("error"),
@@ -284,17 +292,17 @@ def _carried(span: ReadableSpan) -> list[RecordedEvaluation]:
 
 
 def _evaluation(record: ReadableSpan) -> RecordedEvaluation:
-    said = _attributes(record)
+    attributes = _attributes(record)
     return RecordedEvaluation(
         run_id=_target(record),
-        judge=str(said.get(names.JUDGE_NAME, "")),
-        score=said.get(names.SCORE_VALUE),
-        passed=said.get(names.PASSED),
-        label=said.get(names.SCORE_LABEL),
-        explanation=said.get(names.EXPLANATION),
-        error=said.get(names.ERROR_TYPE),
-        source=str(said.get(names.SOURCE, "judge")),
-        actual=said.get(names.ACTUAL, _loads(said.get(names.ACTUAL_LIST))),
+        judge=str(attributes.get(names.JUDGE_NAME, "")),
+        score=attributes.get(names.SCORE_VALUE),
+        passed=attributes.get(names.PASSED),
+        label=attributes.get(names.SCORE_LABEL),
+        explanation=attributes.get(names.EXPLANATION),
+        error=attributes.get(names.ERROR_TYPE),
+        source=str(attributes.get(names.SOURCE, "judge")),
+        actual=attributes.get(names.ACTUAL, _loads(attributes.get(names.ACTUAL_LIST))),
     )
 
 
@@ -313,12 +321,12 @@ def _tags(said: Mapping[str, Any]) -> dict[str, Any]:
 def _metrics(updates: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
     points = [
         LoggedPoint(name, float(value), -1, int(time_ns), mode)
-        for said in updates
+        for update in updates
         for name, value, time_ns, mode in zip(
-            said.get(names.METRIC_NAMES, ()),
-            said.get(names.METRIC_VALUES, ()),
-            said.get(names.METRIC_TIMES, ()),
-            said.get(names.METRIC_MODES, ()),
+            update.get(names.METRIC_NAMES, ()),
+            update.get(names.METRIC_VALUES, ()),
+            update.get(names.METRIC_TIMES, ()),
+            update.get(names.METRIC_MODES, ()),
             strict=True,
         )
     ]

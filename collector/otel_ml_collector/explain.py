@@ -86,7 +86,7 @@ def open_empty(*, is_full: bool) -> Iterator[ListeningReader]:
     with tempfile.TemporaryDirectory() as folder:
         connections = connect(f"chdb://{folder}")
         try:
-            every = [one.name for one in fields(Apart)] if is_full else []
+            every = [field.name for field in fields(Apart)] if is_full else []
             connections.memory.note(_PROJECT, every, settled=True)
             reader = ListeningReader(connections)
             yield reader

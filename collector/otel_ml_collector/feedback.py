@@ -212,8 +212,8 @@ def make_feedback(
     return Feedback(orjson.dumps(make_request(spans)), stored)
 
 
-def _key_of(one: WantedEvaluation) -> str:
-    return one.trace_id or (one.trace_key or "")[:TRACE_KEY_CHARS]
+def _key_of(wanted_evaluation: WantedEvaluation) -> str:
+    return wanted_evaluation.trace_id or (wanted_evaluation.trace_key or "")[:TRACE_KEY_CHARS]
 
 
 def identify(project: str, given: str) -> bytes:
@@ -224,36 +224,44 @@ def identify(project: str, given: str) -> bytes:
     return hashlib.sha256(told).digest()[: _TRACE_BYTES + _SPAN_BYTES]
 
 
-def _time_of(one: WantedEvaluation, place: int, now_ns: int) -> int:
-    if one.time is None:
+def _time_of(wanted_evaluation: WantedEvaluation, place: int, now_ns: int) -> int:
+    if wanted_evaluation.time is None:
         return now_ns
     field = f"evaluations.{place}.time"
-    time_ns = from_rfc3339(one.time, field)
+    time_ns = from_rfc3339(wanted_evaluation.time, field)
     if time_ns not in StartWindow(now_ns):
         raise BadInput(
-            f"Invalid time {one.time!r}: expected one from 400 days ago to an hour from now", field
+            f"Invalid time {wanted_evaluation.time!r}: expected one from 400 days ago to an hour "
+            "from now",
+            field,
         )
     return time_ns
 
 
 def _span(
-    project: str, one: WantedEvaluation, identity: bytes, time_ns: int, start_ns: int | None
+    project: str,
+    wanted_evaluation: WantedEvaluation,
+    identity: bytes,
+    time_ns: int,
+    start_ns: int | None,
 ) -> dict[str, Any]:
     told: dict[str, object] = {
         names.RECORD: "evaluation",
         names.PROJECT: project,
-        names.TARGET_RUN: one.run_id,
-        names.TARGET_TRACE_KEY: one.trace_id or one.trace_key,
-        names.TARGET_TAG: one.tag,
+        names.TARGET_RUN: wanted_evaluation.run_id,
+        names.TARGET_TRACE_KEY: wanted_evaluation.trace_id or wanted_evaluation.trace_key,
+        names.TARGET_TAG: wanted_evaluation.tag,
         names.TARGET_START_NS: start_ns,
-        names.JUDGE_NAME: one.judge,
-        names.SOURCE: one.source,
-        names.SCORE_VALUE: one.score,
-        names.PASSED: one.passed,
-        names.SCORE_LABEL: one.label or None,
-        names.EXPLANATION: one.explanation or None,
-        names.ANNOTATOR: one.annotator or None,
-        names.ACTUAL_LIST if isinstance(one.actual, list) else names.ACTUAL: one.actual,
+        names.JUDGE_NAME: wanted_evaluation.judge,
+        names.SOURCE: wanted_evaluation.source,
+        names.SCORE_VALUE: wanted_evaluation.score,
+        names.PASSED: wanted_evaluation.passed,
+        names.SCORE_LABEL: wanted_evaluation.label or None,
+        names.EXPLANATION: wanted_evaluation.explanation or None,
+        names.ANNOTATOR: wanted_evaluation.annotator or None,
+        names.ACTUAL_LIST
+        if isinstance(wanted_evaluation.actual, list)
+        else names.ACTUAL: wanted_evaluation.actual,
     }
     return make_span("evaluation", identity, time_ns, told)
 
@@ -342,8 +350,8 @@ async def post_evaluations(
     Their runs may come later. Sent again under its `id`, a statement is stored once.
     """
     reader = find_service(request, Reader).narrow(access)
-    for one in wanted.evaluations:
-        one.annotator = one.annotator or access.name
+    for evaluation in wanted.evaluations:
+        evaluation.annotator = evaluation.annotator or access.name
     with pipeline.hold() as held:
         feedback = await run_sync(
             make_feedback, reader, project, wanted.evaluations, time.time_ns()

@@ -95,8 +95,8 @@ def show_home(
     now_ns = time.time_ns()
     counted = reader.ahead(find_all_stats, now_ns)
     projects = find_projects(reader)
-    stats = {one.project: one for one in counted.result().groups}
-    costs = [one.cost for one in stats.values() if one.cost is not None]
+    stats = {group.project: group for group in counted.result().groups}
+    costs = [stat.cost for stat in stats.values() if stat.cost is not None]
     day = _day(now_ns)
     found = select_projects(projects, find)
     some = cut_slice(found, read_state(request).first("projects"), _SHOWN_PROJECTS)
@@ -109,9 +109,9 @@ def show_home(
             _show(project, stats.get(project.project), day, unread.get(project.project))
             for project in some.items
         ],
-        "day_runs": sum(one.runs for one in stats.values()),
-        "day_errors": sum(one.errors for one in stats.values()),
-        "failed_traces": sum(one.failed_traces for one in stats.values()),
+        "day_runs": sum(stat.runs for stat in stats.values()),
+        "day_errors": sum(stat.errors for stat in stats.values()),
+        "failed_traces": sum(stat.failed_traces for stat in stats.values()),
         "day_cost": sum(costs) if costs else None,
         "unfinished": find_unfinished(reader, now_ns),
         "gaps": find_gaps(request, reader),
@@ -126,8 +126,8 @@ def show_home(
 @router.get("/new-versions")
 def show_new_versions(request: Request, reader: FromReader) -> Response:
     """Show the new model versions, as a part of the home page that comes after the rest."""
-    found = find_new_versions(reader, time.time_ns())
-    context = {"found": [(one, diff.changes(one.before, one.after)) for one in found]}
+    new_versions = find_new_versions(reader, time.time_ns())
+    context = {"found": [(one, diff.changes(one.before, one.after)) for one in new_versions]}
     return show_page(request, "new_versions.html", context)
 
 

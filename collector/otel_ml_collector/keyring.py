@@ -87,8 +87,8 @@ class Keyring:
             Unavailable: The store has trouble; the known keys stay.
         """
         with self._changing:
-            found = {key.access.key_id: key for key in self._store.read()}
-            self._keys = found or self._keys  # a store that is emptied does not open a collector
+            keys = {key.access.key_id: key for key in self._store.read()}
+            self._keys = keys or self._keys  # a store that is emptied does not open a collector
 
     def find_keys(self, within: Access = OPEN) -> list[StoredKey]:
         """Find the keys whose projects are all within an access, oldest first."""
@@ -140,9 +140,9 @@ class Keyring:
         """
         if not self.is_on:
             return OPEN if is_local else OPEN_BEYOND
-        told = headers.get("authorization", "")
-        if told.lower().startswith(_BEARER):
-            return self.find_key(told[len(_BEARER) :])
+        authorization = headers.get("authorization", "")
+        if authorization.lower().startswith(_BEARER):
+            return self.find_key(authorization[len(_BEARER) :])
         return self.find_key(headers.get("x-api-key", ""))
 
     def find_key(self, text: str) -> Access | None:

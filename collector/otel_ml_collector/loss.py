@@ -297,7 +297,7 @@ class LossWatch:
             for row in totals
             if row["missing"] or row["sampled"]
         ]
-        self._gaps = sorted(gaps, key=lambda one: (one.is_meant, -one.spans, one.project))
+        self._gaps = sorted(gaps, key=lambda gap: (gap.is_meant, -gap.spans, gap.project))
         if any(row["missing"] for row in totals):
             rows = read_loss(self._reader, hours, limit=_LOSS_ROWS, only_missing=True)
             self._log([row for row in rows if self._is_news(row)])
@@ -309,9 +309,9 @@ class LossWatch:
     def gaps_of(self, access: Access, project: str | None = None) -> list[Gaps]:
         """Name projects with missing spans: ten that may be read, or the requested project."""
         return [
-            one
-            for one in self._gaps
-            if access.reaches(one.project) and project in {None, one.project}
+            gap
+            for gap in self._gaps
+            if access.reaches(gap.project) and project in {None, gap.project}
         ][:_SHOWN_SENDERS]
 
     def _is_news(self, row: Row) -> bool:

@@ -108,8 +108,8 @@ def _find_owners(reader: Reader, project: str) -> tuple[list[MetricOwner], dict[
     """Find the runs that logged metrics, the latest first, and the rows of those that ended."""
     rows = list_metric_owners(reader, project, _LISTED_OWNERS)
     keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
-    found = read_runs(reader, project, keys) if keys else []
-    models = {run_id_of(run): run["model"] or run["name"] for run in found}
+    runs = read_runs(reader, project, keys) if keys else []
+    models = {run_id_of(run): run["model"] or run["name"] for run in runs}
     unnamed = [row["owner"] for row in rows if row["start_ns"] and row["owner"] not in models]
     models |= {run_id_of(run): run["model"] for run in name_open_runs(reader, project, unnamed)}
     owners = [
@@ -122,7 +122,7 @@ def _find_owners(reader: Reader, project: str) -> tuple[list[MetricOwner], dict[
         )
         for row in rows
     ]
-    return owners, {run_id_of(run): run for run in found}
+    return owners, {run_id_of(run): run for run in runs}
 
 
 def find_version_metrics(
@@ -454,7 +454,9 @@ def _measure_repeats(runs: Sequence[SweepRun], values: Mapping[str, float]) -> f
         if params:
             key = run.owner.model, *sorted(params.items())
             groups[key].append(values[run.owner.run_id])
-    return max((max(one) - min(one) for one in groups.values() if len(one) > 1), default=None)
+    return max(
+        (max(group) - min(group) for group in groups.values() if len(group) > 1), default=None
+    )
 
 
 def _measure_move(series: LoggedMetric) -> float | None:

@@ -60,7 +60,7 @@ def find_projects(reader: Reader) -> list[ProjectCounts]:
 def select_projects(projects: Sequence[ProjectCounts], find: str) -> list[ProjectCounts]:
     """Select the projects whose names contain a text, whatever the case of its letters."""
     wanted = find.strip().casefold()
-    return [one for one in projects if wanted in one.project.casefold()]
+    return [project for project in projects if wanted in project.project.casefold()]
 
 
 @api.get("/projects")
@@ -71,13 +71,13 @@ def get_projects(
     cursor: Cursor = None,
 ) -> Projects:
     """List projects, the latest to run first."""
-    found = select_projects(find_projects(reader), find)
+    projects = select_projects(find_projects(reader), find)
     if cursor is not None:
         place = _place_of(*read_cursor(cursor, str, str))
-        found = [one for one in found if place < _place_of(one.last_start_time, one.project)]
-    page = found[:limit]
+        projects = [one for one in projects if place < _place_of(one.last_start_time, one.project)]
+    page = projects[:limit]
     next_cursor = None
-    if len(found) > limit:
+    if len(projects) > limit:
         next_cursor = write_place([page[-1].last_start_time, page[-1].project])
     return Projects(projects=page, next_cursor=next_cursor)
 
@@ -110,6 +110,6 @@ def show_switcher(
     part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)})?$")] = "",
 ) -> Response:
     """Show the projects that ran last, each with the same sort of page as the requesting page."""
-    found = find_projects(reader)
-    context = {"projects": found[:_SWITCHER], "number": len(found), "part": part}
+    projects = find_projects(reader)
+    context = {"projects": projects[:_SWITCHER], "number": len(projects), "part": part}
     return show_page(request, "switcher.html", context)

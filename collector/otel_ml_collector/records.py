@@ -198,4 +198,4 @@ class Records:
     def __len__(self) -> int:
         """Count the rows, for the size of a group; keys of traces come with others."""
         rows = (getattr(self, one.name) for one in fields(self) if one.name != "trace_keys")
-        return sum(len(found) for found in rows if isinstance(found, list))
+        return sum(len(row) for row in rows if isinstance(row, list))

@@ -272,13 +272,13 @@ def _read_session(
     where = f"session == {view.quoted(session)}"
     query = RunsQuery(project, where, _RUNS_OF_SESSION, cursor, order=OLDEST)
     figures = reader.ahead(_find_figures, project, [session])
-    found = find_runs(reader, query, now_ns)
-    known = figures.result().get(session) or _of_open(session, found.runs)
+    runs = find_runs(reader, query, now_ns)
+    known = figures.result().get(session) or _of_open(session, runs.runs)
     if known is None:
         raise Missing(f"There is no session {session[:80]!r}")
-    turns = _make_turns(found.runs, now_ns)
-    told = Session(**dict(known), conversation=turns, next_cursor=found.next_cursor)
-    return told, found.runs
+    turns = _make_turns(runs.runs, now_ns)
+    told = Session(**dict(known), conversation=turns, next_cursor=runs.next_cursor)
+    return told, runs.runs
 
 
 def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
@@ -308,7 +308,7 @@ def _find_figures(
     reader: Reader, project: str, sessions: Sequence[str]
 ) -> dict[str, SessionFigures]:
     """Find the figures of the ended runs of some sessions, by session."""
-    found: dict[str, SessionFigures] = {}
+    session_figures: dict[str, SessionFigures] = {}
     for first in range(0, len(sessions), MAX_GROUPS):
         wanted = sessions[first : first + MAX_GROUPS]
         these = _find_runs(reader, project, wanted)
@@ -331,8 +331,10 @@ def _find_figures(
             only=wanted,
         )
         totals = {group.group: group.total for group in find_stats(reader, query).groups}
-        found |= {row["session"]: _make_figures(row, totals[row["session"]]) for row in facts}
-    return found
+        session_figures |= {
+            row["session"]: _make_figures(row, totals[row["session"]]) for row in facts
+        }
+    return session_figures
 
 
 def _find_runs(reader: Reader, project: str, wanted: Sequence[str]) -> Condition:
@@ -487,11 +489,11 @@ def get_session(project: str, session: str, reader: FromReader, cursor: Cursor =
 @pages.get("/projects/{project:path}/sessions")
 def list_sessions(request: Request, query: _Query, reader: FromReader) -> Response:
     """The sessions of a project."""
-    found = find_sessions(reader, query, time.time_ns())
+    sessions = find_sessions(reader, query, time.time_ns())
     context = {
         "where": query.where,
-        "sessions": found.sessions,
-        "next_cursor": found.next_cursor,
+        "sessions": sessions.sessions,
+        "next_cursor": sessions.next_cursor,
         "is_first": query.cursor is None,
         "api": view.api_address(
             "projects", query.project, "sessions", where=query.where, cursor=query.cursor

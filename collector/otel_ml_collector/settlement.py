@@ -174,7 +174,7 @@ def _lend_together(
     for run in chain(runs, open_runs):
         forms[run.project, run.trace_id].add(form_of(run))
     traces: dict[TraceId, dict[bytes, CallRun]] = {
-        key: {} for key, found in forms.items() if len(found) > 1
+        key: {} for key, form in forms.items() if len(form) > 1
     }
     for run in _in_order(runs, open_runs) if traces else ():
         if (of_trace := traces.get((run.project, run.trace_id))) is not None:

@@ -53,22 +53,22 @@ def judge_lines(
         judges: Their changes.
         versions: By judge, the number that is shown where the verdict has none.
     """
-    widest = max((_reach(one) for one in judges if one.is_rate), default=1.0)
+    widest = max((_reach(judge) for judge in judges if judge.is_rate), default=1.0)
     lines = []
-    for one in judges:
-        change, scale = one.difference, widest if one.is_rate else _reach(one)
-        of = 100.0 if one.is_rate else 1.0
+    for judge in judges:
+        change, scale = judge.difference, widest if judge.is_rate else _reach(judge)
+        of = 100.0 if judge.is_rate else 1.0
         lines.append(
             VerdictLine(
-                name=one.judge,
-                version=one.version or (versions or {}).get(one.judge),
-                before=write_value(one.baseline, is_rate=one.is_rate),
-                now=write_value(one.candidate, is_rate=one.is_rate),
+                name=judge.judge,
+                version=judge.version or (versions or {}).get(judge.judge),
+                before=write_value(judge.baseline, is_rate=judge.is_rate),
+                now=write_value(judge.candidate, is_rate=judge.is_rate),
                 change=_signed(change.value * of) if change else "–",
                 interval=_span(change, of),
-                word=one.word,
-                sentence=one.sentence,
-                bar=_bar(change, one.margin, scale, one.word, of),
+                word=judge.word,
+                sentence=judge.sentence,
+                bar=_bar(change, judge.margin, scale, judge.word, of),
             )
         )
     return lines
@@ -77,34 +77,34 @@ def judge_lines(
 def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
     """Write ratios as changes in per cent."""
     changes = {
-        one.name: Interval(
-            value=one.ratio.value - 1,
-            low=None if one.ratio.low is None else one.ratio.low - 1,
-            high=None if one.ratio.high is None else one.ratio.high - 1,
-            n=one.ratio.n,
-            clusters=one.ratio.clusters,
+        amount.name: Interval(
+            value=amount.ratio.value - 1,
+            low=None if amount.ratio.low is None else amount.ratio.low - 1,
+            high=None if amount.ratio.high is None else amount.ratio.high - 1,
+            n=amount.ratio.n,
+            clusters=amount.ratio.clusters,
         )
-        for one in amounts
+        for amount in amounts
     }
     widest = max((_most(of, 0.0) for of in changes.values()), default=1.0)
     return [
         VerdictLine(
-            name=one.name,
+            name=amount.name,
             version=None,
             before="",
             now="",
-            change=_signed(100 * changes[one.name].value),
-            interval=_span(changes[one.name], 100),
-            word=one.word,
-            sentence=one.sentence,
-            bar=_bar(changes[one.name], one.margin, widest, one.word, 100),
+            change=_signed(100 * changes[amount.name].value),
+            interval=_span(changes[amount.name], 100),
+            word=amount.word,
+            sentence=amount.sentence,
+            bar=_bar(changes[amount.name], amount.margin, widest, amount.word, 100),
         )
-        for one in amounts
+        for amount in amounts
     ]
 
 
-def _reach(one: JudgeChange) -> float:
-    return _most(one.difference, one.margin)
+def _reach(judge_change: JudgeChange) -> float:
+    return _most(judge_change.difference, judge_change.margin)
 
 
 def _most(change: Interval | None, margin: float) -> float:
@@ -137,11 +137,11 @@ def _bar(
     )
 
 
-def write_value(one: Interval | None, *, is_rate: bool) -> str:
+def write_value(interval: Interval | None, *, is_rate: bool) -> str:
     """Write a rate in per cent, or a score."""
-    if one is None:
+    if interval is None:
         return "–"
-    return f"{100 * one.value:.1f}{view.THIN}%" if is_rate else f"{one.value:.4g}"
+    return f"{100 * interval.value:.1f}{view.THIN}%" if is_rate else f"{interval.value:.4g}"
 
 
 def _signed(value: float) -> str:
@@ -149,17 +149,19 @@ def _signed(value: float) -> str:
     return text.replace("-", "−") if float(text) else text[1:]
 
 
-def _span(one: Interval | None, of: float) -> str:
-    if one is None or one.low is None or one.high is None:
+def _span(interval: Interval | None, of: float) -> str:
+    if interval is None or interval.low is None or interval.high is None:
         return "–"
-    return f"{_signed(one.low * of)} to {_signed(one.high * of)}"
+    return f"{_signed(interval.low * of)} to {_signed(interval.high * of)}"
 
 
-def write_bounds(one: Interval | None, *, is_rate: bool) -> str:
+def write_bounds(interval: Interval | None, *, is_rate: bool) -> str:
     """Write the interval of a rate, in per cent, or of a score."""
-    if one is None:
+    if interval is None:
         return "–"
-    low, high = (_bound(bound, 100.0 if is_rate else 1.0) for bound in (one.low, one.high))
+    low, high = (
+        _bound(bound, 100.0 if is_rate else 1.0) for bound in (interval.low, interval.high)
+    )
     return f"{low} to {high}"
 
 

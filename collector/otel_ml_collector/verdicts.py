@@ -72,21 +72,21 @@ _CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 
 
 def make_judges(
-    found: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
+    verdict: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
 ) -> list[JudgeChange]:
     """Make the answers of the judges' changes, of the versions that were chosen of each judge."""
     changes = []
-    for name, one in found.judges.items():
-        said = {field: getattr(one, field) for field in _CHANGE_FIELDS}
+    for name, judge in verdict.judges.items():
+        said = {field: getattr(judge, field) for field in _CHANGE_FIELDS}
         digest = next(iter(chosen[name])) if len(chosen[name]) == 1 else ""
         version = numbers.get((name, digest, ""))
         changes.append(JudgeChange(version=version, digest=digest, **said))
     return changes
 
 
-def make_amounts(found: Verdict) -> list[AmountChange]:
+def make_amounts(verdict: Verdict) -> list[AmountChange]:
     """Make the answers of the changes in latency, tokens and cost."""
-    return [AmountChange.model_validate(one) for one in found.amounts.values()]
+    return [AmountChange.model_validate(amount) for amount in verdict.amounts.values()]
 
 
 def choose_versions(

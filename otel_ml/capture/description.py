@@ -80,8 +80,10 @@ def field_names(kind: type) -> Sequence[str] | None:
         return ()
     if isinstance(getattr(kind, "__attrs_attrs__", None), tuple):
         return [field.name for field in kind.__attrs_attrs__]  # type: ignore[attr-defined]
-    found = getattr(kind, "__struct_fields__", None) or getattr(kind, "__pydantic_fields__", None)
-    return [*found] if isinstance(found, tuple | dict) else None
+    struct_fields = getattr(kind, "__struct_fields__", None) or getattr(
+        kind, "__pydantic_fields__", None
+    )
+    return [*struct_fields] if isinstance(struct_fields, tuple | dict) else None
 
 
 def words_of(value: Any) -> str | None:

@@ -180,8 +180,8 @@ def _project_among(given: Sequence[object]) -> Project | None:
     """Return the first project among some arguments; their types alone are looked at."""
     for argument in given:
         if issubclass(type(argument), Project):
-            found: Project = argument  # type: ignore[assignment]  # just checked
-            return found
+            project: Project = argument  # type: ignore[assignment]  # just checked
+            return project
     return None
 
 

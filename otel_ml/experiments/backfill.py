@@ -341,9 +341,11 @@ class _Backfilling:
         except NotFound:
             versions = []
         called = {
-            one["digest"]: one["digest"][:12] if one["version"] is None else f"v{one['version']}"
-            for one in versions
-            if one["digest"]
+            version["digest"]: version["digest"][:12]
+            if version["version"] is None
+            else f"v{version['version']}"
+            for version in versions
+            if version["digest"]
         }
         if wanted == _NEWEST:
             others = (digest for digest in called if digest != self._judge.version)
@@ -458,5 +460,5 @@ def _score_of(judgement: Judgement) -> JudgeScore:
 def _run_id_of(run: Any) -> str:
     if not hasattr(type(run), "evaluations"):
         raise invalid("runs", run, _EXPECTED_RUNS)
-    found: str = run.run_id
-    return found
+    run_id: str = run.run_id
+    return run_id

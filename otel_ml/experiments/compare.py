@@ -45,8 +45,8 @@ class ComparisonOptions:
     @property
     def left_out(self) -> Mapping[str, int]:
         """How many recorded runs gave no item, by reason."""
-        told = self.told.get("left_out")
-        return dict(told) if isinstance(told, Mapping) else {}
+        left_out = self.told.get("left_out")
+        return dict(left_out) if isinstance(left_out, Mapping) else {}
 
     @property
     def clustered_by(self) -> str:
@@ -68,9 +68,9 @@ def cluster_of(given: Any) -> Callable[[ItemRun], object]:
     if callable(given):
         return given  # type: ignore[no-any-return]  # just checked
     if issubclass(type(given), str):
-        found = read_cluster(given)
-        if found is not None:
-            return lambda run: found(run.tags, run.source_run, run.source_session)
+        cluster = read_cluster(given)
+        if cluster is not None:
+            return lambda run: cluster(run.tags, run.source_run, run.source_session)
     raise invalid("cluster", given, _CLUSTER)
 
 
@@ -101,8 +101,10 @@ def _scored(run: ItemRun, comparison: ComparisonOptions) -> ScoredRun:
         tags={name: str(value) for name, value in run.tags.items()},
         is_error=run.outcome != "ok",
         scores={
-            name: JudgeScore(one.passed, one.score, one.version, one.error is not None)
-            for name, one in run.judgements.items()
+            name: JudgeScore(
+                judgement.passed, judgement.score, judgement.version, judgement.error is not None
+            )
+            for name, judgement in run.judgements.items()
         },
         latency=run.latency_ms,
         cost=run.cost,

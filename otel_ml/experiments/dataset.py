@@ -216,7 +216,7 @@ class Dataset(HasCard, HasSubject):
             chosen = [one for one in row if one not in others] if inputs is None else inputs
             made: dict[str, Any] = {"inputs": {one: _cell_of(row, one, "inputs") for one in chosen}}
             made["expected"] = None if expected is None else _cell_of(row, expected, "expected")
-            made["tags"] = {one: _cell_of(row, one, "tags") for one in tags}
+            made["tags"] = {tag: _cell_of(row, tag, "tags") for tag in tags}
             if id is not None:
                 made["id"] = str(_cell_of(row, id, "id"))
             return made
@@ -282,7 +282,7 @@ class Dataset(HasCard, HasSubject):
         numbered = names.NUMBERED.fullmatch(name)
         bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
         versions = reader.dataset_versions(bare)
-        chosen = next((one for one in versions if number in {0, one.version}), None)
+        chosen = next((version for version in versions if number in {0, version.version}), None)
         if chosen is None:
             raise ValueError(f"Data set {bare!r} has no version {number}")
         if not chosen.is_complete:
@@ -465,9 +465,9 @@ def content_of(value: Any, documents: list[TypedValue]) -> Any:
     if kind is dict and all(type(key) is str for key in value):
         return {key: content_of(one, documents) for key, one in value.items()}
     data = types.wrap(value)
-    found = TypedValue(sha256(types.dump(data)).hexdigest(), value)
-    documents.append(found)
-    return refer_document(data.type_name, found.sha256)
+    typed_value = TypedValue(sha256(types.dump(data)).hexdigest(), value)
+    documents.append(typed_value)
+    return refer_document(data.type_name, typed_value.sha256)
 
 
 def fresh(value: Any) -> Any:
@@ -706,8 +706,8 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
     if hasattr(type(run), "capture"):  # one that a collector has
         read: Mapping[str, Sequence[str]] = run.capture
         return read
-    told = run.attributes.get(names.CAPTURE)
-    found = orjson.loads(told) if isinstance(told, str) else told
+    attribute = run.attributes.get(names.CAPTURE)
+    found = orjson.loads(attribute) if isinstance(attribute, str) else attribute
     return found if isinstance(found, dict) else {}
 
 
@@ -822,11 +822,13 @@ def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) ->
     route = recorder.route
     asked = api.Api(route.endpoint, route.api_key, _ASK_S)
     try:
-        told = asked.get("projects", route.project, "datasets", dataset.name, "versions")
+        answer = asked.get("projects", route.project, "datasets", dataset.name, "versions")
     except unread.ReaderError as error:
         _logger.warning("The number of data set %s is not known: %s", dataset.tag, error)
         return dataset.tag
     finally:
         asked.close()
-    numbers = [one["version"] for one in told["versions"] if one["digest"] == dataset.digest]
+    numbers = [
+        version["version"] for version in answer["versions"] if version["digest"] == dataset.digest
+    ]
     return f"{dataset.name}:v{numbers[0]}" if numbers else dataset.tag

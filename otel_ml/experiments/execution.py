@@ -107,7 +107,7 @@ class Target:
 
 
 def _joined(chunks: list[Any]) -> Any:
-    return "".join(chunks) if chunks and all(type(one) is str for one in chunks) else chunks
+    return "".join(chunks) if chunks and all(type(chunk) is str for chunk in chunks) else chunks
 
 
 class ItemCall(Call):
@@ -148,11 +148,11 @@ class ItemCall(Call):
         if not self._end_ns or not self._span.is_recording():
             return
         with quiet("evaluate"):
-            alone = [one for one in judgements if one.against is None]
+            alone = [judgement for judgement in judgements if judgement.against is None]
             self._hand_over_later(self._end_ns, alone)
-            for one in judgements:
-                if one.against is not None:
-                    self._send_evaluation(one)
+            for judgement in judgements:
+                if judgement.against is not None:
+                    self._send_evaluation(judgement)
 
     def _judge(self, output: object, end_ns: int, recorder: Recorder, *, awaits: bool) -> None:
         self._end_ns = end_ns
@@ -244,11 +244,15 @@ class Asked(JudgedCall):
         self._against = against
         super().__init__(judges, inputs, output, self._keep, self._ignore, run_id, more)
 
-    def _keep(self, said: Sequence[Judgement]) -> None:
+    def _keep(self, judgements: Sequence[Judgement]) -> None:
         against = self._against
-        self.said = [*said] if against is None else [replace(one, against=against) for one in said]
+        self.said = (
+            [*judgements]
+            if against is None
+            else [replace(one, against=against) for one in judgements]
+        )
 
-    def _ignore(self, said: Judgement) -> None:
+    def _ignore(self, judgement: Judgement) -> None:
         """A judge that speaks after its time has said that it failed."""
 
 
@@ -327,7 +331,7 @@ class Trial:
         return self._run_id
 
     def hand_over(
-        self, work: Work, output: object, latency_ms: float, said: Sequence[Judgement]
+        self, work: Work, output: object, latency_ms: float, judgements: Sequence[Judgement]
     ) -> ItemRun:
         """Release the run with the scores of the judges; returns its record."""
         row = work.row(
@@ -336,11 +340,11 @@ class Trial:
             self.run_id,
             outputs=output,
             latency_ms=latency_ms,
-            judgements={one.judge: one for one in said},
+            judgements={one.judge: one for one in judgements},
         )
         if self.call is not None:
             self.call.say_status(row.passed)
-            self.call.hand_over(said)
+            self.call.hand_over(judgements)
         return row
 
     def lose(self, work: Work) -> None:
@@ -423,15 +427,15 @@ def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
     if not trial.claim():
         return None
     latency_ms = trial.finish(output)
-    said: list[Judgement] = []
+    judgements: list[Judgement] = []
     try:
         for asked in work.judged(trial.item, trial.repeat, output, trial.run_id):
             asked.judge_here(work.recorder.judges.wait)
-            said += asked.said
+            judgements += asked.said
     except BaseException:
         trial.lose(work)
         raise
-    return trial.hand_over(work, output, latency_ms, said)
+    return trial.hand_over(work, output, latency_ms, judgements)
 
 
 def run_here(work: Work, jobs: Sequence[Job], progress: Progress) -> None:
@@ -564,15 +568,15 @@ async def _run_trial_on_loop(work: Work, progress: Progress, trial: Trial) -> It
     if token is not None:
         detach(token)
     latency_ms = trial.finish(output)
-    said: list[Judgement] = []
+    judgements: list[Judgement] = []
     try:
         for asked in work.judged(trial.item, trial.repeat, output, trial.run_id):
             await judge_on_loop(asked, work.recorder.judges)
-            said += asked.said
+            judgements += asked.said
     except BaseException:
         trial.lose(work)
         raise
-    return trial.hand_over(work, output, latency_ms, said)
+    return trial.hand_over(work, output, latency_ms, judgements)
 
 
 class _Overdue(Exception):

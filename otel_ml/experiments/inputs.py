@@ -159,7 +159,7 @@ def _rebuild_one_of(value: Any, hints: Sequence[Any]) -> Any:
     for hint in hints:
         with suppress(NotRebuiltError):
             return rebuild(value, hint)
-    raise NotRebuiltError(" | ".join(getattr(one, "__name__", str(one)) for one in hints))
+    raise NotRebuiltError(" | ".join(getattr(hint, "__name__", str(hint)) for hint in hints))
 
 
 def _rebuild_alone(value: Any) -> Any:

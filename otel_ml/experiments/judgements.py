@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
     """Find the last score of a run by a version of a judge; None where there is none."""
-    said = [
-        one
-        for one in run.evaluations
-        if (one.judge, one.source, one.digest) == (judge, "judge", version)
+    evaluations = [
+        evaluation
+        for evaluation in run.evaluations
+        if (evaluation.judge, evaluation.source, evaluation.digest) == (judge, "judge", version)
     ]
-    newest = max(said, key=lambda one: one.time, default=None)
+    newest = max(evaluations, key=lambda one: one.time, default=None)
     if newest is None:
         return None
     return Judgement(

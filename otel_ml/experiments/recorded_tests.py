@@ -41,8 +41,8 @@ class TestedRun:
                 if is_said:
                     passed = error is None
                     why = None if error is None else tell(error)
-                    said = Judgement(_JUDGE, "", float(passed), passed, explanation=why)
-                    run._facts.update(score_attributes([run._shown(said)]))
+                    judgement = Judgement(_JUDGE, "", float(passed), passed, explanation=why)
+                    run._facts.update(score_attributes([run._shown(judgement)]))
         run.end(None if is_said or is_skipped else error)
 
 

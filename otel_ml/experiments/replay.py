@@ -217,7 +217,9 @@ class Replay:
         missing: defaultdict[tuple[Judge, ...], list[str]] = defaultdict(list)
         unspoken = {name: {*runs} for name, runs in self.unspoken.items()}
         for item in self.items:
-            judges = tuple(one for one in self.judges if item.id in unspoken.get(one.name, ()))
+            judges = tuple(
+                judge for judge in self.judges if item.id in unspoken.get(judge.name, ())
+            )
             if judges:
                 missing[judges].append(item.id)
         for judges, ids in missing.items():
@@ -395,15 +397,15 @@ def _read_answers(
     """
     runs = reader.trace(run_id.partition("-")[0]).runs
     below = {run_id}
-    found: defaultdict[tuple[str, bytes], list[RecordedAnswer]] = defaultdict(list)
-    for run in sorted(runs, key=lambda one: one.start_ns):
+    recorded_answers: defaultdict[tuple[str, bytes], list[RecordedAnswer]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.start_ns):
         if run.parent_run_id not in below:
             continue
         below.add(run.run_id)
         called.add(run.model)
         if run.model in stub and (answer := _read_answer(run)) is not None:
-            found[key_of(run.model, run.inputs)].append(answer)
-    return found
+            recorded_answers[key_of(run.model, run.inputs)].append(answer)
+    return recorded_answers
 
 
 def _read_answer(run: "Run") -> RecordedAnswer | None:
@@ -485,9 +487,9 @@ class _Taken:
         if inputs is None:
             return "without inputs"
         judgements = {
-            judge.name: said
+            judge.name: judgement
             for judge in self._judges
-            if (said := find_judgement(run, judge.name, judge.version)) and not said.error
+            if (judgement := find_judgement(run, judge.name, judge.version)) and not judgement.error
         }
         try:
             by_name = type(inputs) is dict

@@ -141,8 +141,8 @@ class Result(HasCard):
     @property
     def label(self) -> str:
         """What it is called where something is compared with it: name, file or run, and date."""
-        one = self.experiment
-        return write_label(one.name, self._path or self.stored_id, one.start_ns)
+        experiment = self.experiment
+        return write_label(experiment.name, self._path or self.stored_id, experiment.start_ns)
 
     @property
     def stored_id(self) -> str:
@@ -162,7 +162,9 @@ class Result(HasCard):
     @property
     def cost(self) -> float:
         """The cost of judges, and of runs as far as it is known."""
-        judged = (one.cost or 0.0 for run in self.runs for one in run.judgements.values())
+        judged = (
+            judgement.cost or 0.0 for run in self.runs for judgement in run.judgements.values()
+        )
         return sum(run.cost or 0.0 for run in self.runs) + sum(judged)
 
     @cached_property
@@ -185,7 +187,7 @@ class Result(HasCard):
 
         It is empty without a baseline, and without judges.
         """
-        words = {one.word for one in self.judges.values()}
+        words = {judge.word for judge in self.judges.values()}
         return next((word for word in WORST_FIRST if word in words), "")
 
     @cached_property
@@ -196,7 +198,8 @@ class Result(HasCard):
         now = {key[0]: runs for key, runs in by_item(self.runs).items()}
         before = {key[0]: runs for key, runs in by_item(self.baseline.runs).items()}
         return [
-            _regression(one, now[one.item], before[one.item]) for one in self.comparison.regressions
+            _regression(regression, now[regression.item], before[regression.item])
+            for regression in self.comparison.regressions
         ]
 
     @property
@@ -292,17 +295,20 @@ class Result(HasCard):
             "errors": self.errors,
             "left_out": dict(self.left_out),
             "flaky": self.flaky,
-            "judges": {name: asdict(one) for name, one in self.judges.items()},
+            "judges": {name: asdict(judge) for name, judge in self.judges.items()},
             "regressions": [
                 {
-                    **{key: getattr(one, key) for key in ("item", "judge", "before", "after")},
-                    **{key: getattr(one, key) for key in ("change", "error")},
-                    **{key: getattr(one, key) for key in ("run_id", "baseline_run_id")},
-                    "inputs": content_of(one.inputs, []),
-                    "outputs": content_of(one.outputs, []),
-                    "baseline_outputs": content_of(one.baseline_outputs, []),
+                    **{
+                        key: getattr(regression, key)
+                        for key in ("item", "judge", "before", "after")
+                    },
+                    **{key: getattr(regression, key) for key in ("change", "error")},
+                    **{key: getattr(regression, key) for key in ("run_id", "baseline_run_id")},
+                    "inputs": content_of(regression.inputs, []),
+                    "outputs": content_of(regression.outputs, []),
+                    "baseline_outputs": content_of(regression.baseline_outputs, []),
                 }
-                for one in self.regressions
+                for regression in self.regressions
             ],
         }
         return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
@@ -311,13 +317,13 @@ class Result(HasCard):
         """Return one table, the verdict in a sentence and the first ten regressions, with links."""
         worse = [
             WorseItem(
-                _label(self._firsts[one.item]),
-                one.change,
-                one.error or _cell(one.outputs),
-                _cell(one.baseline_outputs),
-                self._address(one.run_id),
+                _label(self._firsts[regression.item]),
+                regression.change,
+                regression.error or _cell(regression.outputs),
+                _cell(regression.baseline_outputs),
+                self._address(regression.run_id),
             )
-            for one in self.regressions[:NAMED]
+            for regression in self.regressions[:NAMED]
         ]
         count = len(self.regressions)
         return replace(self._report, worse=worse, worse_count=count).to_markdown()
@@ -347,10 +353,12 @@ class Result(HasCard):
                 )
                 error.text = _xml(self.first_errors.get(run.error_type, ""))
             elif run.passed is False:
-                said = [one for one in run.judgements.values() if one.passed is False]
+                judgements = [
+                    judgement for judgement in run.judgements.values() if judgement.passed is False
+                ]
                 told = "; ".join(
                     f"{one.judge}: {one.explanation or one.label or write_number(one.score)}"
-                    for one in said
+                    for one in judgements
                 )
                 failure = ET.SubElement(case, "failure", message=_xml(told))
                 failure.text = _xml(_cell(run.outputs))
@@ -369,10 +377,12 @@ class Result(HasCard):
         lines += self.notes
         if self.regressions:
             lines += ["", f"{len(self.regressions)} worse than before:"]
-            for one in self.regressions[:NAMED]:
-                now = one.error or _cell(one.outputs)
-                label = _label(self._firsts[one.item])
-                lines.append(f"  {label}  {one.change}  {_cell(one.baseline_outputs)} → {now}")
+            for regression in self.regressions[:NAMED]:
+                now = regression.error or _cell(regression.outputs)
+                label = _label(self._firsts[regression.item])
+                lines.append(
+                    f"  {label}  {regression.change}  {_cell(regression.baseline_outputs)} → {now}"
+                )
             if (left := len(self.regressions) - NAMED) > 0:
                 lines.append(f"  and {left:,} more, not shown here")
         for name, text in self.first_errors.items():
@@ -419,8 +429,8 @@ def _row(run: ItemRun) -> dict[str, Any]:
         name: getattr(run, name)
         for name in ("item", "repeat", "outputs", "outcome", "error", "latency_ms", "run_id")
     }
-    for name, one in run.judgements.items():
-        told |= {f"score.{name}": one.score, f"passed.{name}": one.passed}
+    for name, judgement in run.judgements.items():
+        told |= {f"score.{name}": judgement.score, f"passed.{name}": judgement.passed}
     return told | {f"tag.{name}": value for name, value in run.tags.items()}
 
 

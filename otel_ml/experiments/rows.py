@@ -93,14 +93,22 @@ class ItemRun:
     @property
     def scores(self) -> dict[str, float]:
         """The scores that judges gave, by their names."""
-        return {name: one.score for name, one in self.judgements.items() if one.score is not None}
+        return {
+            name: judgement.score
+            for name, judgement in self.judgements.items()
+            if judgement.score is not None
+        }
 
     @property
     def passed(self) -> bool | None:
         """Whether all judges let it pass; None where none said so. A failed run has not."""
         if self.outcome != "ok":
             return False
-        said = [one.passed for one in self.judgements.values() if one.passed is not None]
+        said = [
+            judgement.passed
+            for judgement in self.judgements.values()
+            if judgement.passed is not None
+        ]
         return all(said) if said else None
 
 
@@ -109,7 +117,7 @@ def write_file(
 ) -> None:
     """Write an experiment into a file: a line about it, then one for each run, sorted by item."""
     head = {"format": _FORMAT, "kind": _KIND, **asdict(experiment)}
-    lines = [head, *(_line(run) for run in sorted(runs, key=lambda one: (one.item, one.repeat)))]
+    lines = [head, *(_line(run) for run in sorted(runs, key=lambda run: (run.item, run.repeat)))]
     with Path(path).open("wb") as file:
         file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
 
@@ -150,8 +158,8 @@ def _line(run: ItemRun) -> dict[str, Any]:
     writer = walker.Walker()
     told["outputs"] = writer.encode(run.outputs)
     told["judgements"] = {
-        name: {key: said for key, said in asdict(one).items() if said is not None}
-        for name, one in run.judgements.items()
+        name: {key: said for key, said in asdict(judgement).items() if said is not None}
+        for name, judgement in run.judgements.items()
     }
     if run.tags:
         told["tags"] = writer.encode(dict(run.tags))
@@ -163,17 +171,17 @@ def _run(line: Mapping[str, Any]) -> ItemRun:
     told["outputs"] = walker.decode(told.get("outputs"))
     told["tags"] = walker.decode(told.get("tags") or {})
     told["judgements"] = {
-        name: Judgement(**said) for name, said in told.get("judgements", {}).items()
+        name: Judgement(**judgement) for name, judgement in told.get("judgements", {}).items()
     }
     return ItemRun(**told)
 
 
 def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
     """Return runs by the id and the digest of their item, each in the order of its repeats."""
-    found: dict[tuple[str, str], list[ItemRun]] = {}
-    for run in sorted(runs, key=lambda one: one.repeat):
-        found.setdefault((run.item, run.digest), []).append(run)
-    return found
+    item_runs: dict[tuple[str, str], list[ItemRun]] = {}
+    for run in sorted(runs, key=lambda run: run.repeat):
+        item_runs.setdefault((run.item, run.digest), []).append(run)
+    return item_runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,16 +101,22 @@ def load_result(
     return _load(reader, told, baseline)
 
 
-def _load(reader: Reader, told: ListedExperiment, baseline: Result | None = None) -> Result:
+def _load(
+    reader: Reader, listed_experiment: ListedExperiment, baseline: Result | None = None
+) -> Result:
     """Read the runs over items of an experiment that is known."""
     payloads = {
         run.run_id: (run.inputs, run.outputs)
-        for run in reader.runs(f'experiment == "{told.run_id}" and item != ""')
+        for run in reader.runs(f'experiment == "{listed_experiment.run_id}" and item != ""')
     }
-    how = told.comparison
+    how = listed_experiment.comparison
     return Result(
-        _experiment(reader, told),
-        [run for row in reader.experiment_rows(told.run_id) for run in _item_runs(row, payloads)],
+        _experiment(reader, listed_experiment),
+        [
+            run
+            for row in reader.experiment_rows(listed_experiment.run_id)
+            for run in _item_runs(row, payloads)
+        ],
         baseline,
         ComparisonOptions(
             cluster=_cluster(how.get("cluster")),
@@ -119,25 +125,27 @@ def _load(reader: Reader, told: ListedExperiment, baseline: Result | None = None
             is_partial=bool(how.get("partial")),
             told=how,
         ),
-        is_interrupted=told.outcome == "cancelled",
+        is_interrupted=listed_experiment.outcome == "cancelled",
     )
 
 
-def _load_recorded(reader: Reader, told: ListedExperiment) -> Result | None:
+def _load_recorded(reader: Reader, listed_experiment: ListedExperiment) -> Result | None:
     """Read the recorded runs that an experiment replays; None where it replays none."""
-    if not told.comparison.get("recorded"):
+    if not listed_experiment.comparison.get("recorded"):
         return None
-    first_ns, _ = told.comparison["recorded"]
-    known = told.judges
+    first_ns, _ = listed_experiment.comparison["recorded"]
+    known = listed_experiment.judges
     runs = []
-    for row in reader.experiment_rows(told.run_id, RECORDED):
+    for row in reader.experiment_rows(listed_experiment.run_id, RECORDED):
         for run in _item_runs(replace(row, runs=row.baseline), {}):
             whole = reader.run(run.run_id)
             said = {
-                name: one for name, one in run.judgements.items() if known.get(name) == one.version
+                name: judgement
+                for name, judgement in run.judgements.items()
+                if known.get(name) == judgement.version
             }
             runs.append(replace(run, inputs=whole.inputs, outputs=whole.outputs, judgements=said))
-    return Result(recorded_experiment(_experiment(reader, told), first_ns), runs)
+    return Result(recorded_experiment(_experiment(reader, listed_experiment), first_ns), runs)
 
 
 def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
@@ -172,17 +180,19 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         return _load(reader, reader.experiment(named))
     meant = _find_version(reader, named)
     known: dict[str, None] = {}
-    for one in islice(reader.experiments(), _LATEST_EXPERIMENTS):
-        if one.dataset != dataset or one.outcome != "ok":
+    for experiment in islice(reader.experiments(), _LATEST_EXPERIMENTS):
+        if experiment.dataset != dataset or experiment.outcome != "ok":
             continue
-        versions = [] if one.version is None else [f"{one.function}:v{one.version}"]
-        known |= dict.fromkeys((*versions, *one.tags))
+        versions = (
+            [] if experiment.version is None else [f"{experiment.function}:v{experiment.version}"]
+        )
+        known |= dict.fromkeys((*versions, *experiment.tags))
         if meant:
-            is_meant = (one.function, one.version) == meant
+            is_meant = (experiment.function, experiment.version) == meant
         else:
-            is_meant = one.tags.get(named, False) is not False  # taken back
+            is_meant = experiment.tags.get(named, False) is not False  # taken back
         if is_meant:
-            return _load(reader, one)
+            return _load(reader, experiment)
     raise LookupError(suggest(named, known))
 
 
@@ -228,23 +238,27 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
         ReaderError: The collector has no answer.
     """
 
-    def is_alike(one: ListedExperiment) -> bool:
-        there = replace(_experiment(reader, one), id="", start_ns=0, page="")
-        return there == wanted and one.params == params
+    def is_alike(listed_experiment: ListedExperiment) -> bool:
+        there = replace(_experiment(reader, listed_experiment), id="", start_ns=0, page="")
+        return there == wanted and listed_experiment.params == params
 
-    def start(one: ListedExperiment) -> Started:
-        return Started(one.run_id, one.start_ns, _load(reader, one).runs)
+    def start(listed_experiment: ListedExperiment) -> Started:
+        return Started(
+            listed_experiment.run_id,
+            listed_experiment.start_ns,
+            _load(reader, listed_experiment).runs,
+        )
 
     if named != _AUTO:
         if not RUN_ID.fullmatch(named):
             raise LookupError(named)
-        one = reader.experiment(named)
-        if not is_alike(one):
+        experiment = reader.experiment(named)
+        if not is_alike(experiment):
             raise invalid("resume", named, _ALIKE)
-        return start(one)
-    for one in islice(reader.experiments() if wanted.version else (), _LATEST_EXPERIMENTS):
-        if one.outcome != "ok" and is_alike(one):
-            return start(one)
+        return start(experiment)
+    for experiment in islice(reader.experiments() if wanted.version else (), _LATEST_EXPERIMENTS):
+        if experiment.outcome != "ok" and is_alike(experiment):
+            return start(experiment)
     raise LookupError(named)
 
 
@@ -263,34 +277,40 @@ def find_replayed(
     Returns:
         The ids of the recorded runs, and how many it left out, by reason.
     """
-    for one in islice(reader.experiments(), _LATEST_EXPERIMENTS):
-        if one.outcome == "ok" or one.baseline != RECORDED:
+    for experiment in islice(reader.experiments(), _LATEST_EXPERIMENTS):
+        if experiment.outcome == "ok" or experiment.baseline != RECORDED:
             continue
-        is_meant = named in {one.run_id, _AUTO}
-        if is_meant and (one.name, one.function, one.params) == (name, function, params):
-            versions = reader.dataset_versions(one.dataset)
-            kept = [each for each in versions if each.digest == one.dataset_digest]
+        is_meant = named in {experiment.run_id, _AUTO}
+        if is_meant and (experiment.name, experiment.function, experiment.params) == (
+            name,
+            function,
+            params,
+        ):
+            versions = reader.dataset_versions(experiment.dataset)
+            kept = [each for each in versions if each.digest == experiment.dataset_digest]
             if not kept or not kept[0].is_complete:
                 return None
-            items = reader.dataset_items(one.dataset, kept[0].version)
-            return [item.id for item in items], one.comparison.get("left_out", {})
+            items = reader.dataset_items(experiment.dataset, kept[0].version)
+            return [item.id for item in items], experiment.comparison.get("left_out", {})
     return None
 
 
-def _experiment(reader: Reader, told: ListedExperiment) -> Experiment:
+def _experiment(reader: Reader, listed_experiment: ListedExperiment) -> Experiment:
     return Experiment(
-        id=told.run_id,
-        name=told.name,
-        function=told.function,
-        version=told.digest,
-        dataset=told.dataset,
-        dataset_version=told.dataset_digest,
-        items=told.items,
-        repeats=told.repeats,
-        judges=told.judges,
-        source=told.source,
-        start_ns=told.start_ns,
-        page=page_address(reader._api.page, reader.project, "experiments", told.run_id),
+        id=listed_experiment.run_id,
+        name=listed_experiment.name,
+        function=listed_experiment.function,
+        version=listed_experiment.digest,
+        dataset=listed_experiment.dataset,
+        dataset_version=listed_experiment.dataset_digest,
+        items=listed_experiment.items,
+        repeats=listed_experiment.repeats,
+        judges=listed_experiment.judges,
+        source=listed_experiment.source,
+        start_ns=listed_experiment.start_ns,
+        page=page_address(
+            reader._api.page, reader.project, "experiments", listed_experiment.run_id
+        ),
     )
 
 
@@ -316,9 +336,13 @@ def _item_runs(row: ExperimentRow, payloads: Mapping[str, tuple[Any, Any]]) -> I
             run_id=run.run_id,
             judgements={
                 name: Judgement(
-                    name, one.digest, one.score, one.passed, error=_FAILED if one.failed else None
+                    name,
+                    score.digest,
+                    score.score,
+                    score.passed,
+                    error=_FAILED if score.failed else None,
                 )
-                for name, one in run.scores.items()
+                for name, score in run.scores.items()
             },
             tags=row.tags,
             source_run=row.source_run,

@@ -194,7 +194,11 @@ def _rest_of(function: Callable[..., Any]) -> str | None:
     """Return the name of a function's ``**`` parameter."""
     with untrusted:
         parameters = inspect.signature(function).parameters.values()
-        rest = [one.name for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
+        rest = [
+            parameter.name
+            for parameter in parameters
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD
+        ]
         return rest[0] if rest else None
     return None
 
@@ -235,8 +239,8 @@ def _finish_reasons(output: object) -> Sequence[str]:
         return [reason for reason in choices if reason is not None]
     incomplete = read_name(read(output, "incomplete_details"), "reason")
     status = read_name(output, "status") if read_items(output, "output") else None
-    told = read_name(read(output, "response_metadata"), "finish_reason", "stop_reason")
-    reason = read_name(output, "stop_reason") or incomplete or status or told
+    name = read_name(read(output, "response_metadata"), "finish_reason", "stop_reason")
+    reason = read_name(output, "stop_reason") or incomplete or status or name
     return [] if reason is None else [reason]
 
 
@@ -332,8 +336,8 @@ def find_usage(output: object) -> dict[str, int]:
         Attributes by name, those that were present.
     """
     total: dict[str, int] = {}
-    for said in [*_responses(output), *_pieces(output)]:
-        for name, count in _attributes(said).items():
+    for response in [*_responses(output), *_pieces(output)]:
+        for name, count in _attributes(response).items():
             total[name] = total.get(name, 0) + count
     return {name: count for name, count in total.items() if count <= MAX_COUNT}
 

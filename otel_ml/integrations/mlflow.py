@@ -171,13 +171,13 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     return sent, total
 
 
-def _put(recorder: Recorder, record: Record, ours: Attributes) -> None:
+def _put(recorder: Recorder, record: Record, attributes: Attributes) -> None:
     start = recorder.start or recorder.open()
     context, identity = Context(), record.identity
     if record.parent_id is not None:
         above = Identity(identity.trace_id, record.parent_id)
         context = trace.set_span_in_context(NonRecordingSpan(above.context), context)
-    span = start(record.name, context, record.start_ns, ours, True)
+    span = start(record.name, context, record.start_ns, attributes, True)
     if type(span) is not RunSpan or span._made_context is not None:  # somebody looked at its ids
         raise ValueError(
             f"Invalid client: expected Client(join=False), spans of {type(span).__name__} under "
@@ -191,7 +191,7 @@ def _put(recorder: Recorder, record: Record, ours: Attributes) -> None:
     if record.failed:
         span.set_status(StatusCode.ERROR)
     span.weight += weigh(record.attributes, record.events)
-    span.write(record.attributes, ours)
+    span.write(record.attributes, attributes)
     span.end(record.end_ns)
 
 
@@ -318,11 +318,11 @@ def _import(
     done: list[Imported] = []
     try:
         for run in runs:
-            found = MlflowRun(
+            mlflow_run = MlflowRun(
                 tracking, run, hides, model, content_bytes=content_bytes, upload=upload
             )
-            sent, delivery = send(target, found.records(), timeout_s)
-            done.append(Imported(run.info.run_id, found.identity.run_id, sent, delivery))
+            sent, delivery = send(target, mlflow_run.records(), timeout_s)
+            done.append(Imported(run.info.run_id, mlflow_run.identity.run_id, sent, delivery))
             if not delivery:
                 break
     finally:
@@ -494,16 +494,16 @@ class MlflowRun:
         folders += list(bases)
         while folders:
             folder = folders.pop()
-            for found in self._client.list_artifacts(self._run_id, folder):
-                if found.path in seen:
+            for artifact in self._client.list_artifacts(self._run_id, folder):
+                if artifact.path in seen:
                     continue
-                seen.add(found.path)
-                if found.is_dir:
-                    folders.append(found.path)
+                seen.add(artifact.path)
+                if artifact.is_dir:
+                    folders.append(artifact.path)
                     continue
-                top, _, rest = found.path.partition("/")
-                uri = f"{bases[top]}/{rest}" if top in bases else f"{base}/{found.path}"
-                yield found.path, found.file_size or 0, uri
+                top, _, rest = artifact.path.partition("/")
+                uri = f"{bases[top]}/{rest}" if top in bases else f"{base}/{artifact.path}"
+                yield artifact.path, artifact.file_size or 0, uri
 
     def _logged(self) -> list[Any]:
         return _find_logged_models(self._client, self._run)
@@ -547,19 +547,19 @@ class MlflowRun:
 
     def _open(self) -> Record:
         """Say that the run goes on; its end, when it is imported then, takes the place of this."""
-        told = {
+        facts = {
             **self._facts(),
             names.RECORD: "start",
             names.TARGET_RUN: self.identity.run_id,
         }
         if self._parent_id is not None:
-            told[names.PARENT_SPAN_ID] = f"{self._parent_id:016x}"
+            facts[names.PARENT_SPAN_ID] = f"{self._parent_id:016x}"
         return Record(
             name="otel_ml.start",
             identity=Identity(self.identity.trace_id, span_id_of("mlflow start", self._run_id)),
             start_ns=self._start_ns,
             end_ns=self._start_ns,
-            attributes=told,
+            attributes=facts,
             parent_id=self.identity.span_id,
         )
 

@@ -77,9 +77,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{_MARKER}(dataset, repeats=1): run the test once for each item of a data set"
     )
-    told = getattr(config, "workerinput", None)
-    key = os.urandom(8).hex() if told is None else told[_SESSION]
-    config.stash[_STATE] = _Session(key, told is not None)
+    workerinput = getattr(config, "workerinput", None)
+    key = os.urandom(8).hex() if workerinput is None else workerinput[_SESSION]
+    config.stash[_STATE] = _Session(key, workerinput is not None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -103,7 +103,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     about |= {"digest": dataset.digest, "items": len(dataset), "repeats": repeats}
     session.suites[node] = _Suite(about)
     jobs = [_Job(item, repeat) for repeat in range(repeats) for item in dataset]
-    names = [one.item.id if repeats == 1 else f"{one.item.id}-{one.repeat}" for one in jobs]
+    names = [job.item.id if repeats == 1 else f"{job.item.id}-{job.repeat}" for job in jobs]
     metafunc.parametrize("item", jobs, ids=names, indirect=True)
 
 
@@ -113,10 +113,10 @@ def _read_marker(
     from otel_ml.default import _CLIENT  # only where a test is marked
     from otel_ml.experiments.experiment import dataset_of
 
-    told = dict(marker.kwargs)
-    given = marker.args[0] if len(marker.args) == 1 else told.pop("dataset", None)
-    repeats = told.pop("repeats", 1)
-    if given is None or told or type(repeats) is not int or repeats < 1:
+    kwargs = dict(marker.kwargs)
+    given = marker.args[0] if len(marker.args) == 1 else kwargs.pop("dataset", None)
+    repeats = kwargs.pop("repeats", 1)
+    if given is None or kwargs or type(repeats) is not int or repeats < 1:
         raise pytest.UsageError(f"Invalid marker {_MARKER} of {node}: {_USAGE}")
     if isinstance(given, str):  # beside the test, else where pytest was started
         beside = metafunc.definition.path.parent / given
@@ -185,10 +185,10 @@ def _open(session: _Session, about: dict[str, Any]) -> _Suite:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count a test that was over an item; of several processes that which collects the reports."""
-    told = dict(report.user_properties).get(_MARKER)
-    if report.when != "call" or not isinstance(told, dict) or _REPORTING is None:
+    user_property = dict(report.user_properties).get(_MARKER)
+    if report.when != "call" or not isinstance(user_property, dict) or _REPORTING is None:
         return
-    suite = _open(_REPORTING, told)
+    suite = _open(_REPORTING, user_property)
     suite.count += 1
     suite.passed += report.passed
 
@@ -213,7 +213,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say how many tests of each experiment passed, and where its page is."""
-    suites = [one for one in config.stash[_STATE].suites.values() if one.count]
+    suites = [suite for suite in config.stash[_STATE].suites.values() if suite.count]
     if not suites:
         return
     from otel_ml.default import _CLIENT  # only where a test was marked

@@ -101,12 +101,12 @@ def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[st
 def _params(model: Any) -> dict[str, Any]:
     """Choose the parameters in which trainings differ."""
     folds = getattr(model, "cvfolds", None)  # of a cross-validation all have the same
-    said = _settings(folds[0].bst if folds else model)
+    settings = _settings(folds[0].bst if folds else model)
     data = xgboost.DMatrix(np.zeros((1, 1)))  # a booster does not keep it
     usual = _settings(xgboost.Booster({}, [data]))
     return {
         name: _value(text)
-        for name, text in said.items()
+        for name, text in settings.items()
         if name in _ALWAYS or (name not in _NEVER and usual.get(name) != text)
     }
 

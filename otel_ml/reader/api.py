@@ -218,7 +218,9 @@ class Api:
         try:
             with attempt_until(deadline) as attempt:
                 line = self._open()
-                own = {name: one for name, one in line.headers.items() if name not in _OF_SPANS}
+                own = {
+                    name: header for name, header in line.headers.items() if name not in _OF_SPANS
+                }
                 response = line.pools.urlopen(
                     question.method,
                     f"{self.page}{question.below}{question.address}",

@@ -358,7 +358,10 @@ class Runs(PagedList[Run]):
         if self._wanted.roots or self._wanted.traces:
             inside = page.get("inside", {})
             fetched.known.update(
-                {one["run_id"]: {INSIDE: inside.get(one["run_id"])} for one in summaries}
+                {
+                    summary["run_id"]: {INSIDE: inside.get(summary["run_id"])}
+                    for summary in summaries
+                }
             )
         whole = Whole(fetched.fetch, self._load, fetched.known, self._api.page)
         for summary in summaries:
@@ -457,8 +460,8 @@ class _Page:
 
 def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
     """Read from a run's attributes the parts that were cut, and why."""
-    told = attributes.get(CAPTURE) if isinstance(attributes, dict) else None
-    found = orjson.loads(told) if isinstance(told, str) else told
+    attribute = attributes.get(CAPTURE) if isinstance(attributes, dict) else None
+    found = orjson.loads(attribute) if isinstance(attribute, str) else attribute
     parts = found if isinstance(found, dict) else {}
     return {part: [why] if isinstance(why, str) else why for part, why in parts.items()}
 
@@ -467,8 +470,8 @@ def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]
     """Read a part of a run, or the run as a whole where that has it."""
     if name != INSIDE:
         return fetch_run(api, project, run_id)
-    found = api.get("projects", project, "runs", where=f'run_id == "{run_id}"', roots="true")
-    return {INSIDE: found.get("inside", {}).get(run_id)}
+    answer = api.get("projects", project, "runs", where=f'run_id == "{run_id}"', roots="true")
+    return {INSIDE: answer.get("inside", {}).get(run_id)}
 
 
 def fetch_run(api: Api, project: str, run_id: str) -> dict[str, Any]:
@@ -498,7 +501,7 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 def _cells(run: Run, inside: Mapping[str, Any]) -> tuple[str, ...]:
     """Write the row of a run; a root says what is said inside it where it says nothing itself."""
-    worst = {judge: one["score"] for judge, one in inside.get("scores", {}).items()}
+    worst = {judge: score["score"] for judge, score in inside.get("scores", {}).items()}
     scores = {**run.scores, **{judge: one for judge, one in worst.items() if one is not None}}
     version = "" if run.version is None else f" v{run.version}"
     return (

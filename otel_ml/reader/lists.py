@@ -90,7 +90,7 @@ class Experiments(PagedList[ListedExperiment]):
         asked = self._asked(limit, verdicts=True)
         path = ("projects", self._project, "experiments")
         page = self._api.ask(replace(GLANCE, path=path, parameters=asked))
-        listed = [made(ListedExperiment, one) for one in page["experiments"]][:limit]
+        listed = [made(ListedExperiment, experiment) for experiment in page["experiments"]][:limit]
         if not listed:
             return note("No experiments")
         rows = [
@@ -147,8 +147,8 @@ def list_sessions(rows: Sequence[dict[str, Any]], base: str, project: str) -> Ro
     def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         name = row["session"]
         judges = [
-            f"{one['judge']} {_rate(one.get('pass_rate')) or _number(one.get('mean_score'))}"
-            for one in row.get("judges") or ()
+            f"{judge['judge']} {_rate(judge.get('pass_rate')) or _number(judge.get('mean_score'))}"
+            for judge in row.get("judges") or ()
         ]
         return page_address(base, project, "sessions", name), (
             shorten(name),
@@ -162,18 +162,19 @@ def list_sessions(rows: Sequence[dict[str, Any]], base: str, project: str) -> Ro
     return Rows(rows, _SESSIONS, cells)
 
 
-def _experiment_cells(one: ListedExperiment) -> tuple[str, ...]:
+def _experiment_cells(listed_experiment: ListedExperiment) -> tuple[str, ...]:
     version, dataset = (
-        "" if number is None else f" v{number}" for number in (one.version, one.dataset_version)
+        "" if number is None else f" v{number}"
+        for number in (listed_experiment.version, listed_experiment.dataset_version)
     )
     return (
-        shorten(one.name),
-        f"{one.start_time[:19].replace('T', ' ')} UTC",
-        f"{shorten(one.function)}{version}",
-        f"{shorten(one.dataset)}{dataset}",
-        f"{one.done:,}",
-        one.verdict,
-        ", ".join(f"{judge} {value:.3g}" for judge, value in one.values.items()),
+        shorten(listed_experiment.name),
+        f"{listed_experiment.start_time[:19].replace('T', ' ')} UTC",
+        f"{shorten(listed_experiment.function)}{version}",
+        f"{shorten(listed_experiment.dataset)}{dataset}",
+        f"{listed_experiment.done:,}",
+        listed_experiment.verdict,
+        ", ".join(f"{judge} {value:.3g}" for judge, value in listed_experiment.values.items()),
     )
 
 

@@ -181,7 +181,9 @@ class Run(HasCard, ListedRun):
         found = self._told(INSIDE)
         if found is None:
             return None
-        scores = {judge: made(WorstScore, one) for judge, one in found.get("scores", {}).items()}
+        scores = {
+            judge: made(WorstScore, score) for judge, score in found.get("scores", {}).items()
+        }
         return made(Inside, found, tokens=made(Tokens, found["tokens"]), scores=scores)
 
     @property
@@ -466,7 +468,9 @@ def made_sums(told: Mapping[str, Any]) -> Sums:
         Sums,
         told,
         total=_made_figures(told["total"]),
-        groups=[made(Group, one, total=_made_figures(one["total"])) for one in told["groups"]],
+        groups=[
+            made(Group, group, total=_made_figures(group["total"])) for group in told["groups"]
+        ],
         rest=None if rest is None else _made_figures(rest),
     )
 
@@ -480,7 +484,7 @@ def made_told(told: Mapping[str, Any], load: "Load") -> Told:
     return made(
         Told,
         told,
-        logs=[made(LogLine, one) for one in told["logs"]],
-        evaluations=[made(Evaluation, one) for one in told["evaluations"]],
-        artifacts=[made(Artifact, one, _load=load) for one in told["artifacts"]],
+        logs=[made(LogLine, log) for log in told["logs"]],
+        evaluations=[made(Evaluation, evaluation) for evaluation in told["evaluations"]],
+        artifacts=[made(Artifact, artifact, _load=load) for artifact in told["artifacts"]],
     )

@@ -92,7 +92,7 @@ def bets_up_to(most_lost: float) -> list[float]:
 def mix(logs: Sequence[float]) -> float:
     """Return the logarithm of the mean of stakes, from their logarithms."""
     most = max(logs)
-    return most + math.log(math.fsum(math.exp(one - most) for one in logs) / len(logs))
+    return most + math.log(math.fsum(math.exp(log - most) for log in logs) / len(logs))
 
 
 def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:

@@ -410,7 +410,9 @@ def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
     One whose chance was not asked counts as certain.
     """
-    tails = benjamini_hochberg([1.0 if one.chance is None else one.chance for one in comparisons])
+    tails = benjamini_hochberg(
+        [1.0 if comparison.chance is None else comparison.chance for comparison in comparisons]
+    )
     return [
         comparison
         if comparison.chance is None

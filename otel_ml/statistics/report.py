@@ -86,7 +86,7 @@ class Report:
         """The verdict in one sentence, with what it rests on."""
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
-        found = [f"{name}: {one.sentence or one.why}" for name, one in self.judges.items()]
+        found = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
         told = "; ".join(found) or "no judge was asked"
         word = self.word or "no verdict"
         return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {told}"
@@ -105,14 +105,14 @@ class Report:
         if self.errors:
             told.append(f"{_runs(self.errors)} failed, which counts as not passed")
         told += [
-            f"{name} failed on {_runs(one.failed)}: no value of it there"
-            for name, one in self.judges.items()
-            if one.failed
+            f"{name} failed on {_runs(judge.failed)}: no value of it there"
+            for name, judge in self.judges.items()
+            if judge.failed
         ]
         told += [
-            f"{name}: {one.why}"
-            for name, one in self.judges.items()
-            if one.why not in one.sentence  # which is printed above them
+            f"{name}: {judge.why}"
+            for name, judge in self.judges.items()
+            if judge.why not in judge.sentence  # which is printed above them
         ]
         told += advise_judging(self.judges, self.baseline_id)
         if self.left_out:
@@ -130,14 +130,14 @@ class Report:
         if self.baseline is not None:
             heads += ["baseline", "difference", "verdict"]
         rows = []
-        for name, one in self.judges.items():
-            count = "0" if one.value is None else f"{one.value.n:,}"
-            row = [name, _shown(one.value, one.is_rate), count]
+        for name, judge in self.judges.items():
+            count = "0" if judge.value is None else f"{judge.value.n:,}"
+            row = [name, _shown(judge.value, judge.is_rate), count]
             if self.baseline is not None:
                 row += [
-                    _shown(one.baseline, one.is_rate),
-                    _shown(one.difference, one.is_rate, signed=True),
-                    one.word,
+                    _shown(judge.baseline, judge.is_rate),
+                    _shown(judge.difference, judge.is_rate, signed=True),
+                    judge.word,
                 ]
             rows.append(row)
         return heads, rows
@@ -250,13 +250,13 @@ def _runs(count: int) -> str:
     return f"{count:,} run{'s' * (count != 1)}"
 
 
-def _shown(one: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
+def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
     """Write a number with its interval, rates in percent."""
-    if one is None:
+    if estimate is None:
         return "–"
     sign = "+" if signed else ""
     form = f"{sign}.1%" if is_rate else f"{sign}.4g"
-    return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})"
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
 
 
 def _escape(text: str) -> str:

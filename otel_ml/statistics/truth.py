@@ -35,7 +35,7 @@ _AddedUp = TypeVar("_AddedUp", bound="_Sums")
 class _Sums:
     def __add__(self: _AddedUp, other: _AddedUp) -> _AddedUp:
         return type(self)(
-            *(getattr(self, one.name) + getattr(other, one.name) for one in fields(self))
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
         )
 
 
@@ -276,7 +276,9 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
     """
     shares: list[float | None] = []
     for place, age in enumerate(ages):
-        old = sorted(one.came[place] / one.n for one in buckets if one.n and one.age >= age)
+        old = sorted(
+            bucket.came[place] / bucket.n for bucket in buckets if bucket.n and bucket.age >= age
+        )
         shares.append(_middle(old) if len(old) >= FEWEST_BUCKETS else None)
     # Fewer buckets are as old as a greater age, but a share that has come never goes again.
     known = [share for share in shares if share is not None]

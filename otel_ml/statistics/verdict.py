@@ -272,9 +272,9 @@ class JudgeVerdict:
 
     def _numbers(self, *numbers: float) -> list[str]:
         if not self.is_rate:
-            return [f"{one:.3g}".replace("-", "−") for one in numbers]
+            return [f"{number:.3g}".replace("-", "−") for number in numbers]
         few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
-        return [_number(100 * one, 1 if few else 0) for one in numbers]
+        return [_number(100 * number, 1 if few else 0) for number in numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,9 +513,9 @@ class Verdict:
     @property
     def sentences(self) -> list[str]:
         """What it says, in words: what is compared, each judge, then latency, tokens and cost."""
-        said = [*self.reasons]
-        said += [f"{judge}: {one.sentence}" for judge, one in self.judges.items()]
-        return said + [f"{name}: {one.sentence}" for name, one in self.amounts.items()]
+        reasons = [*self.reasons]
+        reasons += [f"{judge}: {one.sentence}" for judge, one in self.judges.items()]
+        return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
 
 
 def compare_items(
@@ -560,7 +560,7 @@ def compare_groups(
     """Compare as `compare_items` does what was counted: the digits are the same."""
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
-    pairs = [one for one in groups if one.is_pair]
+    pairs = [group for group in groups if group.is_pair]
     sides = (
         [(run, one.count) for one in pairs for run in one.before],
         [(run, one.count) for one in pairs for run in one.after],
@@ -569,7 +569,7 @@ def compare_groups(
     margins, lower = margin or {}, set(lower_is_better)
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
     setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
-    judges = {one.judge: _paired(one, pairs, confidence, by) for one in setups}
+    judges = {setup.judge: _paired(setup, pairs, confidence, by) for setup in setups}
     reasons: list[str] = []
     if shared.share < LEAST_IN_COMMON and not partial:
         common, new, gone, changed = shared.counts
@@ -577,7 +577,7 @@ def compare_groups(
             f"{common} of {sum(shared.counts)} items in common ({new} new, {gone} gone, {changed} "
             "changed): at least 90 % are needed"
         )
-        judges = {name: replace(one, word="inconclusive") for name, one in judges.items()}
+        judges = {name: replace(judge, word="inconclusive") for name, judge in judges.items()}
     amounts = _paired_amounts(pairs, margins, by)
     worse, better = _changes(setups, pairs)
     return Verdict(
@@ -616,7 +616,7 @@ def compare_samples(
         _Judged.of(name, *counted, name in lower, margins.get(name), counts_failed=False)
         for name in names
     ]
-    judges = {one.judge: _unpaired(one, *sides, confidence) for one in setups}
+    judges = {setup.judge: _unpaired(setup, *sides, confidence) for setup in setups}
     amounts = {}
     for name in AMOUNTS:
         found = [_amounts(runs, name) for runs in sides]
@@ -646,16 +646,19 @@ def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
     """Estimate as `estimate_judges` does the candidate of what was counted."""
-    every, lower = [(run, one.count) for one in groups for run in one.after], set(lower_is_better)
+    every, lower = (
+        [(run, group.count) for group in groups for run in group.after],
+        set(lower_is_better),
+    )
     items: list[tuple[Sequence[ScoredRun], int]] = []
-    for one in groups:
-        if len({run.digest for run in one.after}) <= 1:
-            items.append((one.after, one.count))
+    for group in groups:
+        if len({run.digest for run in group.after}) <= 1:
+            items.append((group.after, group.count))
             continue
         of: defaultdict[str, list[ScoredRun]] = defaultdict(list)
-        for run in one.after:
+        for run in group.after:
             of[run.digest].append(run)
-        items += [(runs, one.count) for runs in of.values()]
+        items += [(runs, group.count) for runs in of.values()]
     found = {}
     for name in _judges(every):
         judged = _Judged.of(name, every, every, name in lower)
@@ -680,9 +683,9 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
         return True
     said: defaultdict[str, set[bool]] = defaultdict(set)
     for run in runs:
-        for judge, one in run.scores.items():
-            if one.passed is not None and not one.failed:
-                said[judge].add(one.passed)
+        for judge, score in run.scores.items():
+            if score.passed is not None and not score.failed:
+                said[judge].add(score.passed)
     return any(len(words) > 1 for words in said.values())
 
 
@@ -703,8 +706,8 @@ def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] |
 
 def tag_of_cluster(text: str) -> str:
     """Return the name of the tag that `read_cluster` reads; empty where it reads none."""
-    found = _TAG.fullmatch(text.strip())
-    return "" if found is None else found[1] or found[2]
+    match = _TAG.fullmatch(text.strip())
+    return "" if match is None else match[1] or match[2]
 
 
 def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:
@@ -785,12 +788,12 @@ class _Judged:
         """Return what counts of a run: a call that failed has not passed, or the worst score."""
         if run.is_error:
             return self.of_failed
-        said = run.scores.get(self.judge)
-        if said is None or said.failed:
+        score = run.scores.get(self.judge)
+        if score is None or score.failed:
             return None
         if self.is_rate:
-            return None if said.passed is None else float(said.passed)
-        return said.score
+            return None if score.passed is None else float(score.passed)
+        return score.score
 
     def mean(self, runs: Sequence[ScoredRun]) -> float | None:
         """Return the mean of an item's repeats."""
@@ -815,8 +818,8 @@ class _Judged:
 
     def _score(self, runs: Sequence[ScoredRun]) -> float | None:
         """Return the mean of the scores of an item's repeats."""
-        said = [run.scores[self.judge] for run in runs if self.judge in run.scores]
-        return _mean([one.score for one in said if one.score is not None and not one.failed])
+        scores = [run.scores[self.judge] for run in runs if self.judge in run.scores]
+        return _mean([one.score for one in scores if one.score is not None and not one.failed])
 
     def turned(self, change: float) -> float:
         """Return a change so that less is worse; of a score in standard deviations."""
@@ -864,10 +867,10 @@ class _Judged:
 
 
 def _by_item(runs: Iterable[ScoredRun]) -> _Items:
-    found: defaultdict[str, list[ScoredRun]] = defaultdict(list)
+    scored_runs: defaultdict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
-        found[run.item].append(run)
-    return found
+        scored_runs[run.item].append(run)
+    return scored_runs
 
 
 def _group(before: _Items, after: _Items) -> list[ItemGroup]:
@@ -886,14 +889,14 @@ def _group(before: _Items, after: _Items) -> list[ItemGroup]:
 
 def _share(groups: Sequence[ItemGroup]) -> SharedItems:
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for one in groups:
-        if one.is_pair:
+    for group in groups:
+        if group.is_pair:
             what = "common"
-        elif not one.before:
+        elif not group.before:
             what = "new"
         else:
-            what = "changed" if one.after else "gone"
-        found[what] += [one.name] * one.count
+            what = "changed" if group.after else "gone"
+        found[what] += [group.name] * group.count
     return SharedItems(*(found[what] for what in ("common", "new", "gone", "changed")))
 
 
@@ -1146,7 +1149,7 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     """Find the items that got worse, and those that got better: a score by at least its margin."""
     worse: list[ItemChange] = []
     better: list[ItemChange] = []
-    comparable = [one for one in setups if not one.unlike()]
+    comparable = [setup for setup in setups if not setup.unlike()]
     for pair in pairs:
         steps = {
             one.judge: step for one in comparable if (step := one.step(pair.before, pair.after))
@@ -1157,15 +1160,15 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
         changes = [errors[0] - errors[1], *(step.change for step in steps.values())]
         change = min(changes) if min(changes) < 0 else max(changes)
         if change:
-            found = ItemChange(pair.name, steps, (errors[0], errors[1]), change, pair.count)
-            (worse if change < 0 else better).append(found)
+            item_change = ItemChange(pair.name, steps, (errors[0], errors[1]), change, pair.count)
+            (worse if change < 0 else better).append(item_change)
     for changed in (worse, better):
         changed.sort(key=lambda one: (one.order, one.item))
     return worse, better
 
 
 def _worst(judges: Iterable[JudgeVerdict]) -> Word:
-    words = [one.word for one in judges]
+    words = [judge.word for judge in judges]
     return min(words, key=WORST_FIRST.index, default="inconclusive")
 
 

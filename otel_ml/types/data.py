@@ -125,9 +125,9 @@ def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
 def find_wrapper(kind: type) -> type[Data] | None:
     """Return the wrapper for values of a type of another package's, or None."""
     for package, base in _foreign_bases(kind):
-        found = _wrappers.get((package, base.__name__))
-        if found is not None:
-            return found
+        wrapper = _wrappers.get((package, base.__name__))
+        if wrapper is not None:
+            return wrapper
     return None
 
 

@@ -179,23 +179,25 @@ def write_state(state: Mapping[str, torch.Tensor], _writer: ValueWriter) -> Form
         "names": [*tensors],
         "ordered": isinstance(state, OrderedDict),
         "parameters": [
-            name for name, one in tensors.items() if isinstance(one, torch.nn.Parameter)
+            name for name, tensor in tensors.items() if isinstance(tensor, torch.nn.Parameter)
         ],
-        "requires_grad": [name for name, one in tensors.items() if one.requires_grad],
+        "requires_grad": [name for name, tensor in tensors.items() if tensor.requires_grad],
         "devices": {
-            name: str(one.device) for name, one in tensors.items() if one.device.type != "cpu"
+            name: str(tensor.device)
+            for name, tensor in tensors.items()
+            if tensor.device.type != "cpu"
         },
     }
 
 
 def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
     """Read a state_dict, onto the processor."""
-    found = _read_safetensors(from_base64(params["data"]))
+    safetensors = _read_safetensors(from_base64(params["data"]))
     grads, parameters = set(params["requires_grad"]), set(params["parameters"])
     kind = OrderedDict if params["ordered"] else dict
     state: dict[str, torch.Tensor] = kind()
     for name in params["names"]:
-        tensor = found[name]
+        tensor = safetensors[name]
         if name in parameters:
             state[name] = torch.nn.Parameter(tensor, requires_grad=name in grads)
         else:

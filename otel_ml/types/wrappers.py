@@ -129,9 +129,9 @@ def _of_state(value: dict[str, Any]) -> Form:
     tensors = [*value.values()]
     return {
         "length": len(tensors),
-        "elements": sum(one.numel() for one in tensors),
-        "dtypes": sorted({str(one.dtype).removeprefix("torch.") for one in tensors}),
-        "devices": sorted({str(one.device) for one in tensors}),
+        "elements": sum(tensor.numel() for tensor in tensors),
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}),
+        "devices": sorted({str(tensor.device) for tensor in tensors}),
         "head": [[name[:_NAME_CHARS], list(one.shape)] for name, one in [*value.items()][:_HEAD]],
     }
 
@@ -644,6 +644,6 @@ def _image_of_raymon(params: Params) -> Image:
     return Image(image_form.open_image(from_base64(params["data"])), params["lossless"])
 
 
-def _either(theirs: Reader, ours: Reader, mark: str) -> Reader:
+def _either(theirs: Reader, reader: Reader, mark: str) -> Reader:
     """Read the params of raymon's wrapper, or of our own under its name, which have `mark`."""
-    return lambda params: (ours if isinstance(params.get(mark), list | dict) else theirs)(params)
+    return lambda params: (reader if isinstance(params.get(mark), list | dict) else theirs)(params)

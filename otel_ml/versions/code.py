@@ -39,9 +39,9 @@ def canonical_parameters(code: CodeType) -> str:
     return f"parameters({code.co_varnames[:count]},{_counts(code)},{stars})"
 
 
-def is_same_code(one: CodeType, other: CodeType) -> bool:
+def is_same_code(code_type: CodeType, other: CodeType) -> bool:
     """Tell whether two code objects do the same, wherever they were compiled."""
-    return canonical_code(one) == canonical_code(other) or _steps(one) == _steps(other)
+    return canonical_code(code_type) == canonical_code(other) or _steps(code_type) == _steps(other)
 
 
 def inner_codes(code: CodeType) -> list[CodeType]:

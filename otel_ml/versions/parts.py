@@ -445,8 +445,13 @@ def _state_of(kind: type) -> Iterator[str]:
     for base in kind.__mro__:
         members = vars(base)
         yield from (name for name, member in members.items() if is_a(member, _COMPUTED))
-        functions = (plain_function(one) for one in members.values() if not is_a(one, type))
-        function = next((one for one in functions if one is not None and _is_written(one)), None)
+        functions = (
+            plain_function(member) for member in members.values() if not is_a(member, type)
+        )
+        function = next(
+            (function for function in functions if function is not None and _is_written(function)),
+            None,
+        )
         if function is not None:
             writes = written_in_module(function)
             yield from (read[1] for read in writes if read[0] == base.__qualname__ and read[1:])

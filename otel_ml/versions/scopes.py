@@ -210,7 +210,7 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
 
 def written(tree: ast.AST) -> frozenset[Read]:
     """Name the names that the functions in a piece of syntax change outside themselves."""
-    found: set[Read] = set()
+    reads: set[Read] = set()
     waiting: list[tuple[ast.AST, str, _Scope | None]] = [(tree, "", None)]
     while waiting:
         node, owner, scope = waiting.pop()
@@ -220,14 +220,14 @@ def written(tree: ast.AST) -> frozenset[Read]:
             scope = _Scope(node, owner if scope is None else "")
             owner = f"{owner}.{getattr(node, 'name', '')}.<locals>".lstrip(".")
         elif scope is not None:
-            found.update(scope.writes(node))
+            reads.update(scope.writes(node))
         waiting += [(child, owner, scope) for child in ast.iter_child_nodes(node)]
-    return frozenset(found)
+    return frozenset(reads)
 
 
 def written_in_code(code: CodeType) -> frozenset[Read]:
     """Name the names that a function without source may change: those in a line with a change."""
-    found: set[Read] = set()
+    reads: set[Read] = set()
     for inner in inner_codes(code):
         steps = list(dis.get_instructions(inner))
         line = 0
@@ -238,8 +238,8 @@ def written_in_code(code: CodeType) -> frozenset[Read]:
         for _, group in groupby(zip(lines, steps, strict=True), key=lambda pair: pair[0]):
             here = [step for _, step in group]
             if any(_changes(step) for step in here):
-                found |= {(str(step.argval),) for step in here if "LOAD" in step.opname}
-    return frozenset(found)
+                reads |= {(str(step.argval),) for step in here if "LOAD" in step.opname}
+    return frozenset(reads)
 
 
 def assigned_outside(code: CodeType) -> frozenset[str]:
@@ -267,7 +267,7 @@ class _Scope:
         given = node.args
         parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs]
         parameters += [one for one in (given.vararg, given.kwarg) if one is not None]
-        self._own = {one.arg for one in parameters}
+        self._own = {parameter.arg for parameter in parameters}
         self._receiver, self._owner = "", owner
         if owner and parameters and not _is_static(node):
             self._receiver = parameters[0].arg
@@ -325,4 +325,7 @@ def _inside(node: _Function) -> list[ast.AST]:
 
 def _is_static(node: _Function) -> bool:
     decorators = getattr(node, "decorator_list", [])
-    return any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in decorators)
+    return any(
+        isinstance(decorator, ast.Name) and decorator.id == "staticmethod"
+        for decorator in decorators
+    )

@@ -212,8 +212,8 @@ def _is_code_of(node: FunctionNode, function: FunctionType) -> bool:
     module = ast.Module([_in_place(node, function)], [])
     compiled = compile(module, "<source>", "exec", flags=flags, dont_inherit=True)
     return any(
-        found.co_name == code.co_name and is_same_code(found, code)
-        for found in inner_codes(compiled)
+        inner_code.co_name == code.co_name and is_same_code(inner_code, code)
+        for inner_code in inner_codes(compiled)
     )
 
 

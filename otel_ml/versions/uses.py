@@ -99,11 +99,11 @@ def _is_cache(name: str, item: object) -> bool:
 
 
 def _uses_of(kind: type) -> _Uses:
-    found = _known.get(kind)
-    if found is None:
+    uses = _known.get(kind)
+    if uses is None:
         methods = _methods_of(kind)
-        found = _known[kind] = _Uses(bool(methods), _find_changes(methods) | _computed(kind))
-    return found
+        uses = _known[kind] = _Uses(bool(methods), _find_changes(methods) | _computed(kind))
+    return uses
 
 
 def _computed(kind: type) -> dict[str, str]:

@@ -19,7 +19,7 @@ def check_version_on(parts: Collection[Part]) -> frozenset[Part]:
         ValueError: There is none, or a part is unknown.
     """
     is_one = issubclass(type(parts), Collection) and not issubclass(type(parts), str)
-    told = sorted(map(text_of, parts)) if is_one else parts
-    if not is_one or not told or not PARTS.issuperset(told):
-        raise invalid("version_on", told, f"a collection of some of {sorted(PARTS)}")
+    texts = sorted(map(text_of, parts)) if is_one else parts
+    if not is_one or not texts or not PARTS.issuperset(texts):
+        raise invalid("version_on", texts, f"a collection of some of {sorted(PARTS)}")
     return frozenset(parts)

@@ -81,9 +81,9 @@ class WeightsPending(Exception):
 def kind_of(value: object) -> WeightKind | None:
     """Return how a model object is read; None for an object of no library that is known."""
     for base in type(value).__mro__:
-        found = WEIGHT_KINDS.get((base.__module__.partition(".")[0], base.__name__))
-        if found is not None:
-            return found
+        weight_kind = WEIGHT_KINDS.get((base.__module__.partition(".")[0], base.__name__))
+        if weight_kind is not None:
+            return weight_kind
     return None
 
 
@@ -241,17 +241,17 @@ def _mark_torch(module: Any) -> object:
     return tuple((part.data_ptr(), part._version) for part in module.parameters())
 
 
-def _feed_torch(module: Any, found: Reading) -> None:
-    walk = StateWalk(found, kind_of)
+def _feed_torch(module: Any, reading: Reading) -> None:
+    walk = StateWalk(reading, kind_of)
     for name, part in module.named_modules():
         walk.feed([name, type(part).__qualname__, dict(_settings(part))])
     config: Any = getattr(module, "config", None)
     if hasattr(config, "to_json_string"):  # of Hugging Face
-        found.update(config.to_json_string().encode())
+        reading.update(config.to_json_string().encode())
     for name, tensor in sorted(module.state_dict().items()):
-        found.update(f"{name}:".encode())
+        reading.update(f"{name}:".encode())
         if hasattr(tensor, "data_ptr"):
-            _feed_tensor(tensor, found)
+            _feed_tensor(tensor, reading)
         else:
             walk.feed(tensor)
 
@@ -263,12 +263,12 @@ def _settings(part: Any) -> Iterator[tuple[str, object]]:
             yield name, item
 
 
-def _feed_tensor(tensor: Any, found: Reading) -> None:
-    found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+def _feed_tensor(tensor: Any, reading: Reading) -> None:
+    reading.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     if str(tensor.layout) != "torch.strided":
         coalesced = tensor.to_sparse_coo().coalesce()
-        _feed_tensor(coalesced.indices(), found)
-        _feed_tensor(coalesced.values(), found)
+        _feed_tensor(coalesced.indices(), reading)
+        _feed_tensor(coalesced.values(), reading)
         return
     whole = tensor.detach().cpu().contiguous()
     count = whole.numel() * whole.element_size()
@@ -278,29 +278,29 @@ def _feed_tensor(tensor: Any, found: Reading) -> None:
         memory = (ctypes.c_char * count).from_address(whole.data_ptr())
         view = memoryview(memory)
         for start in range(0, count, _CHUNK_BYTES):
-            found.update(view[start : start + _CHUNK_BYTES])
+            reading.update(view[start : start + _CHUNK_BYTES])
 
 
 # --- Boosters, sessions, pipelines.
 
 
-def _feed_onnx(session: Any, found: Reading) -> None:
+def _feed_onnx(session: Any, reading: Reading) -> None:
     given = getattr(session, "_model_bytes", None)
     if isinstance(given, bytes):
-        found.update(given)
+        reading.update(given)
         return
     with Path(session._model_path).open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
-            found.update(chunk)
+            reading.update(chunk)
 
 
-def _feed_pipeline(pipeline: Any, found: Reading) -> None:
-    found.update(str(pipeline.task).encode())
+def _feed_pipeline(pipeline: Any, reading: Reading) -> None:
+    reading.update(str(pipeline.task).encode())
     tokenizer = getattr(pipeline, "tokenizer", None)
-    found.update(
+    reading.update(
         f"{type(tokenizer).__qualname__}:{getattr(tokenizer, 'name_or_path', '')}".encode()
     )
-    StateWalk(found, kind_of).feed(pipeline.model)
+    StateWalk(reading, kind_of).feed(pipeline.model)
 
 
 _ESTIMATOR: Final = WeightKind(_mark_estimator)

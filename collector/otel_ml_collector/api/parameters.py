@@ -136,8 +136,8 @@ def read_cursor(text: str, *kinds: type, numbers: range = _ANY_PLACE) -> list[An
         BadInput: It is none that an answer gave.
     """
     parts = read_place(text, "cursor")
-    if [type(one) for one in parts] == [*kinds] and all(
-        isinstance(one, str | float) or one in numbers for one in parts
+    if [type(part) for part in parts] == [*kinds] and all(
+        isinstance(part, str | float) or part in numbers for part in parts
     ):
         return parts
     raise bad_cursor(text)

@@ -89,7 +89,7 @@ def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Res
 
 def problem_of(error: CollectorError) -> tuple[int, Problem]:
     """Return status and content of the answer to an error."""
-    status, code = next(told for kind, told in _ANSWERS.items() if isinstance(error, kind))
+    status, code = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
     problem = Problem(code=code, message=str(error), field=None)
     if isinstance(error, BadInput):
         problem.field, problem.column = error.field, error.column

@@ -110,14 +110,14 @@ def write(answer: Digest) -> dict[str, Any]:
     tables = [
         one for one in (answer.table, *answer.fields.values()) if isinstance(one, DigestTable)
     ]
-    shown = [len(one.rows) for one in tables]
+    shown = [len(table.rows) for table in tables]
     scale = 1.0
     while True:
         writer = _Writer(dict(zip(map(id, tables), shown, strict=True)), scale)
         written = writer.write(answer)
         if len(to_text(written)) <= answer.chars:
             return written
-        sizes = [_rows_size(written, answer, one) for one in tables]
+        sizes = [_rows_size(written, answer, table) for table in tables]
         longest = max(range(len(tables)), key=sizes.__getitem__, default=None)
         if longest is not None and shown[longest] > 1:
             shown[longest] -= 1

@@ -155,11 +155,11 @@ class ToolCall:
         before = RunsQuery(self.project, self.where, limit=1, end_ns=window.end_ns)
         since = _to_minute(to_rfc3339(window.start_ns))
         try:
-            found = find_runs(self.reader, before, self.now_ns).runs
+            runs = find_runs(self.reader, before, self.now_ns).runs
         except BadInput:  # what may be asked of a window alone
             return f"no run since {since} matches"
-        if found:
-            newest = _to_minute(found[0].start_time)
+        if runs:
+            newest = _to_minute(runs[0].start_time)
             return f"no run since {since}; the newest that matches is of {newest}"
         if unread := find_unread(self.reader, self.project):
             return f"the project has no runs: {show(str(unread))}"

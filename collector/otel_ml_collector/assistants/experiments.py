@@ -70,7 +70,9 @@ def list_experiments(call: ToolCall) -> Digest:
     table = experiment_table(call, _EXPERIMENT_COLUMNS, found.experiments)
     table.total, table.go_on = total, go_on
     datasets = [] if cursor else find_datasets(call.reader, call.project)
-    named = [[one.name, one.version, one.items, moment(one.time)] for one in datasets]
+    named = [
+        [dataset.name, dataset.version, dataset.items, moment(dataset.time)] for dataset in datasets
+    ]
     return Digest(
         {
             "datasets": DigestTable(("dataset", "versions", "items", "updated"), named)
@@ -245,8 +247,12 @@ def _side(side: _Side, experiment: ListedExperiment) -> dict[str, object]:
     }
 
 
-def _version_of(one: ListedExperiment) -> tuple[str, int] | None:
-    return None if one.version is None else (one.function, one.version)
+def _version_of(listed_experiment: ListedExperiment) -> tuple[str, int] | None:
+    return (
+        None
+        if listed_experiment.version is None
+        else (listed_experiment.function, listed_experiment.version)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,28 +288,37 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
         since_ns, window = 0, every
     figures = _find_figures(call, a, b, window)
     how = f"unpaired production{f' since {since}' if since_ns else ''}: {_counts(figures)} runs"
-    if min(one.runs for one in figures) < LEAST_RUNS and since_ns:
+    if min(figure.runs for figure in figures) < LEAST_RUNS and since_ns:
         wider = _find_figures(call, a, b, every)
-        if [one.runs for one in wider] != [one.runs for one in figures]:
+        if [one.runs for one in wider] != [figure.runs for figure in figures]:
             how = (
                 f"unpaired production, widened to all time, as since {since} there are "
                 f"{_counts(figures)} runs, and {LEAST_RUNS} of each are needed: "
                 f"{_counts(wider)} runs"
             )
             figures, window = wider, every
-    are_few = max(one.runs for one in figures) < MOST_RUNS
+    are_few = max(figure.runs for figure in figures) < MOST_RUNS
     if not are_few:
         how += f", of each the newest {MOST_RUNS:,} at most"
-    if not all(one.runs for one in figures):
+    if not all(figure.runs for figure in figures):
         because = Own(f"no verdict: {'b' if figures[0].runs else 'a'} matches no run")
         return _Production(None, because, how, figures, None, window)
-    found = find_samples_verdict(
+    samples_verdict = find_samples_verdict(
         call.reader, call.project, a.sample, b.sample, window, are_few=are_few
     )
-    if found.shared:
-        told = f"{found.shared:,} runs match both sides: let the filters exclude each other"
+    if samples_verdict.shared:
+        told = (
+            f"{samples_verdict.shared:,} runs match both sides: let the filters exclude each other"
+        )
         return _Production(None, Own(f"no verdict: {told}"), how, figures, None, window)
-    return _Production(Own(found.word), _because(found.judges), how, figures, found, window)
+    return _Production(
+        Own(samples_verdict.word),
+        _because(samples_verdict.judges),
+        how,
+        figures,
+        samples_verdict,
+        window,
+    )
 
 
 def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequence[RunFigures]:
@@ -312,7 +327,7 @@ def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequenc
 
 
 def _counts(figures: Sequence[RunFigures]) -> str:
-    return " and ".join(f"{min(one.runs, MOST_RUNS):,}" for one in figures)
+    return " and ".join(f"{min(figure.runs, MOST_RUNS):,}" for figure in figures)
 
 
 def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
@@ -368,7 +383,7 @@ def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
     """Explain the verdict in a sentence: by its reasons, else by the worst judge."""
     if reasons:
         return "; ".join(reasons)
-    worst = min(judges, key=lambda one: WORST_FIRST.index(one.word), default=None)
+    worst = min(judges, key=lambda judge: WORST_FIRST.index(judge.word), default=None)
     if worst is None:
         return "no judge scored both sides"
     return f"{worst.judge} {worst.sentence}"
@@ -377,22 +392,22 @@ def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
 def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
     rows = [
         [
-            one.name,
-            Own(one.word),
-            one.baseline.value if one.baseline else None,
-            one.candidate.value if one.candidate else None,
-            *interval_cells(one.difference),
-            Own(one.sentence),
+            judge.name,
+            Own(judge.word),
+            judge.baseline.value if judge.baseline else None,
+            judge.candidate.value if judge.candidate else None,
+            *interval_cells(judge.difference),
+            Own(judge.sentence),
         ]
-        for one in judges
+        for judge in judges
     ]
     return DigestTable(_JUDGE_COLUMNS, rows, chars=LEAF_CHARS)
 
 
 def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
     rows = [
-        [Own(one.name), Own(one.word), *interval_cells(one.ratio), Own(one.sentence)]
-        for one in amounts
+        [Own(amount.name), Own(amount.word), *interval_cells(amount.ratio), Own(amount.sentence)]
+        for amount in amounts
     ]
     return DigestTable(_AMOUNT_COLUMNS, rows)
 
@@ -405,9 +420,9 @@ def interval_cells(of: Interval | None) -> list[object]:
 def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
     """Say how much more it would take where a verdict is open."""
     told = [
-        f"{one.name}: {one.needed:,} {what} show a difference of {one.margin:g}"
-        for one in judges
-        if one.word == "inconclusive" and one.needed
+        f"{judge.name}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
+        for judge in judges
+        if judge.word == "inconclusive" and judge.needed
     ]
     return told or None
 
@@ -449,8 +464,8 @@ def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
     first = runs[0]
     error = view.tell_error(first.error_type, first.error_message)
     scores = [
-        f"{judge} {one.score:.3g}" if one.score is not None else f"{judge} broke"
-        for judge, one in first.scores.items()
+        f"{judge} {score.score:.3g}" if score.score is not None else f"{judge} broke"
+        for judge, score in first.scores.items()
     ]
     return [short_id(first.run_id), scores, error or first.outputs]
 

@@ -108,7 +108,9 @@ def answer(
         project = choose_project(
             reader, read_arguments.get("project"), is_needed=tool != "overview"
         )
-        read_arguments = {name: _taken_back(name, one) for name, one in read_arguments.items()}
+        read_arguments = {
+            name: _taken_back(name, read_argument) for name, read_argument in read_arguments.items()
+        }
         asked = {name: value for name, value in given.items() if value is not None}
         call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project, writer)
         return write(_ANSWERS[tool](call))

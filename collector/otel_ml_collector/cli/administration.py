@@ -248,7 +248,7 @@ def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | 
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S)
             return write_rows([answer], answer, form)
         answer = place.api(_ASK_S).get("storage", days=free_days)
-        rows = [_flat(one) for one in answer["projects"]]
+        rows = [_flat(project) for project in answer["projects"]]
         return write_rows(rows, answer, form, () if rows else ("project",))
 
 

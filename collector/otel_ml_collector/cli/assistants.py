@@ -63,11 +63,13 @@ def list_tools() -> int:
     for tool in ALL_TOOLS.values():
         where = " Only where otel-ml serve --mcp-writes allows it." if tool.writes else ""
         click.echo(f"{tool.name}\n  {tool.about}{where}")
-        for one in tool.arguments:
-            facts = [one.about, "needed" if one.is_needed else ""]
-            facts.append(f"{one.low} to {one.high:,}" if one.kind == "integer" else "")
-            facts.append(f"[{one.default}]" if one.default not in (None, "") else "")
-            click.echo(f"    {one.name:<9} {', '.join(filter(None, facts))}".rstrip())
+        for argument in tool.arguments:
+            facts = [argument.about, "needed" if argument.is_needed else ""]
+            facts.append(
+                f"{argument.low} to {argument.high:,}" if argument.kind == "integer" else ""
+            )
+            facts.append(f"[{argument.default}]" if argument.default not in (None, "") else "")
+            click.echo(f"    {argument.name:<9} {', '.join(filter(None, facts))}".rstrip())
     return DONE
 
 

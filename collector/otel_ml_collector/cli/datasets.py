@@ -70,9 +70,9 @@ def dataset() -> None:
 def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
     """List data sets, each as its newest version, or the versions of one with their changes."""
     with _reading(asked, project) as (_, reader, check):
-        found = reader.dataset_versions(name) if name else reader.datasets()
-        check(found)
-        rows = [asdict(one) for one in found]
+        dataset_versions = reader.dataset_versions(name) if name else reader.datasets()
+        check(dataset_versions)
+        rows = [asdict(one) for one in dataset_versions]
         answer = {"versions" if name else "datasets": rows}
         return write_rows(rows, answer, form, _CHANGE_COLUMNS if name else _VERSION_COLUMNS)
 
@@ -87,8 +87,8 @@ def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layo
     """Show the items of a version, by default the newest, in the order of their ids."""
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
-        found = reader.dataset_items(version.name, version.version)
-        rows = [{**asdict(one), **_shown(one)} for one in islice(found, limit)]
+        dataset_items = reader.dataset_items(version.name, version.version)
+        rows = [{**asdict(one), **_shown(one)} for one in islice(dataset_items, limit)]
         return write_rows(rows, {"version": asdict(version), "items": rows}, form, _ITEM_COLUMNS)
 
 
@@ -238,9 +238,9 @@ def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
     """Find the version that ``qa:v3`` names, or the newest version of ``qa``."""
     numbered = NUMBERED.fullmatch(name)
     bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
-    for one in reader.dataset_versions(bare):
-        if number in {0, one.version}:
-            return one
+    for dataset_version in reader.dataset_versions(bare):
+        if number in {0, dataset_version.version}:
+            return dataset_version
     raise CommandFailed(f"Data set {bare!r} has no version {number}", NOT_FOUND)
 
 

@@ -146,12 +146,12 @@ def find_within(
     name: str, look: Callable[[], Iterable[DoctorLine]], limit_s: float = _CHECK_S
 ) -> list[DoctorLine]:
     """Run a check on a thread of its own, and leave it there when it takes too long."""
-    found: list[DoctorLine] = []
+    doctor_lines: list[DoctorLine] = []
     errors: list[Exception] = []
 
     def work() -> None:
         with going_on(errors.append):  # a check that breaks is a finding too
-            found.extend(look())
+            doctor_lines.extend(look())
 
     thread = threading.Thread(target=work, name=f"otel-ml-doctor-{name}", daemon=True)
     thread.start()
@@ -160,8 +160,8 @@ def find_within(
         return [DoctorLine("fail", name, f"The check {name} did not end within {limit_s:g} s")]
     if errors:
         text = f"The check {name} broke: {type(errors[0]).__name__}: {errors[0]}"
-        return [*found, DoctorLine("fail", name, text, "report it with this line")]
-    return found
+        return [*doctor_lines, DoctorLine("fail", name, text, "report it with this line")]
+    return doctor_lines
 
 
 def find_versions() -> Iterator[DoctorLine]:
@@ -429,9 +429,9 @@ class Visit:
         listed = self._get("/api/v1/projects") if self._reads else None
         projects = listed.json if listed and listed.status == HTTPStatus.OK else None
         silent = [
-            one["project"]
-            for one in (projects or {}).get("projects", ())
-            if not one["runs"] and one["other_spans"]
+            project["project"]
+            for project in (projects or {}).get("projects", ())
+            if not project["runs"] and project["other_spans"]
         ]
         told = [
             (project, reply.json["sentence"])

@@ -217,7 +217,7 @@ def _conclude(
     reports: Mapping[str, str | None],
 ) -> int:
     """Write the result of an experiment; returns the exit status."""
-    held = [one.text for one in conditions if one.holds(result)]
+    held = [condition.text for condition in conditions if condition.holds(result)]
     _write_reports(result, reports)
     click.echo(str(result))
     client.close()
@@ -265,19 +265,19 @@ def compare(
     try:
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
             if any(map(_is_version, (baseline, *experiments))):
-                told = reader.compare([baseline, *experiments], baseline)["sides"][1:]
-                results = [VersionResult(one, baseline) for one in told]
+                sides = reader.compare([baseline, *experiments], baseline)["sides"][1:]
+                results = [VersionResult(one, baseline) for one in sides]
             else:
                 beside: Result | str = RECORDED
                 if baseline != RECORDED:
                     beside = load_result(find_named(reader, baseline).run_id, "none", reader=reader)
-                ids = [find_named(reader, one).run_id for one in experiments]
+                ids = [find_named(reader, experiment).run_id for experiment in experiments]
                 results = [load_result(one, beside, reader=reader) for one in ids]
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [one.text for result in results for one in asked if one.holds(result)]
-    write_text(options["markdown"], "\n".join(one.to_markdown() for one in results))
-    texts = [one.to_json() for one in results]
+    write_text(options["markdown"], "\n".join(result.to_markdown() for result in results))
+    texts = [result.to_json() for result in results]
     write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
     click.echo("\n".join(map(str, results)))
     return _end(held)
@@ -562,19 +562,19 @@ class VersionResult:
         from otel_ml.statistics.verdict import JudgeOutcome  # takes 0.1 s
 
         return {
-            one["judge"]: JudgeOutcome(
-                one["digest"],
-                one["is_rate"],
-                _estimate(one["candidate"]),
-                _estimate(one["baseline"]),
-                _estimate(one["difference"]),
-                one["margin"],
-                one["word"],
-                "; ".join(one["reasons"]),
-                one["lower_is_better"],
-                one["sentence"],
+            judge["judge"]: JudgeOutcome(
+                judge["digest"],
+                judge["is_rate"],
+                _estimate(judge["candidate"]),
+                _estimate(judge["baseline"]),
+                _estimate(judge["difference"]),
+                judge["margin"],
+                judge["word"],
+                "; ".join(judge["reasons"]),
+                judge["lower_is_better"],
+                judge["sentence"],
             )
-            for one in (self._verdict or {}).get("judges", ())
+            for judge in (self._verdict or {}).get("judges", ())
         }
 
     @property
@@ -582,8 +582,8 @@ class VersionResult:
         """Return the sentences of the verdict, by judge, then on latency, tokens and cost."""
         if not self._verdict:
             return ["there is no verdict on versions of two models"]
-        judged = [f"{name}: {one.sentence}" for name, one in self.judges.items()]
-        amounts = [f"{one['name']}: {one['sentence']}" for one in self._verdict["amounts"]]
+        judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
+        amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         return [
             *self._verdict["reasons"],
             *(judged or ["no judge has spoken of both"]),
@@ -612,12 +612,12 @@ class VersionResult:
     def to_markdown(self) -> str:
         """Return the verdict and its sentences as a Markdown list."""
         lines = [f"**{self.name}** beside {self.baseline}: {self.word or 'no verdict'}", ""]
-        return "\n".join([*lines, *(f"* {one}" for one in self.sentences)]) + "\n"
+        return "\n".join([*lines, *(f"* {sentence}" for sentence in self.sentences)]) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""
         lines = [f"{self.name} beside {self.baseline}: {self.word or 'no verdict'}"]
-        return "\n".join([*lines, *(f"  {one}" for one in self.sentences)])
+        return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
 
 
 def _estimate(told: Mapping[str, Any] | None) -> "Estimate | None":

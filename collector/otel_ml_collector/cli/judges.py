@@ -86,10 +86,10 @@ def judge(judge: str, **options: Any) -> int:
 
 def _read_rate(text: str) -> float:
     """Read how many runs a minute."""
-    found = _RATE.fullmatch(text)
-    if found is None or not float(found[1]):
+    match = _RATE.fullmatch(text)
+    if match is None or not float(match[1]):
         raise CommandFailed(f"Invalid --rate {text!r}: expected such as 60/m or 2/s", USAGE)
-    return float(found[1]) * _A_MINUTE[found[2]]
+    return float(match[1]) * _A_MINUTE[match[2]]
 
 
 def _say_beforehand(
@@ -106,20 +106,20 @@ def _say_beforehand(
         versions = reader.judge_versions(judge.name)
     except NotFound:
         versions = []
-    priced = next((one for one in versions if one["priced"]), None)
+    priced = next((version for version in versions if version["priced"]), None)
     if priced is not None:
         each = priced["cost"] / priced["priced"]
         told.append(f"an answer has cost {each:.4g} $: about {each * count:.2f} $ in all")
     click.echo("; ".join(told), err=True)
 
 
-def _store(found: "Backfill", *, is_written: bool) -> None:
+def _store(backfill: "Backfill", *, is_written: bool) -> None:
     """Store the evaluations that are not stored yet, if the user agrees.
 
     Raises:
         CommandFailed: It did not arrive.
     """
-    new = sum(not run.is_stored for run in found.runs)
+    new = sum(not run.is_stored for run in backfill.runs)
     if not new:
         return
     if not is_written:
@@ -127,10 +127,10 @@ def _store(found: "Backfill", *, is_written: bool) -> None:
         if not (is_asked and click.confirm(f"Store {new:,} evaluations?", err=True)):
             click.echo("Nothing is stored: --write stores it", err=True)
             return
-    delivery = found.write()
+    delivery = backfill.write()
     if not delivery:
         raise CommandFailed(f"Not all evaluations arrived: {delivery.reason}", USAGE)
-    click.echo(f"{new:,} evaluations are stored: {found.url}", err=True)
+    click.echo(f"{new:,} evaluations are stored: {backfill.url}", err=True)
 
 
 class _Progress:

@@ -229,7 +229,7 @@ def _fit(
     going = [head.index(name) for name in first_to_go] or places[:0:-1]
     hidden = []
     for place in going:
-        if place in places and sum(narrow[one] + _GAP for one in places) > room:
+        if place in places and sum(narrow[place] + _GAP for place in places) > room:
             places.remove(place)
             hidden.append(head[place])
     widths = {place: natural[place] for place in places}

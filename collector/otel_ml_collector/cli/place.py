@@ -123,16 +123,16 @@ class PlaceOptions:
     def _find(self, opened: ExitStack, *, makes: bool) -> Workplace:
         key = self._key()
         flags = {name for name in _PLACE_SETTINGS if self._source(name) == "flag"}
-        told = self.endpoint
-        if not told and not flags and not self.has_file:
-            told = os.environ.get("OTEL_ML_ENDPOINT", "").strip()
-        if told:
-            if not told.startswith(("http://", "https://")):
-                raise BadSetting(f"Invalid endpoint {told!r}: expected http://HOST:PORT")
-            reply = fetch_as_stranger(told, "/healthz")
+        endpoint = self.endpoint
+        if not endpoint and not flags and not self.has_file:
+            endpoint = os.environ.get("OTEL_ML_ENDPOINT", "").strip()
+        if endpoint:
+            if not endpoint.startswith(("http://", "https://")):
+                raise BadSetting(f"Invalid endpoint {endpoint!r}: expected http://HOST:PORT")
+            reply = fetch_as_stranger(endpoint, "/healthz")
             if reply.status == HTTPStatus.OK and not reply.is_ours:
-                raise CommandFailed(f"{told} answers and is no otel-ml collector")
-            return _collector_at(told, key)
+                raise CommandFailed(f"{endpoint} answers and is no otel-ml collector")
+            return _collector_at(endpoint, key)
         is_alone = bool(flags and "http" not in flags)
         if not is_alone and is_collector(self.address):
             return _collector_at(self.address, key)
@@ -284,8 +284,8 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
         """Whoever may open the store may do all in it; nobody else is answered."""
 
         def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
-            told = headers.get("authorization", "")
-            is_owner = secrets.compare_digest(told.encode(), f"Bearer {secret}".encode())
+            authorization = headers.get("authorization", "")
+            is_owner = secrets.compare_digest(authorization.encode(), f"Bearer {secret}".encode())
             return OPEN if is_owner else None
 
     logging.getLogger("otel_ml_collector").setLevel(logging.ERROR)
@@ -399,7 +399,7 @@ def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]
     def check(is_found: object = False) -> None:
         if is_found:
             return
-        there = [one["project"] for one in api.get("projects")["projects"]]
+        there = [project["project"] for project in api.get("projects")["projects"]]
         # One that holds data sets alone has no runs yet.
         if project not in there and not api.get("projects", project, "datasets")["datasets"]:
             more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""

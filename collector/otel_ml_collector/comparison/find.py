@@ -218,7 +218,7 @@ class ComparisonDetail:
     @property
     def baseline(self) -> ComparedSide:
         """The side that the others stand beside."""
-        return next(one for one in self.answer.sides if one.reference == self.answer.baseline)
+        return next(side for side in self.answer.sides if side.reference == self.answer.baseline)
 
 
 def find_comparison(
@@ -348,13 +348,13 @@ def letter_of(place: int) -> str:
 
 def _compare_runs(
     asked: ComparisonQuery,
-    found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]],
+    runs: Mapping[str, tuple[Run, Sequence[LoggedMetric]]],
     versions: Mapping[str, DefinedVersion],
 ) -> ComparisonDetail:
     baseline = asked.of[0] if asked.baseline is None else asked.baseline
     sides = []
     for place, one in enumerate(asked.of):
-        run, series = found[one]
+        run, series = runs[one]
         sides.append(
             ComparedSide(
                 reference=one,
@@ -369,7 +369,7 @@ def _compare_runs(
     sentence = _say_metric(sides, baseline, names[0]) if names else _say_outputs(sides, baseline)
     return ComparisonDetail(
         _answer("run", sides, baseline, sentence, names),
-        {one: series for one, (_, series) in found.items()},
+        {one: series for one, (_, series) in runs.items()},
         versions,
     )
 
@@ -509,7 +509,7 @@ def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMe
     number = write_number(value)
     letters = [by_reference[one].letter for one in metric.best]
     if baseline in metric.best:
-        others = [one for one in letters if one != before.letter]
+        others = [letter for letter in letters if letter != before.letter]
         too = f", as {'have' if len(others) > 1 else 'has'} {join_words(others)}" if others else ""
         return f"{before.letter}, the baseline, has the {word} {name}, {number}{too}"
     said = (
@@ -566,7 +566,7 @@ def _compare_versions(
 ) -> ComparisonDetail:
     baseline = _choose_version(named) if asked.baseline is None else asked.baseline
     known = {
-        model: {one.version: one for one in find_versions(reader, project, model)}
+        model: {version.version: version for version in find_versions(reader, project, model)}
         for model in dict.fromkeys(model for model, _ in named.values())
     }
     for model, number in named.values():
@@ -639,9 +639,9 @@ def _say_word(
     verdict: Any,
 ) -> str:
     """Write a verdict in a few words; its sentences stand beside it."""
-    before = next(one.letter for one in sides if one.reference == baseline)
-    said: Sequence[JudgeChange | AmountChange] = verdict.judges
-    if not said:
+    before = next(side.letter for side in sides if side.reference == baseline)
+    judges: Sequence[JudgeChange | AmountChange] = verdict.judges
+    if not judges:
         return f"{side.letter}: no judge has spoken of it and of the baseline {before}"
     if verdict.word == "inconclusive":
         return f"{side.letter} beside the baseline {before}: inconclusive"
@@ -655,7 +655,9 @@ def _say_word(
 def _compare_experiments(
     reader: Reader, project: str, asked: ComparisonQuery, runs: Sequence[Run]
 ) -> ComparisonDetail:
-    listed = {one.run_id: one for one in make_experiments(reader, project, runs)}
+    listed = {
+        experiment.run_id: experiment for experiment in make_experiments(reader, project, runs)
+    }
     baseline = asked.baseline or choose_baseline([*listed.values()]).run_id
     sides = []
     for place, one in enumerate(asked.of):
@@ -712,9 +714,9 @@ def write_param(side: ComparedSide, name: str) -> str | None:
     return write_value(side.params[name])
 
 
-def write_value(told: JsonValue) -> str:
+def write_value(json_value: JsonValue) -> str:
     """Write a value so that differing values differ in text, as `write_param` does."""
-    value = _whole_numbers(told)
+    value = _whole_numbers(json_value)
     if isinstance(value, list | dict):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return view.tag_value(value)

@@ -209,10 +209,10 @@ def show_comparison(
 ) -> Response:
     """Some runs, versions or experiments beside a baseline."""
     compared = find_comparison(reader, project, asked, time.time_ns())
-    found = compared.answer
-    few = len(found.sides) <= MOST
-    columns = _choose_columns(found)
-    every = [*found.differing, *(found.same if shown.every else ())]
+    answer = compared.answer
+    few = len(answer.sides) <= MOST
+    columns = _choose_columns(answer)
+    every = [*answer.differing, *(answer.same if shown.every else ())]
     has_more = few and (len(every) > len(columns.params))
     beside = _lay_out_others(compared) if few else []
 
@@ -220,14 +220,14 @@ def show_comparison(
         return shown.address(project, asked, **changes)
 
     context = {
-        "found": found,
+        "found": answer,
         "shown": shown,
-        "part": "metrics" if found.kind == "run" and found.metrics else _PARTS[found.kind],
+        "part": "metrics" if answer.kind == "run" and answer.metrics else _PARTS[answer.kind],
         "baseline": compared.baseline,
         "columns": columns,
         "rows": _rows(project, compared, columns),
         "settings": _lay_out_params(compared, every[:_SHOWN_ROWS]) if has_more else [],
-        "more_metrics": found.metrics[len(columns.metrics) : _SHOWN_ROWS],
+        "more_metrics": answer.metrics[len(columns.metrics) : _SHOWN_ROWS],
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
         "beside": [one for one in beside if one.has_more],
@@ -238,7 +238,7 @@ def show_comparison(
         "kept": [("of", one) for one in asked.of] + _kept(asked),
         "turn": lambda metric: _turn(here, asked, metric),
         "same": ", ".join(
-            f"{name} {_text(one)}" for name, one in [*found.same.items()][:_SHOWN_ROWS]
+            f"{name} {_text(one)}" for name, one in [*answer.same.items()][:_SHOWN_ROWS]
         ),
         "api": view.api_address(
             "projects",
@@ -266,8 +266,8 @@ def show_verdict(
     against: Annotated[int, Query(ge=1)],
 ) -> Response:
     """Whether a version is better than another, as a part of its page that comes after the rest."""
-    found = find_verdict(reader, project, model, version, against, now_ns=time.time_ns())
-    return show_page(request, "verdict.html", {"found": found})
+    verdict = find_verdict(reader, project, model, version, against, now_ns=time.time_ns())
+    return show_page(request, "verdict.html", {"found": verdict})
 
 
 def _verdict_of(side: ComparedSide) -> VersionsVerdict | ExperimentVerdict | None:
@@ -295,18 +295,18 @@ def _write_markdown(compared: ComparisonDetail, address: str) -> str:
     rows = []
     for side in found.sides:
         name = f"{side.name}, baseline" if side is before else side.name
-        row = [side.letter, name, *(_param_cell(side, before, one).text for one in params)]
+        row = [side.letter, name, *(_param_cell(side, before, param).text for param in params)]
         for metric in metrics:
             cell = _metric_cell(side, before, metric)
             row += [cell.last, cell.change or "–"]
-        rows.append(row + [" ".join(_judge_cell(side, one)).strip() for one in judges])
+        rows.append(row + [" ".join(_judge_cell(side, judge)).strip() for judge in judges])
     heads += judges
     lines = [f"**{_escape(found.sentence)}**", "", _table_row(heads), f"|{' --- |' * len(heads)}"]
     lines += [_table_row(row) for row in rows]
     said = [
-        f"* {side.letter}, {_escape(one.judge)}: {_escape(one.sentence)}"
+        f"* {side.letter}, {_escape(change.judge)}: {_escape(change.sentence)}"
         for side in found.sides
-        for one in _changes_of(side)
+        for change in _changes_of(side)
     ]
     link = f"[the comparison]({address})"
     return "\n".join([*lines, "", *said, *([""] if said else []), link]) + "\n"
@@ -329,21 +329,23 @@ def _escape(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", view.shorten(" ".join(text.split()), _CELL_CHARS))
 
 
-def _choose_columns(found: SideComparison) -> Columns:
+def _choose_columns(side_comparison: SideComparison) -> Columns:
     """Choose the columns that fit: metrics first, then params that differ."""
-    runs = [side.run for side in found.sides if side.run is not None]
-    has_tokens, has_cost = any(one.tokens for one in runs), any(one.cost for one in runs)
-    judges = _judges_of(found)
+    runs = [side.run for side in side_comparison.sides if side.run is not None]
+    has_tokens, has_cost = any(run.tokens for run in runs), any(run.cost for run in runs)
+    judges = _judges_of(side_comparison)
     # What a run took is one, and of versions and experiments there are four.
     figures = len(judges) + (1 + has_tokens + has_cost if runs else 4)
     left = _WIDE - figures * _FIGURE_WIDE
-    count = min(len(found.metrics), _METRIC_COLUMNS)
-    if (left - count * _METRIC_WIDE) < _PARAM_WIDE * min(len(found.differing), _FEWEST_PARAMS):
+    count = min(len(side_comparison.metrics), _METRIC_COLUMNS)
+    if (left - count * _METRIC_WIDE) < _PARAM_WIDE * min(
+        len(side_comparison.differing), _FEWEST_PARAMS
+    ):
         count = min(count, 1)
     left = max(left - count * _METRIC_WIDE, 0)
-    params = found.differing[: left // _PARAM_WIDE]
+    params = side_comparison.differing[: left // _PARAM_WIDE]
     has_room = (len(params) + count) * _NAME_WIDE <= left
-    return Columns(params, found.metrics[:count], judges, has_tokens, has_cost, has_room)
+    return Columns(params, side_comparison.metrics[:count], judges, has_tokens, has_cost, has_room)
 
 
 def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetric) -> str:
@@ -409,14 +411,14 @@ def write_change(value: float) -> str:
     return f"+{write_number(value, 3)}" if value > 0 else write_number(value, 3)
 
 
-def _judges_of(found: SideComparison) -> list[str]:
+def _judges_of(side_comparison: SideComparison) -> list[str]:
     """Name the judges that have a column: of runs those with a score, of experiments all."""
     names: dict[str, None] = {}
-    for side in found.sides:
+    for side in side_comparison.sides:
         if side.run is not None:
             names |= dict.fromkeys(side.run.scores)
         if side.experiment is not None:
-            names |= dict.fromkeys(one.judge for one in side.experiment.judges)
+            names |= dict.fromkeys(judge.judge for judge in side.experiment.judges)
     return [*names][:_JUDGES]
 
 
@@ -521,7 +523,7 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
         verdict = side.experiment.verdict
         if verdict is None:
             return Beside(side, (), ())
-        versions = {one.judge: one.version for one in side.experiment.judges}
+        versions = {judge.judge: judge.version for judge in side.experiment.judges}
         return Beside(side, judge_lines(verdict.judges, versions), amount_lines(verdict.amounts))
     if side.version is not None:
         said = side.version.verdict
@@ -553,8 +555,8 @@ def _blocks(
     old, new = (compared.versions.get(one.reference) for one in (before, side))
     if old is None or new is None or old.definition == new.definition:
         return []
-    found = diff.blocks(old.definition, new.definition, model)
-    return [one for one in found if any(line.changed for line in one.lines)]
+    blocks = diff.blocks(old.definition, new.definition, model)
+    return [one for one in blocks if any(line.changed for line in one.lines)]
 
 
 def _payload(side: ComparedSide, name: str) -> str:

@@ -134,6 +134,6 @@ def find_paired(
         return None
     compared = compare(reader, project, pair[1].run_id, now_ns, pair[0].run_id)
     detail = describe(reader, project, compared)
-    if detail.verdict is None or not any(one.difference for one in detail.verdict.judges):
+    if detail.verdict is None or not any(judge.difference for judge in detail.verdict.judges):
         return None
     return PairedVerdict(compared, detail, detail.verdict)

@@ -127,7 +127,7 @@ def read_runs(
 ) -> tuple[list[WantedItem], dict[str, int]]:
     """Make items of recorded runs, and count those that can be none by the reason."""
     if wanted.run_ids:
-        found = [runs.find_run(reader, one, project, now_ns=now_ns) for one in wanted.run_ids]
+        whole_runs = [runs.find_run(reader, one, project, now_ns=now_ns) for one in wanted.run_ids]
     else:
         query = runs.RunsQuery(
             project,
@@ -139,9 +139,9 @@ def read_runs(
             traces=wanted.traces,
         )
         listed = runs.find_runs(reader, query, now_ns).runs
-        found = [*runs.find_whole_runs(reader, listed, now_ns)]
+        whole_runs = [*runs.find_whole_runs(reader, listed, now_ns)]
     items, left_out = [], Counter[str]()
-    for run in found:
+    for run in whole_runs:
         item = _item_of(run, wanted)
         if isinstance(item, str):
             left_out[item] += 1
@@ -260,5 +260,5 @@ def _span_of_version(
     version = f"{about[names.TARGET_MODEL]} {about[names.TARGET_VERSION]} {first}"
     identity = feedback.identify(about[names.PROJECT], f"dataset {version}")
     span = feedback.make_span("otel_ml.update", identity, now_ns, about)
-    span["events"] = [feedback.make_event(names.ARTIFACT_EVENT, now_ns, one) for one in parts]
+    span["events"] = [feedback.make_event(names.ARTIFACT_EVENT, now_ns, part) for part in parts]
     return span

@@ -169,8 +169,8 @@ def list_items(
     is_last = False
     while len(lines) <= limit and not is_last:
         values = {"project": project, "owners": _owners([row]), "first": part}
-        found = reader.rows(_SOME_PARTS, values)
-        for one in found:
+        rows = reader.rows(_SOME_PARTS, values)
+        for one in rows:
             added = list(read_manifest(orjson.loads(one["document"])).items())[line:]
             room = limit - len(lines)
             lines += added[: room + 1]
@@ -178,7 +178,7 @@ def list_items(
                 part, line = one["part"], line + room
                 break
             part, line = one["part"] + 1, 0
-        is_last = len(found) < _PARTS_AT_ONCE
+        is_last = len(rows) < _PARTS_AT_ONCE
     return DatasetItems(
         version=make_version(row, count_stored(reader, project, [row])),
         items=read_items(reader, project, lines[:limit]),
@@ -189,13 +189,15 @@ def list_items(
 def read_items(reader: Reader, project: str, lines: Sequence[tuple[str, str]]) -> list[DatasetItem]:
     """Read the items of some lines of a manifest: id and digest."""
     values = {"project": project, "digests": sorted({digest for _, digest in lines})}
-    content = {one["digest"]: one for one in reader.rows(_CONTENT, values)} if lines else {}
+    content = {row["digest"]: row for row in reader.rows(_CONTENT, values)} if lines else {}
     return [_make_item(one, digest, content.get(digest)) for one, digest in lines]
 
 
 def find_digest(reader: Reader, project: str, name: str, digest: str) -> DatasetVersion:
     """Read the version of a digest that was just stored."""
-    row = next(one for one in versions_of(reader, project, name) if one["digest"] == digest)
+    row = next(
+        version for version in versions_of(reader, project, name) if version["digest"] == digest
+    )
     return make_version(row, count_stored(reader, project, [row]))
 
 
@@ -296,7 +298,7 @@ def versions_of(reader: Reader, project: str, name: str) -> list[Row]:
     """
     rows = read_dataset_versions(reader, project, [name])
     if not rows:
-        near = suggest(name[:80], (one.name for one in find_datasets(reader, project)))
+        near = suggest(name[:80], (dataset.name for dataset in find_datasets(reader, project)))
         raise Missing(f"Project {project!r} has no data set {name[:80]!r}: {near}")
     return rows
 

@@ -114,13 +114,13 @@ class ItemHistory:
 
     @property
     def _is_doubled(self) -> bool:
-        return any(one.doubled for one in self._experiments)
+        return any(experiment.doubled for experiment in self._experiments)
 
     @cached_property
     def _state(self) -> ItemsState:
         """The state of these experiments, and of the manifest of the version."""
-        ids = [one.run_id for one in self._experiments]
-        start_ns = min(one.start_ns for one in self._experiments)
+        ids = [experiment.run_id for experiment in self._experiments]
+        start_ns = min(experiment.start_ns for experiment in self._experiments)
         return read_state(self._reader, self._project, ids, start_ns, self._owner)
 
     @property
@@ -147,8 +147,8 @@ class ItemHistory:
 
     def _find_marks(self, items: Mapping[str, str | None]) -> dict[str, list[Mark]]:
         """Find the result of some items in each experiment, by the newest score of each judge."""
-        ids = [one.run_id for one in self._experiments]
-        start_ns = min(one.start_ns for one in self._experiments)
+        ids = [experiment.run_id for experiment in self._experiments]
+        start_ns = min(experiment.start_ns for experiment in self._experiments)
         runs, scores = read_item_runs(self._reader, self._project, ids, start_ns, [*items])
         newest: defaultdict[str, dict[str, bool | None]] = defaultdict(dict)
         for row in sorted(scores, key=itemgetter("time_ns")):
@@ -204,7 +204,7 @@ class ItemHistory:
         if self._number > 1:
             rows.append(version_row(self._reader, self._project, self._name, self._number - 1))
         manifests = read_manifests(self._reader, self._project, rows)
-        newer, *older = (manifests[one["digest"]] for one in rows)
+        newer, *older = (manifests[row["digest"]] for row in rows)
         before = older[0] if older else {}
         differ = [one for one in newer if one > after and before.get(one) != newer[one]]
         return [(one, newer[one]) for one in sorted(differ)[:limit]]
@@ -219,12 +219,12 @@ class ItemHistory:
             judged = judge_items(_WITHIN, is_doubled=self._is_doubled)
             sql = _SOME.fill(judged=judged, which=_WHICH[show])
         wanted = {"after": after, "limit": limit}
-        found = self._reader.rows(sql, self._parameters(experiments) | wanted)
-        return [(one["item"], one["item_digest"]) for one in found]
+        rows = self._reader.rows(sql, self._parameters(experiments) | wanted)
+        return [(one["item"], one["item_digest"]) for one in rows]
 
     def _parameters(self, experiments: Sequence[ListedExperiment]) -> dict[str, Any]:
-        start_ns = min((one.start_ns for one in experiments), default=0)
-        ids = [one.run_id for one in experiments]
+        start_ns = min((experiment.start_ns for experiment in experiments), default=0)
+        ids = [experiment.run_id for experiment in experiments]
         asked = item_parameters(self._project, ids, start_ns, self._state if ids else None)
         return asked | {"owners": [self._owner]}
 
@@ -247,11 +247,11 @@ def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperime
         Those that are looked at, the oldest first, and how many have too many runs for that.
     """
     having = [one for one in listed if one.done]
-    found: list[ListedExperiment] = []
+    listed_experiments: list[ListedExperiment] = []
     for one in having:
-        if sum(other.done for other in [*found, one]) <= MOST_RUNS:
-            found.insert(0, one)
-    return found, len(having) - len(found)
+        if sum(other.done for other in [*listed_experiments, one]) <= MOST_RUNS:
+            listed_experiments.insert(0, one)
+    return listed_experiments, len(having) - len(listed_experiments)
 
 
 def _mark_of(words: Sequence[bool | None] | None) -> Mark:

@@ -172,11 +172,11 @@ def find_coverage(
     asked = {"project": project, "owners": [own_dataset(name, row["digest"])]}
     models = _find_models(reader, project, name, now_ns)
     if not models:
-        told = reader.rows(_SOURCES, {**asked, "start": window.start_ns, "end": window.end_ns})
-        models = [one["model"] for one in told]
+        rows = reader.rows(_SOURCES, {**asked, "start": window.start_ns, "end": window.end_ns})
+        models = [one["model"] for one in rows]
     among = " or ".join(f"model == {view.quoted(model)}" for model in models)
     runs, found = 0, []
-    if models and (tags := [one["name"] for one in reader.rows(_TAG_NAMES, asked)]):
+    if models and (tags := [row["name"] for row in reader.rows(_TAG_NAMES, asked)]):
         [(_, runs)] = _count(reader, project, among, "", window) or [("", 0)]
         found = [
             (tag, value, count)
@@ -338,11 +338,11 @@ def show_coverage(
     version: Annotated[int, Query(ge=1)],
 ) -> Response:
     """Show the production that a version stands for, as a part of its page that comes last."""
-    found = find_coverage(reader, project, name, version, time.time_ns())
+    coverage = find_coverage(reader, project, name, version, time.time_ns())
     context = {
-        "coverage": found,
+        "coverage": coverage,
         "least": LEAST_ITEMS,
-        "missing": [one for one in found.slices if not one.items],
+        "missing": [one for one in coverage.slices if not one.items],
     }
     return show_page(request, "dataset_coverage.html", context)
 
@@ -368,7 +368,7 @@ def show_dataset(
     found = asked.find_items(show, _ON_A_PAGE, cursor)
     history = asked.find({one.id: one.digest for one in found.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
-    measured = [one for one in listed.versions if one.metrics][:_MEASURED]
+    measured = [version for version in listed.versions if version.metrics][:_MEASURED]
     context = {
         "chosen": found.version,
         "newest": newest,

@@ -79,8 +79,8 @@ def read_json_metrics(body: bytes) -> tuple[int, str]:
     points = _count_resources(request)
     groups = request.get("resourceMetrics")
     first = groups[0].get("resource") if isinstance(groups, list) and groups else None
-    said = first.get("attributes") if isinstance(first, dict) else None
-    return points, service_of(_attributes(said)) if said is not None else ""
+    attributes = first.get("attributes") if isinstance(first, dict) else None
+    return points, service_of(_attributes(attributes)) if attributes is not None else ""
 
 
 def parse(body: bytes, message: str) -> JsonObject:
@@ -348,7 +348,7 @@ def _array(content: object, depth: int) -> list[Value]:
 
 def _kvlist(content: object, depth: int) -> dict[str, Value]:
     members = _deeper(content, depth)
-    return _at(members, "values", lambda found: _attributes(found, depth - 1))
+    return _at(members, "values", lambda member: _attributes(member, depth - 1))
 
 
 def _deeper(content: object, depth: int) -> JsonObject:
@@ -431,16 +431,16 @@ _LOG: Final = _fields(
 )
 
 
-def _read_span(found: JsonObject, scope: Scope) -> Span:
-    told = _SPAN(found)
-    otlp = {name: value for name, value in _OTLP(found).items() if value}
-    return Span(scope=scope, **told.pop("status"), **told, otlp=otlp)
+def _read_span(json_object: JsonObject, scope: Scope) -> Span:
+    span = _SPAN(json_object)
+    otlp = {name: value for name, value in _OTLP(json_object).items() if value}
+    return Span(scope=scope, **span.pop("status"), **span, otlp=otlp)
 
 
-def _read_log(found: JsonObject, scope: Scope) -> Log:
-    told = _LOG(found)
-    told["event"] = event_of(told["event"], told["attributes"])
-    return Log(scope=scope, **told)
+def _read_log(json_object: JsonObject, scope: Scope) -> Log:
+    log = _LOG(json_object)
+    log["event"] = event_of(log["event"], log["attributes"])
+    return Log(scope=scope, **log)
 
 
 def _sum_of(key: str, count: Reader[int]) -> Reader[int]:

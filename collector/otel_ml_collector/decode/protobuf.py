@@ -45,8 +45,8 @@ class Spans:
         """Count them."""
         return sum(
             len(scope.spans)
-            for found in self._request.resource_spans
-            for scope in found.scope_spans
+            for resource_span in self._request.resource_spans
+            for scope in resource_span.scope_spans
         )
 
     def __iter__(self) -> Iterator[Span]:
@@ -76,7 +76,9 @@ def decode_traces(body: bytes) -> Spans:
     """
     request = _parse(body, ExportTraceServiceRequest)
     check_records(len(request.resource_spans))
-    scopes = [scope for found in request.resource_spans for scope in found.scope_spans]
+    scopes = [
+        scope for resource_span in request.resource_spans for scope in resource_span.scope_spans
+    ]
     check_records(len(scopes))
     spans = Spans(request)
     check_records(len(spans))
@@ -97,7 +99,7 @@ def decode_logs(body: bytes) -> list[Log]:
     """
     request = _parse(body, ExportLogsServiceRequest)
     check_records(len(request.resource_logs))
-    scopes = [scope for found in request.resource_logs for scope in found.scope_logs]
+    scopes = [scope for resource_log in request.resource_logs for scope in resource_log.scope_logs]
     check_records(len(scopes))
     check_records(sum(len(scope.log_records) for scope in scopes))
     return list(_logs(request))

@@ -99,17 +99,17 @@ class Portion:
 
     def place(self, error: BadField) -> BadField:
         """Say where in the whole request a field is wrong."""
-        found = _PLACE.match(error.field)
-        if found is None:
+        match = _PLACE.match(error.field)
+        if match is None:
             return error
         places, moved = [], True
         for name, number, first in zip(
-            found.groups()[::2], found.groups()[1::2], self.first, strict=True
+            match.groups()[::2], match.groups()[1::2], self.first, strict=True
         ):
             if name is not None:
                 places.append(f"{name}[{int(number) + (first if moved else 0)}]")
                 moved = moved and number == "0"
-        return BadField(".".join(places) + error.field[found.end() :], error.description)
+        return BadField(".".join(places) + error.field[match.end() :], error.description)
 
 
 def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
@@ -127,7 +127,7 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
     for level in (
         resources,
         [scope for resource in resources for scope in resource.scopes],
-        [record for one in resources for scope in one.scopes for record in scope.records],
+        [record for resource in resources for scope in resource.scopes for record in scope.records],
     ):
         check_records(len(level))
     write = _write_json(levels) if form is Form.JSON else _write_protobuf
@@ -297,8 +297,8 @@ class _Json:
 
     def space(self, at: int) -> int:
         """Return where the next sign is."""
-        found = self._SPACE.match(self._body, at)
-        return found.end() if found else at
+        match = self._SPACE.match(self._body, at)
+        return match.end() if match else at
 
     def _load(self, at: int, size: int) -> None:
         self._text, self._from = self._body[at : at + size].decode("latin-1"), at
@@ -329,16 +329,16 @@ def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
     """Find the records; of a key that stands twice the last counts, as in an object."""
     walk = _Json(body)
     resource_key, scope_key, record_key = (level.encode() for level in levels)
-    found: list[_Envelope] = []
+    envelopes: list[_Envelope] = []
 
     def read_resources(at: int) -> int:
-        found.clear()
+        envelopes.clear()
         return walk.items(at, read_resource)
 
     def read_resource(at: int) -> int:
         resource = _Envelope()
-        found.append(resource)
-        check_records(len(found))
+        envelopes.append(resource)
+        check_records(len(envelopes))
         scopes = _reader(walk, resource.scopes, lambda here: read_scope(here, resource))
         return walk.members(at, _heads(walk, body, b"resource", resource) | {scope_key: scopes})
 
@@ -359,7 +359,7 @@ def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
     end = walk.space(walk.members(walk.space(0), {resource_key: read_resources}))
     if end != len(body):
         raise _Odd
-    return found
+    return envelopes
 
 
 def _heads(
@@ -379,10 +379,10 @@ def _heads(
 
 
 def _reader(
-    walk: _Json, found: "list[_Envelope] | list[_Range]", read: Callable[[int], int]
+    walk: _Json, envelopes: "list[_Envelope] | list[_Range]", read: Callable[[int], int]
 ) -> Callable[[int], int]:
     def read_all(at: int) -> int:
-        found.clear()
+        envelopes.clear()
         return walk.items(at, read)
 
     return read_all

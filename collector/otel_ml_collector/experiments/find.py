@@ -207,18 +207,18 @@ class Compared:
             if judge:
                 sign = 1 if show == "regression" else -1
                 return [
-                    ((sign * step.change, sign * step.fall), self.groups[one.item])
-                    for one in (*self.verdict.regressions, *self.verdict.fixed)
-                    if (step := one.steps.get(judge)) and sign * step.change < 0
+                    ((sign * step.change, sign * step.fall), self.groups[regression.item])
+                    for regression in (*self.verdict.regressions, *self.verdict.fixed)
+                    if (step := regression.steps.get(judge)) and sign * step.change < 0
                 ]
             changes = self.verdict.regressions if show == "regression" else self.verdict.fixed
-            return [(one.order, self.groups[one.item]) for one in changes]
-        ours = [one for one in self.groups.values() if one.after]
+            return [(change.order, self.groups[change.item]) for change in changes]
+        groups = [group for group in self.groups.values() if group.after]
         if show == "flaky":
-            ours = [one for one in ours if is_flaky(one.after)]
+            groups = [one for one in groups if is_flaky(one.after)]
         if show == "error":
-            ours = [one for one in ours if any(run.is_error for run in one.after)]
-        return [((0.0, 0.0), one) for one in ours]
+            groups = [one for one in groups if any(run.is_error for run in one.after)]
+        return [((0.0, 0.0), one) for one in groups]
 
 
 def find_experiments(
@@ -257,7 +257,7 @@ def _judge_listed(
     return replace(
         experiment,
         verdict=detail.verdict.word if detail.verdict else "",
-        values={one.judge: one.value.value for one in detail.judges if one.value},
+        values={judge.judge: judge.value.value for judge in detail.judges if judge.value},
     )
 
 
@@ -276,8 +276,10 @@ def find_experiments_of(
         return []
     named = " or ".join(f'params["version"] == {view.quoted(digest)}' for digest in digests)
     where = f'params["function"] == {view.quoted(model)} and ({named})'
-    found = find_experiments(reader, project, now_ns, where=where, limit=_LOOKED_AT).experiments
-    return [one for one in found if one.version == version]
+    experiments = find_experiments(
+        reader, project, now_ns, where=where, limit=_LOOKED_AT
+    ).experiments
+    return [one for one in experiments if one.version == version]
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,17 +299,17 @@ def find_others(
     where = f'kind == "{_KIND}" and dataset == {view.quoted(experiment.dataset)}'
     query = runs.RunsQuery(project, where, limit=SHOWN)
     listed = runs.find_runs(reader, query, now_ns).runs
-    found = [
-        one
-        for one in runs.find_whole_runs(reader, listed, now_ns)
-        if one.run_id != experiment.run_id
+    whole_runs = [
+        whole_run
+        for whole_run in runs.find_whole_runs(reader, listed, now_ns)
+        if whole_run.run_id != experiment.run_id
     ]
-    numbers = _version_numbers(reader, project, found)["model"]
+    numbers = _version_numbers(reader, project, whole_runs)["model"]
     return [
         NamedExperiment(
             one.run_id, _name_of(one), numbers.get(_version_of(_params_of(one))), one.start_time
         )
-        for one in found
+        for one in whole_runs
     ]
 
 
@@ -336,8 +338,8 @@ def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment
     The baseline that the newest was run beside, else the newest that is tagged as a baseline, else
     the oldest.
     """
-    newest_first = sorted(experiments, key=lambda one: one.start_ns, reverse=True)
-    by_id = {one.run_id: one for one in experiments}
+    newest_first = sorted(experiments, key=lambda experiment: experiment.start_ns, reverse=True)
+    by_id = {experiment.run_id: experiment for experiment in experiments}
     own = [by_id[one.baseline] for one in newest_first if one.baseline in by_id]
     tagged = [one for one in newest_first if one.tags.get(BASELINE_TAG, False) is not False]
     return next(iter([*own, *tagged]), newest_first[-1])
@@ -424,7 +426,7 @@ def _sides_of(
     *sides: ListedExperiment | None,
 ) -> tuple[list[str], int, RecordedWindow | None]:
     """Return the ids of both sides, their first start, and the window of recorded runs."""
-    both = [one for one in sides if one is not None]
+    both = [side for side in sides if side is not None]
     ran = [one for one in both if one.run_id != names.RECORDED]
     window = _window_of(ran[-1]) if len(ran) < len(both) else None
     return [one.run_id for one in both], min(one.start_ns for one in ran), window
@@ -535,8 +537,8 @@ def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list
                 doubled=counted["every"] - counted["done"],
                 cost=round_cost(counted["cost"]),
                 judges={
-                    name: _text(one)
-                    for name, one in (judges if isinstance(judges, dict) else {}).items()
+                    name: _text(judge)
+                    for name, judge in (judges if isinstance(judges, dict) else {}).items()
                 },
                 params={name: one for name, one in of_run.items() if name not in _OWN_PARAMS},
                 baseline=_text(told.get(names.EXPERIMENT_BASELINE)),
@@ -740,7 +742,7 @@ def _work_out(
         )
     named = {f"{place}": row["items"] for place, row in enumerate(rows)}
     # Their latencies, tokens and costs are in the verdict now, and are most of what there is.
-    groups = {name: replace(one, amounts={}) for name, one in groups.items()}
+    groups = {name: replace(group, amounts={}) for name, group in groups.items()}
     return groups, named, verdict, chosen
 
 
@@ -799,14 +801,14 @@ def _means(values: Sequence[float], repeats: int) -> Sequence[float]:
 def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDetail:
     """Return the results of an experiment that was compared."""
     experiment = compared.now
-    ours = [one for one in compared.groups.values() if one.after]
+    groups = [group for group in compared.groups.values() if group.after]
     lower = experiment.comparison.get("lower_is_better", ())
     numbers = version_numbers(reader, project, "judge", compared.chosen)
     judges = []
-    for judge, one in estimate_groups(ours, lower_is_better=lower).items():
+    for judge, estimate_group in estimate_groups(groups, lower_is_better=lower).items():
         digests = {
             run.scores[judge].version
-            for group in ours
+            for group in groups
             for run in group.after
             if judge in run.scores
         }
@@ -816,9 +818,11 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
                 judge=judge,
                 version=numbers.get((judge, digest, "")),
                 digest=digest,
-                is_rate=one.is_rate,
-                value=Interval.model_validate(one.value) if one.value else None,
-                failed=one.failed,
+                is_rate=estimate_group.is_rate,
+                value=Interval.model_validate(estimate_group.value)
+                if estimate_group.value
+                else None,
+                failed=estimate_group.failed,
             )
         )
     return ExperimentDetail(
@@ -827,7 +831,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
         flaky=count_items(compared, "flaky"),
         verdict=_make_verdict(compared, numbers),
         clustered_by=_cluster_of(experiment)
-        if any(one.cluster for one in compared.groups.values())
+        if any(group.cluster for group in compared.groups.values())
         else "",
         notes=_notes(compared),
     )
@@ -840,10 +844,10 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
     """
     now, before, found = compared.now, compared.before, compared.verdict
     lower = now.comparison.get("lower_is_better", ())
-    ours = [one for one in compared.groups.values() if one.after]
-    alone = estimate_groups(ours, lower_is_better=lower)
+    groups = [group for group in compared.groups.values() if group.after]
+    alone = estimate_groups(groups, lower_is_better=lower)
     judges = judge_outcomes(now.judges, alone, found, lower)
-    words = {one.word for one in judges.values()}
+    words = {judge.word for judge in judges.values()}
     return Report(
         name=now.name,
         baseline=write_label(before.name, _stored_id(before), before.start_ns) if before else None,
@@ -884,8 +888,8 @@ def _list_worse(
             next(
                 (
                     said
-                    for one in row.runs
-                    if (said := view.tell_error(one.error_type, one.error_message))
+                    for run in row.runs
+                    if (said := view.tell_error(run.error_type, run.error_message))
                 ),
                 "",
             )
@@ -918,7 +922,9 @@ def _read_firsts(
     )
     listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
     chosen = [one for one in listed if one.run_id in firsts]
-    read = {one.run_id: one for one in runs.find_whole_runs(reader, chosen, now_ns)}
+    read = {
+        whole_run.run_id: whole_run for whole_run in runs.find_whole_runs(reader, chosen, now_ns)
+    }
     if compared.before is not None and compared.before.run_id == names.RECORDED:
         for run_id in firsts - read.keys():
             with suppress(Missing):
@@ -1055,7 +1061,11 @@ def make_rows(
     groups = _find_groups(reader, project, compared, items)
     states = _states(compared.verdict)
     verdict = compared.verdict
-    changes = {one.item: one for one in (*verdict.regressions, *verdict.fixed)} if verdict else {}
+    changes = (
+        {regression.item: regression for regression in (*verdict.regressions, *verdict.fixed)}
+        if verdict
+        else {}
+    )
     made = []
     for item in items:
         runs = sides[now.run_id, item]
@@ -1117,28 +1127,28 @@ def _find_groups(
 ) -> dict[str, ItemGroup]:
     """Find the groups of items; of those that were not named they are counted again."""
     wanted = {*items}
-    found = {
+    groups = {
         item: compared.groups[name]
         for name, of in compared.items.items()
         for item in wanted.intersection(of)
     }
-    left = [item for item in items if item not in found]
+    left = [item for item in items if item not in groups]
     if left:
         both = compared.now, compared.before
         again, named, *_ = _work_out(reader, project, *both, most=len(left), items=left)
-        known = {_said_of(one): one for one in compared.groups.values()}
+        known = {_said_of(group): group for group in compared.groups.values()}
         for name, one in again.items():
             for item in named[name]:
                 if (group := known.get(_said_of(one))) is not None:
-                    found[item] = group
-    return found
+                    groups[item] = group
+    return groups
 
 
-def _said_of(one: ItemGroup) -> str:
+def _said_of(item_group: ItemGroup) -> str:
     """Write the results of a group's runs as text, to compare them by."""
     sides = (
         [replace(run, item="", cluster="", tags={}) for run in side]
-        for side in (one.before, one.after)
+        for side in (item_group.before, item_group.after)
     )
     return repr([*sides])
 
@@ -1151,7 +1161,7 @@ def _states(verdict: Verdict | None) -> dict[str, str]:
         verdict.shared.changed, "changed"
     )
     found |= {one.item: "fixed" for one in verdict.fixed}
-    return found | {one.item: "regression" for one in verdict.regressions}
+    return found | {regression.item: "regression" for regression in verdict.regressions}
 
 
 def _make_run(row: Row, scores: Mapping[tuple[str, str], Mapping[str, ItemScore]]) -> ListedItemRun:

@@ -151,19 +151,19 @@ class OtlpRequest:
         return replace(self, body=body, encoding="identity", form=Form.PROTOBUF)
 
 
-def _spell_ids(found: JsonObject) -> None:
+def _spell_ids(json_object: JsonObject) -> None:
     """Write ids as protobuf's own JSON has them: OTLP has hex there."""
-    for key in _ID_FIELDS & found.keys():
-        said = found[key]
+    for key in _ID_FIELDS & json_object.keys():
+        said = json_object[key]
         if isinstance(said, str):
-            found[key] = base64.b64encode(bytes.fromhex(said)).decode()
+            json_object[key] = base64.b64encode(bytes.fromhex(said)).decode()
     for key in _LISTS:
-        within = found.get(key)
+        within = json_object.get(key)
         for one in within if isinstance(within, list) else ():
             if isinstance(one, dict):
                 _spell_ids(one)
     for key in _POINT_FIELDS:
-        points = found.get(key)
+        points = json_object.get(key)
         if isinstance(points, dict):
             _spell_ids(points)
 
@@ -320,11 +320,11 @@ def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
 def _proxy_of(endpoint: str) -> tuple[str, dict[str, str]]:
     """Find the address of a proxy, empty for none, and the headers that it wants."""
     there, proxies = urlsplit(endpoint), getproxies()
-    said = proxies.get(there.scheme) or proxies.get("all") or ""
-    if not said or proxy_bypass(there.netloc):
+    proxy = proxies.get(there.scheme) or proxies.get("all") or ""
+    if not proxy or proxy_bypass(there.netloc):
         return "", {}
     try:
-        parts = urlsplit(said if "://" in said else f"http://{said}")
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         is_proxy = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         is_proxy = False

@@ -115,7 +115,7 @@ def _maker(
 ) -> Callable[[Any], Message]:
     """Make the function that turns a record into a message: common fields by name, and more."""
     known = set(message.DESCRIPTOR.fields_by_name).difference(left_out)
-    names = tuple(one.name for one in fields(record) if one.name in known)
+    names = tuple(field.name for field in fields(record) if field.name in known)
     read = attrgetter(*names)
     return lambda row: message(**dict(zip(names, read(row), strict=True)), **more(row))
 

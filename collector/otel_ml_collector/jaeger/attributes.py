@@ -112,9 +112,9 @@ class SpanFacts:
     warnings: Sequence[str]
 
 
-def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
+def read_facts(row: Row, trace_facts: TraceFacts) -> SpanFacts:
     """Put together the fields and attributes of a span as they were sent."""
-    payload = told.payloads.get((row["project"], span_of(row)), {})
+    payload = trace_facts.payloads.get((row["project"], span_of(row)), {})
     said = load_object(payload.get("attributes", ""))
     binary = frozenset(map(str, said.pop(BINARY, ())))
     otlp = said.pop(OTLP, {})
@@ -122,7 +122,12 @@ def read_facts(row: Row, told: TraceFacts) -> SpanFacts:
     code = to_text(said.pop(STATUS_CODE, "ERROR" if failed else ""))
     message = to_text(said.pop(STATUS_DESCRIPTION, row["error_message"] if failed else ""))
     warnings = [f"The span has no end: it is {row['outcome']}"] if is_open(row) else []
-    attributes = {**_of_fields(row), **_of_payload(payload, warnings), **_of_run(row, told), **said}
+    attributes = {
+        **_of_fields(row),
+        **_of_payload(payload, warnings),
+        **_of_run(row, trace_facts),
+        **said,
+    }
     return SpanFacts(
         row=row,
         attributes=dict(sorted(attributes.items())),
@@ -170,7 +175,7 @@ def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, An
     return found
 
 
-def _of_run(row: Row, told: TraceFacts) -> dict[str, Any]:
+def _of_run(row: Row, trace_facts: TraceFacts) -> dict[str, Any]:
     """Return the attributes that only a run has: tags, latency, scores, keys."""
     found = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
     if row["kind"] == "span":
@@ -179,9 +184,9 @@ def _of_run(row: Row, told: TraceFacts) -> dict[str, Any]:
         found[names.LATENCY_MS] = row["latency_ns"] / MS_NS
     if row.get("process"):  # that of a run without an end is no part of its row
         found |= {names.PROCESS: row["process"], names.SEQ: row["seq"]}
-    if key := told.keys.get((row["project"], row["trace_id"])):
+    if key := trace_facts.keys.get((row["project"], row["trace_id"])):
         found[names.TRACE_KEY] = key
-    return found | _of_judges(told.scores.get(run_id_of(row), ()))
+    return found | _of_judges(trace_facts.scores.get(run_id_of(row), ()))
 
 
 def _of_judges(scores: Sequence[Row]) -> dict[str, Any]:
@@ -342,8 +347,8 @@ def _is_failed(text: str) -> Sql:
 def _in_row(tag: _Tag) -> list[Sql]:
     """Write the conditions on a light row for a tag."""
     own = tag.name.removeprefix(names.TAG_PREFIX)
-    told = [tag.text, *map(text_of, tag.values)]
-    tokens = tag.put("tokens", [f"{own}={one}" for one in told])
+    texts = [tag.text, *map(text_of, tag.values)]
+    tokens = tag.put("tokens", [f"{own}={one}" for one in texts])
     found = [Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens)]
     if tag.name == "span.kind":
         kind = tag.put("kind", tag.text.lower())
@@ -369,7 +374,7 @@ def _in_columns(tag: _Tag) -> list[Sql]:
         only = Sql("({it} AND item != '')") if column == "repeat" else Sql("{it}")
         found.append(only.fill(it=is_it))
     if tag.name == names.LATENCY_MS:
-        exact = [round(one * MS_NS) for one in tag.numbers]
+        exact = [round(number * MS_NS) for number in tag.numbers]
         found += [
             Sql("(kind != 'span' AND latency_ns = {it})").fill(it=tag.put("latency", one))
             for one in exact
@@ -418,8 +423,8 @@ def _in_scores(tag: _Tag) -> list[Sql]:
     if tag.name.startswith(names.SCORE_PREFIX):
         judge = tag.put("judge", tag.name.removeprefix(names.SCORE_PREFIX))
         found = [
-            Sql("judge = {judge} AND score = {it}").fill(judge=judge, it=tag.put("score", one))
-            for one in tag.numbers
+            Sql("judge = {judge} AND score = {it}").fill(judge=judge, it=tag.put("score", number))
+            for number in tag.numbers
         ]
     if tag.name.startswith(names.PASSED_PREFIX) and tag.text in {"true", "false"}:
         judge = tag.put("judge", tag.name.removeprefix(names.PASSED_PREFIX))

@@ -275,8 +275,8 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
         most_ns=_read_duration(asked.most, "query.duration_max"),
         limit=min(asked.traces or asked.depth or _LIMIT, _MAX_LIMIT),
     )
-    found = _read_traces(reader, _find_traces(reader, wanted), now_ns)
-    spans = [span for trace in found for span in trace.warned]
+    traces = _read_traces(reader, _find_traces(reader, wanted), now_ns)
+    spans = [span for trace in traces for span in trace.warned]
     if not spans:
         raise Missing("No traces found")
     return spans
@@ -580,23 +580,23 @@ router = APIRouter(route_class=JaegerRoute, include_in_schema=False)
 @router.get("/services")
 def get_services(reader: FromReader) -> Structured:
     """List services."""
-    found = find_services(reader, time.time_ns())
-    return Structured(data=found, total=len(found))
+    services = find_services(reader, time.time_ns())
+    return Structured(data=services, total=len(services))
 
 
 @router.get("/services/{service:path}/operations")
 def get_service_operations(service: str, reader: FromReader) -> Structured:
     """List the names of a service's spans; null for a service that nobody knows."""
-    found = find_operations(reader, service, time.time_ns())
-    names = list(dict.fromkeys(one.name for one in found))
+    operations = find_operations(reader, service, time.time_ns())
+    names = list(dict.fromkeys(one.name for one in operations))
     return Structured(data=names or None, total=len(names))
 
 
 @router.get("/operations")
 def get_operations(reader: FromReader, service: Text, spanKind: Text = "") -> Structured:
     """List names and kinds of a service's spans."""
-    found = find_operations(reader, service, time.time_ns())
-    data = [one for one in found if spanKind in {"", one.spanKind}]
+    operations = find_operations(reader, service, time.time_ns())
+    data = [one for one in operations if spanKind in {"", one.spanKind}]
     return Structured(data=data, total=len(data))
 
 
@@ -607,8 +607,8 @@ def get_traces(reader: FromReader, asked: Annotated[TraceSearch, Query()]) -> St
     if not asked.traceID:
         return Structured(data=search(reader, asked, now_ns))
     wanted = [read_trace_id(text) for text in asked.traceID]
-    found = read_traces(reader, wanted, now_ns)
-    known = {trace.traceID for trace in found}
+    traces = read_traces(reader, wanted, now_ns)
+    known = {trace.traceID for trace in traces}
     others = [trace_id for trace_id in wanted if trace_id not in known]
     left_out = find_all_places(reader, others) if others else {}
     missing = [
@@ -617,7 +617,7 @@ def get_traces(reader: FromReader, asked: Annotated[TraceSearch, Query()]) -> St
         else MissingTrace(traceID=trace_id)
         for trace_id in others
     ]
-    return Structured(data=found, errors=missing or None)
+    return Structured(data=traces, errors=missing or None)
 
 
 @router.get("/traces/{trace_id}")
@@ -641,8 +641,8 @@ def get_new_services(reader: FromReader) -> dict[str, Any]:
 @router.get("/v3/operations")
 def get_new_operations(reader: FromReader, service: Text = "", span_kind: Text = "") -> Response:
     """List names and kinds of a service's spans."""
-    found = find_operations(reader, service, time.time_ns())
-    told = [one.model_dump() for one in found if span_kind in {"", one.spanKind}]
+    operations = find_operations(reader, service, time.time_ns())
+    told = [one.model_dump() for one in operations if span_kind in {"", one.spanKind}]
     return JSONResponse({"operations": told})
 
 

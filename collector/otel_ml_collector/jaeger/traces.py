@@ -289,9 +289,9 @@ def _scope(scope: Mapping[str, Any]) -> dict[str, Any]:
 def _otlp_span(span: SpanFacts) -> dict[str, Any]:
     row = span.row
     code, message = span.status
-    said = dict(span.attributes)
+    attributes = dict(span.attributes)
     if span.warnings:
-        said[_WARNINGS] = list(span.warnings)
+        attributes[_WARNINGS] = list(span.warnings)
     made: dict[str, Any] = {
         "traceId": row["trace_id"],
         "spanId": row["span_id"],
@@ -300,7 +300,7 @@ def _otlp_span(span: SpanFacts) -> dict[str, Any]:
         "kind": _KINDS.get(row["span_kind"], 0),
         "startTimeUnixNano": str(row["start_ns"]),
         "endTimeUnixNano": str(row["start_ns"] + (row["latency_ns"] or 0)),
-        "attributes": _pairs(said, span.binary),
+        "attributes": _pairs(attributes, span.binary),
         "events": [_event(event) for event in span.events],
         "links": [_link(link) for link in span.links],
         **_otlp(span.otlp),

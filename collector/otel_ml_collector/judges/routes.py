@@ -58,8 +58,8 @@ def get_judge_versions(
     that were counted.
     """
     window, step_ns = span_of(last, time.time_ns())
-    found = judges.find_judge_versions(reader, project, judge, window, step_ns)
-    return JudgeVersions(judge=judge, versions=found)
+    judge_versions = judges.find_judge_versions(reader, project, judge, window, step_ns)
+    return JudgeVersions(judge=judge, versions=judge_versions)
 
 
 @api.get("/projects/{project:path}/judges/{judge:path}/versions/{number}/strictness")
@@ -124,24 +124,24 @@ def draw_buckets(
     """Draw pass rates over time; mean scores on the judge's scale where nothing passes or fails."""
     width = 100 * step_ns / (window.end_ns - window.start_ns)
     low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
-    is_judged = any(one.judged for one in buckets)
+    is_judged = any(bucket.judged for bucket in buckets)
     bars = []
-    for one in buckets:
-        share = one.pass_rate
-        label = f"{percent(one.passed, one.judged)} passed"
+    for bucket in buckets:
+        share = bucket.pass_rate
+        label = f"{percent(bucket.passed, bucket.judged)} passed"
         if not is_judged:
-            mean = one.mean_score
+            mean = bucket.mean_score
             share = None if mean is None else min(max((mean - low) / (high - low), 0), 1)
             label = f"mean score {view.number(mean)}"
         bars.append(
             FigureBar(
-                left=100 * (one.start_ns - window.start_ns) / (window.end_ns - window.start_ns),
+                left=100 * (bucket.start_ns - window.start_ns) / (window.end_ns - window.start_ns),
                 width=width * _GAP,
                 height=max(_HEIGHT * (share or 0), 2),
                 failed=0,
-                label=f"{view.moment(one.start_time)}: {label}, {one.evaluations:,} runs"
-                + (f", {one.errors:,} errors" if one.errors else ""),
-                where=one.where,
+                label=f"{view.moment(bucket.start_time)}: {label}, {bucket.evaluations:,} runs"
+                + (f", {bucket.errors:,} errors" if bucket.errors else ""),
+                where=bucket.where,
             )
         )
     return bars
@@ -173,13 +173,13 @@ def show_judge(
     """Show a judge: its versions, their figures, and the changes between two of them."""
     window, step_ns = span_of(last, time.time_ns())
     versions = judges.find_judge_versions(reader, project, judge, window, step_ns)
-    by_number = {one.version: one for one in versions if one.version is not None}
+    by_number = {version.version: version for version in versions if version.version is not None}
     after = by_number.get(new or 0, versions[0])
     before = by_number.get(old or (after.version or 0) - 1)
     beside = None
     if before is not None and before.version and after.version:
         beside = find_strictness(reader, project, judge, after.version, before.version)
-    chosen = next((one for one in versions if one.digest == digest), after)
+    chosen = next((version for version in versions if version.digest == digest), after)
     shown = cut_slice(versions, read_state(request).first("versions"), _SHOWN_VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     numbered = {one.version: one for one in near if one.version is not None}
@@ -219,10 +219,12 @@ def _compared(definition: JudgeDefinition) -> JudgeDefinition:
     return definition.model_copy(update={"helpers": helpers})
 
 
-def _changes(one: JudgeVersion, by_number: dict[int, JudgeVersion]) -> str:
-    if one.version is None:
+def _changes(judge_version: JudgeVersion, by_number: dict[int, JudgeVersion]) -> str:
+    if judge_version.version is None:
         return "no version was told"
-    before = by_number.get(one.version - 1)
-    if not one.definition.source and not one.definition.signature:
+    before = by_number.get(judge_version.version - 1)
+    if not judge_version.definition.source and not judge_version.definition.signature:
         return "its definition did not arrive"
-    return diff.changes(_compared(before.definition) if before else None, _compared(one.definition))
+    return diff.changes(
+        _compared(before.definition) if before else None, _compared(judge_version.definition)
+    )

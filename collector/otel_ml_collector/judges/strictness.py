@@ -123,11 +123,11 @@ def _tell_change(
     answer: JudgeStrictness, change: JudgeVersionChange, judged: int
 ) -> JudgeStrictness:
     """Write how the versions differ on the runs that both judged."""
-    found = change.verdict
+    verdict = change.verdict
     estimates = {
-        "before": found.baseline,
-        "after": found.candidate,
-        "difference": found.difference,
+        "before": verdict.baseline,
+        "after": verdict.candidate,
+        "difference": verdict.difference,
         "agreement": change.agreement,
         "kappa": change.kappa
         if change.kappa and change.kappa.value == change.kappa.value
@@ -145,11 +145,14 @@ def _tell_change(
             "sentence": f"v{answer.version} beside v{answer.against}: {change.sentence}",
             "runs": change.runs,
             "left_out": judged - change.runs,
-            "is_rate": found.is_rate,
-            "margin": found.margin,
-            "needed": found.needed,
-            "reasons": list(found.reasons),
-            **{name: one and Interval.model_validate(one) for name, one in estimates.items()},
+            "is_rate": verdict.is_rate,
+            "margin": verdict.margin,
+            "needed": verdict.needed,
+            "reasons": list(verdict.reasons),
+            **{
+                name: estimate and Interval.model_validate(estimate)
+                for name, estimate in estimates.items()
+            },
             **{name: _among(answer, change, passed) for name, passed in cells.items()},
         }
     )

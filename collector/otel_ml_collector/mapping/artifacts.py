@@ -47,18 +47,18 @@ def has_bad_artifact(span: Span) -> bool:
 
 
 def _read(event: Event, project: str, owner: str, record_id: str, position: int) -> ArtifactRecord:
-    told = event.attributes
-    sha256 = told.get(names.ARTIFACT_SHA256)
+    attributes = event.attributes
+    sha256 = attributes.get(names.ARTIFACT_SHA256)
     is_hash = isinstance(sha256, str) and _SHA256.fullmatch(sha256)
     digest = bytes.fromhex(to_text(sha256)) if is_hash else _NO_DOCUMENT
-    document = _read_document(told.get(names.ARTIFACT_JSON), digest)
+    document = _read_document(attributes.get(names.ARTIFACT_JSON), digest)
     raw = document.encode("utf-8", "surrogatepass")
     if document:
         digest = hashlib.sha256(raw).digest()
-    size = len(raw) or max(to_int(told.get(names.ARTIFACT_BYTES)) or 0, 0)
-    ref = to_text(told[names.ARTIFACT_REF])
-    kind = to_text(told.get(names.ARTIFACT_TYPE))[:_TYPE_CHARS]
-    preview = _read_preview(told.get(names.ARTIFACT_PREVIEW))
+    size = len(raw) or max(to_int(attributes.get(names.ARTIFACT_BYTES)) or 0, 0)
+    ref = to_text(attributes[names.ARTIFACT_REF])
+    kind = to_text(attributes.get(names.ARTIFACT_TYPE))[:_TYPE_CHARS]
+    preview = _read_preview(attributes.get(names.ARTIFACT_PREVIEW))
     time_ns = min(event.time_ns, LATEST_NS)
     said = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
     checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))

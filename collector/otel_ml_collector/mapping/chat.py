@@ -215,8 +215,8 @@ def _answered(value: object) -> str:
         return _headline(value)
     if said := _final(value):
         return said
-    if found := find_messages(value):
-        return _last(found)
+    if messages := find_messages(value):
+        return _last(messages)
     if not _THOUGHTS.isdisjoint(value):
         value = {name: item for name, item in value.items() if name not in _THOUGHTS}
     if len(value) == 1:

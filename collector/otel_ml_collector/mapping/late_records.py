@@ -113,8 +113,8 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
 
 def is_pending(span: Span) -> bool:
     """Tell Logfire's placeholder of a span that has only begun."""
-    told = span.attributes
-    return PENDING_PARENT in told and told.get(_SPAN_TYPE) == "pending_span"
+    attributes = span.attributes
+    return PENDING_PARENT in attributes and attributes.get(_SPAN_TYPE) == "pending_span"
 
 
 def read_pending(span: Span) -> Span | None:
@@ -127,7 +127,9 @@ def read_pending(span: Span) -> Span | None:
         span_id=span.parent_span_id,
         parent_span_id=_read_span_id(span.attributes[PENDING_PARENT]),
         end_ns=span.start_ns,
-        attributes={key: told for key, told in span.attributes.items() if key not in left_out},
+        attributes={
+            key: attribute for key, attribute in span.attributes.items() if key not in left_out
+        },
     )
 
 
@@ -182,18 +184,18 @@ def _target_of(span: Span) -> str | None:
     Returns:
         The owner of its records; None when the target is missing or invalid.
     """
-    told = span.attributes
-    if names.TARGET_RUN in told:
+    attributes = span.attributes
+    if names.TARGET_RUN in attributes:
         return _run_of(span)
-    if names.TARGET_TRACE_KEY in told:
-        key = _target_text(told[names.TARGET_TRACE_KEY])
+    if names.TARGET_TRACE_KEY in attributes:
+        key = _target_text(attributes[names.TARGET_TRACE_KEY])
         return own_key(key) if key else None
-    if names.TARGET_TAG in told:
-        tag = _target_text(told[names.TARGET_TAG])
+    if names.TARGET_TAG in attributes:
+        tag = _target_text(attributes[names.TARGET_TAG])
         return own_tag(tag) if tag.find("=") > 0 else None
-    if names.TARGET_MODEL in told:
-        model = _target_text(told[names.TARGET_MODEL])
-        version = _target_text(told.get(names.TARGET_VERSION))
+    if names.TARGET_MODEL in attributes:
+        model = _target_text(attributes[names.TARGET_MODEL])
+        version = _target_text(attributes.get(names.TARGET_VERSION))
         return own_model(model, version) if model and version else None
     return _run_of(span)
 
@@ -219,10 +221,10 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 def _map_version(span: Span, project: str, records: Records) -> str | None:
     """Add a version of a judge, with its definition, or of a data set."""
-    told = span.attributes
-    kind = told[names.TARGET_KIND]
-    name = _target_text(told.get(names.TARGET_MODEL))
-    digest = _target_text(told.get(names.TARGET_VERSION))
+    attributes = span.attributes
+    kind = attributes[names.TARGET_KIND]
+    name = _target_text(attributes.get(names.TARGET_MODEL))
+    digest = _target_text(attributes.get(names.TARGET_VERSION))
     if kind not in names.TARGET_KINDS or not name or not digest:
         return NO_TARGET
     if has_bad_artifact(span):
@@ -234,7 +236,7 @@ def _map_version(span: Span, project: str, records: Records) -> str | None:
             return _BAD_METRICS
         records.artifacts += read_artifacts(span, project, owner)
         records.metrics += points
-    definition, at_ns = to_text(told.get(names.MODEL_DEFINITION)), span.start_ns
+    definition, at_ns = to_text(attributes.get(names.MODEL_DEFINITION)), span.start_ns
     records.versions.append(
         ModelVersion(project, to_text(kind), name, digest, "", definition, at_ns, at_ns)
     )
@@ -247,11 +249,14 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
     Returns:
         Why it is rejected; None when it is not.
     """
-    told = span.attributes
-    digest = to_text(told.get(names.ITEM_DIGEST))
-    inputs, expected = to_text(told.get(names.INPUTS)), to_text(told.get(names.ITEM_EXPECTED))
-    source_run = to_text(told.get(names.ITEM_SOURCE_RUN))
-    source_session = to_text(told.get(names.ITEM_SOURCE_SESSION))
+    attributes = span.attributes
+    digest = to_text(attributes.get(names.ITEM_DIGEST))
+    inputs, expected = (
+        to_text(attributes.get(names.INPUTS)),
+        to_text(attributes.get(names.ITEM_EXPECTED)),
+    )
+    source_run = to_text(attributes.get(names.ITEM_SOURCE_RUN))
+    source_session = to_text(attributes.get(names.ITEM_SOURCE_SESSION))
     if not _DIGEST.fullmatch(digest) or has_bad_artifact(span):
         return BAD_ITEM
     if source_run and not names.RUN_ID.fullmatch(source_run):
@@ -260,8 +265,8 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
         parts = [orjson.loads(text or "null") for text in (inputs, expected)]
     except orjson.JSONDecodeError:
         return BAD_ITEM
-    tags = {tag.name: tag.value for tag in read_tags(told).values()}
-    capture = to_text(told.get(names.CAPTURE))
+    tags = {tag.name: tag.value for tag in read_tags(attributes).values()}
+    capture = to_text(attributes.get(names.CAPTURE))
     is_whole = not capture and digest_item(parts[0], parts[1], tags) == digest
     tag_text = canonical_json(tags).decode() if tags else ""
     # Who tells the session as well says more: it stands beside what was stored without it.
@@ -311,10 +316,13 @@ def _map_update(
     ]
     records.artifacts += read_artifacts(span, project, owner)
     records.lineage += read_lineage(span, project, owner)
-    told = span.attributes
-    name, digest = to_text(told.get(names.TARGET_MODEL)), to_text(told.get(names.TARGET_VERSION))
+    attributes = span.attributes
+    name, digest = (
+        to_text(attributes.get(names.TARGET_MODEL)),
+        to_text(attributes.get(names.TARGET_VERSION)),
+    )
     if owner == own_model(name, digest):  # it exists before its first run
-        definition = to_text(told.get(names.MODEL_DEFINITION))
+        definition = to_text(attributes.get(names.MODEL_DEFINITION))
         version = ModelVersion(project, "model", name, digest, "", definition, at_ns, at_ns)
         records.versions.append(version)
     return None

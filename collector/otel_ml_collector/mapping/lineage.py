@@ -43,18 +43,18 @@ def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasM
         owner: The version that it is about.
         sender: The name of the key that brought it.
     """
-    told = span.attributes
-    if names.ALIAS not in told:
+    attributes = span.attributes
+    if names.ALIAS not in attributes:
         return []
-    is_removed = told.get(names.ALIAS_REMOVED) is True
-    by = (to_text(told.get(names.ALIAS_BY)) or sender)[:_WORD_CHARS]
-    source = to_text(told.get(names.ALIAS_SOURCE))[:_WORD_CHARS]
-    alias, digest = to_text(told[names.ALIAS]), to_text(told[names.TARGET_VERSION])
+    is_removed = attributes.get(names.ALIAS_REMOVED) is True
+    by = (to_text(attributes.get(names.ALIAS_BY)) or sender)[:_WORD_CHARS]
+    source = to_text(attributes.get(names.ALIAS_SOURCE))[:_WORD_CHARS]
+    alias, digest = to_text(attributes[names.ALIAS]), to_text(attributes[names.TARGET_VERSION])
     time_ns = min(span.start_ns, LATEST_NS)
     return [
         AliasMove(
             project=project,
-            model=to_text(told[names.TARGET_MODEL]),
+            model=to_text(attributes[names.TARGET_MODEL]),
             alias=alias,
             record_id=span.span_id.hex(),
             owner=owner,
@@ -70,12 +70,12 @@ def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasM
 
 def is_link(event: Event) -> bool:
     """Tell whether an event is a valid lineage link: its role, kind and name are known."""
-    told = event.attributes
-    name = told.get(names.LINEAGE_NAME)
+    attributes = event.attributes
+    name = attributes.get(names.LINEAGE_NAME)
     return (
         event.name == names.LINEAGE_EVENT
-        and told.get(names.LINEAGE_ROLE) in names.ROLES
-        and told.get(names.LINEAGE_KIND) in names.LINEAGE_KINDS
+        and attributes.get(names.LINEAGE_ROLE) in names.ROLES
+        and attributes.get(names.LINEAGE_KIND) in names.LINEAGE_KINDS
         and isinstance(name, str)
         and 0 < len(name) <= _NAME_CHARS
     )
@@ -83,8 +83,8 @@ def is_link(event: Event) -> bool:
 
 def has_bad_lineage(span: Span, owner: str) -> bool:
     """Tell whether an event is named as lineage and says none, or is of no run."""
-    found = [event for event in span.events if event.name == names.LINEAGE_EVENT]
-    return bool(found) and not (is_run(owner) and all(map(is_link, found)))
+    events = [event for event in span.events if event.name == names.LINEAGE_EVENT]
+    return bool(events) and not (is_run(owner) and all(map(is_link, events)))
 
 
 def read_lineage(span: Span, project: str, owner: str) -> list[LineageLink]:
@@ -98,11 +98,11 @@ def read_lineage(span: Span, project: str, owner: str) -> list[LineageLink]:
 
 
 def _link(event: Event, project: str, owner: str, record_id: str, position: int) -> LineageLink:
-    told = event.attributes
-    role, kind = to_text(told[names.LINEAGE_ROLE]), to_text(told[names.LINEAGE_KIND])
-    name = to_text(told[names.LINEAGE_NAME])
-    version = to_text(told.get(names.LINEAGE_VERSION))[:_WORD_CHARS]
-    run_id = to_text(told.get(names.LINEAGE_RUN))
+    attributes = event.attributes
+    role, kind = to_text(attributes[names.LINEAGE_ROLE]), to_text(attributes[names.LINEAGE_KIND])
+    name = to_text(attributes[names.LINEAGE_NAME])
+    version = to_text(attributes.get(names.LINEAGE_VERSION))[:_WORD_CHARS]
+    run_id = to_text(attributes.get(names.LINEAGE_RUN))
     run_id = run_id if names.RUN_ID.fullmatch(run_id) else ""
     time_ns = min(event.time_ns, LATEST_NS)
     return LineageLink(

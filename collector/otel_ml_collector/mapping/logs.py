@@ -370,18 +370,18 @@ def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
     """Make the span that a log record stands for; None when it stands for none."""
     known = _records_of(log)
     if known is not None:
-        found = next((one for one in known.get(event, ()) if _fits(one, log.attributes)), None)
+        anybody = next((one for one in known.get(event, ()) if _fits(one, log.attributes)), None)
     else:
         is_alone = not any(log.trace_id) and event not in _OF_SPANS
         is_call = is_alone and _fits(ANYBODY, log.attributes)
-        found = ANYBODY if is_call else None
-    return None if found is None else _make_span(log, found, event, time_ns)
+        anybody = ANYBODY if is_call else None
+    return None if anybody is None else _make_span(log, anybody, event, time_ns)
 
 
 def _records_of(log: Log) -> Mapping[str, Sequence[CallRecord]] | None:
     """Find the kinds of call records of a known program, by its scope; else None."""
     scope = log.scope.name
-    return next((told for name, told in EMITTERS.items() if scope.startswith(name)), None)
+    return next((emitter for name, emitter in EMITTERS.items() if scope.startswith(name)), None)
 
 
 def _fits(record: CallRecord, told: Mapping[str, Value]) -> bool:

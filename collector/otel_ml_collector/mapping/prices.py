@@ -54,11 +54,11 @@ class Steps(NamedTuple):
 
     def at(self, input_tokens: int) -> float:
         """Return the price of a call with so many tokens of input."""
-        found = self.base
+        base = self.base
         for start, price in self.above:
             if input_tokens > start:
-                found = price
-        return found
+                base = price
+        return base
 
 
 class Rates(NamedTuple):
@@ -250,7 +250,7 @@ def _read_table(provider: str, model: str) -> ListedPrice | None:
 
     providers = get_snapshot().providers
     name = _IN_TABLE.get(provider, provider)
-    found = next((one for one in providers if one.id == name), None)
+    found = next((provider for provider in providers if provider.id == name), None)
     is_named = found is not None
     if found is None and not is_provider(provider):
         found, model = _only_provider(providers, model)
@@ -269,11 +269,17 @@ def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider |
     """
     head, _, bare = model.partition("/")
     owner = _IN_TABLE.get(provider_of(head), provider_of(head))
-    begun = [one for one in providers if bare and one.id == owner]
+    begun = [provider for provider in providers if bare and provider.id == owner]
     if begun:
         return begun[0], bare
-    claiming = [one for one in providers if one.model_match and one.model_match.is_match(model)]
-    having = [one for one in providers if one.find_model(model, all_providers=providers)]
+    claiming = [
+        provider
+        for provider in providers
+        if provider.model_match and provider.model_match.is_match(model)
+    ]
+    having = [
+        provider for provider in providers if provider.find_model(model, all_providers=providers)
+    ]
     found = claiming if len(claiming) == 1 else having
     return (found[0] if len(found) == 1 else None), model
 
@@ -284,8 +290,8 @@ def _tariff(known: "ModelInfo") -> Tariff | None:
     if not known.prices:
         return None
     later = [
-        (one.constraint.active if one.constraint else _always, _rates(one.prices))
-        for one in known.prices
+        (price.constraint.active if price.constraint else _always, _rates(price.prices))
+        for price in known.prices
     ]
     return Tariff(_rates(known.prices[0].prices), later)
 

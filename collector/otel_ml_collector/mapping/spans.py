@@ -445,8 +445,8 @@ def _rest(alike: _Alike, found: Found, columns: Mapping[str, list[Any]]) -> list
         messages,
         strict=True,
     ):
-        told = span.attributes
-        kept = {name: told[name] for name in left}
+        attributes = span.attributes
+        kept = {name: attributes[name] for name in left}
         if bytes in map(type, kept.values()):
             kept[BINARY] = sorted(name for name in kept if type(kept[name]) is bytes)
         if span.status_code and not alike.is_open:

@@ -86,4 +86,7 @@ def find_findings(question: FindingsQuestion, contributors: Sequence[Contributor
 
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Order findings: by the rank of their kind, then the largest first, then by their words."""
-    return sorted(findings, key=lambda one: (_RANKS[one.kind], -one.size, one.sentence, one.where))
+    return sorted(
+        findings,
+        key=lambda finding: (_RANKS[finding.kind], -finding.size, finding.sentence, finding.where),
+    )

@@ -207,7 +207,7 @@ def find_changes(
         for dimension in DIMENSIONS
         for change in _find_changes(reader, project, now_ns, dimension, model)
     ]
-    return sorted(changes, key=lambda one: (-one.began_ns, one.model, one.dimension))
+    return sorted(changes, key=lambda change: (-change.began_ns, change.model, change.dimension))
 
 
 def _find_changes(
@@ -618,7 +618,7 @@ def _describe(
         )
         for one in ordered
     ]
-    since = min((one.since for one in figures if one.since), default=None)
+    since = min((figure.since for figure in figures if figure.since), default=None)
     of_model = f"model == {view.quoted(change.model)}"
 
     def make_side(name: str, version: int | None, runs: int) -> Side:

@@ -55,8 +55,8 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
     told = {
         "asked": asked,
         "news": news,
-        "wrong": [one for one in news.findings if one.is_wrong],
-        "calm": [one for one in news.findings if not one.is_wrong],
+        "wrong": [finding for finding in news.findings if finding.is_wrong],
+        "calm": [finding for finding in news.findings if not finding.is_wrong],
         "looked_at": _tell_looked_at(news),
     }
     return show_page(request, "news.html", told)
@@ -67,23 +67,23 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
     """A project at a glance; without a project its page is home."""
     if not project:
         return RedirectResponse("/")
-    found = find_figures(reader, project, asked, time.time_ns())
-    is_empty = not found.total.runs and not found.before.runs
+    figures = find_figures(reader, project, asked, time.time_ns())
+    is_empty = not figures.total.runs and not figures.before.runs
     known = _find_known(reader, project) if is_empty else None
-    judges = choose_judges(found.total, _TILES)
+    judges = choose_judges(figures.total, _TILES)
     context = {
-        "found": found,
+        "found": figures,
         "asked": asked,
         "known": known,
         "span": SPANS[asked.last],
-        "tiles": [] if is_empty else make_tiles(found, judges),
+        "tiles": [] if is_empty else make_tiles(figures, judges),
         "tables": [
-            make_table(project, one, found.total, judge=next(iter(judges), None))
-            for one in (found.models, found.users)
+            make_table(project, one, figures.total, judge=next(iter(judges), None))
+            for one in (figures.models, figures.users)
             if one is not None and one.groups
         ],
         "orders": ORDERS,
-        "people": [(one, one.capitalize()) for one in found.people],
+        "people": [(person, person.capitalize()) for person in figures.people],
         "gaps": find_gaps(request, reader, project),
         "unread": find_unread(reader, project) if is_empty else None,
         "elsewhere": [] if known or not is_empty else [p for p in find_projects(reader) if p.runs],

@@ -261,13 +261,13 @@ def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
     )
     asked = {**values, "unanswered": list(question.unanswered), "most": _MOST_WORDS}
     rows = question.ask(sql, asked)
-    found: dict[str, _JudgedRun] = {}
+    judged_runs: dict[str, _JudgedRun] = {}
     for row in rows:
         run_id = run_id_of(row)
-        if run_id not in found and len(found) == MOST_RUNS:
-            return list(found.values()), True
-        found.setdefault(run_id, _JudgedRun(run_id)).words.append(row)
-    return list(found.values()), len(rows) == _MOST_WORDS
+        if run_id not in judged_runs and len(judged_runs) == MOST_RUNS:
+            return list(judged_runs.values()), True
+        judged_runs.setdefault(run_id, _JudgedRun(run_id)).words.append(row)
+    return list(judged_runs.values()), len(rows) == _MOST_WORDS
 
 
 def _add_verdicts(question: _Question, judged: Sequence[_JudgedRun]) -> None:
@@ -354,9 +354,10 @@ def _bound(units: Sequence[Any], statistic: Any) -> AgreementInterval:
     return _interval(bootstrap(units, statistic, resamples=resamples))
 
 
-def _interval(found: Estimate) -> AgreementInterval:
+def _interval(estimate: Estimate) -> AgreementInterval:
     value, low, high = (
-        number if math.isfinite(number) else None for number in (found.value, found.low, found.high)
+        number if math.isfinite(number) else None
+        for number in (estimate.value, estimate.low, estimate.high)
     )
     return AgreementInterval(value=value, low=low, high=high)
 

@@ -135,5 +135,5 @@ def show_judge_people(
     request: Request, project: str, reader: FromReader, judge: Annotated[str, Query(max_length=256)]
 ) -> Response:
     """How far people agree with a judge, as a part of its page that comes after the rest."""
-    found = find_judge_agreement(reader, project, judge, time.time_ns())
-    return show_page(request, "judge_people.html", {"found": found})
+    judge_agreement = find_judge_agreement(reader, project, judge, time.time_ns())
+    return show_page(request, "judge_people.html", {"found": judge_agreement})

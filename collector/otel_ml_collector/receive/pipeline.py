@@ -234,11 +234,11 @@ class Intake:
                     return await self._end_large(self._find_large(export.key))
                 with self.pressure.work():
                     onward = _onward(export, self._forward) if self._forward else None
-                    found: Records | bytes = export.body  # of a large one nothing is made yet
-                    if not WHOLE_BYTES < len(found) <= BODY_LIMIT_BYTES or is_compressed:
-                        found = await self._on_thread(self._read, export, held, deadline)
+                    body: Records | bytes = export.body  # of a large one nothing is made yet
+                    if not WHOLE_BYTES < len(body) <= BODY_LIMIT_BYTES or is_compressed:
+                        body = await self._on_thread(self._read, export, held, deadline)
                     export = replace(export, body=b"")  # its bytes are records by now
-                    answer = await self._store(export, found, onward, held, deadline)
+                    answer = await self._store(export, body, onward, held, deadline)
         except TimeoutError as error:
             held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
@@ -274,20 +274,20 @@ class Intake:
     async def _store(
         self,
         export: Export,
-        found: Records | bytes,
+        records: Records | bytes,
         onward: OtlpRequest | None,
         held: Held,
         deadline: float,
     ) -> ExportAnswer:
         """Store the content of a request: its records, or the body of a large request."""
-        if isinstance(found, bytes):
-            held.begin(len(found))
-            return await self._wait_for_large(export, found, onward, held)
-        if len(found) or found.trace_keys:
-            await asyncio.wrap_future(self._commit.submit(found, deadline))
+        if isinstance(records, bytes):
+            held.begin(len(records))
+            return await self._wait_for_large(export, records, onward, held)
+        if len(records) or records.trace_keys:
+            await asyncio.wrap_future(self._commit.submit(records, deadline))
         if export.signal is Signal.METRICS:
-            return await self._leave_metrics(found.received, onward, held.service, deadline)
-        return await self._conclude(export, found.received, found.rejected, onward, deadline)
+            return await self._leave_metrics(records.received, onward, held.service, deadline)
+        return await self._conclude(export, records.received, records.rejected, onward, deadline)
 
     async def _leave_metrics(
         self, points: int, onward: OtlpRequest | None, service: str, deadline: float
@@ -473,8 +473,8 @@ class Intake:
         self._telemetry.count_received(export.signal, number)
 
 
-def _note_service(found: Iterable[Span | Log], held: Held | None) -> None:
-    first = next(iter(found), None) if held else None
+def _note_service(spans: Iterable[Span | Log], held: Held | None) -> None:
+    first = next(iter(spans), None) if held else None
     if held and first:
         held.service = service_of(first.scope.resource)
 

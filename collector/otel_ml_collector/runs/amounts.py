@@ -54,10 +54,10 @@ def find_unread(run: Run) -> Sequence[UnreadAmount]:
 
 
 def _member(attributes: Mapping[str, Any], name: str, member: tuple[str, ...]) -> JsonValue:
-    told = attributes.get(name)
-    if told is None or not member:
-        return told
-    return cast("JsonValue", find_member(read_structured(told), member))
+    attribute = attributes.get(name)
+    if attribute is None or not member:
+        return attribute
+    return cast("JsonValue", find_member(read_structured(attribute), member))
 
 
 def _is_amount(value: JsonValue) -> bool:
@@ -99,8 +99,8 @@ def _tell_found(run: Run, prices: Prices) -> str:
     )
 
 
-def _is_cost(told: JsonValue, cost: float | None) -> bool:
-    number = to_float(told) if isinstance(told, int | float | str) else None
+def _is_cost(json_value: JsonValue, cost: float | None) -> bool:
+    number = to_float(json_value) if isinstance(json_value, int | float | str) else None
     return number is not None and round_cost(number) == cost
 
 

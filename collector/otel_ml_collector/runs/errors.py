@@ -97,7 +97,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
                 runs=row["number"],
                 first_ns=row["first_ns"],
                 last_ns=row["last_ns"],
-                versions=sorted({_label(one, numbers) for one in row["of_versions"]}),
+                versions=sorted({_label(of_version, numbers) for of_version in row["of_versions"]}),
                 is_new=(row["type"], row["shape"]) not in known,
                 run_id="-".join(row["last"]),
             )

@@ -175,7 +175,7 @@ def find_call_events(
     reader: Reader, project: str, run_ids: Sequence[str]
 ) -> dict[str, list[CallEvent]]:
     """Read the contents of some calls that came as log records, by run id."""
-    found = read_events_of(reader, project, run_ids, _CONTENT_EVENTS)
+    events_of = read_events_of(reader, project, run_ids, _CONTENT_EVENTS)
     return {
         run_id: [
             CallEvent(
@@ -186,7 +186,7 @@ def find_call_events(
             )
             for told in of_run
         ]
-        for run_id, of_run in found.items()
+        for run_id, of_run in events_of.items()
     }
 
 
@@ -328,9 +328,9 @@ def find_lines(
             named[call] += [span for span in below[call] if span != call][:_BELOW]
     asked = sorted({owner for of_run in named.values() for owner in of_run})
     if len(named) > 1 and len(asked) <= _OWNERS_AT_ONCE:
-        found = _read_lines(reader, project, asked, _OF_EACH)
-        if len(found) < _MOST_LINES_OF_MANY:
-            by_owner = _by(found, "owner")
+        lines = _read_lines(reader, project, asked, _OF_EACH)
+        if len(lines) < _MOST_LINES_OF_MANY:
+            by_owner = _by(lines, "owner")
             return {
                 run_id: _first_lines(line for owner in of_run for line in by_owner.get(owner, ()))
                 for run_id, of_run in named.items()
@@ -445,11 +445,11 @@ def find_all_series(
         row["owner"]: row
         for row in reader.rows(sql, {"project": project, "owners": asked, "name": name})
     }
-    found: dict[str, list[LoggedMetric]] = {}
+    logged_metrics: dict[str, list[LoggedMetric]] = {}
     alone: dict[str, str] = {}
     for key, of_one in owners.items():
         telling = [owner for owner in of_one if owner in told]
-        names = {one for owner in telling for one in told[owner]["names"]}
+        names = {name for owner in telling for name in told[owner]["names"]}
         each = min(most, max(MOST_OF_ALL // max(len(names), 1), _FEWEST))
         if len(owners) > 1 and len(telling) == 1 and each == most:
             alone[key] = telling[0]
@@ -458,28 +458,28 @@ def find_all_series(
         rows = (
             read_points(reader, project, telling, name, each, is_plain=is_plain) if telling else []
         )
-        found[key] = _make_series(rows)
+        logged_metrics[key] = _make_series(rows)
     if alone:
         parts = sorted(set(alone.values()))
         is_plain = all(told[owner]["is_plain"] for owner in parts)
         rows = read_points(reader, project, parts, name, most, is_plain=is_plain, apart=True)
         by_owner = _by(rows, "part")
-        found |= {key: _make_series(by_owner[owner]) for key, owner in alone.items()}
-    return found
+        logged_metrics |= {key: _make_series(by_owner[owner]) for key, owner in alone.items()}
+    return logged_metrics
 
 
 def _make_series(rows: Sequence[Row]) -> list[LoggedMetric]:
     return [_series(key, list(parts)) for key, parts in groupby(rows, itemgetter("name"))]
 
 
-def values_of(found: Iterable[LoggedMetric]) -> dict[str, MetricValue]:
+def values_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, MetricValue]:
     """Return metrics as numbers and lists of numbers, by name."""
-    return {series.name: series.value for series in found}
+    return {series.name: series.value for series in logged_metrics}
 
 
-def counts_of(found: Iterable[LoggedMetric]) -> dict[str, int]:
+def counts_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, int]:
     """Return how many points metrics have, by name."""
-    return {series.name: series.count for series in found}
+    return {series.name: series.count for series in logged_metrics}
 
 
 def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
@@ -563,11 +563,11 @@ def find_linked_runs(
     """
     rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
     numbers = _Numbers(reader, project, rows)
-    found: dict[str, dict[int | None, list[LinkedRun]]] = {"used": {}, "produced": {}}
+    linked_runs: dict[str, dict[int | None, list[LinkedRun]]] = {"used": {}, "produced": {}}
     for row in reversed(rows):
         number = numbers.find(row)
-        found[row["role"]].setdefault(number, []).append(_linked_run(row, number))
-    return found
+        linked_runs[row["role"]].setdefault(number, []).append(_linked_run(row, number))
+    return linked_runs
 
 
 def _linked_run(row: Row, number: int | None) -> LinkedRun:

@@ -305,10 +305,10 @@ def _read_checksums(backup: Path) -> Mapping[str, str]:
         return {}
     except (OSError, ValueError) as error:
         raise _damaged(backup, CHECKSUMS, f"cannot be read: {error}") from error
-    found = [match for line in lines[:-1] if (match := _CHECKSUM.fullmatch(line))]
-    if not found or len(found) < len(lines) - 1 or lines[-1]:
+    matches = [match for line in lines[:-1] if (match := _CHECKSUM.fullmatch(line))]
+    if not matches or len(matches) < len(lines) - 1 or lines[-1]:
         raise _damaged(backup, CHECKSUMS, "is damaged: expected a checksum and a path in each line")
-    return {match[2]: match[1] for match in found}
+    return {match[2]: match[1] for match in matches}
 
 
 def _check_sizes(backup: Path, place: str, sizes: Mapping[str, int]) -> None:

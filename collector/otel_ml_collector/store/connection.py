@@ -156,14 +156,14 @@ class Memory:
         return self._numbers.get((project, kind, name))
 
     def keep_numbers(
-        self, project: str, found: Mapping[tuple[str, str], KnownNumbers], generation: int
+        self, project: str, known_numbers: Mapping[tuple[str, str], KnownNumbers], generation: int
     ) -> None:
         """Keep numbers by kind and name, if the generation is still that of their reading."""
         with self._guard:
             if self.is_alone and generation == self._generation:
                 if len(self._numbers) > _KNOWN_NAMES:
                     self._numbers.clear()
-                for (kind, name), numbers in found.items():
+                for (kind, name), numbers in known_numbers.items():
                     self._numbers[project, kind, name] = numbers
 
     def forget_numbers(self, is_old: Callable[[tuple[str, str, str], KnownNumbers], bool]) -> None:

@@ -43,7 +43,7 @@ _NULLS: Final = {
     pa.int64(): Sql("CAST(NULL AS Nullable(Int64))"),
     pa.float64(): Sql("CAST(NULL AS Nullable(Float64))"),
 }
-_TEXTS: Final = {one.name for one in fields(RunFields) if one.type is str}
+_TEXTS: Final = {field.name for field in fields(RunFields) if field.type is str}
 # What an open run has not of the columns of `runs`: a text that runs always have is empty, all
 # else is null. Its outcome is computed, and its number is asked by nobody.
 _LACKING: Final = join_sql(
@@ -132,10 +132,10 @@ def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
 
 def find_all_open_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[OpenKey]:
     """Find the runs of some traces as `find_open_keys` does, at most 10,000 together."""
-    ours = Sql("""trace_id IN (
+    sql = Sql("""trace_id IN (
       SELECT toFixedString(unhex(trace), 16)
       FROM (SELECT arrayJoin({traces:Array(String)}) AS trace))""")
-    return _find_keys_where(reader, project, ours, {"traces": [*trace_ids]})
+    return _find_keys_where(reader, project, sql, {"traces": [*trace_ids]})
 
 
 def _find_keys_where(

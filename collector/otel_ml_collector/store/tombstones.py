@@ -155,12 +155,12 @@ class ProjectDeletions:
     def _rule_of(self, run: Run) -> Deletion | None:
         """Find a rule over a run's session, user, model, project or trace that deletes it."""
         names = {SESSION: run.session, USER: run.user, MODEL: run.model}
-        found = [self._rules.get((kind, name)) for kind, name in names.items() if name]
-        found.append(self._rules.get((PROJECT, "")))
+        rules = [self._rules.get((kind, name)) for kind, name in names.items() if name]
+        rules.append(self._rules.get((PROJECT, "")))
         trace = self._traces.get(run.trace_id)
         if trace is not None and names[trace.kind] in {"", trace.target}:
-            found.append(trace)
-        return next((rule for rule in found if rule and run.start_ns <= rule.deleted_ns), None)
+            rules.append(trace)
+        return next((rule for rule in rules if rule and run.start_ns <= rule.deleted_ns), None)
 
     def _means_model(self, model: str, time_ns: int) -> bool:
         rules = (self._rules.get((MODEL, model)), self._rules.get((PROJECT, "")))

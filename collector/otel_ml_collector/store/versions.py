@@ -176,10 +176,10 @@ def all_version_numbers(reader: Reader, project: str, kind: str) -> Numbers:
     if known is not None:
         return {(name, digest, structure): at for (name, digest, structure), at in known.items()}
     generation = reader.memory.generation
-    found: Numbers = {
+    numbers: Numbers = {
         (row["name"], row["digest"], row["structure"]): row["number"]
         for row in _read_numbered(reader, project, [kind], None)
     }
-    kept = dict[tuple[str, ...], int](found.items())
+    kept = dict[tuple[str, ...], int](numbers.items())
     reader.memory.keep_numbers(project, {(kind, EVERY_NAME): kept}, generation)
-    return found
+    return numbers

@@ -181,16 +181,16 @@ def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -
     latency = HistogramMetricFamily(
         "otel_ml_run_duration_seconds", "Latency of recorded runs", labels=names
     )
-    for labels, one in counts.items():
-        runs.add_metric(labels, one.runs)
-        errors.add_metric(labels, one.errors)
-        tokens.add_metric([*labels, "input"], one.input_tokens)
-        tokens.add_metric([*labels, "output"], one.output_tokens)
-        if one.cost is not None:
-            cost.add_metric(labels, one.cost)
+    for labels, count in counts.items():
+        runs.add_metric(labels, count.runs)
+        errors.add_metric(labels, count.errors)
+        tokens.add_metric([*labels, "input"], count.input_tokens)
+        tokens.add_metric([*labels, "output"], count.output_tokens)
+        if count.cost is not None:
+            cost.add_metric(labels, count.cost)
         bounds = (*map(str, BOUNDS_S), "+Inf")
-        buckets = list(zip(bounds, accumulate(one.buckets), strict=True))
-        latency.add_metric(labels, buckets, one.latency_ns / 1e9)
+        buckets = list(zip(bounds, accumulate(count.buckets), strict=True))
+        latency.add_metric(labels, buckets, count.latency_ns / 1e9)
     return runs, errors, tokens, cost, latency
 
 
@@ -209,11 +209,11 @@ def make_score_metrics(
     errors = CounterMetricFamily(
         "otel_ml_judge_errors", "Judges that failed: no score, no pass", labels=names
     )
-    for labels, one in counts.items():
-        scores.add_metric(labels, one.scores, one.total)
-        verdicts.add_metric([*labels, "true"], one.passed)
-        verdicts.add_metric([*labels, "false"], one.failed)
-        errors.add_metric(labels, one.errors)
+    for labels, count in counts.items():
+        scores.add_metric(labels, count.scores, count.total)
+        verdicts.add_metric([*labels, "true"], count.passed)
+        verdicts.add_metric([*labels, "false"], count.failed)
+        errors.add_metric(labels, count.errors)
     return scores, verdicts, errors
 
 
@@ -326,9 +326,9 @@ class RunNumbers(Collector):
                 if self._places.find((project, trace_id, span_id)) is None:
                     unknown[project].add(trace_id)
         for project, traces in unknown.items():
-            found = self._find_experiment_traces(project, traces)
+            experiment_traces = self._find_experiment_traces(project, traces)
             with self._lock:
-                for trace_id in found:
+                for trace_id in experiment_traces:
                     self._experiments.put((project, trace_id), True)
 
     def describe(self) -> Iterable[Metric]:
@@ -345,9 +345,9 @@ class RunNumbers(Collector):
         with self._lock:
             for place, counts in self._runs.items():
                 runs[self._label(place)].add(counts)
-            for (place, judge, digest), said in self._scores.items():
+            for (place, judge, digest), score in self._scores.items():
                 version = self._judge_version(place[0], judge, digest)
-                scores[(*self._label(place), judge, version)].add(said)
+                scores[(*self._label(place), judge, version)].add(score)
             folded = CounterMetricFamily(
                 "otel_ml_runs_folded",
                 "Recorded runs beyond the bound of label sets, counted under the model other",
@@ -401,8 +401,10 @@ class RunNumbers(Collector):
         share = shares.get(name)
         used = run.used
         if share is not None:
-            others = [one.span_id for one in share.others]
-            if share.record_of or any(self._was_counted(project, trace_id, one) for one in others):
+            others = [other.span_id for other in share.others]
+            if share.record_of or any(
+                self._was_counted(project, trace_id, other) for other in others
+            ):
                 return
             used = share.tokens.input, share.tokens.output, share.cost
         self._counted.put(f"{name} {project}", True)

@@ -57,9 +57,9 @@ class _Bundle:
     def write(self, trace: Trace, now_ns: int) -> Iterator[None]:
         for run in find_whole_runs(self._reader, trace.runs, now_ns):
             yield from self._add_run(run)
-        for told in trace.records:
-            for artifact in told.artifacts:
-                yield from self._add_artifact(artifact, told.project, told.run_id)
+        for record in trace.records:
+            for artifact in record.artifacts:
+                yield from self._add_artifact(artifact, record.project, record.run_id)
         yield from self._write("manifest.json", [self._manifest(trace)])
 
     def _add_run(self, run: Run) -> Iterator[None]:

@@ -202,14 +202,14 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
 
 def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
     """Read the answers of some runs in words, by run id: as Markdown as far as a page has room."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for run in runs:
         reader = _Entries(())
         reader.answer(run, _leave_out(find_messages(run.inputs), find_messages(run.outputs)))
         for entry in reader.entries:
             if entry.kind == "final" and entry.text:
-                found[run.run_id] = entry
-    return dict(zip(found, _render([*found.values()]), strict=True))
+                entries[run.run_id] = entry
+    return dict(zip(entries, _render([*entries.values()]), strict=True))
 
 
 def _is_text(value: JsonValue) -> bool:
@@ -483,10 +483,12 @@ def _render(entries: Sequence[Entry]) -> list[Entry]:
     found: list[Entry] = []
     for entry in reversed(entries):
         attachments: list[Attachment] = []
-        for one in entry.attachments:
-            pixels_left -= len(one.address or "")
+        for attachment in entry.attachments:
+            pixels_left -= len(attachment.address or "")
             is_drawn = pixels_left >= 0
-            attachments.append(one if is_drawn else Attachment(f"{one.caption}, not drawn"))
+            attachments.append(
+                attachment if is_drawn else Attachment(f"{attachment.caption}, not drawn")
+            )
         html = None
         if entry.kind in {"user", "assistant", "final"} and entry.text:
             marks = sum(1 for _ in _MARKS.finditer(entry.text))

@@ -114,7 +114,7 @@ def find_extent(reader: Reader, trace_id: str) -> Window | None:
     places = find_places(reader, trace_id)
     if not places:
         return None
-    return Window(min(one.start_ns for one in places), max(one.end_ns for one in places))
+    return Window(min(place.start_ns for place in places), max(place.end_ns for place in places))
 
 
 def count_children(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> Counter[str]:
@@ -194,14 +194,14 @@ class Sender:
 
 def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
     """Find all ended runs of a trace; None when they are more than 100,000."""
-    found: dict[str, Stretch] = {}
+    stretches: dict[str, Stretch] = {}
     for place in find_places(reader, trace_id):
-        for row in read_outline(reader, place, MOST + 1 - len(found)):
+        for row in read_outline(reader, place, MOST + 1 - len(stretches)):
             span = make_stretch(row, place.trace_id, place.project)
-            found[span.run_id] = span
-        if len(found) > MOST:
+            stretches[span.run_id] = span
+        if len(stretches) > MOST:
             return None
-    return list(found.values())
+    return list(stretches.values())
 
 
 def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:

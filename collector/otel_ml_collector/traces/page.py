@@ -518,14 +518,14 @@ def find_truths(run: Run) -> list[ToldTruth]:
     """Find the truths of a run, the newest first; those that hold before those that did."""
     found: list[ToldTruth] = []
     held: set[str] = set()
-    for said in reversed(run.evaluations):
-        if said.actual is None:
+    for evaluation in reversed(run.evaluations):
+        if evaluation.actual is None:
             continue
-        name, outputs = said.judge, run.outputs
+        name, outputs = evaluation.judge, run.outputs
         output = outputs[name] if isinstance(outputs, dict) and name in outputs else outputs
-        is_newest = name not in held and said.actual == run.truth[name]
+        is_newest = name not in held and evaluation.actual == run.truth[name]
         held |= {name} if is_newest else set()
-        found.append(ToldTruth(said, output, is_newest))
+        found.append(ToldTruth(evaluation, output, is_newest))
     return sorted(found, key=lambda one: not one.is_newest)
 
 
@@ -584,8 +584,8 @@ def _find_lent(reader: Reader, run: Run, trace: Trace) -> Lent | None:
     inside = find_inside(reader, [run]).get(run.run_id)
     if inside is None:
         return None
-    scores = {judge: one for judge, one in inside.scores.items() if one.run_id != run.run_id}
-    names = {one.run_id: one.model or one.name for one in trace.runs}
+    scores = {judge: score for judge, score in inside.scores.items() if score.run_id != run.run_id}
+    names = {run.run_id: run.model or run.name for run in trace.runs}
     return Lent(inside, scores, names)
 
 
@@ -646,7 +646,11 @@ def show_run(
             else []
         ),
         "truths": find_truths(run),
-        "scores": [one for one in run.evaluations if is_score(one) or one.source == "agent"],
+        "scores": [
+            evaluation
+            for evaluation in run.evaluations
+            if is_score(evaluation) or evaluation.source == "agent"
+        ],
         "series": len(series),
         "plots": make_plots(project, {"run_id": run_id}, curves[:_PLOTS]),
         "values": make_plots(project, {"run_id": run_id}, values[:_VALUES]),
@@ -741,7 +745,7 @@ def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
         drawn = lay_out(trace.runs, now_ns)
         marks = mark(slow, notes)
         usages = find_usages(trace.runs, outline)
-        silent = find_silent(trace.runs) if any(one.is_least for one in usages.values()) else []
+        silent = find_silent(trace.runs) if any(usage.is_least for usage in usages.values()) else []
         found |= {"slow": slow, "totals": add_up(outline), "usages": usages, "silent": silent}
         return found | {"trace": drawn, "marks": marks}
     trace_id = trace.runs[0].trace_id

@@ -296,10 +296,10 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
     Returns:
         None when it is no table.
     """
-    found = _columns_of(value)
-    if found is None:
+    columns = _columns_of(value)
+    if columns is None:
         return None
-    names, count, at = found
+    names, count, at = columns
     part = cut_slice(range(count), first, _ROWS_OF_PART)
     rows: list[Sequence[Cell]] = [
         [_cell(at(place, name)) for name in names[:_MOST_CELLS]] for place in part.items
@@ -349,10 +349,10 @@ class ShownMessage:
 
 def find_chat(value: JsonValue, first: int = 0) -> Slice[ShownMessage] | None:
     """Read a value as chat messages, a part from a place on; None when it is no chat."""
-    found = find_messages(value)
-    if not found:
+    messages = find_messages(value)
+    if not messages:
         return None
-    part = cut_slice(found, first, _MESSAGES)
+    part = cut_slice(messages, first, _MESSAGES)
     return Slice([_message(item) for item in part.items], part.first, part.total, part.size)
 
 
@@ -450,12 +450,12 @@ def make_payload(
         BadInput: There is nothing at that path.
     """
     inner = alone(value)
-    found = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(value, first)
-    names = [*found, *([] if isinstance(inner, str) else ["Tree"]), "Raw"]
+    forms = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(value, first)
+    names = [*forms, *([] if isinstance(inner, str) else ["Tree"]), "Raw"]
     form = chosen if chosen in names else names[0]
     if form == "Tree":
         return Payload(names, form, _tree(value, at, first, nodes))
-    return Payload(names, form, found[form] if form in found else write_raw(value))
+    return Payload(names, form, forms[form] if form in forms else write_raw(value))
 
 
 def alone(value: JsonValue) -> JsonValue:

@@ -310,7 +310,7 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
     Raises:
         OSError: Files cannot be opened now.
     """
-    found: list[Segment | tuple[str, Exception]] = []
+    segments: list[Segment | tuple[str, Exception]] = []
     held: dict[bytes, tuple[Segment, int]] = {}
     for path in paths:
         try:
@@ -319,9 +319,9 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
         except (DamagedHeaderError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _TEMPORARY:
                 raise
-            found.append((path, error))
+            segments.append((path, error))
             continue
-        found.append(segment)
+        segments.append(segment)
         for frame in frames:
             held.pop(frame.key, None)
             if frame.held:
@@ -331,7 +331,7 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
     for segment, offset in held.values():
         segment.loose.add(offset)
         segment.ready += 1
-    return found
+    return segments
 
 
 def _read(fd: int, start: int, end: int) -> bytes:
@@ -413,20 +413,22 @@ def _gather(
 ) -> FrameBatch:
     """Collect from the bytes behind the cursor; `size` is given when none follow them."""
     base = segment.cursor
-    found = FrameBatch(segment, base)
+    frame_batch = FrameBatch(segment, base)
     for frame in segment.seal.scan(data, whole=size is not None):
         if not frame.held or base + frame.start in segment.loose:
             taken = len(frame.payload)
-            if found.payloads and (len(found.payloads) >= max_frames or taken > max_bytes):
-                return found
+            if frame_batch.payloads and (
+                len(frame_batch.payloads) >= max_frames or taken > max_bytes
+            ):
+                return frame_batch
             max_bytes -= taken
-            found.keys.append(frame.key)
-            found.payloads.append(frame.payload)
-        found.skip_to(base + frame.start)
-        found.end = base + frame.end
+            frame_batch.keys.append(frame.key)
+            frame_batch.payloads.append(frame.payload)
+        frame_batch.skip_to(base + frame.start)
+        frame_batch.end = base + frame.end
     if size is not None:
-        found.skip_to(size)
-    return found
+        frame_batch.skip_to(size)
+    return frame_batch
 
 
 # The segments of one process.
@@ -579,7 +581,9 @@ class Chain:
 
     def next_segment(self) -> Segment | None:
         """Return the first segment with frames behind its cursor."""
-        return next((one for one in list(self._segments) if one.cursor < one.size), None)
+        return next(
+            (segment for segment in list(self._segments) if segment.cursor < segment.size), None
+        )
 
     def sweep(self) -> None:
         """Remove segments that are wholly done; the current segment is emptied instead."""

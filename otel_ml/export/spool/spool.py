@@ -248,7 +248,7 @@ class Spool:
     def _take_from(self, adopted: bool, max_frames: int, max_bytes: int) -> FrameBatch | None:
         while (segment := self._next(adopted)) is not None:
             try:
-                found = find_frames(segment, max_frames, max_bytes)
+                frames = find_frames(segment, max_frames, max_bytes)
             except FileNotFoundError:
                 with self._entered():
                     self._lose(segment)
@@ -256,10 +256,10 @@ class Spool:
             with self._entered():
                 if segment.is_dropped:
                     continue
-                if found.payloads:
-                    segment.ready -= len(found.payloads)
-                    return found
-                self._advance(found)
+                if frames.payloads:
+                    segment.ready -= len(frames.payloads)
+                    return frames
+                self._advance(frames)
         return None
 
     def _next(self, adopted: bool) -> Segment | None:

@@ -113,7 +113,7 @@ def read_words(
             if isinstance(word, str) and word in dialect.kinds:
                 return dialect.kinds[word]
             if word := to_text(_unquote(word)).strip().lower():
-                ended = (ours for end, ours in dialect.endings.items() if word.endswith(end))
+                ended = (ending for end, ending in dialect.endings.items() if word.endswith(end))
                 if kind := dialect.kinds.get(word) or next(ended, dialect.other_kind):
                     return kind
                 unknown.add(place)
@@ -280,11 +280,11 @@ def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> Non
     """Mark runs as failed, with their message, where no outcome contradicts it."""
     outcomes, messages = found.column("outcome"), found.column("error_message")
     for at, span in enumerate(spans):
-        told = span.attributes.get(failure.level)
+        attribute = span.attributes.get(failure.level)
         if isinstance(failure.at, str | bool):
-            has_failed = told == failure.at
+            has_failed = attribute == failure.at
         else:
-            has_failed = (to_int(told) or 0) >= failure.at
+            has_failed = (to_int(attribute) or 0) >= failure.at
         if not has_failed or outcomes[at] not in (None, "error"):
             continue
         outcomes[at] = "error"
@@ -353,13 +353,13 @@ def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
     if value is None:
         return None
     if form == "messages":
-        told, text = read_payload(value)
-        joined = join_pieces(told)
-        return (told, text) if joined is told else (joined, to_json(joined))
+        quoted, text = read_payload(value)
+        joined = join_pieces(quoted)
+        return (quoted, text) if joined is quoted else (joined, to_json(joined))
     if form == "json":
         return read_payload(value)
-    told = _read_quoted(value) if form == "quoted" else read_structured(value)
-    return told, to_json(told)
+    quoted = _read_quoted(value) if form == "quoted" else read_structured(value)
+    return quoted, to_json(quoted)
 
 
 _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {

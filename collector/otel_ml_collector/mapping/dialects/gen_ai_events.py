@@ -94,7 +94,7 @@ def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
         for event in events
         if event.name == DETAILS
     ]
-    details.sort(key=lambda one: (one[0], to_sorted_json(one[1])))
+    details.sort(key=lambda detail: (detail[0], to_sorted_json(detail[1])))
     return {key: value for _, told in details for key, value in told.items()}
 
 
@@ -114,7 +114,7 @@ def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
 
 def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
     """Read the content of an event type, in the order of times; None without such an event."""
-    ordered = sorted((one for one in events if one.name == event), key=lambda one: one.time_ns)
+    ordered = sorted((one for one in events if one.name == event), key=lambda event: event.time_ns)
     told = [structured(one.attributes.get(name)) for one in ordered]
     contents = [content for content in told if content not in (None, "")]
     if len(contents) <= 1:

@@ -67,8 +67,8 @@ def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns
     there, found = values.names, values.found
     if names.MODEL_NAME in there or names.KIND in there:
         found.fill("dialect", ["otel_ml"] * len(spans))
-        told = _texts(values, names.KIND)
-        found.fill("kind", [kind if kind in names.KINDS else "model" for kind in told])
+        texts = _texts(values, names.KIND)
+        found.fill("kind", [kind if kind in names.KINDS else "model" for kind in texts])
     if names.MODEL_NAME in there:
         found.fill("model", _texts(values, names.MODEL_NAME))
     if names.MODEL_VERSION in there:
@@ -77,9 +77,9 @@ def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns
         found.fill("definition", _texts(values, names.MODEL_DEFINITION))
     _read_payloads(values)
     if names.OUTCOME in there:
-        told = _texts(values, names.OUTCOME)
-        known = [at for at, outcome in enumerate(told) if outcome in names.OUTCOMES]
-        found.fill("outcome", [told[at] for at in known], known)
+        texts = _texts(values, names.OUTCOME)
+        known = [at for at, outcome in enumerate(texts) if outcome in names.OUTCOMES]
+        found.fill("outcome", [texts[at] for at in known], known)
     if names.TRACE_KEY in there:
         keys = [[to_text(key)] if key else None for key in values.column(names.TRACE_KEY)]
         found.fill("trace_keys", keys)
@@ -118,11 +118,11 @@ def _read_items(values: AttributeColumns) -> None:
     """Fill in of which experiment, data set, item and repeat runs are."""
     for field, name in _OF_ITEMS.items():
         if name in values.names:
-            told = [text[:_ITEM_CHARS] for text in _texts(values, name)]
-            values.found.fill(field, told)
+            texts = [text[:_ITEM_CHARS] for text in _texts(values, name)]
+            values.found.fill(field, texts)
     if names.ITEM_REPEAT in values.names:
         repeats = [to_int(value) or 0 for value in values.column(names.ITEM_REPEAT)]
-        values.found.fill("repeat", [min(max(one, 0), _MOST_REPEATS) for one in repeats])
+        values.found.fill("repeat", [min(max(repeat, 0), _MOST_REPEATS) for repeat in repeats])
 
 
 def _read_own_tags(present: OwnNames, values: AttributeColumns) -> None:

@@ -211,10 +211,10 @@ def _part_requests(spans: Sequence[Span], found: Found, places: Sequence[int]) -
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
     """Fill the kind of spans without a known word for it; a span with an unknown word is a step."""
-    told = span.attributes
+    attributes = span.attributes
 
     def says(those: Sequence[str]) -> bool:
-        return any(told[name] not in _SAYS_NOTHING for name in those)
+        return any(attributes[name] not in _SAYS_NOTHING for name in those)
 
     if says(evidence.tools):
         return "tool"
@@ -261,8 +261,8 @@ def _mark_judges(found: Found, values: AttributeColumns) -> None:
 
 def _make_plan(keys: tuple[str, ...]) -> Plan:
     held = own.held_names(keys) | _HELD
-    found = (find_present(dialect, keys) for dialect in DIALECTS)
-    dialects = tuple(present for present in found if present is not None)
+    presents = (find_present(dialect, keys) for dialect in DIALECTS)
+    dialects = tuple(present for present in presents if present is not None)
     return Plan(
         own.find_names(keys),
         dialects,
@@ -336,8 +336,12 @@ def _count_cached_input(values: AttributeColumns) -> None:
         found.column, ("input_tokens", "cached_tokens", "cache_creation_tokens")
     )
     wholes = [*given]
-    for at, told in enumerate(map(read_structured, values.column(PROVIDER_WORDS))):
-        if isinstance(told, dict) and not _LEAVE_OUT_CACHED.isdisjoint(told) and given[at]:
+    for at, structured in enumerate(map(read_structured, values.column(PROVIDER_WORDS))):
+        if (
+            isinstance(structured, dict)
+            and not _LEAVE_OUT_CACHED.isdisjoint(structured)
+            and given[at]
+        ):
             wholes[at] = given[at] + (cached[at] or 0) + (created[at] or 0)
     found.fill("input_tokens", wholes)
 

@@ -213,7 +213,9 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
     if not any(_has(there, mark) for mark in dialect.marks):
         return None
     asked, *answers = dialect.request or ("",)
-    is_request = bool(asked) and asked in there and not any(_has(there, one) for one in answers)
+    is_request = (
+        bool(asked) and asked in there and not any(_has(there, answer) for answer in answers)
+    )
     there -= {source for source, better in dialect.instead.items() if _has(there, better)}
     single = {names.GEN_AI_REQUEST_MODEL, *(name for row in dialect.rows for name in row.sources)}
 
@@ -223,7 +225,9 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
 
     rows = [(row, find(row.sources), row.form or dialect.form) for row in dialect.rows]
     is_told = names.GEN_AI_OPERATION in there
-    named = (kind for kind, some in dialect.named_kinds.items() if not there.isdisjoint(some))
+    named = (
+        kind for kind, named_kind in dialect.named_kinds.items() if not there.isdisjoint(named_kind)
+    )
     return Present(
         dialect,
         (None if is_told else next(named, None)) or "",
@@ -243,12 +247,12 @@ def find_evidence(dialects: Iterable[Dialect], keys: Collection[str]) -> Evidenc
     def find(marks: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key for mark in marks for key in keys if _is_marked(key, mark)))
 
-    told = [dialect.evidence for dialect in dialects]
+    evidences = [dialect.evidence for dialect in dialects]
     return Evidence(
-        find(mark for one in told for mark in one.tools),
-        find(mark for one in told for mark in one.agents),
-        find(mark for one in told for mark in one.models),
-        find(mark for one in told for mark in one.answers),
+        find(mark for one in evidences for mark in one.tools),
+        find(mark for one in evidences for mark in one.agents),
+        find(mark for one in evidences for mark in one.models),
+        find(mark for one in evidences for mark in one.answers),
     )
 
 
