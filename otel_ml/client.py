@@ -565,7 +565,7 @@ class Client(HasCard):
                 document is longer than a megabyte.
         """
         model = check_text("action", action)
-        if not issubclass(type(profile), profiling.ModelProfile) or not profile.is_built:
+        if not issubclass(type(profile), profiling.ModelProfile) or not profile.is_built():
             raise invalid("profile", profile, "a ModelProfile that was built")
         if self._profiles is None:
             self._profiles = profile_watch.ProfileWatch(self._recorder)

@@ -41,7 +41,7 @@ _MOST_DOMAIN: Final = 10_000
 
 
 class DataException(ValueError):
-    """Data is no table, has no values, or lacks a part that a profile reads."""
+    """Data is none of what a profile or a tag takes."""
 
 
 class Component:
@@ -94,7 +94,9 @@ class Component:
             raise invalid("high", high, f"at least {self.low:g}")
         self.values = _check_domain(values, dtype)
         self.path = None if path is None else check_text("path", path)
-        self.extractor_name = getattr(extractor, "__qualname__", "") if extractor else ""
+        self.extractor_name = ""
+        if extractor is not None:
+            self.extractor_name = getattr(extractor, "__qualname__", type(extractor).__name__)
         self.sketch: Sketch | None = None
         self.invalid = 0
 
@@ -113,7 +115,6 @@ class Component:
         """The path that it reads."""
         return f"{PART_OF[self.side]}.{self.name}" if self.path is None else self.path
 
-    @property
     def is_built(self) -> bool:
         """Whether it knows values."""
         return self.sketch is not None

@@ -97,7 +97,7 @@ def contrast(
             ),
         }
         for name, pair in pairs.items()
-        if pair[0].is_built and pair[1].is_built
+        if pair[0].is_built() and pair[1].is_built()
     }
     scores = {
         name: score.contrast(

@@ -82,10 +82,9 @@ class ModelProfile:
         """``name@version``: the group of its tags."""
         return f"{self.name}@{self.version}"
 
-    @property
     def is_built(self) -> bool:
         """Whether each component knows values."""
-        return all(component.is_built for component in self.components.values())
+        return all(component.is_built() for component in self.components.values())
 
     @property
     def digest(self) -> str:
@@ -193,7 +192,7 @@ class ModelProfile:
 
     def validate(self, parts: Parts, side: str | None = None) -> list[Tag]:
         """Return the tags of a run that is given by its parts; of one side, or of all."""
-        if not self.is_built:
+        if not self.is_built():
             raise ProfileStateException(
                 f"Profile {self.tag} was not built: expected build or build_from before"
             )

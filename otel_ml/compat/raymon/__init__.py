@@ -14,26 +14,41 @@ from opentelemetry.trace import INVALID_SPAN
 
 from otel_ml.arguments import check_callable
 from otel_ml.client import Client
-from otel_ml.compat.raymon.api import (
+from otel_ml.compat.raymon.api import RaymonAPI
+from otel_ml.compat.raymon.extractors import Extractor
+from otel_ml.compat.raymon.profiling import (
     ActualComponent,
+    CategoricStats,
+    Component,
+    DataType,
     EvalComponent,
+    FloatStats,
     InputComponent,
+    IntStats,
     ModelProfile,
     OutputComponent,
-    RaymonAPI,
+    Stats,
 )
-from otel_ml.compat.raymon.tag import AnyTag, DataException, Tag, read_tags
+from otel_ml.compat.raymon.tag import AnyTag, Tag, read_tags
+from otel_ml.profiles import DataException
 from otel_ml.runs import OpenedRun
 
 __all__ = [
     "ActualComponent",
+    "CategoricStats",
+    "Component",
     "DataException",
+    "DataType",
     "EvalComponent",
+    "Extractor",
+    "FloatStats",
     "InputComponent",
+    "IntStats",
     "ModelProfile",
     "OutputComponent",
     "RaymonAPI",
     "RaymonAPILogger",
+    "Stats",
     "Tag",
     "Trace",
     "TraceException",

@@ -13,7 +13,7 @@ from otel_ml.reader.api import Api, Question
 
 Moment = str | datetime | None
 
-_PROFILES: Final = "model profiles are not built yet"
+_PROFILES: Final = "a profile is sent by client.profile(profile, action=model), see profiling"
 _NO_CREATION: Final = "a project is made by its first record: use Client(project)"
 _NO_ACCOUNTS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
 _RULES: Final = "there are no manifests: ask trace_ls and object_ls with a slice"
@@ -267,34 +267,6 @@ def _made(found: object) -> Response:
 
 def _moment(moment: Moment) -> str | None:
     return moment.isoformat() if isinstance(moment, datetime) else moment
-
-
-# The names of model profiles are reserved.
-
-
-class _Reserved:
-    def __new__(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(f"{cls.__name__}: {_PROFILES}")
-
-
-class ModelProfile(_Reserved):
-    """Reserved for model profiles."""
-
-
-class InputComponent(_Reserved):
-    """Reserved for model profiles."""
-
-
-class OutputComponent(_Reserved):
-    """Reserved for model profiles."""
-
-
-class ActualComponent(_Reserved):
-    """Reserved for model profiles."""
-
-
-class EvalComponent(_Reserved):
-    """Reserved for model profiles."""
 
 
 # Raymon's slices, ``client==Remax && app==v1.0.0``, in the filter language of the collector.

@@ -4,15 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from otel_ml.profiles.components import DataException
 from otel_ml.tags import Tag as OwnTag
 
 AnyTag = OwnTag | Mapping[str, Any]
 
 _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
-
-
-class DataException(ValueError):
-    """Something was given as a tag that is none."""
 
 
 class Tag(OwnTag):

@@ -7,7 +7,6 @@ from PIL import Image
 
 import otel_ml.compat.raymon.types as rt
 from otel_ml import types
-from otel_ml.compat.raymon import ModelProfile
 from otel_ml.types.data import Form, Params
 from tests.otel_ml.recording import Recording, events
 
@@ -82,8 +81,6 @@ def test_data_imports_nothing(name: str) -> None:
 
 
 def test_what_is_not_built_says_so() -> None:
-    """MessagePack and model profiles say in one line what to do."""
+    """MessagePack says in one line what to do."""
     with pytest.raises(NotImplementedError, match=r"^from_msgpack: use load_jcr"):
         rt.from_msgpack(b"")
-    with pytest.raises(NotImplementedError, match=r"^ModelProfile: model profiles are not built"):
-        ModelProfile(name="houses", version="1")

@@ -1,0 +1,371 @@
+"""Raymon's extractors: objects that read one value out of a run's data, and their JSON form.
+
+A file names the class of an extractor; it is looked up among the classes that the program has, so
+that no file chooses what is imported. An extractor that holds an object, such as a fitted model,
+is written without it: there are no pickles here.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from otel_ml.profiles import DataException
+
+_HOME: Final = "raymon.profiling.extractors."
+
+
+class Extractor:
+    """Reads a value out of data. A subclass has `extract`, and is known once it is defined."""
+
+    # Under which raymon's files name it; the module and name of a subclass of the user's.
+    path: ClassVar[str] = ""
+    known: ClassVar[dict[str, type["Extractor"]]] = {}
+
+    def __init_subclass__(cls, *, home: str = "") -> None:
+        """Make a subclass known by its path."""
+        cls.path = f"{_HOME}{home}.{cls.__name__}" if home else f"{cls.__module__}.{cls.__name__}"
+        Extractor.known[cls.path] = cls
+
+    def class2str(self) -> str:
+        """Return the path under which files name its class."""
+        return type(self).path
+
+    def to_jcr(self) -> dict[str, Any]:
+        """Return it as a dict that JSON has a form for."""
+        return {"class": self.class2str(), "state": self._state()}
+
+    @classmethod
+    def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
+        """Read the state that `to_jcr` wrote, or the whole of it."""
+        if set(jcr) != {"class", "state"}:
+            return cls(**jcr)
+        made = Extractor.known.get(str(jcr["class"]))
+        if made is None:
+            raise ValueError(
+                f"Unknown extractor {jcr['class']!r}: expected one of a class that is defined"
+            )
+        return made.from_jcr(jcr["state"])
+
+    def build(self, data: Any) -> None:
+        """Learn from data; most extractors have nothing to learn."""
+
+    def is_built(self) -> bool:
+        """Tell whether it has learned what it needs."""
+        return True
+
+    def _state(self) -> dict[str, Any]:
+        return {}
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in self._state().items())})"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class SimpleExtractor(Extractor, home="extractors"):
+    """Reads a value out of one part of a run."""
+
+    def extract(self, data: Any) -> Any:
+        """Return the value."""
+        raise NotImplementedError
+
+    def __call__(self, data: Any) -> Any:
+        """Return the value."""
+        return self.extract(data)
+
+    def extract_multiple(self, data: Any) -> list[Any]:
+        """Return the value of each row.
+
+        Raises:
+            DataException: It is no table.
+        """
+        return [self.extract(row) for row in rows_of(data)]
+
+
+class EvalExtractor(Extractor, home="extractors"):
+    """Reads a value out of output and truth of a run."""
+
+    def extract(self, output: Any, actual: Any) -> Any:
+        """Return the value."""
+        raise NotImplementedError
+
+    def __call__(self, output: Any, actual: Any) -> Any:
+        """Return the value."""
+        return self.extract(output, actual)
+
+    def extract_multiple(self, output: Any, actual: Any) -> list[Any]:
+        """Return the value of each row.
+
+        Raises:
+            DataException: One of them is no table, or they have different numbers of rows.
+        """
+        outputs, actuals = rows_of(output), rows_of(actual)
+        if len(outputs) != len(actuals):
+            raise DataException(
+                f"Invalid actual of {len(actuals)} rows: expected {len(outputs)}, as of output"
+            )
+        return [self.extract(*pair) for pair in zip(outputs, actuals, strict=True)]
+
+
+class NoneExtractor(SimpleExtractor, home="extractors"):
+    """Reads 0 out of anything: it stands where there is no extractor."""
+
+    def extract(self, data: Any) -> Any:
+        """Return 0."""
+        return 0
+
+
+class NoneEvalExtractor(EvalExtractor, home="extractors"):
+    """Reads 0 out of anything: it stands where there is no extractor."""
+
+    def extract(self, output: Any, actual: Any) -> Any:
+        """Return 0."""
+        return 0
+
+
+class ElementExtractor(SimpleExtractor, home="structured.element"):
+    """Reads an element.
+
+    Args:
+        element: The key, or the place.
+    """
+
+    def __init__(self, element: str | int) -> None:
+        self.element = element
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "element" and not isinstance(value, str | int):
+            raise DataException(f"Invalid element {value!r}: expected a key or a place")
+        super().__setattr__(name, value)
+
+    def extract(self, data: Any) -> Any:
+        """Return the element."""
+        return data[self.element]
+
+    def _state(self) -> dict[str, Any]:
+        return {"element": self.element}
+
+
+class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
+    """Reads the place of the largest number, or the category that stands at that place.
+
+    Args:
+        categories: A list, or an array of one dimension.
+    """
+
+    def __init__(self, categories: Any = None) -> None:
+        told = categories.tolist() if hasattr(categories, "tolist") else categories
+        if told is not None and not isinstance(told, list):
+            raise DataException(f"Invalid categories {categories!r}: expected a list or None")
+        self.categories = told
+
+    def extract(self, data: Any) -> Any:
+        """Return the place, or the category."""
+        numbers = [float(number) for number in data]
+        place = max(range(len(numbers)), key=numbers.__getitem__)
+        return place if self.categories is None else self.categories[place]
+
+    def _state(self) -> dict[str, Any]:
+        return {"categories": self.categories}
+
+
+class ClassificationMarginExtractor(SimpleExtractor, home="structured.margin"):
+    """Reads (1 − lead)² of the class with the largest share over the next one."""
+
+    def extract(self, data: Any) -> float:
+        """Return the margin: 0 for certain, 1 for two that are even."""
+        first, second = sorted((float(share) for share in data), reverse=True)[:2]
+        return (1 - (first - second)) ** 2
+
+
+class ClassificationEntropyExtractor(SimpleExtractor, home="structured.entropy"):
+    """Reads the entropy of the shares of classes, in nats."""
+
+    def extract(self, data: Any) -> float:
+        """Return the entropy; shares are made to add up to 1."""
+        shares = [float(share) for share in data]
+        total = math.fsum(shares)
+        return -math.fsum(one / total * math.log(one / total) for one in shares if one > 0)
+
+
+class ClassificationErrorType(EvalExtractor, home="structured.scoring"):
+    """Reads TP, FP, TN or FN.
+
+    Args:
+        positive: The class that is positive.
+    """
+
+    def __init__(self, positive: Any = 1) -> None:
+        self.positive = positive
+
+    def extract(self, output: Any, actual: Any) -> str:
+        """Return the word."""
+        is_called, is_true = (single(told) == self.positive for told in (output, actual))
+        if is_called:
+            return "TP" if is_true else "FP"
+        return "FN" if is_true else "TN"
+
+    def _state(self) -> dict[str, Any]:
+        return {"positive": self.positive}
+
+
+class RegressionError(EvalExtractor, home="structured.scoring"):
+    """Reads output less truth."""
+
+    def extract(self, output: Any, actual: Any) -> float:
+        """Return the difference."""
+        return float(single(output)) - float(single(actual))
+
+
+class AbsoluteRegressionError(RegressionError, home="structured.scoring"):
+    """Reads how far output and truth are apart."""
+
+    def extract(self, output: Any, actual: Any) -> float:
+        """Return the distance."""
+        return abs(super().extract(output, actual))
+
+
+class SquaredRegressionError(RegressionError, home="structured.scoring"):
+    """Reads the square of the difference."""
+
+    def extract(self, output: Any, actual: Any) -> float:
+        """Return the square."""
+        return super().extract(output, actual) ** 2
+
+
+class AvgIntensity(SimpleExtractor, home="vision.intensity"):
+    """Reads the mean brightness of a picture of pillow, from 0 to 255."""
+
+    def extract(self, data: Any) -> float:
+        """Return the mean."""
+        from PIL import ImageStat  # only who has pictures has it
+
+        return float(ImageStat.Stat(data.convert("L")).mean[0])
+
+
+class Sharpness(SimpleExtractor, home="vision.sharpness"):
+    """Reads the mean of the Laplacian of a picture of pillow: less is more blurred."""
+
+    def extract(self, data: Any) -> float:
+        """Return the mean."""
+        from PIL import ImageFilter, ImageStat  # only who has pictures has it
+
+        laplacian = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1)
+        return float(ImageStat.Stat(data.convert("L").filter(laplacian)).mean[0])
+
+
+class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
+    """Prepares data, then reads a value out of it.
+
+    Args:
+        prep: An object that prepares.
+        extractor: Reads the value.
+        func: The name of the method of `prep`.
+    """
+
+    def __init__(self, prep: Any, extractor: SimpleExtractor, func: str = "transform") -> None:
+        if not callable(getattr(prep, func, None)):
+            raise DataException(f"Invalid func {func!r}: expected a method of prep")
+        if not isinstance(extractor, SimpleExtractor):
+            raise DataException(f"Invalid extractor {extractor!r}: expected a SimpleExtractor")
+        self.prep, self.extractor, self.func = prep, extractor, func
+
+    def _prepare(self, data: Any) -> Any:
+        if type(data).__name__ == "Series":
+            data = data.to_frame().T
+        return getattr(self.prep, self.func)(data)
+
+    def extract(self, data: Any) -> Any:
+        """Return what the extractor reads out of prepared data."""
+        return self.extractor.extract(self._prepare(data))
+
+    def build(self, data: Any) -> None:
+        """Build the extractor from prepared data."""
+        self.extractor.build(self._prepare(data))
+
+    def is_built(self) -> bool:
+        """Tell whether the extractor is."""
+        return self.extractor.is_built()
+
+    def _state(self) -> dict[str, Any]:
+        return {"func": self.func, "extractor": self.extractor.to_jcr()}
+
+
+class SequenceEvalExtractor(EvalExtractor, home="extractors"):
+    """Prepares output and truth, then reads a value out of both.
+
+    Args:
+        prep_output: Extractors that the output passes one after another.
+        prep_actual: Those of the truth.
+        eval_extractor: Reads the value.
+    """
+
+    def __init__(
+        self,
+        prep_output: Sequence[SimpleExtractor],
+        prep_actual: Sequence[SimpleExtractor],
+        eval_extractor: EvalExtractor,
+    ) -> None:
+        self.prep_output, self.prep_actual = [*prep_output], [*prep_actual]
+        self.eval_extractor = eval_extractor
+        if not all(isinstance(one, SimpleExtractor) for one in self._steps()):
+            raise DataException("Invalid preparation: expected lists of SimpleExtractors")
+        if not isinstance(eval_extractor, EvalExtractor):
+            raise DataException(
+                f"Invalid eval_extractor {eval_extractor!r}: expected an EvalExtractor"
+            )
+
+    def _steps(self) -> list[SimpleExtractor]:
+        return [*self.prep_output, *self.prep_actual]
+
+    def extract(self, output: Any, actual: Any) -> Any:
+        """Return the value."""
+        for step in self.prep_output:
+            output = step.extract(output)
+        for step in self.prep_actual:
+            actual = step.extract(actual)
+        return self.eval_extractor.extract(output=output, actual=actual)
+
+    def is_built(self) -> bool:
+        """Tell whether all of them are."""
+        return all(one.is_built() for one in [*self._steps(), self.eval_extractor])
+
+    @classmethod
+    def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
+        """Read the state that `to_jcr` wrote."""
+        told = {
+            name: [Extractor.from_jcr(step) for step in jcr[name]]
+            for name in ("prep_output", "prep_actual")
+        }
+        return cls(**told, eval_extractor=Extractor.from_jcr(jcr["eval_extractor"]))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "prep_output": [step.to_jcr() for step in self.prep_output],
+            "prep_actual": [step.to_jcr() for step in self.prep_actual],
+            "eval_extractor": self.eval_extractor.to_jcr(),
+        }
+
+
+def single(value: Any) -> Any:
+    """Return the only element of an array, a series or a list, else the value itself."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return value[0]
+    if getattr(value, "size", None) == 1 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+def rows_of(data: Any) -> list[Any]:
+    """Return the rows of a table of pandas, an array, or a list.
+
+    Raises:
+        DataException: It is none of these.
+    """
+    kind = type(data)
+    if kind.__name__ in {"DataFrame", "Series"} and hasattr(data, "iloc"):
+        return [data.iloc[place] for place in range(len(data))]
+    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
+        raise DataException(f"Invalid data of type {kind.__name__}: expected a table or a list")
+    return [*data]

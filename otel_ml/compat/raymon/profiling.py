@@ -1,0 +1,630 @@
+"""Raymon's profiles: a thin face of `otel_ml.profiles` with its calls, its statistics and its JSON.
+
+What a contrast calls drift is ours (docs/how-to/profiles.md); its keys are raymon's.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any, ClassVar, Final
+
+from otel_ml import profiles
+from otel_ml.compat.raymon.extractors import (
+    ElementExtractor,
+    Extractor,
+    NoneEvalExtractor,
+    NoneExtractor,
+    rows_of,
+)
+from otel_ml.compat.raymon.tag import Tag
+from otel_ml.profiles import components as own_components
+from otel_ml.profiles import scores
+from otel_ml.profiles.components import Parts
+from otel_ml.profiles.contrast import Contrast
+from otel_ml.profiles.raymon_json import is_of_raymon, sketch_of_stats
+
+_COMPONENTS: Final = "raymon.profiling.components."
+_STATS: Final = "raymon.profiling.stats."
+_SCORES: Final = "raymon.profiling.scores."
+_VERSION: Final = "0.0.39"
+_PERCENTILES: Final = 101
+_FORMATS: Final = ("jcr", "tag", "simple")
+
+
+class DataType:
+    """The types of components."""
+
+    INT = "INT"
+    FLOAT = "FLOAT"
+    CAT = "CAT"
+
+
+# Statistics: what raymon keeps of the values of a component.
+
+
+class Stats:
+    """What is known of the values of a component; each part is None until it is built.
+
+    Args:
+        state: The parts by name.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, **state: Any) -> None:
+        for name in self.names:
+            value = state.get(name)
+            if isinstance(value, float) and math.isnan(value):
+                raise profiles.DataException(f"Invalid {name} nan: expected a number")
+            setattr(self, name, value)
+
+    @property
+    def _attrs(self) -> tuple[str, ...]:
+        return self.names
+
+    def is_built(self) -> bool:
+        """Tell whether all parts are known."""
+        return all(getattr(self, name) is not None for name in self.names)
+
+    def to_jcr(self) -> dict[str, Any]:
+        """Return them as a dict that JSON has a form for."""
+        state = {name: getattr(self, name) for name in self.names}
+        return {"class": f"{_STATS}{type(self).__name__}", "state": state}
+
+    @classmethod
+    def from_jcr(cls, jcr: Mapping[str, Any]) -> "Stats":
+        """Read what `to_jcr` returned, or its state."""
+        if set(jcr) != {"class", "state"}:
+            return cls(**jcr)
+        known: dict[str, type[Stats]] = {
+            made.__name__: made for made in (IntStats, FloatStats, CategoricStats)
+        }
+        name = str(jcr["class"]).rpartition(".")[2]
+        if name not in known:
+            raise ValueError(f"Unknown statistics {name!r}: expected one of {sorted(known)}")
+        return known[name](**jcr["state"])
+
+
+class NumericStats(Stats):
+    """Of numbers: range, mean, deviation, percentiles from 0 to 100."""
+
+    names = ("min", "max", "mean", "std", "invalids", "percentiles", "samplesize")
+    _attrs = names
+
+    def __init__(self, **state: Any) -> None:
+        percentiles = state.get("percentiles")
+        if percentiles is not None:
+            state["percentiles"] = [*percentiles]
+            if len(state["percentiles"]) != _PERCENTILES:
+                raise profiles.DataException(
+                    f"Invalid percentiles of {len(state['percentiles'])}: expected {_PERCENTILES}"
+                )
+        super().__init__(**state)
+
+    @property
+    def range(self) -> float:
+        """The largest less the smallest."""
+        told: Any = self
+        return float(told.max - told.min)
+
+
+class IntStats(NumericStats):
+    """Of whole numbers."""
+
+
+class FloatStats(NumericStats):
+    """Of numbers."""
+
+
+class CategoricStats(Stats):
+    """Of values that repeat: the share of each."""
+
+    names = ("frequencies", "invalids", "samplesize")
+    _attrs = names
+
+    def __init__(self, **state: Any) -> None:
+        frequencies = state.get("frequencies")
+        if frequencies is not None and not isinstance(frequencies, dict):
+            raise profiles.DataException(f"Invalid frequencies {frequencies!r}: expected a dict")
+        super().__init__(**state)
+
+    @property
+    def range(self) -> float:
+        """That of a share."""
+        return 1.0
+
+
+_STATS_OF: Final[Mapping[str, type[Stats]]] = {
+    DataType.INT: IntStats,
+    DataType.FLOAT: FloatStats,
+    DataType.CAT: CategoricStats,
+}
+
+
+def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
+    """Compute the statistics of what is valid among the values of a built component."""
+    size = len(values)
+    valid = [value for value in values if component.check(value) is None]
+    told: dict[str, Any] = {"samplesize": size, "invalids": (size - len(valid)) / size}
+    if component.dtype == DataType.CAT:
+        counts: dict[Any, int] = {}
+        for value in valid:
+            counts[value] = counts.get(value, 0) + 1
+        most = sorted(counts, key=lambda value: -counts[value])
+        return CategoricStats(frequencies={v: counts[v] / len(valid) for v in most}, **told)
+    low, high = component.bounds
+    ordered = sorted(float(value) for value in valid)
+    last = len(ordered) - 1
+    places = (math.ceil(step * last / (_PERCENTILES - 1)) for step in range(_PERCENTILES))
+    return _STATS_OF[component.dtype](
+        min=low,
+        max=high,
+        mean=fmean(ordered),
+        std=pstdev(ordered),
+        percentiles=[ordered[place] for place in places],
+        **told,
+    )
+
+
+# Components.
+
+
+class Component(profiles.Component):
+    """A component with raymon's arguments.
+
+    Args:
+        name: Its name, kept in lower case.
+        extractor: Reads its values.
+        dtype: Of `DataType`.
+        stats: What is known already.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        extractor: Any,
+        dtype: str = DataType.FLOAT,
+        stats: Stats | None = None,
+    ) -> None:
+        if not isinstance(name, str):
+            raise profiles.DataException(f"Invalid name {name!r}: expected text")
+        if not isinstance(extractor, Extractor):
+            raise profiles.DataException(f"Invalid extractor {extractor!r}: expected an Extractor")
+        super().__init__(name.lower(), extractor=extractor, dtype=dtype)  # type: ignore[arg-type]  # it is called
+        self.path = None
+        self.stats = _STATS_OF[dtype]() if stats is None else stats
+        if type(self.stats) is not _STATS_OF[dtype]:
+            raise profiles.DataException(
+                f"Invalid stats of {type(self.stats).__name__}: expected those of dtype {dtype}"
+            )
+        if self.stats.is_built():
+            told: Any = self.stats
+            self.sketch = sketch_of_stats(dtype, vars(told))
+            self.invalid = 0 if self.sketch is None else self.sketch.missing
+            if dtype != DataType.CAT:
+                self.low, self.high = told.min, told.max
+
+    def set_domain(self, domain: Any) -> None:
+        """Say what is valid: a pair of bounds, or a list of values; None keeps what is there."""
+        if domain is None:
+            return
+        if self.dtype == DataType.CAT:
+            self.values = frozenset(map(str, domain))
+        else:
+            self.low, self.high = domain
+
+    def is_built(self) -> bool:
+        """Tell whether extractor and statistics are."""
+        told: Any = self.extractor
+        return super().is_built() and told.is_built() and self.stats.is_built()
+
+    def build(self, values: Sequence[Any]) -> None:
+        """Learn values."""
+        super().build(values)
+        self.stats = _measure(self, values)
+
+    def to_jcr(self) -> dict[str, Any]:
+        """Return it as a dict that JSON has a form for."""
+        extractor: Any = self.extractor
+        state = {
+            "name": self.name,
+            "dtype": self.dtype,
+            "stats": self.stats.to_jcr(),
+            "extractor": extractor.to_jcr(),
+        }
+        return {"class": f"{_COMPONENTS}{type(self).__name__}", "state": state}
+
+    @classmethod
+    def from_jcr(cls, jcr: Mapping[str, Any], mock_extractor: bool = False) -> "Component":
+        """Read what `to_jcr` returned, or its state.
+
+        Args:
+            jcr: The dict.
+            mock_extractor: Read no extractor: the component can be compared, no more.
+        """
+        if set(jcr) == {"class", "state"}:
+            return _COMPONENT_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(
+                jcr["state"], mock_extractor
+            )
+        nothing = NoneEvalExtractor() if cls is EvalComponent else NoneExtractor()
+        extractor = nothing if mock_extractor else Extractor.from_jcr(jcr["extractor"])
+        return cls(jcr["name"], extractor, jcr["dtype"], Stats.from_jcr(jcr["stats"]))
+
+
+class InputComponent(Component, profiles.InputComponent):
+    """A value of the inputs."""
+
+    side = "input"
+
+
+class OutputComponent(Component, profiles.OutputComponent):
+    """A value of the output."""
+
+    side = "output"
+
+
+class ActualComponent(Component, profiles.ActualComponent):
+    """A value of the truth."""
+
+    side = "actual"
+
+
+class EvalComponent(Component):
+    """A value of output and truth together."""
+
+    side = "eval"
+
+    def read(self, parts: Parts) -> object:
+        """Read its value out of a run."""
+        extractor: Any = self.extractor
+        return own_components.plain_value(extractor(parts["outputs"], parts["actuals"]))
+
+
+_COMPONENT_KINDS: Final[Mapping[str, type[Component]]] = {
+    made.__name__: made
+    for made in (InputComponent, OutputComponent, ActualComponent, EvalComponent)
+}
+
+
+def generate_components(
+    dtypes: Any, complass: type[Component] = InputComponent, name_prefix: str = ""
+) -> list[Component]:
+    """Make a component for each column of a table of pandas.
+
+    Args:
+        dtypes: The ``dtypes`` of the table.
+        complass: The class of the components.
+        name_prefix: Stands before each name.
+    """
+    return [
+        complass(f"{name_prefix}{column}", ElementExtractor(column), _dtype_of(dtype))
+        for column, dtype in dtypes.items()
+    ]
+
+
+def _dtype_of(dtype: Any) -> str:
+    kind = getattr(dtype, "kind", "O")
+    if kind in "iu":
+        return DataType.INT
+    if kind == "f":
+        return DataType.FLOAT
+    if kind in "cmM":
+        raise ValueError(f"Invalid dtype {dtype}: expected numbers, or values that repeat")
+    return DataType.CAT
+
+
+# Scores.
+
+
+class Score(scores.ProfileScore):
+    """One number of a component's values; its result may be given.
+
+    Args:
+        name: Its name, kept in lower case.
+        inputs: The names of the components.
+        preference: ``high`` or ``low``.
+        result: The number, where it is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[str],
+        preference: str = "high",
+        result: float | None = None,
+    ) -> None:
+        super().__init__(name.lower(), [told.lower() for told in inputs], preference)
+        if result is not None:
+            self.keep(result, 0)
+
+    def to_jcr(self) -> dict[str, Any]:
+        """Return it as a dict that JSON has a form for."""
+        state = {
+            "name": self.name,
+            "inputs": [*self.inputs],
+            "preference": self.preference,
+            "result": self.result,
+        }
+        return {"class": f"{_SCORES}{type(self).__name__}", "state": state}
+
+    @classmethod
+    def from_jcr(cls, jcr: Mapping[str, Any]) -> "Score":
+        """Read what `to_jcr` returned, or its state."""
+        if set(jcr) == {"class", "state"}:
+            return _SCORE_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(jcr["state"])
+        return cls(**jcr)
+
+    def is_built(self) -> bool:
+        """Tell whether it has a result."""
+        return self.result is not None
+
+
+class MeanScore(Score, scores.MeanScore):
+    """The mean of a component's numbers."""
+
+
+class PrecisionScore(Score, scores.PrecisionScore):
+    """The share of TP among TP and FP."""
+
+
+class RecallScore(Score, scores.RecallScore):
+    """The share of TP among TP and FN."""
+
+
+_SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
+    made.__name__: made for made in (MeanScore, PrecisionScore, RecallScore)
+}
+
+
+# Profiles.
+
+
+class ModelProfile(profiles.ModelProfile):
+    """A profile with raymon's calls.
+
+    Args:
+        name: Its name, kept in lower case.
+        version: Its version.
+        components: A list, or a dict by name.
+        scores: Likewise.
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        version: str = "0.0.0",
+        components: Any = (),
+        scores: Any = (),
+    ) -> None:
+        listed = components.values() if isinstance(components, Mapping) else components
+        known = {component.name: component for component in listed}
+        super().__init__(str(name).lower(), str(version), known, scores)
+
+    @property
+    def group_idfr(self) -> str:
+        """``name@version`` in lower case: the group of its tags."""
+        return self.tag
+
+    @property
+    def tag(self) -> str:
+        """``name@version`` in lower case."""
+        return f"{self.name}@{self.version}".lower()
+
+    def build(  # noqa: PLR0917 - as many, in this order, as Raymon's has
+        self,
+        input: Any = None,
+        output: Any = None,
+        actual: Any = None,
+        domains: Mapping[str, Any] | None = None,
+        silent: bool = True,
+        build_extractors: bool = True,
+    ) -> None:
+        """Learn the values of tables.
+
+        Args:
+            input: A table of pandas, an array, or a list.
+            output: Likewise.
+            actual: Likewise.
+            domains: By component what is valid: a pair of bounds, or a list of values.
+            silent: Taken and not needed: nothing is printed.
+            build_extractors: Let extractors learn from the data, too.
+        """
+        given = {"inputs": input, "outputs": output, "actuals": actual}
+        rows = {name: rows_of(data) for name, data in given.items() if data is not None}
+        values: dict[str, list[object]] = {}
+        for component in self.components.values():
+            component.set_domain((domains or {}).get(component.name))
+            extractor: Any = component.extractor
+            if isinstance(component, EvalComponent):
+                pairs = zip(
+                    _part(rows, "outputs", component),
+                    _part(rows, "actuals", component),
+                    strict=True,
+                )
+                values[component.name] = [
+                    component.read({"outputs": _first(one), "actuals": _first(other)})
+                    for one, other in pairs
+                ]
+            else:
+                part = own_components.PART_OF[component.side]
+                told = _part(rows, part, component)
+                if build_extractors:
+                    extractor.build(given[part])
+                values[component.name] = [component.read({part: row}) for row in told]
+        for component in self.components.values():
+            component.build(values[component.name])
+        valid = {
+            name: [value for value in told if not _is_missing(value)]
+            for name, told in values.items()
+        }
+        for score in self.scores.values():
+            score.build(valid)
+
+    def validate_input(self, input: Any, tag_format: str = "jcr") -> Any:
+        """Return the tags of a run's inputs, as dicts unless told otherwise.
+
+        Args:
+            input: Of one run.
+            tag_format: ``jcr`` for dicts, ``tag`` for tags, ``simple`` for values by name.
+        """
+        return _format(self.validate({"inputs": input}, "input"), tag_format)
+
+    def validate_output(self, output: Any, tag_format: str = "jcr") -> Any:
+        """Return the tags of a run's output."""
+        return _format(self.validate({"outputs": output}, "output"), tag_format)
+
+    def validate_actual(self, actual: Any, tag_format: str = "jcr") -> Any:
+        """Return the tags of a run's truth."""
+        return _format(self.validate({"actuals": actual}, "actual"), tag_format)
+
+    def validate_eval(self, output: Any, actual: Any, tag_format: str = "jcr") -> Any:
+        """Return the tags of output and truth together."""
+        return _format(self.validate({"outputs": output, "actuals": actual}, "eval"), tag_format)
+
+    def validate_all(self, input: Any, output: Any, actual: Any, tag_format: str = "jcr") -> Any:
+        """Return all tags of a run."""
+        parts = {"inputs": input, "outputs": output, "actuals": actual}
+        return _format(self.validate(parts), tag_format)
+
+    def contrast_alternatives(
+        self,
+        alternativeA: "ModelProfile",  # noqa: N803 - raymon's
+        alternativeB: "ModelProfile",  # noqa: N803 - raymon's
+        thresholds: Mapping[str, Any] | None = None,
+    ) -> Contrast:
+        """Hold one profile against another, both beside this one."""
+        report = alternativeA.contrast(alternativeB, thresholds)
+        names = set(self.components)
+        health = {name: told for name, told in report["health_reports"].items() if name in names}
+        return Contrast(
+            reference=self.to_dict(),
+            alternativeA=alternativeA.to_dict(),
+            alternativeB=alternativeB.to_dict(),
+            health_reports=health,
+            score_reports=report["score_reports"],
+        )
+
+    def view(  # type: ignore[override]  # likewise
+        self, poi: Any = None, mode: str = "external", outdir: Any = None, silent: bool = True
+    ) -> Path:
+        """Write the profile as an HTML file.
+
+        Args:
+            poi: The tags of a run, which is marked.
+            mode: ``external`` opens the browser.
+            outdir: The directory.
+            silent: Taken and not needed.
+        """
+        tags = [one if isinstance(one, Tag) else Tag.from_jcr(one) for one in poi or ()]
+        return super().view(_directory(outdir), tags=tags, show=mode == "external")
+
+    def view_contrast(
+        self,
+        other: "ModelProfile",
+        mode: str = "external",
+        thresholds: Mapping[str, Any] | None = None,
+        outdir: Any = None,
+        silent: bool = True,
+    ) -> Path:
+        """Write a contrast as an HTML file, see `view`."""
+        report = self.contrast(other, thresholds)
+        return report.view(_directory(outdir), show=mode == "external")
+
+    def to_jcr(self) -> dict[str, Any]:
+        """Return it in the form of raymon's files."""
+        told: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "raymon_version": _VERSION,
+        }
+        for part in ("components", "scores"):
+            told[part] = {name: one.to_jcr() for name, one in getattr(self, part).items()}
+        return told
+
+    @classmethod
+    def from_jcr(cls, jcr: Mapping[str, Any], mock_extractors: bool = False) -> "ModelProfile":
+        """Read the form of raymon's files.
+
+        Args:
+            jcr: The dict.
+            mock_extractors: Read no extractors.
+        """
+        components = [
+            Component.from_jcr(told, mock_extractors) for told in jcr["components"].values()
+        ]
+        told = [Score.from_jcr(one) for one in (jcr.get("scores") or {}).values()]
+        return cls(jcr["name"], jcr["version"], components, told)
+
+    def save(self, dir: str | Path = ".") -> Path:
+        """Write it to ``name@version.json`` in a directory, in the form of raymon's files."""
+        path = Path(dir) / f"{self.name}@{self.version}.json"
+        path.write_text(json.dumps(self.to_jcr(), indent=4), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, fpath: str | Path, extractors: Any = None) -> Any:
+        """Read a file that `save` wrote, or one of `otel_ml.ModelProfile`."""
+        told = json.loads(Path(fpath).read_text(encoding="utf-8"))
+        if is_of_raymon(told):
+            return cls.from_jcr(told)
+        return profiles.ModelProfile.from_dict(told, extractors)
+
+
+def _part(rows: Mapping[str, list[Any]], part: str, component: profiles.Component) -> list[Any]:
+    if part not in rows:
+        raise profiles.DataException(
+            f"Invalid {part} None: expected a table, as component {component.name!r} reads it"
+        )
+    return rows[part]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _first(row: Any) -> Any:
+    """Return the only element of a row of a list, as raymon's extractors get it."""
+    return row[0] if isinstance(row, list | tuple) and len(row) == 1 else row
+
+
+def _format(tags: Iterable[Any], tag_format: str) -> Any:
+    if tag_format not in _FORMATS:
+        raise ValueError(f"Invalid tag_format {tag_format!r}: expected one of {_FORMATS}")
+    told = [Tag(tag.name, tag.value, tag.type, tag.group) for tag in tags]
+    if tag_format == "jcr":
+        return [tag.to_jcr() for tag in told]
+    return told if tag_format == "tag" else {tag.name: tag.value for tag in told}
+
+
+def _directory(outdir: Any) -> Path:
+    return Path(tempfile.mkdtemp(dir=outdir, prefix="otel-ml-"))
+
+
+def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
+    """Return the tags of a profile that are errors.
+
+    Args:
+        tags: Tags, or dicts.
+        format: ``tag`` leaves them as they are; else as in `ModelProfile.validate_input`.
+    """
+    errors = [
+        one
+        for one in tags
+        if str((one.get("type") if isinstance(one, Mapping) else one.type) or "").startswith(
+            "profile-"
+        )
+        and str(one.get("type") if isinstance(one, Mapping) else one.type).endswith("-error")
+    ]
+    if format == "tag":
+        return errors
+    return _format(
+        [Tag.from_jcr(one) if isinstance(one, Mapping) else one for one in errors], format
+    )
+
+
+def flatten_jcr(tags: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of tags by their names."""
+    return {tag["name"]: tag["value"] for tag in tags}
