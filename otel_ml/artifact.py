@@ -55,16 +55,16 @@ class LoggedValue:
 def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
     """Write a value as it is now. Nothing of the value is kept."""
     data = wrap(value)
-    said: dict[str, Value] = {
+    facts: dict[str, Value] = {
         names.ARTIFACT_REF: clean(redaction.shown(ref)),
         names.ARTIFACT_TYPE: clean(data.type_name),
     }
     if _is_secret(data, ref, redaction):
-        return LoggedValue(said, notes=(REDACTED_NOTE,))
+        return LoggedValue(facts, notes=(REDACTED_NOTE,))
     notes: tuple[str, ...] = ()
     if not is_within(data.data, MOST_BYTES):
-        said[names.ARTIFACT_PREVIEW] = _preview(data, redaction, is_cut=True)
-        return LoggedValue(said, notes=(TRUNCATED,))
+        facts[names.ARTIFACT_PREVIEW] = _preview(data, redaction, is_cut=True)
+        return LoggedValue(facts, notes=(TRUNCATED,))
     shown = _without_secret_columns(data, redaction)
     if shown is not data:
         notes = (REDACTED_NOTE,)
@@ -73,32 +73,32 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
         with untrusted:  # a package may refuse a value of its own: then its text is kept
             written = _write(shown, redaction)
         shown = shown if written is not None else Native(shown.data)
-        said[names.ARTIFACT_TYPE] = clean(shown.type_name)
+        facts[names.ARTIFACT_TYPE] = clean(shown.type_name)
     if written is None:
         with quiet("run.log"):  # a wrapper of the user's may raise
             written = _write(shown, redaction)
     if written is None:
-        said[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
-        return LoggedValue(said, notes=(*notes, UNSERIALISABLE))
+        facts[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
+        return LoggedValue(facts, notes=(*notes, UNSERIALISABLE))
     if written.is_hidden:
         notes = (REDACTED_NOTE,)
-    said[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, told=written.told)
+    facts[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, told=written.told)
     if len(written.document) > MOST_BYTES:
-        return LoggedValue(said, notes=(*notes, TRUNCATED))
-    return _placed(said, written.document, notes)
+        return LoggedValue(facts, notes=(*notes, TRUNCATED))
+    return _placed(facts, written.document, notes)
 
 
-def _placed(said: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> LoggedValue:
+def _placed(attributes: dict[str, Value], document: bytes, notes: tuple[str, ...]) -> LoggedValue:
     """Add the document's hash and size; a short document travels with the event."""
     # Here, not on a thread: the event names it. To write 64 MiB of numbers took 0.27 s, their
     # hash 0.05 s more.
     sha256 = hashlib.sha256(document).hexdigest()
-    said[names.ARTIFACT_BYTES] = len(document)
-    said[names.ARTIFACT_SHA256] = sha256
+    attributes[names.ARTIFACT_BYTES] = len(document)
+    attributes[names.ARTIFACT_SHA256] = sha256
     if len(document) > LIMIT_BYTES:
-        return LoggedValue(said, document, sha256, notes)
-    said[names.ARTIFACT_JSON] = document.decode()
-    return LoggedValue(said, sha256=sha256, notes=notes)
+        return LoggedValue(attributes, document, sha256, notes)
+    attributes[names.ARTIFACT_JSON] = document.decode()
+    return LoggedValue(attributes, sha256=sha256, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -355,16 +355,16 @@ class Call(Run):
         if names.STUBBED_FROM in self._facts:  # its tokens were paid for then
             return
         redaction = self._traced.recorder.redaction if self._traced.capture.outputs else None
-        told = [(returned, whole)]
+        response = [(returned, whole)]
         if output is not returned:
-            told = [(returned, self._join(returned)), (output, output)]
-        found = generative.describe_output(told, self._facts, redaction)
+            response = [(returned, self._join(returned)), (output, output)]
+        found = generative.describe_output(response, self._facts, redaction)
         self._add_generative(generative, found)
 
-    def _add_generative(self, generative: "Generative", found: Mapping[str, Any]) -> None:
-        self._facts.update(found)
-        self._weigh(sum(len(value) for value in found.values() if isinstance(value, str)))
-        name = generative.name_span(found)
+    def _add_generative(self, generative: "Generative", facts: Mapping[str, Any]) -> None:
+        self._facts.update(facts)
+        self._weigh(sum(len(value) for value in facts.values() if isinstance(value, str)))
+        name = generative.name_span(facts)
         if name is not None:
             self._span.update_name(name)
 
@@ -375,7 +375,7 @@ class Call(Run):
             self._hand_over_later(end_ns)
             return None
         traced = self._traced
-        known = {one.name: one for one in traced.judges}
+        known = {item.name: item for item in traced.judges}
 
         def release(evaluations: "Sequence[judge.Judgement]") -> None:
             if not self._span.is_recording():  # a second try, of what a signal broke off
@@ -478,12 +478,9 @@ def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
 def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
     """Return the record of a function that is traced itself, not below another decorator."""
     with untrusted:
-        otel_ml_traced = getattr(function, "_otel_ml_traced", None)
-        if (
-            isinstance(otel_ml_traced, TracedFunction)
-            and otel_ml_traced.function is function.__wrapped__
-        ):  # type: ignore[attr-defined]
-            return otel_ml_traced
+        traced = getattr(function, "_otel_ml_traced", None)
+        if isinstance(traced, TracedFunction) and traced.function is function.__wrapped__:  # type: ignore[attr-defined]
+            return traced
     return None
 
 
@@ -917,10 +914,10 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
 
 def _find(module: str, name: str) -> object:
     """Look up an object by its qualified name, as pickle does."""
-    found: object = sys.modules.get(module)
+    value: object = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
+        value = getattr(value, part, None)
+    return value
 
 
 def _restore(

@@ -41,20 +41,22 @@ def read_columns(frame: Any, argument: str = "frame") -> Columns:
     kind = type(frame)
     home = kind.__module__.partition(".")[0], kind.__name__
     if home == ("pandas", "DataFrame"):
-        found = [(name, frame.iloc[:, place].tolist()) for place, name in enumerate(frame.columns)]
+        columns = [
+            (name, frame.iloc[:, place].tolist()) for place, name in enumerate(frame.columns)
+        ]
     elif home == ("polars", "DataFrame"):
-        found = [(name, frame.get_column(name).to_list()) for name in frame.columns]
+        columns = [(name, frame.get_column(name).to_list()) for name in frame.columns]
     elif home == ("pyarrow", "Table"):
         names = frame.column_names
-        found = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
+        columns = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
     elif home[0] == "numpy" and getattr(getattr(frame, "dtype", None), "names", None):
-        found = [(name, frame[name].ravel().tolist()) for name in frame.dtype.names]
+        columns = [(name, frame[name].ravel().tolist()) for name in frame.dtype.names]
     elif issubclass(kind, list | tuple) and all(issubclass(type(row), Mapping) for row in frame):
         keys = dict.fromkeys(key for row in frame for key in row)
-        found = [(key, [row.get(key) for row in frame]) for key in keys]
+        columns = [(key, [row.get(key) for row in frame]) for key in keys]
     else:
         raise invalid(argument, frame, _TABLES)
-    return {str(name): list(map(plain, values)) for name, values in found}
+    return {str(name): list(map(plain, values)) for name, values in columns}
 
 
 def plain(value: Any) -> Any:
@@ -92,5 +94,5 @@ def count_values(values: Sequence[Any]) -> Counter[Hashable]:
 def is_measure(values: Sequence[Any]) -> bool:
     """Tell a column of numbers from one of categories, codes among them."""
     present = [value for value in values if value is not None]
-    found = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
-    return len(found) >= _NUMBER_SHARE * len(present) and len(set(found)) > CODES
+    items = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
+    return len(items) >= _NUMBER_SHARE * len(present) and len(set(items)) > CODES

@@ -118,21 +118,21 @@ def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> di
     ]
     if len(known) < _FEWEST_LABELLED:
         return {}
-    given, told = [value for value, _ in known], [label for _, label in known]
+    given, items = [value for value, _ in known], [label for _, label in known]
     if is_measure(given):
         numbers = [value if type(value) in {int, float} else None for value in given]
         cells = cut(numbers)
     else:
         cells = list(map(key_of, given))
-    if is_measure(told):
+    if is_measure(items):
         pairs = [
             (cell, float(label))
-            for cell, label in zip(cells, told, strict=True)
+            for cell, label in zip(cells, items, strict=True)
             if type(label) in {int, float} and math.isfinite(label)
         ]
         found = explained_numbers([cell for cell, _ in pairs], [number for _, number in pairs])
     else:
-        found = explained_classes(cells, list(map(key_of, told)))
+        found = explained_classes(cells, list(map(key_of, items)))
     return {f"leak.{name}": found}
 
 

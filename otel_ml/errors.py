@@ -296,9 +296,11 @@ def _is_handler(frame: FrameType, below: FrameType) -> bool:
 
 def _handlers() -> set[CodeType | None]:
     """Collect the code of the signal handlers in force, as a handler may drop its arguments."""
-    found = (signal.getsignal(number) for number in signal.valid_signals())
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
     return {
-        getattr(inspect.unwrap(handler), "__code__", None) for handler in found if callable(handler)
+        getattr(inspect.unwrap(handler), "__code__", None)
+        for handler in handlers
+        if callable(handler)
     }
 
 

@@ -249,13 +249,13 @@ class TracedFunction:
             params = definitions.declared_params(self.options.get("params") or {})
             if self._params is None:  # no other thread was first
                 self._params = params
-        self._definition = found = definitions.define(
+        self._definition = definition = definitions.define(
             self.function, self._params, self.version_on, waits=False
         )
-        self._marks = found.marks
-        if known is not None and known.digest != found.digest:
+        self._marks = definition.marks
+        if known is not None and known.digest != definition.digest:
             self._structures = {}
-        return found
+        return definition
 
     def structure(self, output: object) -> tuple[str | None, str | None]:
         """Return text and digest of an output's structure; from the 9th on it is dynamic."""

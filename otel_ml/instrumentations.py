@@ -50,7 +50,9 @@ def instrument(library: str, provider: trace.TracerProvider) -> Any:
     found = _find(library)
     if not found:
         raise ValueError(_advice(library))
-    entry, *others = sorted(found, key=lambda one: (not _is_active(one), _package(one).lower()))
+    entry, *others = sorted(
+        found, key=lambda entry: (not _is_active(entry), _package(entry).lower())
+    )
     if others:
         unused = ", ".join(map(_package, others))
         _logger.info("%s is instrumented by %s, not by %s", library, _package(entry), unused)
@@ -179,8 +181,8 @@ def _bentoml_is_silent() -> bool:
     settings = sys.modules.get("bentoml._internal.configuration.containers")
     if kind is None or settings is None or settings.BentoMLContainer.tracing.sample_rate.get():
         return False
-    found = (value for module in [*sys.modules.values()] for value in [*vars(module).values()])
-    services = [value for value in found if isinstance(value, kind)]
+    entries = (value for module in [*sys.modules.values()] for value in [*vars(module).values()])
+    services = [value for value in entries if isinstance(value, kind)]
     return bool(services) and not any(
         (service.config.get("tracing") or {}).get("sample_rate") for service in services
     )
@@ -196,14 +198,14 @@ def _is_active(entry: EntryPoint) -> bool:
 def _active() -> list[type]:
     """List the classes of the instrumentors that have instrumented something."""
     base = getattr(sys.modules.get(_BASE), "BaseInstrumentor", None)
-    found: list[type] = []
+    items: list[type] = []
     kinds = [] if base is None else [base]
     for kind in kinds:  # which grows while it is read
         kinds += kind.__subclasses__()
         made = vars(kind).get("_instance")  # there is one of each at most
         if made is not None and getattr(made, "_is_instrumented_by_opentelemetry", False):
-            found.append(kind)
-    return found
+            items.append(kind)
+    return items
 
 
 def _find_lost() -> list[type]:
@@ -332,7 +334,7 @@ def _hide_value(value: Any, redaction: Redaction) -> Any:
     if isinstance(value, str):
         return _hide_text(value, redaction)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_hide_text(one, redaction) if isinstance(one, str) else one for one in value]
+        return [_hide_text(item, redaction) if isinstance(item, str) else item for item in value]
     return value
 
 

@@ -99,11 +99,11 @@ def write_version(
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)
-    told = {"items": len(digests), "parts": len(parts), "description": description}
+    fields = {"items": len(digests), "parts": len(parts), "description": description}
     # The greatest text of one version holds: with the reason first, one that is sent again without
     # a reason takes none away.
-    definition = orjson.dumps({"reason": reason, **told} if reason else told).decode()
-    said = {
+    definition = orjson.dumps({"reason": reason, **fields} if reason else fields).decode()
+    facts = {
         wire.TARGET_MODEL: name,
         wire.TARGET_VERSION: sha256(manifest.encode()).hexdigest(),
         wire.TARGET_KIND: "dataset",
@@ -111,7 +111,7 @@ def write_version(
     }
     events = [_artifact(f"{MANIFEST}{number}", part) for number, part in enumerate(parts)]
     starts = range(0, len(events), _PARTS_A_RECORD)
-    return said, [events[start : start + _PARTS_A_RECORD] for start in starts]
+    return facts, [events[start : start + _PARTS_A_RECORD] for start in starts]
 
 
 def _artifact(ref: str, text: str) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def split_manifest(manifest: str) -> list[str]:
 
 def read_manifest(manifest: str) -> dict[str, str]:
     """Read the digests of the items of a version, by id, in the order of the manifest."""
-    found = (line.rpartition(" ") for line in manifest.split("\n") if line)
-    return {item_id: digest for item_id, _, digest in found}
+    entries = (line.rpartition(" ") for line in manifest.split("\n") if line)
+    return {item_id: digest for item_id, _, digest in entries}
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:

@@ -59,9 +59,9 @@ class _LateModule:
 
     def __getattr__(self, name: str) -> object:
         module = LOADING.load(partial(import_module, f"otel_ml.{self._name}"))
-        found = getattr(module, name)
-        setattr(self, name, found)
-        return found
+        value = getattr(module, name)
+        setattr(self, name, value)
+        return value
 
 
 def late(name: str) -> object:

@@ -151,13 +151,13 @@ def _step(step: Any) -> int:
     return whole
 
 
-def number(name: str, value: object, said: str = "value {} of metric {}") -> float:
+def number(name: str, value: object, text: str = "value {} of metric {}") -> float:
     """Return a value as a number; one-element arrays and tensors count as numbers.
 
     Args:
         name: Of the metric.
         value: Anything.
-        said: How the error names value and key.
+        text: How the error names value and key.
 
     Raises:
         InvalidMetricError: It is no number; the message names key and value.
@@ -172,8 +172,8 @@ def number(name: str, value: object, said: str = "value {} of metric {}") -> flo
             return float(found)  # type: ignore[arg-type]  # just checked
     except NO_NUMBER as error:
         hand_on(error)
-    told = said.format(show(value) + _shape(value), repr(name))
-    raise InvalidMetricError(f"Invalid {told}: expected a number or a list of numbers")
+    sentence = text.format(show(value) + _shape(value), repr(name))
+    raise InvalidMetricError(f"Invalid {sentence}: expected a number or a list of numbers")
 
 
 def _series(value: object) -> list[object] | None:

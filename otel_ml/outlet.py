@@ -69,11 +69,11 @@ class Outlet:
         """Deliver the queue; see `Pipeline.flush`."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
-            told = self.pipeline.flush(timeout_s, is_hasty=is_hasty)
+            delivery = self.pipeline.flush(timeout_s, is_hasty=is_hasty)
             if self.uploads is None:
-                return told
+                return delivery
             left_s = self._time_left(deadline)
-            return join(told, self.uploads.flush(left_s, is_hasty=is_hasty))
+            return join(delivery, self.uploads.flush(left_s, is_hasty=is_hasty))
         flush: Callable[[int], bool] | None = getattr(self.joined, "force_flush", None)
         if flush is None or flush(int(timeout_s * 1e3)):
             return Delivery()
@@ -86,9 +86,9 @@ class Outlet:
 
     def hasten(self) -> None:
         """Deliver without a pause from now on: the process ends."""
-        for one in (self.pipeline, self.uploads):
-            if one is not None:
-                one.hasten()
+        for part in (self.pipeline, self.uploads):
+            if part is not None:
+                part.hasten()
 
     def close(self, timeout_s: float) -> None:
         """Deliver the queue and stop; a joined provider goes on."""
@@ -100,15 +100,15 @@ class Outlet:
 
     def count(self) -> dict[str, Any]:
         """Read the counters, by their names in `Stats`."""
-        senders = [one for one in (self.pipeline, self.uploads) if one is not None]
+        senders = [part for part in (self.pipeline, self.uploads) if part is not None]
         counters = [sender.counters for sender in senders]
         lost = {} if self.pipeline is None else self.pipeline.counters.lost
         return {
             "configuration": self.configuration,
-            "delivered": sum(one.delivered for one in counters),
+            "delivered": sum(item.delivered for item in counters),
             "lost": lost if self.uploads is None else {**lost, **self.uploads.lost},
-            "retries": sum(one.retries for one in counters),
-            "blocked_ms": sum(one.blocked_s for one in counters) * 1e3,
+            "retries": sum(item.retries for item in counters),
+            "blocked_ms": sum(item.blocked_s for item in counters) * 1e3,
             "queued": sum(sender.pending for sender in senders),
         }
 

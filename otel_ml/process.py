@@ -61,8 +61,8 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
     living: weakref.WeakSet[T] = weakref.WeakSet()
 
     def renew_all() -> None:
-        for one in list(living):
-            renew(one)
+        for item in list(living):
+            renew(item)
 
     renew_in_child(renew_all)
     return living

@@ -198,8 +198,8 @@ class OpenRuns:
 
     def opened_by_hand(self) -> list[OpenRun]:
         """List the runs that were opened by hand and are open."""
-        found = [made() for made in list(self._by_hand.values())]
-        return [run for run in found if run is not None]
+        items = [made() for made in list(self._by_hand.values())]
+        return [run for run in items if run is not None]
 
     def send_waiting(self) -> None:
         """Send the waiting updates of the open runs."""
@@ -402,16 +402,16 @@ class Recorder:
         start = self.start or self.open()
         at_ns = time.time_ns() if at_ns is None else at_ns
         context = Context() if about is None else trace.set_span_in_context(about, Context())
-        said: dict[str, Any] = {**attributes, names.RECORD: record}
-        self.stamp(said)
+        facts: dict[str, Any] = {**attributes, names.RECORD: record}
+        self.stamp(facts)
         span = start(f"otel_ml.{record}", context, at_ns, self.identity, True)
-        for name, told, time_ns in events:
-            span.add_event(name, told, timestamp=time_ns)
+        for name, value, time_ns in events:
+            span.add_event(name, value, timestamp=time_ns)
         if link is not None:
             span.add_link(link.get_span_context())
         if type(span) is RunSpan:
-            span.weight += weigh(said, events)
-        write(span, said, self.identity)
+            span.weight += weigh(facts, events)
+        write(span, facts, self.identity)
         span.end(end_time=at_ns)
 
     def upload(self, sha256: str, document: bytes) -> str | None:

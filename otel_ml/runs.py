@@ -219,11 +219,11 @@ class Handle:
         Raises:
             ValueError: An argument is none of what it takes; nothing is logged.
         """
-        found = data_quality.measure_data(
+        data_metrics = data_quality.measure_data(
             frame, label=label, sensitive=sensitive, prediction=prediction, positive=positive
         )
-        self.log_data_metrics(found)
-        return found
+        self.log_data_metrics(data_metrics)
+        return data_metrics
 
     def log_data_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log the metrics that `data_metrics` computed."""
@@ -349,14 +349,14 @@ class Handle:
         """Return the recorder of records made now; None where nothing is recorded."""
         raise NotImplementedError
 
-    def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
+    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         """Let `add` put text, data or points where they wait, or send them."""
         raise NotImplementedError
 
     def _set_tags(self, tags: dict[str, Value], details: Details) -> None:
         raise NotImplementedError
 
-    def _send_feedback(self, said: dict[str, Value]) -> None:
+    def _send_feedback(self, attributes: dict[str, Value]) -> None:
         raise NotImplementedError
 
     def _note(self, part: str, *notes: str) -> None:
@@ -375,7 +375,7 @@ def check_actual(value: object) -> Any:
         if len(items) <= records.ACTUAL_BYTES:
             plain = [_unwrapped(item) for item in items]
             plain = [
-                clean(str.__str__(one)) if issubclass(type(one), str) else one for one in plain
+                clean(str.__str__(item)) if issubclass(type(item), str) else item for item in plain
             ]
             return orjson.loads(records.write_actual(plain if items is found else plain[0]))
     except NO_NUMBER as error:
@@ -523,10 +523,10 @@ class Run(Handle, HasCard):
             session: The conversation that it belongs to; anything but a text counts by its text.
             user: The user that it serves, likewise.
         """
-        found = {names.SESSION_ID: session, names.USER_ID: user}
+        facts = {names.SESSION_ID: session, names.USER_ID: user}
         if self._recorder is not None:
             self._facts.update(
-                {key: clean(text_of(item)) for key, item in found.items() if item is not None}
+                {key: clean(text_of(item)) for key, item in facts.items() if item is not None}
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
@@ -740,20 +740,20 @@ class Run(Handle, HasCard):
     def _records_to(self) -> Recorder | None:
         return self._recorder
 
-    def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
+    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         recorder = self._recorder
         if recorder is None:
             return
         waiting = self._grow()
         with recorder.lock:
-            add(waiting, said)
+            add(waiting, value)
         if self._is_now(recorder, waiting):
             self._send(waiting, {})
 
-    def _send_feedback(self, said: dict[str, Value]) -> None:
+    def _send_feedback(self, attributes: dict[str, Value]) -> None:
         if self._recorder is not None:
-            said = {**said, names.TARGET_START_NS: self._start_ns}
-            self._recorder.send_record("evaluation", self._span, said)
+            attributes = {**attributes, names.TARGET_START_NS: self._start_ns}
+            self._recorder.send_record("evaluation", self._span, attributes)
 
     def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
         """Tell whether an update must not wait for the next round.
@@ -774,8 +774,8 @@ class Run(Handle, HasCard):
         if not waiting.updates and len(waiting.events) < EVENTS:
             events = waiting.take_events()
             self._weigh(weigh({}, events))
-            for name, said, at_ns in events:
-                self._span.add_event(name, said, timestamp=at_ns)
+            for name, value, at_ns in events:
+                self._span.add_event(name, value, timestamp=at_ns)
 
     def _send(self, waiting: Updates, tags: Mapping[str, Value]) -> None:
         recorder = self._recorder

@@ -397,8 +397,8 @@ class RunSpan(ReadableSpan, trace.Span):
         if most is None or len(links) <= most:
             self.linked = links
         else:
-            for one in links:
-                self.add_link(one.context, one.attributes)
+            for item in links:
+                self.add_link(item.context, item.attributes)
 
     def take_ids(self, trace_id: int, span_id: int) -> None:
         """Become the root that other processes know by these ids; a new span only."""
@@ -540,8 +540,8 @@ def link(span: trace.Span, links: tuple[Link, ...]) -> None:
     if type(span) is RunSpan:
         span.link(links)
         return
-    for one in links:
-        span.add_link(one.context, one.attributes)
+    for item in links:
+        span.add_link(item.context, item.attributes)
 
 
 def write(span: trace.Span, variables: Attributes, constants: Attributes) -> None:
@@ -579,8 +579,10 @@ def processors_of(provider: object) -> Sequence[SpanProcessor]:
 
 def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
     """Return the multi-processor of a provider of the SDK's; None of another provider."""
-    found: SynchronousMultiSpanProcessor | None = getattr(provider, "_active_span_processor", None)
-    return found
+    all_processors: SynchronousMultiSpanProcessor | None = getattr(
+        provider, "_active_span_processor", None
+    )
+    return all_processors
 
 
 class ChosenProcessors(SpanProcessor):
@@ -620,7 +622,7 @@ class ChosenProcessors(SpanProcessor):
     def _processors(self) -> Sequence[SpanProcessor]:
         every = processors_of(self._every)
         if every is not self._seen:  # it is another tuple when one was added
-            self._chosen = [one for one in every if self._is_wanted(one)]
+            self._chosen = [item for item in every if self._is_wanted(item)]
             self._seen = every
         return self._chosen
 
@@ -723,8 +725,8 @@ def known_rules(sampler: Sampler) -> Rules | None:
         rules = [_rule(sampler) for sampler in samplers]
     except AttributeError:  # an SDK that keeps them elsewhere
         return None
-    found = [rule for rule in rules if rule is not None]
-    return Rules(*found) if len(found) == len(rules) else None
+    items = [rule for rule in rules if rule is not None]
+    return Rules(*items) if len(items) == len(rules) else None
 
 
 def _rule(sampler: Sampler) -> Rule | None:
@@ -890,7 +892,7 @@ class _RunTracer:
             if flags > _KNOWN_FLAGS:
                 flags = TraceFlags(flags & _KNOWN_FLAGS)
         span_id = self._span_id()
-        recorded, told = True, None
+        recorded, facts = True, None
         if not (kept and self._keeps) and not (self._follows and flags & _SAMPLED):
             if self._rules is not None:
                 recorded = sampled = self._rules.choose(parent)(trace_id)
@@ -900,7 +902,7 @@ class _RunTracer:
                 )
                 sampled = found.decision is Decision.RECORD_AND_SAMPLE
                 recorded = found.decision is not Decision.DROP
-                told = {
+                facts = {
                     key: value
                     for key, value in (found.attributes or {}).items()
                     if key not in attributes
@@ -916,8 +918,8 @@ class _RunTracer:
         span = RunSpan(
             self._home, name, trace_id, span_id, flags, parent, state, start_ns, attributes
         )
-        if told:
-            span.set_attributes(told)
+        if facts:
+            span.set_attributes(facts)
         if self._home.processor is not None:
             span.announce(context)
         return span

@@ -83,9 +83,9 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
 
 def _read_tag(tag: Tag, values: dict[str, Value], details: Details) -> None:
     values[tag.name] = primitive(tag.value)
-    said = {"type": tag.type, "group": tag.group}
-    if any(said.values()):
-        details[tag.name] = {key: item for key, item in said.items() if item}
+    facts = {"type": tag.type, "group": tag.group}
+    if any(facts.values()):
+        details[tag.name] = {key: item for key, item in facts.items() if item}
 
 
 def tags_of(given: Mapping[str, object]) -> dict[str, Value]:

@@ -84,9 +84,9 @@ class Elsewhere(Handle):
     def _records_to(self) -> Recorder | None:
         return None if self._recorder.active() is None else self._recorder
 
-    def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
+    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         updates = Updates()
-        add(updates, said)
+        add(updates, value)
         self._send_all(updates, {})
 
     def _set_tags(self, tags: dict[str, Value], details: Details) -> None:
@@ -98,8 +98,8 @@ class Elsewhere(Handle):
         for attributes, events in updates.take(tags, time.time_ns()):
             self._send("update", attributes, events)
 
-    def _send_feedback(self, said: dict[str, Value]) -> None:
-        self._send("evaluation", said)
+    def _send_feedback(self, attributes: dict[str, Value]) -> None:
+        self._send("evaluation", attributes)
 
     def _send(self, record: str, attributes: Attributes, events: Sequence[Event] = ()) -> None:
         recorder = self._records_to()
@@ -325,14 +325,14 @@ class TargetModel(Elsewhere, HasSubject):
         said_by = check_text("by", by, _BY_CHARS, may_be_empty=True)
         if version is not None:
             check_integer("version", version, 1, _MOST_VERSIONS)
-        said: dict[str, Any] = {names.ALIAS: name, names.ALIAS_SOURCE: "sdk", **more}
+        facts: dict[str, Any] = {names.ALIAS: name, names.ALIAS_SOURCE: "sdk", **more}
         if said_by:
-            said[names.ALIAS_BY] = clean(said_by)
+            facts[names.ALIAS_BY] = clean(said_by)
         if version is not None:
             with self._open_reader() as reader:
-                said[names.TARGET_VERSION] = reader.version(self.name, version).digest
+                facts[names.TARGET_VERSION] = reader.version(self.name, version).digest
         with quiet("model.set_alias"):
-            self._send("update", said)
+            self._send("update", facts)
 
     @quiet("model")
     def tell(self) -> None:
@@ -348,10 +348,10 @@ class TargetModel(Elsewhere, HasSubject):
         with self._open_reader() as reader:
             versions = reader.versions(self.name)
             digest = self._version or versions[0].digest
-            found = [version for version in versions if version.digest == digest]
-            if not found:
+            items = [version for version in versions if version.digest == digest]
+            if not items:
                 raise unread.NotFound(f"Model {self.name!r} has no version {digest}")
-            first = found[-1]  # what is told of a definition stands at its first structure
+            first = items[-1]  # what is told of a definition stands at its first structure
             metrics = dict(first.metrics)
             if any(isinstance(value, list) and len(value) >= _SHORT for value in metrics.values()):
                 series = reader.metrics(model=self.name, version=first.version, points=_MOST_POINTS)
@@ -396,11 +396,11 @@ class TargetModel(Elsewhere, HasSubject):
         self._target = {names.TARGET_MODEL: self.name, names.TARGET_VERSION: version}
         self._version = version
 
-    def _say(self, add: Callable[[Updates, Any], None], said: Any) -> None:
+    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         if add is Updates.add_points and self._records_to() is not None:
             with self._recorder.lock:
-                self._metrics.add(said)
-        super()._say(add, said)
+                self._metrics.add(value)
+        super()._say(add, value)
 
     def _send(self, record: str, attributes: Attributes, events: Sequence[Event] = ()) -> None:
         if self._records_to() is None:
@@ -456,7 +456,9 @@ def _definition(
     recorder: Recorder, version: str, params: dict[str, object], content: WeightsContent | None
 ) -> str:
     """Write a definition in the form of that of a function, which has no artifact."""
-    found = orjson.loads(Definition(version, None, "", params, {}, {}).to_json(recorder.redaction))
+    document = orjson.loads(
+        Definition(version, None, "", params, {}, {}).to_json(recorder.redaction)
+    )
     if content is not None:
-        found["artifact"] = {"sha256": content.sha256, "bytes": content.size}
-    return encode(found).text
+        document["artifact"] = {"sha256": content.sha256, "bytes": content.size}
+    return encode(document).text

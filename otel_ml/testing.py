@@ -306,13 +306,13 @@ def _evaluation(record: ReadableSpan) -> RecordedEvaluation:
     )
 
 
-def _tags(said: Mapping[str, Any]) -> dict[str, Any]:
+def _tags(facts: Mapping[str, Any]) -> dict[str, Any]:
     tags = {
         key.removeprefix(names.TAG_PREFIX): value
-        for key, value in said.items()
+        for key, value in facts.items()
         if key.startswith(names.TAG_PREFIX)
     }
-    for name, detail in (_loads(said.get(names.TAGS)) or {}).items():
+    for name, detail in (_loads(facts.get(names.TAGS)) or {}).items():
         if "value" in detail:
             tags.setdefault(name, detail["value"])
     return tags
@@ -342,7 +342,7 @@ def _logs(spans: Iterable[ReadableSpan]) -> list[tuple[str, str]]:
         if event.name == names.LOG_EVENT
     ]
     lines.sort(key=lambda line: line[0])
-    return [(str(said[names.LOG_SEVERITY]), str(said[names.LOG_MESSAGE])) for _, said in lines]
+    return [(str(value[names.LOG_SEVERITY]), str(value[names.LOG_MESSAGE])) for _, value in lines]
 
 
 def _error_message(span: ReadableSpan) -> str | None:

@@ -99,16 +99,16 @@ class HasSubject:
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
     """Write a thing that a run used or produced as an event."""
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         names.LINEAGE_ROLE: role,
         names.LINEAGE_KIND: subject.kind,
         names.LINEAGE_NAME: subject.name,
     }
     if subject.version:
-        told[names.LINEAGE_VERSION] = subject.version
+        facts[names.LINEAGE_VERSION] = subject.version
     if subject.run_id:
-        told[names.LINEAGE_RUN] = subject.run_id
-    return names.LINEAGE_EVENT, told, at_ns
+        facts[names.LINEAGE_RUN] = subject.run_id
+    return names.LINEAGE_EVENT, facts, at_ns
 
 
 def line_event(severity: str, text: str, time_ns: int) -> Event:
@@ -123,8 +123,8 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
     and requests are bounded by this number.
     """
     total = 0
-    for said in (attributes, *(event[1] for event in events)):
-        for value in said.values():
+    for part in (attributes, *(event[1] for event in events)):
+        for value in part.values():
             if isinstance(value, str):
                 total += len(value)
             elif isinstance(value, tuple):
@@ -198,7 +198,7 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
             attributes[names.SCORE_PREFIX + evaluation.judge] = evaluation.score
         if evaluation.passed is not None:
             attributes[names.PASSED_PREFIX + evaluation.judge] = evaluation.passed
-        found = {
+        facts = {
             "version": evaluation.version,
             "label": evaluation.label,
             "explanation": evaluation.explanation,
@@ -207,7 +207,7 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
             "cached": evaluation.cached or None,
             "cost": evaluation.cost,
         }
-        details[evaluation.judge] = {key: item for key, item in found.items() if item is not None}
+        details[evaluation.judge] = {key: item for key, item in facts.items() if item is not None}
     if details:
         attributes[names.JUDGES] = encode(details).text
     return attributes
@@ -215,7 +215,7 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
     """Write a score as a record of its own, about a run that began at `start_ns`."""
-    found: dict[str, Value | None] = {
+    facts: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,
         names.JUDGE_VERSION: evaluation.version,
         names.SOURCE: "judge",
@@ -229,7 +229,7 @@ def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, V
         names.JUDGE_COST: evaluation.cost,
         names.JUDGE_AGAINST: evaluation.against,
     }
-    return _said(found)
+    return _said(facts)
 
 
 def judge_attributes(name: str, version: str, definition: str) -> dict[str, Value]:
@@ -282,26 +282,26 @@ def actual_attributes(
     )
 
 
-def _said(found: Mapping[str, Value | None]) -> dict[str, Value]:
+def _said(facts: Mapping[str, Value | None]) -> dict[str, Value]:
     """Leave out absent values, and characters that no wire can carry."""
     return {
         key: clean(item) if isinstance(item, str) else item
-        for key, item in found.items()
+        for key, item in facts.items()
         if item is not None
     }
 
 
 def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:
     """Write the attributes of a run that is still open: no output, and inputs in short."""
-    found: dict[str, Value] = {
+    attributes: dict[str, Value] = {
         key: item
         for key, item in known.items()
         if key in _START or key.startswith(names.TAG_PREFIX)
     }
-    found[names.TARGET_RUN] = run_id
+    attributes[names.TARGET_RUN] = run_id
     if parent is not None:
-        found[names.PARENT_SPAN_ID] = parent
-    return found
+        attributes[names.PARENT_SPAN_ID] = parent
+    return attributes
 
 
 def outcome_of(error: BaseException) -> str:

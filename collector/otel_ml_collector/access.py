@@ -48,17 +48,17 @@ class Access:
     @classmethod
     def read(cls, key_id: str, written: Mapping[str, Any]) -> "Access":
         """Read the access of a key from its written form, each project once."""
-        told = {**written, "scopes": frozenset(written["scopes"])}
+        facts = {**written, "scopes": frozenset(written["scopes"])}
         named = list(dict.fromkeys(written["projects"]))
-        told["projects"] = None if named == [ALL_PROJECTS] else tuple(named)
-        return cls(key_id, **{name: told[name] for name in _WRITTEN})
+        facts["projects"] = None if named == [ALL_PROJECTS] else tuple(named)
+        return cls(key_id, **{name: facts[name] for name in _WRITTEN})
 
     @property
     def written(self) -> dict[str, Any]:
         """All but its id, as the store and the API have it: `ALL_PROJECTS` alone for all."""
-        told = {name: getattr(self, name) for name in _WRITTEN}
+        facts = {name: getattr(self, name) for name in _WRITTEN}
         projects = [ALL_PROJECTS] if self.projects is None else list(self.projects)
-        return {**told, "scopes": sorted(self.scopes), "projects": projects}
+        return {**facts, "scopes": sorted(self.scopes), "projects": projects}
 
     def has(self, scope: str) -> bool:
         """Tell whether it has a scope, over whatever projects."""

@@ -192,14 +192,14 @@ def _span(span: ReadableSpan, scopes: _Scopes) -> Span:
 
 
 def _otlp(span: ReadableSpan, context: SpanContext | None) -> dict[str, Value]:
-    told: dict[str, Value] = {
+    facts: dict[str, Value] = {
         "trace_state": context.trace_state.to_header() if context else "",
         "flags": _flags(span.parent),
         "dropped_attributes_count": span.dropped_attributes,
         "dropped_events_count": span.dropped_events,
         "dropped_links_count": span.dropped_links,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _flags(context: SpanContext | None) -> int:
@@ -207,8 +207,8 @@ def _flags(context: SpanContext | None) -> int:
     return _KNOWN_REMOTE | (_IS_REMOTE if context is not None and context.is_remote else 0)
 
 
-def _dropped(found: object) -> int:
-    count: int | None = getattr(found, "dropped_attributes", None)  # not in SDK 1.25
+def _dropped(value: object) -> int:
+    count: int | None = getattr(value, "dropped_attributes", None)  # not in SDK 1.25
     return count or 0
 
 

@@ -196,18 +196,26 @@ def make_feedback(
     Raises:
         BadInput: A time cannot be read, or is too far away to be stored.
     """
-    starts = find_starts(reader, project, [one.run_id for one in wanted if one.run_id])
-    keys = find_keys(reader, project, [key for one in wanted if (key := _key_of(one))])
+    starts = find_starts(
+        reader, project, [evaluation.run_id for evaluation in wanted if evaluation.run_id]
+    )
+    keys = find_keys(
+        reader, project, [key for evaluation in wanted if (key := _key_of(evaluation))]
+    )
     spans: list[dict[str, Any]] = []
     stored: list[StoredEvaluation] = []
-    for place, one in enumerate(wanted):
-        identity = identify(project, one.id)
-        time_ns = _time_of(one, place, now_ns)
-        spans.append(_span(project, one, identity, time_ns, starts.get(one.run_id or "")))
-        known = one.run_id in starts if one.run_id else _key_of(one) in keys
+    for place, evaluation in enumerate(wanted):
+        identity = identify(project, evaluation.id)
+        time_ns = _time_of(evaluation, place, now_ns)
+        spans.append(
+            _span(project, evaluation, identity, time_ns, starts.get(evaluation.run_id or ""))
+        )
+        known = evaluation.run_id in starts if evaluation.run_id else _key_of(evaluation) in keys
         record_id = identity[_TRACE_BYTES:].hex()
         stored.append(
-            StoredEvaluation(id=one.id, record_id=record_id, known=None if one.tag else known)
+            StoredEvaluation(
+                id=evaluation.id, record_id=record_id, known=None if evaluation.tag else known
+            )
         )
     return Feedback(orjson.dumps(make_request(spans)), stored)
 
@@ -220,8 +228,8 @@ def identify(project: str, given: str) -> bytes:
     """Make the ids of a span, trace first: of a given id always the same ones."""
     if not given:
         return secrets.token_bytes(_TRACE_BYTES + _SPAN_BYTES)
-    told = orjson.dumps([project, given])
-    return hashlib.sha256(told).digest()[: _TRACE_BYTES + _SPAN_BYTES]
+    text = orjson.dumps([project, given])
+    return hashlib.sha256(text).digest()[: _TRACE_BYTES + _SPAN_BYTES]
 
 
 def _time_of(wanted_evaluation: WantedEvaluation, place: int, now_ns: int) -> int:
@@ -245,7 +253,7 @@ def _span(
     time_ns: int,
     start_ns: int | None,
 ) -> dict[str, Any]:
-    told: dict[str, object] = {
+    facts: dict[str, object] = {
         names.RECORD: "evaluation",
         names.PROJECT: project,
         names.TARGET_RUN: wanted_evaluation.run_id,
@@ -263,11 +271,11 @@ def _span(
         if isinstance(wanted_evaluation.actual, list)
         else names.ACTUAL: wanted_evaluation.actual,
     }
-    return make_span("evaluation", identity, time_ns, told)
+    return make_span("evaluation", identity, time_ns, facts)
 
 
 def make_span(
-    name: str, identity: bytes, time_ns: int, told: Mapping[str, object]
+    name: str, identity: bytes, time_ns: int, facts: Mapping[str, object]
 ) -> dict[str, Any]:
     """Make a record as a span of no length, in OTLP's JSON; None values are left out."""
     return {
@@ -276,18 +284,18 @@ def make_span(
         "name": name,
         "startTimeUnixNano": str(time_ns),
         "endTimeUnixNano": str(time_ns),
-        "attributes": _attributes(told),
+        "attributes": _attributes(facts),
     }
 
 
-def make_event(name: str, time_ns: int, told: Mapping[str, object]) -> dict[str, Any]:
+def make_event(name: str, time_ns: int, facts: Mapping[str, object]) -> dict[str, Any]:
     """Make an event of such a span."""
-    return {"name": name, "timeUnixNano": str(time_ns), "attributes": _attributes(told)}
+    return {"name": name, "timeUnixNano": str(time_ns), "attributes": _attributes(facts)}
 
 
-def _attributes(told: Mapping[str, object]) -> list[dict[str, Any]]:
+def _attributes(facts: Mapping[str, object]) -> list[dict[str, Any]]:
     return [
-        {"key": name, "value": _value(value)} for name, value in told.items() if value is not None
+        {"key": name, "value": _value(value)} for name, value in facts.items() if value is not None
     ]
 
 
@@ -374,14 +382,14 @@ async def post_tags(
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as held:
         starts = await run_sync(find_starts, reader, project, [run_id])
-        told: dict[str, object] = {
+        facts: dict[str, object] = {
             names.RECORD: "update",
             names.PROJECT: project,
             names.TARGET_RUN: run_id,
             names.TARGET_START_NS: starts.get(run_id),
             **{f"{names.TAG_PREFIX}{name}": value for name, value in wanted.tags.items()},
         }
-        span = make_span("otel_ml.update", identify(project, ""), time.time_ns(), told)
+        span = make_span("otel_ml.update", identify(project, ""), time.time_ns(), facts)
         await store_request(pipeline, held, orjson.dumps(make_request([span])), access, project)
     return StoredTags(run_id=run_id, known=run_id in starts)
 

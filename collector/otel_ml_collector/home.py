@@ -98,16 +98,16 @@ def show_home(
     stats = {group.project: group for group in counted.result().groups}
     costs = [stat.cost for stat in stats.values() if stat.cost is not None]
     day = _day(now_ns)
-    found = select_projects(projects, find)
-    some = cut_slice(found, read_state(request).first("projects"), _SHOWN_PROJECTS)
-    unread = find_all_unread(reader, [one.project for one in some.items if not one.runs])
+    stored_projects = select_projects(projects, find)
+    page = cut_slice(stored_projects, read_state(request).first("projects"), _SHOWN_PROJECTS)
+    unread = find_all_unread(reader, [item.project for item in page.items if not item.runs])
     context = {
         "projects": projects,
         "find": find,
-        "some": some,
+        "some": page,
         "shown": [
             _show(project, stats.get(project.project), day, unread.get(project.project))
-            for project in some.items
+            for project in page.items
         ],
         "day_runs": sum(stat.runs for stat in stats.values()),
         "day_errors": sum(stat.errors for stat in stats.values()),
@@ -127,7 +127,12 @@ def show_home(
 def show_new_versions(request: Request, reader: FromReader) -> Response:
     """Show the new model versions, as a part of the home page that comes after the rest."""
     new_versions = find_new_versions(reader, time.time_ns())
-    context = {"found": [(one, diff.changes(one.before, one.after)) for one in new_versions]}
+    context = {
+        "found": [
+            (new_version, diff.changes(new_version.before, new_version.after))
+            for new_version in new_versions
+        ]
+    }
     return show_page(request, "new_versions.html", context)
 
 

@@ -178,8 +178,8 @@ def _hash(secret: str) -> str:
 
 
 def _sign(key: StoredKey, until_s: int) -> str:
-    said = f"otel-ml session {key.access.key_id} {until_s}".encode()
-    return hmac.new(bytes.fromhex(key.secret_hash), said, "sha256").hexdigest()
+    text = f"otel-ml session {key.access.key_id} {until_s}".encode()
+    return hmac.new(bytes.fromhex(key.secret_hash), text, "sha256").hexdigest()
 
 
 def _check(wanted: Access) -> None:

@@ -107,17 +107,17 @@ def find_news(
     A delivery of a run that was stored already, or that has another delivery by now, is left out.
     """
     condition, _ = compile_where(reader, project, where, is_bounded=True)
-    rows = read_recorded(reader, project, [one.key for one in recorded], condition)
+    rows = read_recorded(reader, project, [row.key for row in recorded], condition)
     first: dict[str, int] = {}
     for row in rows:
         run_id = run_id_of(row)
         first[run_id] = min(first.get(run_id, row["arrived_ns"]), row["arrived_ns"])
     best = {run_id_of(row): row for row in winners(rows)}
     new = {
-        run_id: one.arrived_ns
-        for one in recorded
-        for run_id in (one.key.run_id,)
-        if run_id in best and best[run_id]["matches"] and first[run_id] == one.arrived_ns
+        run_id: row.arrived_ns
+        for row in recorded
+        for run_id in (row.key.run_id,)
+        if run_id in best and best[run_id]["matches"] and first[run_id] == row.arrived_ns
     }
     runs = summarise(reader, project, [best[run_id] for run_id in new])
     return [News(new[run.run_id], run) for run in runs]
@@ -234,8 +234,8 @@ class _Feed:
         """Look for runs stored since the last look; return whether more wait."""
         since_ns, most = self._since_ns(), self._pace.kept
         found = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
-        known = {one for one in self._kept if one.arrived_ns > since_ns}
-        new = [one for one in found if one not in known]
+        known = {item for item in self._kept if item.arrived_ns > since_ns}
+        new = [item for item in found if item not in known]
         if new:
             self._kept.extend(new)
             self.count += len(new)
@@ -304,13 +304,13 @@ class Seat:
             )
             full = len(found) == _RUNS_AT_ONCE
             self._caught_up_ns = found[-1].arrived_ns if full else self._joined_ns
-            return [one for one in found if one.arrived_ns <= self._joined_ns]
+            return [item for item in found if item.arrived_ns <= self._joined_ns]
         seen = self._feed.behind(self._number)
         self._number += len(seen or ())
         return seen
 
     async def _tell(self, where: str, recorded: Sequence[RecordedRow]) -> list[bytes]:
-        wanted = [one for one in recorded if one.arrived_ns > self._after_ns]
+        wanted = [row for row in recorded if row.arrived_ns > self._after_ns]
         if not wanted:
             return []
         project = self._feed.project

@@ -151,8 +151,8 @@ def _find_series(
 ) -> list[MetricSeries]:
     run_id = "" if model_of(owner) else owner
     return [
-        MetricSeries(run_id=run_id, name=one.name, count=one.count, points=list(one.points))
-        for one in find_series(reader, project, [owner], name=name or "", most=points)
+        MetricSeries(run_id=run_id, name=curve.name, count=curve.count, points=list(curve.points))
+        for curve in find_series(reader, project, [owner], name=name or "", most=points)
     ]
 
 
@@ -204,18 +204,18 @@ def make_plots(
 ) -> list[Plot]:
     """Make the figures of series; `owner` are the API's parameters of their run or version."""
     plots = []
-    for one in series:
-        values = [point.value for point in one.points]
+    for curve in series:
+        values = [point.value for point in curve.points]
         finite = [value for value in values if isinstance(value, float)]
         plot = Plot(
-            name=one.name,
-            count=one.count,
+            name=curve.name,
+            count=curve.count,
             drawn=len(values),
             last=values[-1],
             low=min(finite, default=None),
             high=max(finite, default=None),
             not_numbers=len(values) - len(finite),
-            source=view.api_address("projects", project, "metrics", **owner, name=one.name),
+            source=view.api_address("projects", project, "metrics", **owner, name=curve.name),
             line=spark([value if isinstance(value, float) else None for value in values]),
         )
         plots.append(plot)
@@ -391,7 +391,7 @@ def _find_best(
     ranked = [run for run in _order_runs(runs, f"{way}:{metric}") if run.owner.run_id in values]
     top = values[ranked[0].owner.run_id]
     ties = [run for run in ranked if values[run.owner.run_id] == top]
-    told = ", ".join(f"{name} {ties[0].params[name]}" for name in params if name in ties[0].params)
+    text = ", ".join(f"{name} {ties[0].params[name]}" for name in params if name in ties[0].params)
     so_far = " so far" if any(not run.outcome for run in ties) else ""
     verb = "is" if len(ties) == 1 else "are"
     return Best(
@@ -399,7 +399,7 @@ def _find_best(
         way=way,
         run_ids=[run.owner.run_id for run in ties],
         sentence=f"{_name_runs(ties)} {verb} {way}{so_far}: {metric[:80]} {write_number(top)}",
-        settings=told if len(ties) == 1 else "",
+        settings=text if len(ties) == 1 else "",
         doubt=_doubt(ranked, values, metric),
         overlay=_draw_best(project, ranked[:_DRAWN], ties, metric),
     )
@@ -423,10 +423,10 @@ def _doubt(ranked: Sequence[SweepRun], values: Mapping[str, float], metric: str)
     if not others:
         return "All have the same."
     chance = _measure_repeats(ranked, values)
-    told = "runs with equal params differ by up to"
+    text = "runs with equal params differ by up to"
     if chance is None:
         chance = _measure_move(ranked[0].series[metric])
-        told = "over the last quarter of its points the best one moved by"
+        text = "over the last quarter of its points the best one moved by"
     gap = gaps[others[0].owner.run_id]
     behind = f"{others[0].name} is next, {write_number(gap, 3)} behind"
     if chance is None:
@@ -437,13 +437,13 @@ def _doubt(ranked: Sequence[SweepRun], values: Mapping[str, float], metric: str)
         far = write_number(gaps[near[-1].owner.run_id], 3)
         verb = "is" if len(near) == 1 else "are"
         return (
-            f"{_name_runs(near)} {verb} within {far}, which may be chance: {told} "
+            f"{_name_runs(near)} {verb} within {far}, which may be chance: {text} "
             f"{write_number(chance, 3)}."
         )
     once = (
-        "" if told.startswith("runs") else " Each setting ran once: another seed may differ more."
+        "" if text.startswith("runs") else " Each setting ran once: another seed may differ more."
     )
-    return f"{behind}; {told} {write_number(chance, 3)}.{once}"
+    return f"{behind}; {text} {write_number(chance, 3)}.{once}"
 
 
 def _measure_repeats(runs: Sequence[SweepRun], values: Mapping[str, float]) -> float | None:

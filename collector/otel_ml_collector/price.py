@@ -119,18 +119,18 @@ def read_prices(text: str) -> tuple[Price, ...]:
     except ValueError as error:
         raise ValueError("expected a JSON object of tables") from error
     prices = tuple(
-        _read_price(provider, model, said)
+        _read_price(provider, model, value)
         for provider, models in _table("prices", providers).items()
-        for model, said in _table(provider, models).items()
+        for model, value in _table(provider, models).items()
     )
     if len(prices) > _MOST_PRICES:
         raise ValueError(f"expected at most {_MOST_PRICES} prices")
     return prices
 
 
-def _read_price(provider: str, model: str, said: object) -> Price:
+def _read_price(provider: str, model: str, value: object) -> Price:
     place = f"{provider}.{model!r}"
-    table = _table(place, said)
+    table = _table(place, value)
     for name, amount in table.items():
         if name not in _FIELDS:
             raise ValueError(f"{place}: unknown key {name!r}: expected {', '.join(_FIELDS)}")
@@ -144,9 +144,9 @@ def _read_price(provider: str, model: str, said: object) -> Price:
     return Price(provider, model, **{name: float(amount) for name, amount in table.items()})
 
 
-def _table(place: str, said: object) -> Mapping[str, Any]:
-    if isinstance(said, dict):
-        return said
+def _table(place: str, value: object) -> Mapping[str, Any]:
+    if isinstance(value, dict):
+        return value
     raise ValueError(f"{place}: expected a table")
 
 

@@ -45,16 +45,16 @@ def find_projects(reader: Reader) -> list[ProjectCounts]:
     ahead = reader.ahead(count_artifacts)
     listed = list_projects(reader)
     counts = ahead.result()
-    found = []
+    projects = []
     for row in listed:
         last_start_time = to_rfc3339(row.pop("last_start_ns"))
         artifacts, size = counts.get(row["project"], (0, 0))
-        found.append(
+        projects.append(
             ProjectCounts(
                 **row, artifacts=artifacts, artifact_bytes=size, last_start_time=last_start_time
             )
         )
-    return found
+    return projects
 
 
 def select_projects(projects: Sequence[ProjectCounts], find: str) -> list[ProjectCounts]:
@@ -74,7 +74,11 @@ def get_projects(
     projects = select_projects(find_projects(reader), find)
     if cursor is not None:
         place = _place_of(*read_cursor(cursor, str, str))
-        projects = [one for one in projects if place < _place_of(one.last_start_time, one.project)]
+        projects = [
+            project
+            for project in projects
+            if place < _place_of(project.last_start_time, project.project)
+        ]
     page = projects[:limit]
     next_cursor = None
     if len(projects) > limit:
@@ -92,8 +96,8 @@ def find_project(reader: Reader, project: str) -> ProjectCounts:
     Raises:
         Missing: There is no such project.
     """
-    for found in find_projects(reader.narrow(replace(reader.access, projects=(project,)))):
-        return found
+    for item in find_projects(reader.narrow(replace(reader.access, projects=(project,)))):
+        return item
     raise Missing(f"There is no project {project[:80]!r}")
 
 

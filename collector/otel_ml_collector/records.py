@@ -190,12 +190,14 @@ class Records:
 
     def extend(self, other: "Records") -> None:
         """Add the records of other spans."""
-        for one in fields(self):
-            joined = getattr(self, one.name)
-            joined += getattr(other, one.name)
-            setattr(self, one.name, joined)
+        for field_ in fields(self):
+            joined = getattr(self, field_.name)
+            joined += getattr(other, field_.name)
+            setattr(self, field_.name, joined)
 
     def __len__(self) -> int:
         """Count the rows, for the size of a group; keys of traces come with others."""
-        rows = (getattr(self, one.name) for one in fields(self) if one.name != "trace_keys")
+        rows = (
+            getattr(self, field_.name) for field_ in fields(self) if field_.name != "trace_keys"
+        )
         return sum(len(row) for row in rows if isinstance(row, list))

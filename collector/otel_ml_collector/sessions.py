@@ -277,8 +277,8 @@ def _read_session(
     if known is None:
         raise Missing(f"There is no session {session[:80]!r}")
     turns = _make_turns(runs.runs, now_ns)
-    told = Session(**dict(known), conversation=turns, next_cursor=runs.next_cursor)
-    return told, runs.runs
+    stored_session = Session(**dict(known), conversation=turns, next_cursor=runs.next_cursor)
+    return stored_session, runs.runs
 
 
 def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
@@ -539,12 +539,12 @@ def show_session(
 
 def tell_story(turns: Sequence[Turn]) -> list[tuple[str, str]]:
     """List the turns that went wrong: the address of each turn's run, and the error."""
-    told: list[tuple[str, str]] = []
+    items: list[tuple[str, str]] = []
     for number, turn in enumerate(turns, 1):
         failed = [judge for judge, passed in turn.passed.items() if not passed]
         if turn.outcome == "error":
             error = turn.error_type.rpartition(".")[2] or "an error"
-            told.append((turn.run_id, f"turn {number} ended in {error}"))
+            items.append((turn.run_id, f"turn {number} ended in {error}"))
         elif failed:
-            told.append((turn.run_id, f"turn {number} failed {', '.join(failed)}"))
-    return told
+            items.append((turn.run_id, f"turn {number} failed {', '.join(failed)}"))
+    return items

@@ -77,7 +77,7 @@ def _count_rows(
 
     Rows that were delivered twice count twice.
     """
-    found: dict[str, dict[str, int]] = {}
+    count_rows: dict[str, dict[str, int]] = {}
     older = Sql("1") if before_ns is None else Sql("arrived_ns < {before:Int64}")
     for table in TABLE_NAMES.intersection(tables):
         sql = Sql("""
@@ -85,8 +85,8 @@ def _count_rows(
             GROUP BY project
             """).fill(table=identifier(table, TABLE_NAMES), readable=READABLE, older=older)
         rows = reader.rows(sql, {"before": before_ns or 0})
-        found[table] = {row["project"]: row["rows"] for row in rows}
-    return found
+        count_rows[table] = {row["project"]: row["rows"] for row in rows}
+    return count_rows
 
 
 class Share(BaseModel):

@@ -111,7 +111,9 @@ def _most(change: Interval | None, margin: float) -> float:
     """Return how far from 0 a drawing must reach."""
     bounds = [margin]
     if change is not None:
-        bounds += [abs(one) for one in (change.low, change.high, change.value) if one is not None]
+        bounds += [
+            abs(part) for part in (change.low, change.high, change.value) if part is not None
+        ]
     return max(bounds) * _SCALE_UP or 1.0
 
 

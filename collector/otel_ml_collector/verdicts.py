@@ -77,10 +77,10 @@ def make_judges(
     """Make the answers of the judges' changes, of the versions that were chosen of each judge."""
     changes = []
     for name, judge in verdict.judges.items():
-        said = {field: getattr(judge, field) for field in _CHANGE_FIELDS}
+        facts = {field: getattr(judge, field) for field in _CHANGE_FIELDS}
         digest = next(iter(chosen[name])) if len(chosen[name]) == 1 else ""
         version = numbers.get((name, digest, ""))
-        changes.append(JudgeChange(version=version, digest=digest, **said))
+        changes.append(JudgeChange(version=version, digest=digest, **facts))
     return changes
 
 
@@ -102,6 +102,8 @@ def choose_versions(
     for judge in {name: None for side in sides for name in side}:
         spoke = [set(side.get(judge, ())) for side in sides]
         both = set.intersection(*spoke)
-        newest = max(both, key=lambda one: (numbers.get((judge, one, ""), 0), one), default=None)
+        newest = max(
+            both, key=lambda entry: (numbers.get((judge, entry, ""), 0), entry), default=None
+        )
         chosen[judge] = set.union(*spoke) if newest is None else {newest}
     return chosen

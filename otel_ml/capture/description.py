@@ -58,10 +58,10 @@ def _describe_choices(value: Any) -> list[dict[str, object]]:
     described: list[dict[str, object]] = []
     for choice in choices:
         message = getattr(choice, "message", None)
-        told = {name: getattr(message, name, None) for name in ("role", "content")}
-        if not isinstance(told["content"], str):
+        facts = {name: getattr(message, name, None) for name in ("role", "content")}
+        if not isinstance(facts["content"], str):
             return []
-        held = {name: text for name, text in told.items() if isinstance(text, str)}
+        held = {name: text for name, text in facts.items() if isinstance(text, str)}
         described.append({"message": held})
     return described
 

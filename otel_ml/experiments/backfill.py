@@ -148,7 +148,7 @@ class Backfill:
     def to_json(self) -> str:
         """Return figures and runs as JSON text."""
         change = self.change
-        told = {
+        facts = {
             "judge": self.judge.name,
             "version": self.judge.version,
             "against": self.against or None,
@@ -178,7 +178,7 @@ class Backfill:
                 for run in self.runs
             ],
         }
-        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+        return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
 
     def __str__(self) -> str:
         """Write the outcome, the first runs whose word changes, and the runs that were left out."""

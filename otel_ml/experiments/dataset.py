@@ -213,8 +213,10 @@ class Dataset(HasCard, HasSubject):
         others = {expected, id, *tags}
 
         def read(row: Mapping[str, Any]) -> dict[str, Any]:
-            chosen = [one for one in row if one not in others] if inputs is None else inputs
-            made: dict[str, Any] = {"inputs": {one: _cell_of(row, one, "inputs") for one in chosen}}
+            chosen = [cell for cell in row if cell not in others] if inputs is None else inputs
+            made: dict[str, Any] = {
+                "inputs": {item: _cell_of(row, item, "inputs") for item in chosen}
+            }
             made["expected"] = None if expected is None else _cell_of(row, expected, "expected")
             made["tags"] = {tag: _cell_of(row, tag, "tags") for tag in tags}
             if id is not None:
@@ -402,12 +404,12 @@ class Dataset(HasCard, HasSubject):
     @property
     def _card(self) -> Card:
         count = len(self.items)
-        told = f"{count:,} item{'s' * (count != 1)}"
-        return Card("Dataset", self.name, (told, self.digest[:_TAG_CHARS]))
+        text = f"{count:,} item{'s' * (count != 1)}"
+        return Card("Dataset", self.name, (text, self.digest[:_TAG_CHARS]))
 
     def _repr_html_(self) -> str:
         rows = [
-            ("", (item.id, *(_cell(one) for one in (item.inputs, item.expected, item.tags))))
+            ("", (item.id, *(_cell(part) for part in (item.inputs, item.expected, item.tags))))
             for item in self.items[:_SHOWN_ITEMS]
         ]
         shown = table(("id", "inputs", "expected", "tags"), rows)
@@ -461,9 +463,9 @@ def content_of(value: Any, documents: list[TypedValue]) -> Any:
     if kind is float and math.isfinite(value):
         return value
     if kind is list:
-        return [content_of(one, documents) for one in value]
+        return [content_of(item, documents) for item in value]
     if kind is dict and all(type(key) is str for key in value):
-        return {key: content_of(one, documents) for key, one in value.items()}
+        return {key: content_of(value, documents) for key, value in value.items()}
     data = types.wrap(value)
     typed_value = TypedValue(sha256(types.dump(data)).hexdigest(), value)
     documents.append(typed_value)
@@ -474,8 +476,8 @@ def fresh(value: Any) -> Any:
     """Copy the lists and dicts of a value, so that who is given it changes nothing of the item."""
     kind = type(value)
     if kind is dict:
-        return {key: fresh(one) for key, one in value.items()}
-    return [fresh(one) for one in value] if kind is list else value
+        return {key: fresh(value) for key, value in value.items()}
+    return [fresh(item) for item in value] if kind is list else value
 
 
 def check_rows(argument: str, given: object, expected: str) -> None:
@@ -496,10 +498,10 @@ def _item(row: Any, at: int) -> Item:
         return row if row.digest else _made(row)
     if not issubclass(type(row), Mapping):
         return _made(Item("", fresh(row)))
-    told: dict[Any, Any] = dict(row)
-    rest = {key: told[key] for key in told if key not in _ROW_PARTS}
-    if "inputs" in told:
-        inputs = told["inputs"]
+    entries: dict[Any, Any] = dict(row)
+    rest = {key: entries[key] for key in entries if key not in _ROW_PARTS}
+    if "inputs" in entries:
+        inputs = entries["inputs"]
         if rest and issubclass(type(inputs), Mapping):
             inputs = {**rest, **inputs}
         elif rest:
@@ -509,15 +511,15 @@ def _item(row: Any, at: int) -> Item:
             )
     else:
         inputs = rest
-    tags = told.get("tags")
+    tags = entries.get("tags")
     found = Item(
-        _id_of(told.get("id"), at),
+        _id_of(entries.get("id"), at),
         fresh(dict(inputs) if issubclass(type(inputs), Mapping) else inputs),
-        fresh(told.get("expected")),
+        fresh(entries.get("expected")),
         {} if tags is None else tags_of(check_mapping("tags", tags, _EXPECTED_TAGS)),
-        check_text("source_run", told.get("source_run") or "", may_be_empty=True),
+        check_text("source_run", entries.get("source_run") or "", may_be_empty=True),
         source_session=check_text(
-            "source_session", told.get("source_session") or "", may_be_empty=True
+            "source_session", entries.get("source_session") or "", may_be_empty=True
         ),
     )
     return _made(found)
@@ -526,7 +528,7 @@ def _item(row: Any, at: int) -> Item:
 def _made(item: Item) -> Item:
     documents: list[TypedValue] = []
     inputs, expected, tags = (
-        content_of(one, documents) for one in (item.inputs, item.expected, dict(item.tags))
+        content_of(part, documents) for part in (item.inputs, item.expected, dict(item.tags))
     )
     try:
         digest = digest_item(inputs, expected, tags)
@@ -619,18 +621,18 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
 def _read_csv(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), 1):
-            told: dict[str, Any] = dict(row)
-            if None in told:
+            entries: dict[str, Any] = dict(row)
+            if None in entries:
                 raise ValueError(f"Row {number} of {path} has more cells than there are columns")
             for part in ("inputs", "tags"):
-                if told.get(part):
+                if entries.get(part):
                     try:
-                        told[part] = orjson.loads(told[part])
+                        entries[part] = orjson.loads(entries[part])
                     except ValueError as error:
                         raise ValueError(f"Row {number} of {path}: {part} is no JSON") from error
                 else:
-                    told.pop(part, None)
-            yield told
+                    entries.pop(part, None)
+            yield entries
 
 
 def _read_parquet(path: Path) -> Iterator[Any]:
@@ -756,15 +758,15 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
     notes: dict[str, list[str]] = {}
     at_ns = time.time_ns()
     events: list[Event] = []
-    said: dict[str, Any] = {names.ITEM_DIGEST: item.digest}
+    facts: dict[str, Any] = {names.ITEM_DIGEST: item.digest}
     for part, attribute, value in (
         ("inputs", names.INPUTS, item.inputs),
         ("expected", names.ITEM_EXPECTED, item.expected),
     ):
         content = content_of(value, values)
         text, left_out = recorder.redaction.encode(content, _ITEM_BYTES)
-        said[attribute] = text
-        by_hash = {one.sha256: one.value for one in values}
+        facts[attribute] = text
+        by_hash = {value.sha256: value.value for value in values}
         for path, digest in find_documents(content, part) if values else ():
             if digest in by_hash:
                 made = artifact.make_artifact(path, by_hash[digest], recorder.redaction)
@@ -776,14 +778,14 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
         if left_out:
             notes[part] = sorted(left_out)
     if item.tags:
-        said.update(tag_attributes(recorder.redaction.values(item.tags)))
+        facts.update(tag_attributes(recorder.redaction.values(item.tags)))
     if item.source_run:
-        said[names.ITEM_SOURCE_RUN] = item.source_run
+        facts[names.ITEM_SOURCE_RUN] = item.source_run
     if item.source_session:
-        said[names.ITEM_SOURCE_SESSION] = item.source_session
+        facts[names.ITEM_SOURCE_SESSION] = item.source_session
     if notes:
-        said[names.CAPTURE] = orjson.dumps(notes).decode()
-    return said, events
+        facts[names.CAPTURE] = orjson.dumps(notes).decode()
+    return facts, events
 
 
 def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str, float]) -> None:
@@ -793,14 +795,14 @@ def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str
     send_dataset(recorder, dataset)
     with quiet("dataset"):
         points = make_data_points(metrics)
-        said = {
+        facts = {
             names.TARGET_MODEL: dataset.name,
             names.TARGET_VERSION: dataset.digest,
             names.TARGET_KIND: "dataset",
         }
         for start in range(0, len(points), POINTS):
             part = point_attributes(points[start : start + POINTS])
-            recorder.send_record("update", None, {**said, **part})
+            recorder.send_record("update", None, {**facts, **part})
 
 
 def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) -> str:

@@ -83,7 +83,7 @@ class Target:
         function: Any = self.function
         while isinstance(function, partial):
             function = function.func
-        return any(test(one) for test in tests for one in (function, type(function).__call__))
+        return any(test(part) for test in tests for part in (function, type(function).__call__))
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of the call: inputs by name, or the whole of them."""
@@ -102,7 +102,7 @@ class Target:
         """Call it on the running loop, likewise."""
         output = self.function(*args, **kwargs)
         return (
-            _joined([one async for one in output]) if inspect.isasyncgen(output) else await output
+            _joined([item async for item in output]) if inspect.isasyncgen(output) else await output
         )
 
 
@@ -209,8 +209,8 @@ class Work:
             yield Asked(self.judges, inputs, output, run_id=run_id, more=more)
         other = self.before(item, repeat) if self.pairs else None
         if other is not None and other.outcome == "ok":
-            told = {**more, "baseline": other.outputs}
-            yield Asked(self.pairs, inputs, output, run_id=run_id, more=told, against=other.run_id)
+            facts = {**more, "baseline": other.outputs}
+            yield Asked(self.pairs, inputs, output, run_id=run_id, more=facts, against=other.run_id)
 
     def row(self, item: Item, repeat: int, run_id: str, **more: Any) -> ItemRun:
         """Make the record of a run."""
@@ -249,7 +249,7 @@ class Asked(JudgedCall):
         self.said = (
             [*judgements]
             if against is None
-            else [replace(one, against=against) for one in judgements]
+            else [replace(judgement, against=against) for judgement in judgements]
         )
 
     def _ignore(self, judgement: Judgement) -> None:
@@ -340,7 +340,7 @@ class Trial:
             self.run_id,
             outputs=output,
             latency_ms=latency_ms,
-            judgements={one.judge: one for one in judgements},
+            judgements={judgement.judge: judgement for judgement in judgements},
         )
         if self.call is not None:
             self.call.say_status(row.passed)

@@ -20,7 +20,7 @@ def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
         for evaluation in run.evaluations
         if (evaluation.judge, evaluation.source, evaluation.digest) == (judge, "judge", version)
     ]
-    newest = max(evaluations, key=lambda one: one.time, default=None)
+    newest = max(evaluations, key=lambda evaluation: evaluation.time, default=None)
     if newest is None:
         return None
     return Judgement(

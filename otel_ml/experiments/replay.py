@@ -138,23 +138,23 @@ class Replay:
     def __str__(self) -> str:
         """Write how many runs are replayed, how many were left out and why, and the likely cost."""
         count, repeats = len(self.items), self.options["repeats"]
-        told = [f"{self.read:,} recorded runs: {count:,} to replay"]
+        items = [f"{self.read:,} recorded runs: {count:,} to replay"]
         if repeats > 1:
-            told[0] += f", each {repeats:,} times"
+            items[0] += f", each {repeats:,} times"
         if self.left_out:
-            told.append(write_left_out(self.left_out))
+            items.append(write_left_out(self.left_out))
         if self.cost is not None:
-            told.append(f"as recorded they cost ${self.cost * repeats:,.2f}")
-        told += [
+            items.append(f"as recorded they cost ${self.cost * repeats:,.2f}")
+        items += [
             f"{name} is not called: {count:,} recorded calls of it answer"
             for name, count in self._stubbed.items()
         ]
-        told += [
+        items += [
             f"{name} has not judged {len(runs):,} of the recorded runs: it is asked, and what it "
             "says is stored with them"
             for name, runs in self.unspoken.items()
         ]
-        return "\n".join(told)
+        return "\n".join(items)
 
     @property
     def _stubbed(self) -> Mapping[str, int]:
@@ -176,13 +176,13 @@ class Replay:
         )
         prepared.target = self.target
         prepared.before_call = self._answer
-        told = {
+        facts = {
             **prepared.comparison.told,
             "recorded": [min(self.starts.values()), max(self.starts.values())],
         }
         if self.left_out:
-            told["left_out"] = dict(self.left_out)
-        prepared.comparison = replace(prepared.comparison, told=told)
+            facts["left_out"] = dict(self.left_out)
+        prepared.comparison = replace(prepared.comparison, told=facts)
         calls_misses = self.options["on_miss"] == "call"
         with stubbing(self.options["stub"], calls_misses=calls_misses):
             return run_prepared(prepared, tell)
@@ -235,7 +235,7 @@ class Replay:
                 is_recorded=False,
                 items={item.id: item for item in self.items},
             )
-            jobs = [(replace(self.items[one], inputs=one), 0) for one in ids]
+            jobs = [(replace(self.items[run_id], inputs=run_id), 0) for run_id in ids]
             if self.options["concurrency"] == 1:
                 run_here(work, jobs, progress)
             else:
@@ -305,9 +305,9 @@ def plan_replay(
         taken = _Taken(asked, recorded)
         begun = None
         if given["resume"]:
-            told = orjson.loads(recorder.redaction.encode(params).text)
+            document = orjson.loads(recorder.redaction.encode(params).text)
             named = "auto" if given["resume"] is True else given["resume"]
-            begun = find_replayed(reader, named, name, target.traced.name, told)
+            begun = find_replayed(reader, named, name, target.traced.name, document)
         listed: Iterable[Run]
         if begun is None:
             listed = reader.runs(runs, limit=limit) if given_runs is None else given_runs
@@ -316,7 +316,7 @@ def plan_replay(
         for run in listed:
             taken.take(run)
         called: set[str] = set()
-        answers = {one: _read_answers(reader, one, stub, called) for one in taken.recorded if stub}
+        answers = {row: _read_answers(reader, row, stub, called) for row in taken.recorded if stub}
     if not taken.read:
         raise invalid("runs", runs, "runs, or a filter that some of them match")
     if not taken.rows:

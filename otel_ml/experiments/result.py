@@ -265,11 +265,11 @@ class Result(HasCard):
         """
         for word in words or ("worse",):
             check_one_of("words", word, {*WORDS, "errors"})
-        found = {word for word in words or ("worse",) if word == self.verdict}
+        names = {word for word in words or ("worse",) if word == self.verdict}
         if "errors" in words and self.errors:
-            found.add("errors")
-        if found:
-            raise AssertionError(f"Expected not {' or '.join(sorted(found))}:\n{self}")
+            names.add("errors")
+        if names:
+            raise AssertionError(f"Expected not {' or '.join(sorted(names))}:\n{self}")
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the runs as a table: one row a run, a column for each judge and tag.
@@ -284,7 +284,7 @@ class Result(HasCard):
     def to_json(self) -> str:
         """Return the verdict, the judges and the regressions as JSON text."""
         about = asdict(self.experiment)
-        told = {
+        facts = {
             "experiment": about,
             "baseline": None if self.baseline is None else self.baseline.label,
             "verdict": self.verdict,
@@ -311,7 +311,7 @@ class Result(HasCard):
                 for regression in self.regressions
             ],
         }
-        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+        return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
 
     def to_markdown(self) -> str:
         """Return one table, the verdict in a sentence and the first ten regressions, with links."""
@@ -356,11 +356,12 @@ class Result(HasCard):
                 judgements = [
                     judgement for judgement in run.judgements.values() if judgement.passed is False
                 ]
-                told = "; ".join(
-                    f"{one.judge}: {one.explanation or one.label or write_number(one.score)}"
-                    for one in judgements
+                text = "; ".join(
+                    f"{judgement.judge}: "
+                    f"{judgement.explanation or judgement.label or write_number(judgement.score)}"
+                    for judgement in judgements
                 )
-                failure = ET.SubElement(case, "failure", message=_xml(told))
+                failure = ET.SubElement(case, "failure", message=_xml(text))
                 failure.text = _xml(_cell(run.outputs))
         ET.indent(suite)
         head = '<?xml version="1.0" encoding="UTF-8"?>'
@@ -425,13 +426,13 @@ def _regression(
 
 
 def _row(run: ItemRun) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         name: getattr(run, name)
         for name in ("item", "repeat", "outputs", "outcome", "error", "latency_ms", "run_id")
     }
     for name, judgement in run.judgements.items():
-        told |= {f"score.{name}": judgement.score, f"passed.{name}": judgement.passed}
-    return told | {f"tag.{name}": value for name, value in run.tags.items()}
+        facts |= {f"score.{name}": judgement.score, f"passed.{name}": judgement.passed}
+    return facts | {f"tag.{name}": value for name, value in run.tags.items()}
 
 
 def _label(run: ItemRun) -> str:

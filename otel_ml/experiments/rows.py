@@ -104,12 +104,12 @@ class ItemRun:
         """Whether all judges let it pass; None where none said so. A failed run has not."""
         if self.outcome != "ok":
             return False
-        said = [
+        items = [
             judgement.passed
             for judgement in self.judgements.values()
             if judgement.passed is not None
         ]
-        return all(said) if said else None
+        return all(items) if items else None
 
 
 def write_file(
@@ -132,8 +132,8 @@ def read_file(path: str | os.PathLike[str]) -> tuple[Experiment, list[ItemRun]]:
     with Path(path).open("rb") as file:
         try:
             head, *lines = map(orjson.loads, file)
-            known = {one.name for one in fields(Experiment)}
-            about = Experiment(**{key: one for key, one in head.items() if key in known})
+            known = {field_.name for field_ in fields(Experiment)}
+            about = Experiment(**{key: value for key, value in head.items() if key in known})
             runs = [_run(line) for line in lines]
             is_ours = head["kind"] == _KIND and head["format"] == _FORMAT
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -150,30 +150,30 @@ def _odd(path: str | os.PathLike[str]) -> ValueError:
 
 
 def _line(run: ItemRun) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        one.name: getattr(run, one.name)
-        for one in fields(run)
-        if one.name != "inputs" and getattr(run, one.name)
+    facts: dict[str, Any] = {
+        field_.name: getattr(run, field_.name)
+        for field_ in fields(run)
+        if field_.name != "inputs" and getattr(run, field_.name)
     }
     writer = walker.Walker()
-    told["outputs"] = writer.encode(run.outputs)
-    told["judgements"] = {
-        name: {key: said for key, said in asdict(judgement).items() if said is not None}
+    facts["outputs"] = writer.encode(run.outputs)
+    facts["judgements"] = {
+        name: {key: value for key, value in asdict(judgement).items() if value is not None}
         for name, judgement in run.judgements.items()
     }
     if run.tags:
-        told["tags"] = writer.encode(dict(run.tags))
-    return told
+        facts["tags"] = writer.encode(dict(run.tags))
+    return facts
 
 
 def _run(line: Mapping[str, Any]) -> ItemRun:
-    told = dict(line)
-    told["outputs"] = walker.decode(told.get("outputs"))
-    told["tags"] = walker.decode(told.get("tags") or {})
-    told["judgements"] = {
-        name: Judgement(**judgement) for name, judgement in told.get("judgements", {}).items()
+    entries = dict(line)
+    entries["outputs"] = walker.decode(entries.get("outputs"))
+    entries["tags"] = walker.decode(entries.get("tags") or {})
+    entries["judgements"] = {
+        name: Judgement(**judgement) for name, judgement in entries.get("judgements", {}).items()
     }
-    return ItemRun(**told)
+    return ItemRun(**entries)
 
 
 def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:

@@ -139,12 +139,14 @@ def _load_recorded(reader: Reader, listed_experiment: ListedExperiment) -> Resul
     for row in reader.experiment_rows(listed_experiment.run_id, RECORDED):
         for run in _item_runs(replace(row, runs=row.baseline), {}):
             whole = reader.run(run.run_id)
-            said = {
+            judgements = {
                 name: judgement
                 for name, judgement in run.judgements.items()
                 if known.get(name) == judgement.version
             }
-            runs.append(replace(run, inputs=whole.inputs, outputs=whole.outputs, judgements=said))
+            runs.append(
+                replace(run, inputs=whole.inputs, outputs=whole.outputs, judgements=judgements)
+            )
     return Result(recorded_experiment(_experiment(reader, listed_experiment), first_ns), runs)
 
 
@@ -216,11 +218,11 @@ def find_named(reader: Reader, named: str) -> ListedExperiment:
     if RUN_ID.fullmatch(named):
         return reader.experiment(named)
     listed = [*islice(reader.experiments(), _LATEST_EXPERIMENTS)]
-    called = [one for one in listed if one.name == named]
-    finished = [one for one in called if one.outcome == "ok"]
+    called = [listing for listing in listed if listing.name == named]
+    finished = [item for item in called if item.outcome == "ok"]
     if called:
         return next(iter(finished or called))
-    near = suggest(named, [one.name for one in listed])
+    near = suggest(named, [listing.name for listing in listed])
     raise LookupError(f"There is no experiment {named[:80]!r}: {near}")
 
 
@@ -314,9 +316,9 @@ def _experiment(reader: Reader, listed_experiment: ListedExperiment) -> Experime
     )
 
 
-def _cluster(told: Any) -> Any:
+def _cluster(value: Any) -> Any:
     try:
-        return cluster_of(told)
+        return cluster_of(value)
     except ValueError:  # it was a function
         return None
 

@@ -150,15 +150,15 @@ class DocumentQueue:
         return left
 
     def _look(self, directory: Path) -> None:
-        found: list[tuple[float, str, int]] = []
+        items: list[tuple[float, str, int]] = []
         with self._lock:
             with suppress(OSError), os.scandir(directory) as entries:
                 for entry in entries:
                     with suppress(OSError):
                         if len(entry.name) == _SHA256_CHARS:
                             status = entry.stat(follow_symlinks=False)
-                            found.append((status.st_mtime, entry.name, status.st_size))
-            self._sizes = {name: size for _, name, size in sorted(found)}
+                            items.append((status.st_mtime, entry.name, status.st_size))
+            self._sizes = {name: size for _, name, size in sorted(items)}
 
 
 def _write(directory: Path, document: HashedText) -> None:

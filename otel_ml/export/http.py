@@ -197,13 +197,13 @@ _ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
 def attempt_until(deadline: float) -> Iterator[Attempt]:
     """Set the deadline of this thread's sockets, and keep instrumentations off the request."""
     attempt = Attempt(deadline)
-    ours = _ATTEMPT.set(attempt)
+    entries = _ATTEMPT.set(attempt)
     token = context.attach(context.set_value(SUPPRESS_KEY, True))
     try:
         yield attempt
     finally:
         context.detach(token)
-        _ATTEMPT.reset(ours)
+        _ATTEMPT.reset(entries)
 
 
 class _TimedSocket(socket.socket):

@@ -106,51 +106,51 @@ class Generative:
             inputs: By parameter name.
             hide: Hides secrets in their content; None leaves content out.
         """
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         with quiet("gen_ai"):
             request = _flat(inputs, self._rest)
             model = read_name(request, *_MODEL)
             if model is not None and names.GEN_AI_REQUEST_MODEL not in self.attributes:
-                found[names.GEN_AI_REQUEST_MODEL] = clean(model)
-            found.update(_read_request(request, _REQUEST))
+                entries[names.GEN_AI_REQUEST_MODEL] = clean(model)
+            entries.update(_read_request(request, _REQUEST))
             if hide is not None and self.keeps_content:
                 for name, words in _read_request(request, _FREE_TEXTS).items():
-                    found[name] = tuple(map(hide.text, words))
-                found.update(_write(self._input_content(inputs, request), hide))
-        return found
+                    entries[name] = tuple(map(hide.text, words))
+                entries.update(_write(self._input_content(inputs, request), hide))
+        return entries
 
     def describe_output(
         self,
-        told: Sequence[tuple[object, object]],
+        items: Sequence[tuple[object, object]],
         known: Mapping[str, object],
         hide: Redaction | None,
     ) -> dict[str, Any]:
         """Return the attributes of the response that the output of a call gives. Never raises.
 
         Args:
-            told: The function's result, then the run's output where another was set; each with
+            items: The function's result, then the run's output where another was set; each with
                 its whole form, a single message for the chunks of a stream.
             known: The attributes that the run has already.
             hide: Hides secrets in its content; None leaves content out.
         """
-        found: dict[str, Any] = {}
+        output: dict[str, Any] = {}
         with quiet("gen_ai"):
             first_chunk_ms = known.get(names.STREAM_FIRST_CHUNK_MS)
             if isinstance(first_chunk_ms, float):
-                found[names.GEN_AI_FIRST_CHUNK_S] = first_chunk_ms / 1e3
-            for said, whole in told:
-                found.update(find_usage(said))
-                found.update(_read_response(whole))
-            model = found.get(names.GEN_AI_RESPONSE_MODEL)
+                output[names.GEN_AI_FIRST_CHUNK_S] = first_chunk_ms / 1e3
+            for said, whole in items:
+                output.update(find_usage(said))
+                output.update(_read_response(whole))
+            model = output.get(names.GEN_AI_RESPONSE_MODEL)
             if model is not None and not self._is_told(known):
-                found[names.GEN_AI_REQUEST_MODEL] = model
+                output[names.GEN_AI_REQUEST_MODEL] = model
             if hide is not None and self.keeps_content:
-                found.update(_write(self._output_content(told[-1][1]), hide))
-        return found
+                output.update(_write(self._output_content(items[-1][1]), hide))
+        return output
 
-    def name_span(self, found: Mapping[str, object]) -> str | None:
+    def name_span(self, facts: Mapping[str, object]) -> str | None:
         """Return the span's name by the model that a call has just named, or None."""
-        model = found.get(names.GEN_AI_REQUEST_MODEL)
+        model = facts.get(names.GEN_AI_REQUEST_MODEL)
         return None if model is None or self._has_actor else f"{self.operation} {model}"
 
     def _is_told(self, known: Mapping[str, object]) -> bool:
@@ -212,14 +212,14 @@ def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
     if not nested:
         return inputs
     flat: dict[str, Any] = {}
-    for one in nested:
-        flat.update(one)
+    for item in nested:
+        flat.update(item)
     return {**flat, **inputs}
 
 
 def _read_response(output: object) -> dict[str, Any]:
     about = read(output, "response_metadata")  # of LangChain's messages
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         names.GEN_AI_RESPONSE_MODEL: read_name(about, "model_name", "model")
         or read_name(output, "model"),
         names.GEN_AI_RESPONSE_ID: read_name(about, "id") or read_name(output, "id"),
@@ -227,7 +227,7 @@ def _read_response(output: object) -> dict[str, Any]:
     }
     return {
         name: clean(value) if isinstance(value, str) else value
-        for name, value in found.items()
+        for name, value in facts.items()
         if value is not None
     }
 
@@ -245,14 +245,14 @@ def _finish_reasons(output: object) -> Sequence[str]:
 
 
 def _read_request(request: Mapping[str, Any], wanted: "Mapping[str, _Reader]") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, (spellings, read_one) in wanted.items():
         for spelling in spellings:
             value = read_one(request.get(spelling))
             if value is not None:
-                found[names.GEN_AI_REQUEST_PREFIX + name] = value
+                entries[names.GEN_AI_REQUEST_PREFIX + name] = value
                 break
-    return found
+    return entries
 
 
 def _whole_number(value: object) -> int | None:
@@ -377,30 +377,30 @@ def _usages(output: object) -> Iterator[tuple[object, object]]:
 
 
 def _read_usage(usage: object) -> dict[str, int]:
-    said: dict[str, int] = {}
+    entries: dict[str, int] = {}
     for field, keys in _FIELDS.items():
         count = read_count(usage, *keys)
         if count is not None:
-            said[field] = count
+            entries[field] = count
     for field, (holders, keys) in _DETAILS.items():
         for holder in holders:
             count = read_count(read(usage, holder), *keys)
             if count is not None:
-                said[field] = count
-    return said
+                entries[field] = count
+    return entries
 
 
-def _attributes(said: Mapping[str, int]) -> dict[str, int]:
-    read_tokens = said.get("cached", said.get("read"))
-    written = said.get("cache_write", said.get("written"))
-    taken = said.get("prompt")
-    if taken is None and "input" in said:
-        taken = said["input"] + said.get("read", 0) + said.get("written", 0)
-    found = {
+def _attributes(fields: Mapping[str, int]) -> dict[str, int]:
+    read_tokens = fields.get("cached", fields.get("read"))
+    written = fields.get("cache_write", fields.get("written"))
+    taken = fields.get("prompt")
+    if taken is None and "input" in fields:
+        taken = fields["input"] + fields.get("read", 0) + fields.get("written", 0)
+    facts = {
         names.GEN_AI_INPUT_TOKENS: taken,
-        names.GEN_AI_OUTPUT_TOKENS: said.get("output"),
+        names.GEN_AI_OUTPUT_TOKENS: fields.get("output"),
         names.GEN_AI_CACHE_READ_TOKENS: read_tokens,
         names.GEN_AI_CACHE_WRITE_TOKENS: written,
-        names.GEN_AI_REASONING_TOKENS: said.get("reasoning"),
+        names.GEN_AI_REASONING_TOKENS: fields.get("reasoning"),
     }
-    return {name: count for name, count in found.items() if count is not None}
+    return {name: count for name, count in facts.items() if count is not None}

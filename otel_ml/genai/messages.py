@@ -245,11 +245,11 @@ def _server_call(item: object) -> Part:
     return _tool_call(item, told if given is None else given)
 
 
-def _server_response(call: str | None, said: object) -> Part:
+def _server_response(call: str | None, value: object) -> Part:
     """Read the response of a tool of the provider, whole: each has fields of its own."""
-    is_plain = isinstance(said, str | Mapping)
+    is_plain = isinstance(value, str | Mapping)
     return _known(
-        type="tool_call_response", id=call, response=said if is_plain else {"content": said}
+        type="tool_call_response", id=call, response=value if is_plain else {"content": value}
     )
 
 
@@ -288,7 +288,7 @@ def _tool_output(item: object) -> object:
         output = read(item, "result")
     elif read_name(output, "type") is not None and read(output, "value") is not None:
         output = read(output, "value")
-    if isinstance(output, str | dict) or any(read_name(one, "type") for one in _listed(output)):
+    if isinstance(output, str | dict) or any(read_name(item, "type") for item in _listed(output)):
         return output
     return orjson.dumps(output, default=str).decode()
 
@@ -341,7 +341,7 @@ def _call(call: object, *inputs: str) -> Part:
     function = read(call, "function")
     if function is None:  # as Anthropic, LangChain and Vercel's AI SDK have it
         named = (read(call, name) for name in (*inputs, "args", "arguments"))
-        given = next((one for one in named if one is not None), None)
+        given = next((item for item in named if item is not None), None)
         return _tool_call(call, given, read_name(call, "toolName"))
     return _tool_call(call, read(function, "arguments"), read_name(function, "name"))
 
@@ -491,20 +491,20 @@ class _Choice:
         self._reason = read_name(choice, "finish_reason") or self._reason
         delta = read(choice, "delta")
         # Chunks of plain completions have their text beside no delta.
-        for name, said in (
+        for name, value in (
             ("content", read_text(delta, "content") or read_text(choice, "text")),
             ("reasoning_content", read_text(delta, "reasoning_content")),
             ("refusal", read_text(delta, "refusal")),
         ):
-            if said is not None:
-                self._texts.setdefault(name, []).append(said)
+            if value is not None:
+                self._texts.setdefault(name, []).append(value)
         for call in read_items(delta, "tool_calls"):
             function = read(call, "function")
             _add_call(self._calls, call, function, read_text(function, "arguments"))
 
     def whole(self) -> dict[str, Any]:
         """Return the choice in the form of an unstreamed answer."""
-        message: dict[str, Any] = {name: "".join(said) for name, said in self._texts.items()}
+        message: dict[str, Any] = {name: "".join(value) for name, value in self._texts.items()}
         calls = [
             {
                 "id": call["id"],
@@ -577,7 +577,7 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
             calls[at] = {"call_id": read_name(item, "call_id"), "name": read_name(item, "name")}
         elif kind == "response.function_call_arguments.delta" and at in calls:
             calls[at]["arguments"] = calls[at].get("arguments", "") + (said or "")
-    parts = [{"type": name, "text": "".join(said)} for name, said in sorted(blocks.items())]
+    parts = [{"type": name, "text": "".join(value)} for name, value in sorted(blocks.items())]
     output = [{"role": "assistant", "content": parts[::-1]}] if parts else []
     return {"output": [*output, *({"type": "function_call", **call} for call in calls.values())]}
 
@@ -598,12 +598,12 @@ def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:
     texts: list[str] = []
     for chunk in chunks:
         about = read(chunk, "response_metadata")
-        for name, said in (
+        for name, value in (
             ("id", read_name(chunk, "id")),
             ("model", read_name(about, "model_name", "model")),
             ("stop_reason", read_name(about, "finish_reason", "stop_reason")),
         ):
-            message |= {} if said is None else {name: said}
+            message |= {} if value is None else {name: value}
         texts.append(read_text(chunk, "content") or "")
         for block in read_items(chunk, "content"):
             kind = read_name(block, "type") or "text"
@@ -611,9 +611,9 @@ def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:
                 _add_delta(blocks.setdefault((read(block, "index"), kind), {"type": kind}), block)
         for call in read_items(chunk, "tool_call_chunks"):
             _add_call(calls, call, call, read_text(call, "args"))
-    for found in (*blocks.values(), *calls.values()):
-        for name in found.keys() & {*_BLOCK_FIELDS, "arguments"}:
-            found[name] = "".join(found[name])
+    for part in (*blocks.values(), *calls.values()):
+        for name in part.keys() & {*_BLOCK_FIELDS, "arguments"}:
+            part[name] = "".join(part[name])
     content = [{"type": "text", "text": "".join(texts)}] if any(texts) else []
     message["content"] = "".join(texts) if not blocks else [*blocks.values(), *content]
     return message | ({"tool_calls": [*calls.values()]} if calls else {})

@@ -77,11 +77,11 @@ class Instrumentor:
 
 def _read(text: str) -> dict[str, list[str]]:
     """Read functions by their modules."""
-    found: dict[str, list[str]] = {}
+    entries: dict[str, list[str]] = {}
     for entry in filter(None, map(str.strip, text.split(","))):
         module, colon, function = entry.partition(":")
         if module and colon and function:
-            found.setdefault(module, []).append(function)
+            entries.setdefault(module, []).append(function)
         else:
             _logger.warning("Invalid %s %r: expected module:function", _VARIABLE, entry)
-    return found
+    return entries

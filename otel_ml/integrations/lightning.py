@@ -91,9 +91,9 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log the numbers of a step; the epoch that Lightning puts beside them is left out."""
         with quiet("lightning"):
-            told = {name: value for name, value in metrics.items() if name != "epoch"}
-            if told:
-                self._open(self.name).log_metrics(told, step=step)
+            facts = {name: value for name, value in metrics.items() if name != "epoch"}
+            if facts:
+                self._open(self.name).log_metrics(facts, step=step)
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def finalize(self, status: str) -> None:

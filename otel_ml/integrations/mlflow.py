@@ -157,13 +157,13 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     if not recorder.enabled:
         return 0, Delivery(reason="nothing is recorded: OTEL_SDK_DISABLED")
     # No process and no number: what is sent again shall be the same, and fills no gap.
-    ours = {names.PROJECT: recorder.project}
+    facts = {names.PROJECT: recorder.project}
     sent, total = 0, Delivery()
     recorder.flush(timeout_s)  # what was told before is not ours to tell
     rest = iter(records)
     while part := list(islice(rest, _SPANS_AT_ONCE)):
         for record in part:
-            _put(recorder, record, ours)
+            _put(recorder, record, facts)
         sent += len(part)
         total = join(total, recorder.flush(timeout_s))
         if not total:
@@ -184,8 +184,8 @@ def _put(recorder: Recorder, record: Record, attributes: Attributes) -> None:
             "a provider of the service's cannot be given ids"
         )
     span.trace_id, span.span_id = identity.trace_id, identity.span_id
-    for name, told, at_ns in record.events:
-        span.add_event(name, told, timestamp=at_ns)
+    for name, value, at_ns in record.events:
+        span.add_event(name, value, timestamp=at_ns)
     if record.link is not None:
         span.add_link(record.link.context)
     if record.failed:
@@ -421,9 +421,9 @@ class MlflowRun:
             "parameters": {name: _typed(text) for name, text in self._run.data.params.items()},
             "mlflow": logged[0].model_id if logged else f"runs:/{self._run_id}/model",
         }
-        told = orjson.loads(self._redaction.encode(made).text)
-        version = digest([orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()])
-        definition = Definition(version, None, "", told, {}, {}).to_json(self._redaction)
+        document = orjson.loads(self._redaction.encode(made).text)
+        version = digest([orjson.dumps(document, option=orjson.OPT_SORT_KEYS).decode()])
+        definition = Definition(version, None, "", document, {}, {}).to_json(self._redaction)
         last = sorted(self._run.data.metrics.items())
         points = [
             LoggedPoint(clean(name), float(value), -1, self._start_ns, "single")
@@ -454,15 +454,15 @@ class MlflowRun:
         for number, (path, size, uri) in enumerate(self._files()):
             if number == _MOST_ARTIFACTS:
                 return
-            told = {
+            facts = {
                 names.ARTIFACT_REF: clean(path),
                 names.ARTIFACT_TYPE: "mlflow",
                 names.ARTIFACT_BYTES: size,
                 names.ARTIFACT_URI: clean(self._redaction.text(uri)),
             }
-            told |= self._read_content(path, uri, size)
+            facts |= self._read_content(path, uri, size)
             span_id = span_id_of("mlflow artifact", self._run_id, path)
-            event = (names.ARTIFACT_EVENT, told, self._start_ns)
+            event = (names.ARTIFACT_EVENT, facts, self._start_ns)
             yield self._update(span_id, {}, event)
 
     def _read_content(self, ref: str, uri: str, size: int) -> dict[str, Any]:
@@ -477,13 +477,13 @@ class MlflowRun:
         if len(content) > self._content_bytes:
             return {}
         made = make_artifact(ref, types.Bytes(content), self._redaction)
-        told = {name: value for name, value in made.said.items() if name != names.ARTIFACT_REF}
+        facts = {name: value for name, value in made.said.items() if name != names.ARTIFACT_REF}
         if made.document is not None:
             address = None if self._upload is None else self._upload(made.sha256, made.document)
             if address is None:
                 return {}
-            told[names.ARTIFACT_URI] = address
-        return told
+            facts[names.ARTIFACT_URI] = address
+        return facts
 
     def _files(self) -> Iterator[tuple[str, int, str]]:
         """Walk the run's artifacts, those of logged models among them; paths, sizes, addresses."""
@@ -508,10 +508,10 @@ class MlflowRun:
     def _logged(self) -> list[Any]:
         return _find_logged_models(self._client, self._run)
 
-    def _update(self, span_id: int, said: dict[str, Any], *events: Any) -> Record:
+    def _update(self, span_id: int, facts: dict[str, Any], *events: Any) -> Record:
         """Make a record about the run, in a trace beside it, which can still be looked at."""
         about = {
-            **said,
+            **facts,
             names.RECORD: "update",
             names.TARGET_RUN: self.identity.run_id,
             names.TARGET_START_NS: self._start_ns,
@@ -659,11 +659,11 @@ def _describe_datasets(run: Run) -> list[dict[str, Any]]:
 def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
     """Find the models that a run logged as MLflow 3 does, apart from its artifacts."""
     outputs = getattr(run, "outputs", None)  # not before MLflow 3
-    found = [
+    logged_models = [
         _or_none(lambda model_id=output.model_id: client.get_logged_model(model_id))  # type: ignore[misc]  # mypy cannot infer a default
         for output in getattr(outputs, "model_outputs", None) or ()
     ]
-    return [model for model in found if model is not None]
+    return [model for model in logged_models if model is not None]
 
 
 def _typed(text: str) -> object:

@@ -226,5 +226,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             recorder = _CLIENT._recorder
             page = page_address(recorder.page, recorder.project, "runs", suite.run.id)
         experiment = f"{suite.about['name']} on {suite.about['dataset']}"
-        told = f"{experiment}: {suite.passed} of {suite.count} passed"
-        terminalreporter.write_line(" ".join(filter(None, (told, page))))
+        text = f"{experiment}: {suite.passed} of {suite.count} passed"
+        terminalreporter.write_line(" ".join(filter(None, (text, page))))

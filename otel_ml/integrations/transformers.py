@@ -90,8 +90,8 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         if self._run is None or not state.is_world_process_zero:
             return
         with quiet("transformers"):
-            found = {name: _number(value) for name, value in (logs or {}).items()}
-            points = {name: value for name, value in found.items() if value is not None}
+            facts = {name: _number(value) for name, value in (logs or {}).items()}
+            points = {name: value for name, value in facts.items() if value is not None}
             self._run.log_metrics(points, step=state.global_step)
 
     def on_train_end(
@@ -137,9 +137,9 @@ def _plain(default: Any) -> Any:
 def _tags(args: TrainingArguments, model: Any) -> dict[str, Any]:
     """Name the trained model."""
     config = getattr(model, "config", None)
-    found = {
+    facts = {
         "model_type": getattr(config, "model_type", None),
         "base_model": getattr(config, "_name_or_path", None),
         "run_name": args.run_name,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in facts.items() if value}

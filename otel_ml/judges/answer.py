@@ -165,7 +165,7 @@ def arguments_of(
         elif name in inputs:
             arguments[name] = inputs[name]
         elif must_be_given:
-            besides = "".join(f", {one!r}" for one in more)
+            besides = "".join(f", {item!r}" for item in more)
             raise TypeError(
                 f"scoring_rubric of judge {judge!r} wants {name!r}: expected 'outputs', "
                 f"'inputs'{besides} or one of the inputs {sorted(inputs)}"

@@ -106,12 +106,12 @@ class JudgedCall:
         return marking(self._marks(judge))
 
     def _marks(self, judge: Judge) -> dict[str, str]:
-        told = {names.JUDGING: judge.name}
+        marks = {names.JUDGING: judge.name}
         if version := _version(judge):
-            told[names.JUDGING_VERSION] = version
+            marks[names.JUDGING_VERSION] = version
         if self.run_id:
-            told[names.JUDGING_RUN] = self.run_id
-        return told
+            marks[names.JUDGING_RUN] = self.run_id
+        return marks
 
     def let_go(self) -> None:
         """Hand the run over with the results until now. A second call does nothing."""

@@ -363,7 +363,9 @@ class JudgePool:
                 self._at_work[judge] += 1
                 self._turns.put(turn)
             self._in_hand -= 1
-            others = {one: jobs for one, jobs in self._lines.items() if jobs and one is not judge}
+            others = {
+                name: jobs for name, jobs in self._lines.items() if jobs and name is not judge
+            }
             self._lines = {**others, judge: line} if line else others
 
     def _find_next(self) -> "Judge | None":

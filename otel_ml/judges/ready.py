@@ -24,7 +24,9 @@ def exact(outputs: object, expected: object) -> bool:
 def contains(outputs: Any, expected: Any) -> bool:
     """Pass outputs that contain the expected value, of a list all of it."""
     wanted = _told(expected)
-    return all(one in outputs for one in (wanted if isinstance(wanted, list) else [wanted]))
+    return all(
+        evaluation in outputs for evaluation in (wanted if isinstance(wanted, list) else [wanted])
+    )
 
 
 def matches(outputs: str, expected: str) -> bool:
@@ -47,7 +49,10 @@ def f1_words(outputs: str, expected: Any) -> float:
     Of several expected texts the nearest counts.
     """
     wanted = _told(expected)
-    return max(_f1(outputs, one) for one in (wanted if isinstance(wanted, list) else [wanted]))
+    return max(
+        _f1(outputs, evaluation)
+        for evaluation in (wanted if isinstance(wanted, list) else [wanted])
+    )
 
 
 def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
@@ -95,31 +100,31 @@ def _plain(value: Any) -> Any:
     if hasattr(type(value), "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(value) for key, value in value.items()}
     return value
 
 
-def _is_close(found: Any, wanted: Any, rel: float, abs_: float) -> bool:
-    found, wanted = _plain(found), _plain(wanted)
+def _is_close(value: Any, wanted: Any, rel: float, abs_: float) -> bool:
+    value, wanted = _plain(value), _plain(wanted)
     if isinstance(wanted, list):
         return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(_is_close(a, b, rel, abs_) for a, b in zip(found, wanted, strict=True))
+            isinstance(value, list)
+            and len(value) == len(wanted)
+            and all(_is_close(a, b, rel, abs_) for a, b in zip(value, wanted, strict=True))
         )
     if isinstance(wanted, Mapping):
         return (
-            isinstance(found, Mapping)
-            and found.keys() == wanted.keys()
-            and all(_is_close(found[key], wanted[key], rel, abs_) for key in wanted)
+            isinstance(value, Mapping)
+            and value.keys() == wanted.keys()
+            and all(_is_close(value[key], wanted[key], rel, abs_) for key in wanted)
         )
-    return math.isclose(found, wanted, rel_tol=rel, abs_tol=abs_)
+    return math.isclose(value, wanted, rel_tol=rel, abs_tol=abs_)
 
 
-def _f1(found: str, wanted: str) -> float:
-    ours, theirs = (Counter(_WORD.findall(text.lower())) for text in (found, str(wanted)))
+def _f1(body: str, wanted: str) -> float:
+    ours, theirs = (Counter(_WORD.findall(text.lower())) for text in (body, str(wanted)))
     if not ours or not theirs:
         return float(ours == theirs)
     shared = (ours & theirs).total()

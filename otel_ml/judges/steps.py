@@ -49,23 +49,23 @@ def drive(
     """
     deadline = time.monotonic() + timeout_s
     go_on: Callable[[Any], Step] = steps.send
-    said: Any = None
+    judge_timed_out: Any = None
     while True:
         try:
-            step = go_on(said)
+            step = go_on(judge_timed_out)
         except StopIteration as stop:
             answer: T = stop.value
             return answer
         try:
-            go_on, said = steps.send, step()
-            if type(said) not in _ANSWERS and inspect.isawaitable(said):
-                said = wait(said, max(deadline - time.monotonic(), 0))
+            go_on, judge_timed_out = steps.send, step()
+            if type(judge_timed_out) not in _ANSWERS and inspect.isawaitable(judge_timed_out):
+                judge_timed_out = wait(judge_timed_out, max(deadline - time.monotonic(), 0))
         except BaseException as problem:
             if is_of_host is not None and is_of_host(problem):
                 raise
-            go_on, said = steps.throw, thrown(problem)
+            go_on, judge_timed_out = steps.throw, thrown(problem)
         if time.monotonic() > deadline:
-            go_on, said = steps.throw, JudgeTimedOut(timeout_s)
+            go_on, judge_timed_out = steps.throw, JudgeTimedOut(timeout_s)
 
 
 def thrown(problem: BaseException) -> BaseException:

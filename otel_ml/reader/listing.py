@@ -177,12 +177,12 @@ class PagedList(HasCard, Generic[Item]):
             return [*iter(self._first(end) if is_near else self)][at]
         place = whole_number(at)
         if place >= 0:
-            found = [*islice(self._first(place + 1), place, None)]
+            items = [*islice(self._first(place + 1), place, None)]
         else:
-            found = [*self._last(-place)]
-        if not found:
+            items = [*self._last(-place)]
+        if not items:
             raise IndexError(f"Invalid index {place}: there are not so many {self._key}")
-        return found[0]
+        return items[0]
 
     __reversed__ = None  # asked item by item it would take as many requests
 
@@ -268,8 +268,8 @@ class Runs(PagedList[Run]):
         check_text("group", group, may_be_empty=True)
         asked = {**self._wanted.bounds, **self._tops, "group": group or None}
         path = ("projects", self._wanted.project, "sums")
-        found: dict[str, Any] = self._api.get(*path, **asked)
-        return found
+        sums: dict[str, Any] = self._api.get(*path, **asked)
+        return sums
 
     @property
     def _tops(self) -> dict[str, object]:
@@ -433,7 +433,7 @@ class _Page:
         """Read what a run has under a name; the first time what fits of all, for some names."""
         for columns, makes in self._left:
             if name in makes:
-                self._left = [one for one in self._left if one[1] is not makes]
+                self._left = [item for item in self._left if item[1] is not makes]
                 self._fetch_together(columns)
                 if name in self.known.get(run_id, {}):
                     return self.known[run_id]
@@ -502,7 +502,7 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
 def _cells(run: Run, inside: Mapping[str, Any]) -> tuple[str, ...]:
     """Write the row of a run; a root says what is said inside it where it says nothing itself."""
     worst = {judge: score["score"] for judge, score in inside.get("scores", {}).items()}
-    scores = {**run.scores, **{judge: one for judge, one in worst.items() if one is not None}}
+    scores = {**run.scores, **{judge: value for judge, value in worst.items() if value is not None}}
     version = "" if run.version is None else f" v{run.version}"
     return (
         run.run_id.rpartition("-")[2],

@@ -95,10 +95,10 @@ class Experiments(PagedList[ListedExperiment]):
             return note("No experiments")
         rows = [
             (
-                page_address(self._api.page, self._project, "experiments", one.run_id),
-                _experiment_cells(one),
+                page_address(self._api.page, self._project, "experiments", listing.run_id),
+                _experiment_cells(listing),
             )
-            for one in listed
+            for listing in listed
         ]
         is_all = page["next_cursor"] is None or limit == self._limit
         return table(_EXPERIMENT_COLUMNS, rows) + ("" if is_all else note("There are more"))

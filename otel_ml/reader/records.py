@@ -142,34 +142,34 @@ class Run(HasCard, ListedRun):
     @property
     def evaluations(self) -> list[Evaluation]:
         """The evaluations by judges, people and truths."""
-        return [made(Evaluation, one) for one in self._told("evaluations") or ()]
+        return [made(Evaluation, item) for item in self._told("evaluations") or ()]
 
     @property
     def logs(self) -> list[LogLine]:
         """The lines of text, the oldest first."""
-        return [made(LogLine, one) for one in self._told("logs") or ()]
+        return [made(LogLine, item) for item in self._told("logs") or ()]
 
     @property
     def artifacts(self) -> list[Artifact]:
         """Its logged artifacts, newest first, at most 1,000."""
         load = None if self._whole is None else self._whole.load
         found = self._told("artifacts") or ()
-        return [made(Artifact, one, run_id=self.run_id, _load=load) for one in found]
+        return [made(Artifact, item, run_id=self.run_id, _load=load) for item in found]
 
     @property
     def uses(self) -> list[Linked]:
         """The records that it used: models, artifacts, data sets."""
-        return [made(Linked, one) for one in self._told("uses") or ()]
+        return [made(Linked, item) for item in self._told("uses") or ()]
 
     @property
     def produced(self) -> list[Linked]:
         """The records that it produced, likewise."""
-        return [made(Linked, one) for one in self._told("produced") or ()]
+        return [made(Linked, item) for item in self._told("produced") or ()]
 
     @property
     def used_by(self) -> list[LinkedRun]:
         """Other runs that used its records."""
-        return [made(LinkedRun, one) for one in self._told("used_by") or ()]
+        return [made(LinkedRun, item) for item in self._told("used_by") or ()]
 
     @property
     def inside(self) -> Inside | None:
@@ -449,42 +449,42 @@ def number_of(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-def made(kind: type[R], told: Mapping[str, Any], **more: object) -> R:
+def made(kind: type[R], facts: Mapping[str, Any], **more: object) -> R:
     """Make an object from an answer of the API; fields of a later collector are left out."""
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
-    return kind(**{name: value for name, value in {**told, **more}.items() if name in known})
+    known = {field_.name for field_ in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
+    return kind(**{name: value for name, value in {**facts, **more}.items() if name in known})
 
 
-def made_run(told: Mapping[str, Any], whole: Whole) -> Run:
+def made_run(facts: Mapping[str, Any], whole: Whole) -> Run:
     """Make a run from its entry in a list."""
-    shown = {"inputs_preview": told["inputs"], "outputs_preview": told["outputs"]}
-    return made(Run, {**told, **shown}, tokens=made(Tokens, told["tokens"]), _whole=whole)
+    shown = {"inputs_preview": facts["inputs"], "outputs_preview": facts["outputs"]}
+    return made(Run, {**facts, **shown}, tokens=made(Tokens, facts["tokens"]), _whole=whole)
 
 
-def made_sums(told: Mapping[str, Any]) -> Sums:
+def made_sums(facts: Mapping[str, Any]) -> Sums:
     """Make the sums of a list."""
-    rest = told.get("rest")
+    rest = facts.get("rest")
     return made(
         Sums,
-        told,
-        total=_made_figures(told["total"]),
+        facts,
+        total=_made_figures(facts["total"]),
         groups=[
-            made(Group, group, total=_made_figures(group["total"])) for group in told["groups"]
+            made(Group, group, total=_made_figures(group["total"])) for group in facts["groups"]
         ],
         rest=None if rest is None else _made_figures(rest),
     )
 
 
-def _made_figures(told: Mapping[str, Any]) -> Figures:
-    return made(Figures, told, tokens=made(Tokens, told["tokens"]))
+def _made_figures(facts: Mapping[str, Any]) -> Figures:
+    return made(Figures, facts, tokens=made(Tokens, facts["tokens"]))
 
 
-def made_told(told: Mapping[str, Any], load: "Load") -> Told:
+def made_told(facts: Mapping[str, Any], load: "Load") -> Told:
     """Make the late records of a trace."""
     return made(
         Told,
-        told,
-        logs=[made(LogLine, log) for log in told["logs"]],
-        evaluations=[made(Evaluation, evaluation) for evaluation in told["evaluations"]],
-        artifacts=[made(Artifact, artifact, _load=load) for artifact in told["artifacts"]],
+        facts,
+        logs=[made(LogLine, log) for log in facts["logs"]],
+        evaluations=[made(Evaluation, evaluation) for evaluation in facts["evaluations"]],
+        artifacts=[made(Artifact, artifact, _load=load) for artifact in facts["artifacts"]],
     )

@@ -29,11 +29,11 @@ def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
     if not n:
         return math.nan
     first, second = Counter[Label](), Counter[Label]()
-    for (one, other), count in counts.items():
-        first[one] += count
+    for (name, other), count in counts.items():
+        first[name] += count
         second[other] += count
     by_chance = sum(first[label] * second[label] for label in first)
-    same = sum(count for (one, other), count in counts.items() if one == other)
+    same = sum(count for (name, other), count in counts.items() if name == other)
     return math.nan if by_chance == n * n else (same * n - by_chance) / (n * n - by_chance)
 
 
@@ -102,16 +102,16 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nomi
         )
     weights: dict[tuple[Hashable, Hashable], list[float]] = {}
     for unit in units:
-        said, m = Counter(unit), len(unit)
+        entries, m = Counter(unit), len(unit)
         if m <= 1:
             continue
-        for (one, count), (other, counted) in product(said.items(), repeat=2):
-            share = count * (counted - (one == other)) / (m - 1)
-            weights.setdefault((one, other), []).append(share)
+        for (name, count), (other, counted) in product(entries.items(), repeat=2):
+            share = count * (counted - (name == other)) / (m - 1)
+            weights.setdefault((name, other), []).append(share)
     together = {pair: math.fsum(of) for pair, of in weights.items()}
     totals: dict[Hashable, float] = {}
-    for (one, _), weight in together.items():
-        totals[one] = totals.get(one, 0.0) + weight
+    for (name, _), weight in together.items():
+        totals[name] = totals.get(name, 0.0) + weight
     n = math.fsum(totals.values())
     apart = _distance(level, totals)
     seen = math.fsum(weight * apart(*pair) for pair, weight in together.items())
@@ -126,7 +126,7 @@ def _distance(
 ) -> Callable[[Hashable, Hashable], float]:
     """Return how far apart two answers are, squared."""
     if level == "nominal":
-        return lambda one, other: float(one != other)
+        return lambda entry, other: float(entry != other)
     places: dict[Hashable, float] = {value: float(value) for value in totals}  # type: ignore[arg-type]  # numbers
     if level == "ordinal":
         # The answers up to the middle of a rank.
@@ -134,4 +134,4 @@ def _distance(
         for value in sorted(places, key=places.__getitem__):
             places[value] = below + totals[value] / 2
             below += totals[value]
-    return lambda one, other: (places[one] - places[other]) ** 2
+    return lambda entry, other: (places[entry] - places[other]) ** 2

@@ -112,18 +112,18 @@ def compare_judge_versions(
 
     Spec: evaluations, sections 2 and 4.
     """
-    heard = [one for one in pairs if not (one.before.failed or one.after.failed)]
+    heard = [partner for partner in pairs if not (partner.before.failed or partner.after.failed)]
     if not heard:
         raise ValueError("No runs: expected at least one that both versions judged")
     if max(_sizes(heard).values(), default=1) == 1:
-        heard = [replace(one, cluster="") for one in heard]
+        heard = [replace(item, cluster="") for item in heard]
     verdict = _compare(heard, {} if margin is None else {_JUDGE: margin})
     directions = _OF_RATES if verdict.is_rate else _OF_SCORES
     verdict = replace(verdict, directions=directions)
     tables: list[tuple[str | None, tuple[bool, bool], int]] = [
-        (one.cluster or None, (one.before.passed, one.after.passed), one.count)
-        for one in heard
-        if one.before.passed is not None and one.after.passed is not None
+        (item.cluster or None, (item.before.passed, item.after.passed), item.count)
+        for item in heard
+        if item.before.passed is not None and item.after.passed is not None
     ]
     table = Counter[tuple[bool, bool]]()
     for _, cell, count in tables:
@@ -139,9 +139,9 @@ def compare_judge_versions(
 def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:
     """Count the runs of each cluster."""
     sizes = Counter[str]()
-    for one in pairs:
-        if one.cluster:
-            sizes[one.cluster] += one.count
+    for partner in pairs:
+        if partner.cluster:
+            sizes[partner.cluster] += partner.count
     return sizes
 
 
@@ -154,10 +154,10 @@ def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float]) -> Judge
     groups = [
         ItemGroup(
             str(place),
-            run(one.before, one.cluster),
-            run(one.after, one.cluster),
-            one.count,
+            run(partner.before, partner.cluster),
+            run(partner.after, partner.cluster),
+            partner.count,
         )
-        for place, one in enumerate(pairs)
+        for place, partner in enumerate(pairs)
     ]
     return compare_groups(groups, margin=margin).judges[_JUDGE]

@@ -148,15 +148,17 @@ def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
 
     A figure of which a side has no unit, or both have no stratum in common, is left out.
     """
-    compared = [one for one in map(_Compared.of, figures) if one is not None]
+    compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:
         return []
     share = _HALF / len(compared)
-    logs = [one.log_stakes(share) for one in compared]
+    logs = [item.log_stakes(share) for item in compared]
     since = _find_onsets(logs)
-    judges = sum(one.figure.kind != "amount" for one in compared)
+    judges = sum(item.figure.kind != "amount" for item in compared)
     confidence = 1 - (1 - CONFIDENCE) / max(judges, 1)
-    return [one.judge(since[place], logs[place], confidence) for place, one in enumerate(compared)]
+    return [
+        item.judge(since[place], logs[place], confidence) for place, item in enumerate(compared)
+    ]
 
 
 def _find_onsets(logs: Sequence[Sequence[float]]) -> list[int | None]:
@@ -255,7 +257,7 @@ class _Compared:
                 gains: Counter[float] = Counter()
                 for (stratum, mean), count in waiting.items():
                     gains[weights[stratum] * (limits[stratum] - mean)] += count
-                most_lost = max(weights[one] * (1 - limits[one]) for one in inside)
+                most_lost = max(weights[item] * (1 - limits[item]) for item in inside)
                 grown = log_stakes(gains, most_lost, bets)
                 stakes = [stake + more for stake, more in zip(stakes, grown, strict=True)]
                 waiting.clear()

@@ -78,50 +78,50 @@ class Report:
     @property
     def count(self) -> str:
         """How far it is, in words."""
-        told = f"{self.runs:,} of {self.wanted:,} runs"
-        return f"{told}, interrupted" if self.is_interrupted else told
+        text = f"{self.runs:,} of {self.wanted:,} runs"
+        return f"{text}, interrupted" if self.is_interrupted else text
 
     @property
     def sentence(self) -> str:
         """The verdict in one sentence, with what it rests on."""
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
-        found = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
-        told = "; ".join(found) or "no judge was asked"
+        items = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
+        told = "; ".join(items) or "no judge was asked"
         word = self.word or "no verdict"
         return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {told}"
 
     @property
     def notes(self) -> list[str]:
         """What must be known beside the table: items that differ, flaky ones, failed judges."""
-        told = []
+        notes = []
         if self.is_interrupted or self.runs < self.wanted:
-            told.append(f"{self.count}: what is missing counts nowhere")
+            notes.append(f"{self.count}: what is missing counts nowhere")
         if self.shared is not None and any(self.shared[1:]):
             common, new, gone, changed = self.shared
-            told.append(
+            notes.append(
                 f"{common:,} items in common; {new:,} new, {gone:,} gone, {changed:,} changed"
             )
         if self.errors:
-            told.append(f"{_runs(self.errors)} failed, which counts as not passed")
-        told += [
+            notes.append(f"{_runs(self.errors)} failed, which counts as not passed")
+        notes += [
             f"{name} failed on {_runs(judge.failed)}: no value of it there"
             for name, judge in self.judges.items()
             if judge.failed
         ]
-        told += [
+        notes += [
             f"{name}: {judge.why}"
             for name, judge in self.judges.items()
             if judge.why not in judge.sentence  # which is printed above them
         ]
-        told += advise_judging(self.judges, self.baseline_id)
+        notes += advise_judging(self.judges, self.baseline_id)
         if self.left_out:
-            told.append(write_left_out(self.left_out))
+            notes.append(write_left_out(self.left_out))
         if self.flaky:
             left = self.flaky_count - len(self.flaky)
             more = f" and {left:,} more" if left > 0 else ""
-            told.append(f"flaky: {', '.join(self.flaky)}{more}")
-        return told
+            notes.append(f"flaky: {', '.join(self.flaky)}{more}")
+        return notes
 
     @property
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -157,10 +157,12 @@ class Report:
                 "| worse | by | output now | before |",
                 f"|{' --- |' * 4}",
             ]
-            for one in self.worse:
-                cells = " | ".join(map(_escape, (one.change, one.now, one.then)))
-                item = _escape(one.item)
-                lines.append(f"| {f'[{item}]({one.address})' if one.address else item} | {cells} |")
+            for entry in self.worse:
+                cells = " | ".join(map(_escape, (entry.change, entry.now, entry.then)))
+                item = _escape(entry.item)
+                lines.append(
+                    f"| {f'[{item}]({entry.address})' if entry.address else item} | {cells} |"
+                )
             left = self.worse_count - len(self.worse)
             if left > 0:
                 lines += ["", f"and {left:,} more"]
@@ -184,9 +186,9 @@ def advise_judging(
 
 def write_left_out(left_out: Mapping[str, int]) -> str:
     """Write how many recorded runs gave no item, and why, the most frequent reason first."""
-    reasons = sorted(left_out.items(), key=lambda one: (-one[1], one[0]))
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-    return f"{_runs(sum(left_out.values()))} left out: {told}"
+    reasons = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
+    text = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    return f"{_runs(sum(left_out.values()))} left out: {text}"
 
 
 def write_label(name: str, run_id: str, start_ns: int) -> str:

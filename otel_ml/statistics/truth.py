@@ -168,7 +168,7 @@ def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     mean = mean_of(sums, confidence=confidence)
     if mean is None:
         return None
-    value, low, high = (math.sqrt(max(one, 0.0)) for one in (mean.value, mean.low, mean.high))
+    value, low, high = (math.sqrt(max(part, 0.0)) for part in (mean.value, mean.low, mean.high))
     return Estimate(value, low, high, mean.n, mean.clusters)
 
 

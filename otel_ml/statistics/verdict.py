@@ -229,7 +229,7 @@ class JudgeVerdict:
     def _compare(self) -> str:
         """Write what it was, what it is now, and how sure the difference between them is."""
         change, unit = self.difference, " points" * self.is_rate
-        now, before = (self._value(one) for one in (self.candidate, self.baseline))
+        now, before = (self._value(part) for part in (self.candidate, self.baseline))
         figures = f"{now} {self.passing}" if self.is_rate else f"mean {now}"
         figures = f"{figures}, {before} before"
         if change is None or not math.isfinite(change.high):
@@ -400,7 +400,7 @@ class AmountVerdict:
     def sentence(self) -> str:
         """What it says, in words."""
         ratio = self.ratio
-        low, value, high = (100 * (one - 1) for one in (ratio.low, ratio.value, ratio.high))
+        low, value, high = (100 * (part - 1) for part in (ratio.low, ratio.value, ratio.high))
         why = "".join(f"; {reason}" for reason in self.reasons)
         if self.word in ("better", "worse"):
             less = value < 0
@@ -514,7 +514,7 @@ class Verdict:
     def sentences(self) -> list[str]:
         """What it says, in words: what is compared, each judge, then latency, tokens and cost."""
         reasons = [*self.reasons]
-        reasons += [f"{judge}: {one.sentence}" for judge, one in self.judges.items()]
+        reasons += [f"{judge}: {value.sentence}" for judge, value in self.judges.items()]
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
 
 
@@ -562,8 +562,8 @@ def compare_groups(
     shared = _share(groups)
     pairs = [group for group in groups if group.is_pair]
     sides = (
-        [(run, one.count) for one in pairs for run in one.before],
-        [(run, one.count) for one in pairs for run in one.after],
+        [(run, partner.count) for partner in pairs for run in partner.before],
+        [(run, partner.count) for partner in pairs for run in partner.after],
     )
     names = _judges(*sides)
     margins, lower = margin or {}, set(lower_is_better)
@@ -589,7 +589,12 @@ def compare_groups(
         _slices(setups, judges, pairs),
         worse,
         better,
-        [name for one in pairs if is_flaky(one.after) for name in [one.name] * one.count],
+        [
+            name
+            for partner in pairs
+            if is_flaky(partner.after)
+            for name in [partner.name] * partner.count
+        ],
     )
 
 
@@ -619,11 +624,11 @@ def compare_samples(
     judges = {setup.judge: _unpaired(setup, *sides, confidence) for setup in setups}
     amounts = {}
     for name in AMOUNTS:
-        found = [_amounts(runs, name) for runs in sides]
-        if all(found):
-            ratio = median_ratio(*(cluster_median(one) for one in found))
-            n = "/".join(f"{len(one):,}" for one in found)
-            reasons = _too_few_runs(*found)
+        items = [_amounts(runs, name) for runs in sides]
+        if all(items):
+            ratio = median_ratio(*(cluster_median(item) for item in items))
+            n = "/".join(f"{len(item):,}" for item in items)
+            reasons = _too_few_runs(*items)
             amounts[name] = _amount(name, ratio, margins.get(name, AMOUNT_MARGIN), n, reasons)
     return Verdict(_worst(judges.values()), [], judges, amounts)
 
@@ -659,7 +664,7 @@ def estimate_groups(
         for run in group.after:
             of[run.digest].append(run)
         items += [(runs, group.count) for runs in of.values()]
-    found = {}
+    entries = {}
     for name in _judges(every):
         judged = _Judged.of(name, every, every, name in lower)
         values = [
@@ -671,22 +676,22 @@ def estimate_groups(
         failed = sum(
             count for run, count in every if name in run.scores and run.scores[name].failed
         )
-        found[name] = JudgeOutcome(
+        entries[name] = JudgeOutcome(
             "", judged.is_rate, value, lower_is_better=name in lower, failed=failed
         )
-    return found
+    return entries
 
 
 def is_flaky(runs: Sequence[ScoredRun]) -> bool:
     """Tell whether some repeats of an item failed, or did not pass, and others did."""
     if len({run.is_error for run in runs}) > 1:
         return True
-    said: defaultdict[str, set[bool]] = defaultdict(set)
+    entries: defaultdict[str, set[bool]] = defaultdict(set)
     for run in runs:
         for judge, score in run.scores.items():
             if score.passed is not None and not score.failed:
-                said[judge].add(score.passed)
-    return any(len(words) > 1 for words in said.values())
+                entries[judge].add(score.passed)
+    return any(len(words) > 1 for words in entries.values())
 
 
 def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] | None:
@@ -756,18 +761,18 @@ class _Judged:
         *,
         counts_failed: bool = True,
     ) -> "_Judged":
-        said = [
+        items = [
             [run.scores[judge] for run, _ in runs if judge in run.scores]
             for runs in (before, after)
         ]
-        every = [one for side in said for one in side]
-        is_rate = any(one.passed is not None for one in every)
-        versions = [tuple(sorted({one.version for one in side})) for side in said]
+        every = [item for side in items for item in side]
+        is_rate = any(item.passed is not None for item in every)
+        versions = [tuple(sorted({item.version for item in side})) for side in items]
         of_failed: float | None = None
         if is_rate:
             of_failed = float(lower_is_better)
         elif counts_failed:
-            scores = [one.score for one in every if one.score is not None and not one.failed]
+            scores = [item.score for item in every if item.score is not None and not item.failed]
             of_failed = (max if lower_is_better else min)(scores, default=None)
         made = cls(judge, is_rate, lower_is_better, (versions[0], versions[1]), of_failed)
         values = [[(made.value(run), count) for run, count in runs] for runs in (before, after)]
@@ -819,7 +824,9 @@ class _Judged:
     def _score(self, runs: Sequence[ScoredRun]) -> float | None:
         """Return the mean of the scores of an item's repeats."""
         scores = [run.scores[self.judge] for run in runs if self.judge in run.scores]
-        return _mean([one.score for one in scores if one.score is not None and not one.failed])
+        return _mean(
+            [score.score for score in scores if score.score is not None and not score.failed]
+        )
 
     def turned(self, change: float) -> float:
         """Return a change so that less is worse; of a score in standard deviations."""
@@ -834,7 +841,7 @@ class _Judged:
             side = "candidate" if before else "baseline"
             return [f"the judge said nothing of the {side}"]
         if is_other_version(before, after):
-            names = (", ".join(one[:12] or "none" for one in side) for side in (before, after))
+            names = (", ".join(item[:12] or "none" for item in side) for side in (before, after))
             return ["different versions of the judge: {} in the baseline, {} now".format(*names)]
         return []
 
@@ -875,7 +882,7 @@ def _by_item(runs: Iterable[ScoredRun]) -> _Items:
 
 def _group(before: _Items, after: _Items) -> list[ItemGroup]:
     """Make each item a group of its own, those of the candidate first."""
-    found = []
+    item_groups = []
     for item in dict.fromkeys((*after, *before)):
         sides = before.get(item, ()), after.get(item, ())
         amounts = {}
@@ -883,12 +890,12 @@ def _group(before: _Items, after: _Items) -> list[ItemGroup]:
             means = [_mean([one for run in runs if (one := run.amount(name))]) for runs in sides]
             if means[0] and means[1]:
                 amounts[name] = [(means[0], means[1])]
-        found.append(ItemGroup(item, *sides, amounts=amounts))
-    return found
+        item_groups.append(ItemGroup(item, *sides, amounts=amounts))
+    return item_groups
 
 
 def _share(groups: Sequence[ItemGroup]) -> SharedItems:
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    entries: defaultdict[str, list[str]] = defaultdict(list)
     for group in groups:
         if group.is_pair:
             what = "common"
@@ -896,8 +903,8 @@ def _share(groups: Sequence[ItemGroup]) -> SharedItems:
             what = "new"
         else:
             what = "changed" if group.after else "gone"
-        found[what] += [group.name] * group.count
-    return SharedItems(*(found[what] for what in ("common", "new", "gone", "changed")))
+        entries[what] += [group.name] * group.count
+    return SharedItems(*(entries[what] for what in ("common", "new", "gone", "changed")))
 
 
 def _judges(*sides: _Counted) -> list[str]:
@@ -950,13 +957,13 @@ _Values = Sequence[tuple[str | None, bool, int, float, float]]
 
 def _values(judged: _Judged, pairs: _Pairs) -> _Values:
     """Return cluster, whether both sides are one run, count and both values."""
-    found = []
-    for one in pairs:
-        first, second = judged.mean(one.before), judged.mean(one.after)
+    items = []
+    for partner in pairs:
+        first, second = judged.mean(partner.before), judged.mean(partner.after)
         if first is not None and second is not None:
-            is_single = len(one.before) == len(one.after) == 1
-            found.append((one.cluster, is_single, one.count, first, second))
-    return found
+            is_single = len(partner.before) == len(partner.after) == 1
+            items.append((partner.cluster, is_single, partner.count, first, second))
+    return items
 
 
 def _stand_alone(values: _Values) -> bool:
@@ -967,7 +974,7 @@ def _stand_alone(values: _Values) -> bool:
 
 def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tuple[Estimate, float]:
     if judged.is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
-        counts = {(one, other): 0 for one in (0, 1) for other in (0, 1)}
+        counts = {(part, other): 0 for part in (0, 1) for other in (0, 1)}
         for _, _, count, first, second in values:
             counts[round(first), round(second)] += count
         change = newcombe_paired(
@@ -987,27 +994,27 @@ def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFI
         return cluster_mean(sums, confidence=confidence)
     counts = count_clusters(sums)
     if all(of == 1 and one in (0.0, 1.0) for one, of in counts):
-        passed = sum(count for (one, _), count in counts.items() if one)
+        passed = sum(count for (name, _), count in counts.items() if name)
         return wilson(passed, sum(counts.values()), confidence=confidence)
     return cluster_rate(counts, confidence=confidence)
 
 
 def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
     """Count the clusters of each sum and size; a value without a cluster is one of its own."""
-    found: Counter[ClusterSum] = Counter()
+    entries: Counter[ClusterSum] = Counter()
     clusters: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     for cluster, value, count in values:
         if cluster is None:
-            found[value, 1] += count
+            entries[value, 1] += count
         else:
             clusters[cluster].append((value, count))
     for of in clusters.values():
         if len(of) == 1 and of[0][1] == 1:
-            found[of[0]] += 1
+            entries[of[0]] += 1
             continue
         counts = [count for _, count in of]
-        found[sum_counted((value for value, _ in of), counts), sum(counts)] += 1
-    return found
+        entries[sum_counted((value for value, _ in of), counts), sum(counts)] += 1
+    return entries
 
 
 def _paired_amounts(
@@ -1015,16 +1022,18 @@ def _paired_amounts(
 ) -> dict[str, AmountVerdict]:
     amounts = {}
     for name in AMOUNTS:
-        found = [
+        paired_amounts = [
             (cluster, *means)
-            for one in pairs
-            for cluster in (one.cluster,)
-            for means in one.amounts.get(name, ())
+            for partner in pairs
+            for cluster in (partner.cluster,)
+            for means in partner.amounts.get(name, ())
         ]
-        if found:
-            ratio = log_ratio(found)
+        if paired_amounts:
+            ratio = log_ratio(paired_amounts)
             margin = margins.get(name, AMOUNT_MARGIN)
-            n = _count(ratio, by if any(cluster is not None for cluster, *_ in found) else None)
+            n = _count(
+                ratio, by if any(cluster is not None for cluster, *_ in paired_amounts) else None
+            )
             amounts[name] = _amount(name, ratio, margin, n, _too_few_items(ratio))
     return amounts
 
@@ -1069,10 +1078,14 @@ def _unpaired(
             "inconclusive", _NO_ESTIMATE, confidence=confidence, n=n, reasons=["no answer"]
         )
     reasons += _too_few_runs(*values)
-    first, second = (sum_clusters((cluster, one, 1) for cluster, one in side) for side in values)
-    own = [estimate_mean(one, is_rate=judged.is_rate) for one in (first, second)]
+    first, second = (
+        sum_clusters((cluster, value, 1) for cluster, value in side) for side in values
+    )
+    own = [estimate_mean(part, is_rate=judged.is_rate) for part in (first, second)]
     if judged.is_rate:
-        rates = (estimate_mean(one, is_rate=True, confidence=confidence) for one in (first, second))
+        rates = (
+            estimate_mean(part, is_rate=True, confidence=confidence) for part in (first, second)
+        )
         change = difference(*rates)
     else:
         change = welch(first, second, confidence=confidence)
@@ -1123,7 +1136,7 @@ def _slices(
     for pair in pairs:
         for tag in pair.after[0].tags.items():
             by_tag[tag].append(pair)
-    found: list[tuple[SliceVerdict, _Judged, float]] = []
+    items: list[tuple[SliceVerdict, _Judged, float]] = []
     for (name, text), tagged in sorted(by_tag.items()):
         for judged in setups:
             if judges[judged.judge].difference is None:
@@ -1134,10 +1147,10 @@ def _slices(
             if sum(count for _, _, count, *_ in values) < LEAST_ITEMS or clusters < LEAST_CLUSTERS:
                 continue
             change, p = _pair_difference(judged, values, CONFIDENCE)
-            found.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
-    adjusted = benjamini_hochberg([p for *_, p in found])
+            items.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
+    adjusted = benjamini_hochberg([p for *_, p in items])
     slices = []
-    for (one, judged, _), p in zip(found, adjusted, strict=True):
+    for (one, judged, _), p in zip(items, adjusted, strict=True):
         turned = judged.turned(one.difference.value)
         if p <= _FALSE_DISCOVERIES and abs(one.difference.value) >= judged.margin and turned:
             one = replace(one, word="better" if turned > 0 else "worse")  # noqa: PLW2901
@@ -1152,7 +1165,7 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     comparable = [setup for setup in setups if not setup.unlike()]
     for pair in pairs:
         steps = {
-            one.judge: step for one in comparable if (step := one.step(pair.before, pair.after))
+            item.judge: step for item in comparable if (step := item.step(pair.before, pair.after))
         }
         errors = tuple(
             sum(run.is_error for run in runs) / len(runs) for runs in (pair.before, pair.after)
@@ -1163,7 +1176,7 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
             item_change = ItemChange(pair.name, steps, (errors[0], errors[1]), change, pair.count)
             (worse if change < 0 else better).append(item_change)
     for changed in (worse, better):
-        changed.sort(key=lambda one: (one.order, one.item))
+        changed.sort(key=lambda entry: (entry.order, entry.item))
     return worse, better
 
 

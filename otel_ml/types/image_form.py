@@ -93,10 +93,10 @@ def orientation_of(image: Image.Image) -> int | None:
 
     Spec: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, section 4.6.4, tag 274
     """
-    found = None
+    value = None
     with untrusted:  # data of any make
-        found = image.getexif().get(_ORIENTATION)
-    return found if isinstance(found, int) and 1 <= found <= _LAST_ORIENTATION else None
+        value = image.getexif().get(_ORIENTATION)
+    return value if isinstance(value, int) and 1 <= value <= _LAST_ORIENTATION else None
 
 
 def _read_pixels(params: Params, decode: Decode, width: int, height: int) -> Image.Image:

@@ -49,7 +49,7 @@ def read(params: Params, decode: Decode) -> Any:
         raise ValueError(f"Unknown sparse format {form!r}: expected one of scipy's")
     data = array_form.read(params["data"], decode)
     if form in _COMPRESSED:
-        indices, indptr = (array_form.read(params[one], decode) for one in ("indices", "indptr"))
+        indices, indptr = (array_form.read(params[part], decode) for part in ("indices", "indptr"))
         made = make((data, indices, indptr), shape=shape)
         made.check_format()
         return made

@@ -229,9 +229,9 @@ def _write_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
 def _read_safetensors(raw: bytes) -> dict[str, torch.Tensor]:
     start = _HEADER_BYTES + int.from_bytes(raw[:_HEADER_BYTES], "little")
     header = orjson.loads(raw[_HEADER_BYTES:start])
-    found = {}
-    for name, one in header.items():
-        begin, end = one["data_offsets"]
-        dtype = _DTYPES_OF_SAFE.get(one["dtype"])
-        found[name] = _from_bytes(raw[start + begin : start + end], dtype, one["shape"])
-    return found
+    safetensors = {}
+    for name, value in header.items():
+        begin, end = value["data_offsets"]
+        dtype = _DTYPES_OF_SAFE.get(value["dtype"])
+        safetensors[name] = _from_bytes(raw[start + begin : start + end], dtype, value["shape"])
+    return safetensors

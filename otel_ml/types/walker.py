@@ -216,11 +216,11 @@ def _way(kind: type) -> tuple[int, Write]:
         return _DATA_LEVELS, Walker.pandas
     if issubclass(kind, enum.Enum):
         return 1, lambda walker, value: write_member(value, walker.encode)
-    found = next((base for base in bases(kind) if base in _WAYS), None)
-    names = field_names(kind) if found in _FIELDED else None
+    match = next((base for base in bases(kind) if base in _WAYS), None)
+    names = field_names(kind) if match in _FIELDED else None
     if names is not None:
         return 3, lambda walker, value: walker.fields(fields_of(value), value)
-    return (0, Walker.words) if found is None else _WAYS[found]
+    return (0, Walker.words) if match is None else _WAYS[match]
 
 
 def fields_of(value: Any) -> list[tuple[str, Any]]:

@@ -132,7 +132,9 @@ def _of_state(value: dict[str, Any]) -> Form:
         "elements": sum(tensor.numel() for tensor in tensors),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}),
         "devices": sorted({str(tensor.device) for tensor in tensors}),
-        "head": [[name[:_NAME_CHARS], list(one.shape)] for name, one in [*value.items()][:_HEAD]],
+        "head": [
+            [name[:_NAME_CHARS], list(value.shape)] for name, value in [*value.items()][:_HEAD]
+        ],
     }
 
 
@@ -409,7 +411,7 @@ class TorchState(_Formed):
 
     def _is_state(self, data: Any) -> bool:
         found = [*data.values()] if issubclass(type(data), dict) else []
-        if not any(is_from("torch", type(one)) for one in found):
+        if not any(is_from("torch", type(item)) for item in found):
             return False  # before torch is loaded
         is_state: bool = self.forms().is_state(data)
         return is_state

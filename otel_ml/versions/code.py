@@ -46,10 +46,10 @@ def is_same_code(code_type: CodeType, other: CodeType) -> bool:
 
 def inner_codes(code: CodeType) -> list[CodeType]:
     """List a code object and all that stand in it, the outer ones first."""
-    found = [code]
-    for one in found:
-        found += [constant for constant in one.co_consts if isinstance(constant, CodeType)]
-    return found
+    code_types = [code]
+    for item in code_types:
+        code_types += [constant for constant in item.co_consts if isinstance(constant, CodeType)]
+    return code_types
 
 
 def outside_names(code: CodeType) -> set[str]:
@@ -88,19 +88,19 @@ def _steps(code: CodeType) -> list[object]:
     listing = dis.Bytecode(code)
     steps = [step for step in listing if step.opname not in _LINKAGE]
     offsets = [step.offset for step in steps]
-    found: list[object] = [_frame(code)]
+    items: list[object] = [_frame(code)]
     for entry in getattr(listing, "exception_entries", ()):  # since Python 3.11
         ends = (entry.start, entry.end, entry.target)
-        found.append(([bisect_left(offsets, end) for end in ends], entry.depth, entry.lasti))
+        items.append(([bisect_left(offsets, end) for end in ends], entry.depth, entry.lasti))
     for step in steps:
         value: object = step.argval
         if value == "__firstlineno__":  # since Python 3.13 a class knows its line
-            found.pop()
+            items.pop()
         if step.opcode in _JUMPS:
             value = bisect_left(offsets, step.argval)
         elif isinstance(value, CodeType):
             value = _steps(value)
         else:
             value = canonical_value(value)
-        found.append((_SAME.get(step.opname, step.opname), value))
-    return found
+        items.append((_SAME.get(step.opname, step.opname), value))
+    return items

@@ -217,7 +217,7 @@ class Parts:
             for name in vars(base)
             if name.startswith("__") and name.endswith("__")
         }
-        found = []
+        methods = []
         for name in sorted(special | self._used | {*also}):
             member = class_attribute(kind, name, self.module)
             helper = None if is_a(member, type) else plain_function(member)
@@ -226,8 +226,8 @@ class Parts:
                 continue
             number = self.helper(helper, depth)
             if number is not None:
-                found.append(f"{name}={number}")
-        return found
+                methods.append(f"{name}={number}")
+        return methods
 
     def constant(self, name: str, value: Value) -> str:
         """Keep a value; returns the text that counts: of a secret, or of a long value, its hash."""
@@ -384,7 +384,7 @@ class _Following:
         number = None if helper is None else self._parts.helper(helper, self._depth)
         text = number or ""
         if is_a(value, functools.partial):
-            text += "".join(f",{key}={said}" for key, said in self._parts.bound(value, name))
+            text += "".join(f",{key}={value}" for key, value in self._parts.bound(value, name))
         elif not is_a(value, _FUNCTIONS) and self._is_own(kind):
             if "helpers" in self._parts.counts:
                 methods = self._parts.methods(kind, self._depth)
@@ -475,8 +475,8 @@ def _fields(kind: type) -> list[tuple[str, str]]:
     """List the fields of a class that is a record or an enum, with their plain defaults."""
     names: dict[str, object] = {}
     for mark in ("__dataclass_fields__", "__pydantic_fields__", "_member_map_"):
-        found = getattr(kind, mark, None)
-        names.update(found if isinstance(found, dict) else {})
+        value = getattr(kind, mark, None)
+        names.update(value if isinstance(value, dict) else {})
     fields = getattr(kind, "_fields", None)
     if issubclass(kind, tuple) and isinstance(fields, tuple):
         names.update(dict.fromkeys(fields, MISSING), **getattr(kind, "_field_defaults", {}))

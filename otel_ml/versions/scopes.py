@@ -121,15 +121,15 @@ def _package(module: str) -> str:
 def _owner(function: FunctionType) -> tuple[type | None, bool]:
     """Find the class that a function is a method of, and whether it is a static method."""
     first, *path = function.__qualname__.split(".")
-    found = function.__globals__.get(first)
+    value = function.__globals__.get(first)
     for name in path[:-1]:
-        found = vars(found).get(name) if is_a(found, type) else None
-    if not path or not is_a(found, type):
+        value = vars(value).get(name) if is_a(value, type) else None
+    if not path or not is_a(value, type):
         return None, False
-    member = vars(found).get(path[-1])
+    member = vars(value).get(path[-1])
     if plain_function(member) is not function:
         return None, False
-    return found, is_a(member, staticmethod)
+    return value, is_a(member, staticmethod)
 
 
 def _attribute(holder: Any, name: str, module: str) -> object:
@@ -195,8 +195,8 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
     text = "".join(linecache.getlines(file, function.__globals__))
     if not text or len(text) > _MOST_CHARS:
         return written_in_code(function.__code__)
-    found = _known.get(file)
-    if found is None or found[0] != hash(text):
+    value = _known.get(file)
+    if value is None or value[0] != hash(text):
         try:
             with quietly():
                 tree = parse(text)
@@ -204,8 +204,8 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
             return written_in_code(function.__code__)
         if len(_known) >= _MOST_MODULES:
             _known.clear()
-        found = _known[file] = hash(text), written(tree)
-    return found[1]
+        value = _known[file] = hash(text), written(tree)
+    return value[1]
 
 
 def written(tree: ast.AST) -> frozenset[Read]:
@@ -266,7 +266,7 @@ class _Scope:
         self._globals: set[str] = set()
         given = node.args
         parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs]
-        parameters += [one for one in (given.vararg, given.kwarg) if one is not None]
+        parameters += [part for part in (given.vararg, given.kwarg) if part is not None]
         self._own = {parameter.arg for parameter in parameters}
         self._receiver, self._owner = "", owner
         if owner and parameters and not _is_static(node):
@@ -316,11 +316,11 @@ class _Scope:
 def _inside(node: _Function) -> list[ast.AST]:
     """List the nodes of a function without those of functions and classes in it."""
     body = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
-    found: list[ast.AST] = [*body]
-    for one in found:  # which grows while it is read
-        if not isinstance(one, _Function | ast.ClassDef):
-            found += ast.iter_child_nodes(one)
-    return found
+    items: list[ast.AST] = [*body]
+    for item in items:  # which grows while it is read
+        if not isinstance(item, _Function | ast.ClassDef):
+            items += ast.iter_child_nodes(item)
+    return items
 
 
 def _is_static(node: _Function) -> bool:

@@ -83,12 +83,12 @@ def find_source(function: FunctionType) -> Source | None:
         text = _text(function)
         with quietly():
             nodes = _candidates(parse(text), function)
-            found = [node for node in nodes if _is_code_of(node, function)]
+            source = [node for node in nodes if _is_code_of(node, function)]
     except (OSError, TypeError, SyntaxError, ValueError, IndexError, RecursionError, MemoryError):
         return None
-    if len({canonical(node) for node in found}) != 1:
+    if len({canonical(node) for node in source}) != 1:
         return None
-    return Source(_cut(text, found[0]), found[0])
+    return Source(_cut(text, source[0]), source[0])
 
 
 def is_of_library(function: FunctionType) -> bool:
@@ -116,18 +116,18 @@ def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:
 def attributes_of(value: object) -> list[tuple[str, object]]:
     """List the own attributes of an object, without running its code."""
     kind = type(value)
-    found: dict[str, object] = {}
+    attributes: dict[str, object] = {}
     with_dict = getattr(kind, "__dictoffset__", 0)
     if with_dict:
-        found.update(object.__getattribute__(value, "__dict__"))
+        attributes.update(object.__getattribute__(value, "__dict__"))
     for base in kind.__mro__:
         for name, member in vars(base).items():
             if isinstance(member, MemberDescriptorType) and not name.startswith("__"):
                 try:
-                    found.setdefault(name, member.__get__(value))
+                    attributes.setdefault(name, member.__get__(value))
                 except AttributeError:
                     continue  # a slot that is empty
-    return sorted((name, item) for name, item in found.items() if type(name) is str)
+    return sorted((name, item) for name, item in attributes.items() if type(name) is str)
 
 
 def plain_function(target: object) -> FunctionType | None:

@@ -109,18 +109,18 @@ def _uses_of(kind: type) -> _Uses:
 def _computed(kind: type) -> dict[str, str]:
     """Name the attributes that a `functools.cached_property` keeps."""
     members = [pair for base in kind.__mro__ for pair in vars(base).items()]
-    return {name: _COMPUTED for name, one in members if is_a(one, functools.cached_property)}
+    return {name: _COMPUTED for name, value in members if is_a(value, functools.cached_property)}
 
 
 def _find_changes(methods: Mapping[str, Sequence[_Method]]) -> dict[str, str]:
     makers = {name for name in methods if _makes(name)}
     of_makers = _reach(methods, makers, frozenset())
     uses = {name for name in methods if name in _ASKED or name not in of_makers}
-    found: dict[str, str] = {}
+    changes: dict[str, str] = {}
     for name in sorted(_reach(methods, uses - makers, makers)):
-        for attribute in (attribute for one in methods[name] for attribute in one.changes):
-            found.setdefault(attribute, name)
-    return found
+        for attribute in (attribute for item in methods[name] for attribute in item.changes):
+            changes.setdefault(attribute, name)
+    return changes
 
 
 def _makes(name: str) -> bool:
@@ -136,7 +136,7 @@ def _reach(
         name = waiting.pop()
         if name in methods and name not in reached:
             reached.add(name)
-            waiting += {read for one in methods[name] for read in one.reads}.difference(without)
+            waiting += {read for item in methods[name] for read in item.reads}.difference(without)
     return reached
 
 

@@ -218,12 +218,12 @@ def _mark_estimator(value: Any, depth: int = 0) -> object:
         marks.append((name, item if type(item) in LEAVES else id(item)))
         parts = item if type(item) in (list, tuple) and len(item) <= _NESTED else [item]
         for part in parts:
-            for one in part if type(part) is tuple else [part]:
-                kind = None if type(one) in LEAVES or depth > _NESTED else kind_of(one)
+            for entry in part if type(part) is tuple else [part]:
+                kind = None if type(entry) in LEAVES or depth > _NESTED else kind_of(entry)
                 if kind is not None:
                     is_estimator = kind.mark is _mark_estimator
                     marks.append(
-                        _mark_estimator(one, depth + 1) if is_estimator else kind.mark(one)
+                        _mark_estimator(entry, depth + 1) if is_estimator else kind.mark(entry)
                     )
     return tuple(marks)
 
@@ -310,16 +310,16 @@ WEIGHT_KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("lightgbm", "LGBMModel"): _ESTIMATOR,
     ("torch", "Module"): WeightKind(_mark_torch, _feed_torch),
     ("xgboost", "Booster"): WeightKind(
-        lambda one: one.num_boosted_rounds(),
-        lambda one, found: found.update(one.save_raw(raw_format="json")),
+        lambda entry: entry.num_boosted_rounds(),
+        lambda one, entry: entry.update(one.save_raw(raw_format="json")),
     ),
     ("lightgbm", "Booster"): WeightKind(
-        lambda one: one.current_iteration(),
-        lambda one, found: found.update(one.model_to_string().encode()),
+        lambda entry: entry.current_iteration(),
+        lambda one, entry: entry.update(one.model_to_string().encode()),
     ),
     ("onnxruntime", "InferenceSession"): WeightKind(id, _feed_onnx),
     ("transformers", "Pipeline"): WeightKind(
-        lambda one: (id(one.model), _mark_torch(one.model)), _feed_pipeline
+        lambda entry: (id(entry.model), _mark_torch(entry.model)), _feed_pipeline
     ),
     ("numpy", "ndarray"): WeightKind(_mark_array),
 }

@@ -151,7 +151,7 @@ def find_artifacts(
         key: [
             artifact
             for _, artifact in sorted(
-                (one for owner in of_one for one in made.get(owner, ())),
+                (item for owner in of_one for item in made.get(owner, ())),
                 key=itemgetter(0),
                 reverse=True,
             )[:_MOST_OBJECTS]
@@ -335,8 +335,8 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
     if facts["sha256"] is None or facts["url"] is None:
         raise Missing(f"The document of {facts['ref'][:80]!r} is not here: only its preview is")
     document = open_document(reader, project, facts["sha256"])
-    told = {**facts, **_ids(row)}
-    head = orjson.dumps({name: told[name] for name in _HEAD})[:-1] + b',"obj_data":'
+    fields = {**facts, **_ids(row)}
+    head = orjson.dumps({name: fields[name] for name in _HEAD})[:-1] + b',"obj_data":'
 
     def parts() -> Iterator[bytes]:
         yield head
@@ -381,16 +381,16 @@ def _find_logged(
             direct, {**parameters, "first": f"{trace_id}-", "end": f"{trace_id}."}
         )
     ]
-    told = Sql("""SELECT DISTINCT owner FROM objects
+    condition = Sql("""SELECT DISTINCT owner FROM objects
         WHERE project = {project:String} AND owner >= '{first}'""").fill(first=Sql(FIRST))
-    if not reader.rows(told + Sql(" LIMIT 1"), parameters):
+    if not reader.rows(condition + Sql(" LIMIT 1"), parameters):
         return owners
     sql = Sql("""
         SELECT DISTINCT owner FROM ({about_runs})
         WHERE lower(hex(trace_id)) IN {traces:Array(String)}
           AND ({run:String} = ''
             OR concat(lower(hex(trace_id)), '-', lower(hex(span_id))) = {run:String})
-        LIMIT {owners}""").fill(about_runs=about_runs(told), owners=_MOST_OWNERS)
+        LIMIT {owners}""").fill(about_runs=about_runs(condition), owners=_MOST_OWNERS)
     return [*owners, *(row["owner"] for row in reader.rows(sql, parameters))]
 
 

@@ -72,7 +72,7 @@ def lay_out(
     needs_key = SESSION_COOKIE in request.cookies
     shown = lay_out_for(artifacts, server, needs_key=needs_key)
     part = cut_slice(shown, read_state(request).first("artifacts"), _SHOWN_ARTIFACTS)
-    return replace(part, items=[_look(reader, project, one) for one in part.items])
+    return replace(part, items=[_look(reader, project, item) for item in part.items])
 
 
 def lay_out_for(

@@ -108,7 +108,9 @@ def write(answer: Digest) -> dict[str, Any]:
     are cut shorter.
     """
     tables = [
-        one for one in (answer.table, *answer.fields.values()) if isinstance(one, DigestTable)
+        field_
+        for field_ in (answer.table, *answer.fields.values())
+        if isinstance(field_, DigestTable)
     ]
     shown = [len(table.rows) for table in tables]
     scale = 1.0
@@ -209,29 +211,29 @@ def leaves(value: object, path: str = "") -> list[tuple[str, object]]:
 
     What is deeper, or further back in an array, is a single leaf that says how much there is.
     """
-    found: list[tuple[str, object]] = []
-    _add_leaves(value, path, LEVELS, found)
-    return found
+    items: list[tuple[str, object]] = []
+    _add_leaves(value, path, LEVELS, items)
+    return items
 
 
 _MOST_LEAVES: Final = 60
 
 
-def _add_leaves(value: object, path: str, levels: int, found: list[tuple[str, object]]) -> None:
-    if len(found) >= _MOST_LEAVES:
+def _add_leaves(value: object, path: str, levels: int, items: list[tuple[str, object]]) -> None:
+    if len(items) >= _MOST_LEAVES:
         return
     if isinstance(value, dict) and value and levels:
         for key, inner in list(value.items())[:_MOST_LEAVES]:
-            _add_leaves(inner, f"{path}.{key}" if path else str(key), levels - 1, found)
+            _add_leaves(inner, f"{path}.{key}" if path else str(key), levels - 1, items)
     elif isinstance(value, list) and value and levels:
         for place, inner in enumerate(value[:ELEMENTS]):
-            _add_leaves(inner, f"{path}[{place}]", levels - 1, found)
+            _add_leaves(inner, f"{path}[{place}]", levels - 1, items)
         if len(value) > ELEMENTS:
-            found.append((f"{path}[{ELEMENTS}:]", Own(f"…(+{len(value) - ELEMENTS} elements)")))
+            items.append((f"{path}[{ELEMENTS}:]", Own(f"…(+{len(value) - ELEMENTS} elements)")))
     elif isinstance(value, dict | list) and value:
-        found.append((path, Own(f"…({len(value)} inside)")))
+        items.append((path, Own(f"…({len(value)} inside)")))
     else:
-        found.append((path, value))
+        items.append((path, value))
 
 
 def step_into(value: object, steps: Sequence[str | int]) -> object:
@@ -314,9 +316,11 @@ class _Writer:
             case int() | float():
                 return number(value)
             case dict():
-                return {key: self._value(one, f"{path}.{key}", most) for key, one in value.items()}
+                return {
+                    key: self._value(value, f"{path}.{key}", most) for key, value in value.items()
+                }
             case list() | tuple():
-                return [self._value(one, path, most) for one in value]
+                return [self._value(item, path, most) for item in value]
         raise TypeError(f"An answer cannot hold {type(value).__name__}")
 
     def _text(self, text: str, path: str, most: int) -> str:
@@ -331,5 +335,5 @@ def _rows_size(written: Mapping[str, Any], answer: Digest, table: DigestTable) -
     """Count the characters of the rows of a table as they are written."""
     if table is answer.table:
         return len(orjson.dumps(written["rows"])) if written["rows"] else 0
-    name = next(name for name, one in answer.fields.items() if one is table)
+    name = next(name for name, value in answer.fields.items() if value is table)
     return len(orjson.dumps(written[name]["rows"])) if written[name]["rows"] else 0

@@ -289,7 +289,7 @@ def short_id(run_id: str) -> Own:
 
 def tell_scores(run: RunSummary) -> list[str]:
     """Write the last score of each judge of a run as text: ``exact 0.5 fail``."""
-    told = []
+    items = []
     for judge in dict.fromkeys((*run.scores, *run.passed, *run.failed_judges)):
         words = [judge]
         if judge in run.scores:
@@ -298,5 +298,5 @@ def tell_scores(run: RunSummary) -> list[str]:
             words.append("pass" if run.passed[judge] else "fail")
         if judge in run.failed_judges:
             words.append("broke")
-        told.append(" ".join(words))
-    return told
+        items.append(" ".join(words))
+    return items

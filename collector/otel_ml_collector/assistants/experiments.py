@@ -57,17 +57,17 @@ def list_experiments(call: ToolCall) -> Digest:
     """Answer find_experiments."""
     dataset, cursor = call.given["dataset"], call.given["cursor"]
     where = f"dataset == {view.quoted(dataset)}" if dataset else ""
-    found = experiments.find_experiments(
+    stored_experiments = experiments.find_experiments(
         call.reader, call.project, call.now_ns, where=where, limit=call.limit, cursor=cursor
     )
     ours = view.narrow(where, _IS_EXPERIMENT)
     total = count_behind(call.reader, RunsQuery(call.project, ours, cursor=cursor), call.now_ns)
 
     def go_on(shown: int) -> Mapping[str, Any] | None:
-        last = found.experiments[shown - 1]
+        last = stored_experiments.experiments[shown - 1]
         return call.go_on(cursor=write_cursor(Key.of(last.start_ns, last.run_id)))
 
-    table = experiment_table(call, _EXPERIMENT_COLUMNS, found.experiments)
+    table = experiment_table(call, _EXPERIMENT_COLUMNS, stored_experiments.experiments)
     table.total, table.go_on = total, go_on
     datasets = [] if cursor else find_datasets(call.reader, call.project)
     named = [
@@ -81,7 +81,9 @@ def list_experiments(call: ToolCall) -> Digest:
         },
         table,
         url=call.page("experiments", where=where),
-        hint="" if found.experiments or cursor else "there is no experiment of that sort yet",
+        hint=""
+        if stored_experiments.experiments or cursor
+        else "there is no experiment of that sort yet",
         chars=call.chars,
     )
 
@@ -91,22 +93,22 @@ def experiment_table(
 ) -> DigestTable:
     """List experiments with some columns of `find_experiments`."""
     rows = []
-    for one in listed:
+    for listing in listed:
         verdict = None
-        if one.baseline:
+        if listing.baseline:
             verdict = experiments.find_experiment(
-                call.reader, call.project, one.run_id, call.now_ns
+                call.reader, call.project, listing.run_id, call.now_ns
             ).verdict
         cells = {
-            "experiment": short_id(one.run_id),
-            "name": one.name,
-            "start": moment(one.start_time),
-            "version": view.numbered(one.function, one.version),
-            "dataset": view.numbered(one.dataset, one.dataset_version),
+            "experiment": short_id(listing.run_id),
+            "name": listing.name,
+            "start": moment(listing.start_time),
+            "version": view.numbered(listing.function, listing.version),
+            "dataset": view.numbered(listing.dataset, listing.dataset_version),
             "baseline": short_id(verdict.baseline.run_id) if verdict else None,
             "verdict": Own(verdict.word) if verdict else None,
-            "done": Own(f"{one.done}/{one.items * one.repeats}"),
-            "outcome": Own(one.outcome),
+            "done": Own(f"{listing.done}/{listing.items * listing.repeats}"),
+            "outcome": Own(listing.outcome),
         }
         rows.append([cells[name] for name in columns])
     return DigestTable(columns, rows)
@@ -290,7 +292,7 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     how = f"unpaired production{f' since {since}' if since_ns else ''}: {_counts(figures)} runs"
     if min(figure.runs for figure in figures) < LEAST_RUNS and since_ns:
         wider = _find_figures(call, a, b, every)
-        if [one.runs for one in wider] != [figure.runs for figure in figures]:
+        if [item.runs for item in wider] != [figure.runs for figure in figures]:
             how = (
                 f"unpaired production, widened to all time, as since {since} there are "
                 f"{_counts(figures)} runs, and {LEAST_RUNS} of each are needed: "
@@ -307,10 +309,10 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
         call.reader, call.project, a.sample, b.sample, window, are_few=are_few
     )
     if samples_verdict.shared:
-        told = (
+        text = (
             f"{samples_verdict.shared:,} runs match both sides: let the filters exclude each other"
         )
-        return _Production(None, Own(f"no verdict: {told}"), how, figures, None, window)
+        return _Production(None, Own(f"no verdict: {text}"), how, figures, None, window)
     return _Production(
         Own(samples_verdict.word),
         _because(samples_verdict.judges),
@@ -419,17 +421,17 @@ def interval_cells(of: Interval | None) -> list[object]:
 
 def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
     """Say how much more it would take where a verdict is open."""
-    told = [
+    items = [
         f"{judge.name}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
         for judge in judges
         if judge.word == "inconclusive" and judge.needed
     ]
-    return told or None
+    return items or None
 
 
 def _worst_slice(verdict: ExperimentVerdict) -> dict[str, object] | None:
-    worse = [one for one in verdict.slices if one.word == "worse"]
-    worst = min(worse, key=lambda one: one.difference.value, default=None)
+    worse = [item for item in verdict.slices if item.word == "worse"]
+    worst = min(worse, key=lambda entry: entry.difference.value, default=None)
     if worst is None:
         return None
     return {
@@ -449,7 +451,7 @@ def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> Di
     if not verdict.regressions or not wanted:
         return None
     made = experiments.make_rows(call.reader, call.project, compared, items)
-    rows = [[one.item, one.change, *_ran(one.baseline), *_ran(one.runs)] for one in made]
+    rows = [[item.item, item.change, *_ran(item.baseline), *_ran(item.runs)] for item in made]
 
     def more(shown: int) -> Mapping[str, Any] | None:
         return call.go_on(show=_MOST_SHOWN) if wanted < _MOST_SHOWN else None
@@ -478,18 +480,18 @@ def _changed(
     after: ListedExperiment | None = None,
 ) -> dict[str, object] | None:
     """List the changes of code and parameters: parts, and at most 40 lines."""
-    told: dict[str, object] = {}
+    entries: dict[str, object] = {}
     if before is not None and after is not None and before.params != after.params:
-        told["params"] = _changed_params(before.params, after.params)
+        entries["params"] = _changed_params(before.params, after.params)
     if old is not None and new is not None and old != new:
         models = find_definitions(call.reader, call.project, [old[0], new[0]])
         was = models.get(old[0], {}).get(old[1], VersionDefinition())
         now = models.get(new[0], {}).get(new[1], VersionDefinition())
-        told["parts"] = diff.changes(was, now)
+        entries["parts"] = diff.changes(was, now)
         if isinstance(was.params, dict) and isinstance(now.params, dict):
-            told["params"] = _changed_params(was.params, now.params)
-        told["diff"] = _diff_lines(was, now, new[0])
-    return {name: one for name, one in told.items() if one} or None
+            entries["params"] = _changed_params(was.params, now.params)
+        entries["diff"] = _diff_lines(was, now, new[0])
+    return {name: value for name, value in entries.items() if value} or None
 
 
 def _changed_params(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -123,7 +123,7 @@ def answer(
 def _taken_back(name: str, value: Any) -> Any:
     """Read a name with the visible escapes that an answer wrote; a filter only where it must be."""
     if name in _NAMED_ARGUMENTS:
-        return [unshow(one) for one in value] if isinstance(value, list) else unshow(value or "")
+        return [unshow(item) for item in value] if isinstance(value, list) else unshow(value or "")
     if name in _FILTERS and isinstance(value, str) and unshow(value) != value:
         try:
             compile_filter(value)
@@ -237,8 +237,8 @@ class Yielding:
                 await self._wait()
         except TimeoutError as error:
             wait_s = max(self._free_s - time.monotonic(), limit_s)
-            told = f"the collector is busy with what is sent to it: come again in {wait_s:.0f} s"
-            raise TooBusy(told) from error
+            text = f"the collector is busy with what is sent to it: come again in {wait_s:.0f} s"
+            raise TooBusy(text) from error
         began_s = time.monotonic()
         try:
             yield
@@ -373,17 +373,17 @@ class Assistants:
 
         def work() -> dict[str, Any]:
             troubles: list[Exception] = []
-            found: dict[str, Any] = {}
+            entries: dict[str, Any] = {}
             with going_on(troubles.append):  # counted, logged and answered below
                 given = params.arguments or {}
-                found = answer(params.name, given, reader, base, time.time_ns(), writer=writer)
+                entries = answer(params.name, given, reader, base, time.time_ns(), writer=writer)
             for trouble in troubles:
                 if isinstance(trouble, ToolRefused):
                     raise trouble
                 _logger.error("The tool %s broke: %s", params.name, type(trouble).__name__)
                 broken = Unavailable(f"The collector has trouble: {type(trouble).__name__}")
                 raise ToolRefused(str(broken), broken) from trouble
-            return found
+            return entries
 
         return self._threads.submit(work)
 

@@ -47,9 +47,9 @@ def find_reference(reader: Reader, project: str, text: str, field: str = "ref") 
         Missing: Nothing of the project is called so, or it is not for this key.
     """
     for form in dict.fromkeys((text.strip(), unshow(text.strip()))):
-        found = _find(reader, project, form, field)
-        if found is not None:
-            return found
+        reference = _find(reader, project, form, field)
+        if reference is not None:
+            return reference
     raise Missing(f"{field}: there is no {show(text[:120])!r} in the project: {_EXPECTED}")
 
 

@@ -46,30 +46,30 @@ def add_feedback(call: ToolCall) -> Digest:
     for run_id in run_ids:
         if run_id not in starts:
             raise Missing(f"runs: there is no {run_id!r} in the project")
-    said = {name: call.given[name] for name in _SCORE_PARTS if call.given[name] not in (None, "")}
-    if not said:
-        told = "score: missing: expected a score, passed, a label or an explanation"
-        raise BadInput(told, "score")
+    facts = {name: call.given[name] for name in _SCORE_PARTS if call.given[name] not in (None, "")}
+    if not facts:
+        text = "score: missing: expected a score, passed, a label or an explanation"
+        raise BadInput(text, "score")
     judge = call.given["judge"]
     if not judge:
         raise BadInput("judge: '': expected a name such as triage", "judge")
     access = call.reader.access
     wanted = [
         feedback.WantedEvaluation(
-            id=_name_statement(call, run_id, said),
+            id=_name_statement(call, run_id, facts),
             run_id=run_id,
             judge=judge,
             source="agent",
             annotator=access.name[:256],
-            **said,
+            **facts,
         )
         for run_id in run_ids
     ]
     made = feedback.make_feedback(call.reader, call.project, wanted, call.now_ns)
-    ids = {run_id: one.record_id for run_id, one in zip(run_ids, made.stored, strict=True)}
+    ids = {run_id: value.record_id for run_id, value in zip(run_ids, made.stored, strict=True)}
     there = _read_stored(call, ids)
-    _check_same(call, there, {"judge": judge, **said})
-    new = [one for one in wanted if one.run_id not in there]
+    _check_same(call, there, {"judge": judge, **facts})
+    new = [evaluation for evaluation in wanted if evaluation.run_id not in there]
     if new:
         body = feedback.make_feedback(call.reader, call.project, new, call.now_ns).body
         _writer(call).store(call.project, body)
@@ -107,10 +107,10 @@ def save_as_tests(call: ToolCall) -> Digest:
         """Make the change for the missing items: the version's digest, and how many are new."""
         known = _read_known(call, name)
         new: dict[str, changes.WantedItem] = {}
-        for one in items:
-            digest = digest_item(one.inputs, one.expected, one.tags)
+        for item in items:
+            digest = digest_item(item.inputs, item.expected, item.tags)
             if digest not in known:
-                new.setdefault(digest, one)
+                new.setdefault(digest, item)
         if not new:
             newest = read_dataset_versions(call.reader, call.project, [name])[-1]
             return (newest["digest"], 0), b""
@@ -141,23 +141,23 @@ def _find_runs(call: ToolCall) -> list[str]:
         BadInput: A reference is to something else.
         Missing: It is to nothing.
     """
-    found = []
+    runs = []
     for text in call.given["runs"]:
         reference = find_reference(call.reader, call.project, text, "runs")
         if reference.kind != "run":
             raise BadInput(
                 f"runs: {show(text[:80])!r} is a {reference.kind}: expected runs", "runs"
             )
-        found.append(reference.name)
-    return [*dict.fromkeys(found)]
+        runs.append(reference.name)
+    return [*dict.fromkeys(runs)]
 
 
-def _name_statement(call: ToolCall, run_id: str, said: Mapping[str, Any]) -> str:
+def _name_statement(call: ToolCall, run_id: str, facts: Mapping[str, Any]) -> str:
     """Name a statement: by the request of its key, else by its content."""
     request = call.given["request"]
-    words: list[Any] = [request] if request else ["", call.given["judge"], said]
-    told = orjson.dumps([call.reader.access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
-    return f"agent {hashlib.sha256(told).hexdigest()}"
+    words: list[Any] = [request] if request else ["", call.given["judge"], facts]
+    text = orjson.dumps([call.reader.access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
+    return f"agent {hashlib.sha256(text).hexdigest()}"
 
 
 def _read_stored(call: ToolCall, ids: Mapping[str, str]) -> dict[str, Row]:
@@ -167,7 +167,7 @@ def _read_stored(call: ToolCall, ids: Mapping[str, str]) -> dict[str, Row]:
     return {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
 
 
-def _check_same(call: ToolCall, there: Mapping[str, Row], told: Mapping[str, Any]) -> None:
+def _check_same(call: ToolCall, there: Mapping[str, Row], facts: Mapping[str, Any]) -> None:
     """Check that a request which comes again has the same content.
 
     Raises:
@@ -177,7 +177,7 @@ def _check_same(call: ToolCall, there: Mapping[str, Row], told: Mapping[str, Any
         stored = {
             name: row[name] for name in ("judge", *_SCORE_PARTS) if row[name] not in (None, "")
         }
-        if stored != told:
+        if stored != facts:
             raise BadInput(
                 f"request: {show(call.given['request'][:80])!r} stored another evaluation of "
                 f"{short_id(run_id)}: expected a new one for a new evaluation",
@@ -199,8 +199,8 @@ def _writer(call: ToolCall) -> ToolWriter:
         BadInput: Nothing is written here.
     """
     if call.writer is None:
-        told = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"
-        raise BadInput(told, "tool")
+        text = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"
+        raise BadInput(text, "tool")
     return call.writer
 
 

@@ -89,7 +89,7 @@ def check(flags: Flags, file: str | None) -> int:
         sys.stdout.write(f"{file} is right\n")
     else:
         settings = flags.load()
-        rows = [(name, said.shown or "-", said.told_by) for name, said in flags.choose().items()]
+        rows = [(name, value.shown or "-", value.told_by) for name, value in flags.choose().items()]
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for name, value, source in rows:
             sys.stdout.write(f"{name:{widths[0]}}  {value:{widths[1]}}  {source}\n")
@@ -252,14 +252,14 @@ def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | 
         return write_rows(rows, answer, form, () if rows else ("project",))
 
 
-def _flat(told: dict[str, Any]) -> dict[str, Any]:
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     """Lay a project out flat: bytes in all and by kind."""
-    kinds = {f"{kind}_bytes": share["bytes"] for kind, share in told["kinds"].items()}
+    kinds = {f"{kind}_bytes": share["bytes"] for kind, share in facts["kinds"].items()}
     freed = {
-        name: told[name] for name in ("freed_records", "freed_payloads") if told[name] is not None
+        name: facts[name] for name in ("freed_records", "freed_payloads") if facts[name] is not None
     }
-    kept = {name: told[name] for name in ("record_days", "payload_days")}
-    return {"project": told["project"], "bytes": told["bytes"], **kinds, **kept, **freed}
+    kept = {name: facts[name] for name in ("record_days", "payload_days")}
+    return {"project": facts["project"], "bytes": facts["bytes"], **kinds, **kept, **freed}
 
 
 @click.command(epilog=HELP)

@@ -72,7 +72,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
     with _reading(asked, project) as (_, reader, check):
         dataset_versions = reader.dataset_versions(name) if name else reader.datasets()
         check(dataset_versions)
-        rows = [asdict(one) for one in dataset_versions]
+        rows = [asdict(dataset_version) for dataset_version in dataset_versions]
         answer = {"versions" if name else "datasets": rows}
         return write_rows(rows, answer, form, _CHANGE_COLUMNS if name else _VERSION_COLUMNS)
 
@@ -88,7 +88,10 @@ def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layo
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         dataset_items = reader.dataset_items(version.name, version.version)
-        rows = [{**asdict(one), **_shown(one)} for one in islice(dataset_items, limit)]
+        rows = [
+            {**asdict(dataset_item), **_shown(dataset_item)}
+            for dataset_item in islice(dataset_items, limit)
+        ]
         return write_rows(rows, {"version": asdict(version), "items": rows}, form, _ITEM_COLUMNS)
 
 
@@ -101,12 +104,12 @@ def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layo
 def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: Layout) -> int:
     """List the items that were added, removed or changed between two versions."""
     with _reading(asked, project) as (_, reader, _):
-        older, newer = (_find_version(reader, one) for one in (before, after))
+        older, newer = (_find_version(reader, part) for part in (before, after))
         if older.name != newer.name:
             raise BadSetting(f"{before} and {after}: expected two versions of one data set")
         found = reader.dataset_diff(newer.name, newer.version, older.version)
         answer = asdict(found)
-        rows = [{"change": _change_of(one), **one} for one in answer["items"]]
+        rows = [{"change": _change_of(item), **item} for item in answer["items"]]
         return write_rows(rows, answer, form, _DIFF_COLUMNS)
 
 
@@ -208,7 +211,7 @@ def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) ->
     from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
 
     with _reading(asked, project) as (_, reader, _):
-        lines = [_line_of(one) for one in Dataset.load(name, reader=reader)]
+        lines = [_line_of(item) for item in Dataset.load(name, reader=reader)]
     if file is None or file == "-":
         sys.stdout.buffer.writelines(lines)
         return DONE
@@ -271,7 +274,7 @@ def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
         known = Dataset.load(name, reader=reader)
     except NotFound:
         return added
-    items = {one.id: one for one in known} | {one.id: one for one in added}
+    items = {item.id: item for item in known} | {item.id: item for item in added}
     return Dataset(name, items.values(), known.description)
 
 
@@ -280,7 +283,7 @@ def _change(api: Any, of: tuple[str, str, str], **wanted: object) -> Any:
     from otel_ml.reader.api import Question  # heavy
 
     project, name, how = of
-    body = {key: one for key, one in wanted.items() if one is not None}
+    body = {key: value for key, value in wanted.items() if value is not None}
     return api.ask(Question(("projects", project, "datasets", name, how), method="POST", body=body))
 
 
@@ -289,13 +292,13 @@ def _tell(version: Mapping[str, Any]) -> None:
 
 
 def _line_of(item: Any) -> bytes:
-    told = {"id": item.id, "inputs": item.inputs, "expected": item.expected}
-    told |= {"tags": item.tags} if item.tags else {}
-    told |= {
+    facts = {"id": item.id, "inputs": item.inputs, "expected": item.expected}
+    facts |= {"tags": item.tags} if item.tags else {}
+    facts |= {
         name: value for name in ("source_run", "source_session") if (value := getattr(item, name))
     }
     try:
-        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError as error:
         text = f"Item {item.id!r} holds what no line of JSON can: read it with Dataset.load"
         raise CommandFailed(text) from error

@@ -112,15 +112,15 @@ def doctor(
         return _explain(function, is_json=is_json)
     if not 0 < len(project) <= _PROJECT_CHARS or not project.isprintable():
         raise BadSetting(f"Invalid --project {project!r}: expected 1 to 128 printable characters")
-    found = []
+    items = []
     for finding in find_all(endpoint, grpc, project):
-        found.append(finding)
+        items.append(finding)
         if not is_json:
             sys.stdout.write(f"{finding}\n")
             sys.stdout.flush()
-    failed = any(finding.status == "fail" for finding in found)
+    failed = any(finding.status == "fail" for finding in items)
     if is_json:
-        answer = {"ok": not failed, "checks": [asdict(finding) for finding in found]}
+        answer = {"ok": not failed, "checks": [asdict(finding) for finding in items]}
         sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
     return int(failed)
 
@@ -134,8 +134,8 @@ def _explain(place: str, *, is_json: bool) -> int:
     except NoFunction as error:
         raise BadSetting(str(error)) from error
     except Exception as error:  # the user's own file, in which anything may happen
-        said = f"{type(error).__name__}: {error}"
-        raise BadSetting(f"{place!r} cannot be imported: {said}") from error
+        sentence = f"{type(error).__name__}: {error}"
+        raise BadSetting(f"{place!r} cannot be imported: {sentence}") from error
     told["lost"] = [f"{what} -> {todo}" for what, todo in [*lost(), *unsampled()]]
     text = json.dumps(told, indent=2) if is_json else "\n".join(lines_of(told))
     sys.stdout.write(f"{text}\n")
@@ -175,16 +175,18 @@ def find_versions() -> Iterator[DoctorLine]:
 
 def find_instrumentations() -> Iterator[DoctorLine]:
     """Name the instrumentations of other libraries here; two of a library write each call twice."""
-    found: dict[str, list[str]] = {}
+    instrumentations: dict[str, list[str]] = {}
     for library, package in installed():
-        found.setdefault(library, []).append(package)
-    if found:
+        instrumentations.setdefault(library, []).append(package)
+    if instrumentations:
         todo = "each needs client.instrument(...), or a start with opentelemetry-instrument"
-        shown = ", ".join(f"{name} ({' and '.join(them)})" for name, them in found.items())
+        shown = ", ".join(
+            f"{name} ({' and '.join(them)})" for name, them in instrumentations.items()
+        )
         yield DoctorLine(
             "ok", "instrumentations", f"Libraries that are instrumented: {shown}", todo
         )
-    for library, packages in found.items():
+    for library, packages in instrumentations.items():
         if len(packages) > 1:
             text = f"{library} is instrumented by {' and '.join(packages)}"
             todo = "keep one of them: where both are active, each call is written twice"
@@ -433,7 +435,7 @@ class Visit:
             for project in (projects or {}).get("projects", ())
             if not project["runs"] and project["other_spans"]
         ]
-        told = [
+        items = [
             (project, reply.json["sentence"])
             for project in silent[:_UNREAD]
             for reply in [self._get(f"/api/v1/projects/{quote(project, safe='')}/unread")]
@@ -441,7 +443,7 @@ class Visit:
         ]
         return [
             DoctorLine("warn", "spans", f"{project}: {sentence}", _UNREAD_TODO)
-            for project, sentence in told
+            for project, sentence in items
             if sentence
         ]
 

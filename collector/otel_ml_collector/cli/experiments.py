@@ -266,16 +266,16 @@ def compare(
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
             if any(map(_is_version, (baseline, *experiments))):
                 sides = reader.compare([baseline, *experiments], baseline)["sides"][1:]
-                results = [VersionResult(one, baseline) for one in sides]
+                results = [VersionResult(side, baseline) for side in sides]
             else:
                 beside: Result | str = RECORDED
                 if baseline != RECORDED:
                     beside = load_result(find_named(reader, baseline).run_id, "none", reader=reader)
                 ids = [find_named(reader, experiment).run_id for experiment in experiments]
-                results = [load_result(one, beside, reader=reader) for one in ids]
+                results = [load_result(run_id, beside, reader=reader) for run_id in ids]
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
-    held = [one.text for result in results for one in asked if one.holds(result)]
+    held = [item.text for result in results for item in asked if item.holds(result)]
     write_text(options["markdown"], "\n".join(result.to_markdown() for result in results))
     texts = [result.to_json() for result in results]
     write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
@@ -352,8 +352,8 @@ def load_judge(text: str) -> Any:
     if text in _READY:
         from otel_ml.judges import ready  # takes 0.1 s
 
-        found = getattr(ready, text)
-        return found() if text == "close" else found
+        value = getattr(ready, text)
+        return value() if text == "close" else value
     if ":" not in text:
         from otel_ml.arguments import suggest  # takes 0.1 s
 
@@ -396,7 +396,7 @@ def _load(text: str, what: str) -> Any:
     if not colon or not module or not name:
         raise CommandFailed(f"Invalid {what} {text!r}: expected FILE.py:NAME", USAGE)
     try:
-        found = import_named(module)
+        value = import_named(module)
     except CommandFailed:
         raise
     except BaseException as error:
@@ -406,13 +406,13 @@ def _load(text: str, what: str) -> Any:
         raise CommandFailed(f"{module} cannot be imported: {error!r}", USAGE) from error
     for part in name.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError as error:
             from otel_ml.arguments import suggest  # takes 0.1 s
 
-            near = suggest(part, _callables_of(found))
+            near = suggest(part, _callables_of(value))
             raise CommandFailed(f"{module} has no {name}: {near}", USAGE) from error
-    return found
+    return value
 
 
 def _callables_of(holder: Any) -> list[str]:
@@ -420,8 +420,8 @@ def _callables_of(holder: Any) -> list[str]:
     own = getattr(holder, "__name__", None)
     return [
         name
-        for name, one in getattr(holder, "__dict__", {}).items()
-        if callable(one) and not name.startswith("_") and getattr(one, "__module__", own) == own
+        for name, value in getattr(holder, "__dict__", {}).items()
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", own) == own
     ]
 
 
@@ -620,11 +620,11 @@ class VersionResult:
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
 
 
-def _estimate(told: Mapping[str, Any] | None) -> "Estimate | None":
+def _estimate(facts: Mapping[str, Any] | None) -> "Estimate | None":
     from otel_ml.statistics.intervals import Estimate
 
-    if told is None:
+    if facts is None:
         return None
-    low = -math.inf if told["low"] is None else told["low"]
-    high = math.inf if told["high"] is None else told["high"]
-    return Estimate(told["value"], low, high, told["n"], told["clusters"])
+    low = -math.inf if facts["low"] is None else facts["low"]
+    high = math.inf if facts["high"] is None else facts["high"]
+    return Estimate(facts["value"], low, high, facts["n"], facts["clusters"])

@@ -48,13 +48,13 @@ def find_target(place: str) -> object:
     else:
         folder = Path.cwd()
     sys.path.insert(0, str(folder))
-    found: Any = importlib.import_module(module)
+    target: Any = importlib.import_module(module)
     for name in path.split("."):
         try:
-            found = getattr(found, name)
+            target = getattr(target, name)
         except AttributeError as error:
             raise NoFunction(f"Module {module!r} has no {path!r}") from error
-    return found
+    return target
 
 
 def explain(target: Any) -> dict[str, Any]:
@@ -93,29 +93,29 @@ def explain(target: Any) -> dict[str, Any]:
     }
 
 
-def lines_of(told: dict[str, Any]) -> list[str]:
+def lines_of(facts: dict[str, Any]) -> list[str]:
     """Write the parts listed by `explain` as lines for people."""
-    read_by = told["read_by"]
-    source = told["source"]
-    rows: list[tuple[str, str]] = [("digest", told["digest"])]
+    read_by = facts["read_by"]
+    source = facts["source"]
+    rows: list[tuple[str, str]] = [("digest", facts["digest"])]
     if source is None:
         rows.append(("source", "none to show: the version is that of the compiled code"))
     else:
         rows.append(("source", f"{len(source.splitlines())} lines"))
-    rows.append(("signature", told["signature"] or "none to show"))
-    rows.append(("params", _value(told["params"]) if told["params"] else "none declared"))
+    rows.append(("signature", facts["signature"] or "none to show"))
+    rows.append(("params", _value(facts["params"]) if facts["params"] else "none declared"))
     for part, name_of in (("helpers", "{}()"), ("constants", "{}")):
-        found = told[part]
+        found = facts[part]
         rows += [
             (part, f"{_item(part, name_of.format(name), item)}, {_why(read_by.get(name))}")
             for name, item in found.items()
         ] or [(part, "none")]
     rows.append(("output", _OUTPUT))
-    rows = [(part, told["left_out"].get(part, text)) for part, text in rows]
-    rows += [("not seen", text) for text in told["unseen"]] or [("not seen", "nothing is known")]
-    if told["unseen"]:
+    rows = [(part, facts["left_out"].get(part, text)) for part, text in rows]
+    rows += [("not seen", text) for text in facts["unseen"]] or [("not seen", "nothing is known")]
+    if facts["unseen"]:
         rows.append(("not seen", _CONSEQUENCE))
-    rows += [("lost", text) for text in told["lost"]]
+    rows += [("lost", text) for text in facts["lost"]]
     lines, before = [], ""
     for part, text in dict.fromkeys(rows):
         lines.append(f"{'' if part == before else part:10} {text}")

@@ -77,5 +77,5 @@ def failure_of(error: Exception) -> CommandFailed:
     if type(error) is Unreachable:
         return CommandFailed(f"{error}; say where it is with --endpoint URL", UNREACHABLE)
     statuses = {BadQuery: USAGE, NotFound: NOT_FOUND, Unreachable: UNREACHABLE}
-    found = (status for kind, status in statuses.items() if isinstance(error, kind))
-    return CommandFailed(str(error), next(found, NOTHING))
+    failure = (status for kind, status in statuses.items() if isinstance(error, kind))
+    return CommandFailed(str(error), next(failure, NOTHING))

@@ -99,9 +99,12 @@ def _say_beforehand(
     from otel_ml.reader import NotFound  # takes 0.1 s
 
     count = min(round(matching * options["sample"]), options["limit"] or matching)
-    told = [f"{matching:,} runs match", f"{count:,} to be judged, {options['concurrency']} at once"]
+    items = [
+        f"{matching:,} runs match",
+        f"{count:,} to be judged, {options['concurrency']} at once",
+    ]
     if rate is not None:
-        told.append(f"at {rate:g} a minute that takes {math.ceil(count / rate):,} minutes")
+        items.append(f"at {rate:g} a minute that takes {math.ceil(count / rate):,} minutes")
     try:
         versions = reader.judge_versions(judge.name)
     except NotFound:
@@ -109,8 +112,8 @@ def _say_beforehand(
     priced = next((version for version in versions if version["priced"]), None)
     if priced is not None:
         each = priced["cost"] / priced["priced"]
-        told.append(f"an answer has cost {each:.4g} $: about {each * count:.2f} $ in all")
-    click.echo("; ".join(told), err=True)
+        items.append(f"an answer has cost {each:.4g} $: about {each * count:.2f} $ in all")
+    click.echo("; ".join(items), err=True)
 
 
 def _store(backfill: "Backfill", *, is_written: bool) -> None:

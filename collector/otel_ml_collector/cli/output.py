@@ -122,7 +122,7 @@ def check_columns(rows: Rows, columns: Sequence[str]) -> None:
 def _write_json(answer: object) -> None:
     """Write a value as JSON; characters that could act on a terminal are escaped."""
     text = json.dumps(answer, ensure_ascii=False, indent=2)
-    sys.stdout.write(_RISKY.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    sys.stdout.write(_RISKY.sub(lambda entry: f"\\u{ord(entry[0]):04x}", text) + "\n")
 
 
 def write_csv(rows: Rows, columns: Sequence[str]) -> None:
@@ -270,8 +270,8 @@ def _to_cell(value: object, name: str) -> str:
     if value is None or value in ("", {}, []):
         return _NO_VALUE
     if isinstance(value, Mapping):
-        told = [f"{name}={_short(item)}" for name, item in value.items() if item is not None]
-        text = ", ".join(told) or _NO_VALUE
+        items = [f"{name}={_short(item)}" for name, item in value.items() if item is not None]
+        text = ", ".join(items) or _NO_VALUE
     elif isinstance(value, list):
         text = ", ".join(map(_short, value))
     else:

@@ -49,7 +49,7 @@ class Overlay:
 
 def lay_over(name: str, curves: Sequence[Curve]) -> Overlay:
     """Lay curves of one metric over one another."""
-    told = [
+    items = [
         {
             "letter": curve.letter,
             "source": curve.source,
@@ -60,7 +60,7 @@ def lay_over(name: str, curves: Sequence[Curve]) -> Overlay:
     ]
     return Overlay(
         name=name,
-        curves=orjson.dumps(told).decode(),
+        curves=orjson.dumps(items).decode(),
         lines=_draw(curves),
         words=", ".join(
             f"{curve.letter} {write_number(curve.series.points[-1].value)}" for curve in curves

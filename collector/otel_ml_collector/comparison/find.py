@@ -241,13 +241,13 @@ def find_comparison(
     if versions:
         _check_kinds(of, [*versions], "version")
         return _compare_versions(reader, project, asked, versions, now_ns)
-    found = _read_runs(reader, project, of, now_ns)
-    experiments = [one for one, (run, _) in found.items() if run.kind == _EXPERIMENT]
+    stored_runs = _read_runs(reader, project, of, now_ns)
+    experiments = [name for name, (run, _) in stored_runs.items() if run.kind == _EXPERIMENT]
     if experiments:
         _check_kinds(of, experiments, "experiment")
-        runs = [run for run, _ in found.values()]
+        runs = [run for run, _ in stored_runs.values()]
         return _compare_experiments(reader, project, asked, runs)
-    return _compare_runs(asked, found, _find_sources(reader, project, found))
+    return _compare_runs(asked, stored_runs, _find_sources(reader, project, stored_runs))
 
 
 def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -279,15 +279,15 @@ def _find_aliased(reader: Reader, project: str, reference: str) -> tuple[str, in
             "the id of a run or an experiment, or a version such as answer:v3 or answer@champion"
         )
         raise BadInput(f"Invalid of {reference[:80]!r}: expected {expected}", "of")
-    for one in find_aliases(reader, project, model).aliases:
-        if one.alias == alias and one.version is not None:
-            return model, one.version
+    for item in find_aliases(reader, project, model).aliases:
+        if item.alias == alias and item.version is not None:
+            return model, item.version
     raise Missing(f"No version of {model[:80]!r} is called {alias[:80]!r}")
 
 
 def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
     """Refuse a mixture of kinds, and more than six sides of a kind."""
-    other = next((one for one in of if one not in same), None)
+    other = next((name for name in of if name not in same), None)
     if other is not None:
         raise BadInput(
             "Invalid of: expected runs, versions or experiments, and not several of these: "
@@ -307,7 +307,7 @@ def _read_runs(
         BadInput: There are more than six, and a run logged no metric.
         Missing: A run is not there.
     """
-    found = {}
+    runs = {}
     is_many = len(of) > MOST
     most = _FEW_POINTS if is_many else _POINTS
     for run, series in find_named_runs(reader, project, of, now_ns, most):
@@ -321,8 +321,8 @@ def _read_runs(
             _merge_inputs(run)
         if is_many:
             run.inputs = run.outputs = None
-        found[run.run_id] = run, series
-    return found
+        runs[run.run_id] = run, series
+    return runs
 
 
 def _check_count(of: Sequence[str]) -> None:
@@ -332,7 +332,7 @@ def _check_count(of: Sequence[str]) -> None:
             f"{MOST_TRAININGS} runs that logged metrics, found {len(of)}",
             "of",
         )
-    twice = next((one for one, count in Counter(of).items() if count > 1), None)
+    twice = next((name for name, count in Counter(of).items() if count > 1), None)
     if twice is not None:
         raise BadInput(f"Invalid of: expected each once, found {twice[:80]!r} twice", "of")
 
@@ -353,11 +353,11 @@ def _compare_runs(
 ) -> ComparisonDetail:
     baseline = asked.of[0] if asked.baseline is None else asked.baseline
     sides = []
-    for place, one in enumerate(asked.of):
-        run, series = runs[one]
+    for place, name in enumerate(asked.of):
+        run, series = runs[name]
         sides.append(
             ComparedSide(
-                reference=one,
+                reference=name,
                 letter=letter_of(place),
                 name=run.model or run.name,
                 params=flatten(run.params),
@@ -369,17 +369,17 @@ def _compare_runs(
     sentence = _say_metric(sides, baseline, names[0]) if names else _say_outputs(sides, baseline)
     return ComparisonDetail(
         _answer("run", sides, baseline, sentence, names),
-        {one: series for one, (_, series) in runs.items()},
+        {name: series for name, (_, series) in runs.items()},
         versions,
     )
 
 
 def _find_sources(
-    reader: Reader, project: str, found: Mapping[str, tuple[Run, Sequence[LoggedMetric]]]
+    reader: Reader, project: str, facts: Mapping[str, tuple[Run, Sequence[LoggedMetric]]]
 ) -> dict[str, DefinedVersion]:
     """Read the definitions of the versions of up to six runs, where the versions differ."""
-    runs = [run for run, _ in found.values() if run.version is not None]
-    if len(found) > MOST or len({(run.model, run.version) for run in runs}) <= 1:
+    runs = [run for run, _ in facts.values() if run.version is not None]
+    if len(facts) > MOST or len({(run.model, run.version) for run in runs}) <= 1:
         return {}
     known = find_definitions(reader, project, sorted({run.model for run in runs}))
     return {
@@ -401,7 +401,7 @@ def _merge_inputs(run: Run) -> None:
 
 
 def _run_of(run: Run) -> ComparedRun:
-    used = [one for one in (run.tokens.input, run.tokens.output) if one is not None]
+    used = [part for part in (run.tokens.input, run.tokens.output) if part is not None]
     return ComparedRun(
         kind=run.kind,
         model=run.model,
@@ -421,31 +421,31 @@ def _run_of(run: Run) -> ComparedRun:
 
 def flatten(params: object) -> dict[str, Any]:
     """Name nested params with dots, the first 200; below four levels values stay whole."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
 
     def add(name: str, value: object, level: int) -> None:
         if isinstance(value, dict) and value and level < _LEVELS:
             for key, inner in value.items():
                 add(f"{name}.{key}" if name else str(key), inner, level + 1)
-        elif name and len(found) < _SETTINGS:
-            found[name] = value
+        elif name and len(entries) < _SETTINGS:
+            entries[name] = value
 
     add("", params, 0)
-    return found
+    return entries
 
 
 def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
     """Sum up metrics: the last point, the lowest and the highest of each."""
     figures = {}
-    for one in series:
+    for curve in series:
         finite = [
-            (point.value, point.step) for point in one.points if isinstance(point.value, float)
+            (point.value, point.step) for point in curve.points if isinstance(point.value, float)
         ]
         low = min(finite, key=lambda point: point[0], default=(None, None))
         high = max(finite, key=lambda point: point[0], default=(None, None))
-        last = one.points[-1]
-        figures[one.name] = MetricFigures(
-            count=one.count,
+        last = curve.points[-1]
+        figures[curve.name] = MetricFigures(
+            count=curve.count,
             last=last.value,
             last_step=last.step,
             low=low[0],
@@ -474,13 +474,13 @@ def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[Comp
     for name in sorted(counts, key=lambda name: (name != asked.metric, rank_metric(name, counts))):
         is_less = name in asked.lower or (name not in asked.higher and is_lower(name))
         last = {side.reference: side.metrics[name].last for side in sides if name in side.metrics}
-        finite = {one: value for one, value in last.items() if isinstance(value, float)}
+        finite = {name: value for name, value in last.items() if isinstance(value, float)}
         best = (min if is_less else max)(finite.values(), default=None)
         made.append(
             ComparedMetric(
                 name=name,
                 lower_is_better=is_less,
-                best=[one for one, value in finite.items() if value == best],
+                best=[name for name, value in finite.items() if value == best],
             )
         )
     return made
@@ -507,20 +507,20 @@ def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMe
     best = by_reference[metric.best[0]]
     value = best.metrics[metric.name].last
     number = write_number(value)
-    letters = [by_reference[one].letter for one in metric.best]
+    letters = [by_reference[item].letter for item in metric.best]
     if baseline in metric.best:
         others = [letter for letter in letters if letter != before.letter]
         too = f", as {'have' if len(others) > 1 else 'has'} {join_words(others)}" if others else ""
         return f"{before.letter}, the baseline, has the {word} {name}, {number}{too}"
-    said = (
+    text = (
         f"{join_words(letters)} {'have' if len(letters) > 1 else 'has'} the {word} {name}, {number}"
     )
     own = before.metrics.get(metric.name)
     if own is None or not isinstance(own.last, float) or not isinstance(value, float):
-        return f"{said}; the baseline {before.letter} has none"
+        return f"{text}; the baseline {before.letter} has none"
     change = value - own.last
-    said += f": {write_number(abs(change), 3)} {'below' if change < 0 else 'above'} the baseline"
-    return f"{said} {before.letter}{_took(best, before)}"
+    text += f": {write_number(abs(change), 3)} {'below' if change < 0 else 'above'} the baseline"
+    return f"{text} {before.letter}{_took(best, before)}"
 
 
 def _took(side: ComparedSide, before: ComparedSide) -> str:
@@ -545,9 +545,9 @@ def _say_outputs(sides: Sequence[ComparedSide], baseline: str) -> str:
     differ = [side.letter for side in others if _gave(side) != _gave(before)]
     if not differ:
         return f"All gave what the baseline {before.letter} gave"
-    said = f"{join_words(differ)} gave something else than the baseline {before.letter}"
+    text = f"{join_words(differ)} gave something else than the baseline {before.letter}"
     same = [side.letter for side in others if side.letter not in differ]
-    return f"{said}, {join_words(same)} the same" if same else said
+    return f"{text}, {join_words(same)} the same" if same else text
 
 
 def _gave(side: ComparedSide) -> object:
@@ -572,26 +572,26 @@ def _compare_versions(
     for model, number in named.values():
         if number not in known[model]:
             raise Missing(f"Model {model!r} has no version {number}")
-    versions = {one: known[model][number] for one, (model, number) in named.items()}
-    owners = {one: [own_model(of.model, of.digest)] for one, of in versions.items()}
+    versions = {name: known[model][number] for name, (model, number) in named.items()}
+    owners = {name: [own_model(of.model, of.digest)] for name, of in versions.items()}
     series = find_all_series(reader, project, owners, most=_POINTS)
     before = versions[baseline]
     sides = []
-    for place, one in enumerate(asked.of):
-        version = versions[one]
+    for place, name in enumerate(asked.of):
+        version = versions[name]
         verdict = None
-        if one != baseline and version.model == before.model:
+        if name != baseline and version.model == before.model:
             verdict = find_verdict(
                 reader, project, version.model, version.version, before.version, now_ns=now_ns
             )
-        changes = [] if one == baseline else diff.facts(before.definition, version.definition)
+        changes = [] if name == baseline else diff.facts(before.definition, version.definition)
         sides.append(
             ComparedSide(
-                reference=one,
+                reference=name,
                 letter=letter_of(place),
                 name=view.numbered(version.model, version.version),
                 params=flatten(version.definition.params),
-                metrics=_figures(series[one]),
+                metrics=_figures(series[name]),
                 version=ComparedVersion(
                     model=version.model,
                     version=version.version,
@@ -608,17 +608,20 @@ def _compare_versions(
             )
         )
     names = _metrics(sides, asked)
-    said = [
+    items = [
         _say_word(side, baseline, sides, side.version.verdict)
         for side in sides
         if side.version is not None and side.version.verdict is not None
     ]
     if not any(of.version.verdict.judges for of in sides if of.version and of.version.verdict):
-        said = [_say_metric(sides, baseline, names[0])] if names else said
+        items = [_say_metric(sides, baseline, names[0])] if names else items
     return ComparisonDetail(
-        _answer("version", sides, baseline, "; ".join(said) or _OF_TWO_MODELS, names),
+        _answer("version", sides, baseline, "; ".join(items) or _OF_TWO_MODELS, names),
         series,
-        {one: DefinedVersion(of.version, of.digest, of.definition) for one, of in versions.items()},
+        {
+            name: DefinedVersion(of.version, of.digest, of.definition)
+            for name, of in versions.items()
+        },
     )
 
 
@@ -660,12 +663,12 @@ def _compare_experiments(
     }
     baseline = asked.baseline or choose_baseline([*listed.values()]).run_id
     sides = []
-    for place, one in enumerate(asked.of):
-        beside = None if one == baseline else listed[baseline]
-        found = compare_listed(reader, project, listed[one], beside)
+    for place, name in enumerate(asked.of):
+        beside = None if name == baseline else listed[baseline]
+        found = compare_listed(reader, project, listed[name], beside)
         sides.append(
             ComparedSide(
-                reference=one,
+                reference=name,
                 letter=letter_of(place),
                 name=found.experiment.name,
                 params=flatten(found.experiment.params),
@@ -673,12 +676,12 @@ def _compare_experiments(
                 experiment=found,
             )
         )
-    said = [
+    items = [
         _say_word(side, baseline, sides, side.experiment.verdict)
         for side in sides
         if side.experiment is not None and side.experiment.verdict is not None
     ]
-    return ComparisonDetail(_answer("experiment", sides, baseline, "; ".join(said), []), {}, {})
+    return ComparisonDetail(_answer("experiment", sides, baseline, "; ".join(items), []), {}, {})
 
 
 # All of them.

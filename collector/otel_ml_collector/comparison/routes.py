@@ -194,7 +194,7 @@ class Shown:
             "smooth": self.smooth,
         } | changes
         usual = {"by": "step", "scale": "linear", "smooth": "0"}
-        kept = {name: one for name, one in given.items() if usual.get(name) != one}
+        kept = {name: value for name, value in given.items() if usual.get(name) != value}
         return view.address(project, "compare", **kept)
 
 
@@ -230,15 +230,15 @@ def show_comparison(
         "more_metrics": answer.metrics[len(columns.metrics) : _SHOWN_ROWS],
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
-        "beside": [one for one in beside if one.has_more],
+        "beside": [item for item in beside if item.has_more],
         "verdict_of": _verdict_of,
-        "alike": [one.side.letter for one in beside if not one.has_more],
+        "alike": [item.side.letter for item in beside if not item.has_more],
         "here": here,
         "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
-        "kept": [("of", one) for one in asked.of] + _kept(asked),
+        "kept": [("of", name) for name in asked.of] + _kept(asked),
         "turn": lambda metric: _turn(here, asked, metric),
         "same": ", ".join(
-            f"{name} {_text(one)}" for name, one in [*answer.same.items()][:_SHOWN_ROWS]
+            f"{name} {_text(value)}" for name, value in [*answer.same.items()][:_SHOWN_ROWS]
         ),
         "api": view.api_address(
             "projects",
@@ -279,21 +279,23 @@ def _verdict_of(side: ComparedSide) -> VersionsVerdict | ExperimentVerdict | Non
 
 def _kept(asked: ComparisonQuery) -> list[tuple[str, str]]:
     """List the parameters of the address besides the sides."""
-    told = {"baseline": asked.baseline, "metric": asked.metric}
-    many = [("lower", one) for one in asked.lower] + [("higher", one) for one in asked.higher]
-    return [(name, one) for name, one in told.items() if one is not None] + many
+    facts = {"baseline": asked.baseline, "metric": asked.metric}
+    many = [("lower", metric_name) for metric_name in asked.lower] + [
+        ("higher", metric_name) for metric_name in asked.higher
+    ]
+    return [(name, value) for name, value in facts.items() if value is not None] + many
 
 
 def _write_markdown(compared: ComparisonDetail, address: str) -> str:
     """Write the comparison for a pull request: its sentence, a table, verdicts and a link."""
-    found, before = compared.answer, compared.baseline
-    params, metrics = found.differing[:_COPIED], found.metrics[:_COPIED]
-    judges = _judges_of(found)
-    heads = ["", found.kind, *params]
+    answer, before = compared.answer, compared.baseline
+    params, metrics = answer.differing[:_COPIED], answer.metrics[:_COPIED]
+    judges = _judges_of(answer)
+    heads = ["", answer.kind, *params]
     for metric in metrics:
         heads += [metric.name, f"to {before.letter}"]
     rows = []
-    for side in found.sides:
+    for side in answer.sides:
         name = f"{side.name}, baseline" if side is before else side.name
         row = [side.letter, name, *(_param_cell(side, before, param).text for param in params)]
         for metric in metrics:
@@ -301,15 +303,15 @@ def _write_markdown(compared: ComparisonDetail, address: str) -> str:
             row += [cell.last, cell.change or "–"]
         rows.append(row + [" ".join(_judge_cell(side, judge)).strip() for judge in judges])
     heads += judges
-    lines = [f"**{_escape(found.sentence)}**", "", _table_row(heads), f"|{' --- |' * len(heads)}"]
+    lines = [f"**{_escape(answer.sentence)}**", "", _table_row(heads), f"|{' --- |' * len(heads)}"]
     lines += [_table_row(row) for row in rows]
-    said = [
+    markdown = [
         f"* {side.letter}, {_escape(change.judge)}: {_escape(change.sentence)}"
-        for side in found.sides
+        for side in answer.sides
         for change in _changes_of(side)
     ]
     link = f"[the comparison]({address})"
-    return "\n".join([*lines, "", *said, *([""] if said else []), link]) + "\n"
+    return "\n".join([*lines, "", *markdown, *([""] if markdown else []), link]) + "\n"
 
 
 def _table_row(cells: Sequence[str]) -> str:
@@ -350,8 +352,8 @@ def _choose_columns(side_comparison: SideComparison) -> Columns:
 
 def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetric) -> str:
     """Write the address with the other direction of a metric as the better."""
-    lower = [one for one in asked.lower if one != metric.name]
-    higher = [one for one in asked.higher if one != metric.name]
+    lower = [metric_name for metric_name in asked.lower if metric_name != metric.name]
+    higher = [metric_name for metric_name in asked.higher if metric_name != metric.name]
     (higher if metric.lower_is_better else lower).append(metric.name)
     return here(lower=lower, higher=higher)
 
@@ -362,8 +364,8 @@ def _text(value: object) -> str:
 
 
 def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[ComparisonRow]:
-    found, before = compared.answer, compared.baseline
-    best = found.metrics[0].best if found.metrics else []
+    answer, before = compared.answer, compared.baseline
+    best = answer.metrics[0].best if answer.metrics else []
     return [
         ComparisonRow(
             side=side,
@@ -374,7 +376,7 @@ def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[Co
             metrics=[_metric_cell(side, before, metric) for metric in columns.metrics],
             judges=[_judge_cell(side, judge) for judge in columns.judges],
         )
-        for side in found.sides
+        for side in answer.sides
     ]
 
 
@@ -391,7 +393,7 @@ def _param_cell(side: ComparedSide, before: ComparedSide, name: str) -> ParamCel
 
 
 def _metric_cell(side: ComparedSide, before: ComparedSide, metric: ComparedMetric) -> MetricCell:
-    own, other = (one.metrics.get(metric.name) for one in (side, before))
+    own, other = (part.metrics.get(metric.name) for part in (side, before))
     if own is None:
         return MetricCell("–", "", "–", None, is_best=False)
     before_last = None if side is before or other is None else other.last
@@ -427,10 +429,10 @@ def _judge_cell(side: ComparedSide, judge: str) -> tuple[str, str]:
     if side.run is not None and judge in side.run.scores:
         return view.score(side.run.scores[judge]), ""
     if side.experiment is not None:
-        for one in side.experiment.judges:
-            if one.judge == judge:
-                value = write_value(one.value, is_rate=one.is_rate)
-                return value, write_bounds(one.value, is_rate=one.is_rate)
+        for item in side.experiment.judges:
+            if item.judge == judge:
+                value = write_value(item.value, is_rate=item.is_rate)
+                return value, write_bounds(item.value, is_rate=item.is_rate)
     return "–", ""
 
 
@@ -454,18 +456,18 @@ def _metric_cells(compared: ComparisonDetail, metric: ComparedMetric) -> list[Me
 
 def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
     """Lay the curves of each metric over each other: of six, the baseline and the best ones."""
-    found = []
+    overlays = []
     for metric in compared.answer.metrics[:_CURVES]:
         sides = _drawn(compared, metric)
         series = {
-            side.reference: one
+            side.reference: item
             for side in sides
-            for one in compared.series[side.reference]
-            if one.name == metric.name
+            for item in compared.series[side.reference]
+            if item.name == metric.name
         }
-        if all(one.count < 2 for one in series.values()):  # noqa: PLR2004 - no line of one point
+        if all(curve.count < 2 for curve in series.values()):  # noqa: PLR2004 - no line of one point
             continue
-        found.append(
+        overlays.append(
             lay_over(
                 metric.name,
                 [
@@ -484,7 +486,7 @@ def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
                 ],
             )
         )
-    return found
+    return overlays
 
 
 def _drawn(compared: ComparisonDetail, metric: ComparedMetric) -> list[ComparedSide]:
@@ -532,11 +534,11 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
             judge_lines(said.judges) if said else (),
             amount_lines(said.amounts) if said else (),
             blocks=_blocks(compared, side, before, side.version.model),
-            versions=[compared.versions[one.reference] for one in (before, side)],
+            versions=[compared.versions[part.reference] for part in (before, side)],
         )
     parts, same = [], []
     for name in ("inputs", "outputs"):
-        texts = [_payload(one, name) for one in (before, side)]
+        texts = [_payload(part, name) for part in (before, side)]
         if texts[0] == texts[1]:
             same.append(name)
         else:
@@ -544,7 +546,7 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
     model = side.run.model if side.run else ""
     is_one = before.run is not None and before.run.model == model
     blocks = _blocks(compared, side, before, model) if is_one else []
-    both = [compared.versions[one.reference] for one in (before, side)] if blocks else []
+    both = [compared.versions[part.reference] for part in (before, side)] if blocks else []
     return Beside(side, (), (), parts, same, blocks, both)
 
 
@@ -552,11 +554,11 @@ def _blocks(
     compared: ComparisonDetail, side: ComparedSide, before: ComparedSide, model: str
 ) -> list[diff.Block]:
     """Compare the source of two versions; nothing where it is not known, or is the same."""
-    old, new = (compared.versions.get(one.reference) for one in (before, side))
+    old, new = (compared.versions.get(part.reference) for part in (before, side))
     if old is None or new is None or old.definition == new.definition:
         return []
     blocks = diff.blocks(old.definition, new.definition, model)
-    return [one for one in blocks if any(line.changed for line in one.lines)]
+    return [block for block in blocks if any(line.changed for line in block.lines)]
 
 
 def _payload(side: ComparedSide, name: str) -> str:

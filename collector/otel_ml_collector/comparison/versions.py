@@ -94,7 +94,10 @@ def find_verdict(
     pair = find_paired(
         reader,
         project,
-        *(find_experiments_of(reader, project, model, one, now_ns) for one in (baseline, version)),
+        *(
+            find_experiments_of(reader, project, model, part, now_ns)
+            for part in (baseline, version)
+        ),
         now_ns=now_ns,
     )
     runs = ahead.result()

@@ -127,7 +127,9 @@ def read_runs(
 ) -> tuple[list[WantedItem], dict[str, int]]:
     """Make items of recorded runs, and count those that can be none by the reason."""
     if wanted.run_ids:
-        whole_runs = [runs.find_run(reader, one, project, now_ns=now_ns) for one in wanted.run_ids]
+        whole_runs = [
+            runs.find_run(reader, item, project, now_ns=now_ns) for item in wanted.run_ids
+        ]
     else:
         query = runs.RunsQuery(
             project,
@@ -198,16 +200,16 @@ def make_change(
         if base.strip('"').removeprefix("v") != str(number):
             raise Outdated(f"The newest version of {name[:80]!r} is {number}, not {base[:20]}")
     digests: dict[str, str] = {}
-    told: dict[str, Any] = {}
+    change: dict[str, Any] = {}
     if newest is not None:
         digests = read_manifests(reader, project, [newest])[newest["digest"]]
-        told = load_json(newest["definition"], {})
+        change = load_json(newest["definition"], {})
         if digest_version(digests) != newest["digest"]:
             raise Outdated(f"Version {newest['number']} of {name[:80]!r} is not here as a whole")
     for place, gone in enumerate(wanted.remove):
         if digests.pop(gone, None) is None:
             raise BadInput(f"There is no item {gone[:80]!r}", f"remove.{place}")
-    added = [digest_item(one.inputs, one.expected, one.tags) for one in wanted.items]
+    added = [digest_item(item.inputs, item.expected, item.tags) for item in wanted.items]
     ids = name_items(
         [(one.id, one.inputs, own) for one, own in zip(wanted.items, added, strict=True)]
     )
@@ -218,7 +220,9 @@ def make_change(
                 f"items.{place}.id",
             )
         digests[item_id] = digest
-    description = told.get("description", "") if wanted.description is None else wanted.description
+    description = (
+        change.get("description", "") if wanted.description is None else wanted.description
+    )
     known: dict[str, bool] = {}
     if added:
         values = {"project": project, "digests": sorted(set(added))}
@@ -239,7 +243,7 @@ def make_change(
 
 
 def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> dict[str, Any]:
-    told: dict[str, object] = {
+    facts: dict[str, object] = {
         names.RECORD: "item",
         names.PROJECT: project,
         names.ITEM_DIGEST: digest,
@@ -250,7 +254,7 @@ def _span_of_item(project: str, item: WantedItem, digest: str, now_ns: int) -> d
         **{f"{names.TAG_PREFIX}{name}": value for name, value in item.tags.items()},
     }
     identity = feedback.identify(project, f"item {digest}")
-    return feedback.make_span("otel_ml.item", identity, now_ns, told)
+    return feedback.make_span("otel_ml.item", identity, now_ns, facts)
 
 
 def _span_of_version(

@@ -131,13 +131,13 @@ def list_versions(
     stored = count_stored(reader, project, shown, state)
     changes = _read_changes(reader, project, looked_at, state)
     metrics = _read_metrics(reader, project, shown)
-    found = [
+    items = [
         make_version(row, stored, metrics[row["digest"]], **change)
         for row, change in zip(shown, changes, strict=False)
     ]
     more = len(rows) > limit
     return DatasetVersions(
-        versions=found, next_cursor=write_place([shown[-1]["number"]]) if more else None
+        versions=items, next_cursor=write_place([shown[-1]["number"]]) if more else None
     )
 
 
@@ -170,14 +170,14 @@ def list_items(
     while len(lines) <= limit and not is_last:
         values = {"project": project, "owners": _owners([row]), "first": part}
         rows = reader.rows(_SOME_PARTS, values)
-        for one in rows:
-            added = list(read_manifest(orjson.loads(one["document"])).items())[line:]
+        for item in rows:
+            added = list(read_manifest(orjson.loads(item["document"])).items())[line:]
             room = limit - len(lines)
             lines += added[: room + 1]
             if len(added) > room:
-                part, line = one["part"], line + room
+                part, line = item["part"], line + room
                 break
-            part, line = one["part"] + 1, 0
+            part, line = item["part"] + 1, 0
         is_last = len(rows) < _PARTS_AT_ONCE
     return DatasetItems(
         version=make_version(row, count_stored(reader, project, [row])),
@@ -207,11 +207,11 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
     Raises:
         Missing: A version is not there.
     """
-    rows = [version_row(reader, project, name, one) for one in (against, number)]
+    rows = [version_row(reader, project, name, part) for part in (against, number)]
     manifests = read_manifests(reader, project, rows)
     older, newer = (manifests[row["digest"]] for row in rows)
     different = sorted(
-        one for one in older.keys() | newer.keys() if older.get(one) != newer.get(one)
+        item for item in older.keys() | newer.keys() if older.get(item) != newer.get(item)
     )
     return DatasetDiff(
         name=name,
@@ -219,8 +219,8 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
         against=against,
         **_count_changes(older, newer),
         items=[
-            ChangedItem(id=one, digest=newer.get(one), before=older.get(one))
-            for one in different[:_MOST_CHANGES]
+            ChangedItem(id=item, digest=newer.get(item), before=older.get(item))
+            for item in different[:_MOST_CHANGES]
         ],
     )
 
@@ -240,12 +240,12 @@ def _read_changes(
 
 def _read_metrics(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Read the data metrics of the items of versions, by digest and name."""
-    found: dict[str, dict[str, float]] = {row["digest"]: {} for row in rows}
-    digests = dict(zip(_owners(rows), found, strict=True))
+    metrics: dict[str, dict[str, float]] = {row["digest"]: {} for row in rows}
+    digests = dict(zip(_owners(rows), metrics, strict=True))
     values = {"project": project, "owners": list(digests)}
     for row in reader.rows(_ITEM_METRICS, values) if rows else ():
-        found[digests[row["owner"]]][row["name"]] = row["value"]
-    return found
+        metrics[digests[row["owner"]]][row["name"]] = row["value"]
+    return metrics
 
 
 def _count_changes(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[str, int]:
@@ -253,7 +253,7 @@ def _count_changes(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[s
     return {
         "added": len(newer) - len(kept),
         "removed": len(older) - len(kept),
-        "changed": sum(newer[one] != older[one] for one in kept),
+        "changed": sum(newer[item] != older[item] for item in kept),
     }
 
 
@@ -279,9 +279,9 @@ def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tupl
     names = [row["name"] for row in reader.rows(_DATASET_NAMES, {"project": project})]
     newest = {row["name"]: row for row in read_dataset_versions(reader, project, names)}
     versions = {own_dataset(row["name"], row["digest"]): row for row in newest.values()}
-    told = {"owners": list(versions), "digests": [row["digest"] for row in rows]}
-    found = reader.rows(_HOLDING, {"project": project, **told})
-    holding = [(versions[row["owner"]], row["item"]) for row in found]
+    facts = {"owners": list(versions), "digests": [row["digest"] for row in rows]}
+    stored_rows = reader.rows(_HOLDING, {"project": project, **facts})
+    holding = [(versions[row["owner"]], row["item"]) for row in stored_rows]
     return sorted((version["name"], version["number"], item) for version, item in holding)
 
 
@@ -344,7 +344,7 @@ def count_stored(
         lambda: reader.rows(_STORED, asked),
         len,
     )
-    return {one["owner"]: one for one in found}
+    return {item["owner"]: item for item in found}
 
 
 def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:
@@ -374,24 +374,24 @@ def make_version(
     changed: int | None = None,
 ) -> DatasetVersion:
     """Make the answer of a version from its row and the counts of `count_stored`."""
-    told = load_json(row["definition"], {})
-    told = told if isinstance(told, dict) else {}
+    document = load_json(row["definition"], {})
+    document = document if isinstance(document, dict) else {}
     here = stored.get(own_dataset(row["name"], row["digest"]), {"lines": 0, "stored": 0})
-    wanted = told.get("items")
+    wanted = document.get("items")
     items = wanted if isinstance(wanted, int) else here["lines"]
     is_told = isinstance(wanted, int)
     return DatasetVersion(
         name=row["name"],
         version=row["number"],
         digest=row["digest"],
-        description=str(told.get("description") or ""),
+        description=str(document.get("description") or ""),
         items=items,
         stored=here["stored"],
         is_complete=is_told and items == here["lines"] == here["stored"],
         added=added,
         removed=removed,
         changed=changed,
-        reason=str(told.get("reason") or ""),
+        reason=str(document.get("reason") or ""),
         metrics=dict(metrics),
         time=to_rfc3339(row["first_ns"]),
     )

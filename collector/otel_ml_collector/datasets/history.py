@@ -142,8 +142,8 @@ class ItemHistory:
         asked = self._parameters(experiments)
         counts = self._count(asked)
         marks = self._find_marks(items) if items else {}
-        told = {"experiments": experiments, "left_out": left_out, "marks": marks}
-        return DatasetHistory.model_validate({**counts, **told})
+        facts = {"experiments": experiments, "left_out": left_out, "marks": marks}
+        return DatasetHistory.model_validate({**counts, **facts})
 
     def _find_marks(self, items: Mapping[str, str | None]) -> dict[str, list[Mark]]:
         """Find the result of some items in each experiment, by the newest score of each judge."""
@@ -156,11 +156,11 @@ class ItemHistory:
         words: defaultdict[tuple[str, str], list[bool | None]] = defaultdict(list)
         for row in runs:
             if items[row["item"]] == row["item_digest"]:
-                said = [one for one in newest[run_id_of(row)].values() if one is not None]
-                word = all(said) if said else None
+                marks = [item for item in newest[run_id_of(row)].values() if item is not None]
+                word = all(marks) if marks else None
                 is_answered = row["outcome"] == "ok"
                 words[row["item"], row["experiment"]].append(word if is_answered else False)
-        return {item: [_mark_of(words.get((item, one))) for one in ids] for item in items}
+        return {item: [_mark_of(words.get((item, run_id))) for run_id in ids] for item in items}
 
     def _count(self, asked: Mapping[str, Any]) -> Row:
         """Count items by their results, or return the counts of the same state."""
@@ -206,8 +206,8 @@ class ItemHistory:
         manifests = read_manifests(self._reader, self._project, rows)
         newer, *older = (manifests[row["digest"]] for row in rows)
         before = older[0] if older else {}
-        differ = [one for one in newer if one > after and before.get(one) != newer[one]]
-        return [(one, newer[one]) for one in sorted(differ)[:limit]]
+        differ = [item for item in newer if item > after and before.get(item) != newer[item]]
+        return [(item, newer[item]) for item in sorted(differ)[:limit]]
 
     def _find_lines(self, show: Show, after: str, limit: int) -> list[tuple[str, str]]:
         """Read lines of the manifest: ids and digests of items behind an id."""
@@ -220,7 +220,7 @@ class ItemHistory:
             sql = _SOME.fill(judged=judged, which=_WHICH[show])
         wanted = {"after": after, "limit": limit}
         rows = self._reader.rows(sql, self._parameters(experiments) | wanted)
-        return [(one["item"], one["item_digest"]) for one in rows]
+        return [(row["item"], row["item_digest"]) for row in rows]
 
     def _parameters(self, experiments: Sequence[ListedExperiment]) -> dict[str, Any]:
         start_ns = min((experiment.start_ns for experiment in experiments), default=0)
@@ -246,11 +246,11 @@ def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperime
     Returns:
         Those that are looked at, the oldest first, and how many have too many runs for that.
     """
-    having = [one for one in listed if one.done]
+    having = [listing for listing in listed if listing.done]
     listed_experiments: list[ListedExperiment] = []
-    for one in having:
-        if sum(other.done for other in [*listed_experiments, one]) <= MOST_RUNS:
-            listed_experiments.insert(0, one)
+    for item in having:
+        if sum(other.done for other in [*listed_experiments, item]) <= MOST_RUNS:
+            listed_experiments.insert(0, item)
     return listed_experiments, len(having) - len(listed_experiments)
 
 

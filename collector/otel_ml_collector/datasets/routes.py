@@ -173,20 +173,20 @@ def find_coverage(
     models = _find_models(reader, project, name, now_ns)
     if not models:
         rows = reader.rows(_SOURCES, {**asked, "start": window.start_ns, "end": window.end_ns})
-        models = [one["model"] for one in rows]
+        models = [row["model"] for row in rows]
     among = " or ".join(f"model == {view.quoted(model)}" for model in models)
-    runs, found = 0, []
+    runs, coverage = 0, []
     if models and (tags := [row["name"] for row in reader.rows(_TAG_NAMES, asked)]):
         [(_, runs)] = _count(reader, project, among, "", window) or [("", 0)]
-        found = [
+        coverage = [
             (tag, value, count)
             for tag in tags
             for value, count in _count(reader, project, among, f'tags["{tag}"]', window)
             if value and count >= _SMALLEST * runs
         ]
-    values = {"names": [tag for tag, *_ in found], "values": [value for _, value, _ in found]}
-    counted = reader.rows(_COUNTS, asked | values) if found else []
-    items = {(one["name"], one["value"]): one["items"] for one in counted}
+    values = {"names": [tag for tag, *_ in coverage], "values": [value for _, value, _ in coverage]}
+    counted = reader.rows(_COUNTS, asked | values) if coverage else []
+    items = {(item["name"], item["value"]): item["items"] for item in counted}
     whole = make_version(row, count_stored(reader, project, [row])).items
     return DatasetCoverage(
         name=name,
@@ -207,7 +207,7 @@ def find_coverage(
                 item_share=like / whole if whole else 0.0,
                 enough="enough" if like >= LEAST_ITEMS else "few" if like else "no item",
             )
-            for tag, value, count in found
+            for tag, value, count in coverage
             for like in (items.get((tag, value), 0),)
         ],
     )
@@ -217,7 +217,7 @@ def _find_models(reader: Reader, project: str, name: str, now_ns: int) -> list[s
     """Find the models that the last experiments on a data set tried, the newest first."""
     where = f"dataset == {view.quoted(name)}"
     last = find_experiments(reader, project, now_ns, where=where, limit=_EXPERIMENTS).experiments
-    return [*dict.fromkeys(one.function for one in last if one.function)]
+    return [*dict.fromkeys(item.function for item in last if item.function)]
 
 
 def _count(
@@ -342,7 +342,7 @@ def show_coverage(
     context = {
         "coverage": coverage,
         "least": LEAST_ITEMS,
-        "missing": [one for one in coverage.slices if not one.items],
+        "missing": [item for item in coverage.slices if not item.items],
     }
     return show_page(request, "dataset_coverage.html", context)
 
@@ -366,14 +366,14 @@ def show_dataset(
     number = version or newest
     asked = ItemHistory(reader, project, choose_version(rows, name, number), time.time_ns())
     found = asked.find_items(show, _ON_A_PAGE, cursor)
-    history = asked.find({one.id: one.digest for one in found.items})
+    history = asked.find({item.id: item.digest for item in found.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     measured = [version for version in listed.versions if version.metrics][:_MEASURED]
     context = {
         "chosen": found.version,
         "newest": newest,
         "measured": measured,
-        "metrics": sorted({name for one in measured for name in one.metrics})[:_MOST_METRICS],
+        "metrics": sorted({name for item in measured for name in item.metrics})[:_MOST_METRICS],
         "versions": listed.versions,
         "older": listed.next_cursor,
         "show": show,
@@ -395,17 +395,17 @@ def show_dataset(
 
 def _shown(history: DatasetHistory, number: int) -> list[tuple[Show, str, int | None]]:
     """List which items may be shown: the word of the address, that on the page, and how many."""
-    told: list[tuple[Show, str, int | None]] = [("all", "All", None)]
+    items: list[tuple[Show, str, int | None]] = [("all", "All", None)]
     if history.experiments:
-        told += [
+        items += [
             ("never", "Never pass", history.never),
             ("apart", "Tell versions apart", history.apart),
             ("always", "Always pass", history.always),
             ("flaky", "Flaky", history.flaky),
         ]
     if number > 1:
-        told.append(("changed", f"New in v{number}", None))
-    return [*told, ("runs", "From runs", None)]
+        items.append(("changed", f"New in v{number}", None))
+    return [*items, ("runs", "From runs", None)]
 
 
 def _content_of(item: DatasetItem) -> dict[str, Any] | None:

@@ -95,18 +95,19 @@ def parse(body: bytes, message: str) -> JsonObject:
     """
     try:
         try:
-            found: object = orjson.loads(body)
+            json_object: object = orjson.loads(body)
         except orjson.JSONDecodeError:
             if b"\\u" not in body:
                 raise
-            found = orjson.loads(_ESCAPE.sub(_whole_escape, body))
+            json_object = orjson.loads(_ESCAPE.sub(_whole_escape, body))
     except orjson.JSONDecodeError as error:
         raise Rejected(f"The body is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(json_object, dict):
         raise Rejected(
-            f"The body is not an OTLP {message}: expected an object, got {_TYPES[type(found)]}"
+            f"The body is not an OTLP {message}: expected an object, "
+            f"got {_TYPES[type(json_object)]}"
         )
-    return found
+    return json_object
 
 
 def _whole_escape(match: re.Match[bytes]) -> bytes:
@@ -131,8 +132,8 @@ def _read_records(
     request = parse(body, message)
     _check_size(request, levels)
 
-    def read_resource(found: object) -> list[Item]:
-        parent = _object(found)
+    def read_resource(value: object) -> list[Item]:
+        parent = _object(value)
         resource = _at(parent, "resource", _RESOURCE) | _SCHEMA_OF_RESOURCE(parent)
 
         def read_scope(inner: object) -> list[Item]:
@@ -149,7 +150,7 @@ def _check_size(request: JsonObject, levels: tuple[str, str, str]) -> None:
     """Refuse a request of too many records or envelopes; wrong types are left to the reader."""
     level: list[object] = [request]
     for key in levels:
-        lists = [found.get(key) for found in level if isinstance(found, dict)]
+        lists = [item.get(key) for item in level if isinstance(item, dict)]
         check_records(sum(len(items) for items in lists if isinstance(items, list)))
         level = [item for items in lists if isinstance(items, list) for item in items]
 
@@ -167,28 +168,28 @@ def _inside(place: str, error: BadField) -> BadField:
     return BadField(f"{place}{dot}{error.field}", error.description)
 
 
-def _object(found: object) -> JsonObject:
-    if not isinstance(found, dict):
-        raise _wrong("an object", found)
-    return found
+def _object(value: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise _wrong("an object", value)
+    return value
 
 
-def _wrong(expected: str, found: object) -> BadField:
+def _wrong(expected: str, value: object) -> BadField:
     """Return the error for a value of the wrong type; the sender's value is not named."""
-    return BadField("", f"expected {expected}, got {_TYPES[type(found)]}")
+    return BadField("", f"expected {expected}, got {_TYPES[type(value)]}")
 
 
 def _list_of(read: Reader[Item]) -> Reader[list[Item]]:
     """Read the items of a list; an absent one is empty."""
 
-    def read_all(found: object) -> list[Item]:
-        if found is None:
+    def read_all(value: object) -> list[Item]:
+        if value is None:
             return []
-        if not isinstance(found, list):
-            raise _wrong("a list", found)
+        if not isinstance(value, list):
+            raise _wrong("a list", value)
         items: list[Item] = []
         try:
-            for item in found:
+            for item in value:
                 items.append(read(item))  # noqa: PERF401 - the error tells how many were read
         except BadField as error:
             raise _inside(f"[{len(items)}]", error) from None
@@ -201,43 +202,43 @@ def _fields(**fields: tuple[str, Reader[Any]]) -> Reader[dict[str, Any]]:
     """Read the members of an object by a table; an absent one is one without members."""
     table = [(name, key, read) for name, (key, read) in fields.items()]
 
-    def read_fields(found: object) -> dict[str, Any]:
-        members = {} if found is None else _object(found)
-        told: dict[str, Any] = {}
+    def read_fields(value: object) -> dict[str, Any]:
+        members = {} if value is None else _object(value)
+        fields: dict[str, Any] = {}
         key = ""
         try:
             for name, key, read in table:
-                told[name] = read(members.get(key))
+                fields[name] = read(members.get(key))
         except BadField as error:
             raise _inside(key, error) from None
-        return told
+        return fields
 
     return read_fields
 
 
-def _text(found: object, _depth: int = 0) -> str:
-    if isinstance(found, str):
-        return found
-    if found is None:
+def _text(value: object, _depth: int = 0) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
         return ""
-    raise _wrong("a string", found)
+    raise _wrong("a string", value)
 
 
 def _whole(low: int, high: int) -> Callable[..., int]:
     """Read an integer as a number or a text; 1.0 is an integer, too, as protobuf's JSON has it."""
 
-    def read(found: object, _depth: int = 0) -> int:
+    def read(value: object, _depth: int = 0) -> int:
         number: int | None = None
-        if isinstance(found, str):
-            number = int(found) if _DECIMAL.fullmatch(found) else None
-        elif isinstance(found, int) and not isinstance(found, bool):
-            number = found
-        elif isinstance(found, float) and found.is_integer():
-            number = int(found)
-        elif found is None:
+        if isinstance(value, str):
+            number = int(value) if _DECIMAL.fullmatch(value) else None
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        elif isinstance(value, float) and value.is_integer():
+            number = int(value)
+        elif value is None:
             return 0
         if number is None or not low <= number <= high:
-            raise _wrong(f"an integer from {low} to {high}", found)
+            raise _wrong(f"an integer from {low} to {high}", value)
         return number
 
     return read
@@ -252,57 +253,57 @@ _int32: Final = _whole(-(2**31), 2**31 - 1)
 def _enum(names: Mapping[str, int]) -> Reader[int]:
     """Read an enum: a number, or against OTLP's rule its name."""
 
-    def read(found: object) -> int:
-        return names[found] if isinstance(found, str) and found in names else _int32(found)
+    def read(value: object) -> int:
+        return names[value] if isinstance(value, str) and value in names else _int32(value)
 
     return read
 
 
-def _id(found: object) -> bytes:
+def _id(value: object) -> bytes:
     """Read an id: hex of either case, of any length."""
-    if found is None:
+    if value is None:
         return b""
-    if isinstance(found, str):
+    if isinstance(value, str):
         try:
-            read = bytes.fromhex(found)
+            read = bytes.fromhex(value)
         except ValueError:
             pass
         else:
-            if 2 * len(read) == len(found):  # no spaces between the digits
+            if 2 * len(read) == len(value):  # no spaces between the digits
                 return read
-    raise _wrong("an id in hex", found)
+    raise _wrong("an id in hex", value)
 
 
-def _attributes(found: object, depth: int = _DEPTH) -> dict[str, Value]:
+def _attributes(value: object, depth: int = _DEPTH) -> dict[str, Value]:
     """Read attributes; of a key that stands twice the last value stays."""
-    if found is None:
+    if value is None:
         return {}
-    if not isinstance(found, list):
-        raise _wrong("a list", found)
-    told: dict[str, Value] = {}
+    if not isinstance(value, list):
+        raise _wrong("a list", value)
+    attributes: dict[str, Value] = {}
     place, key = 0, ""
     try:
-        for place, item in enumerate(found):  # noqa: B007 - the error tells it
+        for place, item in enumerate(value):  # noqa: B007 - the error tells it
             key = ""
             if not isinstance(item, dict):
                 raise _wrong("an object", item)
             key = "key"
             name = _text(item.get(key))
             key = "value"
-            told[name] = _any_value(item.get(key), depth)
+            attributes[name] = _any_value(item.get(key), depth)
     except BadField as error:
         raise _inside(f"[{place}]", _inside(key, error) if key else error) from None
-    return told
+    return attributes
 
 
-def _any_value(found: object, depth: int = _DEPTH) -> Value:
+def _any_value(value: object, depth: int = _DEPTH) -> Value:
     """Read an AnyValue; of several kinds in its object the last counts."""
-    if found is None:
+    if value is None:
         return None
-    if not isinstance(found, dict):
-        raise _wrong("an object", found)
+    if not isinstance(value, dict):
+        raise _wrong("an object", value)
     result: Value = None
-    for kind, content in found.items():
+    for kind, content in value.items():
         read = _VALUES.get(kind)
         if read is not None and content is not None:
             try:
@@ -415,8 +416,8 @@ _SPAN: Final = _fields(
     start_ns=("startTimeUnixNano", _uint64),
     end_ns=("endTimeUnixNano", _uint64),
     attributes=_TOLD,
-    events=("events", _list_of(lambda found: Event(**_EVENT(_object(found))))),
-    links=("links", _list_of(lambda found: Link(**_LINK(_object(found))))),
+    events=("events", _list_of(lambda entry: Event(**_EVENT(_object(entry))))),
+    links=("links", _list_of(lambda entry: Link(**_LINK(_object(entry))))),
 )
 _LOG: Final = _fields(
     attributes=_TOLD,
@@ -446,12 +447,12 @@ def _read_log(json_object: JsonObject, scope: Scope) -> Log:
 def _sum_of(key: str, count: Reader[int]) -> Reader[int]:
     """Return a reader that sums a count over an object's list; 0 for an absent object."""
     read = _list_of(lambda item: count(_object(item)))
-    return lambda found: 0 if found is None else sum(_at(_object(found), key, read))
+    return lambda entry: 0 if entry is None else sum(_at(_object(entry), key, read))
 
 
 _DATA: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 _count_points: Final = _sum_of("dataPoints", lambda _point: 1)
 _METRIC: Final = _fields(**{kind: (kind, _count_points) for kind in _DATA})
-_count_metrics: Final = _sum_of("metrics", lambda found: sum(_METRIC(found).values()))
+_count_metrics: Final = _sum_of("metrics", lambda entry: sum(_METRIC(entry).values()))
 _count_scopes: Final = _sum_of("scopeMetrics", _count_metrics)
 _count_resources: Final = _sum_of("resourceMetrics", _count_scopes)

@@ -237,12 +237,12 @@ def _points(metric: metrics_pb2.Metric) -> int:
 
 def _attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     """Read attributes; of a key that stands twice the last value stays."""
-    found: dict[str, Value] = {}
+    attributes: dict[str, Value] = {}
     for pair in pairs:
         value = pair.value
         # Most are texts or counts: asking for one is faster than asking which kind it is.
-        found[pair.key] = value.string_value or value.int_value or _value_of(value)
-    return found
+        attributes[pair.key] = value.string_value or value.int_value or _value_of(value)
+    return attributes
 
 
 def _value_of(value: AnyValue) -> Value:

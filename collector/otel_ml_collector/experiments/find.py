@@ -215,10 +215,10 @@ class Compared:
             return [(change.order, self.groups[change.item]) for change in changes]
         groups = [group for group in self.groups.values() if group.after]
         if show == "flaky":
-            groups = [one for one in groups if is_flaky(one.after)]
+            groups = [group for group in groups if is_flaky(group.after)]
         if show == "error":
-            groups = [one for one in groups if any(run.is_error for run in one.after)]
-        return [((0.0, 0.0), one) for one in groups]
+            groups = [group for group in groups if any(run.is_error for run in group.after)]
+        return [((0.0, 0.0), group) for group in groups]
 
 
 def find_experiments(
@@ -236,14 +236,14 @@ def find_experiments(
     Raises:
         BadInput: Filter or cursor is wrong.
     """
-    ours = f'kind == "{_KIND}"'
-    query = runs.RunsQuery(project, view.narrow(where, ours), limit=limit, cursor=cursor)
-    found = runs.find_runs(reader, query, now_ns)
-    whole = [*runs.find_whole_runs(reader, found.runs, now_ns)]
+    text = f'kind == "{_KIND}"'
+    query = runs.RunsQuery(project, view.narrow(where, text), limit=limit, cursor=cursor)
+    stored_runs = runs.find_runs(reader, query, now_ns)
+    whole = [*runs.find_whole_runs(reader, stored_runs.runs, now_ns)]
     listed = make_experiments(reader, project, whole)
     if verdicts:
-        listed = [_judge_listed(reader, project, one, now_ns) for one in listed]
-    return ExperimentsPage(experiments=listed, next_cursor=found.next_cursor)
+        listed = [_judge_listed(reader, project, listing, now_ns) for listing in listed]
+    return ExperimentsPage(experiments=listed, next_cursor=stored_runs.next_cursor)
 
 
 def _judge_listed(
@@ -279,7 +279,7 @@ def find_experiments_of(
     experiments = find_experiments(
         reader, project, now_ns, where=where, limit=_LOOKED_AT
     ).experiments
-    return [one for one in experiments if one.version == version]
+    return [experiment for experiment in experiments if experiment.version == version]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +307,12 @@ def find_others(
     numbers = _version_numbers(reader, project, whole_runs)["model"]
     return [
         NamedExperiment(
-            one.run_id, _name_of(one), numbers.get(_version_of(_params_of(one))), one.start_time
+            whole_run.run_id,
+            _name_of(whole_run),
+            numbers.get(_version_of(_params_of(whole_run))),
+            whole_run.start_time,
         )
-        for one in whole_runs
+        for whole_run in whole_runs
     ]
 
 
@@ -321,12 +324,12 @@ def choose_pair(
     Both are given the newest first.
     """
     pairs = [
-        (one, other)
+        (item, other)
         for other in after
-        for one in before
-        if one.dataset == other.dataset
-        and one.outcome == other.outcome == "ok"
-        and one.run_id != other.run_id
+        for item in before
+        if item.dataset == other.dataset
+        and item.outcome == other.outcome == "ok"
+        and item.run_id != other.run_id
     ]
     same = [pair for pair in pairs if pair[0].dataset_digest == pair[1].dataset_digest]
     return next(iter(same or pairs), None)
@@ -340,8 +343,8 @@ def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment
     """
     newest_first = sorted(experiments, key=lambda experiment: experiment.start_ns, reverse=True)
     by_id = {experiment.run_id: experiment for experiment in experiments}
-    own = [by_id[one.baseline] for one in newest_first if one.baseline in by_id]
-    tagged = [one for one in newest_first if one.tags.get(BASELINE_TAG, False) is not False]
+    own = [by_id[item.baseline] for item in newest_first if item.baseline in by_id]
+    tagged = [item for item in newest_first if item.tags.get(BASELINE_TAG, False) is not False]
     return next(iter([*own, *tagged]), newest_first[-1])
 
 
@@ -418,8 +421,8 @@ def _make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
 
 def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
     """Return the window of the recorded runs that are a side of a comparison; None without them."""
-    told = experiments[-1].comparison.get("recorded")
-    return None if told is None else RecordedWindow(*told)
+    value = experiments[-1].comparison.get("recorded")
+    return None if value is None else RecordedWindow(*value)
 
 
 def _sides_of(
@@ -427,9 +430,9 @@ def _sides_of(
 ) -> tuple[list[str], int, RecordedWindow | None]:
     """Return the ids of both sides, their first start, and the window of recorded runs."""
     both = [side for side in sides if side is not None]
-    ran = [one for one in both if one.run_id != names.RECORDED]
+    ran = [experiment for experiment in both if experiment.run_id != names.RECORDED]
     window = _window_of(ran[-1]) if len(ran) < len(both) else None
-    return [one.run_id for one in both], min(one.start_ns for one in ran), window
+    return [experiment.run_id for experiment in both], min(item.start_ns for item in ran), window
 
 
 def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
@@ -500,22 +503,24 @@ def find_rows(  # noqa: PLR0913 - all by keyword
     )
 
 
-def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list[ListedExperiment]:
+def make_experiments(
+    reader: Reader, project: str, entries: Sequence[Run]
+) -> list[ListedExperiment]:
     """Make the answers of a project's experiments from their runs."""
-    if not found:
+    if not entries:
         return []
-    start_ns = min(run.start_ns for run in found)
-    counts = count_item_runs(reader, project, [run.run_id for run in found], start_ns)
-    first = _version_numbers(reader, project, found)
+    start_ns = min(run.start_ns for run in entries)
+    counts = count_item_runs(reader, project, [run.run_id for run in entries], start_ns)
+    first = _version_numbers(reader, project, entries)
     made = []
-    for run in found:
-        told, of_run = run.attributes, _params_of(run)
+    for run in entries:
+        attributes, of_run = run.attributes, _params_of(run)
         counted = counts.get(run.run_id, {"done": 0, "errors": 0, "every": 0, "cost": None})
         judges = of_run.get("judges")
         function, digest = _version_of(of_run)
-        dataset_digest = _text(told.get(names.EXPERIMENT_DATASET_VERSION))
-        items = _count(told.get(names.EXPERIMENT_ITEMS))
-        repeats = _count(told.get(names.EXPERIMENT_REPEATS)) or 1
+        dataset_digest = _text(attributes.get(names.EXPERIMENT_DATASET_VERSION))
+        items = _count(attributes.get(names.EXPERIMENT_ITEMS))
+        repeats = _count(attributes.get(names.EXPERIMENT_REPEATS)) or 1
         made.append(
             ListedExperiment(
                 run_id=run.run_id,
@@ -540,10 +545,10 @@ def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list
                     name: _text(judge)
                     for name, judge in (judges if isinstance(judges, dict) else {}).items()
                 },
-                params={name: one for name, one in of_run.items() if name not in _OWN_PARAMS},
-                baseline=_text(told.get(names.EXPERIMENT_BASELINE)),
-                comparison=_comparison_of(told.get(names.EXPERIMENT_COMPARISON)),
-                source=_text(told.get(names.EXPERIMENT_SOURCE)),
+                params={name: value for name, value in of_run.items() if name not in _OWN_PARAMS},
+                baseline=_text(attributes.get(names.EXPERIMENT_BASELINE)),
+                comparison=_comparison_of(attributes.get(names.EXPERIMENT_COMPARISON)),
+                source=_text(attributes.get(names.EXPERIMENT_SOURCE)),
                 tags=run.tags,
             )
         )
@@ -551,15 +556,15 @@ def make_experiments(reader: Reader, project: str, found: Sequence[Run]) -> list
 
 
 def _version_numbers(
-    reader: Reader, project: str, found: Sequence[Run]
+    reader: Reader, project: str, items: Sequence[Run]
 ) -> dict[str, dict[tuple[str, str], int]]:
     """Read the small numbers of the functions and data sets of experiments, by name and digest."""
     numbers = read_version_numbers(
         reader,
         project,
         {
-            "model": {_version_of(_params_of(run))[0] for run in found},
-            "dataset": {run.dataset for run in found},
+            "model": {_version_of(_params_of(run))[0] for run in items},
+            "dataset": {run.dataset for run in items},
         },
     )
     return {
@@ -597,41 +602,41 @@ def _count(value: object) -> int:
 def _comparison_of(text: object) -> dict[str, Any]:
     """Read the options of an experiment's comparison; values of the wrong type are left out."""
     try:
-        told = orjson.loads(_text(text) or "{}")
+        document = orjson.loads(_text(text) or "{}")
     except ValueError:
         return {}
-    told = told if isinstance(told, dict) else {}
-    margin, lower = told.get("margin"), told.get("lower_is_better")
+    document = document if isinstance(document, dict) else {}
+    margin, lower = document.get("margin"), document.get("lower_is_better")
     known = {
-        "recorded": _window(told.get("recorded")),
-        "left_out": _counts(told.get("left_out")),
+        "recorded": _window(document.get("recorded")),
+        "left_out": _counts(document.get("left_out")),
         "margin": {
-            name: one
-            for name, one in (margin if isinstance(margin, dict) else {}).items()
-            if isinstance(one, int | float) and one >= 0
+            name: value
+            for name, value in (margin if isinstance(margin, dict) else {}).items()
+            if isinstance(value, int | float) and value >= 0
         },
-        "lower_is_better": [one for one in lower if isinstance(one, str)]
+        "lower_is_better": [metric_name for metric_name in lower if isinstance(metric_name, str)]
         if isinstance(lower, list)
         else [],
-        "cluster": _text(told.get("cluster")),
-        "partial": told.get("partial") is True,
+        "cluster": _text(document.get("cluster")),
+        "partial": document.get("partial") is True,
     }
     return {name: value for name, value in known.items() if value}
 
 
-def _window(told: object) -> list[int] | None:
+def _window(value: object) -> list[int] | None:
     """Read when the first and the last of the recorded runs began."""
-    if not isinstance(told, list) or [*map(type, told)] != [int, int]:
+    if not isinstance(value, list) or [*map(type, value)] != [int, int]:
         return None
-    first, last = told
-    return told if 0 < first <= last < 2**63 else None
+    first, last = value
+    return value if 0 < first <= last < 2**63 else None
 
 
-def _counts(told: object) -> dict[str, int]:
+def _counts(value: object) -> dict[str, int]:
     """Read how many recorded runs were left out, by reason."""
-    if not isinstance(told, dict):
+    if not isinstance(value, dict):
         return {}
-    return {reason[:_REASON_CHARS]: _count(one) for reason, one in [*told.items()][:_REASONS]}
+    return {reason[:_REASON_CHARS]: _count(value) for reason, value in [*value.items()][:_REASONS]}
 
 
 def compare(
@@ -669,14 +674,14 @@ def _compare_sides(
 
     What was worked out is kept for as long as the store says nothing else of them.
     """
-    both = [one for one in (other, experiment) if one is not None]
-    if sum(one.done for one in both) >= MOST_RUNS:
+    both = [part for part in (other, experiment) if part is not None]
+    if sum(experiment.done for experiment in both) >= MOST_RUNS:
         raise BadInput(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
     ids, start_ns, window = _sides_of(other, experiment)
     state = read_state(reader, project, ids, start_ns, recorded=window)
     most = max(most, _NAMED)
     # What was read of them before belongs to the state only where it stands beside it.
-    told = [(one.run_id, one.doubled) for one in both], experiment.comparison
+    told = [(experiment.run_id, experiment.doubled) for experiment in both], experiment.comparison
     key = "compared", project, state, most, repr(told)
     groups, items, verdict, chosen = reader.memory.work_out(
         key,
@@ -699,7 +704,7 @@ def _work_out(
     Mapping[str, ItemGroup], Mapping[str, Sequence[str]], Verdict | None, Mapping[str, set[str]]
 ]:
     """Compute the contents of `Compared`; for some items alone where these are given."""
-    both = [one for one in (other, experiment) if one is not None]
+    both = [part for part in (other, experiment) if part is not None]
     cluster = _cluster_of(experiment)
     ids, start_ns, window = _sides_of(other, experiment)
     rows = count_alike(
@@ -707,7 +712,7 @@ def _work_out(
         item_parameters(project, ids, start_ns, state, window),
         "" if other is None else other.run_id,
         cluster=cluster if cluster in SOURCE_CLUSTERS else tag_of_cluster(cluster),
-        is_doubled=any(one.doubled for one in both),
+        is_doubled=any(experiment.doubled for experiment in both),
         most=most,
         items=items,
     )
@@ -715,7 +720,7 @@ def _work_out(
         known = set(experiment.judges.items())
         for row in rows:
             row["before"] = [
-                (digest, failed, [one for one in said if (one[0], one[1]) in known])
+                (digest, failed, [item for item in said if (item[0], item[1]) in known])
                 for digest, failed, said in row["before"]
             ]
     spoke: list[defaultdict[str, set[str]]] = []
@@ -755,15 +760,15 @@ def _make_group(
     name: str, row: Row, cluster: str, chosen: Mapping[str, Collection[str]]
 ) -> ItemGroup:
     """Make a group of items from the store's counts."""
-    told = {key: load_json(text) for key, text in row["tags"]}
+    facts = {key: load_json(text) for key, text in row["tags"]}
     belongs = None if row["is_own"] else read_cluster(cluster)
     before, after = (
         [
             ScoredRun(
                 item=name,
                 digest=f"{digest}",
-                cluster="" if belongs is None else belongs(told, row["source"], row["source"]),
-                tags={key: str(value) for key, value in told.items()},
+                cluster="" if belongs is None else belongs(facts, row["source"], row["source"]),
+                tags={key: str(value) for key, value in facts.items()},
                 is_error=bool(failed),
                 scores={
                     judge: JudgeScore(
@@ -791,11 +796,11 @@ def _means(values: Sequence[float], repeats: int) -> Sequence[float]:
     """Return the mean of the amounts above 0 of each item, 0 where there is none."""
     if repeats == 1:
         return values
-    found = []
+    means = []
     for place in range(0, len(values), repeats):
-        known = [one for one in values[place : place + repeats] if one > 0]
-        found.append(math.fsum(known) / len(known) if known else 0.0)
-    return found
+        known = [value for value in values[place : place + repeats] if value > 0]
+        means.append(math.fsum(known) / len(known) if known else 0.0)
+    return means
 
 
 def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDetail:
@@ -842,11 +847,11 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
 
     `page` is the address of the project's pages, for its links.
     """
-    now, before, found = compared.now, compared.before, compared.verdict
+    now, before, verdict = compared.now, compared.before, compared.verdict
     lower = now.comparison.get("lower_is_better", ())
     groups = [group for group in compared.groups.values() if group.after]
     alone = estimate_groups(groups, lower_is_better=lower)
-    judges = judge_outcomes(now.judges, alone, found, lower)
+    judges = judge_outcomes(now.judges, alone, verdict, lower)
     words = {judge.word for judge in judges.values()}
     return Report(
         name=now.name,
@@ -856,7 +861,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         errors=now.errors,
         word=next((word for word in WORST_FIRST if word in words), ""),
         judges=judges,
-        shared=found.shared.counts if found and found.shared else None,
+        shared=verdict.shared.counts if verdict and verdict.shared else None,
         flaky=_name_flaky(reader, project, compared, now_ns),
         flaky_count=count_items(compared, "flaky"),
         worse=_list_worse(reader, project, compared, page, now_ns),
@@ -915,13 +920,13 @@ def _read_firsts(
     if not rows:
         return {}
     firsts = {side[0].run_id for row in rows for side in (row.runs, row.baseline) if side}
-    both = [one.run_id for one in (compared.now, compared.before) if one is not None]
+    both = [part.run_id for part in (compared.now, compared.before) if part is not None]
     where = " and ".join(
-        f"({' or '.join(f'{name} == {view.quoted(one)}' for one in of)})"
+        f"({' or '.join(f'{name} == {view.quoted(item)}' for item in of)})"
         for name, of in (("experiment", both), ("item", [row.item for row in rows]))
     )
     listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
-    chosen = [one for one in listed if one.run_id in firsts]
+    chosen = [listing for listing in listed if listing.run_id in firsts]
     read = {
         whole_run.run_id: whole_run for whole_run in runs.find_whole_runs(reader, chosen, now_ns)
     }
@@ -950,20 +955,20 @@ def _cell(
 def _make_verdict(
     compared: Compared, numbers: Mapping[tuple[str, str, str], int]
 ) -> ExperimentVerdict | None:
-    found, before = compared.verdict, compared.before
-    if found is None or before is None or found.shared is None:
+    verdict, before = compared.verdict, compared.before
+    if verdict is None or before is None or verdict.shared is None:
         return None
     return ExperimentVerdict(
         baseline=before,
-        word=found.word,
-        reasons=list(found.reasons),
-        judges=make_judges(found, dict(numbers), compared.chosen),
-        amounts=make_amounts(found),
-        slices=[SliceChange.model_validate(one) for one in found.slices],
-        common=len(found.shared.common),
-        new=len(found.shared.new),
-        gone=len(found.shared.gone),
-        changed=len(found.shared.changed),
+        word=verdict.word,
+        reasons=list(verdict.reasons),
+        judges=make_judges(verdict, dict(numbers), compared.chosen),
+        amounts=make_amounts(verdict),
+        slices=[SliceChange.model_validate(item) for item in verdict.slices],
+        common=len(verdict.shared.common),
+        new=len(verdict.shared.new),
+        gone=len(verdict.shared.gone),
+        changed=len(verdict.shared.changed),
         regressions=count_items(compared, "regression"),
         fixed=count_items(compared, "fixed"),
     )
@@ -971,24 +976,24 @@ def _make_verdict(
 
 def _notes(compared: Compared) -> list[str]:
     """Write the notes that must be known beside the numbers."""
-    experiment, told = compared.now, []
+    experiment, notes = compared.now, []
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
-        told.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
+        notes.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
     if experiment.errors:
         runs = f"{experiment.errors:,} run{'s' * (experiment.errors != 1)}"
-        told.append(f"{runs} failed, which counts as not passed")
+        notes.append(f"{runs} failed, which counts as not passed")
     if experiment.doubled:
-        told.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
+        notes.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
     if left_out := experiment.comparison.get("left_out"):
-        told.append(write_left_out(left_out))
+        notes.append(write_left_out(left_out))
     if compared.missing:
-        told.append(f"The baseline is not here: {compared.missing[:200]}")
+        notes.append(f"The baseline is not here: {compared.missing[:200]}")
     if read_cluster(_cluster_of(experiment)) is None:
-        told.append("Items belong together by a function, which is not known here: each counts")
+        notes.append("Items belong together by a function, which is not known here: each counts")
     if compared.verdict is not None and compared.before is not None:
-        told += advise_judging(compared.verdict.judges, _stored_id(compared.before))
-    return told
+        notes += advise_judging(compared.verdict.judges, _stored_id(compared.before))
+    return notes
 
 
 def first_of(cursor: str | None) -> int:
@@ -1023,17 +1028,17 @@ def cut_rows(
 
 def count_items(compared: Compared, show: Show, judge: str = "") -> int:
     """Count the items of a sort."""
-    return sum(one.count for _, one in compared.select(show, judge))
+    return sum(value.count for _, value in compared.select(show, judge))
 
 
 def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
     """Name the items of a sort, the largest change first; of many the first."""
-    found = (
+    entries = (
         (place, item)
-        for place, one in compared.select(show, judge)
-        for item in compared.items[one.name]
+        for place, value in compared.select(show, judge)
+        for item in compared.items[value.name]
     )
-    return [item for _, item in sorted(found)]
+    return [item for _, item in sorted(entries)]
 
 
 def make_rows(
@@ -1072,21 +1077,21 @@ def make_rows(
         if not runs or item not in groups:  # it was deleted meanwhile
             continue
         digest, group = runs[0]["item_digest"], groups[item]
-        told = content.get(digest, _NO_CONTENT)
+        value = content.get(digest, _NO_CONTENT)
         change = changes.get(group.name)
         beside = sides[before.run_id, item] if before else []
         made.append(
             ExperimentRow(
                 item=item,
                 digest=digest,
-                tags=load_json(told["tags"], {}),
-                source_run=item if names.RUN_ID.fullmatch(item) else told["source_run"],
-                source_session=told["source_session"],
+                tags=load_json(value["tags"], {}),
+                source_run=item if names.RUN_ID.fullmatch(item) else value["source_run"],
+                source_session=value["source_session"],
                 state=states.get(group.name, "same") if before else "",
                 is_flaky=is_flaky(group.after),
                 runs=[_make_run(row, scores) for row in runs],
                 baseline=[_make_run(row, scores) for row in beside],
-                expected=_preview(told),
+                expected=_preview(value),
                 change=write_change(change) if change else "",
                 changes=_make_changes(change) if change else [],
             )
@@ -1137,9 +1142,9 @@ def _find_groups(
         both = compared.now, compared.before
         again, named, *_ = _work_out(reader, project, *both, most=len(left), items=left)
         known = {_said_of(group): group for group in compared.groups.values()}
-        for name, one in again.items():
+        for name, value in again.items():
             for item in named[name]:
-                if (group := known.get(_said_of(one))) is not None:
+                if (group := known.get(_said_of(value))) is not None:
                     groups[item] = group
     return groups
 
@@ -1157,11 +1162,11 @@ def _states(verdict: Verdict | None) -> dict[str, str]:
     """Return the states of groups: new, changed, fixed or regression."""
     if verdict is None or verdict.shared is None:
         return {}
-    found = dict.fromkeys(verdict.shared.new, "new") | dict.fromkeys(
+    facts = dict.fromkeys(verdict.shared.new, "new") | dict.fromkeys(
         verdict.shared.changed, "changed"
     )
-    found |= {one.item: "fixed" for one in verdict.fixed}
-    return found | {regression.item: "regression" for regression in verdict.regressions}
+    facts |= {item.item: "fixed" for item in verdict.fixed}
+    return facts | {regression.item: "regression" for regression in verdict.regressions}
 
 
 def _make_run(row: Row, scores: Mapping[tuple[str, str], Mapping[str, ItemScore]]) -> ListedItemRun:

@@ -142,9 +142,9 @@ class OtlpRequest:
             return self
         message = _MESSAGES[self.signal]()
         try:
-            found = parse(self.plain().body, message.DESCRIPTOR.name)
-            _spell_ids(found)
-            ParseDict(found, message, ignore_unknown_fields=True)
+            document = parse(self.plain().body, message.DESCRIPTOR.name)
+            _spell_ids(document)
+            ParseDict(document, message, ignore_unknown_fields=True)
         except (Rejected, ParseError, ValueError) as error:
             raise Unreadable(str(error)) from error
         body = message.SerializeToString()
@@ -159,9 +159,9 @@ def _spell_ids(json_object: JsonObject) -> None:
             json_object[key] = base64.b64encode(bytes.fromhex(said)).decode()
     for key in _LISTS:
         within = json_object.get(key)
-        for one in within if isinstance(within, list) else ():
-            if isinstance(one, dict):
-                _spell_ids(one)
+        for item in within if isinstance(within, list) else ():
+            if isinstance(item, dict):
+                _spell_ids(item)
     for key in _POINT_FIELDS:
         points = json_object.get(key)
         if isinstance(points, dict):
@@ -286,24 +286,24 @@ class OtlpGrpcSender:
         self._channel.close()
 
 
-def _read_answer(answer: urllib3.BaseHTTPResponse, told: bytes) -> str:
+def _read_answer(answer: urllib3.BaseHTTPResponse, body: bytes) -> str:
     media_type = media_type_of(answer.headers.get("content-type", ""))
     form = Form.JSON if media_type == Form.JSON else Form.PROTOBUF
     if answer.status in _TAKEN:
-        return read_partial(told, form)
-    said = f"{answer.status} {_message(told, form)}"
+        return read_partial(body, form)
+    text = f"{answer.status} {_message(body, form)}"
     if answer.status in _AGAIN_HTTP:
-        raise Later(said, read_retry_after(answer.headers.get("retry-after")))
-    raise Never(said, blames_data=answer.status in _DATA_HTTP)
+        raise Later(text, read_retry_after(answer.headers.get("retry-after")))
+    raise Never(text, blames_data=answer.status in _DATA_HTTP)
 
 
-def _message(told: bytes, form: Form) -> str:
+def _message(text: bytes, form: Form) -> str:
     if form is Form.PROTOBUF:
         try:
-            return _shorten(Status.FromString(told).message)
+            return _shorten(Status.FromString(text).message)
         except DecodeError:
             pass
-    return _shorten(told.decode("utf-8", "replace"))
+    return _shorten(text.decode("utf-8", "replace"))
 
 
 def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
@@ -347,14 +347,14 @@ def _read_error(error: grpc.RpcError) -> Later | Never:
     """Tell whether an error of a call is to be retried."""
     call: Any = error  # what grpc raises is a call that has ended
     code = call.code()
-    said = f"{code.name} {_shorten(call.details() or '')}"
+    text = f"{code.name} {_shorten(call.details() or '')}"
     delay_s = None
     for key, value in call.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
             delay_s = read_retry_info(value)
     if code in _AGAIN_GRPC or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and delay_s is not None):
-        return Later(said, delay_s)
-    return Never(said, blames_data=code in _DATA_GRPC)
+        return Later(text, delay_s)
+    return Never(text, blames_data=code in _DATA_GRPC)
 
 
 def _open_channel(target: OtlpTarget) -> grpc.Channel:

@@ -115,18 +115,18 @@ class SpanFacts:
 def read_facts(row: Row, trace_facts: TraceFacts) -> SpanFacts:
     """Put together the fields and attributes of a span as they were sent."""
     payload = trace_facts.payloads.get((row["project"], span_of(row)), {})
-    said = load_object(payload.get("attributes", ""))
-    binary = frozenset(map(str, said.pop(BINARY, ())))
-    otlp = said.pop(OTLP, {})
+    document = load_object(payload.get("attributes", ""))
+    binary = frozenset(map(str, document.pop(BINARY, ())))
+    otlp = document.pop(OTLP, {})
     failed = row["outcome"] == "error"
-    code = to_text(said.pop(STATUS_CODE, "ERROR" if failed else ""))
-    message = to_text(said.pop(STATUS_DESCRIPTION, row["error_message"] if failed else ""))
+    code = to_text(document.pop(STATUS_CODE, "ERROR" if failed else ""))
+    message = to_text(document.pop(STATUS_DESCRIPTION, row["error_message"] if failed else ""))
     warnings = [f"The span has no end: it is {row['outcome']}"] if is_open(row) else []
     attributes = {
         **_of_fields(row),
         **_of_payload(payload, warnings),
         **_of_run(row, trace_facts),
-        **said,
+        **document,
     }
     return SpanFacts(
         row=row,
@@ -144,13 +144,13 @@ def read_facts(row: Row, trace_facts: TraceFacts) -> SpanFacts:
 
 def load_object(text: str) -> dict[str, Any]:
     """Read a column of attributes; empty where it was nested too deep to be kept."""
-    found = load_json(text, {})
-    return found if isinstance(found, dict) else {}
+    document = load_json(text, {})
+    return document if isinstance(document, dict) else {}
 
 
 def _load_list(text: str) -> list[Any]:
-    found = load_json(text, [])
-    return found if isinstance(found, list) else []
+    document = load_json(text, [])
+    return document if isinstance(document, list) else []
 
 
 def _of_fields(row: Row) -> dict[str, Any]:
@@ -164,46 +164,46 @@ def _of_fields(row: Row) -> dict[str, Any]:
 
 def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
     """Return inputs, outputs and parameters; warn of each that is not whole."""
-    found = {}
+    entries = {}
     for column, name in PAYLOADS.items():
         chars = payload.get(f"{column}_chars", 0)
         text = payload.get(column, "")
         if len(text) < chars:
             warnings.append(f"{name} is cut: {len(text)} of {chars} characters are shown")
         if text:
-            found[name] = text
-    return found
+            entries[name] = text
+    return entries
 
 
 def _of_run(row: Row, trace_facts: TraceFacts) -> dict[str, Any]:
     """Return the attributes that only a run has: tags, latency, scores, keys."""
-    found = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
+    facts = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
     if row["kind"] == "span":
-        return found
+        return facts
     if not is_open(row):
-        found[names.LATENCY_MS] = row["latency_ns"] / MS_NS
+        facts[names.LATENCY_MS] = row["latency_ns"] / MS_NS
     if row.get("process"):  # that of a run without an end is no part of its row
-        found |= {names.PROCESS: row["process"], names.SEQ: row["seq"]}
+        facts |= {names.PROCESS: row["process"], names.SEQ: row["seq"]}
     if key := trace_facts.keys.get((row["project"], row["trace_id"])):
-        found[names.TRACE_KEY] = key
-    return found | _of_judges(trace_facts.scores.get(run_id_of(row), ()))
+        facts[names.TRACE_KEY] = key
+    return facts | _of_judges(trace_facts.scores.get(run_id_of(row), ()))
 
 
 def _of_judges(scores: Sequence[Row]) -> dict[str, Any]:
     """Return scores, passes and details: the last of each judge."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     details: dict[str, dict[str, str]] = {}
     for score in scores:
         judge = score["judge"]
         if score["score"] is not None:
-            found[f"{names.SCORE_PREFIX}{judge}"] = score["score"]
+            entries[f"{names.SCORE_PREFIX}{judge}"] = score["score"]
         if score["passed"] is not None:
-            found[f"{names.PASSED_PREFIX}{judge}"] = score["passed"]
-        said = {key: score[key] for key in ("version", "label", "explanation", "error")}
-        details[judge] = {key: value for key, value in said.items() if value}
+            entries[f"{names.PASSED_PREFIX}{judge}"] = score["passed"]
+        facts = {key: score[key] for key in ("version", "label", "explanation", "error")}
+        details[judge] = {key: value for key, value in facts.items() if value}
     if any(details.values()):
-        found[names.JUDGES] = orjson.dumps(details).decode()
-    return found
+        entries[names.JUDGES] = orjson.dumps(details).decode()
+    return entries
 
 
 def _events(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -236,7 +236,7 @@ def to_text(value: object) -> str:
 def _to_json(value: object) -> str:
     match value:
         case dict():
-            pairs = (f"{_to_json(name)}:{_to_json(one)}" for name, one in sorted(value.items()))
+            pairs = (f"{_to_json(name)}:{_to_json(value)}" for name, value in sorted(value.items()))
             return "{" + ",".join(pairs) + "}"
         case list():
             return "[" + ",".join(map(_to_json, value)) + "]"
@@ -262,8 +262,8 @@ def readings(text: str) -> list[Any]:
         return []
     if isinstance(value, str):
         return []
-    same = [one for one in (value, _with_floats(value)) if to_text(one) == text]
-    return [one for at, one in enumerate(same) if at == 0 or repr(one) != repr(same[0])]
+    same = [part for part in (value, _with_floats(value)) if to_text(part) == text]
+    return [item for at, item in enumerate(same) if at == 0 or repr(item) != repr(same[0])]
 
 
 def _with_floats(value: Any) -> Any:
@@ -274,9 +274,9 @@ def _with_floats(value: Any) -> Any:
         case int():
             return float(value)
         case list():
-            return [_with_floats(one) for one in value]
+            return [_with_floats(item) for item in value]
         case dict():
-            return {name: _with_floats(one) for name, one in value.items()}
+            return {name: _with_floats(value) for name, value in value.items()}
         case _:
             return value
 
@@ -333,8 +333,8 @@ def is_tagged(number: int, name: str, text: str) -> Condition:
     if name == "error":
         return Condition(_is_failed(text))
     tag = _Tag(number, name, text)
-    found = [*_in_row(tag), *_in_payload(tag), *_in_scores(tag)]
-    either = Sql("({any})").fill(any=join_sql(" OR ", found))
+    items = [*_in_row(tag), *_in_payload(tag), *_in_scores(tag)]
+    either = Sql("({any})").fill(any=join_sql(" OR ", items))
     return Condition(either, tag.parameters)
 
 
@@ -348,89 +348,89 @@ def _in_row(tag: _Tag) -> list[Sql]:
     """Write the conditions on a light row for a tag."""
     own = tag.name.removeprefix(names.TAG_PREFIX)
     texts = [tag.text, *map(text_of, tag.values)]
-    tokens = tag.put("tokens", [f"{own}={one}" for one in texts])
-    found = [Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens)]
+    tokens = tag.put("tokens", [f"{own}={text}" for text in texts])
+    sqls = [Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens)]
     if tag.name == "span.kind":
         kind = tag.put("kind", tag.text.lower())
-        found.append(Sql("span_kind = {kind}").fill(kind=kind))
+        sqls.append(Sql("span_kind = {kind}").fill(kind=kind))
     if tag.name == STATUS_CODE and tag.text == "ERROR":
-        found.append(Sql("outcome = 'error'"))
+        sqls.append(Sql("outcome = 'error'"))
     if tag.name == STATUS_DESCRIPTION and tag.text:
         message = tag.put("message", tag.text)
-        found.append(Sql("(outcome = 'error' AND error_message = {it})").fill(it=message))
+        sqls.append(Sql("(outcome = 'error' AND error_message = {it})").fill(it=message))
     if tag.text:
-        found += _in_columns(tag)
-    return found
+        sqls += _in_columns(tag)
+    return sqls
 
 
 def _in_columns(tag: _Tag) -> list[Sql]:
     """Write the conditions on the columns that are filled by an attribute of the tag's name."""
     text = tag.put("text", tag.text)
-    found = []
+    in_columns = []
     for column in (column for column, name in FIELDS.items() if name == tag.name):
         is_it = Sql("ifNull(toString({column}) = {text}, 0)").fill(
             column=identifier(column, RUNS.names()), text=text
         )
         only = Sql("({it} AND item != '')") if column == "repeat" else Sql("{it}")
-        found.append(only.fill(it=is_it))
+        in_columns.append(only.fill(it=is_it))
     if tag.name == names.LATENCY_MS:
         exact = [round(number * MS_NS) for number in tag.numbers]
-        found += [
-            Sql("(kind != 'span' AND latency_ns = {it})").fill(it=tag.put("latency", one))
-            for one in exact
-            if to_text(one / MS_NS) == tag.text
+        in_columns += [
+            Sql("(kind != 'span' AND latency_ns = {it})").fill(it=tag.put("latency", item))
+            for item in exact
+            if to_text(item / MS_NS) == tag.text
         ]
     if tag.name == names.PROCESS:
-        found.append(Sql("process = {text}").fill(text=text))
+        in_columns.append(Sql("process = {text}").fill(text=text))
     if tag.name == names.SEQ:
-        found.append(Sql("(process != '' AND toString(seq) = {text})").fill(text=text))
+        in_columns.append(Sql("(process != '' AND toString(seq) = {text})").fill(text=text))
     if tag.name == names.TRACE_KEY:
-        found.append(
+        in_columns.append(
             Sql("""(kind != 'span' AND (project, trace_id) IN (
               SELECT project, trace_id FROM trace_index
               WHERE {readable} AND key = {text}))""").fill(readable=READABLE, text=text)
         )
-    return found
+    return in_columns
 
 
 def _in_payload(tag: _Tag) -> list[Sql]:
     """Write the conditions on the payload, beside a light row, for a tag."""
     pieces, name = tag.put("pieces", tag.pieces(tag.name)), tag.put("name", tag.name)
-    found = [place.fill(pieces=pieces, name=name) for place in _ATTRIBUTE_TESTS]
+    items = [place.fill(pieces=pieces, name=name) for place in _ATTRIBUTE_TESTS]
     if key := _OF_SCOPE.get(tag.name):
         said = tag.put("scope", tag.text)
-        found.append(Sql("JSONExtractString(scope, {key}) = {it}").fill(key=key, it=said))
+        items.append(Sql("JSONExtractString(scope, {key}) = {it}").fill(key=key, it=said))
     if tag.name == TRACE_STATE:
         said = tag.put("state", tag.text)
-        found.append(
+        items.append(
             Sql("JSONExtractString(attributes, '{otlp}', 'trace_state') = {it}").fill(
                 otlp=Sql(OTLP), it=said
             )
         )
     if line := _LINES.get(tag.name):
         lines = tag.put("lines", tag.pieces(line))
-        found.append(Sql("multiSearchAny(logs, {lines})").fill(lines=lines))
+        items.append(Sql("multiSearchAny(logs, {lines})").fill(lines=lines))
     for column in (column for column, attribute in PAYLOADS.items() if attribute == tag.name):
         payload = tag.put("payload", read_payload(tag.text)[1])
         which = identifier(column, PAYLOAD_TABLE.names())
-        found.append(Sql("{column} = {it}").fill(column=which, it=payload))
-    return [_beside(Sql("payloads"), join_sql(" OR ", found))]
+        items.append(Sql("{column} = {it}").fill(column=which, it=payload))
+    return [_beside(Sql("payloads"), join_sql(" OR ", items))]
 
 
 def _in_scores(tag: _Tag) -> list[Sql]:
     """Write the conditions on scores for a tag with a judge's score or pass."""
-    found = []
+    items = []
     if tag.name.startswith(names.SCORE_PREFIX):
         judge = tag.put("judge", tag.name.removeprefix(names.SCORE_PREFIX))
-        found = [
+        items = [
             Sql("judge = {judge} AND score = {it}").fill(judge=judge, it=tag.put("score", number))
             for number in tag.numbers
         ]
     if tag.name.startswith(names.PASSED_PREFIX) and tag.text in {"true", "false"}:
         judge = tag.put("judge", tag.name.removeprefix(names.PASSED_PREFIX))
         passed = tag.put("passed", tag.text)
-        found = [Sql("judge = {judge} AND toString(passed) = {it}").fill(judge=judge, it=passed)]
-    return [_beside(Sql("scores FINAL"), one) for one in found]
+        items = [Sql("judge = {judge} AND toString(passed) = {it}").fill(judge=judge, it=passed)]
+    return [_beside(Sql("scores FINAL"), item) for item in items]
 
 
 def _beside(table: Sql, condition: Sql) -> Sql:

@@ -379,8 +379,8 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
         for place in places.get(trace_id, ()):
             within.setdefault(place.project, []).append(place)
     rows: dict[tuple[str, str], list[Row]] = {}
-    for project, ours in within.items():
-        for row in _read_rows(reader, project, ours, now_ns):
+    for project, value in within.items():
+        for row in _read_rows(reader, project, value, now_ns):
             rows.setdefault((project, row["trace_id"]), []).append(row)
     shown: list[tuple[str, list[Row], list[str]]] = []
     left, left_out = _ANSWERED_SPANS, 0
@@ -424,10 +424,10 @@ def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
     for row in rows:
         below.setdefault(row["project"], []).append(row)
     room = ANSWER_BYTES
-    for project, ours in below.items():
-        told, room = _read_payloads(reader, project, ours, room)
+    for project, value in below.items():
+        told, room = _read_payloads(reader, project, value, room)
         payloads |= {(project, span): row for span, row in told.items()}
-        calls = [row for row in ours if row["kind"] != "span"]
+        calls = [row for row in value if row["kind"] != "span"]
         if not calls:
             continue
         for row in read_evaluations(reader, project, [run_id_of(row) for row in calls]):
@@ -445,7 +445,7 @@ def _read_payloads(
     Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
     no room for them.
     """
-    told = Sql("""{ids}, logs, events, links, attributes, resource, scope, inputs, params, rank,
+    columns = Sql("""{ids}, logs, events, links, attributes, resource, scope, inputs, params, rank,
       start_ns""").fill(ids=IDS)
     names = [Sql("inputs"), Sql("outputs"), Sql("params")]
     sizes = [Sql("least(length({n}), {most})").fill(n=n, most=4 * VALUE_CHARS) for n in names]
@@ -465,7 +465,7 @@ def _read_payloads(
         ORDER BY rank LIMIT {spans}
         """)
     sql = sql.fill(
-        told=told,
+        told=columns,
         ours=OF_KEYS,
         spans=2 * _ANSWERED_SPANS,
         size=join_sql(" + ", sizes),
@@ -474,12 +474,12 @@ def _read_payloads(
     keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
     traces = [*dict.fromkeys(row["trace_id"] for row in rows)]
     asked = {**key_parameters(project, keys), "traces": traces, "room": max(room, 0)}
-    found = {}
+    payloads = {}
     for row in reader.rows(sql, asked):  # the delivery that counts is last
         told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
         room -= sum(len(text.encode()) for text in told_of.values())
-        found[span_of(row)] = {**row, **told_of}
-    return found, room
+        payloads[span_of(row)] = {**row, **told_of}
+    return payloads, room
 
 
 def _read_keys(
@@ -495,27 +495,29 @@ def _read_keys(
 
 
 def _read_tags(asked: TraceSearch) -> dict[str, str]:
-    found: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for text in asked.tag:
         name, colon, value = text.partition(":")
         if not colon:
             raise BadInput(f"malformed 'tag' parameter, expecting key:value: {text[:80]}", "tag")
-        found[name] = value
+        tags[name] = value
     for text in asked.tags:
-        found |= _read_map(text, "tags")
-    if len(found) > _MOST_TAGS:
+        tags |= _read_map(text, "tags")
+    if len(tags) > _MOST_TAGS:
         raise BadInput(f"Too many tags: expected at most {_MOST_TAGS}", "tags")
-    return found
+    return tags
 
 
 def _read_map(text: str, field: str) -> Mapping[str, str]:
     try:
-        told = orjson.loads(text)
+        document = orjson.loads(text)
     except orjson.JSONDecodeError:
-        told = None
-    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        document = None
+    if not isinstance(document, dict) or not all(
+        isinstance(value, str) for value in document.values()
+    ):
         raise BadInput(f"malformed '{field}' parameter: expected a JSON object of text", field)
-    return told
+    return document
 
 
 def _read_time(text: str, field: str, unit: Literal["milliseconds", "microseconds"]) -> int | None:
@@ -588,7 +590,7 @@ def get_services(reader: FromReader) -> Structured:
 def get_service_operations(service: str, reader: FromReader) -> Structured:
     """List the names of a service's spans; null for a service that nobody knows."""
     operations = find_operations(reader, service, time.time_ns())
-    names = list(dict.fromkeys(one.name for one in operations))
+    names = list(dict.fromkeys(operation.name for operation in operations))
     return Structured(data=names or None, total=len(names))
 
 
@@ -596,7 +598,7 @@ def get_service_operations(service: str, reader: FromReader) -> Structured:
 def get_operations(reader: FromReader, service: Text, spanKind: Text = "") -> Structured:
     """List names and kinds of a service's spans."""
     operations = find_operations(reader, service, time.time_ns())
-    data = [one for one in operations if spanKind in {"", one.spanKind}]
+    data = [operation for operation in operations if spanKind in {"", operation.spanKind}]
     return Structured(data=data, total=len(data))
 
 
@@ -642,8 +644,10 @@ def get_new_services(reader: FromReader) -> dict[str, Any]:
 def get_new_operations(reader: FromReader, service: Text = "", span_kind: Text = "") -> Response:
     """List names and kinds of a service's spans."""
     operations = find_operations(reader, service, time.time_ns())
-    told = [one.model_dump() for one in operations if span_kind in {"", one.spanKind}]
-    return JSONResponse({"operations": told})
+    new_operations = [
+        operation.model_dump() for operation in operations if span_kind in {"", operation.spanKind}
+    ]
+    return JSONResponse({"operations": new_operations})
 
 
 @router.get("/v3/traces")

@@ -225,8 +225,8 @@ def _span_tags(span: SpanFacts) -> list[KeyValue]:
     }
     if code == "ERROR":
         added["error"] = True
-    told = {name: value for name, value in added.items() if value not in (None, "")}
-    return _tags(dict(sorted({**told, **span.attributes}.items())), span.binary)
+    facts = {name: value for name, value in added.items() if value not in (None, "")}
+    return _tags(dict(sorted({**facts, **span.attributes}.items())), span.binary)
 
 
 def _tags(values: Mapping[str, Any], binary: frozenset[str] = frozenset()) -> list[KeyValue]:
@@ -252,10 +252,10 @@ def make_result(spans: Sequence[SpanFacts]) -> dict[str, Any]:
     resources: dict[tuple[str, str], dict[str, Any]] = {}
     scopes: dict[tuple[str, str], dict[str, Any]] = {}
     for span in spans:
-        told = span.scope.get("resource", {})
+        value = span.scope.get("resource", {})
         resource = resources.setdefault(
-            (span.resource, to_text(told)),
-            {"resource": _resource(span.resource, told), "scopeSpans": [], **_schema(told)},
+            (span.resource, to_text(value)),
+            {"resource": _resource(span.resource, value), "scopeSpans": [], **_schema(value)},
         )
         key = span.resource, to_text(span.scope)  # which tells of the resource, too
         if key not in scopes:
@@ -265,19 +265,19 @@ def make_result(spans: Sequence[SpanFacts]) -> dict[str, Any]:
     return {"result": {"resourceSpans": list(resources.values())}}
 
 
-def _schema(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"schemaUrl": told["schema_url"]} if told.get("schema_url") else {}
+def _schema(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"schemaUrl": facts["schema_url"]} if facts.get("schema_url") else {}
 
 
-def _otlp(told: Mapping[str, Any]) -> dict[str, Any]:
+def _otlp(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write trace state, flags and dropped counts by their names in JSON."""
-    return {written: told[name] for name, written in _IN_JSON.items() if told.get(name)}
+    return {written: facts[name] for name, written in _IN_JSON.items() if facts.get(name)}
 
 
-def _resource(text: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    said = load_object(text)
-    service = said.get("service.name") or UNKNOWN_SERVICE
-    return {"attributes": _pairs({**said, "service.name": service}), **_otlp(told)}
+def _resource(text: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    document = load_object(text)
+    service = document.get("service.name") or UNKNOWN_SERVICE
+    return {"attributes": _pairs({**document, "service.name": service}), **_otlp(facts)}
 
 
 def _scope(scope: Mapping[str, Any]) -> dict[str, Any]:
@@ -344,6 +344,6 @@ def _any_value(value: Any) -> dict[str, Any]:
         case str():
             return {"stringValue": value}
         case list():
-            return {"arrayValue": {"values": [_any_value(one) for one in value]} if value else {}}
+            return {"arrayValue": {"values": [_any_value(item) for item in value]} if value else {}}
         case _:
             return {"kvlistValue": {"values": _pairs(value)} if value else {}}

@@ -101,20 +101,20 @@ class FigureBar:
 
 def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
     """Draw how scores lie: the highest bar fills the figure, an empty bin has none."""
-    most = max((one.evaluations for one in bins), default=0)
+    most = max((bar.evaluations for bar in bins), default=0)
     width = 100 / max(len(bins), 1)
     return [
         FigureBar(
             left=place * width,
             width=width * _GAP,
-            height=_HEIGHT * one.evaluations / most,
-            failed=_HEIGHT * (one.judged - one.passed) / most,
-            label=f"{one.low:g} to {one.high:g}: {one.evaluations:,} runs, "
-            f"{one.judged - one.passed:,} of them not passed",
-            where=one.where,
+            height=_HEIGHT * bar.evaluations / most,
+            failed=_HEIGHT * (bar.judged - bar.passed) / most,
+            label=f"{bar.low:g} to {bar.high:g}: {bar.evaluations:,} runs, "
+            f"{bar.judged - bar.passed:,} of them not passed",
+            where=bar.where,
         )
-        for place, one in enumerate(bins)
-        if one.evaluations
+        for place, bar in enumerate(bins)
+        if bar.evaluations
     ]
 
 
@@ -182,18 +182,18 @@ def show_judge(
     chosen = next((version for version in versions if version.digest == digest), after)
     shown = cut_slice(versions, read_state(request).first("versions"), _SHOWN_VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
-    numbered = {one.version: one for one in near if one.version is not None}
+    numbered = {version.version: version for version in near if version.version is not None}
     old_definition = _compared(before.definition) if before else None
     context = {
         "judge": judge,
         "versions": versions,
         "shown": shown,
         "choices": sorted(numbered.values(), key=_number),
-        "changes": {one.digest: _changes(one, by_number) for one in shown.items},
+        "changes": {item.digest: _changes(item, by_number) for item in shown.items},
         "last": last,
         "chosen": chosen,
         "scores": draw_scores(chosen.distribution),
-        "most": max((one.evaluations for one in chosen.distribution), default=0),
+        "most": max((item.evaluations for item in chosen.distribution), default=0),
         "rates": draw_buckets(chosen.buckets, chosen.distribution, window, step_ns),
         "window": window,
         "before": before,

@@ -60,8 +60,8 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
     kind = to_text(attributes.get(names.ARTIFACT_TYPE))[:_TYPE_CHARS]
     preview = _read_preview(attributes.get(names.ARTIFACT_PREVIEW))
     time_ns = min(event.time_ns, LATEST_NS)
-    said = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
-    checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
+    text = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
+    checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return ArtifactRecord(
         project=project,
         owner=owner,
@@ -74,7 +74,7 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
         time_ns=time_ns,
         record_id=record_id,
         position=position,
-        rank=min(len(raw) + len(said), 2**31 - 1) << 32 | checksum,
+        rank=min(len(raw) + len(text), 2**31 - 1) << 32 | checksum,
     )
 
 

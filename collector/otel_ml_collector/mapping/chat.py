@@ -106,7 +106,7 @@ def text_of_part(part: Mapping[str, Any]) -> str:
     if kind == "tool_call_response":
         response = part.get("response", part.get("result"))
         if isinstance(response, list):
-            return " ".join(text_of_part(one) for one in response if isinstance(one, Mapping))
+            return " ".join(text_of_part(piece) for piece in response if isinstance(piece, Mapping))
         if isinstance(response, Mapping) and len(response) == 1:
             (response,) = response.values()
         return response if isinstance(response, str) else to_json(response)
@@ -271,10 +271,10 @@ def _embedded(value: object) -> str:
     """Write the input of an embedding: a single text, or the number of texts."""
     value = _open(value)
     if isinstance(value, dict) and not _is_message(value):
-        told = next((value[name] for name in _EMBEDDED if name in value), None)
-        if told is None:
+        match = next((value[name] for name in _EMBEDDED if name in value), None)
+        if match is None:
             return "" if value.keys() == {"model"} else _asked(value)
-        return _embedded(told)
+        return _embedded(match)
     if not isinstance(value, list) or not value:
         return _asked(value)
     if isinstance(value[0], int):
@@ -324,9 +324,9 @@ def _call(item: object) -> str:
 
 def _document(value: dict[str, Any]) -> str:
     """Write the first of several objects: a document's text, or the object."""
-    said = next((value[name] for name in _DOCUMENT if isinstance(value.get(name), str)), None)
-    if said is not None:
-        return cast("str", said)
+    match = next((value[name] for name in _DOCUMENT if isinstance(value.get(name), str)), None)
+    if match is not None:
+        return cast("str", match)
     return "" if value.keys() <= _WHO else _answered(value)
 
 

@@ -13,7 +13,7 @@ from otel_ml.records import write_actual
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import is_spoken
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, Present
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import parse, real_score, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
 from otel_ml_collector.span import Span, Value, is_span_id
@@ -234,7 +234,7 @@ def _add_own(ours: Mapping[str, Value], run: Run, judged: Sequence[str], records
 
 def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
     """Read the scores of another dialect: a list of them, numbers by judge, or an annotation."""
-    values = AttributeColumns([span.attributes], Found(1))
+    values = AttributeColumns([span.attributes], RunColumns(1))
     place = 0
     for source in present.scores:
         (told,) = values.read(source, [0])

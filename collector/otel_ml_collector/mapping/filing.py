@@ -110,10 +110,10 @@ def reason_to_reject(span: Span, project: str, window: StartWindow) -> str | Non
 
 
 def _named(attributes: Mapping[str, Value], scope: Scope) -> str:
-    for told in (attributes, scope.attributes, scope.resource):
+    for part in (attributes, scope.attributes, scope.resource):
         for name in (names.PROJECT, _OPENINFERENCE_PROJECT):
-            if told.get(name):
-                return to_text(told[name])
+            if part.get(name):
+                return to_text(part[name])
     return ""
 
 

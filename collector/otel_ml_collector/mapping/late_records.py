@@ -270,8 +270,8 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
     is_whole = not capture and digest_item(parts[0], parts[1], tags) == digest
     tag_text = canonical_json(tags).decode() if tags else ""
     # Who tells the session as well says more: it stands beside what was stored without it.
-    said = "\x1f".join((inputs, expected, tag_text, source_run, capture, source_session))
-    checksum = zlib.crc32(said.encode("utf-8", "surrogatepass"))
+    sentence = "\x1f".join((inputs, expected, tag_text, source_run, capture, source_session))
+    checksum = zlib.crc32(sentence.encode("utf-8", "surrogatepass"))
     records.items.append(
         ItemContent(
             project=project,
@@ -284,7 +284,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
             capture=capture,
             is_whole=is_whole,
             time_ns=span.start_ns,
-            rank=is_whole << 63 | min(len(said), 2**31 - 1) << 32 | checksum,
+            rank=is_whole << 63 | min(len(sentence), 2**31 - 1) << 32 | checksum,
         )
     )
     records.artifacts += read_artifacts(span, project, own_item(digest))

@@ -120,7 +120,7 @@ def _link(event: Event, project: str, owner: str, record_id: str, position: int)
     )
 
 
-def _rank(*said: object) -> int:
+def _rank(*value: object) -> int:
     """Rank a delivery by its content, so that of several the same wins in any order."""
-    raw = repr(said).encode("utf-8", "surrogatepass")
+    raw = repr(value).encode("utf-8", "surrogatepass")
     return min(len(raw), 2**31 - 1) << 32 | zlib.crc32(raw)

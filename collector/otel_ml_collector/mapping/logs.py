@@ -155,13 +155,15 @@ def _trace_of_session(log: Log) -> bytes:
     session = _first(log.attributes, _SESSION_NAMES)
     if session in _EMPTY_VALUES:
         return b""
-    said = f"session\x1f{log.scope.resource.get('service.name', '')}\x1f{to_text(session)}"
-    return _hash(said, 16)
+    text = f"session\x1f{log.scope.resource.get('service.name', '')}\x1f{to_text(session)}"
+    return _hash(text, 16)
 
 
-def _first(told: Mapping[str, Value], those: Sequence[str]) -> Value:
+def _first(attributes: Mapping[str, Value], those: Sequence[str]) -> Value:
     """Return the first of some attributes that has a value."""
-    return next((told[name] for name in those if told.get(name) not in _EMPTY_VALUES), None)
+    return next(
+        (attributes[name] for name in those if attributes.get(name) not in _EMPTY_VALUES), None
+    )
 
 
 def _hash(text: str, size: int) -> bytes:
@@ -193,8 +195,8 @@ def _severity(number: int, text: str) -> str:
 def _message(log: Log) -> str:
     if log.body is not None:
         return to_text(log.body)
-    told = [to_text(log.attributes.get(name)) for name in (_EXCEPTION_TYPE, _EXCEPTION_MESSAGE)]
-    return ": ".join(text for text in told if text)
+    items = [to_text(log.attributes.get(name)) for name in (_EXCEPTION_TYPE, _EXCEPTION_MESSAGE)]
+    return ": ".join(text for text in items if text)
 
 
 def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
@@ -240,14 +242,14 @@ class CallRecord:
     read: _Read | None = None
 
 
-def _read_gemini(told: Mapping[str, Value]) -> Mapping[str, Value]:
+def _read_gemini(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
     """Add the thoughts to the output, where Gemini does not count them; join a stream's answer."""
-    said: dict[str, Value] = {}
-    output = to_int(told.get("output_token_count"))
-    thoughts = to_int(told.get("thoughts_token_count"))
+    gemini: dict[str, Value] = {}
+    output = to_int(attributes.get("output_token_count"))
+    thoughts = to_int(attributes.get("thoughts_token_count"))
     if output is not None and thoughts is not None and thoughts > 0:
-        said[names.GEN_AI_OUTPUT_TOKENS] = output + thoughts
-    chunks = parse(told.get("response_text"))
+        gemini[names.GEN_AI_OUTPUT_TOKENS] = output + thoughts
+    chunks = parse(attributes.get("response_text"))
     parts = [
         part
         for chunk in (chunks if isinstance(chunks, list) else [chunks])
@@ -256,8 +258,8 @@ def _read_gemini(told: Mapping[str, Value]) -> Mapping[str, Value]:
     ]
     if parts:
         message: Any = [{"role": "assistant", "parts": parts}]
-        said[names.GEN_AI_OUTPUT_MESSAGES] = to_sorted_json(message)
-    return said
+        gemini[names.GEN_AI_OUTPUT_MESSAGES] = to_sorted_json(message)
+    return gemini
 
 
 def _parts_of(chunk: object) -> list[dict[str, Any]]:
@@ -271,8 +273,8 @@ def _parts_of(chunk: object) -> list[dict[str, Any]]:
     return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
 
 
-def _read_prompt(told: Mapping[str, Value]) -> Mapping[str, Value]:
-    text = told.get("prompt")
+def _read_prompt(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
+    text = attributes.get("prompt")
     if text in _EMPTY_VALUES:
         return {}
     return {names.GEN_AI_INPUT_MESSAGES: [{"role": "user", "content": to_text(text)}]}
@@ -370,7 +372,7 @@ def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
     """Make the span that a log record stands for; None when it stands for none."""
     known = _records_of(log)
     if known is not None:
-        anybody = next((one for one in known.get(event, ()) if _fits(one, log.attributes)), None)
+        anybody = next((item for item in known.get(event, ()) if _fits(item, log.attributes)), None)
     else:
         is_alone = not any(log.trace_id) and event not in _OF_SPANS
         is_call = is_alone and _fits(ANYBODY, log.attributes)
@@ -384,15 +386,15 @@ def _records_of(log: Log) -> Mapping[str, Sequence[CallRecord]] | None:
     return next((emitter for name, emitter in EMITTERS.items() if scope.startswith(name)), None)
 
 
-def _fits(record: CallRecord, told: Mapping[str, Value]) -> bool:
-    has_all = all(_first(told, sources) is not None for sources in record.needed)
-    return has_all and all(told.get(name) == value for name, value in record.where.items())
+def _fits(record: CallRecord, attributes: Mapping[str, Value]) -> bool:
+    has_all = all(_first(attributes, sources) is not None for sources in record.needed)
+    return has_all and all(attributes.get(name) == value for name, value in record.where.items())
 
 
 def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
     """Write a record as the span that it stands for, with all that it says."""
     told = log.attributes
-    said = {
+    facts = {
         name: value
         for name, sources in record.fields.items()
         if (value := _first(told, sources)) is not None
@@ -402,7 +404,7 @@ def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
         **{name: value for name, value in told.items() if value is not None},
         names.GEN_AI_OPERATION: record.operation,
         **record.constants,
-        **said,
+        **facts,
         **more,
     }
     session = _first(told, _SESSION_NAMES)

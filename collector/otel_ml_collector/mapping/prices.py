@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_ml.records import TOKENS, Tokens
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.price import (
     Price,
     bare_model,
@@ -167,23 +167,23 @@ class Prices:
         return own[0] if len(own) == 1 else None
 
 
-def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
+def add_costs(run_columns: RunColumns, prices: Prices, starts_ns: Sequence[int]) -> None:
     """Work out the costs of calls whose spans do not state them.
 
     Args:
-        found: The fields of their runs.
+        run_columns: The fields of their runs.
         prices: What a token costs.
         starts_ns: When each of them began.
     """
-    models = found.columns.get("provider_model")
+    models = run_columns.columns.get("provider_model")
     if not models:
         return
-    providers = found.column("provider")
-    counts = [found.column(name) for name in TOKENS]
+    providers = run_columns.column("provider")
+    counts = [run_columns.column(name) for name in TOKENS]
     given, answered = counts[0], counts[1]
     places = [
         at
-        for at in found.missing("cost")
+        for at in run_columns.missing("cost")
         if (given[at] is not None or answered[at] is not None) and models[at]
     ]
     costs = [
@@ -192,7 +192,7 @@ def add_costs(found: Found, prices: Prices, starts_ns: Sequence[int]) -> None:
         )
         for at in places
     ]
-    found.fill("cost", costs, places)
+    run_columns.fill("cost", costs, places)
 
 
 def _cost(rates: Rates, usage: Tokens) -> float | None:
@@ -250,15 +250,15 @@ def _read_table(provider: str, model: str) -> ListedPrice | None:
 
     providers = get_snapshot().providers
     name = _IN_TABLE.get(provider, provider)
-    found = next((provider for provider in providers if provider.id == name), None)
-    is_named = found is not None
-    if found is None and not is_provider(provider):
-        found, model = _only_provider(providers, model)
-    if found is None:
+    match = next((provider for provider in providers if provider.id == name), None)
+    is_named = match is not None
+    if match is None and not is_provider(provider):
+        match, model = _only_provider(providers, model)
+    if match is None:
         return None
-    known = found.find_model(bare_model(provider, model), all_providers=providers)
+    known = match.find_model(bare_model(provider, model), all_providers=providers)
     tariff = _tariff(known) if known else None
-    return tariff and ListedPrice(tariff, found.name, is_own=False, is_named=is_named)
+    return tariff and ListedPrice(tariff, match.name, is_own=False, is_named=is_named)
 
 
 def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider | None, str]":

@@ -21,7 +21,6 @@ from otel_ml_collector.mapping.filing import (
     project_of,
     reason_to_reject,
 )
-from otel_ml_collector.mapping.found import Found
 from otel_ml_collector.mapping.late_records import (
     NO_TARGET,
     PENDING_PARENT,
@@ -34,6 +33,7 @@ from otel_ml_collector.mapping.late_records import (
 )
 from otel_ml_collector.mapping.lineage import is_link, read_lineage
 from otel_ml_collector.mapping.prices import add_costs
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.shared_ids import SHARED_ID
 from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
 from otel_ml_collector.owners import TRACE_KEY_CHARS
@@ -88,10 +88,10 @@ _NUMBER_COLUMNS: Final = (
     *(name for name in TOKENS if name != "cache_creation_tokens"),  # as above
 )
 # What goes to the run as it was found.
-_AS_FOUND: Final = frozenset(one.name for one in fields(Run)) - {
+_AS_FOUND: Final = frozenset(field_.name for field_ in fields(Run)) - {
     *("model", "inputs", "outputs", "error_message", "tags", "logs", "cost"),
 }
-_DEFAULTS: Final = {one.name: one.default for one in fields(Run)}
+_DEFAULTS: Final = {field_.name: field_.default for field_ in fields(Run)}
 
 
 def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
@@ -114,8 +114,8 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
     )
     records = batch.records
     left = iter(spans)
-    while some := list(islice(left, _SPANS_AT_ONCE)):
-        _map_some(some, batch)
+    while chunk := list(islice(left, _SPANS_AT_ONCE)):
+        _map_some(chunk, batch)
     records.trace_keys += batch.keys.values()
     records.signs += batch.processes.signs.values()
     records.arrivals += batch.processes.arrivals.values()
@@ -350,43 +350,49 @@ def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
     alike.definitions, alike.trace_keys = found.column("definition"), found.column("trace_keys")
 
 
-def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[str, list[Any]]:
+def _columns(
+    alike: _Alike, run_columns: RunColumns, scope_texts: tuple[str, str]
+) -> dict[str, list[Any]]:
     """Make the fields of runs, a column each; a field that no span has is left out.
 
     Args:
         alike: Their spans, and where these are filed.
-        found: The fields of the dialects, with outcome, kind and dialect.
+        run_columns: The fields of the dialects, with outcome, kind and dialect.
         scope_texts: Their resource and their scope as JSON text.
     """
     spans, size = alike.spans, len(alike.spans)
     columns = {
-        name: found.filled(name, _DEFAULTS[name]) for name in found.columns if name in _AS_FOUND
+        name: run_columns.filled(name, _DEFAULTS[name])
+        for name in run_columns.columns
+        if name in _AS_FOUND
     }
     columns["project"] = alike.projects
     for name, read in _OF_SPAN.items():
         columns[name] = list(map(read, spans))
     columns["model"] = [
         "" if kind == "span" else name_without_id(span.name) if model is None else model
-        for kind, model, span in zip(columns["kind"], found.column("model"), spans, strict=True)
+        for kind, model, span in zip(
+            columns["kind"], run_columns.column("model"), spans, strict=True
+        )
     ]
     for name, line in _LINE_MAKERS.items():
-        if name in found.columns:
-            payloads = [payload or _EMPTY_VALUES for payload in found.columns[name]]
+        if name in run_columns.columns:
+            payloads = [payload or _EMPTY_VALUES for payload in run_columns.columns[name]]
             columns[name] = [text for _, text in payloads]
             columns[f"{name}_preview"] = [
                 line(value, kind)
                 for (value, _), kind in zip(payloads, columns["kind"], strict=True)
             ]
-    if "error_message" in found.columns:
-        messages = found.filled("error_message", "")
+    if "error_message" in run_columns.columns:
+        messages = run_columns.filled("error_message", "")
         columns["error_message"] = [message[:_MESSAGE_CHARS] for message in messages]
     if "error" in columns["outcome"]:
         _show_errors(columns, size)
-    columns["tags"] = [_sorted(tags) if tags else [] for tags in found.column("tags")]
-    columns["logs"] = [lines or [] for lines in found.column("logs")]
-    if "cost" in found.columns:
-        columns["cost"] = [round_cost(cost) for cost in found.columns["cost"]]
-    columns["attributes"] = _rest(alike, found, columns)
+    columns["tags"] = [_sorted(tags) if tags else [] for tags in run_columns.column("tags")]
+    columns["logs"] = [lines or [] for lines in run_columns.column("logs")]
+    if "cost" in run_columns.columns:
+        columns["cost"] = [round_cost(cost) for cost in run_columns.columns["cost"]]
+    columns["attributes"] = _rest(alike, run_columns, columns)
     columns["resource"], columns["scope"] = [scope_texts[0]] * size, [scope_texts[1]] * size
     return columns
 
@@ -394,10 +400,12 @@ def _columns(alike: _Alike, found: Found, scope_texts: tuple[str, str]) -> dict[
 def _show_errors(columns: dict[str, list[Any]], size: int) -> None:
     """Let the line of an output be the error where a run failed with one."""
     blank = [""] * size
-    told = (columns.get(name, blank) for name in ("error_type", "error_message", "outputs_preview"))
+    show_errors = (
+        columns.get(name, blank) for name in ("error_type", "error_message", "outputs_preview")
+    )
     columns["outputs_preview"] = [
         (line_of_error(error_type, message) if outcome == "error" else "") or line
-        for outcome, error_type, message, line in zip(columns["outcome"], *told, strict=True)
+        for outcome, error_type, message, line in zip(columns["outcome"], *show_errors, strict=True)
     ]
 
 
@@ -434,13 +442,13 @@ def _sorted(tags: Mapping[str, Tag]) -> list[Tag]:
     return sorted(tags.values(), key=attrgetter("name")) if len(tags) > 1 else list(tags.values())
 
 
-def _rest(alike: _Alike, found: Found, columns: Mapping[str, list[Any]]) -> list[str]:
+def _rest(alike: _Alike, run_columns: RunColumns, columns: Mapping[str, list[Any]]) -> list[str]:
     """Write the attributes that fill no field, and the rest of the status, as JSON text."""
     texts = []
     messages = columns.get("error_message") or [""] * len(alike.spans)
     for span, left, outcome, message in zip(
         alike.spans,
-        found.left_names(alike.plan.rest),
+        run_columns.left_names(alike.plan.rest),
         columns["outcome"],
         messages,
         strict=True,
@@ -514,8 +522,8 @@ def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
     inputs, outputs = columns.get("inputs", blank), columns.get("outputs", blank)
     numbers = [columns.get(name, zero if name == "seq" else none) for name in _NUMBER_COLUMNS]
     facts = zip(map(len, inputs), map(len, outputs), *numbers, strict=True)
-    told = [columns.get(name, blank) for name in _TEXT_COLUMNS]
-    texts = zip(*told, map(repr, facts), strict=True)
+    ranks = [columns.get(name, blank) for name in _TEXT_COLUMNS]
+    texts = zip(*ranks, map(repr, facts), strict=True)
     more = (
         [*map(_tag_text, tags), *map(repr, logs)] if tags or logs else ()
         for tags, logs in zip(columns["tags"], columns["logs"], strict=True)
@@ -527,9 +535,9 @@ def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
 
 
 def _rank(inputs: bytes, outputs: bytes, text: str) -> int:
-    told = text.encode(*_UTF8)
-    checksum = crc32(told, crc32(outputs, crc32(inputs)))
-    return min(len(inputs) + len(outputs) + len(told), 2**31 - 1) << 32 | checksum
+    sentence = text.encode(*_UTF8)
+    checksum = crc32(sentence, crc32(outputs, crc32(inputs)))
+    return min(len(inputs) + len(outputs) + len(sentence), 2**31 - 1) << 32 | checksum
 
 
 def _tag_text(tag: Tag) -> str:

@@ -77,9 +77,9 @@ def find_stream_chunks(
     attributes: Mapping[str, Value], events: Iterable[tuple[str, int]]
 ) -> int | None:
     """Find how many pieces an answer came in; None where nothing says it."""
-    told = to_int(attributes.get(names.STREAM_CHUNKS))
-    if told is not None and told >= 0:
-        return told
+    stream_chunks = to_int(attributes.get(names.STREAM_CHUNKS))
+    if stream_chunks is not None and stream_chunks >= 0:
+        return stream_chunks
     return sum(name.endswith(PIECE) for name, _ in events) or None
 
 
@@ -97,8 +97,8 @@ def join_pieces(messages: object, *, is_cut: bool = False) -> object:
     if any(piece["finish_reason"] or piece["role"] != last["role"] for piece in pieces):
         return messages
     parts: list[Any] = []
-    told = (part for message in messages for part in message["parts"])
-    for kind, alike in groupby(told, key=lambda part: part.get("type")):
+    entries = (part for message in messages for part in message["parts"])
+    for kind, alike in groupby(entries, key=lambda part: part.get("type")):
         if kind in _JOINED:
             text = "".join(str(part.get("content") or "") for part in alike)
             parts += [{"type": kind, "content": text}] if text else []
@@ -118,8 +118,8 @@ def _is_piece(message: Any) -> bool:
 
 def _read_moment(text: str) -> list[int]:
     """Read a time that is text, perhaps JSON, as a list of one; empty when it is no time."""
-    told = parse(text)
+    document = parse(text)
     try:
-        return [from_rfc3339(told if isinstance(told, str) else text, FIRST_MOMENT)]
+        return [from_rfc3339(document if isinstance(document, str) else text, FIRST_MOMENT)]
     except BadInput:
         return []

@@ -17,23 +17,23 @@ def parse(value: Value) -> object:
     if not isinstance(value, str):
         return value
     try:
-        found: object = orjson.loads(value)
-        orjson.dumps(found)  # deeper than the encoder goes: it stays text
+        document: object = orjson.loads(value)
+        orjson.dumps(document)  # deeper than the encoder goes: it stays text
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return value
-    return found
+    return document
 
 
-def find_member(told: object, path: Sequence[str]) -> object:
+def find_member(value: object, path: Sequence[str]) -> object:
     """Find a member of JSON, of a list by its number; None where there is none."""
     for member in path:
-        if isinstance(told, Mapping):
-            told = told.get(member)
-        elif isinstance(told, list) and member.isdigit() and int(member) < len(told):
-            told = told[int(member)]
+        if isinstance(value, Mapping):
+            value = value.get(member)
+        elif isinstance(value, list) and member.isdigit() and int(member) < len(value):
+            value = value[int(member)]
         else:
             return None
-    return told
+    return value
 
 
 def read_structured(value: Value) -> object:
@@ -43,11 +43,11 @@ def read_structured(value: Value) -> object:
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{", '"'}:
         return value
-    found = parse(value)
-    if isinstance(found, str):
-        inner = structured(found)
+    document = parse(value)
+    if isinstance(document, str):
+        inner = structured(document)
         return value if isinstance(inner, str) else inner
-    return found
+    return document
 
 
 def structured(value: Value) -> Value:
@@ -62,8 +62,8 @@ def read_payload(value: Value) -> tuple[object, str]:
     if not isinstance(value, str):
         return value, to_json(value)
     try:
-        found: object = orjson.loads(value)
-        return found, orjson.dumps(found).decode()
+        document: object = orjson.loads(value)
+        return document, orjson.dumps(document).decode()
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return value, to_json(value)
 

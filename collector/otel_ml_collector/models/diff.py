@@ -90,7 +90,7 @@ def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
         for name in _changed_names(old.constants, new.constants)
     ]
     helpers = [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
-    found = [
+    part_changes = [
         PartChange("Source", _line_counts(old.source, new.source)),
         PartChange("Signature", _same_or(old.signature, new.signature)),
         PartChange("Constants", ", ".join(constants) or "same"),
@@ -99,8 +99,10 @@ def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
         PartChange("Output", _same_or(old.output or "", new.output or "")),
     ]
     if old.artifact or new.artifact:
-        found.append(PartChange("Artifact", "same" if old.artifact == new.artifact else "changed"))
-    return found
+        part_changes.append(
+            PartChange("Artifact", "same" if old.artifact == new.artifact else "changed")
+        )
+    return part_changes
 
 
 def blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Block]:

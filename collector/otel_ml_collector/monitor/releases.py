@@ -241,7 +241,9 @@ def _find_changes(
             firsts[row["model"]][name] = min(known, row["first_ns"])
     for of, first_ns in firsts.items():
         # Of versions the one that arrived last, though an older one may run again since.
-        newest = max(first_ns, key=lambda one: (one if isinstance(one, int) else 0, first_ns[one]))
+        newest = max(
+            first_ns, key=lambda entry: (entry if isinstance(entry, int) else 0, first_ns[entry])
+        )
         began_ns = first_ns[newest]
         if len(first_ns) > 1 and began_ns >= now_ns - _NEW_NS:
             names = {label: name for name in first_ns for label in labels[of, name]}
@@ -309,10 +311,12 @@ def _find_baseline(
                     for (named_, digest, _), number in numbers.items()
                     if (named_, digest) == (model, alias["digest"])
                 }
-                before = Counter({one: before[one] for one in production & before.keys()}) or before
+                before = (
+                    Counter({item: before[item] for item in production & before.keys()}) or before
+                )
     if not before or not runs:
         return None
-    baseline = max(before, key=lambda one: (before[one], str(one)))
+    baseline = max(before, key=lambda entry: (before[entry], str(entry)))
 
     def write(name: str | int) -> str:
         return view.numbered(model, name) if isinstance(name, int) else name
@@ -529,7 +533,7 @@ def _make_figures(
             if kind in (_PASSED, _SCORED):
                 digest, _, judge = rest.partition(" ")
                 own[judge].add(digest)
-    numbers = version_numbers(reader, project, "judge", {one for own in spoke for one in own})
+    numbers = version_numbers(reader, project, "judge", {item for own in spoke for item in own})
     digests: dict[str, str] = {}
     for judge, chosen in sorted(choose_versions(spoke, numbers).items())[:_MOST_JUDGES]:
         for kind in (_PASSED, _SCORED):
@@ -586,37 +590,37 @@ def _describe(
 
     ordered = sorted(verdicts, key=order)
     # Latency, tokens and cost alone make a release worse, but neither better nor unsettled.
-    deciding = [one for one in ordered if one.word == "worse"] or [
-        one for one in ordered if not isinstance(one.verdict, AmountVerdict)
+    deciding = [figure for figure in ordered if figure.word == "worse"] or [
+        figure for figure in ordered if not isinstance(figure.verdict, AmountVerdict)
     ]
     word: ReleaseWord = "watching"
     sentence = f"watching, none of {change.runs[1]:,} runs is old enough yet"
     if ordered:
         first = (deciding or ordered)[0]
         if first.word == "watching":  # the figure that takes longest
-            watched = [one for one in deciding or ordered if one.word == "watching"]
-            first = max(watched, key=lambda one: one.needed or 0)
+            watched = [item for item in deciding or ordered if item.word == "watching"]
+            first = max(watched, key=lambda entry: entry.needed or 0)
         word, sentence = first.word, f"{first.name}: {first.sentence}"
     figures = [
         ReleaseFigure(
-            name=one.name,
-            judge_version=digests.get(one.name, ""),
-            word=one.word,
-            sentence=one.sentence,
-            is_rate=not isinstance(one.verdict, AmountVerdict) and one.verdict.is_rate,
-            baseline=_side_of(one, "baseline"),
-            candidate=_side_of(one, "candidate"),
-            difference=_difference_of(one),
-            margin=one.verdict.margin,
-            worst="" if one.worst is None else _write_worst(one.worst[0]),
-            runs=one.runs,
-            needed=one.needed,
-            smallest=one.smallest,
+            name=figure.name,
+            judge_version=digests.get(figure.name, ""),
+            word=figure.word,
+            sentence=figure.sentence,
+            is_rate=not isinstance(figure.verdict, AmountVerdict) and figure.verdict.is_rate,
+            baseline=_side_of(figure, "baseline"),
+            candidate=_side_of(figure, "candidate"),
+            difference=_difference_of(figure),
+            margin=figure.verdict.margin,
+            worst="" if figure.worst is None else _write_worst(figure.worst[0]),
+            runs=figure.runs,
+            needed=figure.needed,
+            smallest=figure.smallest,
             since=None
-            if one.since is None
-            else to_rfc3339(change.began_ns + _find_window(one.since)[1]),
+            if figure.since is None
+            else to_rfc3339(change.began_ns + _find_window(figure.since)[1]),
         )
-        for one in ordered
+        for figure in ordered
     ]
     since = min((figure.since for figure in figures if figure.since), default=None)
     of_model = f"model == {view.quoted(change.model)}"

@@ -52,14 +52,14 @@ def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview
 def show_news(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
     """What is to be said of a project, as a part of its page that comes after the rest."""
     news = find_news(reader, project, time.time_ns(), asked.last)
-    told = {
+    facts = {
         "asked": asked,
         "news": news,
         "wrong": [finding for finding in news.findings if finding.is_wrong],
         "calm": [finding for finding in news.findings if not finding.is_wrong],
         "looked_at": _tell_looked_at(news),
     }
-    return show_page(request, "news.html", told)
+    return show_page(request, "news.html", facts)
 
 
 @pages.get("/projects/{project:path}")
@@ -78,9 +78,9 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "span": SPANS[asked.last],
         "tiles": [] if is_empty else make_tiles(figures, judges),
         "tables": [
-            make_table(project, one, figures.total, judge=next(iter(judges), None))
-            for one in (figures.models, figures.users)
-            if one is not None and one.groups
+            make_table(project, part, figures.total, judge=next(iter(judges), None))
+            for part in (figures.models, figures.users)
+            if part is not None and part.groups
         ],
         "orders": ORDERS,
         "people": [(person, person.capitalize()) for person in figures.people],
@@ -97,10 +97,10 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
 def _find_known(reader: Reader, project: str) -> Any:
     """Tell what there is of a project that did nothing lately; None where there is none."""
     try:
-        found = find_project(reader, project)
+        stored_project = find_project(reader, project)
     except Missing:
         return None
-    return found if found.runs else None
+    return stored_project if stored_project.runs else None
 
 
 def _tell_looked_at(news: OverviewNews) -> str:

@@ -107,8 +107,8 @@ def get_queue(
     project: str, queue: QueueName, reader: FromSeer, access: ToSee, annotator: Annotator = ""
 ) -> QueueState:
     """Read one queue, and how far it is."""
-    found = find_queue(reader, project, queue)
-    return find_state(reader, project, found, annotator or access.name, time.time_ns())
+    stored_queue = find_queue(reader, project, queue)
+    return find_state(reader, project, stored_queue, annotator or access.name, time.time_ns())
 
 
 @api.get("/projects/{project:path}/queues/{queue}/agreement")
@@ -117,8 +117,8 @@ def get_queue_agreement(project: str, queue: QueueName, reader: FromReader) -> A
 
     For keys that read: whoever only judges is not to know.
     """
-    found = find_queue(reader, project, queue)
-    return find_queue_agreement(reader, project, found, time.time_ns())
+    stored_queue = find_queue(reader, project, queue)
+    return find_queue_agreement(reader, project, stored_queue, time.time_ns())
 
 
 @api.get("/projects/{project:path}/judges/{judge:path}/agreement")
@@ -176,9 +176,9 @@ def get_next(
 
     For ten minutes it is not given to others where nobody else is to judge it.
     """
-    found = find_queue(reader, project, queue)
+    stored_queue = find_queue(reader, project, queue)
     who = annotator or access.name
-    return find_next(reader, project, found, who, time.time_ns(), hand=hand, skipped=skip)
+    return find_next(reader, project, stored_queue, who, time.time_ns(), hand=hand, skipped=skip)
 
 
 @api.get("/projects/{project:path}/queues/{queue}/answers/{run_id}")
@@ -193,9 +193,9 @@ def get_answer(
     annotator: Annotator = "",
 ) -> NextRun:
     """Read one run of a queue again, such as one that was judged; then with what was said of it."""
-    found = find_queue(reader, project, queue)
+    stored_queue = find_queue(reader, project, queue)
     who = annotator or access.name
-    return find_next(reader, project, found, who, time.time_ns(), hand=hand, run_id=run_id)
+    return find_next(reader, project, stored_queue, who, time.time_ns(), hand=hand, run_id=run_id)
 
 
 @api.post("/projects/{project:path}/queues/{queue}/answers")
@@ -214,17 +214,17 @@ async def post_answer(
     Of one person the last answer about a run holds.
     """
     reader = find_service(request, Reader).narrow(access)
-    found = await run_sync(find_queue, reader, project, queue)
-    choice = _choose(found, wanted)
-    if wanted.save and not found.dataset:
-        raise BadInput(f"The queue {found.name[:80]!r} names no data set", "save")
+    stored_queue = await run_sync(find_queue, reader, project, queue)
+    choice = _choose(stored_queue, wanted)
+    if wanted.save and not stored_queue.dataset:
+        raise BadInput(f"The queue {stored_queue.name[:80]!r} names no data set", "save")
     who = wanted.annotator or access.name
     statement = WantedEvaluation(
-        id=found.statement_id(wanted.run_id, who),
+        id=stored_queue.statement_id(wanted.run_id, who),
         run_id=wanted.run_id,
-        judge=found.judge,
+        judge=stored_queue.judge,
         annotator=who,
-        label=choice.label if found.labels else "",
+        label=choice.label if stored_queue.labels else "",
         score=choice.score,
         passed=choice.passed,
         explanation=wanted.explanation,
@@ -232,14 +232,14 @@ async def post_answer(
     record_id = await _store(pipeline, reader, project, statement)
     version = None
     if wanted.save:
-        right = choice.label if found.labels else wanted.score
+        right = choice.label if stored_queue.labels else wanted.score
         item = WantedRuns(
             run_ids=[wanted.run_id],
-            expected="outputs" if found.expected == "outputs" else "given",
-            given=None if found.expected == "outputs" else right,
-            reason=f"Judged in {found.name}",
+            expected="outputs" if stored_queue.expected == "outputs" else "given",
+            given=None if stored_queue.expected == "outputs" else right,
+            reason=f"Judged in {stored_queue.name}",
         )
-        saved = await save_runs(turns, pipeline, reader, (project, found.dataset), item)
+        saved = await save_runs(turns, pipeline, reader, (project, stored_queue.dataset), item)
         version = saved.version
     return SavedAnswer(run_id=wanted.run_id, record_id=record_id, annotator=who, dataset=version)
 
@@ -257,12 +257,12 @@ async def delete_answer(
 ) -> SavedAnswer:
     """Take back what one said of a run: it waits again. That it was taken back stays in the run."""
     reader = find_service(request, Reader).narrow(access)
-    found = await run_sync(find_queue, reader, project, queue)
+    stored_queue = await run_sync(find_queue, reader, project, queue)
     who = annotator or access.name
     statement = WantedEvaluation(
-        id=found.statement_id(run_id, who),
+        id=stored_queue.statement_id(run_id, who),
         run_id=run_id,
-        judge=found.judge,
+        judge=stored_queue.judge,
         annotator=who,
         explanation=TAKEN_BACK,
     )

@@ -174,9 +174,9 @@ class Admission:
             self._senders.clear()
             self._all.had = 0.0
         known = self._senders.setdefault(sender, _Sender(0.0, now_s))
-        for one in (known, self._all):
-            one.had *= math.exp((one.at_s - now_s) / _LATELY_S)
-            one.at_s = now_s
+        for part in (known, self._all):
+            part.had *= math.exp((part.at_s - now_s) / _LATELY_S)
+            part.at_s = now_s
         return known
 
     def _share(self, known: _Sender) -> float:

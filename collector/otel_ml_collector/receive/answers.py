@@ -143,8 +143,8 @@ def write_answer(answer: ExportAnswer, signal: Signal, form: Form) -> bytes:
     if not answer.message:
         return _EMPTY[form]
     response, partial, rejected = _RESPONSES[signal]
-    told = {rejected: answer.rejected, "error_message": shorten(answer.message)}
-    return write(response(partial_success=partial(**told)), form)
+    facts = {rejected: answer.rejected, "error_message": shorten(answer.message)}
+    return write(response(partial_success=partial(**facts)), form)
 
 
 def write(message: Message, form: Form) -> bytes:

@@ -382,8 +382,8 @@ def make_server(
 
 def _metadata(context: "grpc.aio.ServicerContext[bytes, bytes]") -> dict[str, str]:
     """Read the metadata; of a key that stands twice the first value stays."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
         text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-        found.setdefault(key, text)
-    return found
+        entries.setdefault(key, text)
+    return entries

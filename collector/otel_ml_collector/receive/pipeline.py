@@ -248,8 +248,8 @@ class Intake:
     def has_large(self, size: int) -> bool:
         """Tell whether a large request of a size is worked on, or was stored lately."""
         return any(
-            one.size == size and (one.outcome is not None or (one.work and not one.work.done()))
-            for one in self._large.values()
+            item.size == size and (item.outcome is not None or (item.work and not item.work.done()))
+            for item in self._large.values()
         )
 
     def _find_large(self, key: bytes) -> _Large:
@@ -368,7 +368,7 @@ class Intake:
         raise large.outcome or large.trouble or Unavailable("The collector is busy")
 
     def _forget_large(self) -> None:
-        ended = [key for key, one in self._large.items() if one.work and one.work.done()]
+        ended = [key for key, value in self._large.items() if value.work and value.work.done()]
         for key in ended[: max(len(ended) - _LARGE_KNOWN, 0)]:
             del self._large[key]
 
@@ -541,5 +541,5 @@ def _answer(rejected: Counter[str], what: str) -> ExportAnswer:
         return ExportAnswer(0, "")
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
     meanings = [f": {meaning}" for reason, meaning in _MEANINGS.items() if reason in rejected]
-    said = f"{what} rejected for good: {reasons}{''.join(meanings)}"
-    return ExportAnswer(rejected.total(), said)
+    text = f"{what} rejected for good: {reasons}{''.join(meanings)}"
+    return ExportAnswer(rejected.total(), text)

@@ -73,7 +73,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
         BadInput: The filter is wrong.
     """
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
-    ours = Sql("{recorded} WHERE outcome = 'error' AND {matching}").fill(
+    clause = Sql("{recorded} WHERE outcome = 'error' AND {matching}").fill(
         recorded=RECORDED, matching=MATCHING.fill(condition=condition.sql)
     )
     sql = Sql("""
@@ -84,10 +84,10 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
           count() OVER () AS found, sum(count()) OVER () AS errors
         FROM (SELECT *, {shape} AS shape FROM {ours})
         GROUP BY type, shape ORDER BY number DESC, last_ns DESC, type, shape
-        LIMIT {limit:UInt32}""").fill(shape=_SHAPE, ours=ours, most_versions=_NAMED_VERSIONS)
+        LIMIT {limit:UInt32}""").fill(shape=_SHAPE, ours=clause, most_versions=_NAMED_VERSIONS)
     values = {**query.values(condition, now_ns), **_SHAPED, "limit": limit}
     rows = reader.rows(sql, values)
-    known = _find_known(reader, ours, values, rows) if rows else set()
+    known = _find_known(reader, clause, values, rows) if rows else set()
     numbers = all_version_numbers(reader, query.project, "model") if rows else {}
     return ErrorGroups(
         [
@@ -109,14 +109,14 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
 
 
 def _find_known(
-    reader: Reader, ours: Sql, values: Mapping[str, Any], rows: Sequence[Row]
+    reader: Reader, condition: Sql, values: Mapping[str, Any], rows: Sequence[Row]
 ) -> set[tuple[str, str]]:
     """Find the groups, among some, that had runs in the seven days before the window."""
     sql = Sql("""
         SELECT DISTINCT toString(error_type) AS type, shape
         FROM (SELECT *, {shape} AS shape FROM {ours})
         WHERE type IN {types:Array(String)} AND shape IN {shapes:Array(String)}""").fill(
-        shape=_SHAPE, ours=ours
+        shape=_SHAPE, ours=condition
     )
     before = {
         **values,

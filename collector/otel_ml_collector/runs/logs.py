@@ -23,7 +23,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CallEvent,
     read_events,
 )
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import structured, to_text
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES
@@ -179,12 +179,12 @@ def find_call_events(
     return {
         run_id: [
             CallEvent(
-                told["event"],
-                told["time_ns"],
-                structured(told["message"]) or None,
-                load_json(told["attributes"], {}),
+                item["event"],
+                item["time_ns"],
+                structured(item["message"]) or None,
+                load_json(item["attributes"], {}),
             )
-            for told in of_run
+            for item in of_run
         ]
         for run_id, of_run in events_of.items()
     }
@@ -192,15 +192,15 @@ def find_call_events(
 
 def read_content(events: Iterable[CallEvent]) -> dict[str, Any]:
     """Read the fields of a call that its events name; inputs and outputs with their JSON."""
-    found = Found(1)
-    read_events([event for event in events if event.name in CONTENT_EVENTS], found)
-    return found.row(0)
+    run_columns = RunColumns(1)
+    read_events([event for event in events if event.name in CONTENT_EVENTS], run_columns)
+    return run_columns.row(0)
 
 
 def read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
     """Read type and message of the exception that came last."""
-    told = [event.attributes for event in events if event.name == EXCEPTION]
-    last = told[-1] if told else {}
+    error = [event.attributes for event in events if event.name == EXCEPTION]
+    last = error[-1] if error else {}
     return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
 
 
@@ -214,19 +214,19 @@ def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
     if not lacking or not find_apart(reader, project).contents:
         return
     for run_id, events in find_call_events(reader, project, list(lacking)).items():
-        row, told = lacking[run_id], read_content(events)
+        row, content = lacking[run_id], read_content(events)
         failure = line_of_error(*read_error(events)) if row["outcome"] == "error" else ""
-        if not row["inputs_preview"] and "inputs" in told:
-            row["inputs_preview"] = line_in(told["inputs"][0], row["kind"])
-        if row["outputs_preview"] == "" and (failure or "outputs" in told):
-            row["outputs_preview"] = failure or line_out(told["outputs"][0], row["kind"])
+        if not row["inputs_preview"] and "inputs" in content:
+            row["inputs_preview"] = line_in(content["inputs"][0], row["kind"])
+        if row["outputs_preview"] == "" and (failure or "outputs" in content):
+            row["outputs_preview"] = failure or line_out(content["outputs"][0], row["kind"])
 
 
 def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    entries: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row[name]].append(row)
-    return found
+        entries[row[name]].append(row)
+    return entries
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
@@ -241,7 +241,7 @@ def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[s
 def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
     """Read where the spans of a trace stand, by their run ids, at most 100,000."""
     times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
-    ours = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=ID16)
+    condition = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=ID16)
     sql = Sql("""
         SELECT groupArray((span, above.1, above.2)) AS nodes FROM (
           SELECT lower(hex(span_id)) AS span,
@@ -253,7 +253,7 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
             UNION ALL
             SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
           GROUP BY span_id LIMIT {spans})
-        """).fill(deliveries=DELIVERIES, ours=ours, times=times, spans=_SPANS_OF_TRACE)
+        """).fill(deliveries=DELIVERIES, ours=condition, times=times, spans=_SPANS_OF_TRACE)
     (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
     return {
         f"{trace_id}-{span}": SpanNode(f"{trace_id}-{parent}", bool(is_call))
@@ -269,17 +269,17 @@ def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dic
     known: dict[str, str] = {}
     for span in spans:
         path: list[str] = []
-        here, found = span, ""
+        here, text = span, ""
         while here in nodes and here not in known:
             if nodes[here].is_call:
-                found = here
+                text = here
                 break
             known[here] = ""  # until it is found: whoever comes by again is in a circle
             path.append(here)
             here = nodes[here].parent
-        found = found or known.get(here, "")
-        known.update(dict.fromkeys(path, found))
-        known[span] = found
+        text = text or known.get(here, "")
+        known.update(dict.fromkeys(path, text))
+        known[span] = text
     return {span: known[span] for span in spans if known[span]}
 
 
@@ -441,27 +441,27 @@ def find_all_series(
           countIf(mode IN ('single', 'replace', 'restart', 'clear')) = 0 AS is_plain
         FROM metrics WHERE {logged} GROUP BY owner""").fill(logged=_LOGGED, names=_MOST_NAMES)
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
-    told = {
+    facts = {
         row["owner"]: row
         for row in reader.rows(sql, {"project": project, "owners": asked, "name": name})
     }
     logged_metrics: dict[str, list[LoggedMetric]] = {}
     alone: dict[str, str] = {}
     for key, of_one in owners.items():
-        telling = [owner for owner in of_one if owner in told]
-        names = {name for owner in telling for name in told[owner]["names"]}
+        telling = [owner for owner in of_one if owner in facts]
+        names = {name for owner in telling for name in facts[owner]["names"]}
         each = min(most, max(MOST_OF_ALL // max(len(names), 1), _FEWEST))
         if len(owners) > 1 and len(telling) == 1 and each == most:
             alone[key] = telling[0]
             continue
-        is_plain = all(told[owner]["is_plain"] for owner in telling)
+        is_plain = all(facts[owner]["is_plain"] for owner in telling)
         rows = (
             read_points(reader, project, telling, name, each, is_plain=is_plain) if telling else []
         )
         logged_metrics[key] = _make_series(rows)
     if alone:
         parts = sorted(set(alone.values()))
-        is_plain = all(told[owner]["is_plain"] for owner in parts)
+        is_plain = all(facts[owner]["is_plain"] for owner in parts)
         rows = read_points(reader, project, parts, name, most, is_plain=is_plain, apart=True)
         by_owner = _by(rows, "part")
         logged_metrics |= {key: _make_series(by_owner[owner]) for key, owner in alone.items()}
@@ -596,7 +596,7 @@ class _Numbers:
         named = {row["name"] for row in rows if row["kind"] == "model" and row["version"]}
         known = version_numbers(reader, project, "model", named)
         self._by_digest: dict[tuple[str, str], int] = {}
-        for (name, digest, _), number in sorted(known.items(), key=lambda one: -one[1]):
+        for (name, digest, _), number in sorted(known.items(), key=lambda entry: -entry[1]):
             self._by_digest[name, digest] = number
         self._known = {(name, number) for (name, *_), number in known.items()}
         aliased = {row["name"] for row in rows if row["version"].startswith("@")}
@@ -609,15 +609,15 @@ class _Numbers:
         """
         if row["kind"] != "model" or not row["version"]:
             return None
-        name, told = row["name"], row["version"]
-        if told.startswith("@"):
-            moves = self._moves.get((name, told[1:]), [])
+        name, version = row["name"], row["version"]
+        if version.startswith("@"):
+            moves = self._moves.get((name, version[1:]), [])
             place = bisect_right([time_ns for time_ns, _ in moves], row["first_ns"])
-            told = moves[place - 1][1] if place else ""
-        elif told.startswith("v") and told[1:].isdecimal():
-            number = int(told[1:])
+            version = moves[place - 1][1] if place else ""
+        elif version.startswith("v") and version[1:].isdecimal():
+            number = int(version[1:])
             return number if (name, number) in self._known else None
-        return self._by_digest.get((name, told))
+        return self._by_digest.get((name, version))
 
 
 def _read_moves(

@@ -99,9 +99,9 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
     )
     groups = [
         SumGroup(
-            one.group, view.narrow(query.where, view.where_of_group(group, one.group)), one.total
+            item.group, view.narrow(query.where, view.where_of_group(group, item.group)), item.total
         )
-        for one in (stats.groups if group else ())
+        for item in (stats.groups if group else ())
     ]
     rest = stats.other.total if stats.other else None
     return ListSums(stats.total, groups, max(stats.groups_found - len(groups), 0), rest)

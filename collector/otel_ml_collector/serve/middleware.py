@@ -103,8 +103,8 @@ class _Body:
 
 def _will_close(scope: Scope) -> bool:
     """Tell whether the connection ends with the answer."""
-    said = Headers(scope=scope).get("connection", "").lower()
-    return "close" in said or scope["http_version"] == "1.0"
+    text = Headers(scope=scope).get("connection", "").lower()
+    return "close" in text or scope["http_version"] == "1.0"
 
 
 class Guard:

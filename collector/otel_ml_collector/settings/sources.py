@@ -80,11 +80,11 @@ def load(
     """
     chosen, problems = choose(flags, environment, file)
     values: dict[str, Any] = {}
-    for name, said in chosen.items():
+    for name, value in chosen.items():
         try:
-            values[name] = said.setting.read(said.text)
+            values[name] = value.setting.read(value.text)
         except ValueError as error:
-            problems.append(said.problem(error))
+            problems.append(value.problem(error))
     problems += [chosen[name].problem(reason) for name, reason in _find_conflicts(values)]
     if problems:
         raise BadSetting("\n".join(problems))
@@ -155,8 +155,8 @@ def _settle_store(values: dict[str, Any], chosen: Mapping[str, SettingText]) -> 
     Raises:
         BadSetting: The setting that counts would have to be guessed.
     """
-    said = [_SOURCES.index(chosen[name].source) for name in ("store", "data_dir")]
-    if not values["store"] or said[0] < said[1]:
+    items = [_SOURCES.index(chosen[name].source) for name in ("store", "data_dir")]
+    if not values["store"] or items[0] < items[1]:
         values["store"] = f"{_EMBEDDED}{quote(str(values['data_dir']))}"
     if values["store"].startswith(_EMBEDDED):
         values["data_dir"] = Path(unquote(values["store"].removeprefix(_EMBEDDED)))

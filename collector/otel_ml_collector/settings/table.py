@@ -208,5 +208,5 @@ class Settings:
 
 
 TABLE: Final[tuple[Setting, ...]] = tuple(
-    replace(one.metadata["setting"], name=one.name) for one in fields(Settings)
+    replace(field_.metadata["setting"], name=field_.name) for field_ in fields(Settings)
 )

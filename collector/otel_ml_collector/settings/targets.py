@@ -42,38 +42,38 @@ _MEANT: Final = (
 )
 
 
-def _read_endpoint(said: object) -> str:
+def _read_endpoint(value: object) -> str:
     wrong = ValueError(
         "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, without a query"
     )
-    if not isinstance(said, str) or not said.isascii() or not said.isprintable():
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         raise wrong
     try:
-        parts = urlsplit(said)
+        parts = urlsplit(value)
         port = parts.port
     except ValueError:
         raise wrong from None
-    if parts.scheme not in _SCHEMES or not parts.hostname or port == 0 or " " in said:
+    if parts.scheme not in _SCHEMES or not parts.hostname or port == 0 or " " in value:
         raise wrong
     if parts.query or parts.fragment or parts.username is not None:
         raise wrong
-    return _read_place(said, parts)
+    return _read_place(value, parts)
 
 
-def _read_place(said: str, parts: SplitResult) -> str:
+def _read_place(text: str, parts: SplitResult) -> str:
     if parts.scheme.startswith("grpc"):
         if parts.port is None or parts.path.strip("/"):
             raise ValueError("expected HOST:PORT after grpc://, and no path")
     elif parts.path.rstrip("/").endswith(("/v1/traces", "/v1/logs", "/v1/metrics")):
         raise ValueError("expected the base address: /v1/traces and /v1/logs are added")
-    return said.rstrip("/")
+    return text.rstrip("/")
 
 
-def _read_headers(said: object) -> tuple[tuple[str, str], ...]:
-    if not isinstance(said, dict) or len(said) > _MOST_HEADERS:
+def _read_headers(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or len(value) > _MOST_HEADERS:
         raise ValueError(f"expected a table of at most {_MOST_HEADERS} names and texts")
     headers = []
-    for name, text in said.items():
+    for name, text in value.items():
         lower = name.lower()
         if not _HEADER.fullmatch(lower) or lower.endswith("-bin") or lower.startswith("grpc-"):
             raise ValueError(f"{name!r} is no name that a header may have over HTTP and gRPC")
@@ -85,26 +85,26 @@ def _read_headers(said: object) -> tuple[tuple[str, str], ...]:
     return tuple(headers)
 
 
-def _read_signals(said: object) -> frozenset[str]:
-    names = said.split(",") if isinstance(said, str) else said
+def _read_signals(value: object) -> frozenset[str]:
+    names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not _SIGNALS.issuperset(names):
         raise ValueError("expected any of traces, logs and metrics")
     return frozenset(names)
 
 
-def _read_bool(said: object) -> bool:
-    if said is True or said is False:
-        return said
+def _read_bool(value: object) -> bool:
+    if value is True or value is False:
+        return value
     raise ValueError("expected true or false")
 
 
 def _number(unit: str, least: int, most: int) -> Callable[[object], int]:
     read = whole_number(unit, least, most)
-    return lambda said: read(str(said))
+    return lambda entry: read(str(entry))
 
 
-def _read_path(said: object) -> Path | None:
-    return read_file(str(said))
+def _read_path(value: object) -> Path | None:
+    return read_file(str(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +203,12 @@ def _shown(table: object) -> object:
     if not isinstance(table, dict):
         return table
     shown = _READERS.keys() - {"headers"}  # a key that is misspelt may hold a secret too
-    return {key: said if key in shown else "***" for key, said in table.items()}
+    return {key: value if key in shown else "***" for key, value in table.items()}
 
 
 def _tables_of(text: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
-        pairs = [one.strip().partition("=") for one in text.split(",") if one.strip()]
+        pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
         names = [name for name, _, _ in pairs]
         if len(set(names)) < len(names):
             raise ValueError("expected each name once")
@@ -225,13 +225,13 @@ def _read_target(name: str, table: object) -> OtlpTarget:
         raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
     example = "{endpoint = 'http://tempo:4318'}"
     values: dict[str, Any] = {}
-    for key, said in table_of(name, table, f" such as {example}").items():
+    for key, value in table_of(name, table, f" such as {example}").items():
         if key not in _READERS:
             near = get_close_matches(key, _READERS, n=1)
             right = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_READERS)}"
             raise ValueError(f"{name}: unknown key {key!r}: {right}")
         try:
-            values[key] = _READERS[key](said)
+            values[key] = _READERS[key](value)
         except ValueError as error:
             raise ValueError(f"{name}.{key}: {error}") from error
     if "endpoint" not in values:

@@ -207,10 +207,10 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
-def table_of(place: str, said: object, example: str = "") -> Mapping[str, Any]:
+def table_of(place: str, value: object, example: str = "") -> Mapping[str, Any]:
     """Take a value of a file for the table that it has to be."""
-    if isinstance(said, dict):
-        return said
+    if isinstance(value, dict):
+        return value
     raise ValueError(f"{place}: expected a table{example}")
 
 

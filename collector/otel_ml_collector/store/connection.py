@@ -128,19 +128,19 @@ class Memory:
         """Return the sorts that a project is known to have, and whether it has no others."""
         return self._found.get(project, frozenset()), project in self._settled
 
-    def note(self, project: str, found: Iterable[str], *, settled: bool = False) -> frozenset[str]:
+    def note(self, project: str, sorts: Iterable[str], *, settled: bool = False) -> frozenset[str]:
         """Note the sorts that a project has, before they are stored or once they were seen.
 
         Args:
             project: The project; `EVERY_PROJECT` has all sorts of any project.
-            found: The sorts that it has.
+            sorts: The sorts that it has.
             settled: Whether everything was looked for.
 
         Returns:
             All that is known by now.
         """
         with self._guard:
-            added = frozenset(found)
+            added = frozenset(sorts)
             for name in (project, EVERY_PROJECT):
                 if known := self._found.get(name, frozenset()).union(added):
                     self._found[name] = known

@@ -270,8 +270,8 @@ class Deleter:
     def _ask(
         self, sql: Sql, deletion: Deletion, settings: Mapping[str, Any] | None = None
     ) -> Sequence[Sequence[Any]]:
-        found = self._client.query(sql, _parameters(deletion), settings=dict(settings or {}))
-        return found.result_rows
+        answer = self._client.query(sql, _parameters(deletion), settings=dict(settings or {}))
+        return answer.result_rows
 
     def _count(self, deletion: Deletion) -> int:
         sql = Sql("SELECT uniqExact(trace_id, span_id) FROM deleted_runs WHERE ") + _DELETED

@@ -126,8 +126,8 @@ def list_open_projects(reader: Reader) -> list[str]:
 
 def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
     """Find the runs of a trace with a start record, at most 10,000; they may have ended."""
-    ours = Sql("trace_id = {id16}").fill(id16=ID16)
-    return _find_keys_where(reader, place.project, ours, {"trace": place.trace_id})
+    sql = Sql("trace_id = {id16}").fill(id16=ID16)
+    return _find_keys_where(reader, place.project, sql, {"trace": place.trace_id})
 
 
 def find_all_open_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[OpenKey]:
@@ -139,7 +139,7 @@ def find_all_open_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -
 
 
 def _find_keys_where(
-    reader: Reader, project: str, ours: Sql, parameters: Mapping[str, object]
+    reader: Reader, project: str, condition: Sql, parameters: Mapping[str, object]
 ) -> list[OpenKey]:
     if not find_apart(reader, project).open_runs:
         return []
@@ -147,7 +147,7 @@ def _find_keys_where(
         SELECT {key} FROM open_runs FINAL
         WHERE project = {project:String} AND {ours}
         ORDER BY start_ns, open_runs.span_id LIMIT {in_trace}
-        """).fill(key=_KEY, ours=ours, in_trace=_IN_TRACE)
+        """).fill(key=_KEY, ours=condition, in_trace=_IN_TRACE)
     asked = {"project": project, **parameters}
     return [OpenKey(**row) for row in reader.rows(sql, asked, ACROSS_PARTITIONS)]
 

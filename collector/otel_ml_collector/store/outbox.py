@@ -92,9 +92,10 @@ def _run(row: Row) -> Run:
 
 
 def _tags(tags: Mapping[str, str], details: str) -> list[Tag]:
-    told = orjson.loads(details or "{}")
+    document = orjson.loads(details or "{}")
     return [
-        Tag(name, orjson.loads(text), **told.get(name, {})) for name, text in sorted(tags.items())
+        Tag(name, orjson.loads(text), **document.get(name, {}))
+        for name, text in sorted(tags.items())
     ]
 
 

@@ -127,7 +127,7 @@ class ProjectDeletions:
         gone = {key_of(run) for run in _runs(records) if self._means_run(run)}
         kept = {run.trace_id for run in _runs(records) if key_of(run) not in gone}
         owners = {run_id(*key) for key in chain(self._known, gone)}
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             table.source: [
                 row for row in getattr(records, table.source) if not self._means_late(row, owners)
             ]
@@ -142,7 +142,7 @@ class ProjectDeletions:
                 for row in records.versions
                 if row.project != self._project or not self._means_model(row.name, row.last_seen_ns)
             ],
-            **told,
+            **facts,
             items=[row for row in records.items if not self._means_item(row, owners)],
             trace_keys=[row for row in records.trace_keys if not self._means_key(row, kept)],
         )
@@ -316,9 +316,9 @@ class Tombstones:
         return records
 
     def _read(self) -> None:
-        found = {row[0]: int(row[1]) for row in self._client.query(_LAST_DELETIONS).result_rows}
-        if found != self._last_ns:
-            self._last_ns = found
+        facts = {row[0]: int(row[1]) for row in self._client.query(_LAST_DELETIONS).result_rows}
+        if facts != self._last_ns:
+            self._last_ns = facts
             self._generation += 1
         self._read_s = time.monotonic()
 
@@ -349,12 +349,12 @@ class Tombstones:
         return known
 
     def _find_owners(self, project: str, owners: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
+        entries: dict[str, int] = {}
         for at in range(0, len(owners), _TRACES_AT_ONCE):
             values = {"project": project, "owners": owners[at : at + _TRACES_AT_ONCE]}
             rows = self._client.query(_DELETED_OWNERS, values).result_rows
-            found.update({owner: int(deleted_ns) for owner, deleted_ns in rows})
-        return found
+            entries.update({owner: int(deleted_ns) for owner, deleted_ns in rows})
+        return entries
 
     def _find_rules(self, project: str, names: Sequence[str], times: set[int]) -> list[Deletion]:
         rules: dict[int, Deletion] = {}

@@ -81,7 +81,7 @@ def _slots(structures: Sequence[Row]) -> dict[int, list[Row]]:
     slots[1] += [row for row in structures if not row["structure"]]
     for place, row in enumerate(told, 1):
         slots[min(_MOST_STRUCTURES, place, apart)].append(row)
-    return {slot: found for slot, found in slots.items() if found}
+    return {slot: value for slot, value in slots.items() if value}
 
 
 # Which version a name is of: the last move holds, and one that takes it away leaves none.
@@ -151,18 +151,18 @@ def read_version_numbers(
     """
     wanted = {(kind, name) for kind, named in names.items() for name in named if name}
     known = {key: reader.memory.numbers(project, *key) for key in wanted}
-    missing = sorted({name for (_, name), found in known.items() if found is None})
+    missing = sorted({name for (_, name), value in known.items() if value is None})
     if missing:
         generation = reader.memory.generation
-        found: dict[tuple[str, str], dict[tuple[str, ...], int]] = {
+        facts: dict[tuple[str, str], dict[tuple[str, ...], int]] = {
             key: {} for key in wanted if key[1] in missing
         }
         for row in _read_numbered(reader, project, list(names), missing):
-            if (row["kind"], row["name"]) in found:
+            if (row["kind"], row["name"]) in facts:
                 version = row["digest"], row["structure"]
-                found[row["kind"], row["name"]][version] = row["number"]
-        reader.memory.keep_numbers(project, found, generation)
-        known |= found
+                facts[row["kind"], row["name"]][version] = row["number"]
+        reader.memory.keep_numbers(project, facts, generation)
+        known |= facts
     numbers: dict[str, Numbers] = {kind: {} for kind in names}
     for (kind, name), versions in known.items():
         for (digest, structure), number in (versions or {}).items():

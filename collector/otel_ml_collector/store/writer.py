@@ -345,13 +345,13 @@ def slice_by_month(
     if (max(times) - min(times)) // _SHORTEST_MONTH_NS + 2 <= months:
         yield rows
         return
-    found: dict[tuple[int, int], list[Row]] = {}
+    entries: dict[tuple[int, int], list[Row]] = {}
     for row, time_ns in zip(rows, times, strict=True):
         day = datetime.fromtimestamp(time_ns // SECOND_NS, UTC)
-        found.setdefault((day.year, day.month), []).append(row)
-    keys = sorted(found)
+        entries.setdefault((day.year, day.month), []).append(row)
+    keys = sorted(entries)
     for first in range(0, len(keys), months):
-        yield [row for key in keys[first : first + months] for row in found[key]]
+        yield [row for key in keys[first : first + months] for row in entries[key]]
 
 
 class Probe:

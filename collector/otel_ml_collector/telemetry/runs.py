@@ -502,8 +502,8 @@ class RunNumbers(Collector):
                 wanted[project, kind].add(name)
             try:
                 for (project, kind), names in wanted.items():
-                    found = self._read_versions(project, kind, sorted(names))
-                    for version, number in found.items():
+                    stored_versions = self._read_versions(project, kind, sorted(names))
+                    for version, number in stored_versions.items():
                         if (kind, (project, *version)) in unknown:
                             self._numbers[kind, (project, *version)] = number
             except Unavailable:  # the digest stands in their place until the store answers

@@ -256,15 +256,17 @@ class LossNumbers(Collector):
 
     def tell(self, missed: Mapping[str, Missed]) -> None:
         """Take the numbers by project."""
-        ordered = sorted(missed.items(), key=lambda one: (-one[1].missing, -one[1].late, one[0]))
+        ordered = sorted(
+            missed.items(), key=lambda entry: (-entry[1].missing, -entry[1].late, entry[0])
+        )
         shown = dict(ordered[:_LABELLED_PROJECTS])
-        rest = [one for _, one in ordered[_LABELLED_PROJECTS:]]
+        rest = [value for _, value in ordered[_LABELLED_PROJECTS:]]
         if rest:
             known = shown.get(_OTHER, Missed(0, 0))
             shown[_OTHER] = Missed(
-                known.missing + sum(one.missing for one in rest),
-                known.late + sum(one.late for one in rest),
-                known.sampled + sum(one.sampled for one in rest),
+                known.missing + sum(other.missing for other in rest),
+                known.late + sum(other.late for other in rest),
+                known.sampled + sum(other.sampled for other in rest),
             )
         self._shown = shown
 
@@ -287,11 +289,11 @@ class LossNumbers(Collector):
             "of projects that the setting sampled_projects names",
             labels=["project"],
         )
-        for project, one in self._shown.items():
-            missing.add_metric([project], one.missing)
-            late.add_metric([project], one.late)
-            if one.sampled:
-                sampled.add_metric([project], one.sampled)
+        for project, value in self._shown.items():
+            missing.add_metric([project], value.missing)
+            late.add_metric([project], value.late)
+            if value.sampled:
+                sampled.add_metric([project], value.sampled)
         return missing, late, sampled
 
 
@@ -327,9 +329,9 @@ class StoreNumbers(Collector):
             "Rows of a table on disk, those that wait to be merged away included",
             labels=["table"],
         )
-        for one in self._ask():
-            size.add_metric([one.table], one.bytes)
-            rows.add_metric([one.table], one.rows)
+        for item in self._ask():
+            size.add_metric([item.table], item.bytes)
+            rows.add_metric([item.table], item.rows)
         return size, rows
 
     def _ask(self) -> Sequence[TableSize]:

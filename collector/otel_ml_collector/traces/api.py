@@ -93,7 +93,7 @@ class _Bundle:
                 yield
 
     def _manifest(self, trace: Trace) -> bytes:
-        told = {
+        facts = {
             "key": trace.key,
             "runs": self._runs,
             "artifacts": self._artifacts,
@@ -101,7 +101,7 @@ class _Bundle:
             "truncated": trace.truncated,
             "hidden_parents": trace.hidden_parents,
         }
-        return orjson.dumps(told, option=orjson.OPT_INDENT_2)
+        return orjson.dumps(facts, option=orjson.OPT_INDENT_2)
 
 
 @router.get("/traces/{key:path}", response_model=None, responses=_TRACE)

@@ -228,10 +228,10 @@ def _leave_out(asked: Sequence[object], answered: Sequence[object]) -> Sequence[
     return answered[len(asked) :] if all(_is_same(*pair) for pair in pairs) else answered
 
 
-def _is_same(one: object, other: object) -> bool:
-    if one == other:
+def _is_same(value: object, other: object) -> bool:
+    if value == other:
         return True
-    first, second = read_message(one), read_message(other)
+    first, second = read_message(value), read_message(other)
     return first is not None and second is not None and _key(first) == _key(second)
 
 
@@ -369,14 +369,14 @@ def _find_tries(run: Run, trace: Sequence[RunSummary]) -> list[RunSummary]:
     """Find the failed runs before a run that asked the same in the same place."""
     if run.parent_run_id is None:
         return []
-    this = next((one for one in trace if one.run_id == run.run_id), None)
+    this = next((item for item in trace if item.run_id == run.run_id), None)
     return [
-        one
-        for one in trace
+        item
+        for item in trace
         if this is not None
-        and one.outcome == "error"
-        and one.start_ns < run.start_ns
-        and (one.parent_run_id, one.name, one.inputs)
+        and item.outcome == "error"
+        and item.start_ns < run.start_ns
+        and (item.parent_run_id, item.name, item.inputs)
         == (this.parent_run_id, this.name, this.inputs)
     ][-_TRIES:]
 
@@ -422,9 +422,9 @@ def _find_media(item: object) -> list[Mapping[str, Any]]:
     item = unwrap(item)
     content = (item.get("content") or item.get("parts")) if isinstance(item, dict) else None
     return [
-        one
-        for one in (content if isinstance(content, list) else ())
-        if isinstance(one, dict) and any(map(_is_media, read_parts([one])))
+        item
+        for item in (content if isinstance(content, list) else ())
+        if isinstance(item, dict) and any(map(_is_media, read_parts([item])))
     ]
 
 
@@ -452,20 +452,20 @@ def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> li
     """Link calls to the runs of their tools: by their inputs, else in their order."""
     found = list(entries)
     runs: defaultdict[str, list[RunSummary]] = defaultdict(list)
-    for one in trace:
-        if one.kind in _TOOLS and one.run_id != run.run_id:
-            runs[one.model or one.name].append(one)
+    for item in trace:
+        if item.kind in _TOOLS and item.run_id != run.run_id:
+            runs[item.model or item.name].append(item)
     for name, left in runs.items():
-        calls = [at for at, one in enumerate(found) if one.kind == "tool" and one.name == name]
+        calls = [at for at, item in enumerate(found) if item.kind == "tool" and item.name == name]
         for at in calls:
-            same = next((one for one in left if one.inputs == found[at].given), None)
+            same = next((item for item in left if item.inputs == found[at].given), None)
             if same is not None:
                 left.remove(same)
                 found[at] = replace(found[at], run=same)
         others = [at for at in calls if found[at].run is None]
         if len(others) == len(left):
-            for at, one in zip(others, left, strict=True):
-                found[at] = replace(found[at], run=one)
+            for at, item in zip(others, left, strict=True):
+                found[at] = replace(found[at], run=item)
     return list(map(_lend_result, found))
 
 
@@ -480,7 +480,7 @@ def _lend_result(entry: Entry) -> Entry:
 def _render(entries: Sequence[Entry]) -> list[Entry]:
     """Write texts as Markdown and draw images, from the end up: of a long page the last of them."""
     marks_left, pixels_left = _PAGE_MARKS, IMAGE_CHARS
-    found: list[Entry] = []
+    items: list[Entry] = []
     for entry in reversed(entries):
         attachments: list[Attachment] = []
         for attachment in entry.attachments:
@@ -495,5 +495,5 @@ def _render(entries: Sequence[Entry]) -> list[Entry]:
             if marks <= min(marks_left, _TEXT_MARKS):
                 marks_left -= marks
                 html = render_markdown(entry.text)
-        found.append(replace(entry, html=html, attachments=attachments))
-    return found[::-1]
+        items.append(replace(entry, html=html, attachments=attachments))
+    return items[::-1]

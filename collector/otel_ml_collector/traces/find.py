@@ -174,8 +174,8 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
     if not owners:
         return []
     return [
-        TraceRecords(project=project, run_id=owner if is_run(owner) else None, **vars(told))
-        for owner, told in find_told(reader, project, owners).items()
+        TraceRecords(project=project, run_id=owner if is_run(owner) else None, **vars(value))
+        for owner, value in find_told(reader, project, owners).items()
     ]
 
 

@@ -354,14 +354,14 @@ def _find_below(
     span: Stretch, children: Mapping[str | None, Sequence[Stretch]]
 ) -> Sequence[Stretch]:
     """Find a span and all that is below it."""
-    found = {span.run_id: span}
+    facts = {span.run_id: span}
     waiting = [span]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
         for child in children.get(waiting.pop().run_id, ()):
-            if child.run_id not in found:
-                found[child.run_id] = child
+            if child.run_id not in facts:
+                facts[child.run_id] = child
                 waiting.append(child)
-    return list(found.values())
+    return list(facts.values())
 
 
 def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
@@ -419,7 +419,7 @@ def find_slow(spans: Sequence[Stretch]) -> list[SlowSpan]:
         for span in spans
         if waits.get(span.run_id, 0) >= SLOW_SHARE * length_ns
     ]
-    return sorted(slow, key=lambda one: -one.wait_ms)
+    return sorted(slow, key=lambda entry: -entry.wait_ms)
 
 
 def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
@@ -491,10 +491,10 @@ def find_clock_notes(
 def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[str, Sequence[Mark]]:
     """Make the marks of spans, by run id."""
     marks: defaultdict[str, list[Mark]] = defaultdict(list)
-    for one in slow:
-        wait, share = duration(one.wait_ms), one.percent
+    for item in slow:
+        wait, share = duration(item.wait_ms), item.percent
         why = f"for {wait}, {share} of its time, the trace waited for this span itself"
-        marks[one.run_id].append(Mark(f"slow {share}", why, is_slow=True))
+        marks[item.run_id].append(Mark(f"slow {share}", why, is_slow=True))
     for run_id, note in notes.items():
         marks[run_id].append(Mark(note.short, note.what))
     return marks
@@ -516,7 +516,7 @@ class ToldTruth:
 
 def find_truths(run: Run) -> list[ToldTruth]:
     """Find the truths of a run, the newest first; those that hold before those that did."""
-    found: list[ToldTruth] = []
+    truths: list[ToldTruth] = []
     held: set[str] = set()
     for evaluation in reversed(run.evaluations):
         if evaluation.actual is None:
@@ -525,8 +525,8 @@ def find_truths(run: Run) -> list[ToldTruth]:
         output = outputs[name] if isinstance(outputs, dict) and name in outputs else outputs
         is_newest = name not in held and evaluation.actual == run.truth[name]
         held |= {name} if is_newest else set()
-        found.append(ToldTruth(evaluation, output, is_newest))
-    return sorted(found, key=lambda one: not one.is_newest)
+        truths.append(ToldTruth(evaluation, output, is_newest))
+    return sorted(truths, key=lambda entry: not entry.is_newest)
 
 
 def _find_beside(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
@@ -551,16 +551,16 @@ def _find_membership(
     reader: Reader, run: Run, trace: Sequence[RunSummary], now_ns: int
 ) -> Membership | None:
     """Find the experiment that a run belongs to: its own, else that of a run of its trace."""
-    told = next(
-        (one for one in (run, *trace) if one.experiment and one.project == run.project), None
+    match = next(
+        (part for part in (run, *trace) if part.experiment and part.project == run.project), None
     )
-    if told is None:
+    if match is None:
         return None
     name = "an experiment"
     with suppress(Missing):  # its own run has not come, or is gone
-        found = runs.find_run(reader, told.experiment, run.project, now_ns=now_ns)
-        name = str(found.attributes.get(names.EXPERIMENT_NAME) or found.name)
-    return Membership(told.experiment, name, told.dataset, told.item)
+        stored_run = runs.find_run(reader, match.experiment, run.project, now_ns=now_ns)
+        name = str(stored_run.attributes.get(names.EXPERIMENT_NAME) or stored_run.name)
+    return Membership(match.experiment, name, match.dataset, match.item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -579,7 +579,7 @@ class Lent:
 
 def _find_lent(reader: Reader, run: Run, trace: Trace) -> Lent | None:
     """Find the sums and scores of the runs inside a run; None where nothing is below it."""
-    if not trace.truncated and all(one.parent_run_id != run.run_id for one in trace.runs):
+    if not trace.truncated and all(item.parent_run_id != run.run_id for item in trace.runs):
         return None
     inside = find_inside(reader, [run]).get(run.run_id)
     if inside is None:
@@ -616,8 +616,8 @@ def show_run(
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     if talk is not None and is_raw:
         state["raw"], told = "1", State({**told.given, "raw": "1"})
-    curves = [one for one in series if one.count > 1]
-    values = [one for one in series if one.count == 1]
+    curves = [curve for curve in series if curve.count > 1]
+    values = [curve for curve in series if curve.count == 1]
     context = {
         "project": project,
         "run": run,
@@ -738,7 +738,7 @@ def _link(pattern: str, trace_id: str) -> TraceLink | None:
 def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
     """Lay out a trace, or its first runs with those below them, with its notable spans."""
     notes = find_clock_notes(reader, trace.runs)
-    found: dict[str, Any] = {"clocks": list(notes.values())}
+    facts: dict[str, Any] = {"clocks": list(notes.values())}
     if trace.next_cursor is None:
         outline = outline_of(trace.runs, now_ns)
         slow = find_slow(outline)
@@ -746,10 +746,10 @@ def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
         marks = mark(slow, notes)
         usages = find_usages(trace.runs, outline)
         silent = find_silent(trace.runs) if any(usage.is_least for usage in usages.values()) else []
-        found |= {"slow": slow, "totals": add_up(outline), "usages": usages, "silent": silent}
-        return found | {"trace": drawn, "marks": marks}
+        facts |= {"slow": slow, "totals": add_up(outline), "usages": usages, "silent": silent}
+        return facts | {"trace": drawn, "marks": marks}
     trace_id = trace.runs[0].trace_id
     counts = count_children(reader, trace_id, [run.run_id for run in trace.runs])
     extent = find_extent(reader, trace_id)
     drawn = lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
-    return found | {"trace": drawn, "marks": mark([], notes), "usages": {}}
+    return facts | {"trace": drawn, "marks": mark([], notes), "usages": {}}

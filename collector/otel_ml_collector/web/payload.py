@@ -312,15 +312,17 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
 def _columns_of(value: JsonValue) -> tuple[list[str], int, Callable[[int, str], Any]] | None:
     """Read names of columns, number of rows, and a reader of cells; None when it is no table."""
     if isinstance(value, list):
-        if len(value) < _LEAST_ROWS or not all(isinstance(one, Mapping) and one for one in value):
+        if len(value) < _LEAST_ROWS or not all(
+            isinstance(item, Mapping) and item for item in value
+        ):
             return None
         names = list(value[0])
-        if any("role" in one or list(one) != names for one in value):
+        if any("role" in item or list(item) != names for item in value):
             return None
         return names, len(value), lambda place, name: value[place][name]
     if not isinstance(value, Mapping) or len(value) < _LEAST_ROWS:
         return None
-    lengths = {len(one) if isinstance(one, list) else -1 for one in value.values()}
+    lengths = {len(item) if isinstance(item, list) else -1 for item in value.values()}
     count = min(lengths)
     if len(lengths) > 1 or count < _LEAST_ROWS:
         return None
@@ -467,12 +469,12 @@ def alone(value: JsonValue) -> JsonValue:
 
 def _forms(value: JsonValue, first: int) -> dict[str, Form]:
     inner = alone(value)
-    found = {
+    facts = {
         "Chat": find_chat(value, first) or find_chat(inner, first),
         "Table": find_table(inner, first),
         "Numbers": find_numbers(inner),
     }
-    return {name: form for name, form in found.items() if form is not None}
+    return {name: form for name, form in facts.items() if form is not None}
 
 
 def _forms_of_text(text: str, first: int) -> dict[str, Form]:

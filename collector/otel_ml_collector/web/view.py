@@ -136,8 +136,8 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    found = _UNSEEN.sub(_name_char, text)
-    return found if _is_closed(found) else _ISOLATES.sub(_name_char, found)
+    sentence = _UNSEEN.sub(_name_char, text)
+    return sentence if _is_closed(sentence) else _ISOLATES.sub(_name_char, sentence)
 
 
 def _is_closed(text: str) -> bool:

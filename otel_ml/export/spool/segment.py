@@ -402,9 +402,9 @@ def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch
             data = _read(fd, segment.cursor, end)
             # A file that is shorter than it was has lost its end.
             is_whole = end == size or len(data) < end - segment.cursor
-            found = _gather(segment, data, max_frames, max_bytes, size if is_whole else None)
-            if is_whole or found.end > segment.cursor:
-                return found
+            frames = _gather(segment, data, max_frames, max_bytes, size if is_whole else None)
+            if is_whole or frames.end > segment.cursor:
+                return frames
             window *= 4
 
 

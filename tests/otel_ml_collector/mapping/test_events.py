@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent, read_events
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.records import Run
 from otel_ml_collector.span import Event, Value
 from tests.otel_ml_collector.logs import make_log
@@ -170,7 +170,7 @@ def test_no_events() -> None:
 )
 def test_body(body: Value, attributes: dict[str, Value], message: dict[str, Any]) -> None:
     """The fields of a message are those of its body, else the attributes that have no dot."""
-    found = Found(1)
+    found = RunColumns(1)
     read_events([CallEvent("gen_ai.user.message", NOW_NS, body, attributes)], found)
     assert found.row(0)["inputs"][0] == [{"role": "user", **message}]
 
@@ -192,7 +192,7 @@ def test_order() -> None:
     ]
     found = []
     for seed in range(20):
-        told = Found(1)
+        told = RunColumns(1)
         read_events(random.Random(seed).sample(events, len(events)), told)  # noqa: S311 - guards nothing
         found.append(told.row(0))
     assert all(one == found[0] for one in found)

@@ -19,7 +19,7 @@ from otel_ml_collector.mapping.dialects.table import (
     Present,
     Row,
 )
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import join_pieces
 from otel_ml_collector.mapping.values import (
     find_member,
@@ -59,28 +59,28 @@ def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColum
         present: What of the dialect is among the names.
         values: Their attributes, with what was named before.
     """
-    dialect, found = present.dialect, values.found
+    dialect, run_columns = present.dialect, values.run_columns
     if not is_spoken(dialect, spans[0].scope):
         return
-    found.fill_missing("dialect", dialect.name)
+    run_columns.fill_missing("dialect", dialect.name)
     read_rows(present, values)
     if dialect.failure is not None:
-        _read_failures(spans, dialect.failure, found)
+        _read_failures(spans, dialect.failure, run_columns)
 
 
 def read_rows(
     present: Present, values: AttributeColumns, fields: Collection[str] | None = None
 ) -> None:
     """Fill those fields of a table's rows that are not filled yet."""
-    found = values.found
-    kinds = found.column("kind")
+    run_columns = values.run_columns
+    kinds = run_columns.column("kind")
     kinds_there = set(kinds)
     for row, sources, form in present.rows:
         name = row.field
         if fields is not None and name not in fields:
             continue
-        is_new = name == "tags" or name not in found.columns
-        places = found.every if is_new else found.missing(name)
+        is_new = name == "tags" or name not in run_columns.columns
+        places = run_columns.every if is_new else run_columns.missing(name)
         if row.on and not kinds_there <= row.on:
             places = [at for at in places if kinds[at] in row.on]
         if not places:
@@ -147,13 +147,13 @@ def _read_field(
         if is_payload:
             places = _take_payloads(row, source, got, values, places, spare=spare)
         else:
-            values.found.fill(row.field, got, places)
+            values.run_columns.fill(row.field, got, places)
             places = [at for at, value in zip(places, got, strict=True) if value is None]
         if not places:
             return
     for at in places:
         if at in spare:
-            values.found.fill(row.field, [_EMPTY], [at])
+            values.run_columns.fill(row.field, [_EMPTY], [at])
             _note_payload(row, spare[at], values, [at])
 
 
@@ -170,14 +170,14 @@ def _take_payloads(
     there, left = places, list[int]()
     if None in got or _EMPTY in got:
         pairs = list(zip(places, got, strict=True))
-        there = [at for at, one in pairs if one not in _NO_PAYLOAD]
-        left = [at for at, one in pairs if one in _NO_PAYLOAD]
-        for at, one in pairs:
-            if one == _EMPTY:
+        there = [at for at, value in pairs if value not in _NO_PAYLOAD]
+        left = [at for at, value in pairs if value in _NO_PAYLOAD]
+        for at, value in pairs:
+            if value == _EMPTY:
                 spare.setdefault(at, source)
-        got = [one for one in got if one not in _NO_PAYLOAD]
+        got = [payload for payload in got if payload not in _NO_PAYLOAD]
     if there:
-        values.found.fill(row.field, got, there)
+        values.run_columns.fill(row.field, got, there)
         _note_payload(row, source, values, there)
     return left
 
@@ -189,15 +189,15 @@ def _note_payload(
     places: Sequence[int],
 ) -> None:
     """Mark the attributes of a payload as used, and put instructions before its messages."""
-    found = values.found
-    column = found.columns[row.field]
+    run_columns = values.run_columns
+    column = run_columns.columns[row.field]
     if source.member:  # what else stands beside it is told nowhere else
         pass
     elif source.names:
-        found.use(source.names, places)
+        run_columns.use(source.names, places)
     else:
         for at in places:
-            found.use(column[at][0], [at])
+            run_columns.use(column[at][0], [at])
     if row.system and row.system in values.names:
         for at in places:
             column[at] = _with_system(row.system, column[at], values, at)
@@ -210,7 +210,7 @@ def _with_system(
     messages, system = inputs[0], parse(values.column(name)[place])
     if system is None or not isinstance(messages, list) or any(map(_is_system, messages)):
         return inputs
-    values.found.use([name], [place])
+    values.run_columns.use([name], [place])
     joined = [{"role": "system", "parts": system}, *messages]
     return joined, to_json(joined)
 
@@ -230,12 +230,12 @@ def _read_params(
         alone = "" if source.prefix or len(source.names) != 1 else source.names[0]
         name = alone.rpartition(".")[2]
         for params, value in zip(all_params, values.read(source, places), strict=True):
-            told = read_structured(value)
-            if isinstance(told, Mapping):
-                params.update({**told, **params} if params else told)
-            elif told is not None and alone:
-                params.setdefault(name, told)
-    values.found.fill(
+            document = read_structured(value)
+            if isinstance(document, Mapping):
+                params.update({**document, **params} if params else document)
+            elif document is not None and alone:
+                params.setdefault(name, document)
+    values.run_columns.fill(
         "params", [to_json(params) if params else None for params in all_params], places
     )
 
@@ -247,10 +247,10 @@ def _add_tags(
     places: Sequence[int],
 ) -> None:
     """Add the tags that nobody named before."""
-    found = values.found
-    missing = found.missing("tags")
-    found.fill("tags", [{} for _ in missing], missing)
-    column = found.columns["tags"]
+    run_columns = values.run_columns
+    missing = run_columns.missing("tags")
+    run_columns.fill("tags", [{} for _ in missing], missing)
+    column = run_columns.columns["tags"]
     for source in sources:
         for at, value in zip(places, values.read(source, places), strict=True):
             _add_told_tags(value, form, column[at])
@@ -261,24 +261,24 @@ def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
 
     What is nested is no tag, and stays among the attributes.
     """
-    told = read_structured(value)
-    if isinstance(told, Mapping):
-        pairs = [(str(name), item) for name, item in told.items()]
+    document = read_structured(value)
+    if isinstance(document, Mapping):
+        pairs = [(str(name), item) for name, item in document.items()]
         if form == "quoted":
             pairs = [(name, _read_quoted(cast("Value", item))) for name, item in pairs]
-    elif isinstance(told, list | tuple):
-        pairs = [(name, True) for name in told if isinstance(name, str)]
+    elif isinstance(document, list | tuple):
+        pairs = [(name, True) for name in document if isinstance(name, str)]
     else:
-        pairs = [(told, True)] if isinstance(told, str) else []
+        pairs = [(document, True)] if isinstance(document, str) else []
     for name, item in sorted(pairs, key=lambda pair: pair[0]):
         is_tag = isinstance(item, str | bool | int | float) and 0 < len(name) <= _TAG_CHARS
         if is_tag and name not in tags and len(tags) < _MAX_TAGS:
             tags[name] = Tag(name, cast("str | bool | int | float", item))
 
 
-def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> None:
+def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColumns) -> None:
     """Mark runs as failed, with their message, where no outcome contradicts it."""
-    outcomes, messages = found.column("outcome"), found.column("error_message")
+    outcomes, messages = run_columns.column("outcome"), run_columns.column("error_message")
     for at, span in enumerate(spans):
         attribute = span.attributes.get(failure.level)
         if isinstance(failure.at, str | bool):
@@ -292,8 +292,8 @@ def _read_failures(spans: Sequence[Span], failure: Failure, found: Found) -> Non
         message = "" if has_better else read_message(span, failure)
         if message and messages[at] is None:
             messages[at] = message
-    found.fill("outcome", outcomes)
-    found.fill("error_message", messages)
+    run_columns.fill("outcome", outcomes)
+    run_columns.fill("error_message", messages)
 
 
 def read_message(span: Span, failure: Failure) -> str:
@@ -309,15 +309,15 @@ def _read_quoted(value: Value) -> object:
     """Read a value that is JSON, plain texts and the items of a list too."""
     if isinstance(value, list | tuple):
         return [_read_quoted(item) if isinstance(item, str) else item for item in value]
-    found = parse(value)
-    return structured(found) if isinstance(found, str) else found
+    document = parse(value)
+    return structured(document) if isinstance(document, str) else document
 
 
 def _unquote(value: Value) -> Value:
     """Take the quotes off a text that was written as JSON."""
     if isinstance(value, str) and value[:1] == '"':
-        found = parse(value)
-        return found if isinstance(found, str) else value
+        document = parse(value)
+        return document if isinstance(document, str) else value
     return value
 
 

@@ -12,7 +12,7 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.evaluator import read_rows
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, find_present
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import parse, structured, to_int, to_json, to_sorted_json
 from otel_ml_collector.span import Span, Value
 
@@ -52,7 +52,7 @@ class CallEvent:
     attributes: Mapping[str, Value]
 
 
-def read_span_events(spans: Sequence[Span], found: Found) -> None:
+def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
     """Fill the fields that events of calls' own spans name and nobody named before."""
     for place, span in enumerate(spans):
         events = [
@@ -61,30 +61,30 @@ def read_span_events(spans: Sequence[Span], found: Found) -> None:
             if event.name in CONTENT_EVENTS
         ]
         if events:
-            told = Found(1)
-            for field in _TOLD & found.columns.keys():
-                told.fill(field, [found.columns[field][place]])
+            told = RunColumns(1)
+            for field in _TOLD & run_columns.columns.keys():
+                told.fill(field, [run_columns.columns[field][place]])
             read_events(events, told)
-            found.take(told, place)
+            run_columns.take(told, place)
 
 
-def read_events(events: Sequence[CallEvent], found: Found) -> None:
+def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
     """Fill the fields of a call that its events name and that are not filled yet."""
     if not events:
         return
     details = _join_details(events)
     present = find_present(GEN_AI, list(details))
     if present is not None:
-        read_rows(present, AttributeColumns([details], found), _TOLD)
+        read_rows(present, AttributeColumns([details], run_columns), _TOLD)
     inputs, outputs = _read_inputs(events), _read_outputs(events)
     if inputs:
-        found.fill_missing("inputs", (inputs, to_json(inputs)))
+        run_columns.fill_missing("inputs", (inputs, to_json(inputs)))
     if outputs:
-        found.fill_missing("outputs", (outputs, to_json(outputs)))
+        run_columns.fill_missing("outputs", (outputs, to_json(outputs)))
     for event, (field, name) in _WHOLE_MESSAGES.items():
         content = _read_whole(events, event, name)
         if content is not None:
-            found.fill_missing(field, (content, to_json(content)))
+            run_columns.fill_missing(field, (content, to_json(content)))
 
 
 def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
@@ -95,28 +95,32 @@ def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
         if event.name == DETAILS
     ]
     details.sort(key=lambda detail: (detail[0], to_sorted_json(detail[1])))
-    return {key: value for _, told in details for key, value in told.items()}
+    return {key: value for _, entry in details for key, value in entry.items()}
 
 
 def _read_inputs(events: Iterable[CallEvent]) -> list[_Content]:
     """Read the messages of a call's input, in the order of their times."""
     asked = [(event, _content(event)) for event in events if event.name in _ROLES]
-    asked.sort(key=lambda one: (one[0].time_ns, _ROLE_PLACES[one[0].name], to_sorted_json(one[1])))
+    asked.sort(
+        key=lambda entry: (entry[0].time_ns, _ROLE_PLACES[entry[0].name], to_sorted_json(entry[1]))
+    )
     return [{"role": _ROLES[event.name], **content} for event, content in asked]
 
 
 def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
     """Read the choices of a call's output, in the order of their numbers."""
-    told = [(event, _content(event)) for event in events if event.name == _CHOICE]
-    told.sort(key=lambda one: (_number(one[1]), one[0].time_ns, to_sorted_json(one[1])))
-    return [_answer(content) for _, content in told]
+    outputs = [(event, _content(event)) for event in events if event.name == _CHOICE]
+    outputs.sort(key=lambda entry: (_number(entry[1]), entry[0].time_ns, to_sorted_json(entry[1])))
+    return [_answer(content) for _, content in outputs]
 
 
 def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
     """Read the content of an event type, in the order of times; None without such an event."""
-    ordered = sorted((one for one in events if one.name == event), key=lambda event: event.time_ns)
-    told = [structured(one.attributes.get(name)) for one in ordered]
-    contents = [content for content in told if content not in (None, "")]
+    ordered = sorted(
+        (item for item in events if item.name == event), key=lambda event: event.time_ns
+    )
+    whole = [structured(figure.attributes.get(name)) for figure in ordered]
+    contents = [content for content in whole if content not in (None, "")]
     if len(contents) <= 1:
         return contents[0] if contents else None
     return [item for content in contents for item in _items(content)]
@@ -144,10 +148,10 @@ def _mapping(value: Value) -> Mapping[str, Value]:
 def _answer(content: _Content) -> _Content:
     message = content.pop("message", None)
     content.pop("index", None)
-    said = message if isinstance(message, Mapping) else {}
-    if message is not None and not said:
-        said = {"content": message}
-    return {"role": "assistant", **said, **content}
+    facts = message if isinstance(message, Mapping) else {}
+    if message is not None and not facts:
+        facts = {"content": message}
+    return {"role": "assistant", **facts, **content}
 
 
 def _number(content: _Content) -> int:

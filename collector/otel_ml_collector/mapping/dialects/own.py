@@ -50,11 +50,11 @@ class OwnNames:
 
 def find_names(keys: Iterable[str]) -> OwnNames | None:
     """Find our own attributes among names; None when there is none."""
-    ours = [key for key in keys if key.startswith(_PREFIX)]
-    if not ours:
+    items = [key for key in keys if key.startswith(_PREFIX)]
+    if not items:
         return None
-    judges = _judge_names(ours)
-    return OwnNames(_tag_names(ours), judges, bool(judges) or names.JUDGES in ours)
+    judges = _judge_names(items)
+    return OwnNames(_tag_names(items), judges, bool(judges) or names.JUDGES in items)
 
 
 def held_names(keys: Iterable[str]) -> set[str]:
@@ -64,33 +64,33 @@ def held_names(keys: Iterable[str]) -> set[str]:
 
 def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns) -> None:
     """Fill the fields that our own attributes name; the word of a dialect comes after them."""
-    there, found = values.names, values.found
+    there, run_columns = values.names, values.run_columns
     if names.MODEL_NAME in there or names.KIND in there:
-        found.fill("dialect", ["otel_ml"] * len(spans))
+        run_columns.fill("dialect", ["otel_ml"] * len(spans))
         texts = _texts(values, names.KIND)
-        found.fill("kind", [kind if kind in names.KINDS else "model" for kind in texts])
+        run_columns.fill("kind", [kind if kind in names.KINDS else "model" for kind in texts])
     if names.MODEL_NAME in there:
-        found.fill("model", _texts(values, names.MODEL_NAME))
+        run_columns.fill("model", _texts(values, names.MODEL_NAME))
     if names.MODEL_VERSION in there:
-        found.fill("digest", _texts(values, names.MODEL_VERSION))
-        found.fill("structure", _texts(values, names.MODEL_OUTPUT_SCHEMA))
-        found.fill("definition", _texts(values, names.MODEL_DEFINITION))
+        run_columns.fill("digest", _texts(values, names.MODEL_VERSION))
+        run_columns.fill("structure", _texts(values, names.MODEL_OUTPUT_SCHEMA))
+        run_columns.fill("definition", _texts(values, names.MODEL_DEFINITION))
     _read_payloads(values)
     if names.OUTCOME in there:
         texts = _texts(values, names.OUTCOME)
         known = [at for at, outcome in enumerate(texts) if outcome in names.OUTCOMES]
-        found.fill("outcome", [texts[at] for at in known], known)
+        run_columns.fill("outcome", [texts[at] for at in known], known)
     if names.TRACE_KEY in there:
         keys = [[to_text(key)] if key else None for key in values.column(names.TRACE_KEY)]
-        found.fill("trace_keys", keys)
+        run_columns.fill("trace_keys", keys)
     if names.PROCESS in there:
-        found.fill("process", _texts(values, names.PROCESS))
+        run_columns.fill("process", _texts(values, names.PROCESS))
         numbers = values.column(names.SEQ) if names.SEQ in there else [0] * len(spans)
-        found.fill("seq", [to_int(number) or 0 for number in numbers])
+        run_columns.fill("seq", [to_int(number) or 0 for number in numbers])
     _read_items(values)
     _read_own_tags(present, values)
     if any(span.events for span in spans):
-        found.fill("logs", [_lines(span) for span in spans])
+        run_columns.fill("logs", [_lines(span) for span in spans])
 
 
 def _texts(values: AttributeColumns, name: str) -> list[str]:
@@ -101,17 +101,19 @@ def _texts(values: AttributeColumns, name: str) -> list[str]:
 
 
 def _read_payloads(values: AttributeColumns) -> None:
-    there, found = values.names, values.found
+    there, run_columns = values.names, values.run_columns
     if names.INPUTS in there:
-        found.fill("inputs", [read_payload(value) for value in values.column(names.INPUTS)])
+        run_columns.fill("inputs", [read_payload(value) for value in values.column(names.INPUTS)])
     if names.OUTPUTS in there:
         outputs = [read_payload(value) for value in values.column(names.OUTPUTS)]
-        for at, said in enumerate(_texts(values, names.CAPTURE)):
-            if _NOT_FOLLOWED in said:
+        for at, text in enumerate(_texts(values, names.CAPTURE)):
+            if _NOT_FOLLOWED in text:
                 outputs[at] = NOT_FOLLOWED, outputs[at][1]
-        found.fill("outputs", outputs)
+        run_columns.fill("outputs", outputs)
     if names.PARAMS in there:
-        found.fill("params", [read_payload(value)[1] for value in values.column(names.PARAMS)])
+        run_columns.fill(
+            "params", [read_payload(value)[1] for value in values.column(names.PARAMS)]
+        )
 
 
 def _read_items(values: AttributeColumns) -> None:
@@ -119,21 +121,25 @@ def _read_items(values: AttributeColumns) -> None:
     for field, name in _OF_ITEMS.items():
         if name in values.names:
             texts = [text[:_ITEM_CHARS] for text in _texts(values, name)]
-            values.found.fill(field, texts)
+            values.run_columns.fill(field, texts)
     if names.ITEM_REPEAT in values.names:
         repeats = [to_int(value) or 0 for value in values.column(names.ITEM_REPEAT)]
-        values.found.fill("repeat", [min(max(repeat, 0), _MOST_REPEATS) for repeat in repeats])
+        values.run_columns.fill(
+            "repeat", [min(max(repeat, 0), _MOST_REPEATS) for repeat in repeats]
+        )
 
 
 def _read_own_tags(present: OwnNames, values: AttributeColumns) -> None:
-    found = values.found
+    run_columns = values.run_columns
     columns = [(name, values.column(key)) for key, name in present.tags]
-    tags = [{name: Tag(name, _tag(column[at])) for name, column in columns} for at in found.every]
+    tags = [
+        {name: Tag(name, _tag(column[at])) for name, column in columns} for at in run_columns.every
+    ]
     if names.TAGS in values.names:
         told = values.column(names.TAGS)
-        read = [at for at in found.every if _add_details(told[at], tags[at])]
-        found.use([names.TAGS], read)
-    found.fill("tags", tags)
+        read = [at for at in run_columns.every if _add_details(told[at], tags[at])]
+        run_columns.use([names.TAGS], read)
+    run_columns.fill("tags", tags)
 
 
 def _lines(span: Span) -> list[LineRecord]:
@@ -159,23 +165,25 @@ def read_line(event: Event) -> LineRecord | None:
     )
 
 
-def read_judges(ours: Mapping[str, Value], judged: Iterable[str]) -> dict[str, Mapping[str, Value]]:
+def read_judges(
+    attributes: Mapping[str, Value], judged: Iterable[str]
+) -> dict[str, Mapping[str, Value]]:
     """Read the attributes of each judge: version, label, explanation, error, definition."""
-    told = parse(ours.get(names.JUDGES))
+    document = parse(attributes.get(names.JUDGES))
     judges: dict[str, Mapping[str, Value]] = {}
-    if isinstance(told, Mapping):
-        judges = {name: what for name, what in told.items() if isinstance(what, Mapping)}
+    if isinstance(document, Mapping):
+        judges = {name: what for name, what in document.items() if isinstance(what, Mapping)}
     for judge in judged:
         judges.setdefault(judge, {})
     return judges
 
 
 def read_score(
-    ours: Mapping[str, Value], judge: str, told: Mapping[str, Value]
+    attributes: Mapping[str, Value], judge: str, facts: Mapping[str, Value]
 ) -> tuple[float | None, bool | None]:
     """Read score and pass of a judge; where a span has few attributes they stand in `told`."""
-    passed = ours.get(names.PASSED_PREFIX + judge, told.get("passed"))
-    score = to_float(ours.get(names.SCORE_PREFIX + judge, told.get("score")))
+    passed = attributes.get(names.PASSED_PREFIX + judge, facts.get("passed"))
+    score = to_float(attributes.get(names.SCORE_PREFIX + judge, facts.get("score")))
     return score, passed if isinstance(passed, bool) else None
 
 

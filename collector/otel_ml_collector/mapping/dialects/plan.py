@@ -36,7 +36,7 @@ from otel_ml_collector.mapping.dialects.tables import (
     PROVIDER_WORDS,
     VERCEL,
 )
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import (
     TELLING,
     find_first_token_ms,
@@ -111,7 +111,7 @@ class Plans:
         return plan
 
 
-def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> Found:
+def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> RunColumns:
     """Read the fields of runs: our own first, then each dialect, then the general conventions.
 
     Args:
@@ -119,31 +119,31 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
         plan: How they are read.
         is_open: Whether they have only begun.
     """
-    found = Found(len(spans))
+    run_columns = RunColumns(len(spans))
     if is_open:
-        found.fill("outcome", ["running"] * len(spans))
-    values = AttributeColumns([span.attributes for span in spans], found)
+        run_columns.fill("outcome", ["running"] * len(spans))
+    values = AttributeColumns([span.attributes for span in spans], run_columns)
     if plan.own is not None:
         own.read_runs(spans, plan.own, values)
-    unnamed = [*found.missing("kind")]
+    unnamed = [*run_columns.missing("kind")]
     _read_kinds(spans, plan, values)
     if any(present.is_request for present in plan.dialects):
-        _part_requests(spans, found, unnamed)
+        _part_requests(spans, run_columns, unnamed)
     for present in plan.dialects:
         read_dialect(spans, present, values)
         if present.dialect is GEN_AI:
-            read_span_events(spans, found)
+            read_span_events(spans, run_columns)
         elif present.dialect is VERCEL:
             _count_cached_input(values)
     _read_streams(spans, values)
     if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:
-        _join_cut_answers(found)
+        _join_cut_answers(run_columns)
     _read_general(spans, values)
-    _name_models(found)
-    _keep_own_usage(found)
+    _name_models(run_columns)
+    _keep_own_usage(run_columns)
     if names.JUDGING in values.names:
-        _mark_judges(found, values)
-    return found
+        _mark_judges(run_columns, values)
+    return run_columns
 
 
 def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
@@ -153,30 +153,30 @@ def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
     events = [[(event.name, event.time_ns) for event in span.events] for span in spans]
     pairs = list(zip(spans, events, strict=True))
     first = [
-        find_first_token_ms(span.attributes, told, span.start_ns, span.end_ns)
-        for span, told in pairs
+        find_first_token_ms(span.attributes, value, span.start_ns, span.end_ns)
+        for span, value in pairs
     ]
-    values.found.fill("first_token_ms", first)
-    chunks = [find_stream_chunks(span.attributes, told) for span, told in pairs]
-    values.found.fill("stream_chunks", chunks)
+    values.run_columns.fill("first_token_ms", first)
+    chunks = [find_stream_chunks(span.attributes, value) for span, value in pairs]
+    values.run_columns.fill("stream_chunks", chunks)
 
 
-def _join_cut_answers(found: Found) -> None:
+def _join_cut_answers(run_columns: RunColumns) -> None:
     """Join the pieces of each stream that was broken off into its answer."""
-    for at, answer in enumerate(found.column("outputs")):
+    for at, answer in enumerate(run_columns.column("outputs")):
         if answer is not None and (joined := join_pieces(answer[0], is_cut=True)) is not answer[0]:
-            found.fill("outputs", [(joined, to_json(joined))], [at])
+            run_columns.fill("outputs", [(joined, to_json(joined))], [at])
 
 
 def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
     """Tell the kinds of runs: by a known word, else by evidence (docs/dialects.md, Kinds)."""
-    found, unknown = values.found, set[int]()
+    run_columns, unknown = values.run_columns, set[int]()
     for present in plan.dialects:
         if not (present.kind or present.kind_sources) or not is_spoken(
             present.dialect, spans[0].scope
         ):
             continue
-        places = found.missing("kind")
+        places = run_columns.missing("kind")
         if not places:
             return
         kinds = read_words(present, values, places, unknown)
@@ -185,11 +185,11 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
                 "span" if kind == "model" and not has_needed(spans[at], present.needed) else kind
                 for at, kind in zip(places, kinds, strict=True)
             ]
-        found.fill("kind", kinds, places)
-    places = found.missing("kind") if plan.dialects else ()
+        run_columns.fill("kind", kinds, places)
+    places = run_columns.missing("kind") if plan.dialects else ()
     if places:
         kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
-        found.fill("kind", kinds, places)
+        run_columns.fill("kind", kinds, places)
 
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
@@ -198,15 +198,15 @@ def has_needed(span: Span, needed: Sequence[str]) -> bool:
     return says or span.status_code == _STATUS_ERROR
 
 
-def _part_requests(spans: Sequence[Span], found: Found, places: Sequence[int]) -> None:
+def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Sequence[int]) -> None:
     """Make chains of the requests that ended well without an answer."""
-    kinds, outcomes = found.column("kind"), found.column("outcome")
+    kinds, outcomes = run_columns.column("kind"), run_columns.column("outcome")
     asked = [
         at
         for at in places
         if kinds[at] in CALLS and outcomes[at] is None and spans[at].status_code != _STATUS_ERROR
     ]
-    found.fill("kind", ["chain"] * len(asked), asked)
+    run_columns.fill("kind", ["chain"] * len(asked), asked)
 
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
@@ -227,12 +227,12 @@ def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
     return "chain" if is_step else None
 
 
-def _name_models(found: Found) -> None:
+def _name_models(run_columns: RunColumns) -> None:
     """Cut the provider's name off the names of its models, except for models of our own SDK."""
-    if "provider" not in found.columns:
+    if "provider" not in run_columns.columns:
         return
-    providers, named = found.columns["provider"], found.column("model")
-    called, dialects = found.column("provider_model"), found.columns["dialect"]
+    providers, named = run_columns.columns["provider"], run_columns.column("model")
+    called, dialects = run_columns.column("provider_model"), run_columns.columns["dialect"]
     for at, (provider, model) in enumerate(zip(providers, called, strict=True)):
         if provider and model and "/" in model:
             called[at] = bare_model(provider, model)
@@ -241,22 +241,22 @@ def _name_models(found: Found) -> None:
             named[at] = bare_model(provider, name)
 
 
-def _mark_judges(found: Found, values: AttributeColumns) -> None:
+def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
     """Give model calls made by judges a kind of their own, apart from the product's calls.
 
     They keep their tokens and cost, which are the judge's. Their tags name the judge and the judged
     model.
     """
-    kinds = found.columns["kind"]
+    kinds = run_columns.columns["kind"]
     places = [at for at, kind in enumerate(kinds) if kind != "span"]
-    found.fill("kind", [names.JUDGE_KIND] * len(places), places)
-    untagged = found.missing("tags")
-    found.fill("tags", [{} for _ in untagged], untagged)
+    run_columns.fill("kind", [names.JUDGE_KIND] * len(places), places)
+    untagged = run_columns.missing("tags")
+    run_columns.fill("tags", [{} for _ in untagged], untagged)
     for name in (names.JUDGING, names.JUDGING_RUN, names.JUDGING_VERSION):
         if name in values.names:
             column = values.column(name)
             for at in places:
-                found.columns["tags"][at][name] = Tag(name, to_text(column[at]))
+                run_columns.columns["tags"][at][name] = Tag(name, to_text(column[at]))
 
 
 def _make_plan(keys: tuple[str, ...]) -> Plan:
@@ -273,37 +273,37 @@ def _make_plan(keys: tuple[str, ...]) -> Plan:
 
 def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
     """Fill the fields that every OpenTelemetry span names: status, exception, session, user."""
-    found = values.found
-    found.fill_missing("dialect", "opentelemetry")
-    found.fill_missing("kind", "span")
+    run_columns = values.run_columns
+    run_columns.fill_missing("dialect", "opentelemetry")
+    run_columns.fill_missing("kind", "span")
     is_error = names.ERROR_TYPE in values.names
-    places = found.missing("outcome")
+    places = run_columns.missing("outcome")
     if places:
         outcomes = [
             "error" if is_error or spans[at].status_code == _STATUS_ERROR else "ok" for at in places
         ]
-        found.fill("outcome", outcomes, places)
-    failed = [at for at, outcome in enumerate(found.columns["outcome"]) if outcome != "ok"]
+        run_columns.fill("outcome", outcomes, places)
+    failed = [at for at, outcome in enumerate(run_columns.columns["outcome"]) if outcome != "ok"]
     if failed:
-        _read_errors(spans, failed, found)
+        _read_errors(spans, failed, run_columns)
     for field, sources in _OF_SPAN.items():
         for name in sources:
-            if name in values.names and (places := found.missing(field)):
+            if name in values.names and (places := run_columns.missing(field)):
                 told = values.column(name)
-                found.fill(field, [to_text(told[at]) or None for at in places], places)
+                run_columns.fill(field, [to_text(told[at]) or None for at in places], places)
     resource = spans[0].scope.resource
     for field, carrying in RESOURCE_ATTRIBUTES.items():
-        said = next((resource[name] for name in carrying if resource.get(name) is not None), None)
-        if said is not None:
-            found.fill_missing(field, to_text(said))
+        match = next((resource[name] for name in carrying if resource.get(name) is not None), None)
+        if match is not None:
+            run_columns.fill_missing(field, to_text(match))
 
 
-def _read_errors(spans: Sequence[Span], places: Sequence[int], found: Found) -> None:
-    types, messages = found.column("error_type"), found.column("error_message")
+def _read_errors(spans: Sequence[Span], places: Sequence[int], run_columns: RunColumns) -> None:
+    types, messages = run_columns.column("error_type"), run_columns.column("error_message")
     for at in places:
         span = spans[at]
         if names.ERROR_TYPE in span.attributes:
-            found.use([names.ERROR_TYPE], [at])
+            run_columns.use([names.ERROR_TYPE], [at])
             if types[at] is None:
                 types[at] = to_type_name(span.attributes[names.ERROR_TYPE])
         exception = _last_exception(span)
@@ -314,8 +314,8 @@ def _read_errors(spans: Sequence[Span], places: Sequence[int], found: Found) -> 
                 messages[at] = to_text(exception.attributes.get("exception.message")) or None
         if messages[at] is None:
             messages[at] = span.status_message
-    found.fill("error_type", types)
-    found.fill("error_message", messages)
+    run_columns.fill("error_type", types)
+    run_columns.fill("error_message", messages)
 
 
 def _last_exception(span: Span) -> Event | None:
@@ -331,9 +331,9 @@ def _count_cached_input(values: AttributeColumns) -> None:
     """
     if PROVIDER_WORDS not in values.names or not COUNTED_INPUT.isdisjoint(values.names):
         return
-    found = values.found
+    run_columns = values.run_columns
     given, cached, created = map(
-        found.column, ("input_tokens", "cached_tokens", "cache_creation_tokens")
+        run_columns.column, ("input_tokens", "cached_tokens", "cache_creation_tokens")
     )
     wholes = [*given]
     for at, structured in enumerate(map(read_structured, values.column(PROVIDER_WORDS))):
@@ -343,17 +343,17 @@ def _count_cached_input(values: AttributeColumns) -> None:
             and given[at]
         ):
             wholes[at] = given[at] + (cached[at] or 0) + (created[at] or 0)
-    found.fill("input_tokens", wholes)
+    run_columns.fill("input_tokens", wholes)
 
 
-def _keep_own_usage(found: Found) -> None:
+def _keep_own_usage(run_columns: RunColumns) -> None:
     """Take tokens and cost off runs that are no model calls; their attributes keep them.
 
     Spans around a call repeat the sum of what is inside them, and it is counted once. Which one is
     the call is decided by the span alone, so that it does not depend on what else arrived, or when.
     Spans of our own SDK are counted already.
     """
-    kinds, dialects = found.columns["kind"], found.columns["dialect"]
+    kinds, dialects = run_columns.columns["kind"], run_columns.columns["dialect"]
     if CALLS.issuperset(kinds):
         return
     around = {
@@ -362,4 +362,4 @@ def _keep_own_usage(found: Found) -> None:
         if kind not in CALLS and dialect != "otel_ml"
     }
     for name in ("cost", *TOKENS) if around else ():
-        found.drop(name, around)
+        run_columns.drop(name, around)

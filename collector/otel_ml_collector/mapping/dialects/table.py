@@ -16,7 +16,7 @@ from functools import cache
 from typing import Final, Literal, cast
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.found import Found
+from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import find_member, read_structured
 from otel_ml_collector.span import Value
 
@@ -220,8 +220,8 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
     single = {names.GEN_AI_REQUEST_MODEL, *(name for row in dialect.rows for name in row.sources)}
 
     def find(sources: Iterable[str]) -> list[FieldSource]:
-        found = (_find(source, there, single, dialect.texts) for source in sources)
-        return [source for source in found if source is not None]
+        entries = (_find(source, there, single, dialect.texts) for source in sources)
+        return [source for source in entries if source is not None]
 
     rows = [(row, find(row.sources), row.form or dialect.form) for row in dialect.rows]
     is_told = names.GEN_AI_OPERATION in there
@@ -249,10 +249,10 @@ def find_evidence(dialects: Iterable[Dialect], keys: Collection[str]) -> Evidenc
 
     evidences = [dialect.evidence for dialect in dialects]
     return Evidence(
-        find(mark for one in evidences for mark in one.tools),
-        find(mark for one in evidences for mark in one.agents),
-        find(mark for one in evidences for mark in one.models),
-        find(mark for one in evidences for mark in one.answers),
+        find(mark for evidence in evidences for mark in evidence.tools),
+        find(mark for evidence in evidences for mark in evidence.agents),
+        find(mark for evidence in evidences for mark in evidence.models),
+        find(mark for evidence in evidences for mark in evidence.answers),
     )
 
 
@@ -379,10 +379,10 @@ def _item(tree: _Tree | Leaf) -> Shape:
     if len(held) == 1:
         return _shape(held[0])
     joined: _Tree = {}
-    for one in held:
-        if not isinstance(one, dict) or not joined.keys().isdisjoint(one):
+    for part in held:
+        if not isinstance(part, dict) or not joined.keys().isdisjoint(part):
             return _shape(tree)
-        joined |= one
+        joined |= part
     return _shape(joined)
 
 
@@ -399,17 +399,17 @@ class AttributeColumns:
 
     Args:
         spans: The attributes of each span.
-        found: The fields read so far, and the attributes that fill them.
+        run_columns: The fields read so far, and the attributes that fill them.
     """
 
-    __slots__ = ("_columns", "_opened", "found", "names", "spans")
+    __slots__ = ("_columns", "_opened", "names", "run_columns", "spans")
 
-    def __init__(self, spans: Sequence[Mapping[str, Value]], found: Found) -> None:
+    def __init__(self, spans: Sequence[Mapping[str, Value]], run_columns: RunColumns) -> None:
         self.spans = spans
         self.names: Collection[str] = spans[0].keys()
-        self.found = found
-        told = zip(*(attributes.values() for attributes in spans), strict=True)
-        self._columns: dict[str, tuple[Value, ...]] = dict(zip(self.names, told, strict=True))
+        self.run_columns = run_columns
+        columns = zip(*(attributes.values() for attributes in spans), strict=True)
+        self._columns: dict[str, tuple[Value, ...]] = dict(zip(self.names, columns, strict=True))
         # What was read of JSON so far: several sources are members of one.
         self._opened: dict[str, dict[int, object]] = {}
 
@@ -446,7 +446,7 @@ class AttributeColumns:
         told, span = self._open(schema, place), self.spans[place]
         properties = told.get("properties") if isinstance(told, Mapping) else None
         listed = properties if isinstance(properties, Mapping) else ()
-        is_used = self.found.is_used
+        is_used = self.run_columns.is_used
         names = [name for name in listed if name in span and not is_used(name, place)]
         arguments = {name: read_structured(span[name]) for name in names}
         return cast("Value", arguments or None)

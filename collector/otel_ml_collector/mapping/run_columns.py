@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
-class Found:
+class RunColumns:
     """The fields of the runs of some spans, by field and by the place of the span.
 
     Any field of `Run` may be here. None stands where nobody named it; the first to name a field
@@ -73,7 +73,7 @@ class Found:
         """Forget a field of some spans."""
         column = self.columns.get(field)
         if column is not None:
-            self.fill(field, [None if at in places else one for at, one in enumerate(column)])
+            self.fill(field, [None if at in places else item for at, item in enumerate(column)])
 
     def use(self, names: Iterable[str], places: Sequence[int]) -> None:
         """Note attributes that fill a field with the values they have, and so are left out."""
@@ -83,17 +83,17 @@ class Found:
             elif (used := self._used.setdefault(name, set())) is not self.every:
                 used.update(places)  # type: ignore[union-attr]  # a range is that of every place
 
-    def take(self, told: "Found", place: int) -> None:
+    def take(self, single: "RunColumns", place: int) -> None:
         """Take the fields that were read of one span alone, where they are not None."""
-        for field, (value,) in told.columns.items():
+        for field, (value,) in single.columns.items():
             if value is not None:
                 self.fill(field, [value], [place])
-        self.use(told._used, [place])
+        self.use(single._used, [place])
 
     def row(self, place: int) -> dict[str, Any]:
         """Return the fields of a span that were named."""
-        told = {field: column[place] for field, column in self.columns.items()}
-        return {field: value for field, value in told.items() if value is not None}
+        facts = {field: column[place] for field, column in self.columns.items()}
+        return {field: value for field, value in facts.items() if value is not None}
 
     def is_used(self, name: str, place: int) -> bool:
         """Tell whether the value of an attribute fills a field."""
