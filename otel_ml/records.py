@@ -130,27 +130,29 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
         By the column's name: where its value stands in the record, and how it is kept. The fields
         of a record inside it, such as a tag, are columns like its own.
     """
-    found: dict[str, tuple[str, Column]] = {}
+    columns: dict[str, tuple[str, Column]] = {}
     last = ""
-    for one in fields(record):
-        if _KEPT in one.metadata:
-            added = columns_of(one.metadata[_KEPT], f"{one.name}.")
-        elif COLUMN in one.metadata:
-            added = {one.name: (f"{path}{one.name}", one.metadata[COLUMN])}
+    for field_ in fields(record):
+        if _KEPT in field_.metadata:
+            added = columns_of(field_.metadata[_KEPT], f"{field_.name}.")
+        elif COLUMN in field_.metadata:
+            added = {field_.name: (f"{path}{field_.name}", field_.metadata[COLUMN])}
         else:
             continue
         before = next(iter(added.values()))[1].after or last
-        place = [*found].index(before) + 1 if before else len(found)
-        ordered = [*found.items()]
-        found = dict([*ordered[:place], *added.items(), *ordered[place:]])
+        place = [*columns].index(before) + 1 if before else len(columns)
+        ordered = [*columns.items()]
+        columns = dict([*ordered[:place], *added.items(), *ordered[place:]])
         last = [*added][-1]
-    return found
+    return columns
 
 
 def attributes_of(record: type) -> dict[str, str]:
     """Return the attributes that carry fields of a record, by field."""
     return {
-        one.name: one.metadata[ATTRIBUTE] for one in fields(record) if one.metadata.get(ATTRIBUTE)
+        field_.name: field_.metadata[ATTRIBUTE]
+        for field_ in fields(record)
+        if field_.metadata.get(ATTRIBUTE)
     }
 
 
@@ -166,7 +168,7 @@ class Tokens:
 
 
 # The columns of a run's token counts.
-TOKENS: Final = tuple(f"{one.name}_tokens" for one in fields(Tokens))
+TOKENS: Final = tuple(f"{field_.name}_tokens" for field_ in fields(Tokens))
 
 
 def tokens_of(row: Mapping[str, Any]) -> Tokens:
@@ -295,7 +297,7 @@ class RunFields:
 
 
 _FACES: Final[Mapping[str, Face]] = {
-    one.name: one.metadata[FACE] for one in fields(RunFields) if FACE in one.metadata
+    field_.name: field_.metadata[FACE] for field_ in fields(RunFields) if FACE in field_.metadata
 }
 # Fields of a run that pages show by a label, in the order in which they show them.
 LABELS: Final = {name: face.label for name, face in _FACES.items() if face.label}

@@ -281,13 +281,13 @@ class _Completer:
     def _texts(self) -> list[CompletionItem]:
         """Count the texts of a column; those of a closed set are there without any run."""
         field = self._caret.field
-        found: dict[str, int] = {}
+        entries: dict[str, int] = {}
         if field in _TEXT_COLUMNS:
             column = Sql("SELECT `{column}` AS value {newest}")
             column = column.fill(column=identifier(field, _TEXT_COLUMNS), newest=_NEWEST)
-            found = {row["text"]: row["runs"] for row in self._count(column)}
-        texts = dict.fromkeys([*found, *self._begun(_SETS.get(field, ()))])
-        return [_value(_quoted(text), text, found.get(text, 0)) for text in texts]
+            entries = {row["text"]: row["runs"] for row in self._count(column)}
+        texts = dict.fromkeys([*entries, *self._begun(_SETS.get(field, ()))])
+        return [_value(_quoted(text), text, entries.get(text, 0)) for text in texts]
 
     def _versions(self) -> list[CompletionItem]:
         """Count the runs of small numbers, of the model that the filter names last."""
@@ -296,12 +296,14 @@ class _Completer:
         rows = self._reader.rows(_VERSIONS_OF_MODEL, {**self._parameters(), "model": model})
         models = {row["model"] for row in rows}
         numbers = version_numbers(self._reader, self._query.project, "model", models)
-        found: dict[int, int] = {}
+        versions: dict[int, int] = {}
         for row in rows:
             number = numbers.get((row["model"], row["digest"], row["structure"]))
             if number is not None and str(number).startswith(self._caret.prefix):
-                found[number] = found.get(number, 0) + row["runs"]
-        return [_value(str(number), count=found[number]) for number in sorted(found, reverse=True)]
+                versions[number] = versions.get(number, 0) + row["runs"]
+        return [
+            _value(str(number), count=versions[number]) for number in sorted(versions, reverse=True)
+        ]
 
     def _judge_versions(self) -> list[str]:
         """List the small numbers of a judge's versions, the newest first."""
@@ -335,9 +337,9 @@ class _Completer:
             "limit": self._query.limit,
             **more,
         }
-        found = self._reader.rows(sql, parameters)
-        if found or not prefix or "{rows:" not in values:
-            return found
+        rows = self._reader.rows(sql, parameters)
+        if rows or not prefix or "{rows:" not in values:
+            return rows
         return self._reader.rows(sql, parameters | {"rows": _MORE_RUNS})
 
     def _parameters(self) -> dict[str, str | int]:

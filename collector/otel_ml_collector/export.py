@@ -170,11 +170,11 @@ _LINES: Final = 1_000
 
 
 def _short() -> dict[str, pa.DataType]:
-    found = dict.fromkeys(("run_id", "trace_id", "parent_run_id", "trace_key"), _STRING)
+    data_types = dict.fromkeys(("run_id", "trace_id", "parent_run_id", "trace_key"), _STRING)
     for column in RUNS.columns:
         if column.name not in _NOT_GIVEN:
-            found |= {column.name: column.arrow, **_BEHIND.get(column.name, {})}
-    return found
+            data_types |= {column.name: column.arrow, **_BEHIND.get(column.name, {})}
+    return data_types
 
 
 # What a list shows of a run, in short; numbers of tokens stand under the names of the filters.
@@ -306,7 +306,7 @@ def read_stretch(
     payloads = _KEPT.fill(asked=join_sql(", ", kept.values()), keys=_KEYS, wanted=keys)
     if find_apart(reader, stretch.project).same_calls:
         runs = show_calls(runs, near)
-        if lent := {name: one for name, one in _LENT_PAYLOAD.items() if name in kept}:
+        if lent := {name: value for name, value in _LENT_PAYLOAD.items() if name in kept}:
             payloads = fill_payloads(payloads, lent, near)
     joins = [
         _SCORES.fill(
@@ -448,26 +448,29 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
             for start, length in zip(starts, lengths, strict=True)
         ]
         return pa.chunked_array([pa.array(ends, _INT).cast(kind.type)])
-    found = batch[names[0]]
+    chunked_array = batch[names[0]]
     if not field.path:
-        return found
+        return chunked_array
     if field.name == "failed":
         told = zip(*(batch[name].to_pylist() for name in names), strict=True)
         values: list[Any] = [_has_failed(field.key, *row) for row in told]
         return pa.chunked_array([pa.array(values, kind.type)])
     if field.name == "judge_version":
-        values = [_version_of(field.key, orjson.loads(one or "[]")) for one in found.to_pylist()]
+        values = [
+            _version_of(field.key, orjson.loads(item or "[]")) for item in chunked_array.to_pylist()
+        ]
         return pa.chunked_array([pa.array(values, kind.type)])
-    is_map = pa.types.is_map(found.type)
+    is_map = pa.types.is_map(chunked_array.type)
     values = [
-        step_into(dict(told) if is_map else orjson.loads(told or "null"), field.path)
-        if told is not None
+        step_into(dict(item) if is_map else orjson.loads(item or "null"), field.path)
+        if item is not None
         else None
-        for told in found.to_pylist()
+        for item in chunked_array.to_pylist()
     ]
     if kind.metadata == _IS_JSON:
         values = [
-            None if one is None else _told(one, is_plain=not query.json_tags) for one in values
+            None if value is None else _told(value, is_plain=not query.json_tags)
+            for value in values
         ]
     return pa.chunked_array([pa.array(values, kind.type)])
 
@@ -481,8 +484,8 @@ def _has_failed(judge: str | None, failed: Any, scores: Any, passed: Any) -> boo
 
 def _version_of(judge: str | None, evaluations: list[dict[str, Any]]) -> int | None:
     """Return the number of the version of a judge that spoke last."""
-    said = [one["version"] for one in evaluations if one["judge"] == judge]
-    return said[-1] if said else None
+    versions = [evaluation["version"] for evaluation in evaluations if evaluation["judge"] == judge]
+    return versions[-1] if versions else None
 
 
 def _told(value: object, *, is_plain: bool) -> str:
@@ -580,20 +583,20 @@ def _find_late(
     Of a project without late records this costs two short questions.
     """
     made = _find_contents(reader, query, keys, columns)
-    told = [name for name in query.columns if name in TOLD]
+    items = [name for name in query.columns if name in TOLD]
     late = [name for name in query.columns if name in LATE]
-    chosen = keys if told else _named(reader, query.project, keys) if late else []
+    chosen = keys if items else _named(reader, query.project, keys) if late else []
     if not chosen:
         return made
     places = {key.run_id: place for place, key in enumerate(keys)}
     values = {name: columns[name].to_pylist() for name in late}
-    values |= {name: [None] * len(keys) for name in told}
+    values |= {name: [None] * len(keys) for name in items}
     for first in range(0, len(chosen), _LATE_AT_ONCE):
         part = chosen[first : first + _LATE_AT_ONCE]
-        for run_id, found in _tell(reader, query, part, told).items():
+        for run_id, value in _tell(reader, query, part, items).items():
             if run_id in places:
                 for name in values:
-                    values[name][places[run_id]] = found[name]
+                    values[name][places[run_id]] = value[name]
     types = schema_of(query)
     return made | {
         name: pa.chunked_array([pa.array(values[name], types.field(name).type)]) for name in values
@@ -617,11 +620,11 @@ def _find_contents(
     for first in range(0, len(ids), _LATE_AT_ONCE):
         part = find_call_events(reader, query.project, ids[first : first + _LATE_AT_ONCE])
         for run_id, events in part.items():
-            told = read_content(events)
+            content = read_content(events)
             for name in wanted:
                 field, _, is_line = name.partition("_")
-                if field in told and not values[name][places[run_id]]:
-                    value, text = told[field]
+                if field in content and not values[name][places[run_id]]:
+                    value, text = content[field]
                     values[name][places[run_id]] = _CONTENT[name](value) if is_line else text
     types = schema_of(query)
     return {
@@ -646,17 +649,17 @@ def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
 
 
 def _tell(
-    reader: Reader, query: ExportQuery, keys: Sequence[Key], told: Sequence[str]
+    reader: Reader, query: ExportQuery, keys: Sequence[Key], items: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Read the late records of some runs, by run id."""
     rows = winners(read_runs(reader, query.project, keys))
     said = find_said(reader, query.project, rows)
     summaries = [make_summary(row, said[run_id_of(row)]) for row in rows]
-    found = {run.run_id: _late_values(run, json_tags=query.json_tags) for run in summaries}
-    if told:
+    facts = {run.run_id: _late_values(run, json_tags=query.json_tags) for run in summaries}
+    if items:
         for run_id, whole in _whole_values(reader, query.project, rows, said).items():
-            found[run_id] |= whole
-    return found
+            facts[run_id] |= whole
+    return facts
 
 
 def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
@@ -674,14 +677,14 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
 
 
 def _whole_values(
-    reader: Reader, project: str, rows: Sequence[Row], said: dict[str, Said]
+    reader: Reader, project: str, rows: Sequence[Row], facts: dict[str, Said]
 ) -> dict[str, dict[str, Any]]:
-    owners = {run_id_of(row): said[run_id_of(row)].owners for row in rows}
+    owners = {run_id_of(row): facts[run_id_of(row)].owners for row in rows}
     metrics = find_all_series(reader, project, owners)
     artifacts = find_artifacts(reader, project, owners)
     return {
         run_id: {
-            "evaluations": _json(said[run_id].evaluations),
+            "evaluations": _json(facts[run_id].evaluations),
             "metrics": _json(values_of(metrics[run_id])),
             "artifacts": _json(artifacts[run_id]),
         }
@@ -805,8 +808,8 @@ def _flat_type(kind: pa.DataType) -> pa.DataType:
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write JSON texts as the texts that they are, and any other JSON as it is."""
-    told = [one and orjson.loads(one) for one in column.to_pylist()]
-    values = [None if one is None else _told(one, is_plain=True) for one in told]
+    items = [item and orjson.loads(item) for item in column.to_pylist()]
+    values = [None if item is None else _told(item, is_plain=True) for item in items]
     return pa.chunked_array([pa.array(values, _STRING)])
 
 

@@ -154,9 +154,9 @@ def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup
 
 def value_of(judge: JudgeFigures, figures: RunFigures) -> float | None:
     """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
-    for one in figures.judges:
-        if (one.judge, one.digest) == (judge.judge, judge.digest):
-            return one.mean_score if one.pass_rate is None else one.pass_rate
+    for item in figures.judges:
+        if (item.judge, item.digest) == (judge.judge, judge.digest):
+            return item.mean_score if item.pass_rate is None else item.pass_rate
     return None
 
 
@@ -171,8 +171,8 @@ def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
 def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
     """Choose the newest versions of the judges that spoke of most runs."""
     newest = [one for one, _ in newest_versions(figures.judges)]
-    said = [one for one in newest if one.pass_rate is not None or one.mean_score is not None]
-    return sorted(said, key=lambda one: (-one.evaluations, one.judge))[:most]
+    judges = [item for item in newest if item.pass_rate is not None or item.mean_score is not None]
+    return sorted(judges, key=lambda entry: (-entry.evaluations, entry.judge))[:most]
 
 
 def count_tokens(figures: RunFigures) -> int:
@@ -281,9 +281,11 @@ class GroupTable:
     costliest: GroupRow | None = None
 
 
-def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str = "") -> list[Tile]:
+def make_tiles(
+    figures_beside: FiguresBeside, judges: Sequence[JudgeFigures], where: str = ""
+) -> list[Tile]:
     """Make a tile of each figure; of runs that match a filter, each leads to those."""
-    now, before = found.total, found.before
+    now, before = figures_beside.total, figures_beside.before
     scored: list[tuple[JudgeFigures, float]] = []
     for judge in judges:
         value = value_of(judge, now)
@@ -291,14 +293,15 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
             scored.append((judge, value))
 
     start_ns, before_ns = (
-        from_rfc3339(one, "start_time") for one in (found.start_time, found.before_start_time)
+        from_rfc3339(part, "start_time")
+        for part in (figures_beside.start_time, figures_beside.before_start_time)
     )
-    length_ns = from_rfc3339(found.end_time, "end_time") - start_ns
+    length_ns = from_rfc3339(figures_beside.end_time, "end_time") - start_ns
 
     def lay_out(
         of: Sequence[StatsBucket], from_ns: int, value: _Value, missing: float | None
     ) -> list[float | None]:
-        step_ns = found.bucket_s * SECOND_NS
+        step_ns = figures_beside.bucket_s * SECOND_NS
         values = [missing if of else None] * (length_ns // step_ns)
         for bucket in of:
             values[(bucket.start_ns - from_ns) // step_ns] = value(bucket)
@@ -307,13 +310,13 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
     def curves(*values: _Value, missing: float | None = None) -> list[str]:
         """Draw figures of this time, then the first of them of the time before, in one scale."""
         return view.sparks(
-            *(lay_out(found.buckets, start_ns, value, missing) for value in values),
-            lay_out(found.buckets_before, before_ns, values[0], missing),
+            *(lay_out(figures_beside.buckets, start_ns, value, missing) for value in values),
+            lay_out(figures_beside.buckets_before, before_ns, values[0], missing),
         )
 
-    runs, runs_before = curves(lambda one: one.runs, missing=0)
-    errors, errors_before = curves(lambda one: one.error_share)
-    p95, p50, p95_before = curves(lambda one: one.p95_ms, lambda one: one.p50_ms)
+    runs, runs_before = curves(lambda entry: entry.runs, missing=0)
+    errors, errors_before = curves(lambda entry: entry.error_share)
+    p95, p50, p95_before = curves(lambda entry: entry.p95_ms, lambda entry: entry.p50_ms)
     tiles = [
         Tile(
             "Runs",
@@ -352,7 +355,7 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
         ),
     ]
     if now.cost is not None:
-        cost, cost_before = curves(lambda one: one.cost, missing=0)
+        cost, cost_before = curves(lambda entry: entry.cost, missing=0)
         tiles.append(
             Tile(
                 "Cost",
@@ -379,7 +382,7 @@ def make_tiles(found: FiguresBeside, judges: Sequence[JudgeFigures], where: str 
                 where=f"passed[{view.quoted(judge.judge)}] == False" if is_rate else "",
             )
         )
-    return [replace(one, where=view.narrow(where, one.where)) for one in tiles]
+    return [replace(tile, where=view.narrow(where, tile.where)) for tile in tiles]
 
 
 def make_table(
@@ -406,24 +409,26 @@ def make_table(
             quality=write_quality(judge, figures),
         )
 
-    def named(one: GroupTotal) -> GroupRow:
-        own = view.narrow(where, view.where_of_group(of.group, one.group))
-        return row(one.group, one.total, own, _page_of(project, of, one))
+    def named(group_total: GroupTotal) -> GroupRow:
+        own = view.narrow(where, view.where_of_group(of.group, group_total.group))
+        return row(group_total.group, group_total.total, own, _page_of(project, of, group_total))
 
     left = of.groups_found - len(shown)
-    priced = [one for one in of.groups if one.total.cost]
+    priced = [group for group in of.groups if group.total.cost]
     is_many = len(of.groups) > 1
     return GroupTable(
         by=of.group,
-        rows=[named(one) for one in shown],
+        rows=[named(item) for item in shown],
         whole=row("All", total),
         judge=judge,
         left=left,
-        rest=_sum_up([*(one.total for one in others), *([of.other] if of.other else [])])
+        rest=_sum_up([*(other.total for other in others), *([of.other] if of.other else [])])
         if left
         else None,
-        slowest=named(max(of.groups, key=lambda one: one.total.p95_ms or 0)) if is_many else None,
-        costliest=named(max(priced, key=lambda one: one.total.cost or 0))
+        slowest=named(max(of.groups, key=lambda group: group.total.p95_ms or 0))
+        if is_many
+        else None,
+        costliest=named(max(priced, key=lambda entry: entry.total.cost or 0))
         if is_many and priced
         else None,
     )
@@ -431,24 +436,24 @@ def make_table(
 
 def _sum_up(figures: Sequence[RunFigures]) -> GroupRow:
     """Add up groups; a quantile and a rate of all of them nobody knows."""
-    costs = [one.cost for one in figures if one.cost is not None]
+    costs = [figure.cost for figure in figures if figure.cost is not None]
     return GroupRow(
         name="",
         page="",
         where="",
-        runs=sum(one.runs for one in figures),
-        errors=sum(one.errors for one in figures),
+        runs=sum(figure.runs for figure in figures),
+        errors=sum(figure.errors for figure in figures),
         p95_ms=None,
-        tokens=sum(count_tokens(one) for one in figures),
+        tokens=sum(count_tokens(figure) for figure in figures),
         cost=sum(costs) if costs else None,
         quality="–",
     )
 
 
-def _page_of(project: str, of: GroupTotals, one: GroupTotal) -> str:
+def _page_of(project: str, of: GroupTotals, group_total: GroupTotal) -> str:
     """Write the address of the page of a session; others open their runs."""
-    if of.group == "session" and one.group:
-        return view.address(project, "sessions", one.group)
+    if of.group == "session" and group_total.group:
+        return view.address(project, "sessions", group_total.group)
     return ""
 
 

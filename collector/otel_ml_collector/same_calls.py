@@ -199,15 +199,15 @@ def call_run_of(run: Run) -> CallRun:
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]]:
     """Find the amounts that count of runs that come together, by project and trace."""
-    told = [run for run in runs if is_telling(run)]
-    if len({(run.project, run.scope) for run in told}) == len({run.project for run in told}) and (
-        CALLS.issuperset(run.kind for run in told) and not any(map(may_be_second, told))
+    items = [run for run in runs if is_telling(run)]
+    if len({(run.project, run.scope) for run in items}) == len({run.project for run in items}) and (
+        CALLS.issuperset(run.kind for run in items) and not any(map(may_be_second, items))
     ):
         return {}
-    if len(told) > _AT_ONCE:
+    if len(items) > _AT_ONCE:
         return {}
     traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
-    for run in told:
+    for run in items:
         traces[run.project, run.trace_id].append(run)
     mixed = {
         key
@@ -352,38 +352,38 @@ def _ancestors(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]
         above = tree.get(above.parent_span_id)
 
 
-def _compare(one: CallRun, other: CallRun, distance: int) -> _Order | None:
+def _compare(call_run: CallRun, other: CallRun, distance: int) -> _Order | None:
     """Tell how sure it is that two runs record the same call; None when they do not.
 
     By the id of its response before its usage, that before one around the other, inside before
     beside, near before far.
     """
-    if one.kind not in CALLS or one.kind != other.kind:
+    if call_run.kind not in CALLS or call_run.kind != other.kind:
         return None
-    doubt = _find_doubt(one, other, is_around=distance < _BESIDE)
+    doubt = _find_doubt(call_run, other, is_around=distance < _BESIDE)
     if doubt is None:
         return None
     if doubt == _ACCOUNTED:
-        gap_ns = min(abs(one.start_ns - other.end_ns), abs(other.start_ns - one.end_ns))
+        gap_ns = min(abs(call_run.start_ns - other.end_ns), abs(other.start_ns - call_run.end_ns))
     else:
-        gap_ns = abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
-    first, last = sorted((one.span_id, other.span_id))
+        gap_ns = abs(call_run.start_ns - other.start_ns) + abs(call_run.end_ns - other.end_ns)
+    first, last = sorted((call_run.span_id, other.span_id))
     return doubt, distance, gap_ns, first, last
 
 
-def _find_doubt(one: CallRun, other: CallRun, *, is_around: bool) -> int | None:
+def _find_doubt(call_run: CallRun, other: CallRun, *, is_around: bool) -> int | None:
     """Rank the sign by which two runs record the same call, the surest first; else None."""
-    is_other = one.scope != other.scope
-    if is_other and one.response_id and one.response_id == other.response_id:
+    is_other = call_run.scope != other.scope
+    if is_other and call_run.response_id and call_run.response_id == other.response_id:
         return 0
-    if one.response_id and other.response_id:
+    if call_run.response_id and other.response_id:
         return None
-    is_within = _is_within(one, other)
-    if is_within and is_other and _use_the_same(one, other):
+    is_within = _is_within(call_run, other)
+    if is_within and is_other and _use_the_same(call_run, other):
         return 1
-    if is_within and is_around and _is_wrapping(one, other):
+    if is_within and is_around and _is_wrapping(call_run, other):
         return 2
-    return _ACCOUNTED if _is_accounted(one, other) or _is_accounted(other, one) else None
+    return _ACCOUNTED if _is_accounted(call_run, other) or _is_accounted(other, call_run) else None
 
 
 def _is_accounted(call: CallRun, account: CallRun) -> bool:
@@ -408,36 +408,39 @@ def _is_wrapping(above: CallRun, below: CallRun) -> bool:
     return bool(model) and model == name_model(below.model)
 
 
-def _is_within(one: CallRun, other: CallRun) -> bool:
+def _is_within(call_run: CallRun, other: CallRun) -> bool:
     """Tell whether either of two runs began and ended while the other was under way."""
-    starts, ends = one.start_ns - other.start_ns, one.end_ns - other.end_ns
+    starts, ends = call_run.start_ns - other.start_ns, call_run.end_ns - other.end_ns
     return (starts <= _SLACK_NS and ends >= -_SLACK_NS) or (
         starts >= -_SLACK_NS and ends <= _SLACK_NS
     )
 
 
-def _use_the_same(one: CallRun, other: CallRun) -> bool:
+def _use_the_same(call_run: CallRun, other: CallRun) -> bool:
     """Tell whether two runs say the same usage, and no different provider or model."""
-    have_failed = one.failed and other.failed
-    if _used(one) != _used(other) and not (have_failed and _do_not_differ(one, other)):
+    have_failed = call_run.failed and other.failed
+    if _used(call_run) != _used(other) and not (have_failed and _do_not_differ(call_run, other)):
         return False
-    is_used = any(_used(one)) and any(_used(other))
-    if not is_used and not (have_failed and one.model and other.model):
+    is_used = any(_used(call_run)) and any(_used(other))
+    if not is_used and not (have_failed and call_run.model and other.model):
         return False
-    models = {name_model(one.model), name_model(other.model)} - {""}
-    provider, other_provider = (_words_of(run.provider) for run in (one, other))
+    models = {name_model(call_run.model), name_model(other.model)} - {""}
+    provider, other_provider = (_words_of(run.provider) for run in (call_run, other))
     is_other = bool(provider and other_provider) and not provider & other_provider
     # A framework names itself where its provider should stand.
-    is_other = is_other and is_provider(one.provider) and is_provider(other.provider)
+    is_other = is_other and is_provider(call_run.provider) and is_provider(other.provider)
     return not is_other and len(models) <= 1
 
 
-def _do_not_differ(one: CallRun, other: CallRun) -> bool:
+def _do_not_differ(call_run: CallRun, other: CallRun) -> bool:
     """Tell whether two runs say the same usage where both say any.
 
     Of an answer that broke off a library may count the part that came, and another may not.
     """
-    pairs = (one.tokens.input, other.tokens.input), (one.tokens.output, other.tokens.output)
+    pairs = (
+        (call_run.tokens.input, other.tokens.input),
+        (call_run.tokens.output, other.tokens.output),
+    )
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
@@ -475,14 +478,14 @@ def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[Ca
     return [call for span_id, call in calls.items() if span_id == call[0].span_id and call[1:]]
 
 
-def _may_join(one: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bool:
+def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bool:
     """Tell whether a call may have both runs."""
-    if one.span_id == other.span_id or one.scope != other.scope:
-        return one.span_id != other.span_id
-    if _is_accounted(one, other) or _is_accounted(other, one):
+    if call_run.span_id == other.span_id or call_run.scope != other.scope:
+        return call_run.span_id != other.span_id
+    if _is_accounted(call_run, other) or _is_accounted(other, call_run):
         return True
-    return (one.is_bare or other.is_bare) and (
-        one in _ancestors(other, tree) or other in _ancestors(one, tree)
+    return (call_run.is_bare or other.is_bare) and (
+        call_run in _ancestors(other, tree) or other in _ancestors(call_run, tree)
     )
 
 
@@ -493,10 +496,10 @@ def _precedence(
 
     What says nothing of the answer comes last, and before it what says its usage alone.
     """
-    ids = {one.span_id for one in call}
+    ids = {item.span_id for item in call}
     depth = sum(above.span_id in ids for above in _ancestors(run, tree))
     is_ours = run.scope == OWN_SCOPE
-    is_account = any(one.scope == run.scope and _is_accounted(one, run) for one in call)
+    is_account = any(item.scope == run.scope and _is_accounted(item, run) for item in call)
     order = depth, run.start_ns, -run.end_ns, run.scope, run.span_id
     return run.is_bare, is_account, not is_ours, *order
 
@@ -509,9 +512,10 @@ def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
     """
     counts = [
         next(
-            (count for run in records if (count := getattr(run.tokens, one.name)) is not None), None
+            (count for run in records if (count := getattr(run.tokens, field.name)) is not None),
+            None,
         )
-        for one in fields(Tokens)
+        for field in fields(Tokens)
     ]
     priced = [run for run in records if run.cost is not None]
     best = max(priced, key=_price_rank, default=None)
@@ -539,8 +543,8 @@ def gather_facts(records: Sequence[CallRun]) -> CallFacts:
 
 
 def _price_rank(run: CallRun) -> tuple[bool, int]:
-    told = (getattr(run.tokens, one.name) is not None for one in fields(Tokens))
-    return run.scope == OWN_SCOPE, sum(told)
+    entries = (getattr(run.tokens, field.name) is not None for field in fields(Tokens))
+    return run.scope == OWN_SCOPE, sum(entries)
 
 
 def _find_totals(

@@ -673,9 +673,9 @@ def _read_groups(
     if 0 < len(labels) <= query.groups and not has_others:  # all of them: none is to be chosen
         rows, scores = _read_cells(reader, question, labels)
         if all(row["is_wanted"] for row in rows if row["level"] != _ALL):
-            found = [row for row in rows if row["level"] == _A_GROUP]
-            found.sort(key=lambda row: (-row["runs"], row["named"]))
-            return rows, scores, [row["named"] for row in found], len(found)
+            groups = [row for row in rows if row["level"] == _A_GROUP]
+            groups.sort(key=lambda row: (-row["runs"], row["named"]))
+            return rows, scores, [row["named"] for row in groups], len(groups)
         reader.memory.note(query.project, [_OTHERS])
     named = list_groups(reader, question, query.groups)
     wanted = [row["label"] for row in named]
@@ -702,10 +702,10 @@ def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
 
 def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
     """Tell the newest version of each judge from its others, judges by their names."""
-    found: dict[str, list[_Versioned]] = {}
-    for one in sorted(judges, key=lambda one: one.order):
-        found.setdefault(one.judge, []).append(one)
-    return [(newest, others) for newest, *others in found.values()]
+    versioneds: dict[str, list[_Versioned]] = {}
+    for judge in sorted(judges, key=lambda judge: judge.order):
+        versioneds.setdefault(judge.judge, []).append(judge)
+    return [(newest, others) for newest, *others in versioneds.values()]
 
 
 def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
@@ -817,7 +817,7 @@ def _judged(
             )
         )
     for judges in judged.values():
-        judges.sort(key=lambda one: one.order)
+        judges.sort(key=lambda judge: judge.order)
     return judged
 
 
@@ -840,10 +840,12 @@ def _figures(row: Row, judges: Sequence[JudgeFigures]) -> RunFigures:
 
 
 def _buckets(
-    found: dict[_Place, RunFigures], query: StatsQuery
+    run_figures: dict[_Place, RunFigures], query: StatsQuery
 ) -> dict[tuple[int, str], list[StatsBucket]]:
     buckets: defaultdict[tuple[int, str], list[StatsBucket]] = defaultdict(list)
-    for (level, is_wanted, name, bucket), figures in sorted(found.items(), key=lambda one: one[0]):
+    for (level, is_wanted, name, bucket), figures in sorted(
+        run_figures.items(), key=lambda entry: entry[0]
+    ):
         if level == _A_BUCKET:
             start_ns = query.window.start_ns + bucket * query.step_ns
             buckets[is_wanted, name].append(

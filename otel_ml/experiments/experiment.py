@@ -249,7 +249,9 @@ class Prepared:
         """Make the result of the finished items."""
         assert self.about is not None  # noqa: S101 - `opened` came before
         order = {item.id: at for at, item in enumerate(self.items)}
-        runs = sorted([*self.stored, *progress.runs], key=lambda one: (order[one.item], one.repeat))
+        runs = sorted(
+            [*self.stored, *progress.runs], key=lambda entry: (order[entry.item], entry.repeat)
+        )
         return Result(
             self.about,
             runs,
@@ -386,11 +388,11 @@ def _judges_of(given: Any) -> tuple[Judge, ...]:
     """
     if not issubclass(type(given), list | tuple):
         raise invalid("judges", given, "a list of judges, or of functions of outputs")
-    found = tuple(map(as_judge, given))
-    called = [judge.name for judge in found]
+    judges = tuple(map(as_judge, given))
+    called = [judge.name for judge in judges]
     if len(set(called)) < len(called):
         raise ValueError(f"Invalid judges {called!r}: expected another name for each")
-    return found
+    return judges
 
 
 def dataset_of(given: Any, recorder: Recorder) -> Dataset:
@@ -403,8 +405,8 @@ def dataset_of(given: Any, recorder: Recorder) -> Dataset:
     """
     kind = type(given)
     if issubclass(kind, Dataset):
-        found: Dataset = given
-        return found
+        dataset: Dataset = given
+        return dataset
     if issubclass(kind, str | os.PathLike):
         text = os.fspath(given)
         if text.lower().endswith(_FILES):
@@ -462,13 +464,13 @@ def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
 def _told_of(given: Mapping[str, Any]) -> dict[str, object]:
     """Write the options of a comparison that are not the usual ones, for the record."""
     cluster = given["cluster"]
-    told = {
+    facts = {
         "margin": dict(given["margin"] or {}),
         "lower_is_better": sorted(given["lower_is_better"]),
         "cluster": "a function" if callable(cluster) else cluster,
         "partial": given["partial"],
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _target_of(
@@ -499,12 +501,12 @@ def source_digest(function: Callable[..., Any]) -> str:
     is_package = hasattr(sys.modules.get(package), "__path__")
     folder = os.path.normpath(home.parent)
     files = {home}
-    for name, one in list(sys.modules.items()):
+    for name, value in list(sys.modules.items()):
         if is_package:
             is_ours = name == package or name.startswith(f"{package}.")
         else:
-            is_ours = os.path.normpath(_file_name_of(one)).rpartition(os.sep)[0] == folder
-        file = _file_of(one) if is_ours else None
+            is_ours = os.path.normpath(_file_name_of(value)).rpartition(os.sep)[0] == folder
+        file = _file_of(value) if is_ours else None
         if file is not None and (is_package or _INSTALLED.isdisjoint(file.parts)):
             files.add(file)
     found = sha256()

@@ -288,11 +288,11 @@ class ScoreCache:
 
     def find(self, key: bytes) -> Judgement | None:
         """Return a kept judgement, and keep it longer."""
-        found = self._known.get(key)
-        if found is not None:
+        judgement = self._known.get(key)
+        if judgement is not None:
             with suppress(KeyError):  # it was the oldest, and is gone
                 self._known.move_to_end(key)
-        return found
+        return judgement
 
     def keep(self, key: bytes, evaluation: Judgement) -> None:
         """Keep a score; errors are not kept, so that the next call tries again."""
@@ -320,7 +320,7 @@ def cache_key(
 
     seen: dict[str, object] = {"inputs": dict(inputs), "outputs": outputs}
     if more:  # an item is known by its id
-        seen["more"] = {name: getattr(one, "id", one) for name, one in more.items()}
+        seen["more"] = {name: getattr(value, "id", value) for name, value in more.items()}
     with untrusted:
         text = orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)
         if len(text) <= LIMIT_BYTES and orjson.loads(text) == seen:

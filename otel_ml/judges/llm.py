@@ -221,27 +221,27 @@ def _parse(reply: object) -> dict[str, Any]:
     text = reply.strip()
     fenced = _FENCED.fullmatch(text)
     try:
-        found = json.loads(
+        document = json.loads(
             text if fenced is None else fenced[1],
             object_pairs_hook=_unique,
             parse_constant=_refuse,
         )
     except (ValueError, RecursionError):
         raise _UnusableReply("it is not one JSON object") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise _UnusableReply("it is not one JSON object")
-    if set(found) != {"score", "explanation"}:
+    if set(document) != {"score", "explanation"}:
         raise _UnusableReply("its keys are not score and explanation, each once")
-    if not isinstance(found["explanation"], str):
+    if not isinstance(document["explanation"], str):
         raise _UnusableReply("the explanation is no text")
-    return found
+    return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise _UnusableReply("its keys are not score and explanation, each once")
-    return found
+    return entries
 
 
 def _refuse(constant: str) -> object:

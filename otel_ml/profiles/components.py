@@ -151,16 +151,16 @@ class Component:
         Raises:
             Exception: The extractor raised.
         """
-        told = parts.get(PART_OF[self.side], ABSENT)
+        part = parts.get(PART_OF[self.side], ABSENT)
         if self.extractor is not None:
-            return ABSENT if told is ABSENT else plain_value(self.extractor(told))
+            return ABSENT if part is ABSENT else plain_value(self.extractor(part))
         if self.extractor_name:
             raise ValueError(
                 f"Component {self.name!r} was read from a document, which holds no functions: "
                 "expected it among the extractors of load"
             )
         if self.path is None:
-            return ABSENT if told is ABSENT else plain_value(step_into(told, self.name, True))
+            return ABSENT if part is ABSENT else plain_value(step_into(part, self.name, True))
         return read_path(self.path, parts)
 
     def check_type(self, value: object) -> str | None:
@@ -230,21 +230,21 @@ class Component:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, which `component_of` reads."""
-        told: dict[str, Any] = {"name": self.name, "side": self.side, "dtype": self.dtype}
+        facts: dict[str, Any] = {"name": self.name, "side": self.side, "dtype": self.dtype}
         if self.extractor_name:
-            told["extractor"] = self.extractor_name
+            facts["extractor"] = self.extractor_name
         else:
-            told["field"] = self.where
-        told |= {
+            facts["field"] = self.where
+        facts |= {
             key: value
             for key, value in (("low", self.low), ("high", self.high))
             if value is not None
         }
         if self.values is not None:
-            told["values"] = sorted(self.values)
+            facts["values"] = sorted(self.values)
         if self.sketch is not None:
-            told |= {"sketch": self.sketch.to_dict(), "invalid": self.invalid}
-        return told
+            facts |= {"sketch": self.sketch.to_dict(), "invalid": self.invalid}
+        return facts
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dtype={self.dtype!r})"
@@ -334,39 +334,39 @@ def _lost(*_: object) -> object:
 
 
 def component_of(
-    told: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
+    facts: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
 ) -> Component:
     """Read a component that `Component.to_dict` returned.
 
     Args:
-        told: The component.
+        facts: The component, as a document.
         extractors: The functions of components that have one, by the name of the component.
 
     Raises:
         ValueError: It is no component.
     """
     try:
-        name, made = str(told["name"]), SIDES[told["side"]]
+        name, made = str(facts["name"]), SIDES[facts["side"]]
         options: dict[str, Any] = {
-            key: told[key] for key in ("dtype", "low", "high", "values") if key in told
+            key: facts[key] for key in ("dtype", "low", "high", "values") if key in facts
         }
         extractor = extractors.get(name)
         component: Component
         if made is EvalComponent:
-            paths = {key: told[key] for key in ("output", "actual") if key in told}
+            paths = {key: facts[key] for key in ("output", "actual") if key in facts}
             component = EvalComponent(name, extractor or _lost, **paths, **options)
         elif extractor is not None:
             component = made(name, extractor=extractor, **options)
         else:
             own = f"{PART_OF[made.side]}.{name}"
-            path = told.get("field", own)
+            path = facts.get("field", own)
             component = made(name, path=None if path == own else path, **options)
         if extractor is None:
             component.extractor = None
-            component.extractor_name = str(told.get("extractor", ""))
-        if "sketch" in told:
-            component.sketch = Sketch.from_dict(told["sketch"])
-            component.invalid = int(told.get("invalid", component.sketch.missing))
+            component.extractor_name = str(facts.get("extractor", ""))
+        if "sketch" in facts:
+            component.sketch = Sketch.from_dict(facts["sketch"])
+            component.invalid = int(facts.get("invalid", component.sketch.missing))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("Invalid component: expected what Component.to_dict returned") from error
     return component
@@ -375,10 +375,10 @@ def component_of(
 def read_path(path: str, parts: Parts) -> object:
     """Read ``inputs.user.age`` out of the parts of a run; None where a step leads nowhere."""
     part, _, rest = path.partition(".")
-    told = parts.get(part, ABSENT)
-    if told is ABSENT:
+    value = parts.get(part, ABSENT)
+    if value is ABSENT:
         return ABSENT
-    return plain_value(step_into(told, rest, False) if rest else told)
+    return plain_value(step_into(value, rest, False) if rest else value)
 
 
 def step_into(value: object, path: str, is_default: bool) -> object:

@@ -51,7 +51,14 @@ class Contrast(dict[str, Any]):
             for name, report in self["health_reports"].items()
             if any(part["alert"] for part in report.values())
         ]
-        return [*named, *(name for name, told in self["score_reports"].items() if told["alert"])]
+        return [
+            *named,
+            *(
+                name
+                for name, score_report in self["score_reports"].items()
+                if score_report["alert"]
+            ),
+        ]
 
     def view(self, path: str | Path | None = None, *, show: bool = False) -> Path:
         """Write the report as an HTML file that needs nothing else, and return its path.
@@ -118,10 +125,10 @@ def _compare_all(
         for name, (before, after) in pairs.items()
         if before.sketch and after.sketch and before.kind == after.kind
     }
-    found = [
+    items = [
         compare(before, after, margin=margins[name]) for name, (before, after) in alike.items()
     ]
-    return dict(zip(alike, correct_together(found), strict=True))
+    return dict(zip(alike, correct_together(items), strict=True))
 
 
 def _report_drift(

@@ -74,29 +74,29 @@ def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> st
     for side, title in _TITLES.items():
         rows = [
             (
-                escape(told["name"]),
-                escape(told["dtype"]),
-                escape(str(told.get("field") or told.get("extractor") or "")),
-                _facts(told),
-                _chart(_sketch(told), None, marks.get(told["name"])),
-                _error(marks.get(f"{told['name']}-error")),
+                escape(component["name"]),
+                escape(component["dtype"]),
+                escape(str(component.get("field") or component.get("extractor") or "")),
+                _facts(component),
+                _chart(_sketch(component), None, marks.get(component["name"])),
+                _error(marks.get(f"{component['name']}-error")),
             )
-            for told in document["components"]
-            if told["side"] == side
+            for component in document["components"]
+            if component["side"] == side
         ]
         if rows:
             heads = ("component", "type", "read from", "values", "distribution", "this run")
             parts.append(f"<h2>{title}</h2>{_table(heads[: 6 if marks else 5], rows)}")
     scores = [
         (
-            escape(told["name"]),
-            escape(told["kind"]),
-            escape(", ".join(told["inputs"])),
-            escape(told["preference"]),
-            _number(told.get("result")),
-            f"{told.get('n', 0):,}",
+            escape(score["name"]),
+            escape(score["kind"]),
+            escape(", ".join(score["inputs"])),
+            escape(score["preference"]),
+            _number(score.get("result")),
+            f"{score.get('n', 0):,}",
         )
-        for told in document["scores"]
+        for score in document["scores"]
     ]
     if scores:
         heads = ("score", "kind", "of", "good is", "result", "values")
@@ -108,29 +108,29 @@ def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> st
 def contrast_page(report: Mapping[str, Any]) -> str:
     """Write a contrast: both distributions of each component, what moved, and the scores."""
     before, after = (
-        {told["name"]: told for told in report[side]["components"]}
+        {component["name"]: component for component in report[side]["components"]}
         for side in ("reference", "alternativeA")
     )
     rows = [
         (
             escape(name),
-            _distance(told["drift"]),
-            escape(told["drift"].get("sentence", "")),
-            _share(told["invalids"]),
+            _distance(health_report["drift"]),
+            escape(health_report["drift"].get("sentence", "")),
+            _share(health_report["invalids"]),
             _chart(_sketch(before[name]), _sketch(after[name]), None),
         )
-        for name, told in report["health_reports"].items()
+        for name, health_report in report["health_reports"].items()
     ]
     heads = ("component", "distance", "what changed", "invalid values", "before and after")
     parts = [f"<h2>Components</h2>{_table(heads, rows)}"]
     scores = [
         (
             escape(name),
-            _number(told.get("before")),
-            _number(told.get("after")),
-            "<strong class='bad'>worse</strong>" if told["alert"] else "not worse",
+            _number(score_report.get("before")),
+            _number(score_report.get("after")),
+            "<strong class='bad'>worse</strong>" if score_report["alert"] else "not worse",
         )
-        for name, told in report["score_reports"].items()
+        for name, score_report in report["score_reports"].items()
     ]
     if scores:
         titles = ("score", "before", "after", "verdict")
@@ -165,26 +165,26 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<div class='wide'><table>{inner}</table></div>"
 
 
-def _sketch(told: Mapping[str, Any]) -> Sketch | None:
-    return Sketch.from_dict(told["sketch"]) if "sketch" in told else None
+def _sketch(facts: Mapping[str, Any]) -> Sketch | None:
+    return Sketch.from_dict(facts["sketch"]) if "sketch" in facts else None
 
 
-def _facts(told: Mapping[str, Any]) -> str:
-    sketch = _sketch(told)
+def _facts(fields: Mapping[str, Any]) -> str:
+    sketch = _sketch(fields)
     if sketch is None:
         return "not built"
     rows = sketch.n + sketch.missing
     facts = [f"{rows:,} runs"]
     if sketch.kind == "number" and sketch.n:
-        low, high = told.get("low", sketch.low), told.get("high", sketch.high)
+        low, high = fields.get("low", sketch.low), fields.get("high", sketch.high)
         facts += [
             f"median {_number(quantile(sketch, 0.5))}",
             f"valid {_number(low)} to {_number(high)}",
         ]
     if sketch.kind == "category":
         facts.append(f"{len(sketch.values):,} values")
-    if told.get("invalid") and rows:
-        facts.append(f"<strong class='bad'>{told['invalid'] / rows:.1%} invalid</strong>")
+    if fields.get("invalid") and rows:
+        facts.append(f"<strong class='bad'>{fields['invalid'] / rows:.1%} invalid</strong>")
     return "<br>".join(facts)
 
 
@@ -192,18 +192,18 @@ def _error(error: object) -> str:
     return f"<strong class='bad'>{escape(str(error))}</strong>" if error is not None else ""
 
 
-def _distance(told: Mapping[str, Any]) -> str:
-    if not told["valid"]:
+def _distance(facts: Mapping[str, Any]) -> str:
+    if not facts["valid"]:
         return "too few values"
-    text = f"{told['drift']:.3f}"
-    return f"<strong class='bad'>{text} drift</strong>" if told["alert"] else text
+    text = f"{facts['drift']:.3f}"
+    return f"<strong class='bad'>{text} drift</strong>" if facts["alert"] else text
 
 
-def _share(told: Mapping[str, Any]) -> str:
-    if not told["valid"]:
+def _share(facts: Mapping[str, Any]) -> str:
+    if not facts["valid"]:
         return ""
-    text = f"{told['invalids']:+.1%}"
-    return f"<strong class='bad'>{text}</strong>" if told["alert"] else text
+    text = f"{facts['invalids']:+.1%}"
+    return f"<strong class='bad'>{text}</strong>" if facts["alert"] else text
 
 
 def _number(value: object) -> str:
@@ -219,7 +219,7 @@ def _chart(before: Sketch | None, after: Sketch | None, mark: object) -> str:
         parts = [sketch.parts["words"] for sketch in sketches if "words" in sketch.parts]
         return f"words: {_draw_numbers(parts, None)}" if parts else ""
     if sketches[0].kind == "number":
-        return _draw_numbers([one for one in sketches if one.kind == "number"], mark)
+        return _draw_numbers([sketch for sketch in sketches if sketch.kind == "number"], mark)
     return _draw_values(sketches, mark)
 
 

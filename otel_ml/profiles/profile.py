@@ -70,8 +70,10 @@ class ModelProfile:
         if "@" in self.name:
             raise invalid("name", name, "a text without @")
         self.version = check_text("version", version)
-        self.components = {one.name: one for one in _check_all("components", components, Component)}
-        self.scores = {one.name: one for one in _check_all("scores", scores, ProfileScore)}
+        self.components = {
+            item.name: item for item in _check_all("components", components, Component)
+        }
+        self.scores = {item.name: item for item in _check_all("scores", scores, ProfileScore)}
         if len(self.components) > _MOST_COMPONENTS:
             raise ValueError(
                 f"Invalid components of {len(self.components)}: expected at most {_MOST_COMPONENTS}"
@@ -117,7 +119,7 @@ class ModelProfile:
             ValueError: The parts have different numbers of rows.
         """
         given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
-        parts = {name: read_rows(name, told) for name, told in given.items() if told is not None}
+        parts = {name: read_rows(name, value) for name, value in given.items() if value is not None}
         for component in self.components.values():
             for name in _parts_of(component):
                 if name not in parts:
@@ -291,10 +293,10 @@ class ModelProfile:
             ValueError: It is no profile.
         """
         try:
-            told = orjson.loads(Path(path).read_bytes())
+            document = orjson.loads(Path(path).read_bytes())
         except orjson.JSONDecodeError as error:
             raise ValueError(f"Invalid profile in {str(path)!r}: expected JSON") from error
-        return cls.from_dict(told, extractors)
+        return cls.from_dict(document, extractors)
 
     @classmethod
     def from_dict(
@@ -313,8 +315,10 @@ class ModelProfile:
         try:
             if document["type"] != DOCUMENT:
                 raise ValueError(f"Invalid document of type {document['type']!r}: expected profile")
-            components = [component_of(told, extractors or {}) for told in document["components"]]
-            scores = [score_of(told) for told in document["scores"]]
+            components = [
+                component_of(component, extractors or {}) for component in document["components"]
+            ]
+            scores = [score_of(score) for score in document["scores"]]
             return cls(document["name"], document["version"], components, scores)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
@@ -325,27 +329,27 @@ class ModelProfile:
         return f"<ModelProfile {self.tag} of {len(self.components)} components>"
 
 
-def read_rows(name: str, told: Any) -> list[object]:
+def read_rows(name: str, value: Any) -> list[object]:
     """Read a table as a value for each row: a mapping of its columns, or the value itself.
 
     Raises:
         DataException: It is no table.
     """
-    kind = type(told)
+    kind = type(value)
     home = kind.__module__.partition(".")[0], kind.__name__
     if home == ("pandas", "Series"):
-        return list(told.tolist())
+        return list(value.tolist())
     if home == ("polars", "Series"):
-        return list(told.to_list())
-    is_array = home[0] == "numpy" and hasattr(told, "dtype")
-    if is_array and told.dtype.names is None:
-        return list(told.tolist()) if told.ndim else [told.item()]
+        return list(value.to_list())
+    is_array = home[0] == "numpy" and hasattr(value, "dtype")
+    if is_array and value.dtype.names is None:
+        return list(value.tolist()) if value.ndim else [value.item()]
     if issubclass(kind, Mapping):
-        columns = {str(key): [*values] for key, values in told.items()}
+        columns = {str(key): [*values] for key, values in value.items()}
     elif issubclass(kind, list | tuple):
-        return [*told]
+        return [*value]
     elif is_array or hasattr(kind, "columns") or hasattr(kind, "column_names"):
-        columns = read_columns(told, name)
+        columns = read_columns(value, name)
     else:
         raise DataException(f"Invalid {name} of type {kind.__name__}: expected a table or a list")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -386,9 +390,9 @@ def _check_all(argument: str, given: Any, kind: type[Any]) -> list[Any]:
     if issubclass(type(given), Mapping):
         given = [*given.values()]
     is_list = issubclass(type(given), list | tuple)
-    if not is_list or not all(issubclass(type(one), kind) for one in given):
+    if not is_list or not all(issubclass(type(item), kind) for item in given):
         raise invalid(argument, given, f"a list of {kind.__name__}s")
-    repeated = {one.name for one in given if sum(one.name == two.name for two in given) > 1}
+    repeated = {item.name for item in given if sum(item.name == two.name for two in given) > 1}
     if repeated:
         raise ValueError(f"Invalid {argument} {sorted(repeated)!r}: expected another name for each")
     return [*given]

@@ -41,12 +41,12 @@ def read_raymon(
     """
     try:
         components = [
-            _read_component(told["class"], told["state"], extractors)
-            for told in document["components"].values()
+            _read_component(component["class"], component["state"], extractors)
+            for component in document["components"].values()
         ]
         scores = [
-            _read_score(told["class"], told["state"])
-            for told in (document.get("scores") or {}).values()
+            _read_score(score["class"], score["state"])
+            for score in (document.get("scores") or {}).values()
         ]
         return str(document["name"]), str(document["version"]), components, scores
     except (AttributeError, KeyError, TypeError, IndexError) as error:
@@ -66,14 +66,14 @@ def _read_component(
             f"Invalid component {_last(path)!r} of dtype {state['dtype']!r}: expected one of "
             f"{sorted(_SIDES)} and of {sorted(DTYPES)}"
         )
-    told: dict[str, Any] = {"name": state["name"], "side": side, "dtype": state["dtype"]}
+    facts: dict[str, Any] = {"name": state["name"], "side": side, "dtype": state["dtype"]}
     extractor = state.get("extractor") or {}
     element = (extractor.get("state") or {}).get("element")
     if _last(extractor.get("class")) == _ELEMENT and element is not None and side != "eval":
-        told["field"] = f"{side}s.{element}"
+        facts["field"] = f"{side}s.{element}"
     else:
-        told["extractor"] = _last(extractor.get("class")) or "unknown"
-    component = component_of(told, extractors)
+        facts["extractor"] = _last(extractor.get("class")) or "unknown"
+    component = component_of(facts, extractors)
     stats = (state.get("stats") or {}).get("state") or {}
     sketch = sketch_of_stats(state["dtype"], stats)
     if sketch is not None:
@@ -131,7 +131,7 @@ def _round_to(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     exact = {value: share * total for value, share in shares.items() if share > 0}
     counts = {value: int(number) for value, number in exact.items()}
     left = max(total - sum(counts.values()), 0)
-    for value in sorted(exact, key=lambda one: counts[one] - exact[one])[:left]:
+    for value in sorted(exact, key=lambda entry: counts[entry] - exact[entry])[:left]:
         counts[value] += 1
     return counts
 
@@ -142,9 +142,9 @@ def _read_score(path: object, state: Mapping[str, Any]) -> ProfileScore:
         raise ValueError(f"Invalid score {kind!r}: expected one of {sorted(SCORE_KINDS)}")
     if len(state["inputs"]) == 1:  # its scores by class read an error type, too
         kind = kind.removeprefix("Class")
-    told = {**state, "kind": kind}
-    result = told.pop("result", None)
-    score = score_of(told)
+    facts = {**state, "kind": kind}
+    result = facts.pop("result", None)
+    score = score_of(facts)
     if isinstance(result, int | float) and result != _UNDECIDED:
         # It is not kept of how many values a score is: 0 says so, and only the threshold counts.
         score.keep(float(result), 0)

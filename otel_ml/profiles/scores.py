@@ -114,15 +114,15 @@ class ProfileScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, which `score_of` reads."""
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
             "inputs": list(self.inputs),
             "preference": self.preference,
         }
         if self.result is not None:
-            told |= {"result": self.result, "n": self.n, "deviation": self.deviation}
-        return told
+            facts |= {"result": self.result, "n": self.n, "deviation": self.deviation}
+        return facts
 
     def __repr__(self) -> str:
         return f"{self.kind}({self.name!r}, {list(self.inputs)!r})"
@@ -162,9 +162,9 @@ class PrecisionScore(ProfileScore):
 
     def build(self, values: Values) -> None:
         """Compute it; without any that counts there is none."""
-        told = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
-        right = sum(value == "TP" for value in told)
-        self.keep(right / len(told) if told else None, len(told))
+        items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
+        right = sum(value == "TP" for value in items)
+        self.keep(right / len(items) if items else None, len(items))
 
 
 class RecallScore(PrecisionScore):
@@ -218,18 +218,18 @@ SCORE_KINDS: Final[Mapping[str, type[ProfileScore]]] = {
 }
 
 
-def score_of(told: Mapping[str, Any]) -> ProfileScore:
+def score_of(facts: Mapping[str, Any]) -> ProfileScore:
     """Read a score that `ProfileScore.to_dict` returned.
 
     Raises:
         ValueError: It is no score.
     """
     try:
-        made = SCORE_KINDS[told["kind"]]
-        options = {"positive": told["positive"]} if "positive" in told else {}
-        score = made(told["name"], told["inputs"], preference=told["preference"], **options)
-        if "result" in told:
-            score.keep(float(told["result"]), int(told["n"]), float(told["deviation"]))
+        made = SCORE_KINDS[facts["kind"]]
+        options = {"positive": facts["positive"]} if "positive" in facts else {}
+        score = made(facts["name"], facts["inputs"], preference=facts["preference"], **options)
+        if "result" in facts:
+            score.keep(float(facts["result"]), int(facts["n"]), float(facts["deviation"]))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("Invalid score: expected what ProfileScore.to_dict returned") from error
     return score

@@ -71,8 +71,8 @@ class ProfileWatch:
             self.lost += 1
             warn_once("More than %s runs wait for a profile: others are left out", f"{QUEUED:,}")
             return
-        told = [facts.get(name) for name in _FACTS]
-        self._put(_SeenRun(str(model), run_id, dict(zip(_FACTS, told, strict=True))))
+        items = [facts.get(name) for name in _FACTS]
+        self._put(_SeenRun(str(model), run_id, dict(zip(_FACTS, items, strict=True))))
 
     def drain(self, timeout_s: float) -> int:
         """Wait until the runs that wait now were looked at; returns how many were not in time."""
@@ -125,13 +125,13 @@ class ProfileWatch:
         key = (DOCUMENT, watched.profile.name, watched.digest)
         if self._recorder.active() is None or self._recorder.tell(key, time.time_ns()) is not None:
             return
-        said = {
+        facts = {
             names.TARGET_MODEL: clean(watched.profile.name),
             names.TARGET_VERSION: watched.digest,
             names.TARGET_KIND: DOCUMENT,
             names.MODEL_DEFINITION: watched.document,
         }
-        self._recorder.send_record("update", None, said)
+        self._recorder.send_record("update", None, facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,8 +127,8 @@ class Reader(HasCard):
         """
         check_text("find", find, _MOST_CHARS, may_be_empty=True)
         return [
-            made(Project, one, page=page_address(self._api.page, one["project"]))
-            for one in self._api.all("projects", "projects", find=find or None)
+            made(Project, item, page=page_address(self._api.page, item["project"]))
+            for item in self._api.all("projects", "projects", find=find or None)
         ]
 
     def runs(
@@ -167,8 +167,8 @@ class Reader(HasCard):
             NotFound: There is no such run.
         """
         check_text("run_id", run_id)
-        told = fetch_run(self._api, self.project, run_id)
-        return made_run({**told, "inputs": "", "outputs": None}, self._whole({run_id: told}))
+        run = fetch_run(self._api, self.project, run_id)
+        return made_run({**run, "inputs": "", "outputs": None}, self._whole({run_id: run}))
 
     def trace(self, key: str) -> Trace:
         """Read all runs of the traces that have this id, or this key of yours, the oldest first.
@@ -176,13 +176,17 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such trace.
         """
-        told = self._api.get("traces", check_text("key", key))
+        answer = self._api.get("traces", check_text("key", key))
         whole = self._whole({})
         return made(
             Trace,
-            told,
-            runs=[made_run(one, whole) for one in told["runs"] if self._is_ours(one)],
-            records=[made_told(one, self._load) for one in told["records"] if self._is_ours(one)],
+            answer,
+            runs=[made_run(run, whole) for run in answer["runs"] if self._is_ours(run)],
+            records=[
+                made_told(record, self._load)
+                for record in answer["records"]
+                if self._is_ours(record)
+            ],
         )
 
     def overview(
@@ -216,8 +220,8 @@ class Reader(HasCard):
 
     def models(self) -> list[Model]:
         """List the models, the latest to run first."""
-        found = self._get("models")["models"]
-        return [made(Model, one, page=self._page("models", one["model"])) for one in found]
+        models = self._get("models")["models"]
+        return [made(Model, item, page=self._page("models", item["model"])) for item in models]
 
     def versions(self, model: str) -> list[Version]:
         """Read the versions of a model, the newest first.
@@ -225,8 +229,8 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such model.
         """
-        found = self._get("models", check_text("model", model), "versions")["versions"]
-        return [self._version(one) for one in found]
+        versions = self._get("models", check_text("model", model), "versions")["versions"]
+        return [self._version(item) for item in versions]
 
     def version(self, model: str, number: int | None = None) -> Version:
         """Read a version of a model.
@@ -254,10 +258,10 @@ class Reader(HasCard):
         if not at or not model:
             expected = "a number beside it, or a version such as churn:v3 or churn@champion"
             raise invalid("model", text, expected)
-        found = [one for one in self.aliases(model).aliases if one.alias == alias]
-        if not found or found[0].version is None:
+        aliases = [item for item in self.aliases(model).aliases if item.alias == alias]
+        if not aliases or aliases[0].version is None:
             raise NotFound(f"No version of {model!r} is called {alias!r}")
-        return model, found[0].version
+        return model, aliases[0].version
 
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
         """Read how the newest version, release and provider's model of models do, the newest first.
@@ -336,9 +340,9 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such judge.
         """
-        told = self._get("judges", check_text("judge", judge), "versions")
-        found: list[dict[str, Any]] = told["versions"]
-        return found
+        answer = self._get("judges", check_text("judge", judge), "versions")
+        versions: list[dict[str, Any]] = answer["versions"]
+        return versions
 
     def judge_strictness(self, judge: str, version: int, against: int) -> dict[str, Any]:
         """Compare two versions of a judge on the runs that both judged, as the API answers it.
@@ -356,10 +360,10 @@ class Reader(HasCard):
         """
         check_integer("version", version, 1, _INT64_MAX)
         path = ("judges", check_text("judge", judge), "versions", str(version), "strictness")
-        found: dict[str, Any] = self._get(
+        judge_strictness: dict[str, Any] = self._get(
             *path, against=check_integer("against", against, 1, _INT64_MAX)
         )
-        return found
+        return judge_strictness
 
     def judge_agreement(self, judge: str) -> dict[str, Any]:
         """Say how far people agree with a judge.
@@ -377,8 +381,8 @@ class Reader(HasCard):
 
         Each has its filter, its question and choices, and how far it is under `progress`.
         """
-        found: list[dict[str, Any]] = self._get("queues")["queues"]
-        return found
+        queues: list[dict[str, Any]] = self._get("queues")["queues"]
+        return queues
 
     def queue(self, name: str) -> dict[str, Any]:
         """Read a queue, as `queues` lists it.
@@ -416,8 +420,8 @@ class Reader(HasCard):
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         check_integer("limit", limit, 1, 1_000)
-        told = self._get("sessions", where=where or None, limit=limit)
-        return list_sessions(told["sessions"], self._api.page, self.project)
+        answer = self._get("sessions", where=where or None, limit=limit)
+        return list_sessions(answer["sessions"], self._api.page, self.project)
 
     def session(self, session: str) -> dict[str, Any]:
         """Read a session as ``GET .../sessions/{session}`` answers it, with all of its turns.
@@ -466,19 +470,19 @@ class Reader(HasCard):
         if (run_id is None) == (model is None or version is None):
             raise ValueError("Expected a run_id, or a model and its version")
         about = {"run_id": run_id, "model": model, "version": version}
-        found = self._get("metrics", **about, name=name, points=points)["series"]
+        series = self._get("metrics", **about, name=name, points=points)["series"]
         of_run = run_id is not None
         page = self._page("runs", run_id or "") if of_run else self._version_page(model, version)
         return {
-            one["name"]: made(
+            item["name"]: made(
                 Series,
-                one,
+                item,
                 points=[
-                    made(Point, point, value=number_of(point["value"])) for point in one["points"]
+                    made(Point, point, value=number_of(point["value"])) for point in item["points"]
                 ],
                 page=page,
             )
-            for one in found
+            for item in series
         }
 
     def artifacts(
@@ -500,7 +504,7 @@ class Reader(HasCard):
         _check_texts(run_id=run_id, trace=trace)
         within = {"start": _moment("start", start), "end": _moment("end", end), "limit": _OBJECTS}
         found = self._all("objects", "objects", run_id=run_id, trace_id=trace, **within)
-        return (made(Artifact, one, _load=self._load) for one in found)
+        return (made(Artifact, item, _load=self._load) for item in found)
 
     def artifact(self, ref: str, *, run_id: str | None = None, trace: str | None = None) -> Any:
         """Fetch the newest value under a reference of a run or a trace, as it was logged.
@@ -519,8 +523,8 @@ class Reader(HasCard):
         _check_texts(run_id=run_id, trace=trace)
         if (run_id is None) == (trace is None):
             raise ValueError("Expected one of run_id and trace")
-        found = self._get("objects", run_id=run_id, trace_id=trace, ref=ref)
-        return _value(found["obj_data"])
+        answer = self._get("objects", run_id=run_id, trace_id=trace, ref=ref)
+        return _value(answer["obj_data"])
 
     def feedback(  # noqa: PLR0913 - all by keyword
         self,
@@ -583,7 +587,7 @@ class Reader(HasCard):
                 value = {"actual": orjson.loads(write_actual(actual))}
             except ValueError as error:
                 raise invalid("actual", actual, ACTUAL_WANTED) from error
-        told = {
+        facts = {
             "id": statement_id or uuid4().hex,  # asked again after a lost answer it is stored once
             "judge": judge,
             "source": source,
@@ -594,13 +598,13 @@ class Reader(HasCard):
             **words,
             **value,
         }
-        [stored] = self._post({"evaluations": [told]}, "evaluations")["evaluations"]
+        [stored] = self._post({"evaluations": [facts]}, "evaluations")["evaluations"]
         return str(stored["record_id"])
 
     def datasets(self) -> list[DatasetVersion]:
         """List the data sets, each as its newest version, the latest sent first."""
-        found = self._get("datasets")["datasets"]
-        return [made(DatasetVersion, one) for one in found]
+        datasets = self._get("datasets")["datasets"]
+        return [made(DatasetVersion, item) for item in datasets]
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
         """List the versions of a data set with the changes of each, the newest first.
@@ -610,7 +614,7 @@ class Reader(HasCard):
         """
         check_text("name", name, _MOST_CHARS)
         found = self._all("versions", "datasets", name, "versions", limit=_PAGE_OF_VERSIONS)
-        return [made(DatasetVersion, one) for one in found]
+        return [made(DatasetVersion, item) for item in found]
 
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
         """Read the items of a version of a data set, in the order of their ids.
@@ -628,9 +632,9 @@ class Reader(HasCard):
         path = _dataset_path(name, version, "items")
         return map(self._item, self._all("items", *path, limit=_ITEMS))
 
-    def _item(self, told: dict[str, Any]) -> DatasetItem:
-        values = {part: self._typed(told[part]) for part in ("inputs", "expected")}
-        return made(DatasetItem, {**told, **values})
+    def _item(self, facts: dict[str, Any]) -> DatasetItem:
+        values = {part: self._typed(facts[part]) for part in ("inputs", "expected")}
+        return made(DatasetItem, {**facts, **values})
 
     def dataset_diff(self, name: str, version: int, against: int) -> DatasetDiff:
         """Read the changes of a version of a data set against another version.
@@ -644,9 +648,9 @@ class Reader(HasCard):
             NotFound: A version is not there.
         """
         path = _dataset_path(name, version, "diff")
-        told = self._get(*path, against=check_integer("against", against, 1, _INT64_MAX))
-        items = [made(ChangedItem, one) for one in told["items"]]
-        return made(DatasetDiff, told, items=items)
+        answer = self._get(*path, against=check_integer("against", against, 1, _INT64_MAX))
+        items = [made(ChangedItem, item) for item in answer["items"]]
+        return made(DatasetDiff, answer, items=items)
 
     def dataset_coverage(self, name: str, version: int) -> DatasetCoverage:
         """Tell for which slices of production's runs a version of a data set has items.
@@ -658,9 +662,9 @@ class Reader(HasCard):
         Raises:
             NotFound: There is no such version.
         """
-        told = self._get(*_dataset_path(name, version, "coverage"))
-        slices = [made(CoveredSlice, one) for one in told["slices"]]
-        return made(DatasetCoverage, told, slices=slices)
+        answer = self._get(*_dataset_path(name, version, "coverage"))
+        slices = [made(CoveredSlice, item) for item in answer["slices"]]
+        return made(DatasetCoverage, answer, slices=slices)
 
     def experiments(
         self, where: str = "", *, limit: int | None = None, verdicts: bool = False
@@ -685,8 +689,8 @@ class Reader(HasCard):
             NotFound: There is no such experiment.
         """
         check_text("run_id", run_id, _MOST_CHARS)
-        told = self._get("experiments", run_id, baseline=_NO_BASELINE)
-        return made(ListedExperiment, told["experiment"])
+        answer = self._get("experiments", run_id, baseline=_NO_BASELINE)
+        return made(ListedExperiment, answer["experiment"])
 
     def experiment_rows(self, run_id: str, baseline: str = _NO_BASELINE) -> Iterator[ExperimentRow]:
         """Read the items of an experiment with its runs over each, in the order of their ids.
@@ -804,8 +808,8 @@ class Reader(HasCard):
     def _version_page(self, model: object, version: object) -> str:
         return self._page("models", str(model), to=str(version))
 
-    def _is_ours(self, told: dict[str, Any]) -> bool:
-        return bool(told["project"] == self.project)
+    def _is_ours(self, facts: dict[str, Any]) -> bool:
+        return bool(facts["project"] == self.project)
 
     def _whole(self, known: dict[str, dict[str, Any]]) -> Whole:
         def fetch(run_id: str, name: str) -> dict[str, Any]:
@@ -837,7 +841,7 @@ def _names(argument: str, given: Any) -> list[str]:
     """Return a list of texts, as Python's own."""
     if not issubclass(type(given), list | tuple):
         raise invalid(argument, given, "a list of texts")
-    return [check_text(argument, one, _MOST_CHARS) for one in given]
+    return [check_text(argument, item, _MOST_CHARS) for item in given]
 
 
 def _check_texts(**given: object) -> None:
@@ -859,17 +863,17 @@ def _value(document: Any) -> Any:
     return types.load(document).data
 
 
-def _row(told: dict[str, Any]) -> ExperimentRow:
+def _row(facts: dict[str, Any]) -> ExperimentRow:
     runs, baseline = (
         [
             made(
                 ListedItemRun,
                 run,
-                scores={name: made(ItemScore, one) for name, one in run["scores"].items()},
+                scores={name: made(ItemScore, score) for name, score in run["scores"].items()},
             )
-            for run in told[side]
+            for run in facts[side]
         ]
         for side in ("runs", "baseline")
     )
-    changes = [made(JudgedChange, one) for one in told.get("changes", ())]
-    return made(ExperimentRow, told, runs=runs, baseline=baseline, changes=changes)
+    changes = [made(JudgedChange, change) for change in facts.get("changes", ())]
+    return made(ExperimentRow, facts, runs=runs, baseline=baseline, changes=changes)

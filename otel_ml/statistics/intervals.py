@@ -159,8 +159,8 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
         # As in a sample of single items, where the jackknife gives p (1 - p) / (n - 1).
         simple = rate * (1 - rate) / mean.variance + 1
         said = min(
-            sum(count for (one, _), count in counts.items() if one > 0),
-            sum(count for (one, of), count in counts.items() if one < of),
+            sum(count for (name, _), count in counts.items() if name > 0),
+            sum(count for (name, of), count in counts.items() if name < of),
         )
         size = simple if said >= mean.spoken else min(simple, size)
     t = student_quantile(_upper(confidence), mean.degrees)
@@ -311,7 +311,8 @@ def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
         )
     )
     n, clusters = (
-        sum(counts) for counts in zip(*((one.n, one.clusters) for _, one in parts), strict=True)
+        sum(counts)
+        for counts in zip(*((value.n, value.clusters) for _, value in parts), strict=True)
     )
     return Estimate(value, value - below, value + above, n, clusters)
 
@@ -347,7 +348,7 @@ def corrected_rate(
     shift = cluster_mean(differences, confidence=confidence, of_rates=True)
     turned = Estimate(-rate.value, -rate.high, -rate.low, rate.n, rate.clusters)
     both = difference(turned, shift)
-    value, low, high = (min(max(one, 0.0), 1.0) for one in (both.value, both.low, both.high))
+    value, low, high = (min(max(part, 0.0), 1.0) for part in (both.value, both.low, both.high))
     return Estimate(value, low, high, shift.n, shift.clusters)
 
 
@@ -378,7 +379,7 @@ def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFID
     variance = earlier.variance + later.variance
     if not variance:
         return Estimate(value, value, value, n, clusters)
-    shares = (one.variance**2 / one.degrees for one in (earlier, later))
+    shares = (part.variance**2 / part.degrees for part in (earlier, later))
     t = student_quantile(_upper(confidence), variance**2 / sum(shares))
     half = t * math.sqrt(variance)
     return Estimate(value, value - half, value + half, n, clusters)
@@ -409,7 +410,7 @@ def cluster_median(
     clusters = [cluster for cluster, _ in ordered]
     at, behind = bisect_left(numbers, median), bisect_right(numbers, median)
     below, same, sizes = Counter(clusters[:at]), Counter(clusters[at:behind]), Counter(clusters)
-    sums = [(below.get(one, 0) + 0.5 * same.get(one, 0), of) for one, of in sizes.items()]
+    sums = [(below.get(name, 0) + 0.5 * same.get(name, 0), of) for name, of in sizes.items()]
     share = cluster_rate(sums, confidence=confidence)
     # At least as far out as the interval of a median of single values reaches.
     half = max(0.5 - share.low, share.high - 0.5)
@@ -433,8 +434,10 @@ def median_ratio(first: Estimate, second: Estimate) -> Estimate:
     if min(first.low, second.low) <= 0:
         raise ValueError("Invalid amounts: expected numbers above 0")
     logs = [
-        Estimate(math.log(one.value), math.log(one.low), math.log(one.high), one.n, one.clusters)
-        for one in (first, second)
+        Estimate(
+            math.log(part.value), math.log(part.low), math.log(part.high), part.n, part.clusters
+        )
+        for part in (first, second)
     ]
     return exponential(difference(*logs))
 
@@ -483,7 +486,7 @@ def bootstrap(
         raise ValueError("No runs: expected at least one")
     value, draw = statistic(runs), random.Random(seed).choices  # noqa: S311  # not for secrets
     drawn = (statistic(draw(runs, k=len(runs))) for _ in range(resamples))
-    found = sorted(one for one in drawn if not math.isnan(one))
+    found = sorted(item for item in drawn if not math.isnan(item))
     if not found:
         return Estimate(value, -math.inf, math.inf, len(runs), len(runs))
     upper = _upper(confidence)
@@ -576,7 +579,7 @@ def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
 
 def _spread(mean: _Mean, sums: Mapping[ClusterSum, int], *, of_rates: bool) -> float:
     imagined = 0.0
-    if of_rates and sum(count for (one, _), count in sums.items() if one) < mean.spoken:
+    if of_rates and sum(count for (name, _), count in sums.items() if name) < mean.spoken:
         imagined = 1 / mean.alike**2
     elif of_rates and mean.n < _FEW:
         imagined = 1 / mean.n**2

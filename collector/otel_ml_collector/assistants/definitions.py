@@ -82,20 +82,20 @@ class Argument:
     @property
     def schema(self) -> dict[str, Any]:
         """Return the argument's JSON Schema."""
-        told: dict[str, Any] = {"type": "array" if self.kind == "strings" else self.kind}
+        facts: dict[str, Any] = {"type": "array" if self.kind == "strings" else self.kind}
         if self.kind == "strings":
-            told |= {"items": {"type": "string"}, "maxItems": self.high}
+            facts |= {"items": {"type": "string"}, "maxItems": self.high}
             if self.low:
-                told["minItems"] = self.low
+                facts["minItems"] = self.low
         if self.kind == "integer":
-            told |= {"minimum": self.low, "maximum": self.high}
+            facts |= {"minimum": self.low, "maximum": self.high}
         if self.choices:
-            told["enum"] = list(self.choices)
+            facts["enum"] = list(self.choices)
         if self.default is not None:
-            told["default"] = self.default
+            facts["default"] = self.default
         if self.about:
-            told["description"] = self.about
-        return told
+            facts["description"] = self.about
+        return facts
 
     def read(self, value: object) -> Any:
         """Check a value.
@@ -121,13 +121,13 @@ class Argument:
         return self._read_text(value)
 
     def _read_strings(self, value: object) -> list[str]:
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self._wrong(value, "expected a list of texts")
         if len(value) > self.high:
             raise self._wrong(len(value), f"is more than {self.high}")
         if len(value) < self.low:
             raise self._wrong(len(value), f"is less than {self.low}")
-        return [self._read_text(one) for one in value]
+        return [self._read_text(item) for item in value]
 
     def _read_integer(self, value: object) -> int:
         if not _is_number(value) or not (isinstance(value, int) or value.is_integer()):
@@ -169,10 +169,10 @@ class Tool:
     @property
     def input_schema(self) -> dict[str, Any]:
         """The JSON Schema of its arguments."""
-        needed = [one.name for one in self.arguments if one.is_needed]
+        needed = [argument.name for argument in self.arguments if argument.is_needed]
         schema: dict[str, Any] = {
             "type": "object",
-            "properties": {one.name: one.schema for one in self.arguments},
+            "properties": {argument.name: argument.schema for argument in self.arguments},
         }
         if needed:
             schema["required"] = needed
@@ -208,7 +208,7 @@ class Tool:
         Raises:
             BadInput: One is unknown, wrong or missing.
         """
-        known = {one.name: one for one in self.arguments}
+        known = {argument.name: argument for argument in self.arguments}
         for name in given:
             if name not in known:
                 near = get_close_matches(name[:_WRONG_CHARS], known, n=1)
@@ -218,12 +218,12 @@ class Tool:
                     f"expected some of {', '.join(known)}",
                     "arguments",
                 )
-        for name, one in known.items():
-            if one.is_needed and given.get(name) is None:
+        for name, value in known.items():
+            if value.is_needed and given.get(name) is None:
                 raise BadInput(f"{name}: missing: {self.name} needs it", name)
         return {
-            name: one.default if given.get(name) is None else one.read(given[name])
-            for name, one in known.items()
+            name: value.default if given.get(name) is None else value.read(given[name])
+            for name, value in known.items()
         }
 
     def read_words(self, words: Sequence[str]) -> dict[str, Any]:
@@ -232,21 +232,21 @@ class Tool:
         Raises:
             BadInput: A word has no ``=``.
         """
-        kinds = {one.name: one.kind for one in self.arguments}
-        found: dict[str, Any] = {}
+        kinds = {argument.name: argument.kind for argument in self.arguments}
+        entries: dict[str, Any] = {}
         for word in words:
             name, sign, text = word.partition("=")
             if not sign:
                 raise BadInput(f"{word[:_WRONG_CHARS]!r}: expected NAME=VALUE", "arguments")
             if kinds.get(name) == "integer" and _INTEGER.fullmatch(text):
-                found[name] = int(text)
+                entries[name] = int(text)
             elif kinds.get(name) == "number" and _DECIMAL.fullmatch(text):
-                found[name] = float(text)
+                entries[name] = float(text)
             elif kinds.get(name) == "boolean" and text.lower() in _BOOLEANS:
-                found[name] = _BOOLEANS[text.lower()]
+                entries[name] = _BOOLEANS[text.lower()]
             else:
-                found[name] = text.split(",") if kinds.get(name) == "strings" else text
-        return found
+                entries[name] = text.split(",") if kinds.get(name) == "strings" else text
+        return entries
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -140,7 +140,7 @@ def _find_part(value: Mapping[str, object], part: str) -> object:
     try:
         return step_into(value, read_steps(part))
     except LookupError as error:
-        known = ", ".join(name for name, one in value.items() if one not in (None, "", {}, []))
+        known = ", ".join(name for name, value in value.items() if value not in (None, "", {}, []))
         raise BadInput(
             f"part: there is no {part[:80]!r} here: expected some of {known}", "part"
         ) from error
@@ -159,7 +159,9 @@ def read_steps(part: str) -> list[str | int]:
         if match is None:
             raise LookupError(part)
         steps.append(
-            int(match[2]) if match[2] else next(one for one in match.groups() if one is not None)
+            int(match[2])
+            if match[2]
+            else next(group for group in match.groups() if group is not None)
         )
         at = match.end()
     return steps
@@ -215,10 +217,10 @@ def _read_run(call: ToolCall, reference: Reference) -> Digest:
 
 
 def _payload(run: Run) -> list[list[object]]:
-    found = [*leaves(run.inputs, "inputs"), *leaves(run.outputs, "outputs")]
+    items = [*leaves(run.inputs, "inputs"), *leaves(run.outputs, "outputs")]
     if isinstance(run.params, dict):
-        found += leaves(run.params, "params")
-    return [[path, _shown(leaf)] for path, leaf in found if leaf is not None]
+        items += leaves(run.params, "params")
+    return [[path, _shown(leaf)] for path, leaf in items if leaf is not None]
 
 
 def _shown(leaf: object) -> object:
@@ -230,14 +232,14 @@ def _shown(leaf: object) -> object:
 def _scores(run: Run) -> DigestTable | None:
     rows = [
         [
-            numbered(one.judge, one.version),
-            one.score,
-            one.passed,
-            one.label or None,
-            one.explanation or one.error or None,
-            Own(one.source),
+            numbered(evaluation.judge, evaluation.version),
+            evaluation.score,
+            evaluation.passed,
+            evaluation.label or None,
+            evaluation.explanation or evaluation.error or None,
+            Own(evaluation.source),
         ]
-        for one in reversed(run.evaluations)
+        for evaluation in reversed(run.evaluations)
     ]
     columns = ("judge", "score", "passed", "label", "explanation", "source")
     return DigestTable(columns, rows, chars=LEAF_CHARS) if rows else None
@@ -247,15 +249,15 @@ def _parts_of(run: Run) -> dict[str, object]:
     error = {"type": run.error_type, "message": run.error_message, "traceback": _traceback(run)}
     return {
         **{name: getattr(run, name) for name in _OF_RUNS},
-        "error": {name: one for name, one in error.items() if one},
+        "error": {name: value for name, value in error.items() if value},
         "lines": "\n".join(f"{line.severity}: {line.message}" for line in run.logs),
     }
 
 
 def _traceback(run: Run) -> str:
     for event in run.events if isinstance(run.events, list) else ():
-        told = event.get("attributes") if isinstance(event, dict) else None
-        text = told.get("exception.stacktrace") if isinstance(told, dict) else None
+        attributes = event.get("attributes") if isinstance(event, dict) else None
+        text = attributes.get("exception.stacktrace") if isinstance(attributes, dict) else None
         if isinstance(text, str) and text:
             return text
     return ""
@@ -272,16 +274,16 @@ def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
     start = int(call.given["start"]) if call.given["part"] else 0
     rows = [
         [
-            short_id(one.run_id),
-            one.name,
-            Own(one.kind),
-            Own(one.outcome),
-            one.latency_ms,
-            tell_error(one.error_type, one.error_message)
-            if one.outcome == "error"
-            else one.outputs,
+            short_id(run.run_id),
+            run.name,
+            Own(run.kind),
+            Own(run.outcome),
+            run.latency_ms,
+            tell_error(run.error_type, run.error_message)
+            if run.outcome == "error"
+            else run.outputs,
         ]
-        for one in trace.runs[start : start + limit]
+        for run in trace.runs[start : start + limit]
     ]
 
     def go_on(shown: int) -> Mapping[str, Any]:
@@ -348,17 +350,17 @@ def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
         if len(kept) + len(way) <= _TREE_LINES:
             kept.update(way)
     lines: list[tuple[bool, list[Any]]] = []
-    waiting = [(one, 0) for one in reversed(_fold(below[None], kept, below))]
+    waiting = [(item, 0) for item in reversed(_fold(below[None], kept, below))]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
         (run, times), depth = waiting.pop()
         row = [depth, short_id(run.run_id), run.name, Own(run.outcome), run.latency_ms, times]
         lines.append((run.run_id in kept, row))
         inner = _fold(below.get(run.run_id, []), kept, below)
-        waiting += [(one, depth + 1) for one in reversed(inner)]
+        waiting += [(item, depth + 1) for item in reversed(inner)]
     room = _TREE_LINES - sum(is_kept for is_kept, _ in lines)
     shown = []
     for is_kept, row in (
-        sorted(lines, key=lambda one: one[1][0]) if len(lines) > _TREE_LINES else lines
+        sorted(lines, key=lambda line: line[1][0]) if len(lines) > _TREE_LINES else lines
     ):
         if not is_kept and room <= 0:
             continue
@@ -391,7 +393,9 @@ def _fold(
         is_alone = run.run_id in kept or bool(below.get(run.run_id))
         return run.name, run.run_id if is_alone else ""
 
-    return [(some[0], len(some)) for some in (list(group) for _, group in groupby(runs, key=key))]
+    return [
+        (group[0], len(group)) for group in (list(group) for _, group in groupby(runs, key=key))
+    ]
 
 
 def _read_version(call: ToolCall, reference: Reference) -> Digest:
@@ -455,7 +459,7 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
         call.reader, call.project, run.run_id, call.now_ns, None, most=start + _MOST_ROWS
     )
     detail = experiments.describe(call.reader, call.project, compared)
-    one, verdict = detail.experiment, detail.verdict
+    experiment, verdict = detail.experiment, detail.verdict
     url = call.page("experiments", run.run_id)
     columns = ("item", "state", "outcome", "scores", "output", "run")
     if call.given["part"] == "rows":
@@ -476,13 +480,17 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
     return Digest(
         {
             "what": Own("experiment"),
-            "experiment": Own(one.run_id),
-            "name": one.name,
-            "function": numbered(one.function, one.version),
-            "dataset": numbered(one.dataset, one.dataset_version),
-            "start": moment(one.start_time),
-            "outcome": Own(one.outcome),
-            "progress": {"done": one.done, "wanted": one.items * one.repeats, "errors": one.errors},
+            "experiment": Own(experiment.run_id),
+            "name": experiment.name,
+            "function": numbered(experiment.function, experiment.version),
+            "dataset": numbered(experiment.dataset, experiment.dataset_version),
+            "start": moment(experiment.start_time),
+            "outcome": Own(experiment.outcome),
+            "progress": {
+                "done": experiment.done,
+                "wanted": experiment.items * experiment.repeats,
+                "errors": experiment.errors,
+            },
             "baseline": short_id(verdict.baseline.run_id) if verdict else None,
             "verdict": Own(verdict.word) if verdict else None,
             "because": [f"{each.judge} {each.sentence}" for each in verdict.judges]
@@ -508,13 +516,13 @@ def _item_rows(
     call: ToolCall, compared: experiments.Compared, items: Sequence[str]
 ) -> list[list[object]]:
     rows: list[list[object]] = []
-    for one in experiments.make_rows(call.reader, call.project, compared, items):
-        first = one.runs[0]
-        scores = [f"{judge} {said.score}" for judge, said in first.scores.items()]
-        state = Own(one.state) if one.state else None
+    for row in experiments.make_rows(call.reader, call.project, compared, items):
+        first = row.runs[0]
+        scores = [f"{judge} {score.score}" for judge, score in first.scores.items()]
+        state = Own(row.state) if row.state else None
         output = tell_error(first.error_type, first.error_message) or first.outputs
         run = short_id(first.run_id)
-        rows.append([one.item, state, Own(first.outcome), scores, output, run])
+        rows.append([row.item, state, Own(first.outcome), scores, output, run])
     return rows
 
 
@@ -556,34 +564,34 @@ def _line(value: object) -> str | None:
 def _read_judge(call: ToolCall, reference: Reference) -> Digest:
     window = Window(max(call.now_ns - DAY_NS, 0), call.now_ns)
     versions = find_judge_versions(call.reader, call.project, reference.name, window, DAY_NS)
-    found = next(one for one in versions if one.version == reference.number)
-    definition = found.definition
+    version = next(version for version in versions if version.version == reference.number)
+    definition = version.definition
     url = call.page("judges", reference.name)
     if call.given["part"]:
         parts = {"source": definition.source or "", "criterion": definition.criterion}
-        return _open_part(call, _find_part(parts, call.given["part"]), url, found.name)
+        return _open_part(call, _find_part(parts, call.given["part"]), url, version.name)
     beside = None
-    if found.version is not None and found.version > 1:
+    if version.version is not None and version.version > 1:
         beside = find_strictness(
-            call.reader, call.project, reference.name, found.version, found.version - 1
+            call.reader, call.project, reference.name, version.version, version.version - 1
         )
     columns = ("judge", "evaluations", "broke", "mean", "pass_rate", "p50_ms", "cost")
     rows = [
         [
-            one.name,
-            one.evaluations,
-            one.errors,
-            one.mean_score,
-            one.pass_rate,
-            one.p50_ms,
-            one.cost,
+            version.name,
+            version.evaluations,
+            version.errors,
+            version.mean_score,
+            version.pass_rate,
+            version.p50_ms,
+            version.cost,
         ]
-        for one in versions
+        for version in versions
     ]
     return Digest(
         {
             "what": Own("judge"),
-            "name": found.name,
+            "name": version.name,
             "description": definition.description or None,
             "criterion": definition.criterion,
             "beside": beside.sentence if beside and beside.runs else None,

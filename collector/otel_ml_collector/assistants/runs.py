@@ -155,12 +155,12 @@ def count(call: ToolCall) -> Digest:
     stats = _find_stats(call, group, bucket, call.limit)
     columns = [*(["group"] if group else []), *(["start"] if bucket else []), *_FIGURES]
     rows: list[list[object]] = []
-    for one in stats.groups:
-        named: list[object] = [one.group] if group else []
+    for item in stats.groups:
+        named: list[object] = [item.group] if group else []
         if bucket:
-            rows += [[*named, moment(at.start_time), *_figures(at)] for at in one.buckets]
+            rows += [[*named, moment(at.start_time), *_figures(at)] for at in item.buckets]
         else:
-            rows.append([*named, *_figures(one.total)])
+            rows.append([*named, *_figures(item.total)])
     total = None if bucket else stats.groups_found
 
     def go_on(shown: int) -> Mapping[str, Any] | None:
@@ -190,32 +190,45 @@ def _find_stats(call: ToolCall, group: str, bucket: str, groups: int) -> RunStat
     return find_stats(call.reader, query)
 
 
-def _figures(one: RunFigures) -> list[object]:
-    tokens = None if one.tokens.input is None else [one.tokens.input, one.tokens.output]
-    judges = [_judge(said) for said in one.judges]
-    return [one.runs, one.errors, one.p50_ms, one.p90_ms, one.p99_ms, tokens, one.cost, judges]
+def _figures(run_figures: RunFigures) -> list[object]:
+    tokens = (
+        None
+        if run_figures.tokens.input is None
+        else [run_figures.tokens.input, run_figures.tokens.output]
+    )
+    judges = [_judge(judge) for judge in run_figures.judges]
+    return [
+        run_figures.runs,
+        run_figures.errors,
+        run_figures.p50_ms,
+        run_figures.p90_ms,
+        run_figures.p99_ms,
+        tokens,
+        run_figures.cost,
+        judges,
+    ]
 
 
-def _judge(said: JudgeFigures) -> str:
+def _judge(judge_figures: JudgeFigures) -> str:
     """Write a judge's figures over some runs as text: ``exact:v2 mean 0.61 passed 0.58 n=120``."""
-    words = [said.name]
-    if said.mean_score is not None:
-        words.append(f"mean {number(said.mean_score)}")
-    if said.pass_rate is not None:
-        words.append(f"passed {number(said.pass_rate)}")
-    return " ".join([*words, f"n={said.evaluations}"])
+    words = [judge_figures.name]
+    if judge_figures.mean_score is not None:
+        words.append(f"mean {number(judge_figures.mean_score)}")
+    if judge_figures.pass_rate is not None:
+        words.append(f"passed {number(judge_figures.pass_rate)}")
+    return " ".join([*words, f"n={judge_figures.evaluations}"])
 
 
 def group_errors(call: ToolCall) -> Digest:
     """Answer errors."""
-    found = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
-    table = _errors(call, found)
+    error_groups = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
+    table = _errors(call, error_groups)
     table.go_on = call.more_rows(_LISTED_RUNS)
     return Digest(
-        {"errors_in_all": found.errors},
+        {"errors_in_all": error_groups.errors},
         table,
         url=call.runs_page() if call.where else call.page("runs", where='outcome == "error"'),
-        hint="" if found.groups else _no_errors(call),
+        hint="" if error_groups.groups else _no_errors(call),
         chars=call.chars,
     )
 
@@ -225,23 +238,23 @@ def _no_errors(call: ToolCall) -> str:
     return f"none of {stats.total.runs} runs failed" if stats.total.runs else call.explain_nothing()
 
 
-def _errors(call: ToolCall, found: ErrorGroups) -> DigestTable:
+def _errors(call: ToolCall, error_groups: ErrorGroups) -> DigestTable:
     columns = ("type", "message", "runs", "share", "first", "last", "versions", "new", "example")
     rows = [
         [
-            one.error_type,
-            one.shape,
-            one.runs,
-            one.runs / found.errors,
-            moment(to_rfc3339(one.first_ns)),
-            moment(to_rfc3339(one.last_ns)),
-            list(one.versions),
-            one.is_new,
-            short_id(one.run_id),
+            group.error_type,
+            group.shape,
+            group.runs,
+            group.runs / error_groups.errors,
+            moment(to_rfc3339(group.first_ns)),
+            moment(to_rfc3339(group.last_ns)),
+            list(group.versions),
+            group.is_new,
+            short_id(group.run_id),
         ]
-        for one in found.groups
+        for group in error_groups.groups
     ]
-    return DigestTable(columns, rows, found.found)
+    return DigestTable(columns, rows, error_groups.found)
 
 
 def look_over(call: ToolCall) -> Digest:
@@ -314,9 +327,9 @@ def _list_projects(call: ToolCall) -> Digest:
     found = ahead.result()
     nothing = {"runs": 0, "errors": 0}
     rows: list[list[object]] = [
-        [one.project, told["runs"], told["errors"], moment(one.last_start_time)]
-        for one in found[:_LISTED_RUNS]
-        for told in (counted.get(one.project, nothing),)
+        [item.project, part["runs"], part["errors"], moment(item.last_start_time)]
+        for item in found[:_LISTED_RUNS]
+        for part in (counted.get(item.project, nothing),)
     ]
     return Digest(
         table=DigestTable(("project", "runs", "errors", "last_run"), rows, len(found)),
@@ -330,8 +343,8 @@ def _newest_experiments(call: ToolCall) -> DigestTable:
     columns = ("experiment", "name", "start", "version", "dataset", "verdict", "done")
     if not find_apart(call.reader, call.project).experiments:
         return DigestTable(columns, [])
-    found = find_experiments(call.reader, call.project, call.now_ns, limit=_EXPERIMENTS)
-    table = experiment_table(call, columns, found.experiments)
+    experiments = find_experiments(call.reader, call.project, call.now_ns, limit=_EXPERIMENTS)
+    table = experiment_table(call, columns, experiments.experiments)
     every = RunsQuery(call.project, _IS_EXPERIMENT)
     table.total = count_behind(call.reader, every, call.now_ns)
     table.go_on = lambda shown: call.go_on("find_experiments")
@@ -348,11 +361,19 @@ def complete(call: ToolCall) -> Digest:
         problem = str(error)
     end_ns = call.now_ns + AHEAD_NS
     window = Window(max(end_ns - _DAYS * DAY_NS, 0), end_ns)
-    found = find_completion(call.reader, CompletionQuery(call.project, text, window, _COMPLETIONS))
-    items = found.items
+    completion = find_completion(
+        call.reader, CompletionQuery(call.project, text, window, _COMPLETIONS)
+    )
+    items = completion.items
     shown = [
-        [one.text, Own(one.kind), one.count, Own(one.about) if one.about else None, one.insert]
-        for one in items[: call.limit]
+        [
+            item.text,
+            Own(item.kind),
+            item.count,
+            Own(item.about) if item.about else None,
+            item.insert,
+        ]
+        for item in items[: call.limit]
     ]
     return Digest(
         {"is_valid": problem is None, "problem": Own(problem) if problem else None},

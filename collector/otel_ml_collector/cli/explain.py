@@ -105,10 +105,10 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     rows.append(("signature", facts["signature"] or "none to show"))
     rows.append(("params", _value(facts["params"]) if facts["params"] else "none declared"))
     for part, name_of in (("helpers", "{}()"), ("constants", "{}")):
-        found = facts[part]
+        fact = facts[part]
         rows += [
             (part, f"{_item(part, name_of.format(name), item)}, {_why(read_by.get(name))}")
-            for name, item in found.items()
+            for name, item in fact.items()
         ] or [(part, "none")]
     rows.append(("output", _OUTPUT))
     rows = [(part, facts["left_out"].get(part, text)) for part, text in rows]

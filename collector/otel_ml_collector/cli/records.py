@@ -177,11 +177,11 @@ def runs(
             "otel-ml export writes all runs"
         )
     with asked.open() as place, place.reader(project) as reader:
-        found = reader.runs(**listing, **asdict(within))
+        stored_runs = reader.runs(**listing, **asdict(within))
         with check_project(place.api(), project) as check:
             if sums or by:
-                return _write_sums(form, found, check, by)
-            return _write_runs(form, found, check)
+                return _write_sums(form, stored_runs, check, by)
+            return _write_runs(form, stored_runs, check)
 
 
 def _write_sums(form: Layout, found: "Runs", check: Callable[[object], None], by: str) -> int:
@@ -190,7 +190,7 @@ def _write_sums(form: Layout, found: "Runs", check: Callable[[object], None], by
     check(answer["total"]["runs"])
     if not by:
         return write_rows([answer["total"]], answer, form, _SUM_COLUMNS)
-    groups = [(one["label"], one["where"], one["total"]) for one in answer["groups"]]
+    groups = [(group["label"], group["where"], group["total"]) for group in answer["groups"]]
     if answer["rest"]:
         groups.append((f"{answer['left']:,} more", None, answer["rest"]))
     rows = [{by: label, **total, "where": where} for label, where, total in groups]
@@ -217,11 +217,11 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
     check_columns(answer["runs"], form.columns)
     if form.kind == "table":
         shown = [
-            _stand_for(one, answer.get("inside", {}).get(one["run_id"])) for one in answer["runs"]
+            _stand_for(run, answer.get("inside", {}).get(run["run_id"])) for run in answer["runs"]
         ]
         return write_rows(shown, answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
     if form.kind == "json" and form.columns:
-        answer["runs"] = [{name: one.get(name) for name in form.columns} for one in answer["runs"]]
+        answer["runs"] = [{name: run.get(name) for name in form.columns} for run in answer["runs"]]
     return write_rows(answer["runs"], answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
 
 
@@ -229,14 +229,15 @@ def _stand_for(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[st
     """Show a root with the sums of itself and the calls inside it, and the worst scores."""
     if inside is None:
         return run
-    worst = {judge: one["score"] for judge, one in inside.get("scores", {}).items()}
+    worst = {judge: score["score"] for judge, score in inside.get("scores", {}).items()}
     return {
         **run,
         "inputs": run["inputs"] or inside.get("asked"),
         "outputs": run["outputs"] or inside.get("answered"),
         "tokens": inside["tokens"],
         "cost": inside["cost"],
-        "scores": run["scores"] | {name: one for name, one in worst.items() if one is not None},
+        "scores": run["scores"]
+        | {name: value for name, value in worst.items() if value is not None},
     }
 
 
@@ -385,15 +386,15 @@ def models(
                     group="model",
                     **asdict(within),
                 )
-                rows = [{"model": one["group"], **one["total"]} for one in answer["groups"]]
+                rows = [{"model": group["group"], **group["total"]} for group in answer["groups"]]
                 usual: Sequence[str] = _COUNTED
             elif model:
                 answer = _read_versions(api, project, model)
                 rows, usual = answer["versions"], _VERSION_COLUMNS
                 if form.kind == "table":
                     rows = [
-                        {**one, "judges": _scores(one["judges"]), "metrics": one["last_metrics"]}
-                        for one in rows
+                        {**row, "judges": _scores(row["judges"]), "metrics": row["last_metrics"]}
+                        for row in rows
                     ]
             else:
                 answer = api.get(*path)
@@ -510,7 +511,7 @@ def alias(
                 answer = api.ask(Question(path, method="POST", body={**moved, "id": uuid4().hex}))
             else:
                 answer = api.get(*path)
-            rows = [one for one in answer["history"] if name in {None, one["alias"]}]
+            rows = [item for item in answer["history"] if name in {None, item["alias"]}]
             check(answer["history"] or model)
         return write_rows(rows, answer, form, _MOVES)
 
@@ -526,8 +527,10 @@ def _number_of(version: str | None) -> int | None:
 
 def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
     return {
-        str(one["judge"]) + (f":v{one['version']}" if one.get("version") else ""): one["mean_score"]
-        for one in judges
+        str(judge["judge"]) + (f":v{judge['version']}" if judge.get("version") else ""): judge[
+            "mean_score"
+        ]
+        for judge in judges
     }
 
 
@@ -566,9 +569,9 @@ def metrics(
             else:
                 answer = api.get(*path)
                 if within:
-                    found = place.reader(project).runs(limit=_MOST_RECORDS, **asdict(within))
-                    known = {run.run_id for run in found}
-                    answer["runs"] = [one for one in answer["runs"] if one["run_id"] in known]
+                    stored_runs = place.reader(project).runs(limit=_MOST_RECORDS, **asdict(within))
+                    known = {run.run_id for run in stored_runs}
+                    answer["runs"] = [run for run in answer["runs"] if run["run_id"] in known]
                 rows = answer["runs"]
             check(rows)
         return write_rows(rows, answer, form, _POINTS if run_id else _OWNER_COLUMNS)
@@ -589,13 +592,15 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
             raise CommandFailed(text, UNREACHABLE)
         api = place.api()
         named = (
-            [project] if project else [one["project"] for one in api.get("projects")["projects"]]
+            [project]
+            if project
+            else [project["project"] for project in api.get("projects")["projects"]]
         )
         where = f"run_id == {run!r}" if "-" in run else f"{run!r} in run_id"
         pages = [
-            f"{api.page}/projects/{quote(name, safe='')}/runs/{one['run_id']}"
+            f"{api.page}/projects/{quote(name, safe='')}/runs/{run['run_id']}"
             for name in named
-            for one in api.get("projects", name, "runs", where=f'{where} and kind != ""', limit=2)[
+            for run in api.get("projects", name, "runs", where=f'{where} and kind != ""', limit=2)[
                 "runs"
             ]
         ]

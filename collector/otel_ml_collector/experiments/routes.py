@@ -134,22 +134,24 @@ def get_experiment_rows(
     )
 
 
-def lay_out(found: ExperimentDetail) -> tuple[list[VerdictLine], list[VerdictLine]]:
+def lay_out(experiment_detail: ExperimentDetail) -> tuple[list[VerdictLine], list[VerdictLine]]:
     """Lay out the verdict's lines for the page: judges, then latency, tokens and cost."""
-    if found.verdict is None:
+    if experiment_detail.verdict is None:
         lines = [
-            VerdictLine(one.judge, one.version, "", *_alone(one), "", "", None)
-            for one in found.judges
+            VerdictLine(judge.judge, judge.version, "", *_alone(judge), "", "", None)
+            for judge in experiment_detail.judges
         ]
         return lines, []
-    versions = {one.judge: one.version for one in found.judges}
-    return judge_lines(found.verdict.judges, versions), amount_lines(found.verdict.amounts)
+    versions = {judge.judge: judge.version for judge in experiment_detail.judges}
+    return judge_lines(experiment_detail.verdict.judges, versions), amount_lines(
+        experiment_detail.verdict.amounts
+    )
 
 
-def _alone(one: JudgeOfItems) -> tuple[str, str, str]:
+def _alone(judge_of_items: JudgeOfItems) -> tuple[str, str, str]:
     """Write a value without a baseline: value, nothing, its interval."""
-    value = write_value(one.value, is_rate=one.is_rate)
-    return value, "", write_bounds(one.value, is_rate=one.is_rate)
+    value = write_value(judge_of_items.value, is_rate=judge_of_items.is_rate)
+    return value, "", write_bounds(judge_of_items.value, is_rate=judge_of_items.is_rate)
 
 
 @pages.get("/projects/{project:path}/experiments")
@@ -157,10 +159,10 @@ def list_all(
     request: Request, project: str, reader: FromReader, cursor: Cursor = None, where: Where = ""
 ) -> Response:
     """The experiments of a project."""
-    found = find_experiments(reader, project, time.time_ns(), where=where, cursor=cursor)
+    experiments = find_experiments(reader, project, time.time_ns(), where=where, cursor=cursor)
     context = {
-        "experiments": found.experiments,
-        "next_cursor": found.next_cursor,
+        "experiments": experiments.experiments,
+        "next_cursor": experiments.next_cursor,
         "where": where,
         "api": view.api_address("projects", project, "experiments", where=where),
         "python": python_call("experiments", where),
@@ -171,8 +173,8 @@ def list_all(
 @pages.get("/projects/{project:path}/experiments/{run_id}/verdict")
 def show_verdict_word(request: Request, project: str, run_id: str, reader: FromReader) -> Response:
     """The word of an experiment, as a part of the list that comes after the rest."""
-    found = find_experiment(reader, project, run_id, time.time_ns())
-    context = {"run_id": run_id, "verdict": found.verdict}
+    experiment = find_experiment(reader, project, run_id, time.time_ns())
+    context = {"run_id": run_id, "verdict": experiment.verdict}
     return show_page(request, "experiment_verdict.html", context)
 
 
@@ -280,11 +282,11 @@ def _differences(
     def read(run: ListedItemRun | None) -> str:
         return "" if run is None else _read_output(reader, project, run, now_ns)
 
-    before = {one.repeat: one for one in row.baseline}
+    before = {item.repeat: item for item in row.baseline}
     return [
-        (one, other, diff.compare(read(other), read(one)))
-        for one in row.runs[:_DIFFS]
-        for other in (before.get(one.repeat),)
+        (run, other, diff.compare(read(other), read(run)))
+        for run in row.runs[:_DIFFS]
+        for other in (before.get(run.repeat),)
     ]
 
 

@@ -160,5 +160,5 @@ def nearest(name: str) -> str | None:
     """Name the field that was probably meant."""
     if name in _ALIKE:
         return _ALIKE[name]
-    found = get_close_matches(name[:40], [*FIELDS, *SHORT], n=1, cutoff=0.7)
-    return found[0] if found else None
+    close_matches = get_close_matches(name[:40], [*FIELDS, *SHORT], n=1, cutoff=0.7)
+    return close_matches[0] if close_matches else None

@@ -245,7 +245,7 @@ def conjuncts(text: str) -> list[str]:
     if not text.strip():
         return []
     if slices := _find_slices(text):
-        return [f"tags[{one.field.key!r}] {one.operator} {one.value!r}" for one in slices]
+        return [f"tags[{item.field.key!r}] {item.operator} {item.value!r}" for item in slices]
     expression = RunExpression(text)
     root = expression.root
     if not (isinstance(root, ast.BoolOp) and isinstance(root.op, ast.And)):

@@ -343,7 +343,9 @@ def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounde
     Raises:
         BadInput: One of them is wrong, or stands alone.
     """
-    patterns = [one for one in comparisons_of(tree) if one.operator == "matches"]
+    patterns = [
+        comparison for comparison in comparisons_of(tree) if comparison.operator == "matches"
+    ]
     if not patterns:
         return
     if tree is not None and not (is_bounded or _is_narrow(tree)):
@@ -494,17 +496,19 @@ class _Compiler:
             raise bad("Expected == != or in: an alias has no order", tree.column)
         affirmed = _affirm(tree)
         test = self._test_text(affirmed, Sql("alias"))
-        found = _ALIASED.fill(aliases=CURRENT_ALIASES, test=test)
-        return found if affirmed == tree else Sql("(digest != '' AND NOT {f})").fill(f=found)
+        sql = _ALIASED.fill(aliases=CURRENT_ALIASES, test=test)
+        return sql if affirmed == tree else Sql("(digest != '' AND NOT {f})").fill(f=sql)
 
     def _test_number(self, tree: FieldComparison) -> Sql:
         """Write operator and value behind a number."""
         if tree.operator in _CONTAINS or tree.operator == "matches":
             raise bad("Expected == != < <= > >= or in: this is a number", tree.column)
-        found = [_number_of(tree, value) for value in _values_of(tree)]
+        numbers = [_number_of(tree, value) for value in _values_of(tree)]
         is_list = tree.operator in {"in", "not in"}
         value = (
-            self._value("Array(Float64)", found) if is_list else self._value("Float64", found[0])
+            self._value("Array(Float64)", numbers)
+            if is_list
+            else self._value("Float64", numbers[0])
         )
         return _SIGNS[tree.operator] + Sql(" ") + value
 
@@ -546,14 +550,14 @@ class _Compiler:
             if self._apart.named and tree.field.name in NAMED:
                 return self._named(tree, column)
             return self._test_text(tree, column)
-        found = self._test_text(tree, column)
+        sql = self._test_text(tree, column)
         ids = [value for value in _values_of(tree) if isinstance(value, str)]
         if tree.operator not in {"==", "in"} or "" in ids:
-            return found
+            return sql
         # Equality looks only where in time the traces are.
         traces = self._value("Array(String)", sorted({value[:_TRACE_ID_CHARS] for value in ids}))
         times = Sql("FROM trace_index WHERE project = {project:String} AND key IN ") + traces
-        return _ID_TIMES.fill(times=times, found=found)
+        return _ID_TIMES.fill(times=times, found=sql)
 
     def _named(self, tree: FieldComparison, column: Sql) -> Sql:
         """Write a condition on the session or user of a run: its own, else that of its trace."""
@@ -561,25 +565,25 @@ class _Compiler:
         own = Sql("{column} != '' AND {test}").fill(
             column=column, test=self._test_text(affirmed, column)
         )
-        found = named_where(column, own, own, _WINDOW)
+        sql = named_where(column, own, own, _WINDOW)
         if tree.operator == "matches" or "" in _values_of(tree):
             is_named = Sql("{column} != ''").fill(column=column)
-            found = Sql("({found} OR ({none} AND NOT {named}))").fill(
-                found=found,
+            sql = Sql("({found} OR ({none} AND NOT {named}))").fill(
+                found=sql,
                 none=self._test_text(affirmed, Sql("''")),
                 named=named_where(column, is_named, is_named, _WINDOW),
             )
-        return _negate(tree, found)
+        return _negate(tree, sql)
 
     def _record_of(self, tree: FieldComparison) -> Sql:
         """Write a condition on the run that counts for a run's call; of most there is none."""
         affirmed = _affirm(tree)
-        found = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
+        sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
         is_none = Sql("NOT {any} AND {test}").fill(
             any=_COUNTS_FOR.fill(window=_WINDOW, test=Sql("1")),
             test=self._test_text(affirmed, Sql("''")),
         )
-        return _negate(tree, Sql("({found} OR ({none}))").fill(found=found, none=is_none))
+        return _negate(tree, Sql("({found} OR ({none}))").fill(found=sql, none=is_none))
 
     def _response(self, tree: FieldComparison) -> Sql:
         """Write a condition on the id of a provider's answer, which stands among the tags."""
@@ -593,11 +597,11 @@ class _Compiler:
     def _error_type(self, tree: FieldComparison) -> Sql:
         """Write whether an error has one of some names, or its last name is one of them."""
         affirmed = _affirm(tree)
-        found = Sql("({whole} OR ({last} AND error_type != ''))").fill(
+        sql = Sql("({whole} OR ({last} AND error_type != ''))").fill(
             whole=self._test_text(affirmed, Sql("error_type")),
             last=self._test_text(affirmed, _LAST_NAME),
         )
-        return _negate(tree, found)
+        return _negate(tree, sql)
 
     def _trace_key(self, tree: FieldComparison) -> Sql:
         """Write a condition on the keys of a trace: one is enough; none is the empty text."""
@@ -613,12 +617,12 @@ class _Compiler:
             test = self._test_text(replace(tree, operator=affirmed), Sql("key"))
             table = Sql("trace_keys")
             is_empty = tree.operator != "matches" and _text_of(tree) == ""
-        found = Sql("""trace_id IN (SELECT trace_id FROM {table} WHERE project = {project:String}
+        sql = Sql("""trace_id IN (SELECT trace_id FROM {table} WHERE project = {project:String}
           AND key != lower(hex(trace_id)) AND {test})""").fill(table=table, test=test)
         if is_empty:
-            found = Sql("""({found} OR trace_id NOT IN (SELECT trace_id FROM trace_keys
-              WHERE project = {project:String}))""").fill(found=found)
-        return _negate(tree, found)
+            sql = Sql("""({found} OR trace_id NOT IN (SELECT trace_id FROM trace_keys
+              WHERE project = {project:String}))""").fill(found=sql)
+        return _negate(tree, sql)
 
     def _test_text(self, tree: FieldComparison, column: Sql) -> Sql:
         """Write a test of an expression that is a text and never null."""
@@ -634,8 +638,8 @@ class _Compiler:
             return Sql("match({column}, {text})").fill(column=column, text=text)
         if tree.operator in _CONTAINS:
             sign = Sql(">") if tree.operator == "contains" else Sql("=")
-            found = Sql("position({column}, {text}) {sign} 0")
-            return found.fill(column=column, text=text, sign=sign)
+            sql = Sql("position({column}, {text}) {sign} 0")
+            return sql.fill(column=column, text=text, sign=sign)
         return column + Sql(" ") + _SIGNS[tree.operator] + Sql(" ") + text
 
     def _tag(self, tree: FieldComparison) -> Sql:
@@ -648,7 +652,7 @@ class _Compiler:
             return self._has_tag(tree)
         label = self._value("String", key)
         affirmed = _affirm(tree)
-        found, late = self._test_tag(affirmed, key, label)
+        sql, late = self._test_tag(affirmed, key, label)
         is_told = Sql("mapContains(tags, {label})").fill(label=label)
         if self._apart.tags:
             newest = late_tags(label, self._apart)
@@ -656,14 +660,14 @@ class _Compiler:
               AND NOT (trace_id, span_id, rank) IN ({own}))""").fill(
                 newest=newest, own=own_tags(label, self._apart)
             )
-            found = Sql("""if({changed}, (trace_id, span_id) IN (
+            sql = Sql("""if({changed}, (trace_id, span_id) IN (
               SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})""").fill(
-                changed=changed, newest=newest, late=late, found=found
+                changed=changed, newest=newest, late=late, found=sql
             )
             is_told = Sql("({told} OR {changed})").fill(told=is_told, changed=changed)
         if tree.operator not in _AFFIRMED:
-            return found
-        return Sql("({told} AND NOT {found})").fill(told=is_told, found=found)
+            return sql
+        return Sql("({told} AND NOT {found})").fill(told=is_told, found=sql)
 
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
         """Write the test of a run's own tag, and that of the newest late one."""
@@ -689,33 +693,33 @@ class _Compiler:
     def _has_tag(self, tree: FieldComparison) -> Sql:
         """Write whether a run has a tag of a name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
-        found = Sql("mapContains(tags, {label})").fill(label=label)
+        sql = Sql("mapContains(tags, {label})").fill(label=label)
         if self._apart.tags:
-            found = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
-              FROM ({newest})))""").fill(found=found, newest=late_tags(label, self._apart))
-        return _negate(tree, found)
+            sql = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
+              FROM ({newest})))""").fill(found=sql, newest=late_tags(label, self._apart))
+        return _negate(tree, sql)
 
     def _said(self, tree: FieldComparison) -> Sql:
         """Write a condition on what a judge or a person said last, or a version of the judge."""
         kind, path = _kind(tree), tree.field.path
-        said = _SCORE_COLUMNS[tree.field.name]
-        newest = identifier(said, _SCORE_COLUMNS.values())
+        score_column = _SCORE_COLUMNS[tree.field.name]
+        newest = identifier(score_column, _SCORE_COLUMNS.values())
         versions = 1 if kind is Kind.JUDGE_VERSION else _JUDGE_STEPS
         if not 0 < len(path) <= versions or not isinstance(path[0], str):
             label = self._value("String", _key_of(tree))
             sign = Sql("!= ''") if kind is Kind.JUDGE_VERSION else Sql("IS NOT NULL")
-            return _negate(tree, self._of_said(label, said, newest + Sql(" ") + sign))
+            return _negate(tree, self._of_said(label, score_column, newest + Sql(" ") + sign))
         label = self._value("String", path[0])
         if kind is Kind.JUDGE_VERSION:
-            return self._of_said(label, said, self._test_judge_version(tree, label, newest))
+            return self._of_said(label, score_column, self._test_judge_version(tree, label, newest))
         test = self._test_number(tree) if kind is Kind.SCORE else self._test_passed(tree)
         version = ANYTHING if len(path) == 1 else self._of_version(path[1], label)
-        return self._of_said(label, said, newest + Sql(" ") + test, version)
+        return self._of_said(label, score_column, newest + Sql(" ") + test, version)
 
-    def _of_said(self, label: Sql, said: str, test: Sql, version: Sql = ANYTHING) -> Sql:
+    def _of_said(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
         """Write that what a judge said last of a run passes a test, or one version of it alone."""
         newest = newest_scores(
-            scores(label, self._apart, said), by=BY_RUN, said=(said,), where=version
+            scores(label, self._apart, text), by=BY_RUN, said=(text,), where=version
         )
         return Sql("""(trace_id, span_id) IN (
           SELECT trace_id, span_id FROM ({newest}) WHERE {test})""").fill(newest=newest, test=test)
@@ -729,7 +733,7 @@ class _Compiler:
 
     def _test_passed(self, tree: FieldComparison) -> Sql:
         values = _values_of(tree)
-        if tree.operator not in _EQUALITY or not all(isinstance(one, bool) for one in values):
+        if tree.operator not in _EQUALITY or not all(isinstance(value, bool) for value in values):
             raise bad("Expected == True or == False", tree.column)
         if tree.operator in {"in", "not in"}:
             wanted = self._value("Array(Bool)", list(values))
@@ -755,10 +759,10 @@ class _Compiler:
             test = Sql("ifNull({last} {test}, 0)").fill(
                 last=_LAST_POINT, test=self._test_number(tree)
             )
-        found = Sql("""(trace_id, span_id) IN (
+        sql = Sql("""(trace_id, span_id) IN (
           SELECT trace_id, span_id FROM ({points}) GROUP BY trace_id, span_id
           HAVING {test})""").fill(points=points(label, self._apart), test=test)
-        return _negate(tree, found) if key is None else found
+        return _negate(tree, sql) if key is None else sql
 
     def _word(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest truth of a name, or on what a person or agent said."""
@@ -769,11 +773,11 @@ class _Compiler:
             label = self._value("String", key)
             test = self._test_path(tree, Sql("newest"), path)
         source = self._value("String", SOURCES[tree.field.name])
-        found = Sql("""(trace_id, span_id) IN (
+        sql = Sql("""(trace_id, span_id) IN (
           SELECT trace_id, span_id FROM ({words}) WHERE {test})""").fill(
             words=words(label, source, self._apart), test=test
         )
-        return found if isinstance(key, str) else _negate(tree, found)
+        return sql if isinstance(key, str) else _negate(tree, sql)
 
     def _test_payload(self, tree: FieldComparison) -> Sql:
         """Write the test of one comparison; what is absent, or null, compares false."""
@@ -889,8 +893,8 @@ def _affirm(tree: FieldComparison) -> FieldComparison:
     return replace(tree, operator=_AFFIRMED.get(tree.operator, tree.operator))
 
 
-def _negate(tree: FieldComparison, found: Sql) -> Sql:
-    return Sql("NOT ") + found if tree.operator in _AFFIRMED else found
+def _negate(tree: FieldComparison, sql: Sql) -> Sql:
+    return Sql("NOT ") + sql if tree.operator in _AFFIRMED else sql
 
 
 def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:

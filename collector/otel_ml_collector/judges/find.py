@@ -211,22 +211,22 @@ def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
     names = [row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})]
     known = _read_known(reader, project, names)
     figures = _read_figures(reader, project, names)
-    found = []
+    judges = []
     for name in names:
         versions = known.get(name, {})
         numbers = _all_numbers(name, versions, figures.get(name, {}))
         newest, *others = numbers
-        told = versions.get(newest.digest)
-        found.append(
+        version = versions.get(newest.digest)
+        judges.append(
             ListedJudge(
                 judge=name,
-                description=told.definition.description if told else "",
+                description=version.definition.description if version else "",
                 versions=len({*versions, *figures.get(name, {})} - {""}),
                 newest=newest,
                 others=others,
             )
         )
-    return found
+    return judges
 
 
 def find_judge_versions(
@@ -250,14 +250,16 @@ def find_judge_versions(
     buckets = _read_buckets(reader, project, judge, window, step_ns)
     return [
         JudgeVersion(
-            **one.model_dump(),
-            first_seen_time=to_rfc3339(told.first_ns) if told else None,
-            definition=told.definition if told else JudgeDefinition(),
-            distribution=[_bin(one, *found) for found in bins.get(one.digest, [])],
-            buckets=[_bucket(one, row, window, step_ns) for row in buckets.get(one.digest, [])],
+            **number.model_dump(),
+            first_seen_time=to_rfc3339(part.first_ns) if part else None,
+            definition=part.definition if part else JudgeDefinition(),
+            distribution=[_bin(number, *item) for item in bins.get(number.digest, [])],
+            buckets=[
+                _bucket(number, row, window, step_ns) for row in buckets.get(number.digest, [])
+            ],
         )
-        for one in numbers
-        for told in (known.get(one.digest),)
+        for number in numbers
+        for part in (known.get(number.digest),)
     ]
 
 
@@ -300,12 +302,12 @@ def _definition(text: str) -> JudgeDefinition:
     if not text:
         return JudgeDefinition()
     try:
-        found = JudgeDefinition.model_validate_json(text)
+        judge_definition = JudgeDefinition.model_validate_json(text)
     except ValidationError:
         return JudgeDefinition(source=text)
-    if found.criterion is None and CRITERION in found.helpers:
-        found.criterion = found.helpers.pop(CRITERION)
-    return found
+    if judge_definition.criterion is None and CRITERION in judge_definition.helpers:
+        judge_definition.criterion = judge_definition.helpers.pop(CRITERION)
+    return judge_definition
 
 
 def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
@@ -342,15 +344,15 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
     if not judges:
         return {}
     sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_said(reader, project))
-    found: defaultdict[str, dict[str, Row]] = defaultdict(dict)
+    rows: defaultdict[str, dict[str, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, judges, {}):
-        found[row["judge"]][row["judge_version"]] = row | {"tried": 0}
+        rows[row["judge"]][row["judge_version"]] = row | {"tried": 0}
     if find_apart(reader, project).experiments:
         tried = _TRIED.fill(judged=_said(reader, project, tried=True))
         for row in _ask(reader, tried, project, judges, {}):
-            version = found[row["judge"]].setdefault(row["judge_version"], {**_UNHEARD})
+            version = rows[row["judge"]].setdefault(row["judge_version"], {**_UNHEARD})
             version["tried"] = row["tried"]
-    return found
+    return rows
 
 
 def _all_numbers(
@@ -358,11 +360,11 @@ def _all_numbers(
 ) -> list[JudgeNumbers]:
     """Make the figures of all versions that are known or spoke, the newest first."""
     digests = {*known, *rows} or {""}
-    found = [
+    all_numbers = [
         _numbers(judge, known[digest].number if digest in known else None, digest, rows.get(digest))
         for digest in digests
     ]
-    return sorted(found, key=lambda one: one.order)
+    return sorted(all_numbers, key=lambda entry: entry.order)
 
 
 def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> JudgeNumbers:
@@ -418,17 +420,19 @@ def _read_bins(
         is_whole=not any(row["fractions"] for row in spread),
     )
     sql = _DISTRIBUTION.fill(judged=_said(reader, project))
-    found: defaultdict[str, dict[int, Row]] = defaultdict(dict)
+    bins: defaultdict[str, dict[int, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, [judge], {"edges": bounds[1:-1]}):
-        found[row["judge_version"]][row["place"]] = row
+        bins[row["judge_version"]][row["place"]] = row
     return {
         digest: [(bounds, place, of_digest.get(place)) for place in range(len(bounds) - 1)]
-        for digest, of_digest in found.items()
+        for digest, of_digest in bins.items()
     }
 
 
-def _bin(one: JudgeNumbers, bounds: Sequence[float], place: int, row: Row | None) -> ScoreBin:
-    field = named(one.judge, one.version, one.digest, "scores")
+def _bin(
+    judge_numbers: JudgeNumbers, bounds: Sequence[float], place: int, row: Row | None
+) -> ScoreBin:
+    field = named(judge_numbers.judge, judge_numbers.version, judge_numbers.digest, "scores")
     low, high = bounds[place], bounds[place + 1]
     is_first, is_last = place == 0, place == len(bounds) - 2
     if is_first and is_last:  # a scale of one number: all that is a score
@@ -454,13 +458,13 @@ def _read_buckets(
 ) -> dict[str, list[Row]]:
     sql = _OVER_TIME.fill(score=_SCORE, judged=_said(reader, project))
     more = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
     for row in _ask(reader, sql, project, [judge], more):
-        found[row["judge_version"]].append(row)
-    return found
+        rows[row["judge_version"]].append(row)
+    return rows
 
 
-def _bucket(one: JudgeNumbers, row: Row, window: Window, step_ns: int) -> JudgeBucket:
+def _bucket(judge_numbers: JudgeNumbers, row: Row, window: Window, step_ns: int) -> JudgeBucket:
     start_ns = window.start_ns + row["place"] * step_ns
     end_ns = min(start_ns + step_ns, window.end_ns)
     start, end = to_rfc3339(start_ns), to_rfc3339(end_ns)
@@ -473,5 +477,5 @@ def _bucket(one: JudgeNumbers, row: Row, window: Window, step_ns: int) -> JudgeB
         judged=row["verdicts"],
         pass_rate=row["passes"] / row["verdicts"] if row["verdicts"] else None,
         mean_score=row["total"] / row["scored"] if row["scored"] else None,
-        where=f"{one.where} and start >= {quoted(start)} and start < {quoted(end)}",
+        where=f"{judge_numbers.where} and start >= {quoted(start)} and start < {quoted(end)}",
     )

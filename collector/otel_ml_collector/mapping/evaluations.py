@@ -33,13 +33,13 @@ _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False
 def add_scores(
     span: Span,
     run: Run,
-    ours: own.OwnNames | None,
+    own_names: own.OwnNames | None,
     dialects: Iterable[Present],
     records: Records,
 ) -> None:
     """Add the scores on a run's own span, and the versions of their judges."""
-    if ours is not None and ours.is_judged:
-        _add_own(span.attributes, run, ours.judges, records)
+    if own_names is not None and own_names.is_judged:
+        _add_own(span.attributes, run, own_names.judges, records)
     for event in span.events:
         if event.name == EVALUATION and judge_of(event.attributes):
             add_evaluation(
@@ -55,13 +55,13 @@ def add_scores(
             records.metrics += _dialect_scores(span, present, run)
 
 
-def judge_of(told: Mapping[str, Value]) -> str:
+def judge_of(attributes: Mapping[str, Value]) -> str:
     """Name the judge; empty when the event names none, and so is no score."""
-    return to_text(told.get(f"{_PREFIX}name"))
+    return to_text(attributes.get(f"{_PREFIX}name"))
 
 
 def add_evaluation(
-    told: Mapping[str, Value],
+    attributes: Mapping[str, Value],
     project: str,
     owner: str,
     time_ns: int,
@@ -72,31 +72,31 @@ def add_evaluation(
     """Add the score of a ``gen_ai.evaluation.result`` that names a judge, and the judge's version.
 
     Args:
-        told: The event's attributes.
+        attributes: The event's attributes.
         project: Where it is filed.
         owner: The judged run, trace or response.
         time_ns: When.
         records: Where it is added.
         owner_start_ns: The start of the run that was judged, 0 when it is not known.
     """
-    label = to_text(told.get(f"{_PREFIX}score.label"))
-    passed = told.get(names.PASSED, _VERDICTS.get(label.strip().lower()))
+    label = to_text(attributes.get(f"{_PREFIX}score.label"))
+    passed = attributes.get(names.PASSED, _VERDICTS.get(label.strip().lower()))
     score = _score(
         Metric(
             project=project,
             owner=owner,
             owner_start_ns=owner_start_ns,
-            name=judge_of(told),
-            value=to_float(told.get(f"{_PREFIX}score.value")),
+            name=judge_of(attributes),
+            value=to_float(attributes.get(f"{_PREFIX}score.value")),
             step=-1,
             time_ns=min(time_ns, LATEST_NS),
             mode="single",
             source="judge",
             passed=passed if isinstance(passed, bool) else None,
             label=label,
-            explanation=to_text(told.get(f"{_PREFIX}explanation")),
-            error=to_text(told.get(names.ERROR_TYPE)),
-            judge_version=to_text(told.get(names.JUDGE_VERSION)),
+            explanation=to_text(attributes.get(f"{_PREFIX}explanation")),
+            error=to_text(attributes.get(names.ERROR_TYPE)),
+            judge_version=to_text(attributes.get(names.JUDGE_VERSION)),
         )
     )
     if score.value is None and not label and not score.error:  # words alone are a verdict too
@@ -109,51 +109,51 @@ def map_evaluation(
     span: Span, project: str, owner: str, owner_start_ns: int, records: Records
 ) -> str | None:
     """Add the score of an `evaluation` record; return why it is rejected, if it is."""
-    told = span.attributes
-    judge = to_text(told.get(names.JUDGE_NAME))
-    has_actual = names.ACTUAL in told or names.ACTUAL_LIST in told
-    source = to_text(told.get(names.SOURCE, "actual" if has_actual else "judge"))
+    attributes = span.attributes
+    judge = to_text(attributes.get(names.JUDGE_NAME))
+    has_actual = names.ACTUAL in attributes or names.ACTUAL_LIST in attributes
+    source = to_text(attributes.get(names.SOURCE, "actual" if has_actual else "judge"))
     if not judge or source not in names.SOURCES:
         return BAD_EVALUATION
-    actual = _read_actual(told) if has_actual else ""
+    actual = _read_actual(attributes) if has_actual else ""
     if actual is None or (has_actual and source != "actual"):
         return BAD_ACTUAL
-    passed = told.get(names.PASSED)
+    passed = attributes.get(names.PASSED)
     score = _score(
         Metric(
             project=project,
             owner=owner,
             owner_start_ns=owner_start_ns,
             name=judge,
-            value=to_float(told.get(names.SCORE_VALUE)),
+            value=to_float(attributes.get(names.SCORE_VALUE)),
             step=-1,
             time_ns=span.start_ns,
             mode="single",
             source=source,
             passed=passed if isinstance(passed, bool) else None,
-            label=to_text(told.get(names.SCORE_LABEL)),
-            explanation=to_text(told.get(names.EXPLANATION)),
-            error=to_text(told.get(names.ERROR_TYPE)),
-            judge_version=to_text(told.get(names.JUDGE_VERSION)),
+            label=to_text(attributes.get(names.SCORE_LABEL)),
+            explanation=to_text(attributes.get(names.EXPLANATION)),
+            error=to_text(attributes.get(names.ERROR_TYPE)),
+            judge_version=to_text(attributes.get(names.JUDGE_VERSION)),
             record_id="" if source == "judge" else span.span_id.hex(),
             actual=actual,
-            annotator=to_text(told.get(names.ANNOTATOR)) or _service_of(span, source),
-            latency_ms=_finite(told.get(names.LATENCY_MS)),
-            cost=_finite(told.get(names.JUDGE_COST)),
+            annotator=to_text(attributes.get(names.ANNOTATOR)) or _service_of(span, source),
+            latency_ms=_finite(attributes.get(names.LATENCY_MS)),
+            cost=_finite(attributes.get(names.JUDGE_COST)),
         )
     )
     records.metrics.append(score)
     if source == "judge":
-        definition = to_text(told.get(names.MODEL_DEFINITION))
+        definition = to_text(attributes.get(names.MODEL_DEFINITION))
         _add_version(score, span.start_ns, definition, records)
     return None
 
 
-def _read_actual(told: Mapping[str, Value]) -> str | None:
+def _read_actual(attributes: Mapping[str, Value]) -> str | None:
     """Read the value of a truth as JSON text; None when it is none."""
-    value = told.get(names.ACTUAL)
-    if names.ACTUAL_LIST in told:
-        value = parse(told[names.ACTUAL_LIST])  # type: ignore[assignment]  # looked at below
+    value = attributes.get(names.ACTUAL)
+    if names.ACTUAL_LIST in attributes:
+        value = parse(attributes[names.ACTUAL_LIST])  # type: ignore[assignment]  # looked at below
         if not isinstance(value, list):
             return None
     try:
@@ -168,10 +168,10 @@ def _service_of(span: Span, source: str) -> str:
     return "" if name.startswith(_UNNAMED) else name
 
 
-def _score(said: Metric) -> Metric:
+def _score(metric: Metric) -> Metric:
     """Tell a score from NaN, which is none."""
-    score, problem = real_score(said.value)
-    return replace(said, value=score, error=said.error or problem) if problem else said
+    score, problem = real_score(metric.value)
+    return replace(metric, value=score, error=metric.error or problem) if problem else metric
 
 
 def _finite(value: Value) -> float | None:
@@ -214,22 +214,24 @@ def _of_run(run: Run, judge: str, value: float | None) -> Metric:
     )
 
 
-def _add_own(ours: Mapping[str, Value], run: Run, judged: Sequence[str], records: Records) -> None:
-    for judge, told in own.read_judges(ours, judged).items():
-        value, passed = own.read_score(ours, judge, told)
+def _add_own(
+    attributes: Mapping[str, Value], run: Run, judged: Sequence[str], records: Records
+) -> None:
+    for judge, entry in own.read_judges(attributes, judged).items():
+        value, passed = own.read_score(attributes, judge, entry)
         bare = _of_run(run, judge, value)
         score = replace(
             bare,
             passed=passed,
-            label=to_text(told.get("label")),
-            explanation=to_text(told.get("explanation")),
-            error=to_text(told.get("error")) or bare.error,
-            judge_version=to_text(told.get("version")),
-            latency_ms=_finite(told.get("latency_ms")),
-            cost=_finite(told.get("cost")),
+            label=to_text(entry.get("label")),
+            explanation=to_text(entry.get("explanation")),
+            error=to_text(entry.get("error")) or bare.error,
+            judge_version=to_text(entry.get("version")),
+            latency_ms=_finite(entry.get("latency_ms")),
+            cost=_finite(entry.get("cost")),
         )
         records.metrics.append(score)
-        _add_version(score, run.start_ns, to_text(told.get("definition")), records)
+        _add_version(score, run.start_ns, to_text(entry.get("definition")), records)
 
 
 def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:

@@ -174,7 +174,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
             model,
             structures,
             runs.get(number),
-            judges=sorted(judges[number], key=lambda one: one.order),
+            judges=sorted(judges[number], key=lambda entry: entry.order),
             definition=definitions[number],
             told=told[number],
             aliases=aliases[number],
@@ -339,14 +339,14 @@ def find_moves(
     reader: Reader, project: str, model: str, versions: Iterable[VersionDetail]
 ) -> list[Alias]:
     """Read when the names of a model's versions moved, which are known, the newest first."""
-    numbers = {one.digest: one.version for one in versions}
+    numbers = {version.digest: version.version for version in versions}
     return [_alias(row, numbers) for row in read_aliases(reader, project, model, _MOVES)]
 
 
 def _alias(row: Row, numbers: Mapping[str, int]) -> Alias:
-    told = {name: row[name] for name in ("alias", "digest", "by", "source", "is_removed")}
+    facts = {name: row[name] for name in ("alias", "digest", "by", "source", "is_removed")}
     time = to_rfc3339(row["time_ns"])
-    return Alias(**told, version=numbers.get(row["digest"]), time=time)
+    return Alias(**facts, version=numbers.get(row["digest"]), time=time)
 
 
 def _first_numbers(rows: Sequence[Row]) -> dict[str, int]:

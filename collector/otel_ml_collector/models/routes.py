@@ -155,13 +155,15 @@ def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, se
     now_ns = time.time_ns()
     time_ns = now_ns if wanted.time is None else from_rfc3339(wanted.time, "time")
     if wanted.version is None:
-        current = {one.alias: one for one in models.find_aliases(reader, project, model).aliases}
+        current = {
+            alias.alias: alias for alias in models.find_aliases(reader, project, model).aliases
+        }
         if wanted.alias not in current:
             raise Missing(f"No version of {model!r} is called {wanted.alias!r}")
         digest = current[wanted.alias].digest
     else:
         digest = models.find_digest(reader, project, model, wanted.version)
-    told = {
+    facts = {
         names.RECORD: "update",
         names.PROJECT: project,
         names.TARGET_MODEL: model,
@@ -172,7 +174,7 @@ def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, se
         names.ALIAS_SOURCE: wanted.source or None,
     }
     identity = feedback.identify(project, f"alias {wanted.id}" if wanted.id else "")
-    span = feedback.make_span("otel_ml.update", identity, time_ns, told)
+    span = feedback.make_span("otel_ml.update", identity, time_ns, facts)
     return orjson.dumps(feedback.make_request([span]))
 
 

@@ -168,7 +168,9 @@ def find_news(
     """
     window, _ = span_of(last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
-    versions = [_describe_version(one) for one in _find_versions(reader, project, now_ns)][:most]
+    versions = [_describe_version(version) for version in _find_versions(reader, project, now_ns)][
+        :most
+    ]
     return _make_news(reader, project, now_ns, last=last, errors=errors.result(), versions=versions)
 
 
@@ -182,13 +184,13 @@ def _find_versions(reader: Reader, project: str, now_ns: int) -> list[NewVersion
     return find_new_versions(own, now_ns)
 
 
-def _describe_version(one: NewVersion) -> NewestVersion:
+def _describe_version(new_version: NewVersion) -> NewestVersion:
     return NewestVersion(
-        model=one.model,
-        version=one.number,
-        before=one.previous,
-        first_seen_time=to_rfc3339(one.first_ns),
-        change=diff.changes(one.before, one.after),
+        model=new_version.model,
+        version=new_version.number,
+        before=new_version.previous,
+        first_seen_time=to_rfc3339(new_version.first_ns),
+        change=diff.changes(new_version.before, new_version.after),
     )
 
 
@@ -202,7 +204,7 @@ def _make_news(
     versions: Sequence[NewestVersion],
 ) -> OverviewNews:
     window, _ = span_of(last, now_ns)
-    findings = [_tell_error(one) for one in errors.groups if one.is_new][:_NEW_ERRORS]
+    findings = [_tell_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
     findings += _tell_crashed(reader, project, window, now_ns)
     decided: set[str] = set()
     judged: list[NewestVersion] = []
@@ -225,10 +227,12 @@ def _make_news(
     experiment = _tell_experiment(reader, project, now_ns, decided)
     findings += [experiment] if experiment else []
     # Of verdicts that say nothing bad the newest one is said.
-    calm = [one for one in findings if not one.is_wrong]
-    findings = [one for one in findings if one.is_wrong]
-    findings.sort(key=lambda one: (_FINDING_WORDS.index(one.word), -one.size, one.subject))
-    findings += sorted(calm, key=lambda one: one.time or "", reverse=True)[:1]
+    calm = [finding for finding in findings if not finding.is_wrong]
+    findings = [finding for finding in findings if finding.is_wrong]
+    findings.sort(
+        key=lambda finding: (_FINDING_WORDS.index(finding.word), -finding.size, finding.subject)
+    )
+    findings += sorted(calm, key=lambda entry: entry.time or "", reverse=True)[:1]
     return OverviewNews(
         findings=findings,
         newest_versions=judged,
@@ -238,7 +242,7 @@ def _make_news(
 
 
 def _said_of(finding: ProjectFinding | None, verdict: VersionsVerdict) -> dict[str, object]:
-    reasons = verdict.reasons or [reason for one in verdict.judges for reason in one.reasons]
+    reasons = verdict.reasons or [reason for judge in verdict.judges for reason in judge.reasons]
     return {
         "word": finding.word if finding else verdict.word,
         "sentence": finding.sentence if finding else next(iter(reasons), "no runs to compare"),
@@ -255,7 +259,7 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFi
     experiment = verdict.experiment
     where = f"model == {view.quoted(version.model)} and version == {version.version}"
     # Of production those of the judge that spoke of most.
-    runs = max((one.candidate.n for one in verdict.judges if one.candidate), default=None)
+    runs = max((judge.candidate.n for judge in verdict.judges if judge.candidate), default=None)
     if experiment:
         runs = experiment.done
         where = f"experiment == {view.quoted(experiment.run_id)}"
@@ -280,13 +284,15 @@ def _tell_experiment(
     """Say what the newest experiment with a verdict says, if no version was decided by it."""
     if not find_apart(reader, project).experiments:
         return None
-    for one in find_experiments(reader, project, now_ns, limit=_LATEST_EXPERIMENTS).experiments:
-        if one.run_id in decided or now_ns - one.start_ns > _VERDICT_NS:
+    for experiment in find_experiments(
+        reader, project, now_ns, limit=_LATEST_EXPERIMENTS
+    ).experiments:
+        if experiment.run_id in decided or now_ns - experiment.start_ns > _VERDICT_NS:
             return None
-        if one.outcome != "ok" or not one.baseline:
+        if experiment.outcome != "ok" or not experiment.baseline:
             continue
         try:
-            verdict = find_experiment(reader, project, one.run_id, now_ns).verdict
+            verdict = find_experiment(reader, project, experiment.run_id, now_ns).verdict
         except (BadInput, Missing):
             continue
         said = _worst(verdict.judges, verdict.amounts) if verdict else None
@@ -296,14 +302,14 @@ def _tell_experiment(
             return ProjectFinding(
                 word=word,
                 is_wrong=word in _WRONG,
-                subject=one.name,
+                subject=experiment.name,
                 sentence=f"{sentence}, beside {baseline}",
                 by="experiment",
                 size=size,
-                where=f"experiment == {view.quoted(one.run_id)}",
-                runs=one.done,
-                time=one.start_time,
-                run_id=one.run_id,
+                where=f"experiment == {view.quoted(experiment.run_id)}",
+                runs=experiment.done,
+                time=experiment.start_time,
+                run_id=experiment.run_id,
             )
     return None
 
@@ -316,11 +322,14 @@ def _worst(
     Latency, tokens and cost speak where no judge does.
     """
     said: list[tuple[Word, str, float]] = [
-        (one.word, f"{one.judge}: {one.sentence}", abs(one.difference.value))
-        for one in judges
-        if one.difference
-    ] or [(one.word, f"{one.name}: {one.sentence}", abs(one.ratio.value - 1)) for one in amounts]
-    return min(said, key=lambda one: (WORST_FIRST.index(one[0]), -one[2]), default=None)
+        (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
+        for judge in judges
+        if judge.difference
+    ] or [
+        (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
+        for amount in amounts
+    ]
+    return min(said, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 
 
 def _tell_error(group: ErrorGroup) -> ProjectFinding:

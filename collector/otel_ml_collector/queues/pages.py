@@ -80,16 +80,23 @@ def show_queue(
 ) -> Response:
     """One run to judge, without what was said of it, and the choices with their keys."""
     frame = _frame(request, access, wanted.person)
-    found = find_queue(reader, project, queue)
+    stored_queue = find_queue(reader, project, queue)
     who, now_ns = frame["who"], time.time_ns()
     told = find_next(
-        reader, project, found, who, now_ns, hand=hand, run_id=wanted.run, skipped=wanted.skip
+        reader,
+        project,
+        stored_queue,
+        who,
+        now_ns,
+        hand=hand,
+        run_id=wanted.run,
+        skipped=wanted.skip,
     )
-    own = next((one for one in told.last if told.run and one.run_id == told.run.run_id), None)
+    own = next((item for item in told.last if told.run and item.run_id == told.run.run_id), None)
     here = {"as": frame["person"]}
     context = {
         **frame,
-        "queue": found,
+        "queue": stored_queue,
         "next": told,
         "run": told.run,
         "own": own,
@@ -120,10 +127,10 @@ def show_agreement(
     request: Request, project: str, queue: QueueName, reader: FromReader
 ) -> Response:
     """How far people agree, of the runs of a queue: for whoever may read."""
-    found = find_queue(reader, project, queue)
+    stored_queue = find_queue(reader, project, queue)
     context = {
-        "queue": found,
-        "found": find_queue_agreement(reader, project, found, time.time_ns()),
+        "queue": stored_queue,
+        "found": find_queue_agreement(reader, project, stored_queue, time.time_ns()),
         "api": view.api_address("projects", project, "queues", queue, "agreement"),
         "python": python_call("queue_agreement", queue),
     }

@@ -64,7 +64,7 @@ from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16
 _OWNERS_AT_ONCE: Final = 1_000
-_AS_STORED: Final = tuple(one.name for one in fields(RunFields))
+_AS_STORED: Final = tuple(field_.name for field_ in fields(RunFields))
 
 
 class TagDetail(BaseModel):
@@ -247,7 +247,10 @@ def add_up(spans: Sequence[Stretch]) -> Totals:
     costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
     return Totals(
         tokens=Tokens(
-            *[_sum([getattr(span.tokens, one.name) for span in lowest]) for one in fields(Tokens)]
+            *[
+                _sum([getattr(span.tokens, field_.name) for span in lowest])
+                for field_ in fields(Tokens)
+            ]
         ),
         cost=round_cost(sum(cost for cost in costs if cost is not None)) if costs else None,
     )
@@ -272,8 +275,8 @@ def _lowest(spans: Sequence[Stretch], says: Callable[[Stretch], bool]) -> list[S
 
 
 def _sum(numbers: Sequence[int | None]) -> int | None:
-    told = [number for number in numbers if number is not None]
-    return sum(told) if told else None
+    items = [number for number in numbers if number is not None]
+    return sum(items) if items else None
 
 
 class RunsPage(BaseModel):
@@ -347,11 +350,11 @@ class AskedEvaluations:
 
     def take(self, reader: Reader, project: str, run_ids: Iterable[str]) -> list[Row]:
         """Return the evaluations of some runs; those not asked for before are read now."""
-        left, found = {*run_ids}, list[Row]()
+        left, items = {*run_ids}, list[Row]()
         for ids, rows in self._asked:
-            found += [row for row in rows.result() if row["owner"] in left]
+            items += [row for row in rows.result() if row["owner"] in left]
             left -= ids
-        return found + (read_evaluations(reader, project, sorted(left)) if left else [])
+        return items + (read_evaluations(reader, project, sorted(left)) if left else [])
 
 
 def find_said(
@@ -363,7 +366,7 @@ def find_said(
     settled = read_settled(reader, project, rows) if apart.settled else {}
     shares = {run_id: row for run_id, row in settled.items() if row["counts"]}
     others = {run_id: _others(row) for run_id, row in shares.items()}
-    recorded = [*run_ids, *(one.run_id for some in others.values() for one in some)]
+    recorded = [*run_ids, *(item.run_id for other in others.values() for item in other)]
     asked = asked or AskedEvaluations()
     evaluations = asked.take(reader, project, recorded) if apart.scores else []
     keys = _keys_of(reader, project, rows) if apart.keys else {}
@@ -371,11 +374,11 @@ def find_said(
     owners = {run_id: [run_id] for run_id in run_ids}
     if apart.told:
         owners = _find_owners(reader, apart, rows, keys, tags)
-    for run_id, some in others.items():
-        owners[run_id] += [one.run_id for one in some]
-        if apart.responses and some:
-            told = read_responses(reader, project, [_row_of(one) for one in some])
-            owners[run_id] += {own_tag(text) for text in told.values()} - {*owners[run_id]}
+    for run_id, other in others.items():
+        owners[run_id] += [item.run_id for item in other]
+        if apart.responses and other:
+            responses = read_responses(reader, project, [_row_of(item) for item in other])
+            owners[run_id] += {own_tag(text) for text in responses.values()} - {*owners[run_id]}
     more = sorted({owner for named in owners.values() for owner in named if not is_run(owner)})
     if more:
         tags |= _by_owner(read_late_tags(reader, project, more))
@@ -399,14 +402,14 @@ def find_said(
         )
         for row in rows
         for run_id in (run_id_of(row),)
-        for spoken in ([one for owner in owners[run_id] for one in made.get(owner, [])],)
+        for spoken in ([item for owner in owners[run_id] for item in made.get(owner, [])],)
     }
 
 
 def _others(share: Row) -> list[SameCall]:
     return [
-        SameCall(f"{share['trace_id']}-{one['span_id']}", one["start_ns"], one["scope"])
-        for one in load_json(share["others"], [])
+        SameCall(f"{share['trace_id']}-{item['span_id']}", item["start_ns"], item["scope"])
+        for item in load_json(share["others"], [])
     ]
 
 
@@ -428,11 +431,11 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
     measured, logged = find_holders(reader, project, owners)
     metrics = find_all_series(reader, project, {owner: [owner] for owner in measured})
     artifacts = find_artifacts(reader, project, {owner: [owner] for owner in logged})
-    told: dict[str, LateRecords] = {}
+    late_records: dict[str, LateRecords] = {}
     for owner in owners:
         series = metrics.get(owner, [])
         rows = lines.get(owner, [])
-        told[owner] = LateRecords(
+        late_records[owner] = LateRecords(
             tags={tag["name"]: load_json(tag["value"]) for tag in tags.get(owner, [])},
             logs=make_lines(rows, rows[0]["time_ns"] if rows else 0),
             metrics=values_of(series),
@@ -440,7 +443,7 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
             evaluations=_evaluations(made.get(owner, []), numbers),
             artifacts=artifacts.get(owner, []),
         )
-    return told
+    return late_records
 
 
 def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -501,10 +504,10 @@ def _roots(reader: Reader, project: str, rows: Sequence[Row]) -> set[str]:
 
 
 def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    entries: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["owner"]].append(row)
-    return dict(found)
+        entries[row["owner"]].append(row)
+    return dict(entries)
 
 
 def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
@@ -537,19 +540,19 @@ def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
     ]
 
 
-def is_score(said: Evaluation) -> bool:
+def is_score(evaluation: Evaluation) -> bool:
     """Tell whether an evaluation is a score: not a bare truth, nor an agent's word."""
-    is_bare = said.score is None and said.passed is None and not said.label
-    return said.source != "agent" and (said.actual is None or not is_bare)
+    is_bare = evaluation.score is None and evaluation.passed is None and not evaluation.label
+    return evaluation.source != "agent" and (evaluation.actual is None or not is_bare)
 
 
 def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
     """Choose the newest word of each name, as filters do."""
-    found: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
+    json_values: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
     for row in sorted(rows, key=lambda row: (row["time_ns"], row["record_id"])):
         if row["word"]:
-            found[row["source"]][row["judge"]] = load_json(row["word"])
-    return {source: dict(sorted(told.items())) for source, told in found.items()}
+            json_values[row["source"]][row["judge"]] = load_json(row["word"])
+    return {source: dict(sorted(value.items())) for source, value in json_values.items()}
 
 
 def _order(row: Row) -> tuple[int, str, str, str]:
@@ -571,7 +574,9 @@ def summarise(
 
 def make_summary(row: Row, said: Said) -> RunSummary:
     """Make the summary of a run from its light row and its late records."""
-    newest = {one.judge: one for one in said.evaluations if is_score(one)}
+    newest = {
+        evaluation.judge: evaluation for evaluation in said.evaluations if is_score(evaluation)
+    }
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
     record_of = said.share["record_of"] if said.share else NO_PARENT

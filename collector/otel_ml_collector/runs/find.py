@@ -127,7 +127,7 @@ _RESPONSES: Final = tuple(
         for source in row.sources
     )
 )
-_SUMMARY_FIELDS: Final = tuple(one.name for one in fields(RunSummary))
+_SUMMARY_FIELDS: Final = tuple(field.name for field in fields(RunSummary))
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,8 +435,10 @@ def find_named_runs(
             if match is None:
                 raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "of")
             if match[1] not in places:
-                found = [one for one in find_places(reader, match[1]) if one.project == project]
-                places |= {one.trace_id: one for one in found}
+                named_runs = [
+                    place for place in find_places(reader, match[1]) if place.project == project
+                ]
+                places |= {item.trace_id: item for item in named_runs}
         rows = _read_rows(reader, [*places.values()], part, now_ns) if places else []
         missing = set(part).difference(map(run_id_of, rows))
         if missing:
@@ -563,8 +565,8 @@ def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> l
 
 def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> list[Row]:
     """Read the runs of some keys whose winning delivery is the matching delivery."""
-    found = read_runs(reader, listing.project, keys, listing.columns)
-    best = {run_id_of(row): row for row in winners(found)}
+    runs = read_runs(reader, listing.project, keys, listing.columns)
+    best = {run_id_of(row): row for row in winners(runs)}
     rows: dict[str, Row] = {}
     for key in keys:
         row = best.get(key.run_id)
@@ -613,9 +615,9 @@ def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
         parents = {
             run_id_of(row): row for row in read_parents(reader, project, [*{*above.values()}])
         }
-        found = {run_id: parents[at] for run_id, at in above.items() if at in parents}
-        climbing = {run_id: row["parent_span_id"] for run_id, row in found.items()}
-        for run_id, row in found.items():
+        facts = {run_id: parents[at] for run_id, at in above.items() if at in parents}
+        climbing = {run_id: row["parent_span_id"] for run_id, row in facts.items()}
+        for run_id, row in facts.items():
             if row["kind"] not in NO_CALLS:
                 inner.add(run_id)
                 del climbing[run_id]
@@ -716,13 +718,13 @@ def search_keys(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
     """List the keys of the runs of a window whose payloads match, in order."""
-    found: list[Key] = []
+    keys: list[Key] = []
     size = max(limit, _FEWEST_PAYLOADS)
     while True:
         page = _list_payloads(reader, listing, search, window, size)
-        found += _keep_matching(reader, listing, search, window, page)
-        if len(page) < size or len(found) >= limit:
-            return found[:limit]
+        keys += _keep_matching(reader, listing, search, window, page)
+        if len(page) < size or len(keys) >= limit:
+            return keys[:limit]
         listing, size = replace(listing, after=page[-1]), min(2 * size, _MOST_PAYLOADS)
 
 
@@ -768,14 +770,17 @@ def _make_content(
 
     Content that its row and its payload (which may be gone) lack is taken from its events.
     """
-    told = read_content(events)
+    content = read_content(events)
     error_type, message = read_error(events) if row["outcome"] == "error" else ("", "")
     shown = dict(zip(TOKENS, astuple(tokens), strict=True))
     is_call = row["kind"] in CALLS  # what is told of a call on any other span is not its own
-    used = {name: told.get(name) if is_call and one is None else one for name, one in shown.items()}
+    used = {
+        name: content.get(name) if is_call and value is None else value
+        for name, value in shown.items()
+    }
     return {
-        "inputs": load_json(payload.get("inputs") or told.get("inputs", (None, ""))[1]),
-        "outputs": load_json(payload.get("outputs") or told.get("outputs", (None, ""))[1]),
+        "inputs": load_json(payload.get("inputs") or content.get("inputs", (None, ""))[1]),
+        "outputs": load_json(payload.get("outputs") or content.get("outputs", (None, ""))[1]),
         "tokens": tokens_of(used),
         "error_type": row["error_type"] or error_type,
         "error_message": row["error_message"] or message,
@@ -816,7 +821,7 @@ def _make_runs(
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of a project, each with the metrics logged under its id."""
     details = _find_details(reader, rows, most)
-    named = [run_id for run_id, said in details.said.items() if len(said.owners) > 1]
+    named = [run_id for run_id, value in details.said.items() if len(value.owners) > 1]
     own = dict(details.series)
     if named and own:
         project = rows[0]["project"]
@@ -849,39 +854,45 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
 
 
 def _lend_payloads(
-    reader: Reader, project: str, said: Mapping[str, Said], payloads: dict[str, Row]
+    reader: Reader, project: str, facts: Mapping[str, Said], payloads: dict[str, Row]
 ) -> None:
     """Fill the missing parts of a run's payload from the other records of its call."""
-    recorded = {run_id: one.others for run_id, one in said.items() if one.others}
-    keys = [Key.of(one.start_ns, one.run_id) for some in recorded.values() for one in some]
+    recorded = {run_id: value.others for run_id, value in facts.items() if value.others}
+    keys = [Key.of(item.start_ns, item.run_id) for row in recorded.values() for item in row]
     found = read_payloads(reader, project, keys)
     for run_id, others in recorded.items():
         own = payloads.get(run_id, {})
-        rows = [own, *(found[one.run_id] for one in others if one.run_id in found)]
+        rows = [own, *(found[other.run_id] for other in others if other.run_id in found)]
         payloads[run_id] = own | {
             name: next((text for row in rows if (text := row.get(name))), "")
             for name in LENT_PAYLOAD
         }
-        told = [load_json(row.get("attributes", ""), {}) for row in rows]
+        lend_payloads = [load_json(row.get("attributes", ""), {}) for row in rows]
         payloads[run_id] |= {
-            "reasons": next(filter(None, map(_find_reasons, told)), ""),
-            "response": next(filter(None, map(_find_response, told)), ""),
+            "reasons": next(filter(None, map(_find_reasons, lend_payloads)), ""),
+            "response": next(filter(None, map(_find_response, lend_payloads)), ""),
         }
 
 
 def _find_reasons(attributes: Mapping[str, Any]) -> str:
     """Say why the model stopped, as the field `finish_reason` does; empty where nobody says."""
-    found: list[object] = []
+    reasons: list[object] = []
     for name in REASONS:
-        told = parse(attributes.get(name))
-        found += told if isinstance(told, list) else [told] if isinstance(told, str) else []
-    return ", ".join(dict.fromkeys(str(one) for one in found if one))
+        document = parse(attributes.get(name))
+        reasons += (
+            document
+            if isinstance(document, list)
+            else [document]
+            if isinstance(document, str)
+            else []
+        )
+    return ", ".join(dict.fromkeys(str(item) for item in reasons if item))
 
 
 def _find_response(attributes: Mapping[str, Any]) -> str:
     """Return the provider's id of an answer; empty where it is missing."""
-    told = (attributes.get(name) for name in _RESPONSES)
-    return next((one for one in told if isinstance(one, str) and one), "")
+    response = (attributes.get(name) for name in _RESPONSES)
+    return next((item for item in response if isinstance(item, str) and item), "")
 
 
 def _make_run(row: Row, details: _Details) -> Run:
@@ -950,11 +961,11 @@ def _tell_stream(
 
 def _take_chunks(attributes: dict[str, Any]) -> object:
     """Take the chunks of a streamed output out of the attributes, when they are a list."""
-    told = parse(attributes.get(names.OUTPUTS_CHUNKS))
-    if not isinstance(told, list):
+    chunks = parse(attributes.get(names.OUTPUTS_CHUNKS))
+    if not isinstance(chunks, list):
         return None
     del attributes[names.OUTPUTS_CHUNKS]
-    return told
+    return chunks
 
 
 def _take_capture(attributes: dict[str, Any]) -> dict[str, list[str]]:
@@ -962,14 +973,14 @@ def _take_capture(attributes: dict[str, Any]) -> dict[str, list[str]]:
 
     Anything else under that name stays where it is.
     """
-    told = parse(attributes.get(names.CAPTURE))
-    if not isinstance(told, dict):
+    document = parse(attributes.get(names.CAPTURE))
+    if not isinstance(document, dict):
         return {}
-    found = {part: [why] if isinstance(why, str) else why for part, why in told.items()}
-    if not all(_is_texts(why) for why in found.values()):
+    whies = {part: [why] if isinstance(why, str) else why for part, why in document.items()}
+    if not all(_is_texts(why) for why in whies.values()):
         return {}
     del attributes[names.CAPTURE]
-    return found
+    return whies
 
 
 def _is_texts(value: object) -> bool:

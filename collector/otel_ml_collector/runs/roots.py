@@ -109,7 +109,7 @@ def _find_worst(tops: Mapping[str, str], rows: Iterable[Row]) -> dict[str, dict[
 def _lend_words(
     reader: Reader,
     roots: Sequence[RunSummary],
-    found: Mapping[str, Inside],
+    insides: Mapping[str, Inside],
     inside: Mapping[str, Sequence[Stretch]],
 ) -> dict[str, Inside]:
     """Give roots that say nothing themselves the first question and the last answer below them."""
@@ -122,13 +122,13 @@ def _lend_words(
     if not above:
         return {}
     traces = sorted({root.trace_id for root in roots})
-    said: defaultdict[str, list[Row]] = defaultdict(list)
+    lend_words: defaultdict[str, list[Row]] = defaultdict(list)
     for row in read_words(reader, roots[0].project, traces, _INSIDE):
         if run_id_of(row) in above:
-            said[above[run_id_of(row)]].append(row)
+            lend_words[above[run_id_of(row)]].append(row)
     lent: dict[str, Inside] = {}
     for root in roots:
-        rows = said[root.run_id]
+        rows = lend_words[root.run_id]
         asked = (
             None
             if not is_silent(root.inputs)
@@ -138,7 +138,7 @@ def _lend_words(
         is_answered = not is_silent(root.outputs) or root.outcome == "error"
         answered = None if is_answered or not answers else answers[-1]
         lent[root.run_id] = replace(
-            found[root.run_id],
+            insides[root.run_id],
             asked=asked["asked"] if asked else "",
             asked_run_id=run_id_of(asked) if asked else "",
             answered=answered["answered"] if answered else "",
@@ -149,12 +149,13 @@ def _lend_words(
 
 def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
     """Add up a run and the runs inside it; `spans` are all of these."""
-    calls = [one for one in spans if one.kind not in NO_CALLS and one.run_id != root]
-    above = {one.parent_run_id for one in calls}
-    asked = [one for one in calls if one.kind == "model" and one.run_id not in above]
+    calls = [span for span in spans if span.kind not in NO_CALLS and span.run_id != root]
+    above = {call.parent_run_id for call in calls}
+    asked = [call for call in calls if call.kind == "model" and call.run_id not in above]
     total = add_up(spans)
     is_least = any(
-        one.names_provider and not has_tokens(one.tokens) and not one.is_settled for one in asked
+        item.names_provider and not has_tokens(item.tokens) and not item.is_settled
+        for item in asked
     )
     has_sum = has_tokens(total.tokens) or total.cost is not None
     return Inside(len(calls), total.tokens, total.cost, is_least and has_sum)
@@ -168,14 +169,14 @@ def find_calls_inside(reader: Reader, run: RunSummary, now_ns: int) -> list[tupl
             ended = winners(read_trace(reader, place, None, None, 2 * _KIDS))
             rows += add_open(reader, place, ended, now_ns)
     below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
-    for one in sorted(summarise(reader, run.project, rows), key=attrgetter("start_ns")):
-        below[one.parent_run_id].append(one)
-    found: list[tuple[RunSummary, int]] = []
-    waiting = [(one, 1) for one in reversed(below.pop(run.run_id, []))]
+    for item in sorted(summarise(reader, run.project, rows), key=attrgetter("start_ns")):
+        below[item.parent_run_id].append(item)
+    calls_inside: list[tuple[RunSummary, int]] = []
+    waiting = [(item, 1) for item in reversed(below.pop(run.run_id, []))]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
-        one, level = waiting.pop()
-        is_call = one.kind not in NO_CALLS and not one.record_of
-        if is_call and len(found) < _KIDS:
-            found.append((one, level))
-        waiting += [(kid, level + is_call) for kid in reversed(below.pop(one.run_id, []))]
-    return found
+        item, level = waiting.pop()
+        is_call = item.kind not in NO_CALLS and not item.record_of
+        if is_call and len(calls_inside) < _KIDS:
+            calls_inside.append((item, level))
+        waiting += [(kid, level + is_call) for kid in reversed(below.pop(item.run_id, []))]
+    return calls_inside

@@ -107,7 +107,7 @@ _PLAIN_TRACES: Final = 20
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-_ORDER_WORDS: Final = "; ".join(f"`{one.name}`: {one.about} first" for one in ORDERS)
+_ORDER_WORDS: Final = "; ".join(f"`{order.name}`: {order.about} first" for order in ORDERS)
 Order = Annotated[
     str,
     Query(
@@ -335,13 +335,13 @@ def choose_columns(
     Unknown keys are left out: an address may be older than this program.
     """
     if keys:
-        found = [column for key in dict.fromkeys(keys) if (column := _column(key)) is not None]
-        return found[:_MOST] or list(_DEFAULT)
-    told: list[RunSummary | Inside] = [*runs, *inside]
-    used = [_BY_KEY["tokens"]] * any(one.tokens.input is not None for one in told)
-    used += [_BY_KEY["cost"]] * any(one.cost is not None for one in told)
+        columns = [column for key in dict.fromkeys(keys) if (column := _column(key)) is not None]
+        return columns[:_MOST] or list(_DEFAULT)
+    run_summaries: list[RunSummary | Inside] = [*runs, *inside]
+    used = [_BY_KEY["tokens"]] * any(item.tokens.input is not None for item in run_summaries)
+    used += [_BY_KEY["cost"]] * any(item.cost is not None for item in run_summaries)
     used += [_BY_KEY["first_token_ms"]] * any(run.first_token_ms is not None for run in runs)
-    judges = _most_common(_judges_of(told), max(_USUAL_JUDGES - len(used), 1))
+    judges = _most_common(_judges_of(run_summaries), max(_USUAL_JUDGES - len(used), 1))
     tags = _most_common(_tags_of(runs), max(_USUAL_TAGS - len(used), 0))
     return [*_DEFAULT, *used, *map(_score, judges), *map(_tag, tags)]
 
@@ -350,14 +350,14 @@ def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> l
     """List the columns that may be chosen: all fields, and these runs' judges and tags by name."""
     judges = _most_common(_judges_of(runs), _OFFERED)
     tags = _most_common(_tags_of(runs), _OFFERED)
-    said: dict[str, list[str]] = {
+    facts: dict[str, list[str]] = {
         "truth": [name for run in runs for name in run.truth],
         "label": [name for run in runs for name in run.label],
         "agent": [name for run in runs for name in run.agent],
     }
     words = [
         _word(kind, name)
-        for kind, all_of in said.items()
+        for kind, all_of in facts.items()
         for name in _most_common(all_of, _OFFERED)
     ]
     known = [*FIELDS, *map(_score, judges), *map(_tag, tags), *words]
@@ -387,15 +387,15 @@ def _word(kind: str, name: str) -> ListColumn:
     return ListColumn(f"{kind}:{name}", name, "w4")
 
 
-def _judges_of(told: Iterable[RunSummary | Inside]) -> list[str]:
-    return [judge for one in told for judge in _name_judges(one)]
+def _judges_of(run_summaries: Iterable[RunSummary | Inside]) -> list[str]:
+    return [judge for item in run_summaries for judge in _name_judges(item)]
 
 
-def _name_judges(told: RunSummary | Inside) -> set[str]:
+def _name_judges(run_summary: RunSummary | Inside) -> set[str]:
     """Name the judges with a score of a run, or of the runs inside it."""
-    if isinstance(told, Inside):
-        return {*told.scores}
-    return {*told.scores, *told.passed, *told.failed_judges}
+    if isinstance(run_summary, Inside):
+        return {*run_summary.scores}
+    return {*run_summary.scores, *run_summary.passed, *run_summary.failed_judges}
 
 
 def _tags_of(runs: Iterable[RunSummary]) -> list[str]:
@@ -521,7 +521,9 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
         "plain": None if has_runs else _find_plain(reader, query.project, now_ns),
         "unread": None if has_runs else find_unread(reader, query.project),
         "plain_roots": PLAIN_ROOTS,
-        "elsewhere": [] if has_runs else [one for one in find_projects(reader) if one.runs],
+        "elsewhere": []
+        if has_runs
+        else [project for project in find_projects(reader) if project.runs],
         "gaps": find_gaps(request, reader, query.project),
     }
     return show_page(request, "runs.html", context, 400 if problem else 200)
@@ -541,10 +543,10 @@ def list_calls(
     """The calls inside a root, as rows below it."""
     now_ns = time.time_ns()
     root = runs.find_run(reader, run_id, project, now_ns=now_ns)
-    found = find_calls_inside(reader, root, now_ns)
-    page = RunsPage(runs=[run for run, _ in found], next_cursor=None)
+    calls_inside = find_calls_inside(reader, root, now_ns)
+    page = RunsPage(runs=[run for run, _ in calls_inside], next_cursor=None)
     context = _list_context(request, runs.RunsQuery(project, roots=True), page, keys)
-    levels = {run.run_id: level for run, level in found}
+    levels = {run.run_id: level for run, level in calls_inside}
     return show_page(request, "rows.html", context | {"levels": levels})
 
 
@@ -553,8 +555,8 @@ def show_chart(request: Request, reader: FromReader, query: ListQuery) -> Respon
     """The count of a list and its course over time, as a part that comes after the rows."""
     chart = _chart(reader, query, time.time_ns())
     times = {name: request.query_params.get(name) for name in ("last", "start", "end")}
-    told = {"chart": chart, "project": query.project, "where": query.where, "times": times}
-    return show_page(request, "chart.html", told)
+    facts = {"chart": chart, "project": query.project, "where": query.where, "times": times}
+    return show_page(request, "chart.html", facts)
 
 
 @pages.get("/projects/{project:path}/sums")
@@ -565,28 +567,28 @@ def show_sums(
     group: Group = "",
 ) -> Response:
     """Show the sums of a list, in all and by groups, as a part that comes after the rows."""
-    told = {
+    facts = {
         "project": query.project,
         "sums": find_sums(reader, query, group, time.time_ns()),
         "group": group,
         "by": _GROUPS.get(group) or group,
         "kept": _kept_parameters(request),
     }
-    return show_page(request, "sums.html", told)
+    return show_page(request, "sums.html", facts)
 
 
 @pages.get("/projects/{project:path}/error-groups")
 def show_error_groups(request: Request, reader: FromReader, query: ListQuery) -> Response:
     """The failed runs of a list by the shape of their message, as a part that comes later."""
-    found = find_error_groups(reader, query, time.time_ns(), _ERROR_GROUPS)
-    told = {
+    error_groups = find_error_groups(reader, query, time.time_ns(), _ERROR_GROUPS)
+    facts = {
         "project": query.project,
         "where": query.where,
-        "found": found,
+        "found": error_groups,
         "is_since": query.start_ns > 0,
         "times": {name: request.query_params.get(name) for name in ("last", "start", "end")},
     }
-    return show_page(request, "error_groups.html", told)
+    return show_page(request, "error_groups.html", facts)
 
 
 def _kept_parameters(request: Request) -> dict[str, Any]:
@@ -652,7 +654,7 @@ def _list_context(
 def _words_of(order: str) -> str:
     """Describe the order of a list: the value that comes first."""
     way, _, judge = order.partition(":")
-    about = next(one.about for one in ORDERS if one.name.partition(":")[0] == way)
+    about = next(order.about for order in ORDERS if order.name.partition(":")[0] == way)
     return about.replace("a judge", judge) if judge else about
 
 

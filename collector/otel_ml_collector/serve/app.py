@@ -296,7 +296,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
     pace = LivePace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
     return Services(
         settings,
-        *(getattr(collector, one.name) for one in fields(collector)),
+        *(getattr(collector, field.name) for field in fields(collector)),
         Documents(collector.connections),
         Listening(collector.reader, pace),
         Places(),

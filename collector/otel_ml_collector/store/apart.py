@@ -206,7 +206,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
     ),
     "told_lines": _Sign(LATE_LOGS, _TOLD, "logs", lambda line: not is_run(line.owner)),
-    "told_artifacts": _Sign(OBJECTS, _TOLD, "artifacts", lambda one: not is_run(one.owner)),
+    "told_artifacts": _Sign(OBJECTS, _TOLD, "artifacts", lambda entry: not is_run(entry.owner)),
     "responses": _Sign(
         METRICS,
         Sql("startsWith(owner, '{responses}')").fill(responses=Sql(TAG) + Sql(RESPONSE)),
@@ -240,8 +240,8 @@ def find_apart(reader: Reader, project: str) -> Apart:
     found, is_settled = reader.memory.recall(project)
     if not is_settled and (names := [name for name in _SIGNS if name not in found]):
         sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _IN_PROJECT) for name in names])
-        told = [row["name"] for row in reader.rows(sql, {"project": project})]
-        found = reader.memory.note(project, told, settled=True)
+        apart = [row["name"] for row in reader.rows(sql, {"project": project})]
+        found = reader.memory.note(project, apart, settled=True)
     return Apart(**{name: name in found for name in _SIGNS})
 
 
@@ -317,9 +317,11 @@ def _may_have(reader: Reader, project: str, name: str) -> bool:
 
 def note_apart(memory: Memory, records: Records) -> None:
     """Note the sorts of records about to be stored, so that no question leaves them out."""
-    told = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
-    for name, sign in told:
-        for project in {one.project for one in getattr(records, sign.source) if sign.is_one(one)}:
+    items = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
+    for name, sign in items:
+        for project in {
+            item.project for item in getattr(records, sign.source) if sign.is_one(item)
+        }:
             memory.note(project, [name])
     for project in {run.project for run in records.open_runs if run.experiment}:
         memory.note(project, ["experiments"])
@@ -435,16 +437,16 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
         SQL that selects `trace_id`, `span_id` and `newest`, JSON text.
     """
     columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
-    told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
+    sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND source = {source} AND {word} != ''""").fill(label=label, source=source, word=WORD)
     direct = Sql("""
         SELECT {run}, {columns} {told} AND owner < '{first}'
           AND (owner_start_ns = 0
             OR (owner_start_ns >= {start:Int64} AND owner_start_ns < {end:Int64}))""").fill(
-        run=RUN, columns=columns, told=told, first=Sql(FIRST)
+        run=RUN, columns=columns, told=sql, first=Sql(FIRST)
     )
     if apart.told_scores:
-        others = told_of_others(columns, told + Sql(" AND ") + _TOLD)
+        others = told_of_others(columns, sql + Sql(" AND ") + _TOLD)
         direct += Sql(" UNION ALL ") + others
     return Sql("""
         SELECT trace_id, span_id, argMax(word, (time_ns, record_id)) AS newest
@@ -460,15 +462,15 @@ def points(label: Sql, apart: Apart) -> Sql:
         SQL that selects `trace_id`, `span_id`, `value`, `mode`, and in what order they count:
         `time_ns`, `record_id`, `position`.
     """
-    told = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
+    sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND {point}""").fill(label=label, point=IS_POINT)
     columns = Sql("value, mode, time_ns, record_id, position")
     direct = Sql("SELECT {run}, {columns} {told} AND owner < '{first}'").fill(
-        run=RUN, columns=columns, told=told, first=Sql(FIRST)
+        run=RUN, columns=columns, told=sql, first=Sql(FIRST)
     )
     if not apart.told_metrics:
         return direct
-    others = told_of_others(columns, told + Sql(" AND ") + _TOLD)
+    others = told_of_others(columns, sql + Sql(" AND ") + _TOLD)
     return direct + Sql(" UNION ALL ") + others
 
 

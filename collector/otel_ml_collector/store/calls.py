@@ -479,10 +479,10 @@ def _share(row: Row) -> CallShare:
 
 
 def _by_trace(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    entries: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["trace_id"]].append(row)
-    return dict(found)
+        entries[row["trace_id"]].append(row)
+    return dict(entries)
 
 
 def _rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
@@ -632,13 +632,13 @@ class CallWatch:
         projects: defaultdict[str, list[Key]] = defaultdict(list)
         for run in runs:
             projects[run[0]].append(run)
-        found: dict[str, CallShare] = {}
+        call_shares: dict[str, CallShare] = {}
         with self._looking, store_trouble():
             for project, of_project in projects.items():
                 is_plain = self._counts_plainly(project)
                 if is_plain and SHARED not in self._memory.recall(project)[0]:
                     continue
-                unknown = list(self._find_kept(of_project, found))
+                unknown = list(self._find_kept(of_project, call_shares))
                 if not unknown:
                     continue
                 values = {
@@ -647,10 +647,10 @@ class CallWatch:
                     "spans": sorted({span_id.hex() for *_, span_id in unknown}),
                 }
                 rows = _rows(self._client, _SHARES, values)
-                found |= {run_id_of(row): _share(row) for row in rows if row["counts"]}
-        return found
+                call_shares |= {run_id_of(row): _share(row) for row in rows if row["counts"]}
+        return call_shares
 
-    def _find_kept(self, runs: Sequence[Key], found: dict[str, CallShare]) -> Iterator[Key]:
+    def _find_kept(self, runs: Sequence[Key], call_shares: dict[str, CallShare]) -> Iterator[Key]:
         """Find what counts of runs whose traces are whole in memory; yield the other runs."""
         traces: dict[bytes, RecentTrace | None] = {}
         for run in runs:
@@ -661,7 +661,7 @@ class CallWatch:
             if trace is None:
                 yield run
             elif share := trace.settled.get(span_id, NOTHING).share:
-                found[f"{trace_id.hex()}-{span_id.hex()}"] = share
+                call_shares[f"{trace_id.hex()}-{span_id.hex()}"] = share
 
     def _begin(self) -> None:
         """Find from where on this collector, or else another one, has not looked."""

@@ -420,8 +420,8 @@ def connect(url: str) -> Connections:
             _remove_by_one_thread(client)
     except (ClickHouseError, Unavailable, TypeError) as error:  # of an option that nobody knows
         connections.close()
-        told = f"The store at {connections.name} cannot be opened: {said_of(error)}"
-        raise BadSetting(told) from error
+        text = f"The store at {connections.name} cannot be opened: {said_of(error)}"
+        raise BadSetting(text) from error
     except BadSetting:
         connections.close()
         raise
@@ -430,8 +430,10 @@ def connect(url: str) -> Connections:
 
 def _check_engines(client: StoreClient) -> None:
     """Refuse tables of which no row can be deleted: Distributed ones, before those of shards."""
-    found = client.query(_OTHER_ENGINES, parameters={"names": sorted(TABLE_NAMES)}).result_rows
-    for name, engine in found:
+    result_rows = client.query(
+        _OTHER_ENGINES, parameters={"names": sorted(TABLE_NAMES)}
+    ).result_rows
+    for name, engine in result_rows:
         raise BadSetting(
             f"The table {name} of the store has the engine {engine}, of which ClickHouse deletes "
             "no rows: deletions and retention would fail. Expected tables of the MergeTree family, "

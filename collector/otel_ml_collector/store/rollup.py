@@ -200,18 +200,18 @@ ORDER BY project, day_ns LIMIT 1000""").fill(
 )
 
 
-def computed(ours: Sql) -> Sql:
+def computed(sql: Sql) -> Sql:
     """Write the condition on `daily_runs` for the days of our projects that count."""
     return Sql("""(project, day_ns, computed_ns) IN (
       SELECT project, day_ns, computed_ns FROM ({states})
-      WHERE computed_ns > marked_ns)""").fill(states=STATES.fill(ours=ours))
+      WHERE computed_ns > marked_ns)""").fill(states=STATES.fill(ours=sql))
 
 
-def uncomputed(ours: Sql) -> Sql:
+def uncomputed(sql: Sql) -> Sql:
     """Write the condition on `runs` for the days that the rollup does not know as they stand."""
     return Sql("""(project, intDiv(start_ns, {day_ns})) IN (
       SELECT project, intDiv(day_ns, {day_ns}) FROM ({states})
-      WHERE computed_ns <= marked_ns)""").fill(day_ns=DAY_NS, states=STATES.fill(ours=ours))
+      WHERE computed_ns <= marked_ns)""").fill(day_ns=DAY_NS, states=STATES.fill(ours=sql))
 
 
 def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int]]) -> None:

@@ -489,14 +489,14 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
         FROM trace_index WHERE key IN {keys:Array(String)} AND {readable}
         GROUP BY key, project, trace_id ORDER BY min(start_ns), project LIMIT {most} BY key
         """).fill(readable=READABLE, most=_MOST_PLACES)
-    found: dict[str, Sequence[Place]] = {}
+    places: dict[str, Sequence[Place]] = {}
     keyed = set()
     for row in reader.rows(sql, {"keys": [*trace_ids]}):
         key = row.pop("key")
-        found[key] = [*found.get(key, ()), Place(**row)]
+        places[key] = [*places.get(key, ()), Place(**row)]
         if row["trace_id"] != key:  # somebody's own key looks like an id
             keyed.add(key)
-    return found | {key: find_places(reader, key) for key in keyed}
+    return places | {key: find_places(reader, key) for key in keyed}
 
 
 def find_key(reader: Reader, key: str) -> KeyedTraces:
@@ -514,18 +514,18 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
               max(end_ns) AS end_ns {asked}
             GROUP BY project, trace_id ORDER BY trace_index.trace_id, project""")
         rows = reader.rows(grouped.fill(asked=asked) + _FIRST_KEYED, {"key": key})
-    found: dict[tuple[str, str], Place] = {}
+    entries: dict[tuple[str, str], Place] = {}
     for row in sorted(rows, key=itemgetter("trace_id", "project")):
         one = Place(**row)
-        before = found.get((one.project, one.trace_id), one)
+        before = entries.get((one.project, one.trace_id), one)
         bounds = min(one.start_ns, before.start_ns), max(one.end_ns, before.end_ns)
-        found[one.project, one.trace_id] = Place(one.project, one.trace_id, *bounds)
-    told = [place.project for place in found.values() if place.trace_id == _NO_TRACE]
-    places = [*found.values()][len(told) :]
-    if len(found) == _KEYED or any(place.trace_id != key for place in places):
+        entries[one.project, one.trace_id] = Place(one.project, one.trace_id, *bounds)
+    projects = [place.project for place in entries.values() if place.trace_id == _NO_TRACE]
+    places = [*entries.values()][len(projects) :]
+    if len(entries) == _KEYED or any(place.trace_id != key for place in places):
         places = _find_keyed(reader, key)  # an id says where its trace is, a key does not
     places.sort(key=lambda place: place.start_ns)
-    return KeyedTraces(places[:_MOST_PLACES], told[:_MOST_PLACES])
+    return KeyedTraces(places[:_MOST_PLACES], projects[:_MOST_PLACES])
 
 
 def _find_keyed(reader: Reader, key: str) -> list[Place]:
@@ -737,12 +737,12 @@ def read_last_scores(
     return reader.rows(sql, {"project": project, "traces": list(traces), "limit": limit})
 
 
-def outlines(ids: Sql, ours: Sql) -> Sql:
+def outlines(ids: Sql, condition: Sql) -> Sql:
     """Write the question for names, times, tokens and costs of ended runs, each run once.
 
     Args:
         ids: The identity of the runs, as columns.
-        ours: The condition on the runs; `limit` is a parameter beside its own.
+        condition: The condition on the runs; `limit` is a parameter beside its own.
     """
     counts = [
         Sql("{counted} AS {name}").fill(counted=counted(name), name=identifier(name, TOKENS))
@@ -760,6 +760,6 @@ def outlines(ids: Sql, ours: Sql) -> Sql:
         ids=ids,
         tokens=join_sql(", ", counts),
         cost=counted("cost"),
-        shares=shares(ours),
-        ours=ours,
+        shares=shares(condition),
+        ours=condition,
     )

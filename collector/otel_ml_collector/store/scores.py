@@ -62,14 +62,14 @@ def all_scores(
     )
     if not is_told:
         return scores
-    told = [
+    items = [
         _TOLD_AS.get(name, identifier(name, _SCORE_COLUMNS)) for name in [*_ORDERED[2:], *wanted]
     ]
     return (
         scores
         + Sql(" UNION ALL ")
         + told_of_others(
-            join_sql(", ", [*told, Sql("record_id")]),
+            join_sql(", ", [*items, Sql("record_id")]),
             Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
               AND {judges} AND {is_score}""").fill(
                 first=Sql(FIRST), judges=_test(judges, Sql("name")), is_score=IS_SCORE

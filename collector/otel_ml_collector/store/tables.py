@@ -102,9 +102,9 @@ def arrow_type(sql: str) -> pa.DataType:
     sql = _BEHIND.split(sql)[0]
     if sql in _FLAT:
         return _FLAT[sql]
-    found = _WRAPPED.fullmatch(sql)
-    assert found is not None, sql  # noqa: S101 - types are written here and in `otel_ml.records`
-    outer, inner = found.groups()
+    match = _WRAPPED.fullmatch(sql)
+    assert match is not None, sql  # noqa: S101 - types are written here and in `otel_ml.records`
+    outer, inner = match.groups()
     if outer == "FixedString":
         return pa.binary(int(inner))
     if outer == "Array":
@@ -247,7 +247,7 @@ def _stored(
         named: The table's names for them, where they differ.
     """
     reads, named = reads or {}, named or {}
-    found = [
+    storeds = [
         Stored(
             named.get(name, name),
             column.sql,
@@ -257,13 +257,13 @@ def _stored(
         for name, (path, column) in columns_of(record).items()
         if (not only or name in only) and keep(column)
     ]
-    for one in added:
-        names = [column.name for column in found]
-        if one.name in names:
-            found[names.index(one.name)] = one
+    for item in added:
+        names = [column.name for column in storeds]
+        if item.name in names:
+            storeds[names.index(item.name)] = item
         else:
-            found.insert(names.index(one.after) + 1 if one.after else len(found), one)
-    return found
+            storeds.insert(names.index(item.after) + 1 if item.after else len(storeds), item)
+    return storeds
 
 
 def _tag_map(run: Run) -> list[tuple[str, str]]:

@@ -38,12 +38,12 @@ def about_runs(owners: Sql) -> Sql:
     return join_sql(" UNION ALL ", [_by_key(owners), _by_tag(owners)])
 
 
-def told_of_others(columns: Sql, told: Sql) -> Sql:
+def told_of_others(columns: Sql, records: Sql) -> Sql:
     """Write the SQL for records by keys and tags, by the runs that they are about.
 
     Args:
         columns: The columns of a record.
-        told: The records, as ``FROM metrics WHERE ...``.
+        records: The records, as ``FROM metrics WHERE ...``.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and these columns.
@@ -52,7 +52,7 @@ def told_of_others(columns: Sql, told: Sql) -> Sql:
         SELECT about.trace_id, about.span_id, told.* EXCEPT (owner)
         FROM ({about}) AS about
         INNER JOIN (SELECT owner, {columns} {told}) AS told ON told.owner = about.owner""").fill(
-        about=about_runs(Sql("SELECT DISTINCT owner ") + told), columns=columns, told=told
+        about=about_runs(Sql("SELECT DISTINCT owner ") + records), columns=columns, told=records
     )
 
 

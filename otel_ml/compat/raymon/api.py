@@ -168,14 +168,14 @@ class RaymonAPI:
         runs = self.trace_ls(project_id, slicestr, limit=limit)
         if not runs.ok:
             return runs
-        found: list[Any] = []
+        object_ls: list[Any] = []
         for trace_id in dict.fromkeys(run["trace_id"] for run in runs.json()["runs"]):
             # Without the reference: with it the answer is the data itself.
             answer = self._objects(project_id, trace_id=trace_id, limit=_PAGE, **within)
             if not answer.ok:
                 return answer
-            found += [item for item in answer.json()["objects"] if ref in ("", item["ref"])]
-        return _made(found[:limit])
+            object_ls += [item for item in answer.json()["objects"] if ref in ("", item["ref"])]
+        return _made(object_ls[:limit])
 
     def _objects(self, project_id: str, **parameters: object) -> Response:
         return self._get("projects", str(project_id), "objects", **parameters)
@@ -257,12 +257,12 @@ def _tags_of(run: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     details = {detail["name"]: detail for detail in run["tag_details"]}
     for name, value in run["tags"].items():
         detail = details.get(name, {})
-        said = {"type": detail.get("type") or None, "group": detail.get("group") or None}
-        yield name, {"name": name, "value": value, **said}
+        facts = {"type": detail.get("type") or None, "group": detail.get("group") or None}
+        yield name, {"name": name, "value": value, **facts}
 
 
-def _made(found: object) -> Response:
-    return Response(200, json.dumps(found).encode())
+def _made(value: object) -> Response:
+    return Response(200, json.dumps(value).encode())
 
 
 def _moment(moment: Moment) -> str | None:
@@ -291,13 +291,13 @@ def to_filter(slicestr: str | None) -> str:
 
 
 def _condition(part: str) -> str:
-    found = _CONDITION.fullmatch(part.strip())
-    if found is None or "||" in part:
+    match = _CONDITION.fullmatch(part.strip())
+    if match is None or "||" in part:
         raise ValueError(
             f"Invalid slice {part.strip()!r}: expected conditions such as client==Remax, "
             "joined by &&"
         )
-    name, operator, value = normalize(found[1].strip()), found[2], _unquoted(found[3].strip())
+    name, operator, value = normalize(match[1].strip()), match[2], _unquoted(match[3].strip())
     literal = repr(value) if operator in {"==", "!="} else _number(value)
     return f"tags[{name!r}] {operator} {literal}"
 

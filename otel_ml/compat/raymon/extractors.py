@@ -186,7 +186,7 @@ class ClassificationEntropyExtractor(SimpleExtractor, home="structured.entropy")
         """Return the entropy; shares are made to add up to 1."""
         shares = [float(share) for share in data]
         total = math.fsum(shares)
-        return -math.fsum(one / total * math.log(one / total) for one in shares if one > 0)
+        return -math.fsum(share / total * math.log(share / total) for share in shares if share > 0)
 
 
 class ClassificationErrorType(EvalExtractor, home="structured.scoring"):
@@ -201,7 +201,7 @@ class ClassificationErrorType(EvalExtractor, home="structured.scoring"):
 
     def extract(self, output: Any, actual: Any) -> str:
         """Return the word."""
-        is_called, is_true = (single(told) == self.positive for told in (output, actual))
+        is_called, is_true = (single(part) == self.positive for part in (output, actual))
         if is_called:
             return "TP" if is_true else "FP"
         return "FN" if is_true else "TN"
@@ -309,7 +309,7 @@ class SequenceEvalExtractor(EvalExtractor, home="extractors"):
     ) -> None:
         self.prep_output, self.prep_actual = [*prep_output], [*prep_actual]
         self.eval_extractor = eval_extractor
-        if not all(isinstance(one, SimpleExtractor) for one in self._steps()):
+        if not all(isinstance(step, SimpleExtractor) for step in self._steps()):
             raise DataException("Invalid preparation: expected lists of SimpleExtractors")
         if not isinstance(eval_extractor, EvalExtractor):
             raise DataException(
@@ -329,16 +329,16 @@ class SequenceEvalExtractor(EvalExtractor, home="extractors"):
 
     def is_built(self) -> bool:
         """Tell whether all of them are."""
-        return all(one.is_built() for one in [*self._steps(), self.eval_extractor])
+        return all(step.is_built() for step in [*self._steps(), self.eval_extractor])
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
         """Read the state that `to_jcr` wrote."""
-        told = {
+        facts = {
             name: [Extractor.from_jcr(step) for step in jcr[name]]
             for name in ("prep_output", "prep_actual")
         }
-        return cls(**told, eval_extractor=Extractor.from_jcr(jcr["eval_extractor"]))
+        return cls(**facts, eval_extractor=Extractor.from_jcr(jcr["eval_extractor"]))
 
     def _state(self) -> dict[str, Any]:
         return {

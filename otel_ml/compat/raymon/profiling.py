@@ -148,13 +148,13 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
     """Compute the statistics of what is valid among the values of a built component."""
     size = len(values)
     valid = [value for value in values if component.check(value) is None]
-    told: dict[str, Any] = {"samplesize": size, "invalids": (size - len(valid)) / size}
+    facts: dict[str, Any] = {"samplesize": size, "invalids": (size - len(valid)) / size}
     if component.dtype == DataType.CAT:
         counts: dict[Any, int] = {}
         for value in valid:
             counts[value] = counts.get(value, 0) + 1
         most = sorted(counts, key=lambda value: -counts[value])
-        return CategoricStats(frequencies={v: counts[v] / len(valid) for v in most}, **told)
+        return CategoricStats(frequencies={v: counts[v] / len(valid) for v in most}, **facts)
     low, high = component.bounds
     ordered = sorted(float(value) for value in valid)
     last = len(ordered) - 1
@@ -165,7 +165,7 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
         mean=fmean(ordered),
         std=pstdev(ordered),
         percentiles=[ordered[place] for place in places],
-        **told,
+        **facts,
     )
 
 
@@ -218,8 +218,8 @@ class Component(profiles.Component):
 
     def is_built(self) -> bool:
         """Tell whether extractor and statistics are."""
-        told: Any = self.extractor
-        return super().is_built() and told.is_built() and self.stats.is_built()
+        extractor: Any = self.extractor
+        return super().is_built() and extractor.is_built() and self.stats.is_built()
 
     def build(self, values: Sequence[Any]) -> None:
         """Learn values."""
@@ -336,7 +336,7 @@ class Score(scores.ProfileScore):
         preference: str = "high",
         result: float | None = None,
     ) -> None:
-        super().__init__(name.lower(), [told.lower() for told in inputs], preference)
+        super().__init__(name.lower(), [input_.lower() for input_ in inputs], preference)
         if result is not None:
             self.keep(result, 0)
 
@@ -457,8 +457,8 @@ class ModelProfile(profiles.ModelProfile):
         for component in self.components.values():
             component.build(values[component.name])
         valid = {
-            name: [value for value in told if not _is_missing(value)]
-            for name, told in values.items()
+            name: [value for value in entry if not _is_missing(value)]
+            for name, entry in values.items()
         }
         for score in self.scores.values():
             score.build(valid)
@@ -498,7 +498,11 @@ class ModelProfile(profiles.ModelProfile):
         """Hold one profile against another, both beside this one."""
         report = alternativeA.contrast(alternativeB, thresholds)
         names = set(self.components)
-        health = {name: told for name, told in report["health_reports"].items() if name in names}
+        health = {
+            name: health_report
+            for name, health_report in report["health_reports"].items()
+            if name in names
+        }
         return Contrast(
             reference=self.to_dict(),
             alternativeA=alternativeA.to_dict(),
@@ -518,7 +522,7 @@ class ModelProfile(profiles.ModelProfile):
             outdir: The directory.
             silent: Taken and not needed.
         """
-        tags = [one if isinstance(one, Tag) else Tag.from_jcr(one) for one in poi or ()]
+        tags = [item if isinstance(item, Tag) else Tag.from_jcr(item) for item in poi or ()]
         return super().view(_directory(outdir), tags=tags, show=mode == "external")
 
     def view_contrast(
@@ -535,14 +539,14 @@ class ModelProfile(profiles.ModelProfile):
 
     def to_jcr(self) -> dict[str, Any]:
         """Return it in the form of raymon's files."""
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "name": self.name,
             "version": self.version,
             "raymon_version": _VERSION,
         }
         for part in ("components", "scores"):
-            told[part] = {name: one.to_jcr() for name, one in getattr(self, part).items()}
-        return told
+            facts[part] = {name: value.to_jcr() for name, value in getattr(self, part).items()}
+        return facts
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any], mock_extractors: bool = False) -> "ModelProfile":
@@ -553,10 +557,11 @@ class ModelProfile(profiles.ModelProfile):
             mock_extractors: Read no extractors.
         """
         components = [
-            Component.from_jcr(told, mock_extractors) for told in jcr["components"].values()
+            Component.from_jcr(component, mock_extractors)
+            for component in jcr["components"].values()
         ]
-        told = [Score.from_jcr(one) for one in (jcr.get("scores") or {}).values()]
-        return cls(jcr["name"], jcr["version"], components, told)
+        items = [Score.from_jcr(score) for score in (jcr.get("scores") or {}).values()]
+        return cls(jcr["name"], jcr["version"], components, items)
 
     def save(self, dir: str | Path = ".") -> Path:
         """Write it to ``name@version.json`` in a directory, in the form of raymon's files."""
@@ -567,10 +572,10 @@ class ModelProfile(profiles.ModelProfile):
     @classmethod
     def load(cls, fpath: str | Path, extractors: Any = None) -> Any:
         """Read a file that `save` wrote, or one of `otel_ml.ModelProfile`."""
-        told = json.loads(Path(fpath).read_text(encoding="utf-8"))
-        if is_of_raymon(told):
-            return cls.from_jcr(told)
-        return profiles.ModelProfile.from_dict(told, extractors)
+        document = json.loads(Path(fpath).read_text(encoding="utf-8"))
+        if is_of_raymon(document):
+            return cls.from_jcr(document)
+        return profiles.ModelProfile.from_dict(document, extractors)
 
 
 def _part(rows: Mapping[str, list[Any]], part: str, component: profiles.Component) -> list[Any]:
@@ -593,10 +598,10 @@ def _first(row: Any) -> Any:
 def _format(tags: Iterable[Any], tag_format: str) -> Any:
     if tag_format not in _FORMATS:
         raise ValueError(f"Invalid tag_format {tag_format!r}: expected one of {_FORMATS}")
-    told = [Tag(tag.name, tag.value, tag.type, tag.group) for tag in tags]
+    items = [Tag(tag.name, tag.value, tag.type, tag.group) for tag in tags]
     if tag_format == "jcr":
-        return [tag.to_jcr() for tag in told]
-    return told if tag_format == "tag" else {tag.name: tag.value for tag in told}
+        return [tag.to_jcr() for tag in items]
+    return items if tag_format == "tag" else {tag.name: tag.value for tag in items}
 
 
 def _directory(outdir: Any) -> Path:
@@ -611,17 +616,17 @@ def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
         format: ``tag`` leaves them as they are; else as in `ModelProfile.validate_input`.
     """
     errors = [
-        one
-        for one in tags
-        if str((one.get("type") if isinstance(one, Mapping) else one.type) or "").startswith(
+        tag
+        for tag in tags
+        if str((tag.get("type") if isinstance(tag, Mapping) else tag.type) or "").startswith(
             "profile-"
         )
-        and str(one.get("type") if isinstance(one, Mapping) else one.type).endswith("-error")
+        and str(tag.get("type") if isinstance(tag, Mapping) else tag.type).endswith("-error")
     ]
     if format == "tag":
         return errors
     return _format(
-        [Tag.from_jcr(one) if isinstance(one, Mapping) else one for one in errors], format
+        [Tag.from_jcr(error) if isinstance(error, Mapping) else error for error in errors], format
     )
 
 
