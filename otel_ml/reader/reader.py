@@ -279,6 +279,57 @@ class Reader(HasCard):
         found: list[dict[str, Any]] = self._get(*path)["releases"]
         return found
 
+    def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
+        """Read what is wrong in the project, or other than before, the worst first.
+
+        Each as ``GET .../findings`` answers, with its `kind`, `sentence`, and the filter `where`
+        that lists its runs.
+
+        Args:
+            last: Whose runs are judged: of the last ``1h``, ``24h``, ``7d`` or ``30d``.
+            than: How much before that they are held against: ``24h``, ``7d`` or ``28d``.
+
+        Raises:
+            BadQuery: One of them is none of these.
+        """
+        asked = {"last": check_text("last", last), "than": check_text("than", than)}
+        found: list[dict[str, Any]] = self._get("findings", **asked)["findings"]
+        return found
+
+    def slices(
+        self,
+        where: str = "",
+        *,
+        figure: str = "",
+        start: Moment = None,
+        end: Moment = None,
+        pairs: bool = False,
+    ) -> dict[str, Any]:
+        """Read how each value of tags and labels does beside the rest, the worst first.
+
+        As ``GET .../slices`` answers: `slices` with their `sentence`, `excess` (runs lost at
+        least), `where` and `cells`, one for each of `figures`.
+
+        Args:
+            where: Which runs, the slices and the rest alike.
+            figure: Only this one: ``errors``, ``missing inputs``, ``latency``, ``cost``, a judge.
+            start: They started then or later; the last 24 hours unless told.
+            end: They started before then.
+            pairs: Two conditions at once, where worse than each alone.
+
+        Raises:
+            BadQuery: The filter or the figure is wrong.
+        """
+        asked = {
+            "where": check_text("where", where, may_be_empty=True),
+            "figure": check_text("figure", figure, may_be_empty=True),
+            "start": _moment("start", start),
+            "end": _moment("end", end),
+            "pairs": "true" if pairs else None,
+        }
+        found: dict[str, Any] = self._get("slices", **asked)
+        return found
+
     def aliases(self, model: str) -> Aliases:
         """Read the current aliases of a model's versions, and the history of their moves.
 

@@ -109,6 +109,28 @@ def student_p(t: float, degrees: float) -> float:
     return min(2 * _student_tail(abs(t), degrees), 1.0)
 
 
+def beta_share(x: float, a: float, b: float) -> float:
+    """Return the regularized incomplete beta function: how likely a beta variable is below `x`.
+
+    With whole numbers it is how likely at least `a` of ``a + b - 1`` tries succeed, each at `x`.
+
+    Args:
+        x: From 0 to 1.
+        a: At least 0; 0 gives 1.
+        b: Above 0.
+
+    Source: Press and others, Numerical recipes (2007), section 6.4.
+    """
+    if x <= 0 or x >= 1 or a <= 0:
+        return float(x >= 1 or a <= 0)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    if x < (a + 1) / (a + b + 2):
+        return front * _fraction(x, a, b) / a
+    return 1 - front * _fraction(1 - x, b, a) / b
+
+
 def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return the share that passed, with Wilson's score interval.
 

@@ -20,6 +20,9 @@ from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.monitor import releases as watched
+from otel_ml_collector.monitor.find import CONTRIBUTORS
+from otel_ml_collector.monitor.findings import find_findings, make_question
 from otel_ml_collector.monitor.releases import find_releases
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import RunSummary
@@ -293,6 +296,15 @@ def look_over(call: ToolCall) -> Digest:
             lambda shown: call.go_on("statistics", group="version", limit=_LISTED_RUNS),
         ),
     }
+    # New versions stand in a table of their own, also those that are not worse.
+    others = [one for one in CONTRIBUTORS if one is not watched.contribute]
+    findings = find_findings(make_question(call.reader, call.project, call.now_ns), others)
+    if findings:
+        parts["findings"] = DigestTable(
+            ("kind", "says", "where"),
+            [[one.kind, one.sentence, one.where] for one in findings[:_IN_OVERVIEW]],
+            len(findings),
+        )
     releases = asked_releases.result()
     if releases:
         parts["releases"] = DigestTable(

@@ -27,6 +27,8 @@ _COMMANDS: Final = {
     "sessions": ("records:sessions", "list sessions, or the turns of one"),
     "models": ("records:models", "list models and versions"),
     "release": ("records:release", "say whether new versions are worse than those before"),
+    "findings": ("records:findings", "say what is wrong, or other than before"),
+    "slices": ("records:slices", "say which clients, apps, ... do worse than the rest"),
     "alias": ("records:alias", "name versions of a model, such as champion"),
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),

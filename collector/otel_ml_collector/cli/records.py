@@ -96,6 +96,9 @@ _VERSION_COLUMNS: Final = (
     "first_seen_time",
 )
 _RELEASE_COLUMNS: Final = ("candidate", "baseline", "figure", "word", "sentence", "runs", "since")
+_FINDING_COLUMNS: Final = ("kind", "model", "sentence", "where")
+_SLICE_COLUMNS: Final = ("model", "slice", "runs", "excess", "word", "sentence")
+_FIRST_OF_SLICES: Final = ("word", "runs", "excess", "model")
 _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
@@ -455,6 +458,57 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
             or [{"name": "", "word": one["word"], "sentence": one["sentence"]}]
         ]
         return write_rows(rows, answer, form, _RELEASE_COLUMNS)
+
+
+@click.command(epilog=HELP)
+@with_project
+@with_place
+@click.option("--last", type=click.Choice(["1h", "24h", "7d", "30d"]), default="24h", help="[24h]")
+@click.option("--than", type=click.Choice(["24h", "7d", "28d"]), default="28d", help="[28d]")
+@with_form
+def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: Layout) -> int:
+    """Say what is wrong in a project, or other than before, the worst first.
+
+    Broken data, models that changed, slices that do worse than the rest, other traffic: of the runs
+    of the --last so many hours or days, held against so many before --than.
+    """
+    with asked.open() as place:
+        api = place.api()
+        with check_project(api, project) as check:
+            answer = api.get("projects", project, "findings", last=last, than=than)
+            check(answer["findings"])
+        return write_rows(answer["findings"], answer, form, _FINDING_COLUMNS)
+
+
+@click.command(epilog=HELP)
+@with_place
+@with_project
+@with_filter
+@click.option("--figure", metavar="NAME", default="", help="errors, latency, cost, a judge [all]")
+@click.option("--pairs", is_flag=True, help="two conditions at once, where worse than each alone")
+@with_form
+def slices(
+    asked: PlaceOptions,
+    project: str,
+    within: Within,
+    *,
+    figure: str,
+    pairs: bool,
+    form: Layout,
+) -> int:
+    """Say which values of tags and labels do worse than the rest, by runs lost.
+
+    Of the last 24 hours, or from --start on. Each value is held against all other runs of its
+    model.
+    """
+    with asked.open() as place:
+        api = place.api()
+        more = {"figure": figure, "pairs": "true" if pairs else None}
+        with check_project(api, project) as check:
+            answer = api.get("projects", project, "slices", **asdict(within), **more)
+            check(answer["slices"])
+        rows = [{**one, "slice": one["name"]} for one in answer["slices"]]
+        return write_rows(rows, answer, form, _SLICE_COLUMNS, _FIRST_OF_SLICES)
 
 
 @click.command(epilog=HELP)

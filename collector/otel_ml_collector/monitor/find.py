@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from otel_ml_collector.monitor import releases
+from otel_ml_collector.monitor import releases, slices, tag_values
 from otel_ml_collector.monitor.findings import (
     Before,
     Contributor,
@@ -14,7 +14,11 @@ from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
 
 # Whoever has something to tell: each answers `FindingsQuestion` with a list of `Finding`.
-CONTRIBUTORS: Final[tuple[Contributor, ...]] = (releases.contribute,)
+CONTRIBUTORS: Final[tuple[Contributor, ...]] = (
+    releases.contribute,
+    slices.contribute,
+    tag_values.contribute,
+)
 
 
 def find_project_findings(

@@ -3,13 +3,15 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.monitor.find import find_project_findings
 from otel_ml_collector.monitor.findings import Before, Finding
 from otel_ml_collector.monitor.releases import Releases, find_releases
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
+from otel_ml_collector.monitor.slices import Slices, find_slices
 from otel_ml_collector.stats import Past
 
 api = APIRouter(prefix="/api/v1")
@@ -39,6 +41,17 @@ def get_findings(
     return Findings(
         findings=find_project_findings(reader, project, time.time_ns(), last=last, than=than)
     )
+
+
+@api.get("/projects/{project:path}/slices")
+def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> Slices:
+    """Hold each value of tags and labels against the rest of its model, the worst first.
+
+    By default the last 24 hours. Ordered by excess: how many runs a slice lost at least, by the
+    lower bound of its difference. Of what is called worse or better over the whole answer at most
+    5 % is chance; sessions, or traces without one, are the units. Both sides need 30 runs.
+    """
+    return find_slices(reader, asked, time.time_ns())
 
 
 @api.get("/projects/{project:path}/models/{model:path}/release")

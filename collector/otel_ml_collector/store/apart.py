@@ -30,7 +30,7 @@ from otel_ml_collector.store.tables import (
     Table,
     is_point,
 )
-from otel_ml_collector.store.targets import RUN, told_of_others
+from otel_ml_collector.store.targets import RUN, TAG_TEXT, told_of_others
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
 _TEXTS: Final = 128
@@ -391,6 +391,31 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
           max(time_ns) AS newest_ns
         FROM ({tags}) GROUP BY trace_id, span_id
         """).fill(tags=tags)
+
+
+def all_late_tags(apart: Apart) -> Sql:
+    """Write the SQL for the newest late tags of runs, of all names.
+
+    Returns:
+        SQL that selects `late_trace`, `late_span`, and as `late` the name, the text and the time of
+        each.
+    """
+    columns = Sql("name, value, time_ns, record_id")
+    tags = Sql("""SELECT {run}, {columns} FROM late_tags
+          WHERE project = {project:String} AND owner < '{first}'""").fill(
+        run=RUN, columns=columns, first=Sql(FIRST)
+    )
+    if apart.told_tags:
+        told = Sql("FROM late_tags WHERE project = {project:String} AND {under}").fill(under=_UNDER)
+        tags += Sql(" UNION ALL ") + told_of_others(columns, told)
+    return Sql("""
+        SELECT trace_id AS late_trace, span_id AS late_span,
+          groupArray((name, {text}, newest_ns)) AS late
+        FROM (
+          SELECT trace_id, span_id, toString(name) AS name,
+            argMax(value, (time_ns, record_id)) AS newest, max(time_ns) AS newest_ns
+          FROM ({tags}) GROUP BY trace_id, span_id, name
+        ) GROUP BY trace_id, span_id""").fill(text=TAG_TEXT.fill(value=Sql("newest")), tags=tags)
 
 
 @lru_cache(_TEXTS)

@@ -1,0 +1,415 @@
+"""Slices: the runs with one value of a tag or label, each held against the rest of its model.
+
+Nothing is set up and nothing is remembered: all is counted from the recorded runs when somebody
+asks. Of very many runs a share of the traces is counted, and the answer says which.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml.statistics.slices import (
+    ClusterMoments,
+    FigureKind,
+    RestVerdict,
+    SliceFigure,
+    SliceWord,
+    judge_slices,
+)
+from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
+from otel_ml_collector.monitor.slice_sums import (
+    CENTRES,
+    LEAST_RUNS,
+    PAIR,
+    AskedRuns,
+    FigureColumn,
+    SliceCondition,
+    SliceDimensions,
+    SlicesQuery,
+    choose_figures,
+    count_slices,
+    find_dimensions,
+)
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.versions import version_numbers
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.web import view
+
+_MOST_PARTS: Final = 12
+_MOST_SHOWN: Final = 500
+# How many slices of a model are told as findings.
+_MOST_FINDINGS: Final = 5
+
+
+class SlicesFigure(BaseModel):
+    """A figure that slices are compared by."""
+
+    name: str = Field(description="errors, missing inputs, latency, cost, or a judge")
+    kind: Literal["rate", "score", "amount"]
+    lower_is_better: bool
+    judge: str = Field(description="Empty where it is of no judge")
+    judge_version: int | None = Field(description="Its small number; null where it has none")
+    digest: str = Field(description="Of the judge's version")
+    unit: Literal["points", "%", ""] = Field(description="Of a difference as pages show it")
+
+
+class SliceCell(BaseModel):
+    """One figure of a slice beside the rest."""
+
+    figure: str
+    word: SliceWord
+    n: int = Field(description="Runs of the slice that have the figure, of those counted")
+    value: float | None = Field(description="Share, mean score, geometric mean in ms or $")
+    rest: float | None
+    difference: Interval | None = Field(
+        description="Slice less rest; of latency and cost the ratio; null for too few"
+    )
+    excess: float | None = Field(
+        description="Runs lost at least: the lower bound of the difference in runs; null where the "
+        "figure is no share of runs"
+    )
+    strength: int = Field(description="From 1 to 3, by how many margins; 0 where nothing is told")
+    shown: str = Field(description="The difference in its unit, such as +1.9; n 22 for too few")
+
+
+class RunSlice(BaseModel):
+    """The runs of a model with one value of a tag or label, against the rest."""
+
+    model: str
+    name: str = Field(description="Such as client = Remax")
+    dimension: str = Field(description="A tag's name, or version, environment, release, ...")
+    where: str = Field(description="The filter that lists its runs")
+    runs: int = Field(description="Recorded runs in it, of those that were counted")
+    share: float = Field(description="Of the runs of the model")
+    excess: float = Field(description="The most that any figure lost, in runs")
+    word: SliceWord = Field(description="That of its worst figure")
+    sentence: str = Field(description="By its worst figure, in words; empty where nothing is told")
+    cells: list[SliceCell]
+
+
+class Slices(BaseModel):
+    """Slices of runs against the rest, those that lost most runs first."""
+
+    start_time: str
+    end_time: str
+    runs: int = Field(description="Recorded runs that were counted")
+    share: float = Field(description="The share of traces that was counted")
+    figures: list[SlicesFigure]
+    slices: list[RunSlice]
+    judged: int = Field(description="How many slices there are; those that tell least are left out")
+    left_out: list[str] = Field(
+        description="What tells single runs apart, such as session, and is no dimension"
+    )
+
+
+def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
+    """Hold the slices of a project's runs against the rest, those that lost most runs first.
+
+    Raises:
+        BadInput: The filter or the figure is wrong.
+    """
+    window = query.window(now_ns)
+    asked = AskedRuns.of(reader, query, window)
+    figures = choose_figures(reader, query, asked)
+    dimensions = find_dimensions(reader, query, asked)
+    rows = count_slices(reader, asked, figures, dimensions) if asked.models else []
+    slices = _judge(asked, figures, rows, dimensions, query.where)
+    if query.pairs:
+        pairs = _choose_pairs(slices, dimensions)
+        rows = count_slices(reader, asked, figures, dimensions, pairs) if pairs else []
+        slices = _keep_worse_pairs(
+            _judge(asked, figures, rows, dimensions, query.where), slices, figures
+        )
+    numbers = version_numbers(reader, query.project, "judge", {one.judge for one in figures} - {""})
+    return Slices(
+        start_time=to_rfc3339(window.start_ns),
+        end_time=to_rfc3339(window.end_ns),
+        runs=asked.runs // asked.every,
+        share=1 / asked.every,
+        figures=[_describe_figure(one, numbers) for one in figures],
+        slices=slices[:_MOST_SHOWN],
+        judged=len(slices),
+        left_out=[*dimensions.left_out],
+    )
+
+
+def _judge(
+    asked: AskedRuns,
+    figures: Sequence[FigureColumn],
+    rows: Sequence[Row],
+    dimensions: SliceDimensions,
+    where: str,
+) -> list[RunSlice]:
+    """Judge all slices at once, and order them."""
+    every = {row["model"]: row for row in rows if row["id"] == 0}
+    slices = [
+        (row, its)
+        for row in rows
+        if row["id"]
+        and (its := dimensions.of(row["id"], row["model"]))
+        # What nearly all runs have in common is no slice: there is no rest.
+        and every[row["model"]]["runs"] - row["runs"] >= LEAST_RUNS
+    ]
+    asked_of = [
+        (slice_place, place)
+        for slice_place, (_, its) in enumerate(slices)
+        for place, figure in enumerate(figures)
+        if not (figure.name == "errors" and its.dimension == "outcome")
+    ]
+    verdicts = judge_slices(
+        [
+            SliceFigure(
+                figures[place].kind,
+                lower_is_better=figures[place].lower_is_better,
+                of_slice=_moments(slices[slice_place][0], place),
+                of_all=_moments(every[slices[slice_place][0]["model"]], place),
+                margin=figures[place].margin,
+            )
+            for slice_place, place in asked_of
+        ]
+    )
+    cells: defaultdict[int, list[tuple[FigureColumn, RestVerdict, int]]] = defaultdict(list)
+    for (slice_place, place), verdict in zip(asked_of, verdicts, strict=True):
+        n = round(_moments(slices[slice_place][0], place).n)
+        cells[slice_place].append((figures[place], verdict, n))
+    made = [
+        _make_slice(
+            row, its, cells[place], of_model=every[row["model"]]["runs"], asked=asked, where=where
+        )
+        for place, (row, its) in enumerate(slices)
+    ]
+    made.sort(key=lambda one: one[0])
+    return [one for _, one in made]
+
+
+def _moments(row: Row, place: int) -> ClusterMoments:
+    return ClusterMoments(*row[f"m{place}"])
+
+
+_Order = tuple[float, float, int, str]
+
+
+def _make_slice(
+    row: Row,
+    its: SliceCondition,
+    cells: Sequence[tuple[FigureColumn, RestVerdict, int]],
+    *,
+    of_model: int,
+    asked: AskedRuns,
+    where: str,
+) -> tuple[_Order, RunSlice]:
+    """Make a slice of its verdicts; with what it is ordered by."""
+    runs = row["runs"]
+    made = [_make_cell(figure, verdict, n, runs * asked.every) for figure, verdict, n in cells]
+    told = [
+        (figure, verdict, cell)
+        for (figure, verdict, _), cell in zip(cells, made, strict=True)
+        if verdict.word in {"worse", "better"}
+    ]
+    told.sort(key=lambda one: (one[1].word != "worse", -(one[2].excess or 0.0), -_weight(one[1])))
+    excess = max((cell.excess or 0.0 for cell in made), default=0.0)
+    weight = max((_weight(one) for _, one, _ in told if one.word == "worse"), default=0.0)
+    words = {one.word for _, one, _ in cells}
+    word: SliceWord = next(one for one in _WORDS if one in words or one == _WORDS[-1])
+    model_where = f"model == {view.quoted(row['model'])}"
+    made_slice = RunSlice(
+        model=row["model"],
+        name=its.name,
+        dimension=its.dimension,
+        where=view.narrow(view.narrow(where, model_where), its.where),
+        runs=runs,
+        share=runs / of_model,
+        excess=excess,
+        word=word,
+        sentence=_write_sentence(its.name, told),
+        cells=made,
+    )
+    return (-excess, -weight * runs, -runs, f"{row['model']} {its.name}"), made_slice
+
+
+_WORDS: Final[tuple[SliceWord, ...]] = ("worse", "better", "no different", "too few")
+
+
+def _weight(verdict: RestVerdict) -> float:
+    """Return by how many margins a figure is surely worse."""
+    return verdict.lost / verdict.margin if verdict.margin else 0.0
+
+
+def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) -> SliceCell:
+    difference = verdict.difference
+    centre = math.exp(CENTRES.get(figure.name, 0))
+    is_amount = figure.kind == "amount"
+    return SliceCell(
+        figure=figure.name,
+        word=verdict.word,
+        n=n,
+        value=_digits(verdict.value, centre if is_amount else 1.0),
+        rest=_digits(verdict.rest, centre if is_amount else 1.0),
+        difference=None if difference is None else Interval.model_validate(difference),
+        excess=_digits(verdict.lost * runs) if figure.kind == "rate" and difference else None,
+        strength=verdict.strength,
+        shown=f"n {n:,}" if difference is None else _show(figure.kind, difference.value),
+    )
+
+
+def _digits(value: float | None, times: float = 1.0) -> float | None:
+    """Round to what is the same in whatever order the store sums up."""
+    return None if value is None else float(f"{value * times:.9g}")
+
+
+def _show(kind: FigureKind, difference: float) -> str:
+    """Write a difference in its unit: points, per cent, or the judge's own."""
+    match kind:
+        case "rate":
+            text = f"{100 * difference:+.1f}"
+        case "amount":
+            text = f"{100 * (difference - 1):+.0f}"
+        case "score":
+            text = f"{difference:+.2f}"
+    return "0" if not text.strip("+-0.") else text.replace("-", "\N{MINUS SIGN}")
+
+
+_Told = tuple[FigureColumn, RestVerdict, SliceCell]
+
+
+def _write_sentence(name: str, told: Sequence[_Told]) -> str:
+    """Say in words what a slice does worse, or else better; empty where nothing is told."""
+    if not told:
+        return ""
+    (figure, verdict, cell), *others = told
+    text = f"{name} {_write_figure(figure, verdict, cell)}"
+    also = [_write_also(one, cell) for one, beside, cell in others if beside.word == verdict.word]
+    return "; ".join([text, ", ".join(also)]) if also else text
+
+
+def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -> str:
+    difference = verdict.difference
+    if difference is None or verdict.value is None or verdict.rest is None:
+        return ""
+    if figure.kind == "amount":
+        change = abs(difference.value - 1) * 100
+        low, high = sorted(abs(bound - 1) * 100 for bound in (difference.low, difference.high))
+        is_more = difference.value > 1
+        words = (
+            ("is slower", "is faster") if figure.name == "latency" else ("costs more", "costs less")
+        )
+        return f"{words[not is_more]} by {change:.0f} % ({low:.0f} to {high:.0f} %)"
+    if figure.kind == "score":
+        return (
+            f"scores {verdict.value:.2f} by {figure.judge}, the rest {verdict.rest:.2f} "
+            f"({difference.low:+.2f} to {difference.high:+.2f})"
+        ).replace("-", "\N{MINUS SIGN}")
+    verbs = {"errors": "fails", "missing inputs": "has no inputs"}
+    verb = verbs.get(figure.name, f"passes {figure.judge}")
+    text = f"{verb} in {_share(verdict.value)}, the rest in {_share(verdict.rest)}"
+    lost = round(cell.excess or 0)
+    if verdict.word != "worse" or not lost:
+        return text
+    ends = {"errors": "not have failed", "missing inputs": "have inputs"}
+    end = ends.get(figure.name, "have passed")
+    return f"{text}: {lost:,} {'run' if lost == 1 else 'runs'} would {end} if it did as the rest"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _write_also(figure: FigureColumn, cell: SliceCell) -> str:
+    unit = {"rate": " points", "amount": " %", "score": ""}[figure.kind]
+    return f"{figure.name} {cell.shown}{unit}"
+
+
+def _choose_pairs(slices: Sequence[RunSlice], dimensions: SliceDimensions) -> list[int]:
+    """Choose the pairs of conditions that stand out alone, of two dimensions each."""
+    names = {one.name for one in [one for one in slices if one.word == "worse"][:_MOST_PARTS]}
+    parts = sorted({number for (number, _), its in dimensions.slices.items() if its.name in names})
+    of = {number: its.dimension for (number, _), its in dimensions.slices.items()}
+    return [
+        first * PAIR + second for first, second in combinations(parts, 2) if of[first] != of[second]
+    ]
+
+
+def _keep_worse_pairs(
+    pairs: Iterable[RunSlice], slices: Iterable[RunSlice], figures: Sequence[FigureColumn]
+) -> list[RunSlice]:
+    """Keep the pairs that are worse than each of their parts, by a figure."""
+    signs = {one.name: (1 if one.lower_is_better else -1, one.kind == "amount") for one in figures}
+
+    def measure_loss(cell: SliceCell) -> float:
+        sign, is_amount = signs[cell.figure]
+        value = cell.difference.value if cell.difference else 0.0
+        return sign * (math.log(value) if is_amount and value > 0 else value)
+
+    losses = {
+        (one.model, one.name, cell.figure): measure_loss(cell)
+        for one in slices
+        for cell in one.cells
+    }
+    kept = []
+    for pair in pairs:
+        for cell in pair.cells:
+            parts = [
+                losses.get((pair.model, name, cell.figure), math.inf)
+                for name in pair.name.split(" and ")
+            ]
+            if cell.word == "worse" and measure_loss(cell) > max(parts):
+                kept.append(pair)
+                break
+    return kept
+
+
+def _describe_figure(
+    figure: FigureColumn, numbers: Mapping[tuple[str, str, str], int]
+) -> SlicesFigure:
+    units: Mapping[str, Literal["points", "%", ""]] = {"rate": "points", "amount": "%", "score": ""}
+    return SlicesFigure(
+        name=figure.name,
+        kind=figure.kind,
+        lower_is_better=figure.lower_is_better,
+        judge=figure.judge,
+        judge_version=numbers.get((figure.judge, figure.digest, "")),
+        digest=figure.digest,
+        unit=units[figure.kind],
+    )
+
+
+def contribute(question: FindingsQuestion) -> list[Finding]:
+    """Find the slices that do worse than the rest."""
+    query = SlicesQuery(
+        question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
+    )
+    answer = find_slices(question.reader, query, question.now_ns)
+    return _tell_worse(answer.slices, question.window)
+
+
+def _tell_worse(slices: Sequence[RunSlice], window: Window) -> list[Finding]:
+    """Make findings of the worst slices; of several with the same runs only the first is told."""
+    findings = []
+    told: set[tuple[str, int, tuple[tuple[int, float | None], ...]]] = set()
+    counts: Counter[str] = Counter()
+    for one in slices:
+        runs = (one.model, one.runs, tuple((cell.n, cell.value) for cell in one.cells))
+        is_told = one.word == "worse" and one.dimension != "outcome" and runs not in told
+        if not is_told or counts[one.model] >= _MOST_FINDINGS:
+            continue
+        told.add(runs)
+        counts[one.model] += 1
+        findings.append(
+            Finding(
+                kind="slice",
+                sentence=f"{one.sentence}, of {one.model}",
+                model=one.model,
+                where=one.where,
+                start_ns=window.start_ns,
+                end_ns=window.end_ns,
+                # What loses no runs, such as latency, stands behind what does.
+                size=one.excess or one.runs / (one.runs + 1),
+            )
+        )
+    return findings

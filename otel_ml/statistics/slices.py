@@ -1,0 +1,365 @@
+"""Slices of runs against the rest: by how much one does worse, and whether that is chance.
+
+A slice is a part of the runs of a model, such as those of one client; the rest is all others, never
+the whole, which has the slice in it. Sessions, or traces without one, are the units, and a session
+may have runs on both sides. All that is needed of them are sums over the sessions, of the slice and
+of all runs: the rest is their difference, so a store answers with a row for each slice and figure,
+however many runs there are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from otel_ml.statistics.intervals import (
+    CONFIDENCE,
+    Estimate,
+    benjamini_hochberg,
+    beta_share,
+    exponential,
+    student_p,
+    student_quantile,
+)
+from otel_ml.statistics.verdict import (
+    AMOUNT_MARGIN,
+    LEAST_CLUSTERS,
+    RATE_MARGIN,
+    SCORE_MARGIN,
+)
+
+FigureKind: TypeAlias = Literal["rate", "score", "amount"]
+SliceWord: TypeAlias = Literal["worse", "better", "no different", "too few"]
+
+LEAST_SLICE: Final = 30
+# Errors and missing inputs are seldom: a point of them matters.
+FAULT_MARGIN: Final = 0.01
+# Of what is told 5 % may be chance. A fifth of that is kept back: that far out in its tails Student's
+# t tells of unequal sessions a little too often (tests/otel_ml/statistics/test_slices.py).
+FALSE_DISCOVERIES: Final = 0.04
+# Fewer units than these that have an event, or have none, do not tell how alike their runs are.
+_SPOKEN: Final = 10
+# Where fewer events are expected, the normal distribution says too often that they are no chance.
+_FEW_EVENTS: Final = 30.0
+# An effect of so many margins is drawn stronger.
+_STRENGTHS: Final = (3.0, 6.0)
+
+
+class ClusterMoments(NamedTuple):
+    """Sums over the sessions that have runs with a figure: of a slice, or of all runs.
+
+    Of each session `t` is the sum of the values of the runs of the slice, `n` how many these are;
+    `T` and `N` are the same of all of its runs. Of all runs `t` is `T`.
+
+    Attributes:
+        clusters: How many sessions have runs of the slice.
+        whole: How many of these have no others.
+        n, t: The sums themselves.
+        nn, tn, tt: The sums of their squares and of their product.
+        n_of_all, t_of_all: The sums of n·N and of t·N.
+        n_to_all, t_to_all: The sums of n·T and of t·T.
+        squares: The sum of the squares of the values of single runs.
+        with_event: Of a rate, how many sessions have a run with an event.
+        without_event: Of a rate, how many sessions have a run without one.
+    """
+
+    clusters: float
+    whole: float
+    n: float
+    t: float
+    nn: float
+    tn: float
+    tt: float
+    n_of_all: float
+    t_of_all: float
+    n_to_all: float
+    t_to_all: float
+    squares: float
+    with_event: float
+    without_event: float
+
+
+class MeanVariances(NamedTuple):
+    """How much the means of a slice and of the rest vary, and vary together, by their sessions."""
+
+    of_slice: float
+    of_rest: float
+    together: float
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFigure:
+    """One figure of a slice, and the same of all runs of its model.
+
+    Attributes:
+        kind: Of a `rate` a run has 1 or 0, of a `score` a number, of an `amount` its logarithm.
+        lower_is_better: Whether less is better.
+        of_slice: The sums of the slice.
+        of_all: The sums of all runs, the slice among them.
+        margin: A difference below it does not matter; None for that of its kind.
+    """
+
+    kind: FigureKind
+    lower_is_better: bool
+    of_slice: ClusterMoments
+    of_all: ClusterMoments
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestVerdict:
+    """What is to be said of one figure of a slice.
+
+    Attributes:
+        word: `too few` runs or sessions on a side; `no different` where the difference is below the
+            margin or no more than chance gives, over all slices and figures of the answer.
+        value: The mean of the slice; of an amount the geometric mean.
+        rest: The same of the rest.
+        difference: Slice less rest; of an amount the ratio of slice to rest.
+        lost: How much worse the slice is at least, by the lower bound: in points as a share, in
+            scores, or as the logarithm of a ratio; 0 of what is not worse.
+        margin: That of the difference; of an amount as a logarithm.
+        p: How likely so large a difference is where there is none.
+        strength: From 1 to 3, by how many margins the difference is; 0 of what is not told.
+    """
+
+    word: SliceWord
+    value: float | None
+    rest: float | None
+    difference: Estimate | None
+    lost: float
+    margin: float
+    p: float
+    strength: int
+
+    @property
+    def n(self) -> int:
+        """How many runs of the slice have the figure, where it was judged."""
+        return self.difference.n if self.difference else 0
+
+
+def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
+    """Judge the figures of slices, in their order; of what is told 5 % at most is chance.
+
+    Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
+    """
+    compared = [_Comparison.of(figure) for figure in figures]
+    judged = [place for place, one in enumerate(compared) if one is not None]
+    chances = [one.p for one in compared if one is not None]
+    adjusted = dict(zip(judged, benjamini_hochberg(chances), strict=True))
+    return [
+        _say(figure, comparison, adjusted.get(place, 1.0))
+        for place, (figure, comparison) in enumerate(zip(figures, compared, strict=True))
+    ]
+
+
+def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
+    """Return how much the mean of a slice and that of the rest vary, by sessions.
+
+    The variance of their difference is the sum of the first two less twice the third: the sandwich
+    of a regression on whether a run is of the slice, clustered by session, without corrections.
+
+    Raises:
+        ValueError: A side has no run.
+
+    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of Human
+    Resources 50 (2015), section II; a difference of domain means in Särndal, Swensson, Wretman,
+    Model assisted survey sampling (1992), section 5.8.
+    """
+    part, every = of_slice, of_all
+    n_rest = every.n - part.n
+    if not (part.n > 0 and n_rest > 0):
+        raise ValueError("No runs on a side: expected at least one")
+    mean, mean_of_rest = part.t / part.n, (every.t - part.t) / n_rest
+    rest = _rest_squares(part, every)
+    own = part.tt - 2 * mean * part.tn + mean**2 * part.nn
+    other = rest.tt - 2 * mean_of_rest * rest.tn + mean_of_rest**2 * rest.nn
+    both = (
+        (part.t_to_all - part.tt)
+        - mean_of_rest * (part.t_of_all - part.tn)
+        - mean * (part.n_to_all - part.tn)
+        + mean * mean_of_rest * (part.n_of_all - part.nn)
+    )
+    return MeanVariances(
+        max(own, 0.0) / part.n**2, max(other, 0.0) / n_rest**2, both / (part.n * n_rest)
+    )
+
+
+class _Squares(NamedTuple):
+    """The sums of squares and products over the sessions of the rest."""
+
+    nn: float
+    tn: float
+    tt: float
+
+
+def _rest_squares(part: ClusterMoments, every: ClusterMoments) -> _Squares:
+    return _Squares(
+        every.nn - 2 * part.n_of_all + part.nn,
+        every.tn - part.n_to_all - part.t_of_all + part.tn,
+        every.tt - 2 * part.t_to_all + part.tt,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """The difference of a slice from the rest."""
+
+    value: float
+    rest: float
+    error: float
+    degrees: float
+    n: int
+    clusters: int
+    p: float
+    deviation: float
+
+    @classmethod
+    def of(cls, figure: SliceFigure) -> "_Comparison | None":
+        """Compare; None where a side has too few runs or sessions."""
+        part, every = figure.of_slice, figure.of_all
+        n_rest, clusters_of_rest = every.n - part.n, every.clusters - part.whole
+        if min(part.n, n_rest) < LEAST_SLICE:
+            return None
+        if min(part.clusters, clusters_of_rest) < LEAST_CLUSTERS:
+            return None
+        variances = mean_variances(part, every)
+        own = variances.of_slice * part.clusters / (part.clusters - 1)
+        other = variances.of_rest * clusters_of_rest / (clusters_of_rest - 1)
+        # What a side is worth where the runs of a session are all alike (Kish 1965, 11.7).
+        alike = (part.n**2 / part.nn, n_rest**2 / max(_rest_squares(part, every).nn, 1.0))
+        if figure.kind == "rate":
+            effects = _design_effects(part, every, (own, other), alike)
+            single = every.t / every.n * (1 - every.t / every.n)
+            # Thirty runs without an error do not vary at all, and are no certainty.
+            own = max(own, single * effects[0] / part.n)
+            other = max(other, single * effects[1] / n_rest)
+        variance = max(own + other - 2 * variances.together, 0.0)
+        degrees = _degrees((own, other), alike)
+        value, rest = part.t / part.n, (every.t - part.t) / n_rest
+        error = math.sqrt(variance)
+        difference = value - rest
+        p = 1.0 if difference == 0 else 0.0
+        if difference and error:
+            p = student_p(difference / error, degrees)
+        if figure.kind == "rate" and (chance := _few_events_p(part, every, effects)) is not None:
+            p = chance
+        spread = max(every.squares / every.n - (every.t / every.n) ** 2, 0.0)
+        return cls(
+            value=value,
+            rest=rest,
+            error=error,
+            degrees=degrees,
+            n=round(part.n),
+            clusters=round(part.clusters),
+            p=p,
+            deviation=math.sqrt(spread),
+        )
+
+
+def _design_effects(
+    part: ClusterMoments,
+    every: ClusterMoments,
+    variances: tuple[float, float],
+    alike: tuple[float, float],
+) -> tuple[float, float]:
+    """Return how many runs of the slice, and of the rest, say as much as a run alone would.
+
+    Where few sessions have an event, or have none, those of a session count as a single one.
+    """
+    spoken = (
+        min(part.with_event, part.without_event),
+        min(every.with_event - part.with_event, every.without_event - part.without_event),
+    )
+    sides = ((part.n, part.t), (every.n - part.n, every.t - part.t))
+    own, other = (
+        max(variance * n / (t / n * (1 - t / n)), 1.0)
+        if said >= _SPOKEN and 0 < t < n
+        else n / worth
+        for variance, (n, t), said, worth in zip(variances, sides, spoken, alike, strict=True)
+    )
+    return own, other
+
+
+def _degrees(variances: tuple[float, float], alike: tuple[float, float]) -> float:
+    """Return the degrees of freedom of a difference of two means.
+
+    Source: Welch, Biometrika 34 (1947), with the number of sessions as Carter, Schnepel and
+    Steigerwald (2017) count them, see `intervals`.
+    """
+    every = sum(variances)
+    parts = (
+        variance**2 / max(worth - 1, 1.0)
+        for variance, worth in zip(variances, alike, strict=True)
+        if variance
+    )
+    below = math.fsum(parts)
+    return max(every**2 / below, 1.0) if below else 1.0
+
+
+def _few_events_p(
+    part: ClusterMoments, every: ClusterMoments, effects: tuple[float, float]
+) -> float | None:
+    """Return how likely a rate differs so much where few events are expected; None where many are.
+
+    Given how many events there are, those of the slice are binomial where nothing differs. Events
+    of one session count as fewer, by the design effects of both sides.
+
+    Source: Przyborowski and Wilenski, Homogeneity of results in testing samples from Poisson
+    series, Biometrika 31 (1940); Korn and Graubard, Survey Methodology 24 (1998), for sessions.
+    """
+    n_rest, events, events_of_rest = every.n - part.n, part.t, every.t - part.t
+    if 2 * every.t > every.n:
+        events, events_of_rest = part.n - events, n_rest - events_of_rest
+    events, events_of_rest = events / effects[0], events_of_rest / effects[1]
+    all_events = events + events_of_rest
+    size, size_of_rest = part.n / effects[0], n_rest / effects[1]
+    share = size / (size + size_of_rest)
+    if all_events * share >= _FEW_EVENTS:
+        return None
+    if events > all_events * share:
+        tail = beta_share(share, events, events_of_rest + 1)
+    else:
+        tail = beta_share(1 - share, events_of_rest, events + 1)
+    return min(2 * tail, 1.0)
+
+
+def _margin_of(figure: SliceFigure, deviation: float) -> float:
+    match figure.kind:
+        case "rate":
+            return RATE_MARGIN if figure.margin is None else figure.margin
+        case "score":
+            return SCORE_MARGIN * deviation if figure.margin is None else figure.margin
+    return math.log1p(AMOUNT_MARGIN if figure.margin is None else figure.margin)
+
+
+def _say(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
+    if compared is None:
+        return RestVerdict("too few", None, None, None, 0.0, 0.0, 1.0, 0)
+    margin = _margin_of(figure, compared.deviation)
+    value = compared.value - compared.rest
+    half = student_quantile((1 + CONFIDENCE) / 2, compared.degrees) * compared.error
+    bounds = (value - half, value + half)
+    is_told = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
+    # A rate that is different by the count of events may be none by its interval.
+    is_told = is_told and (bounds[0] > 0 or bounds[1] < 0)
+    is_worse = (value > 0) == figure.lower_is_better
+    strength = 1 + sum(abs(value) >= times * margin for times in _STRENGTHS) if is_told else 0
+    means = (compared.value, compared.rest)
+    shown = Estimate(value, *bounds, compared.n, compared.clusters)
+    if figure.kind == "amount":
+        means = (math.exp(means[0]), math.exp(means[1]))
+        shown = exponential(shown)
+    word: SliceWord = "no different"
+    if is_told:
+        word = "worse" if is_worse else "better"
+    return RestVerdict(
+        word=word,
+        value=means[0],
+        rest=means[1],
+        difference=shown,
+        lost=min(map(abs, bounds)) if word == "worse" else 0.0,
+        margin=margin,
+        p=compared.p,
+        strength=strength,
+    )

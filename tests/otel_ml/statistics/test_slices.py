@@ -1,0 +1,225 @@
+"""Slices against the rest: variances of regressions by session, and how seldom chance is told."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from otel_ml.statistics.intervals import beta_share
+from otel_ml.statistics.slices import (
+    ClusterMoments,
+    FigureKind,
+    SliceFigure,
+    judge_slices,
+    mean_variances,
+)
+from tests.support.examples import examples
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+ANSWERS: Final = examples(at_night=200, on_commit=3)
+NULL_SLICES: Final = 200
+RUNS: Final = 20_000
+
+
+class Sums:
+    """The sums of a figure by session, of all runs and of any slice, as a store makes them."""
+
+    def __init__(self, values: Numbers, sessions: Numbers) -> None:
+        self.values, self.sessions = values, sessions
+        self.n, self.t = self._by_session(slice(None))
+        self.every = self.of(slice(None))
+
+    def of(self, inside: Any) -> ClusterMoments:
+        n, t = self._by_session(inside)
+        return ClusterMoments(
+            clusters=float((n > 0).sum()),
+            whole=float(((n > 0) & (n == self.n)).sum()),
+            n=float(n.sum()),
+            t=float(t.sum()),
+            nn=float(n @ n),
+            tn=float(t @ n),
+            tt=float(t @ t),
+            n_of_all=float(n @ self.n),
+            t_of_all=float(t @ self.n),
+            n_to_all=float(n @ self.t),
+            t_to_all=float(t @ self.t),
+            squares=float(self.values[inside] @ self.values[inside]),
+            with_event=float((t > 0).sum()),
+            without_event=float((t < n).sum()),
+        )
+
+    def _by_session(self, inside: Any) -> tuple[Numbers, Numbers]:
+        of, count = self.sessions[inside], int(self.sessions.max()) + 1
+        n = np.bincount(of, minlength=count)
+        return n, np.bincount(of, self.values[inside], minlength=count)
+
+
+def sum_up(
+    values: Numbers, sessions: Numbers, inside: Numbers
+) -> tuple[ClusterMoments, ClusterMoments]:
+    """Sum a slice and all runs up by session."""
+    sums = Sums(values, sessions)
+    return sums.of(inside), sums.every
+
+
+@pytest.mark.parametrize("is_rate", [True, False])
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_variance_is_of_a_regression(share: float, is_rate: bool) -> None:
+    """The variance of the difference is statsmodels' of a regression clustered by session."""
+    draw = np.random.default_rng(3)
+    sessions = np.repeat(np.arange(300), draw.integers(1, 12, 300))
+    mood = draw.normal(0, 1, 300)[sessions]
+    inside = draw.random(len(sessions)) < share
+    values = mood + draw.normal(0, 1, len(sessions)) + inside
+    if is_rate:
+        values = (values > 0.3).astype(float)
+    part, every = sum_up(values, sessions, inside)
+    variances = mean_variances(part, every)
+    fit = sm.OLS(values, sm.add_constant(inside.astype(float))).fit(
+        cov_type="cluster", cov_kwds={"groups": sessions, "use_correction": False}
+    )
+    found = variances.of_slice + variances.of_rest - 2 * variances.together
+    assert found == pytest.approx(fit.cov_params()[1, 1], rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["rate", "score"])
+def test_alone_is_welch(kind: FigureKind) -> None:
+    """Where each run stands for itself, the chance is that of Welch's test of two samples."""
+    draw = np.random.default_rng(5)
+    inside = np.arange(4_000) < 900
+    values = draw.normal(inside * 0.15, 1.0 + inside)
+    if kind == "rate":
+        values = (draw.random(4_000) < 0.4 + 0.03 * inside).astype(float)
+    (verdict,) = judge_slices([SliceFigure(kind, False, *sum_up(values, np.arange(4_000), inside))])
+    expected = stats.ttest_ind(values[inside], values[~inside], equal_var=False)
+    assert verdict.p == pytest.approx(expected.pvalue, rel=0.02)
+    assert verdict.difference is not None
+    interval = expected.confidence_interval()
+    assert (verdict.difference.low, verdict.difference.high) == pytest.approx(
+        (interval.low, interval.high), rel=0.02
+    )
+
+
+@pytest.mark.parametrize(("x", "a", "b"), [(0.02, 4, 27), (0.7, 12.5, 3.25), (0.5, 1, 900)])
+def test_beta_share(x: float, a: float, b: float) -> None:
+    """The incomplete beta function is scipy's."""
+    assert beta_share(x, a, b) == pytest.approx(stats.beta.cdf(x, a, b), rel=1e-9)
+
+
+def test_few_errors_are_no_finding() -> None:
+    """Four errors in thirty runs, beside 2 % of the rest, are as unlikely as their count says."""
+    inside = np.arange(10_030) < 30
+    values = np.zeros(10_030)
+    values[:4] = 1
+    values[30:230] = 1
+    (verdict,) = judge_slices(
+        [SliceFigure("rate", True, *sum_up(values, np.arange(10_030), inside))]
+    )
+    exact = stats.fisher_exact([[4, 26], [200, 9_800]]).pvalue
+    assert exact < verdict.p < 4 * exact
+    normal = 2 * stats.norm.sf((4 / 30 - 0.02) / math.sqrt(0.02 * 0.98 / 30))
+    assert verdict.p > 20 * normal
+
+
+@pytest.mark.parametrize("inside", [29, 4_000 - 29])
+def test_too_few(inside: int) -> None:
+    """With fewer than thirty runs on a side nothing is said."""
+    values = np.arange(4_000) % 2.0
+    moments = sum_up(values, np.arange(4_000), np.arange(4_000) < inside)
+    (verdict,) = judge_slices([SliceFigure("rate", True, *moments)])
+    assert (verdict.word, verdict.difference, verdict.n) == ("too few", None, 0)
+
+
+def test_few_sessions() -> None:
+    """A thousand runs of eleven sessions are too few to judge."""
+    sessions = np.repeat(np.arange(400), 100)
+    moments = sum_up(np.arange(40_000) % 2.0, sessions, sessions < 11)
+    (verdict,) = judge_slices([SliceFigure("rate", True, *moments)])
+    assert verdict.word == "too few"
+
+
+def test_small_effect_of_many() -> None:
+    """A difference below the margin is none, however many runs show it."""
+    draw = np.random.default_rng(7)
+    inside = np.arange(1_000_000) < 400_000
+    values = (draw.random(1_000_000) < 0.9 - 0.01 * inside).astype(float)
+    (verdict,) = judge_slices(
+        [SliceFigure("rate", False, *sum_up(values, np.arange(1_000_000), inside))]
+    )
+    assert verdict.p < 1e-12
+    assert (verdict.word, verdict.lost, verdict.strength) == ("no different", 0.0, 0)
+
+
+def test_ratio() -> None:
+    """Of amounts the difference is the ratio of geometric means, the worse the larger."""
+    draw = np.random.default_rng(11)
+    inside = np.arange(6_000) < 2_000
+    values = draw.normal(math.log(300), 0.4, 6_000) + math.log(1.5) * inside
+    (verdict,) = judge_slices(
+        [SliceFigure("amount", True, *sum_up(values, np.arange(6_000), inside))]
+    )
+    assert (verdict.word, verdict.strength) == ("worse", 3)
+    assert verdict.difference is not None
+    assert verdict.difference.value == pytest.approx(1.5, rel=0.05)
+    assert verdict.value is not None
+    assert verdict.value == pytest.approx(stats.gmean(np.exp(values[inside])))
+    assert verdict.lost == pytest.approx(math.log(verdict.difference.low))
+
+
+def draw_answer(draw: np.random.Generator) -> tuple[list[SliceFigure], set[int]]:
+    """Draw 200 slices that are as the rest and 3 that are not, by four figures each.
+
+    Sessions of 1 to 50 runs have a mood of their own, and mostly one value of a tag.
+    """
+    sizes = draw.integers(1, 51, RUNS // 12)
+    sizes = sizes[: int(np.searchsorted(sizes.cumsum(), RUNS))]
+    sessions = np.repeat(np.arange(len(sizes)), sizes)
+    runs = len(sessions)
+    mood = draw.normal(0, 0.8, len(sizes))[sessions]
+    tags: list[Numbers] = []
+    for _ in range(NULL_SLICES // 10):
+        of_session = draw.integers(0, 10, len(sizes))[sessions]
+        tags.append(np.where(draw.random(runs) < 0.1, draw.integers(0, 10, runs), of_session))
+    bad = draw.choice(4, len(sizes), p=[0.7, 0.1, 0.1, 0.1])[sessions]
+    worse = np.array([0.0, 2.0, 1.6, 1.8])[bad]
+    figures: list[tuple[FigureKind, bool, Numbers]] = [
+        ("rate", True, (draw.random(runs) < 1 / (1 + np.exp(4.2 - mood))).astype(float)),
+        ("rate", False, (draw.random(runs) < 1 / (1 + np.exp(mood + worse - 2.2))).astype(float)),
+        ("amount", True, draw.normal(mood, 0.5)),
+        ("score", False, draw.normal(-mood, 1.0)),
+    ]
+    slices = [tag == value for tag in tags for value in range(10)]
+    slices += [bad == value for value in (1, 2, 3)]
+    sums = [(kind, lower, Sums(values, sessions)) for kind, lower, values in figures]
+    told = [
+        SliceFigure(kind, lower, figure.of(inside), figure.every)
+        for inside in map(np.flatnonzero, slices)
+        for kind, lower, figure in sums
+    ]
+    of_bad = {place for place in range(len(told)) if place >= 4 * NULL_SLICES and place % 4 == 1}
+    return told, of_bad
+
+
+def test_null_slices() -> None:
+    """Of 200 null slices and 3 bad ones at most 5 % of what is told is chance; the bad lead."""
+    draw = np.random.default_rng(17)
+    false_shares: list[float] = []
+    for _ in range(ANSWERS):
+        figures, of_bad = draw_answer(draw)
+        verdicts = judge_slices(figures)
+        told = {place for place, one in enumerate(verdicts) if one.word in {"worse", "better"}}
+        false_shares.append(len(told - of_bad) / max(len(told), 1))
+        assert first_three(figures, [one.lost for one in verdicts]) == of_bad
+    # The mean of few answers may be above it by chance: by two standard errors.
+    slack = 2 * float(np.std(false_shares)) / math.sqrt(ANSWERS)
+    assert np.mean(false_shares) <= 0.05 + slack
+
+
+def first_three(figures: Sequence[SliceFigure], lost: Sequence[float]) -> set[int]:
+    """Return the three rates that cost most runs."""
+    places = [place for place, one in enumerate(figures) if one.kind == "rate"]
+    return set(sorted(places, key=lambda place: -lost[place] * figures[place].of_slice.n)[:3])
