@@ -34,8 +34,8 @@ SliceWord: TypeAlias = Literal["worse", "better", "no different", "too few"]
 LEAST_SLICE: Final = 30
 # Errors and missing inputs are seldom: a point of them matters.
 FAULT_MARGIN: Final = 0.01
-# Of what is told 5 % may be chance. A fifth of that is kept back: that far out in its tails Student's
-# t tells of unequal sessions a little too often (tests/otel_ml/statistics/test_slices.py).
+# Of what is told 5 % may be chance. A fifth of that is kept back: that far out in its tails, t of
+# unequal sessions tells a little too often (tests/otel_ml/statistics/test_slices.py).
 FALSE_DISCOVERIES: Final = 0.04
 # Fewer units than these that have an event, or have none, do not tell how alike their runs are.
 _SPOKEN: Final = 10

@@ -75,7 +75,6 @@ def test_worst_first(service: Service) -> None:
     answer = get(service, "slices")
     assert (answer["runs"], answer["share"], answer["left_out"]) == (RUNS, 1.0, ["request"])
     first = answer["slices"][0]
-    print(first)
     assert (first["name"], first["word"], first["model"]) == ("client = Remax", "worse", "answer")
     assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
     cells = {cell["figure"]: cell for cell in first["cells"]}
