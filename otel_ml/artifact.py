@@ -122,16 +122,16 @@ def _write(data: Data, redaction: Redaction) -> _Written:
     walker = Walker()
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
-    told = _told(form, walker.texts) if isinstance(data, Native) else {}
+    form_facts = _told(form, walker.texts) if isinstance(data, Native) else {}
     is_binary = isinstance(data, BuiltIn) and data.looks.is_binary(data.data)
     if is_binary or not redaction.concerns(data, document.decode()):
-        return _Written(document, data, told)
+        return _Written(document, data, form_facts)
     hidden = _hide_form(form, redaction)
     if hidden == form:
-        return _Written(document, data, told)
+        return _Written(document, data, form_facts)
     if isinstance(data, Text | Native | Arrow | Polars):
         data = type(data).from_jcr(hidden["params"])
-    return _Written(orjson.dumps(hidden), data, told, is_hidden=True)
+    return _Written(orjson.dumps(hidden), data, form_facts, is_hidden=True)
 
 
 def _told(form: Form, texts: int) -> Form:
@@ -282,9 +282,9 @@ class _Hider:
             return None
         if not self._looks_into(dtype):
             return column
-        found = listed()
-        shown = [self._hide(item) for item in found]
-        if shown == found:
+        cells = listed()
+        shown = [self._hide(item) for item in cells]
+        if shown == cells:
             return column
         with untrusted:
             return make(shown)

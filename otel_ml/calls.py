@@ -358,8 +358,8 @@ class Call(Run):
         response = [(returned, whole)]
         if output is not returned:
             response = [(returned, self._join(returned)), (output, output)]
-        found = generative.describe_output(response, self._facts, redaction)
-        self._add_generative(generative, found)
+        facts = generative.describe_output(response, self._facts, redaction)
+        self._add_generative(generative, facts)
 
     def _add_generative(self, generative: "Generative", facts: Mapping[str, Any]) -> None:
         self._facts.update(facts)

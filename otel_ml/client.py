@@ -223,8 +223,8 @@ class Client(HasCard):
             ValueError: A judge is invalid, a tag belongs to no judge of this client, two judges
                 have the same name, the sample is no number from 0 to 1, or as in `trace`.
         """
-        found = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
-        return self._decorator(options, Judging(found, inline, sample))
+        judges_ = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
+        return self._decorator(options, Judging(judges_, inline, sample))
 
     def add_judge(self, judge: "Judge") -> str:
         """Make a judge known to this client.

@@ -230,8 +230,8 @@ def _compare(
     for figure, kind in figures.items():
         if kind == "ratio" and highest.value == 0:
             continue
-        found = rate_ratio(highest, lowest) if kind == "ratio" else difference(lowest, highest)
-        metrics |= _write_estimate(f"{start}.{figure}", found)
+        estimate = rate_ratio(highest, lowest) if kind == "ratio" else difference(lowest, highest)
+        metrics |= _write_estimate(f"{start}.{figure}", estimate)
     return metrics
 
 

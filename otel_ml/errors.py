@@ -201,13 +201,13 @@ untrusted: Final = _Untrusted()
 
 def hand_on(error: BaseException) -> None:
     """Raise an error again that is the host's, see `is_of_host`."""
-    found = host_error(error)
-    if found is not None:
+    cause = host_error(error)
+    if cause is not None:
         try:
-            raise found
+            raise cause
         finally:
             # This frame is in its traceback: it would hold the host's until the next gc.
-            del error, found
+            del error, cause
 
 
 def host_error(error: BaseException) -> BaseException | None:

@@ -296,8 +296,8 @@ class TracedFunction:
             version.write(self.start_attributes, self._params_text(), recorder.identity)
             due_ns = recorder.tell((self.name, version.digest, version.structure), now_ns)
             if due_ns is None:
-                told = self.definition.to_json(recorder.redaction, version.text)
-                facts[names.MODEL_DEFINITION] = told
+                text = self.definition.to_json(recorder.redaction, version.text)
+                facts[names.MODEL_DEFINITION] = text
             version.due_ns = due_ns or now_ns + TELL_EVERY_NS
         return version.constants
 

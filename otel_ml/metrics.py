@@ -49,20 +49,20 @@ class MetricValues:
 
     def add(self, points: Iterable[LoggedPoint]) -> None:
         """Take points in the order in which they were logged."""
-        found = self._found
+        values = self._found
         for name, value, _, _, mode, _ in points:
-            before = found.get(name)
+            before = values.get(name)
             if mode == "clear":
-                if before is not None or len(found) < MOST_NAMES:
-                    found[name] = array("d")
+                if before is not None or len(values) < MOST_NAMES:
+                    values[name] = array("d")
             elif before is None:
-                if len(found) < MOST_NAMES:
-                    found[name] = array("d", (value,)) if mode in _SERIES else value
+                if len(values) < MOST_NAMES:
+                    values[name] = array("d", (value,)) if mode in _SERIES else value
             elif mode in _CUTTING:
-                found[name] = array("d", (value,)) if mode in _SERIES else value
+                values[name] = array("d", (value,)) if mode in _SERIES else value
             elif mode != "single":
                 if isinstance(before, float):
-                    found[name] = before = array("d", (before,))
+                    values[name] = before = array("d", (before,))
                 before.append(value)
                 if len(before) >= 2 * MOST_POINTS:  # half of it at once: no cost for each point
                     del before[:-MOST_POINTS]
@@ -162,14 +162,14 @@ def number(name: str, value: object, text: str = "value {} of metric {}") -> flo
     Raises:
         InvalidMetricError: It is no number; the message names key and value.
     """
-    found = value
+    plain = value
     try:
         if type(value) not in _NUMBER_TYPES and not issubclass(type(value), str):
-            found = listed(value)
-            while found is not value and type(found) is list and len(found) == 1:
-                found = found[0]  # a tensor with one element, in any number of dimensions
-        if type(found) is not bool and issubclass(type(found), numbers.Real):
-            return float(found)  # type: ignore[arg-type]  # just checked
+            plain = listed(value)
+            while plain is not value and type(plain) is list and len(plain) == 1:
+                plain = plain[0]  # a tensor with one element, in any number of dimensions
+        if type(plain) is not bool and issubclass(type(plain), numbers.Real):
+            return float(plain)  # type: ignore[arg-type]  # just checked
     except NO_NUMBER as error:
         hand_on(error)
     sentence = text.format(show(value) + _shape(value), repr(name))
@@ -181,11 +181,11 @@ def _series(value: object) -> list[object] | None:
     if type(value) in _NUMBER_TYPES or issubclass(type(value), str):
         return None
     try:
-        found = listed(value)
+        points = listed(value)
     except NO_NUMBER as error:
         hand_on(error)
         return None
-    return found if type(found) is list and len(found) != 1 else None
+    return points if type(points) is list and len(points) != 1 else None
 
 
 def listed(value: Any) -> object:

@@ -307,8 +307,8 @@ RESOURCE_ATTRIBUTES: Final = {name: face.resource for name, face in _FACES.items
 
 def describe_field(name: str) -> str:
     """Return the description of a run's field, as a part of a sentence."""
-    told: str = RunFields.__dataclass_fields__[name].metadata[ABOUT]
-    return told[:1].lower() + told[1:]
+    text: str = RunFields.__dataclass_fields__[name].metadata[ABOUT]
+    return text[:1].lower() + text[1:]
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping

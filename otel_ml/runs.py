@@ -105,9 +105,9 @@ class Handle:
         Raises:
             ValueError: Something is given that is none of these; nothing is set.
         """
-        said = check_tags((*tags, more))
+        checked = check_tags((*tags, more))
         with quiet("run.tag"):
-            self._set_tags(*said)
+            self._set_tags(*checked)
 
     def debug(self, text: str) -> None:
         """Add a line of text to the run."""
@@ -271,10 +271,10 @@ class Handle:
         with quiet("run.feedback"):
             recorder = self._records_to()
             if recorder is not None:
-                said = feedback_attributes(
+                facts = feedback_attributes(
                     name, source, value, passed, label=label, explanation=explanation
                 )
-                self._send_feedback(recorder.redaction.values(said))
+                self._send_feedback(recorder.redaction.values(facts))
 
     def actual(
         self,
@@ -331,14 +331,14 @@ class Handle:
             return
         at_ns = time.time_ns()
         made = artifact.make_artifact(ref, value, recorder.redaction)
-        said, notes = made.said, made.notes
+        attributes, notes = made.said, made.notes
         if made.document is not None:
             address = recorder.upload(made.sha256, made.document)
             if address is None:
                 notes = (*notes, "artifact")
             else:
-                said[names.ARTIFACT_URI] = address
-        self._say(Updates.add_event, (names.ARTIFACT_EVENT, said, at_ns))
+                attributes[names.ARTIFACT_URI] = address
+        self._say(Updates.add_event, (names.ARTIFACT_EVENT, attributes, at_ns))
         self._note("artifacts", *notes)
 
     @quiet("run.log_metrics")
@@ -370,14 +370,14 @@ def check_actual(value: object) -> Any:
         ValueError: It is none of these, or too long.
     """
     try:
-        found = _unwrapped(value)
-        items = found if issubclass(type(found), list | tuple) else [found]
+        actual = _unwrapped(value)
+        items = actual if issubclass(type(actual), list | tuple) else [actual]
         if len(items) <= records.ACTUAL_BYTES:
             plain = [_unwrapped(item) for item in items]
             plain = [
                 clean(str.__str__(item)) if issubclass(type(item), str) else item for item in plain
             ]
-            return orjson.loads(records.write_actual(plain if items is found else plain[0]))
+            return orjson.loads(records.write_actual(plain if items is actual else plain[0]))
     except NO_NUMBER as error:
         hand_on(error)
     raise invalid("value", value, records.ACTUAL_WANTED)
@@ -838,10 +838,10 @@ class Run(Handle, HasCard):
         self, outcome: str, error: BaseException, end_ns: int, redaction: Redaction
     ) -> None:
         self._facts[names.ERROR_TYPE] = error_name(error)
-        said = exception_attributes(error, redaction)
-        self._span.add_event("exception", said, timestamp=end_ns)
+        attributes = exception_attributes(error, redaction)
+        self._span.add_event("exception", attributes, timestamp=end_ns)
         if outcome == "error":
-            text = f"{error_name(error)}: {said['exception.message']}"
+            text = f"{error_name(error)}: {attributes['exception.message']}"
             self._span.set_status(Status(StatusCode.ERROR, text))
 
 
@@ -934,7 +934,7 @@ def open_run(
     Raises:
         ValueError: The tags are invalid; there is no run then.
     """
-    said = check_tags(tags)
+    own_tags = check_tags(tags)
     run = None
     with quiet("run"):
         active = recorder.active()
@@ -945,8 +945,8 @@ def open_run(
         return OpenedRun(None, trace.get_current_span(), 0, {})
     with quiet("run"):
         if run._recorder is not None:
-            if said[0]:
-                run._set_tags(*said)
+            if own_tags[0]:
+                run._set_tags(*own_tags)
             if inputs is not None:
                 run.set_input(inputs)
             run._recorder.open_runs.announce(run)
@@ -989,8 +989,8 @@ def read_baggage(context: Context) -> dict[str, Value]:
     """
     if _RUN_KEY in context:
         return {}
-    told = baggage.get_all(context)
-    return {name: clean(text_of(told[name])) for name in _NAMES_OF_BAGGAGE if name in told}
+    entries = baggage.get_all(context)
+    return {name: clean(text_of(entries[name])) for name in _NAMES_OF_BAGGAGE if name in entries}
 
 
 # Stands where no run is recorded: takes everything, keeps nothing.

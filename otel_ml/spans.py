@@ -897,17 +897,17 @@ class _RunTracer:
             if self._rules is not None:
                 recorded = sampled = self._rules.choose(parent)(trace_id)
             else:
-                found = self._sampler.should_sample(
+                decision = self._sampler.should_sample(
                     context, trace_id, name, SpanKind.INTERNAL, attributes, ()
                 )
-                sampled = found.decision is Decision.RECORD_AND_SAMPLE
-                recorded = found.decision is not Decision.DROP
+                sampled = decision.decision is Decision.RECORD_AND_SAMPLE
+                recorded = decision.decision is not Decision.DROP
                 facts = {
                     key: value
-                    for key, value in (found.attributes or {}).items()
+                    for key, value in (decision.attributes or {}).items()
                     if key not in attributes
                 }
-                state = found.trace_state
+                state = decision.trace_state
             if not sampled and _is_of_experiment(MARKS.get()):
                 recorded = sampled = True
             flags = TraceFlags(flags | _SAMPLED if sampled else flags & ~_SAMPLED)

@@ -73,9 +73,9 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
             for item in part:
                 if not issubclass(type(item), Mapping | Tag):
                     raise invalid("tags", item, _ANY_TAGS)
-                more, told = read_tags((item,))
+                more, tags_read = read_tags((item,))
                 values.update(more)
-                details.update(told)
+                details.update(tags_read)
         else:
             raise invalid("tags", part, _ANY_TAGS)
     return values, details
@@ -133,8 +133,8 @@ def fits(tags: Mapping[str, Value]) -> bool:
     if len(tags) <= _OWN_ATTRIBUTES:
         return True
     rest = dict(list(tags.items())[_OWN_ATTRIBUTES:])
-    found = encode({name: {"value": finite(value)} for name, value in rest.items()})
-    return TRUNCATED not in found.notes
+    encoded = encode({name: {"value": finite(value)} for name, value in rest.items()})
+    return TRUNCATED not in encoded.notes
 
 
 def finite(value: object) -> object:

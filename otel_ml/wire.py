@@ -185,8 +185,8 @@ def _cut(key: str, text: str, limit: int) -> str:
 
 
 def _loads(text: object) -> dict[str, Any]:
-    found = orjson.loads(text) if isinstance(text, str) else None
-    return found if isinstance(found, dict) else {}
+    document = orjson.loads(text) if isinstance(text, str) else None
+    return document if isinstance(document, dict) else {}
 
 
 def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:

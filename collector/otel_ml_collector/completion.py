@@ -458,11 +458,11 @@ def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -
 
 def _behind_operand(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
     """Return the kind of completion behind a field, or behind the end of a comparison."""
-    found = _field(tokens)
-    if found is not None:
-        before = tokens[found[2] - 1].text if found[2] else ""
+    field = _field(tokens)
+    if field is not None:
+        before = tokens[field[2] - 1].text if field[2] else ""
         if before not in _COMPARING and before != "in":
-            return Caret(Want.OPERATOR, start, prefix, found[0], found[1])
+            return Caret(Want.OPERATOR, start, prefix, field[0], field[1])
     if tokens[-1].sort == "text" and (len(tokens) == 1 or tokens[-2].text in _JOINING | {"("}):
         return Caret(Want.OPERATOR, start, prefix)
     if tokens[-1].sort in {"text", "number", "name"} or tokens[-1].text in {")", "]"}:
@@ -473,10 +473,10 @@ def _behind_operand(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
 def _of_field(
     want: Want, tokens: Sequence[Token], start: int, prefix: str, *, is_dotted: bool = False
 ) -> Caret:
-    found = _field(tokens)
-    if found is None:
+    field = _field(tokens)
+    if field is None:
         return Caret(Want.NOTHING, start)
-    return Caret(want, start, prefix, found[0], found[1], is_dotted)
+    return Caret(want, start, prefix, field[0], field[1], is_dotted)
 
 
 def _opening(tokens: Sequence[Token]) -> int | None:

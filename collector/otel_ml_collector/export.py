@@ -452,8 +452,8 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
     if not field.path:
         return chunked_array
     if field.name == "failed":
-        told = zip(*(batch[name].to_pylist() for name in names), strict=True)
-        values: list[Any] = [_has_failed(field.key, *row) for row in told]
+        cells = zip(*(batch[name].to_pylist() for name in names), strict=True)
+        values: list[Any] = [_has_failed(field.key, *row) for row in cells]
         return pa.chunked_array([pa.array(values, kind.type)])
     if field.name == "judge_version":
         values = [
@@ -515,12 +515,12 @@ def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
     while start_ns < query.end_ns:
         reach = limit * width
         end_ns = find_stretch_end(reader, query.project, start_ns, query.end_ns, reach)
-        found = 0
+        count = 0
         for batch in _read_until(reader, query, (start_ns, end_ns), limit):
-            found += batch.num_rows
+            count += batch.num_rows
             limit = _fitting(batch)
             yield batch
-        if found < reach // 4:
+        if count < reach // 4:
             width = min(2 * width, _WIDEST)
         start_ns = end_ns
 
@@ -653,11 +653,11 @@ def _tell(
 ) -> dict[str, dict[str, Any]]:
     """Read the late records of some runs, by run id."""
     rows = winners(read_runs(reader, query.project, keys))
-    said = find_said(reader, query.project, rows)
-    summaries = [make_summary(row, said[run_id_of(row)]) for row in rows]
+    words = find_said(reader, query.project, rows)
+    summaries = [make_summary(row, words[run_id_of(row)]) for row in rows]
     facts = {run.run_id: _late_values(run, json_tags=query.json_tags) for run in summaries}
     if items:
-        for run_id, whole in _whole_values(reader, query.project, rows, said).items():
+        for run_id, whole in _whole_values(reader, query.project, rows, words).items():
             facts[run_id] |= whole
     return facts
 

@@ -230,5 +230,5 @@ def _value(value: Any) -> Value:
         return [_value(item) for item in value]
     if isinstance(value, Mapping):
         return {str(name): _value(item) for name, item in value.items()}
-    found: Value = value
-    return found
+    content: Value = value
+    return content

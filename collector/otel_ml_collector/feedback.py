@@ -127,8 +127,8 @@ class WantedEvaluation(BaseModel):
             return self
         if "judge" not in self.model_fields_set:
             raise ValueError("expected a judge, or the value of a truth as actual")
-        told: tuple[Any, ...] = (self.score, self.passed, self.label or None)
-        if all(value is None for value in told) and not self.explanation:
+        words: tuple[Any, ...] = (self.score, self.passed, self.label or None)
+        if all(value is None for value in words) and not self.explanation:
             raise ValueError("expected a score, passed, a label, an explanation or actual")
         return self
 

@@ -170,7 +170,7 @@ def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
 
 def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
     """Choose the newest versions of the judges that spoke of most runs."""
-    newest = [one for one, _ in newest_versions(figures.judges)]
+    newest = [judge for judge, _ in newest_versions(figures.judges)]
     judges = [item for item in newest if item.pass_rate is not None or item.mean_score is not None]
     return sorted(judges, key=lambda entry: (-entry.evaluations, entry.judge))[:most]
 

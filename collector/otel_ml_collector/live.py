@@ -233,16 +233,16 @@ class _Feed:
     async def _look(self) -> bool:
         """Look for runs stored since the last look; return whether more wait."""
         since_ns, most = self._since_ns(), self._pace.kept
-        found = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
+        rows = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
         known = {item for item in self._kept if item.arrived_ns > since_ns}
-        new = [item for item in found if item not in known]
+        new = [item for item in rows if item not in known]
         if new:
             self._kept.extend(new)
             self.count += len(new)
             self.seen_ns = max(self.seen_ns, new[-1].arrived_ns)
             self.changed.set()
             self.changed = asyncio.Event()
-        return bool(new) and len(found) == most
+        return bool(new) and len(rows) == most
 
     def _since_ns(self) -> int:
         """Tell from when on a look reads: all that is known again would leave no room for more."""
@@ -299,12 +299,10 @@ class Seat:
         """Read on: first the runs stored before the seat was taken, then those of the feed."""
         if self._caught_up_ns < self._joined_ns:
             reader, project = self._reader, self._feed.project
-            found = await run_sync(
-                list_recorded, reader, project, self._caught_up_ns, _RUNS_AT_ONCE
-            )
-            full = len(found) == _RUNS_AT_ONCE
-            self._caught_up_ns = found[-1].arrived_ns if full else self._joined_ns
-            return [item for item in found if item.arrived_ns <= self._joined_ns]
+            rows = await run_sync(list_recorded, reader, project, self._caught_up_ns, _RUNS_AT_ONCE)
+            full = len(rows) == _RUNS_AT_ONCE
+            self._caught_up_ns = rows[-1].arrived_ns if full else self._joined_ns
+            return [item for item in rows if item.arrived_ns <= self._joined_ns]
         seen = self._feed.behind(self._number)
         self._number += len(seen or ())
         return seen

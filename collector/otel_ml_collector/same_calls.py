@@ -468,11 +468,11 @@ def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[Ca
     """
     calls: dict[bytes, list[CallRun]] = {}
     for _, *pair in sorted(pairs, key=itemgetter(0)):
-        one, other = (calls.setdefault(run.span_id, [run]) for run in pair)
-        both = [*one, *other]
+        first, other = (calls.setdefault(run.span_id, [run]) for run in pair)
+        both = [*first, *other]
         responses = {run.response_id for run in both} - {""}
         if len(responses) <= 1 and all(
-            _may_join(run, beside, tree) for run in one for beside in other
+            _may_join(run, beside, tree) for run in first for beside in other
         ):
             calls |= dict.fromkeys((run.span_id for run in both), both)
     return [call for span_id, call in calls.items() if span_id == call[0].span_id and call[1:]]

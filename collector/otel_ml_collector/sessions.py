@@ -516,17 +516,17 @@ def show_session(
     """Show a session: its turns in order, with question and answer."""
     now_ns = time.time_ns()
     beside = reader.ahead(find_neighbours, project, session, now_ns)
-    found, runs = _read_session(reader, project, session, now_ns, cursor)
-    answering = {turn.answer_run_id for turn in found.conversation[:_WHOLE_ANSWERS]}
+    page, runs = _read_session(reader, project, session, now_ns, cursor)
+    answering = {turn.answer_run_id for turn in page.conversation[:_WHOLE_ANSWERS]}
     whole = find_whole_runs(reader, [run for run in runs if run.run_id in answering], now_ns)
     answers = find_answers(whole)
     newer, older = beside.result()
     context = {
         "newer": newer,
         "older": older,
-        "session": found,
-        "story": tell_story(found.conversation),
-        "length_ms": (found.end_ns - found.start_ns) / 1e6,
+        "session": page,
+        "story": tell_story(page.conversation),
+        "length_ms": (page.end_ns - page.start_ns) / 1e6,
         "answers": answers,
         "is_raw": bool(raw),
         "cursor": cursor,

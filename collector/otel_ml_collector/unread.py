@@ -105,7 +105,7 @@ def _order(counts: Counter[str]) -> tuple[str, ...]:
 @api.get("/projects/{project:path}/unread")
 def get_unread(project: str, reader: FromReader) -> Unread:
     """Read the number of a project's spans, and their instrumentations, where none is a run."""
-    found = find_unread(reader, project)
-    if found is None:
+    answer = find_unread(reader, project)
+    if answer is None:
         return Unread(spans=0, scopes=[], sentence="")
-    return Unread(spans=found.spans, scopes=list(found.scopes), sentence=str(found))
+    return Unread(spans=answer.spans, scopes=list(answer.scopes), sentence=str(answer))

@@ -401,9 +401,9 @@ class _Backfilling:
 
     def _read_items(self, experiment: str) -> Mapping[str, Item]:
         with suppress(NotFound):
-            told = self._reader.experiment(experiment)
-            version = f":v{told.dataset_version}" if told.dataset_version else ""
-            dataset = Dataset.load(f"{told.dataset}{version}", reader=self._reader)
+            answer = self._reader.experiment(experiment)
+            version = f":v{answer.dataset_version}" if answer.dataset_version else ""
+            dataset = Dataset.load(f"{answer.dataset}{version}", reader=self._reader)
             return {item.id: item for item in dataset.items}
         return {}
 

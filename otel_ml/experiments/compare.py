@@ -89,8 +89,8 @@ def verdict_of(
 
 
 def _cluster_of(run: ItemRun, comparison: ComparisonOptions) -> str:
-    found = None if comparison.cluster is None else comparison.cluster(run)
-    return "" if found is None or str(found) == run.item else str(found)
+    cluster = None if comparison.cluster is None else comparison.cluster(run)
+    return "" if cluster is None or str(cluster) == run.item else str(cluster)
 
 
 def _scored(run: ItemRun, comparison: ComparisonOptions) -> ScoredRun:

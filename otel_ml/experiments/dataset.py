@@ -512,7 +512,7 @@ def _item(row: Any, at: int) -> Item:
     else:
         inputs = rest
     tags = entries.get("tags")
-    found = Item(
+    item = Item(
         _id_of(entries.get("id"), at),
         fresh(dict(inputs) if issubclass(type(inputs), Mapping) else inputs),
         fresh(entries.get("expected")),
@@ -522,7 +522,7 @@ def _item(row: Any, at: int) -> Item:
             "source_session", entries.get("source_session") or "", may_be_empty=True
         ),
     )
-    return _made(found)
+    return _made(item)
 
 
 def _made(item: Item) -> Item:
@@ -709,8 +709,8 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
         read: Mapping[str, Sequence[str]] = run.capture
         return read
     attribute = run.attributes.get(names.CAPTURE)
-    found = orjson.loads(attribute) if isinstance(attribute, str) else attribute
-    return found if isinstance(found, dict) else {}
+    capture = orjson.loads(attribute) if isinstance(attribute, str) else attribute
+    return capture if isinstance(capture, dict) else {}
 
 
 def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
@@ -735,19 +735,19 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
         return
     with quiet("dataset"), marking({names.EXPERIMENT_NAME: dataset.name}):
         for number, item in enumerate(dataset.items if is_due else (), 1):
-            said, events = _record(recorder, item)
-            recorder.send_record("item", None, said, events)
+            record, events = _record(recorder, item)
+            recorder.send_record("item", None, record, events)
             if number % _ROOM_EVERY == 0:
                 recorder.make_room()
         digests = {item.id: item.digest for item in dataset.items}
         shown = recorder.redaction.shown
-        told, records = write_version(
+        version, records = write_version(
             dataset.name, digests, shown(dataset.description), shown(reason)
         )
         for parts in records:
             at_ns = time.time_ns()
             sent = [(names.ARTIFACT_EVENT, part, at_ns) for part in parts]
-            recorder.send_record("update", None, told, sent)
+            recorder.send_record("update", None, version, sent)
         return
     recorder.forget(key)
 

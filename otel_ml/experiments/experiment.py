@@ -509,10 +509,10 @@ def source_digest(function: Callable[..., Any]) -> str:
         file = _file_of(value) if is_ours else None
         if file is not None and (is_package or _INSTALLED.isdisjoint(file.parts)):
             files.add(file)
-    found = sha256()
+    digest = sha256()
     for file in sorted(files):
-        found.update(f"{file.name}\n".encode() + sha256(file.read_bytes()).digest())
-    return found.hexdigest()
+        digest.update(f"{file.name}\n".encode() + sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _file_name_of(module: object) -> str:

@@ -87,18 +87,18 @@ def load_result(
             return load_result(run_id, baseline, reader=made)
     if not issubclass(type(reader), Reader):
         raise invalid("reader", reader, "a Reader, or None")
-    told = reader.experiment(run_id)
-    if RECORDED in {baseline, baseline or told.baseline}:
-        if baseline == RECORDED and not told.comparison.get("recorded"):
+    answer = reader.experiment(run_id)
+    if RECORDED in {baseline, baseline or answer.baseline}:
+        if baseline == RECORDED and not answer.comparison.get("recorded"):
             raise NotFound(f"Experiment {run_id} replays no recorded runs")
-        baseline = _load_recorded(reader, told)
-    elif baseline is None and RUN_ID.fullmatch(told.baseline):
+        baseline = _load_recorded(reader, answer)
+    elif baseline is None and RUN_ID.fullmatch(answer.baseline):
         with suppress(NotFound):
-            baseline = _load(reader, reader.experiment(told.baseline))
+            baseline = _load(reader, reader.experiment(answer.baseline))
     elif isinstance(baseline, str):
         is_none = baseline == _NO_BASELINE
         baseline = None if is_none else _load(reader, reader.experiment(baseline))
-    return _load(reader, told, baseline)
+    return _load(reader, answer, baseline)
 
 
 def _load(

@@ -242,21 +242,21 @@ def _connect(connection: "HTTPConnection") -> socket.socket:
     attempt.connected = attempt.is_out_of_reach = True
     host = connection.host.strip("[]")
     try:
-        found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
     except UnicodeError:  # no name has so long a part, or an empty one
         raise socket.gaierror(socket.EAI_NONAME, "Name not known") from None
-    for number, (family, kind, protocol, _, address) in enumerate(found):
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
         endpoint = None
         try:
             endpoint = _TimedSocket(family, kind, protocol)
             for option in connection.socket_options or ():
                 endpoint.setsockopt(*option)
-            endpoint.settimeout(attempt.time_left() / (len(found) - number))
+            endpoint.settimeout(attempt.time_left() / (len(addresses) - number))
             endpoint.connect(address)
         except OSError:
             if endpoint is not None:
                 endpoint.close()
-            if number == len(found) - 1:
+            if number == len(addresses) - 1:
                 raise
         else:
             attempt.is_out_of_reach = False

@@ -138,8 +138,8 @@ class Generative:
             first_chunk_ms = known.get(names.STREAM_FIRST_CHUNK_MS)
             if isinstance(first_chunk_ms, float):
                 output[names.GEN_AI_FIRST_CHUNK_S] = first_chunk_ms / 1e3
-            for said, whole in items:
-                output.update(find_usage(said))
+            for result, whole in items:
+                output.update(find_usage(result))
                 output.update(_read_response(whole))
             model = output.get(names.GEN_AI_RESPONSE_MODEL)
             if model is not None and not self._is_told(known):
@@ -360,9 +360,9 @@ def _pieces(output: object) -> Iterator[dict[str, int]]:
     for part in output if isinstance(output, list | tuple) else (output,):
         usage = None if isinstance(part, str | bytes) else read(part, "usage_metadata")
         if usage is not None:
-            said = _read_usage(usage)
+            counts = _read_usage(usage)
             # What came from a cache is among them.
-            yield {"prompt" if name == "input" else name: count for name, count in said.items()}
+            yield {"prompt" if name == "input" else name: count for name, count in counts.items()}
 
 
 def _usages(output: object) -> Iterator[tuple[object, object]]:

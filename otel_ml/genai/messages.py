@@ -29,33 +29,33 @@ def read(value: object, name: str) -> Any:
 def read_text(value: object, *names: str) -> str | None:
     """Return the first non-empty text among some fields."""
     for name in names:
-        found = read(value, name)
-        if isinstance(found, str) and found:
-            return found
+        text = read(value, name)
+        if isinstance(text, str) and text:
+            return text
     return None
 
 
 def read_name(value: object, *names: str) -> str | None:
     """Return a short text, such as an id; a longer text is no name."""
-    found = read_text(value, *names)
-    return found if found is not None and len(found) <= _NAME_CHARS else None
+    text = read_text(value, *names)
+    return text if text is not None and len(text) <= _NAME_CHARS else None
 
 
 def read_items(value: object, *names: str) -> Sequence[Any]:
     """Return the first of some fields that is a list or tuple, else an empty list."""
     for name in names:
-        found = read(value, name)
-        if isinstance(found, list | tuple):
-            return found
+        items = read(value, name)
+        if isinstance(items, list | tuple):
+            return items
     return ()
 
 
 def read_count(value: object, *names: str) -> int | None:
     """Return the first of some fields that is a count: a whole number, no bool."""
     for name in names:
-        found = read(value, name)
-        if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_COUNT:
-            return int(found)
+        count = read(value, name)
+        if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_COUNT:
+            return int(count)
     return None
 
 
@@ -238,11 +238,11 @@ def _thought_part(item: object) -> Part:
 
 def _server_call(item: object) -> Part:
     """Read a call that the provider ran: its arguments, or all of its fields."""
-    told = read(item, "server_tool_call")
-    given = read(told, "arguments")
-    if given is None and isinstance(told, Mapping):
-        given = {name: value for name, value in told.items() if name != "type"}
-    return _tool_call(item, told if given is None else given)
+    call = read(item, "server_tool_call")
+    given = read(call, "arguments")
+    if given is None and isinstance(call, Mapping):
+        given = {name: value for name, value in call.items() if name != "type"}
+    return _tool_call(item, call if given is None else given)
 
 
 def _server_response(call: str | None, value: object) -> Part:
@@ -368,8 +368,8 @@ def _decoded(arguments: object) -> object:
 
 
 def _response(call: str | None, content: object) -> Part:
-    said = content if isinstance(content, str | dict) else read_parts(content)
-    return _known(type="tool_call_response", id=call, response=said)
+    parts = content if isinstance(content, str | dict) else read_parts(content)
+    return _known(type="tool_call_response", id=call, response=parts)
 
 
 def _result(item: object) -> Part:
@@ -550,9 +550,9 @@ def _join_blocks(events: Sequence[tuple[str, object]]) -> dict[str, Any]:
 
 def _add_delta(block: dict[str, Any], delta: object) -> None:
     for name in _BLOCK_FIELDS:
-        said = read_text(delta, name)
-        if said is not None:
-            block.setdefault(name, []).append(said)
+        text = read_text(delta, name)
+        if text is not None:
+            block.setdefault(name, []).append(text)
     arguments = read_text(delta, "partial_json")
     if arguments is not None:
         block.setdefault("input", []).append(arguments)
@@ -567,16 +567,16 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
     blocks: dict[str, list[str]] = {}
     calls: dict[int, dict[str, Any]] = {}
     for kind, event in events:
-        said = read_text(event, "delta")
+        text = read_text(event, "delta")
         name = _DELTAS.get(kind)
-        if name is not None and said is not None:
-            blocks.setdefault(name, []).append(said)
+        if name is not None and text is not None:
+            blocks.setdefault(name, []).append(text)
         at = read_count(event, "output_index") or 0
         item = read(event, "item") if kind == "response.output_item.added" else None
         if item is not None and read_name(item, "type") == "function_call":
             calls[at] = {"call_id": read_name(item, "call_id"), "name": read_name(item, "name")}
         elif kind == "response.function_call_arguments.delta" and at in calls:
-            calls[at]["arguments"] = calls[at].get("arguments", "") + (said or "")
+            calls[at]["arguments"] = calls[at].get("arguments", "") + (text or "")
     parts = [{"type": name, "text": "".join(value)} for name, value in sorted(blocks.items())]
     output = [{"role": "assistant", "content": parts[::-1]}] if parts else []
     return {"output": [*output, *({"type": "function_call", **call} for call in calls.values())]}

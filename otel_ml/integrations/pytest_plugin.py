@@ -65,8 +65,8 @@ class _Session:
 
     def ids(self, node: str) -> tuple[int, int]:
         """Return trace id and span id of an experiment's run, the same in all processes."""
-        found = hashlib.sha256(f"{self.key} {node}".encode()).digest()
-        return int.from_bytes(found[:16], "big") or 1, int.from_bytes(found[16:24], "big") or 1
+        digest = hashlib.sha256(f"{self.key} {node}".encode()).digest()
+        return int.from_bytes(digest[:16], "big") or 1, int.from_bytes(digest[16:24], "big") or 1
 
 
 _STATE: Final = pytest.StashKey[_Session]()
@@ -133,8 +133,8 @@ def item(request: pytest.FixtureRequest) -> "Item":
     job = getattr(request, "param", None)
     if not isinstance(job, _Job):
         raise pytest.UsageError(f"{request.node.nodeid} asks for an item: {_USAGE}")
-    found: Item = job.item
-    return found
+    test_item: Item = job.item
+    return test_item
 
 
 @pytest.fixture
@@ -200,8 +200,8 @@ _REPORTING: _Session | None = None
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Know the session that reports are counted in."""
     global _REPORTING  # noqa: PLW0603 - as above
-    found = session.config.stash[_STATE]
-    _REPORTING = None if found.is_worker else found
+    state = session.config.stash[_STATE]
+    _REPORTING = None if state.is_worker else state
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

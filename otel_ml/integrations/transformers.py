@@ -119,11 +119,11 @@ def _number(value: Any) -> float | None:
 
 def _params(args: TrainingArguments) -> dict[str, Any]:
     """Choose the arguments in which trainings differ."""
-    said: dict[str, Any] = args.to_sanitized_dict()
+    params: dict[str, Any] = args.to_sanitized_dict()
     usual = {field.name: field.default for field in args.__dataclass_fields__.values()}
     return {
         name: value
-        for name, value in said.items()
+        for name, value in params.items()
         if name in _ALWAYS
         or (name not in _NEVER and name in usual and value != _plain(usual[name]))
     }

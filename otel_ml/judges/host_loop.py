@@ -68,22 +68,22 @@ async def _drive(judge: Judge, judged: JudgedCall, pool: JudgePool) -> Judgement
 async def _take_steps(judge: Judge, judged: JudgedCall, pool: JudgePool) -> Judgement:
     steps = judge.steps(judged.inputs, judged.outputs, judged.more)
     go_on: Any = steps.send
-    said: Any = None
+    answer: Any = None
     while True:
         try:
-            step = go_on(said)
+            step = go_on(answer)
         except StopIteration as stop:
             evaluation: Judgement = stop.value
             return evaluation
         try:
-            said = step() if is_async(step) else await _on_thread(step, judge, pool)
-            go_on, said = steps.send, await said if inspect.isawaitable(said) else said
+            answer = step() if is_async(step) else await _on_thread(step, judge, pool)
+            go_on, answer = steps.send, await answer if inspect.isawaitable(answer) else answer
         except KeyboardInterrupt:  # the host's: it ends the loop
             raise
         except BaseException as problem:
             if is_of_signal(problem):
                 raise
-            go_on, said = steps.throw, thrown(problem)
+            go_on, answer = steps.throw, thrown(problem)
 
 
 async def _on_thread(step: Step, judge: Judge, pool: JudgePool) -> object:

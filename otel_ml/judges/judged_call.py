@@ -143,8 +143,8 @@ class Part:
         """Judge on this thread."""
         steps = self.judge.steps(self.judged.inputs, self.judged.outputs, self.judged.more)
         with self.judged.marking(self.judge):
-            said = drive(steps, self.wait, self.judge.timeout_s)
-        self.judged.settle(self.judge, said)
+            judgement = drive(steps, self.wait, self.judge.timeout_s)
+        self.judged.settle(self.judge, judgement)
 
     def give_up(self, error: str) -> None:
         """Settle the judge without a score, with the reason; its later results are thrown away."""

@@ -124,8 +124,8 @@ def _is_close(value: Any, wanted: Any, rel: float, abs_: float) -> bool:
 
 
 def _f1(body: str, wanted: str) -> float:
-    ours, theirs = (Counter(_WORD.findall(text.lower())) for text in (body, str(wanted)))
-    if not ours or not theirs:
-        return float(ours == theirs)
-    shared = (ours & theirs).total()
-    return 2 * shared / (ours.total() + theirs.total())
+    words, theirs = (Counter(_WORD.findall(text.lower())) for text in (body, str(wanted)))
+    if not words or not theirs:
+        return float(words == theirs)
+    shared = (words & theirs).total()
+    return 2 * shared / (words.total() + theirs.total())

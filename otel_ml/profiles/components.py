@@ -408,8 +408,8 @@ def plain_value(value: object) -> object:
     """Return a value as Python's own: NaN stays, as another word says that a value is missing."""
     if type(value) is float:
         return value
-    told = plain(value)
-    return math.nan if told is None and value is not None else told
+    plain_ = plain(value)
+    return math.nan if plain_ is None and value is not None else plain_
 
 
 def _check_bound(argument: str, value: object, dtype: str) -> float | None:
@@ -425,7 +425,7 @@ def _check_domain(values: Iterable[object] | None, dtype: str) -> frozenset[str]
         return None
     if dtype != "CAT" or isinstance(values, str) or not isinstance(values, Iterable):
         raise invalid("values", values, "a list of the valid values of a CAT, or None")
-    told = frozenset(write_value(value) for value in values)
-    if len(told) > _MOST_DOMAIN:
+    domain = frozenset(write_value(value) for value in values)
+    if len(domain) > _MOST_DOMAIN:
         raise invalid("values", values, f"at most {_MOST_DOMAIN:,} of them")
-    return told
+    return domain

@@ -167,19 +167,21 @@ def _report_invalids(before: Component, after: Component, threshold: float) -> d
 def _read_thresholds(
     thresholds: object,
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    told = check_mapping("thresholds", thresholds, _THRESHOLDS)
+    limits = check_mapping("thresholds", thresholds, _THRESHOLDS)
     components = {
         str(name): {
             str(figure): check_number("thresholds", number, 0)
             for figure, number in check_mapping("thresholds", figures, _THRESHOLDS).items()
         }
         for name, figures in check_mapping(
-            "thresholds", told.get("components", {}), _THRESHOLDS
+            "thresholds", limits.get("components", {}), _THRESHOLDS
         ).items()
     }
     scores = {
         str(name): check_number("thresholds", number, 0)
-        for name, number in check_mapping("thresholds", told.get("scores", {}), _THRESHOLDS).items()
+        for name, number in check_mapping(
+            "thresholds", limits.get("scores", {}), _THRESHOLDS
+        ).items()
     }
     return components, scores
 

@@ -145,14 +145,14 @@ def contrast_page(report: Mapping[str, Any]) -> str:
 
 
 def _page(title: str, note: str, parts: Iterable[str]) -> str:
-    said = f"<p class='note'>{escape(note)}</p>" if note else ""
+    note_html = f"<p class='note'>{escape(note)}</p>" if note else ""
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><h1>{escape(title)}</h1>{said}{''.join(parts)}</body></html>"
+        f"<body><h1>{escape(title)}</h1>{note_html}{''.join(parts)}</body></html>"
     )
 
 

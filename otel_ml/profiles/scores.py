@@ -241,7 +241,7 @@ def _range_of(component: Component | None) -> float:
 
 
 def _check_inputs(inputs: object, takes: int) -> tuple[str, ...]:
-    told = [inputs] if isinstance(inputs, str) else inputs
-    if not isinstance(told, list | tuple) or len(told) != takes:
+    names = [inputs] if isinstance(inputs, str) else inputs
+    if not isinstance(names, list | tuple) or len(names) != takes:
         raise invalid("inputs", inputs, f"the names of {takes} component{'s' * (takes > 1)}")
-    return tuple(check_text("inputs", name) for name in told)
+    return tuple(check_text("inputs", name) for name in names)

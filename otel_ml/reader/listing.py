@@ -385,12 +385,12 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
             return note(f"Not shown: {page} answers as no otel-ml collector does")
 
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
     # On a thread of its own: looking up the name of a host knows no deadline.
     name = "otel-ml-reader"
-    start_apart(threading.Thread(target=lambda: told.put(attempt()), name=name, daemon=True))
+    start_apart(threading.Thread(target=lambda: answers.put(attempt()), name=name, daemon=True))
     try:
-        return card.html + told.get(timeout=GLANCE.timeout_s * 2)
+        return card.html + answers.get(timeout=GLANCE.timeout_s * 2)
     except queue.Empty:
         return card.html + note(f"Not shown: no answer from {page} in time")
 
@@ -461,8 +461,8 @@ class _Page:
 def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
     """Read from a run's attributes the parts that were cut, and why."""
     attribute = attributes.get(CAPTURE) if isinstance(attributes, dict) else None
-    found = orjson.loads(attribute) if isinstance(attribute, str) else attribute
-    parts = found if isinstance(found, dict) else {}
+    capture = orjson.loads(attribute) if isinstance(attribute, str) else attribute
+    parts = capture if isinstance(capture, dict) else {}
     return {part: [why] if isinstance(why, str) else why for part, why in parts.items()}
 
 

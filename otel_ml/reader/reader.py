@@ -215,8 +215,8 @@ class Reader(HasCard):
         asked = {"last": last, "models": models, "users": users, "order": order}
         for name, value in asked.items():
             check_text(name, value)
-        found: dict[str, Any] = self._get("overview", **asked)
-        return found
+        answer: dict[str, Any] = self._get("overview", **asked)
+        return answer
 
     def models(self) -> list[Model]:
         """List the models, the latest to run first."""
@@ -293,8 +293,8 @@ class Reader(HasCard):
             BadQuery: One of them is none of these.
         """
         asked = {"last": check_text("last", last), "than": check_text("than", than)}
-        found: list[dict[str, Any]] = self._get("findings", **asked)["findings"]
-        return found
+        findings: list[dict[str, Any]] = self._get("findings", **asked)["findings"]
+        return findings
 
     def slices(
         self,
@@ -327,8 +327,8 @@ class Reader(HasCard):
             "end": _moment("end", end),
             "pairs": "true" if pairs else None,
         }
-        found: dict[str, Any] = self._get("slices", **asked)
-        return found
+        slices: dict[str, Any] = self._get("slices", **asked)
+        return slices
 
     def aliases(self, model: str) -> Aliases:
         """Read the current aliases of a model's versions, and the history of their moves.

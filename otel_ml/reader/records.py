@@ -57,8 +57,8 @@ class Artifact(records.ListedArtifact, HasSubject):
     @property
     def kept(self) -> str:
         """The kept part where that is less than the logged value, such as ``its text only``."""
-        told = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
-        return told if isinstance(told, str) else ""
+        part = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
+        return part if isinstance(part, str) else ""
 
     def load(self) -> Any:
         """Fetch the value: the type, dtype, shape and content that were logged.
@@ -136,8 +136,8 @@ class Run(HasCard, ListedRun):
     @property
     def metrics(self) -> Mapping[str, Any]:
         """A number, or numbers, by name; of a long series 1,000, the shape of its curve."""
-        found = self._told("metrics") or _EMPTY
-        return {name: number_of(value) for name, value in found.items()}
+        metrics = self._told("metrics") or _EMPTY
+        return {name: number_of(value) for name, value in metrics.items()}
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -153,8 +153,8 @@ class Run(HasCard, ListedRun):
     def artifacts(self) -> list[Artifact]:
         """Its logged artifacts, newest first, at most 1,000."""
         load = None if self._whole is None else self._whole.load
-        found = self._told("artifacts") or ()
-        return [made(Artifact, item, run_id=self.run_id, _load=load) for item in found]
+        artifacts = self._told("artifacts") or ()
+        return [made(Artifact, item, run_id=self.run_id, _load=load) for item in artifacts]
 
     @property
     def uses(self) -> list[Linked]:
@@ -178,13 +178,13 @@ class Run(HasCard, ListedRun):
         With the first question and the last answer inside it where it has none itself, and the
         worst score of each judge.
         """
-        found = self._told(INSIDE)
-        if found is None:
+        summary = self._told(INSIDE)
+        if summary is None:
             return None
         scores = {
-            judge: made(WorstScore, score) for judge, score in found.get("scores", {}).items()
+            judge: made(WorstScore, score) for judge, score in summary.get("scores", {}).items()
         }
-        return made(Inside, found, tokens=made(Tokens, found["tokens"]), scores=scores)
+        return made(Inside, summary, tokens=made(Tokens, summary["tokens"]), scores=scores)
 
     @property
     def attributes(self) -> Mapping[str, Any]:

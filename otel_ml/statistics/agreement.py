@@ -68,10 +68,10 @@ def kappa_of_clusters(
     parts = [(Counter({labels: 1}), count) for labels, count in alone.items()]
     parts += [(of, 1) for of in clusters.values()]
     without = [(cohen_kappa(every - part), count) for part, count in parts]
-    if groups == 1 or any(math.isnan(one) for one, _ in without):
+    if groups == 1 or any(math.isnan(value) for value, _ in without):
         return Estimate(value, -1.0, 1.0, n, groups)
-    mean = math.fsum(one * count for one, count in without) / groups
-    squares = math.fsum((one - mean) ** 2 * count for one, count in without)
+    mean = math.fsum(value * count for value, count in without) / groups
+    squares = math.fsum((value - mean) ** 2 * count for value, count in without)
     half = student_quantile((1 + confidence) / 2, groups - 1) * math.sqrt(
         squares * (groups - 1) / groups
     )
@@ -116,7 +116,8 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nomi
     apart = _distance(level, totals)
     seen = math.fsum(weight * apart(*pair) for pair, weight in together.items())
     chance = math.fsum(
-        totals[one] * totals[other] * apart(one, other) for one, other in product(totals, repeat=2)
+        totals[label] * totals[other] * apart(label, other)
+        for label, other in product(totals, repeat=2)
     )
     return math.nan if not chance else 1 - (n - 1) * seen / chance
 

@@ -101,7 +101,7 @@ def jensen_shannon(first: Sketch, second: Sketch) -> float:
     Information Theory 49 (2003).
     """
     shares = _value_shares(first, second)
-    return math.sqrt(_divergence([one for one, _ in shares], [other for _, other in shares]))
+    return math.sqrt(_divergence([share for share, _ in shares], [other for _, other in shares]))
 
 
 def population_stability(reference: Sketch, window: Sketch) -> float:
@@ -186,12 +186,12 @@ def chance(reference: Sketch, window: Sketch) -> float:
         widths = [high - low for low, high in pairwise(positions)]
 
         def measure(first: Sequence[float], second: Sequence[float]) -> float:
-            gaps = accumulate(one - other for one, other in zip(first, second, strict=True))
+            gaps = accumulate(share - other for share, other in zip(first, second, strict=True))
             return sum(width * abs(gap) for width, gap in zip(widths, gaps, strict=False))
 
     else:
         shares = _value_shares(reference, window)
-        before, after = [one for one, _ in shares], [other for _, other in shares]
+        before, after = [share for share, _ in shares], [other for _, other in shares]
         measure = _divergence
     return _resample(before, after, (reference.effective, window.effective), measure)
 
@@ -205,8 +205,8 @@ def _resample(
     generator = random.Random(0)  # noqa: S311 - a question asked again has the same answer
     first, second = sizes
     pooled = [
-        (first * one + second * other) / (first + second)
-        for one, other in zip(before, after, strict=True)
+        (first * share + second * other) / (first + second)
+        for share, other in zip(before, after, strict=True)
     ]
     drawn = [
         measure(_draw(pooled, first, generator), _draw(pooled, second, generator))
@@ -313,10 +313,10 @@ def _value_shares(first: Sketch, second: Sketch) -> list[tuple[float, float]]:
 
 def _divergence(first: Sequence[float], second: Sequence[float]) -> float:
     total = 0.0
-    for one, other in zip(first, second, strict=True):
-        middle = (one + other) / 2
-        if one > 0:
-            total += one * math.log2(one / middle)
+    for share, other in zip(first, second, strict=True):
+        middle = (share + other) / 2
+        if share > 0:
+            total += share * math.log2(share / middle)
         if other > 0:
             total += other * math.log2(other / middle)
     return min(max(total / 2, 0.0), 1.0)

@@ -130,7 +130,7 @@ def compare_judge_versions(
         table[cell] += count
     if not table:
         return JudgeVersionChange(verdict, table)
-    same = sum_clusters((cluster, float(one == other), n) for cluster, (one, other), n in tables)
+    same = sum_clusters((cluster, float(word == other), n) for cluster, (word, other), n in tables)
     return JudgeVersionChange(
         verdict, table, estimate_mean(same, is_rate=True), kappa_of_clusters(tables)
     )

@@ -87,9 +87,9 @@ class Report:
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
         items = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
-        told = "; ".join(items) or "no judge was asked"
+        reasons = "; ".join(items) or "no judge was asked"
         word = self.word or "no verdict"
-        return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {told}"
+        return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {reasons}"
 
     @property
     def notes(self) -> list[str]:

@@ -144,8 +144,8 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
     compared = [_Comparison.of(figure) for figure in figures]
-    judged = [place for place, one in enumerate(compared) if one is not None]
-    chances = [one.p for one in compared if one is not None]
+    judged = [place for place, item in enumerate(compared) if item is not None]
+    chances = [item.p for item in compared if item is not None]
     adjusted = dict(zip(judged, benjamini_hochberg(chances), strict=True))
     return [
         _say(figure, comparison, adjusted.get(place, 1.0))

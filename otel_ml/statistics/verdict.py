@@ -777,12 +777,12 @@ class _Judged:
         made = cls(judge, is_rate, lower_is_better, (versions[0], versions[1]), of_failed)
         values = [[(made.value(run), count) for run, count in runs] for runs in (before, after)]
         missing = [
-            sum(count for one, count in side if one is None) / sum(count for _, count in side)
+            sum(count for value, count in side if value is None) / sum(count for _, count in side)
             if side
             else 1.0
             for side in values
         ]
-        deviation = _deviation([(one, count) for one, count in values[0] if one is not None])
+        deviation = _deviation([(value, count) for value, count in values[0] if value is not None])
         if margin is None:
             margin = RATE_MARGIN if is_rate else SCORE_MARGIN * deviation
         return replace(
@@ -887,7 +887,9 @@ def _group(before: _Items, after: _Items) -> list[ItemGroup]:
         sides = before.get(item, ()), after.get(item, ())
         amounts = {}
         for name in AMOUNTS:
-            means = [_mean([one for run in runs if (one := run.amount(name))]) for runs in sides]
+            means = [
+                _mean([amount for run in runs if (amount := run.amount(name))]) for runs in sides
+            ]
             if means[0] and means[1]:
                 amounts[name] = [(means[0], means[1])]
         item_groups.append(ItemGroup(item, *sides, amounts=amounts))
@@ -993,7 +995,7 @@ def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFI
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)
     counts = count_clusters(sums)
-    if all(of == 1 and one in (0.0, 1.0) for one, of in counts):
+    if all(of == 1 and total in (0.0, 1.0) for total, of in counts):
         passed = sum(count for (name, _), count in counts.items() if name)
         return wilson(passed, sum(counts.values()), confidence=confidence)
     return cluster_rate(counts, confidence=confidence)
@@ -1150,11 +1152,15 @@ def _slices(
             items.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
     adjusted = benjamini_hochberg([p for *_, p in items])
     slices = []
-    for (one, judged, _), p in zip(items, adjusted, strict=True):
-        turned = judged.turned(one.difference.value)
-        if p <= _FALSE_DISCOVERIES and abs(one.difference.value) >= judged.margin and turned:
-            one = replace(one, word="better" if turned > 0 else "worse")  # noqa: PLW2901
-        slices.append(one)
+    for (slice_verdict, judged, _), p in zip(items, adjusted, strict=True):
+        turned = judged.turned(slice_verdict.difference.value)
+        if (
+            p <= _FALSE_DISCOVERIES
+            and abs(slice_verdict.difference.value) >= judged.margin
+            and turned
+        ):
+            slice_verdict = replace(slice_verdict, word="better" if turned > 0 else "worse")  # noqa: PLW2901
+        slices.append(slice_verdict)
     return slices
 
 
@@ -1195,8 +1201,8 @@ def _deviation(values: Sequence[tuple[float, int]]) -> float:
     n = sum(counts)
     if n <= 1:
         return 0.0
-    mean = sum_counted((one for one, _ in values), counts) / n
-    return math.sqrt(sum_counted(((one - mean) ** 2 for one, _ in values), counts) / (n - 1))
+    mean = sum_counted((value for value, _ in values), counts) / n
+    return math.sqrt(sum_counted(((value - mean) ** 2 for value, _ in values), counts) / (n - 1))
 
 
 def _number(number: float, digits: int) -> str:

@@ -133,13 +133,13 @@ def find_wrapper(kind: type) -> type[Data] | None:
 
 def is_from(package: str, kind: type) -> bool:
     """Tell whether a type, or a base of it, is a package's."""
-    return any(package == found for found, _base in _foreign_bases(kind))
+    return any(package == name for name, _base in _foreign_bases(kind))
 
 
 def bases(kind: type) -> tuple[type, ...]:
     """Return a type and its bases; its metaclass, which may be the host's, is not asked."""
-    found: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
-    return found
+    order: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
+    return order
 
 
 def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:

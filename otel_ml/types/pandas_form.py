@@ -286,8 +286,8 @@ def _write_arrow(values: Any, writer: ValueWriter) -> Form | None:
     kind = _write_arrow_type(values.dtype.pyarrow_dtype)
     if kind is None:
         return None
-    found = values.__arrow_array__().to_pylist()
-    return {"of": "arrow", "type": kind, "values": writer.items(found)}
+    cells = values.__arrow_array__().to_pylist()
+    return {"of": "arrow", "type": kind, "values": writer.items(cells)}
 
 
 def _read_arrow(params: Params, decode: Decode) -> Any:

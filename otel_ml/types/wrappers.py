@@ -410,8 +410,8 @@ class TorchState(_Formed):
             raise _refused(data, "expected a dict of tensors by name, none of them sparse")
 
     def _is_state(self, data: Any) -> bool:
-        found = [*data.values()] if issubclass(type(data), dict) else []
-        if not any(is_from("torch", type(item)) for item in found):
+        tensors = [*data.values()] if issubclass(type(data), dict) else []
+        if not any(is_from("torch", type(item)) for item in tensors):
             return False  # before torch is loaded
         is_state: bool = self.forms().is_state(data)
         return is_state
@@ -587,13 +587,13 @@ def read_raymon() -> None:
 
     `otel_ml.compat.raymon` has wrappers of their names.
     """
-    for name, theirs, ours, mark in (
+    for name, theirs, load, mark in (
         ("Numpy", _numpy_of_raymon, Numpy.from_jcr, "shape"),
         ("DataFrame", _frame_of_raymon, DataFrame.from_jcr, "index"),
         ("Series", _series_of_raymon, Series.from_jcr, "index"),
         ("Image", _image_of_raymon, Image.from_jcr, "size"),
     ):
-        read_by(f"raymon.types.{name}", _either(theirs, ours, mark))
+        read_by(f"raymon.types.{name}", _either(theirs, load, mark))
     read_by("raymon.types.Native", _native_of_raymon)
 
 

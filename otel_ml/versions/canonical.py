@@ -79,10 +79,10 @@ def _field(node: ast.AST, name: str, value: object) -> list[object]:
         return [value]
     if isinstance(value, list):
         children = _significant(node, name, value)
-        found = _joined(
+        text = _joined(
             [[child if isinstance(child, ast.AST) else ascii(child)] for child in children]
         )
-        return ["[", *found, "]"] if found else []
+        return ["[", *text, "]"] if text else []
     return [] if value is None else [ascii(value)]
 
 

@@ -54,7 +54,7 @@ class Definition:
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
         """Write the definition for the wire."""
-        told = {} if is_source_left_out() else self._told(redaction)
+        source = {} if is_source_left_out() else self._told(redaction)
         content: dict[str, object] = {
             "source": None,
             "signature": redaction.source(self.signature),
@@ -64,7 +64,7 @@ class Definition:
             "unseen": [],
             "output": None if output is None else redaction.shown(output),
         }
-        return encode({**content, **told}).text
+        return encode({**content, **source}).text
 
     def _told(self, redaction: Redaction) -> dict[str, object]:
         return {

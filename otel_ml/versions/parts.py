@@ -335,7 +335,9 @@ class _Following:
         # Of an object only what is set is state: what its methods are called says nothing.
         self._set = frozenset(write[1] for write in writes if write[:1] == read and write[1:])
         try:
-            found = ValueReader(self._follow, self._is_own, self._is_state_of).read(value, name)
+            value_read = ValueReader(self._follow, self._is_own, self._is_state_of).read(
+                value, name
+            )
         except TooManyParts:
             self._parts.note(f"`{name}`, which is too large")
             return None
@@ -345,9 +347,9 @@ class _Following:
         if any(True for _ in models_in(value, self._is_own)):
             find = self._reader.find
             self._parts.models.append(lambda: models_in(find(read), self._is_own))
-        if found is None or type(found.shown) is _Reference:
-            return None if found is None else found.text
-        return self._parts.constant(name, found)
+        if value_read is None or type(value_read.shown) is _Reference:
+            return None if value_read is None else value_read.text
+        return self._parts.constant(name, value_read)
 
     def _is_own(self, kind: type) -> bool:
         return is_same_package(kind.__module__, self._parts.module)
@@ -400,18 +402,20 @@ class _Following:
             self._parts.note(f"weights of `{name}`, which the function fits")
             return Value(type(value).__qualname__, Weighed(type=type(value).__qualname__))
         shown = Weighed(type=type(value).__qualname__)
-        found = weights_of(value, weights)
-        if isinstance(found, WeightsJob):
-            self._parts.jobs.append(found)
+        read_weights = weights_of(value, weights)
+        if isinstance(read_weights, WeightsJob):
+            self._parts.jobs.append(read_weights)
             return Value("weights:pending", shown)
-        for gap in found.gaps:
+        for gap in read_weights.gaps:
             unseen = f"`{name}{gap.path}`, {gap.reason}"
             self._parts.note(unseen)
-            if found.is_unreadable:
+            if read_weights.is_unreadable:
                 warn_once(_UNREADABLE, unseen)
-        methods = self._methods_of(value, found) if "helpers" in self._parts.counts else set()
-        shown["weights"] = found.digest
-        return Value(f"weights:{found.digest}{{{','.join(sorted(methods))}}}", shown)
+        methods = (
+            self._methods_of(value, read_weights) if "helpers" in self._parts.counts else set()
+        )
+        shown["weights"] = read_weights.digest
+        return Value(f"weights:{read_weights.digest}{{{','.join(sorted(methods))}}}", shown)
 
     def _methods_of(self, model: object, weights: Weights) -> set[str]:
         """Follow the functions of the package that a model object calls, or is."""
@@ -523,10 +527,10 @@ def _counted(reader: ReadingFunction, read: Read) -> object:
         return None if inner is None else Value(f"{inner.__qualname__}@{id(inner)}", name)
 
     try:
-        found = ValueReader(follow, own, lambda kind, name: False).read(value, "")
+        value_read = ValueReader(follow, own, lambda kind, name: False).read(value, "")
     except (TooManyParts, RuntimeError):
         return MISSING
-    return MISSING if found is None else _Said(helper, found.text)
+    return MISSING if value_read is None else _Said(helper, value_read.text)
 
 
 def _defaults(function: FunctionType) -> dict[str, object]:

@@ -139,12 +139,12 @@ def _attribute(holder: Any, name: str, module: str) -> object:
         return MISSING
     if is_a(holder, type):
         return class_attribute(holder, name, module)
-    found = class_attribute(type(holder), name, module)
-    if found is MISSING and is_same_package(type(holder).__module__, module):
+    attribute = class_attribute(type(holder), name, module)
+    if attribute is MISSING and is_same_package(type(holder).__module__, module):
         # What an object itself has is a part of its value; here only the way to its methods.
         inner = dict(attributes_of(holder)).get(name, MISSING)
         return inner if is_same_package(type(inner).__module__, module) else MISSING
-    return found
+    return attribute
 
 
 def class_attribute(holder: type, name: str, module: str) -> object:
@@ -152,9 +152,9 @@ def class_attribute(holder: type, name: str, module: str) -> object:
     if is_same_package(holder.__module__, module):
         for kind in holder.__mro__:
             if name in vars(kind) and is_same_package(kind.__module__, module):
-                found: object = vars(kind)[name]
+                attribute: object = vars(kind)[name]
                 # Members of an enum stand in its class on some Pythons only.
-                return MISSING if holder in type(found).__mro__ else found
+                return MISSING if holder in type(attribute).__mro__ else attribute
     return MISSING
 
 

@@ -133,22 +133,22 @@ class ValueReader:
         return self._object(value, kind, name)
 
     def _object(self, value: object, kind: type, name: str) -> Value | None:
-        found = self._follow(value, name)
-        if found is not None and type(found.shown) is Weighed:
-            return found
+        part = self._follow(value, name)
+        if part is not None and type(part.shown) is Weighed:
+            return part
         if not is_record(kind) and not self._own(kind):
-            return found
+            return part
         attributes = [
             (key, item)
             for key, item in attributes_of(value)
             if kind_of(item) is not None or not self._is_state(kind, key)
         ]
-        if found is None:
+        if part is None:
             return self._record(kind, attributes, name)
         if not attributes:
-            return found
+            return part
         whole = self._record(kind, attributes, name)
-        return Value(f"{found.text}{whole.text}", whole.shown)
+        return Value(f"{part.text}{whole.text}", whole.shown)
 
     def _mapping(
         self, title: str, items: list[tuple[Any, Any]], name: str, default: dict[str, Value]
@@ -192,9 +192,9 @@ class ValueReader:
         return Value(_between(brackets, parts), [part.shown for part in parts])
 
     def _part(self, value: Any, name: str) -> Value:
-        found = self.read(value, name)
-        if found is not None:
-            return found
+        part = self.read(value, name)
+        if part is not None:
+            return part
         title = f"<{type(value).__qualname__}>"
         return Value(title, title)
 
@@ -225,8 +225,8 @@ def is_record(kind: type) -> bool:
 def _scalar(value: Any, kind: type) -> Value | None:
     """Read a single value of a class that is no plain class."""
     if issubclass(kind, enum.Enum):
-        said = canonical_value(value._value_) if type(value._value_) in _LEAVES else ""
-        return Value(f"{kind.__qualname__}.{value._name_}={said}", f"{value._name_}")
+        scalar = canonical_value(value._value_) if type(value._value_) in _LEAVES else ""
+        return Value(f"{kind.__qualname__}.{value._name_}={scalar}", f"{value._name_}")
     for base, convert in _BASES:
         if issubclass(kind, base):
             plain = convert(value)

@@ -76,8 +76,8 @@ def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Res
     async def answer(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             return _answer_error(error)
-        code, told = _HTTP.get(error.status_code, ("bad_request", ""))
-        message = told.format(method=request.method) or str(error.detail)
+        code, code_text = _HTTP.get(error.status_code, ("bad_request", ""))
+        message = code_text.format(method=request.method) or str(error.detail)
         problem = Problem(code=code, message=message, field=None)
         if error.status_code == _NOT_FOUND and _is_for_people(request):
             return show(request, error.status_code, problem)

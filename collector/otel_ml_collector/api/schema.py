@@ -82,13 +82,13 @@ def _add_errors(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     for status in ("422", *_WITH_BODY):
         answers.pop(status, None)
-    told = _ERRORS | (_WITH_BODY if "requestBody" in operation else {})
+    errors = _ERRORS | (_WITH_BODY if "requestBody" in operation else {})
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "if-match" in names:
-        told |= _WITH_CONDITION
+        errors |= _WITH_CONDITION
     if "base" in names:
-        told |= _WITH_BASE
-    for status, (meaning, code, field, message) in told.items():
+        errors |= _WITH_BASE
+    for status, (meaning, code, field, message) in errors.items():
         problem = {"code": code, "message": message, "field": field, "column": None}
         content = {_JSON_TYPE: {"schema": _PROBLEM, "example": {"error": problem}}}
         answers[status] = {"description": meaning, "content": content}

@@ -248,13 +248,13 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
         raise BadInput("Without a project expected a trace_id or a run_id", "trace_id")
     key = run_id[:_TRACE_CHARS] or trace_id
     keyed = find_key(reader, key)
-    found = {*keyed.told, *(place.project for place in keyed.places)}
-    if not found:
+    projects = {*keyed.told, *(place.project for place in keyed.places)}
+    if not projects:
         raise Missing(f"There is no trace {key[:80]!r}")
-    if len(found) > 1:
-        names = ", ".join(sorted(found))
+    if len(projects) > 1:
+        names = ", ".join(sorted(projects))
         raise BadInput(f"Several projects have trace {key[:80]!r}: name one of {names}", "project")
-    return found.pop()
+    return projects.pop()
 
 
 def address_of(project: str, sha256: str) -> str:
@@ -360,8 +360,8 @@ def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str]
         of_trace.update(_find_logged(reader, project, sorted(traces)))
     if not query.run_id:
         return None if of_trace is None else sorted(of_trace)
-    found = _find_logged(reader, project, [query.run_id[:_TRACE_CHARS]], query.run_id)
-    return [owner for owner in found if of_trace is None or owner in of_trace]
+    owners = _find_logged(reader, project, [query.run_id[:_TRACE_CHARS]], query.run_id)
+    return [owner for owner in owners if of_trace is None or owner in of_trace]
 
 
 def _find_logged(

@@ -152,8 +152,8 @@ class Argument:
     def _wrong(self, value: object, expected: str) -> BadInput:
         shown = show(str(value)[:_WRONG_CHARS])
         way = "is" if expected.startswith("is ") else ":"
-        told = f"{shown} {expected}" if way == "is" else f"{shown!r}: {expected}"
-        return BadInput(f"{self.name}: {told}", self.name)
+        fault = f"{shown} {expected}" if way == "is" else f"{shown!r}: {expected}"
+        return BadInput(f"{self.name}: {fault}", self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,10 @@ def list_experiments(call: ToolCall) -> Digest:
     stored_experiments = experiments.find_experiments(
         call.reader, call.project, call.now_ns, where=where, limit=call.limit, cursor=cursor
     )
-    ours = view.narrow(where, _IS_EXPERIMENT)
-    total = count_behind(call.reader, RunsQuery(call.project, ours, cursor=cursor), call.now_ns)
+    condition = view.narrow(where, _IS_EXPERIMENT)
+    total = count_behind(
+        call.reader, RunsQuery(call.project, condition, cursor=cursor), call.now_ns
+    )
 
     def go_on(shown: int) -> Mapping[str, Any] | None:
         last = stored_experiments.experiments[shown - 1]
@@ -187,8 +189,8 @@ def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Si
         where = f"model == {view.quoted(name)} and version == {number}"
         return _Side(f"{name}:v{number}", version=(name, number), where=where)
     if reference.kind == "run":
-        found = experiments.find_one(call.reader, call.project, reference.name, call.now_ns)
-        return _Side(found.name, experiment=found)
+        experiment = experiments.find_one(call.reader, call.project, reference.name, call.now_ns)
+        return _Side(experiment.name, experiment=experiment)
     raise BadInput(
         f"{field}: {text[:80]!r} is a {reference.kind}: expected a version such as answer:v4, an "
         "experiment or a filter",
@@ -341,16 +343,16 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
                 "experiments, or run one with otel-ml evaluate",
                 name,
             )
-    said = _judge_production(call, a, b)
+    judgement = _judge_production(call, a, b)
     parts: dict[str, object] = {
-        "a": {"name": a.name, **_figures(said.figures[0])},
-        "b": {"name": b.name, **_figures(said.figures[1])},
-        "verdict": said.word,
-        "because": said.because,
-        "how": Own(said.how),
+        "a": {"name": a.name, **_figures(judgement.figures[0])},
+        "b": {"name": b.name, **_figures(judgement.figures[1])},
+        "verdict": judgement.word,
+        "because": judgement.because,
+        "how": Own(judgement.how),
     }
-    url = call.page("runs", where=b.where, start=write_time(said.window.start_ns))
-    if said.found is None:
+    url = call.page("runs", where=b.where, start=write_time(judgement.window.start_ns))
+    if judgement.found is None:
         return Digest(parts, url=url, chars=call.chars)
     changed = None
     if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
@@ -360,10 +362,10 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     return Digest(
         {
             **parts,
-            "judges": _judges(said.found.judges),
-            "amounts": _amounts(said.found.amounts),
+            "judges": _judges(judgement.found.judges),
+            "amounts": _amounts(judgement.found.amounts),
             "changed": changed,
-            "needed": _needed(said.found.judges, "runs of both")
+            "needed": _needed(judgement.found.judges, "runs of both")
             or Own("pairs tell more: run both over one data set with otel-ml evaluate"),
         },
         url=url,

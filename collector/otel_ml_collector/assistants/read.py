@@ -123,11 +123,9 @@ def without_media(text: str) -> str:
 
 def _has_blob(text: str) -> bool:
     match = _BLOB.search(text)
-    found = match[0] if match else ""
+    blob = match[0] if match else ""
     return (
-        any(map(str.isupper, found))
-        and any(map(str.islower, found))
-        and any(map(str.isdigit, found))
+        any(map(str.isupper, blob)) and any(map(str.islower, blob)) and any(map(str.isdigit, blob))
     )
 
 
@@ -528,11 +526,11 @@ def _item_rows(
 
 def _read_dataset(call: ToolCall, reference: Reference) -> Digest:
     start = min(int(call.given["start"]), _MOST_ITEMS)
-    found = find_items(
+    page = find_items(
         call.reader, call.project, reference.name, reference.number, limit=start + _FEW
     )
-    version = found.version
-    rows = [[item.id, _line(item.inputs), _line(item.expected)] for item in found.items[start:]]
+    version = page.version
+    rows = [[item.id, _line(item.inputs), _line(item.expected)] for item in page.items[start:]]
     versions = find_versions(call.reader, call.project, reference.name, limit=1).versions
     table = DigestTable(
         ("item", "inputs", "expected"),

@@ -107,8 +107,8 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
         older, newer = (_find_version(reader, part) for part in (before, after))
         if older.name != newer.name:
             raise BadSetting(f"{before} and {after}: expected two versions of one data set")
-        found = reader.dataset_diff(newer.name, newer.version, older.version)
-        answer = asdict(found)
+        dataset_diff = reader.dataset_diff(newer.name, newer.version, older.version)
+        answer = asdict(dataset_diff)
         rows = [{"change": _change_of(item), **item} for item in answer["items"]]
         return write_rows(rows, answer, form, _DIFF_COLUMNS)
 

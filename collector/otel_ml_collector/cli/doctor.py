@@ -130,14 +130,14 @@ def _explain(place: str, *, is_json: bool) -> int:
     from otel_ml_collector.cli.explain import NoFunction, explain, find_target, lines_of  # heavy
 
     try:
-        told = explain(find_target(place))
+        explanation = explain(find_target(place))
     except NoFunction as error:
         raise BadSetting(str(error)) from error
     except Exception as error:  # the user's own file, in which anything may happen
         sentence = f"{type(error).__name__}: {error}"
         raise BadSetting(f"{place!r} cannot be imported: {sentence}") from error
-    told["lost"] = [f"{what} -> {todo}" for what, todo in [*lost(), *unsampled()]]
-    text = json.dumps(told, indent=2) if is_json else "\n".join(lines_of(told))
+    explanation["lost"] = [f"{what} -> {todo}" for what, todo in [*lost(), *unsampled()]]
+    text = json.dumps(explanation, indent=2) if is_json else "\n".join(lines_of(explanation))
     sys.stdout.write(f"{text}\n")
     return 0
 

@@ -307,16 +307,16 @@ def set_baseline(experiment: str, name: str, project: str | None, endpoint: str 
 
     try:
         with Reader(project, endpoint=endpoint) as reader:
-            found = find_named(reader, experiment)
+            run = find_named(reader, experiment)
         client = Client(project, endpoint=endpoint)
-        client.about(run_id=found.run_id).tag({name: True})
+        client.about(run_id=run.run_id).tag({name: True})
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     delivery = client.flush()
     client.close()
     if not delivery:
         raise CommandFailed(f"The tag did not arrive: {delivery.reason}", USAGE)
-    click.echo(f"{name} is {found.name} on {found.dataset}, {found.start_time[:16]} UTC")
+    click.echo(f"{name} is {run.name} on {run.dataset}, {run.start_time[:16]} UTC")
     return DONE
 
 

@@ -69,7 +69,7 @@ def judge(judge: str, **options: Any) -> int:
             runs = reader.runs(options["where"], start=options["start"], end=options["end"])
             _say_beforehand(reader, asked, len(runs), rate, options)
             progress = _Progress()
-            found = client.judge(
+            backfill = client.judge(
                 runs, asked, against=against, rate=rate, progress=progress.show, **shares
             )
             progress.end()
@@ -77,11 +77,11 @@ def judge(judge: str, **options: Any) -> int:
         raise CommandFailed("No collector answers: expected one, or --endpoint", USAGE) from error
     except (ValueError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
-    click.echo(str(found))
-    write_text(options["json_"], found.to_json() if options["json_"] else "")
-    _store(found, is_written=options["write"])
+    click.echo(str(backfill))
+    write_text(options["json_"], backfill.to_json() if options["json_"] else "")
+    _store(backfill, is_written=options["write"])
     client.close()
-    return INTERRUPTED if found.is_interrupted else DONE
+    return INTERRUPTED if backfill.is_interrupted else DONE
 
 
 def _read_rate(text: str) -> float:

@@ -507,7 +507,7 @@ def slices(
         with check_project(api, project) as check:
             answer = api.get("projects", project, "slices", **asdict(within), **more)
             check(answer["slices"])
-        rows = [{**one, "slice": one["name"]} for one in answer["slices"]]
+        rows = [{**item, "slice": item["name"]} for item in answer["slices"]]
         return write_rows(rows, answer, form, _SLICE_COLUMNS, _FIRST_OF_SLICES)
 
 

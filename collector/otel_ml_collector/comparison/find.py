@@ -665,15 +665,15 @@ def _compare_experiments(
     sides = []
     for place, name in enumerate(asked.of):
         beside = None if name == baseline else listed[baseline]
-        found = compare_listed(reader, project, listed[name], beside)
+        detail = compare_listed(reader, project, listed[name], beside)
         sides.append(
             ComparedSide(
                 reference=name,
                 letter=letter_of(place),
-                name=found.experiment.name,
-                params=flatten(found.experiment.params),
+                name=detail.experiment.name,
+                params=flatten(detail.experiment.params),
                 metrics={},
-                experiment=found,
+                experiment=detail,
             )
         )
     items = [

@@ -528,11 +528,11 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
         versions = {judge.judge: judge.version for judge in side.experiment.judges}
         return Beside(side, judge_lines(verdict.judges, versions), amount_lines(verdict.amounts))
     if side.version is not None:
-        said = side.version.verdict
+        decision = side.version.verdict
         return Beside(
             side,
-            judge_lines(said.judges) if said else (),
-            amount_lines(said.amounts) if said else (),
+            judge_lines(decision.judges) if decision else (),
+            amount_lines(decision.amounts) if decision else (),
             blocks=_blocks(compared, side, before, side.version.model),
             versions=[compared.versions[part.reference] for part in (before, side)],
         )

@@ -150,8 +150,8 @@ def read_runs(
         else:
             items.append(item)
     if not items:
-        told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
-        raise BadInput(f"None of these runs can be an item: {told}", "run_ids")
+        reasons = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
+        raise BadInput(f"None of these runs can be an item: {reasons}", "run_ids")
     return items, dict(left_out)
 
 
@@ -211,7 +211,7 @@ def make_change(
             raise BadInput(f"There is no item {gone[:80]!r}", f"remove.{place}")
     added = [digest_item(item.inputs, item.expected, item.tags) for item in wanted.items]
     ids = name_items(
-        [(one.id, one.inputs, own) for one, own in zip(wanted.items, added, strict=True)]
+        [(item.id, item.inputs, own) for item, own in zip(wanted.items, added, strict=True)]
     )
     for place, (item_id, digest) in enumerate(zip(ids, added, strict=True)):
         if item_id in ids[:place] and digests[item_id] != digest:
@@ -229,9 +229,9 @@ def make_change(
         known = {row["digest"]: row["has_session"] for row in reader.rows(_KNOWN_ITEMS, values)}
     now_ns = time.time_ns()
     spans = [
-        _span_of_item(project, one, digest, now_ns)
-        for one, digest in zip(wanted.items, added, strict=True)
-        if digest not in known or (one.source_session and not known[digest])
+        _span_of_item(project, item, digest, now_ns)
+        for item, digest in zip(wanted.items, added, strict=True)
+        if digest not in known or (item.source_session and not known[digest])
     ]
     version = digest_version(digests)
     is_new = all(row["digest"] != version for row in rows)  # one that is there keeps its reason

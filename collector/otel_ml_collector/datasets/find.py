@@ -190,7 +190,7 @@ def read_items(reader: Reader, project: str, lines: Sequence[tuple[str, str]]) -
     """Read the items of some lines of a manifest: id and digest."""
     values = {"project": project, "digests": sorted({digest for _, digest in lines})}
     content = {row["digest"]: row for row in reader.rows(_CONTENT, values)} if lines else {}
-    return [_make_item(one, digest, content.get(digest)) for one, digest in lines]
+    return [_make_item(line, digest, content.get(digest)) for line, digest in lines]
 
 
 def find_digest(reader: Reader, project: str, name: str, digest: str) -> DatasetVersion:
@@ -339,12 +339,12 @@ def count_stored(
     if not rows:
         return {}
     asked = {"project": project, "owners": _owners(rows)}
-    found = reader.memory.work_out(
+    counts = reader.memory.work_out(
         ("stored", project, state or _read_state(reader, project, rows), repr(_owners(rows))),
         lambda: reader.rows(_STORED, asked),
         len,
     )
-    return {item["owner"]: item for item in found}
+    return {item["owner"]: item for item in counts}
 
 
 def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:

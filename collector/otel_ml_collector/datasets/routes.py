@@ -365,12 +365,12 @@ def show_dataset(
     listed = list_versions(reader, project, rows, cursor=versions)
     number = version or newest
     asked = ItemHistory(reader, project, choose_version(rows, name, number), time.time_ns())
-    found = asked.find_items(show, _ON_A_PAGE, cursor)
-    history = asked.find({item.id: item.digest for item in found.items})
+    page = asked.find_items(show, _ON_A_PAGE, cursor)
+    history = asked.find({item.id: item.digest for item in page.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     measured = [version for version in listed.versions if version.metrics][:_MEASURED]
     context = {
-        "chosen": found.version,
+        "chosen": page.version,
         "newest": newest,
         "measured": measured,
         "metrics": sorted({name for item in measured for name in item.metrics})[:_MOST_METRICS],
@@ -380,8 +380,8 @@ def show_dataset(
         "shown": _shown(history, number),
         "history": history,
         "most_runs": MOST_RUNS,
-        "items": found.items,
-        "next_cursor": found.next_cursor,
+        "items": page.items,
+        "next_cursor": page.next_cursor,
         "inputs_of": lambda item: (
             (line_in(item.inputs) or _line(item.inputs)) if item.is_here else ""
         ),

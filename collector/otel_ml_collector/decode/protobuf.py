@@ -254,5 +254,5 @@ def _value_of(value: AnyValue) -> Value:
         return _attributes_of(value.kvlist_value.values)
     if kind is None or kind == "string_value_strindex":  # profiles only: to be read as absent
         return None
-    found: Value = getattr(value, kind)
-    return found
+    content: Value = getattr(value, kind)
+    return content

@@ -225,11 +225,11 @@ def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
-    found = 0
+    number = 0
     for place, byte in enumerate(body[at : at + _VARINT_BYTES]):
-        found |= (byte % _MORE) << 7 * place
+        number |= (byte % _MORE) << 7 * place
         if byte < _MORE:
-            return found, at + place + 1
+            return number, at + place + 1
     raise _Odd
 
 

@@ -371,8 +371,8 @@ def find_pair(
         BadInput: An id is invalid, or both are the same.
     """
     run = _read_run(reader, project, run_id, now_ns)
-    told = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
-    if names.RECORDED in {baseline, baseline or told}:
+    baseline_id = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
+    if names.RECORDED in {baseline, baseline or baseline_id}:
         now = make_experiments(reader, project, [run])[0]
         before = _make_recorded(now)
         if baseline and before is None:
@@ -383,9 +383,9 @@ def find_pair(
         raise BadInput("Invalid baseline: expected another experiment", "baseline")
     if baseline and baseline != NO_BASELINE:
         other = _read_run(reader, project, baseline, now_ns)
-    if not baseline and names.RUN_ID.fullmatch(told) and told != run_id:
+    if not baseline and names.RUN_ID.fullmatch(baseline_id) and baseline_id != run_id:
         with suppress(Missing):
-            other = _read_run(reader, project, told, now_ns)
+            other = _read_run(reader, project, baseline_id, now_ns)
     if other is None:
         return make_experiments(reader, project, [run])[0], None
     now, before = make_experiments(reader, project, [run, other])
@@ -495,8 +495,8 @@ def find_rows(  # noqa: PLR0913 - all by keyword
     (after,) = read_cursor(cursor, str) if cursor else ("",)
     items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
     shown = items[:limit]
-    told = _work_out(reader, project, experiment, None, most=limit, items=shown)
-    compared = Compared(experiment, None, *told)
+    outcome = _work_out(reader, project, experiment, None, most=limit, items=shown)
+    compared = Compared(experiment, None, *outcome)
     return ExperimentRows(
         rows=make_rows(reader, project, compared, shown),
         next_cursor=write_place([shown[-1]]) if len(items) > limit else None,
@@ -720,16 +720,16 @@ def _work_out(
         known = set(experiment.judges.items())
         for row in rows:
             row["before"] = [
-                (digest, failed, [item for item in said if (item[0], item[1]) in known])
-                for digest, failed, said in row["before"]
+                (digest, failed, [item for item in scores if (item[0], item[1]) in known])
+                for digest, failed, scores in row["before"]
             ]
     spoke: list[defaultdict[str, set[str]]] = []
-    for one, side in ((other, "before"), (experiment, "after")):
-        if one is not None:
+    for side_experiment, side in ((other, "before"), (experiment, "after")):
+        if side_experiment is not None:
             spoke.append(defaultdict(set))
             for row in rows:
-                for _, _, said in row[side]:
-                    for judge, version, *_ in said:
+                for _, _, scores in row[side]:
+                    for judge, version, *_ in scores:
                         spoke[-1][judge].add(version)
     numbers = version_numbers(reader, project, "judge", {name for side in spoke for name in side})
     chosen = choose_versions(spoke, numbers)
@@ -774,11 +774,11 @@ def _make_group(
                     judge: JudgeScore(
                         None if passed is None else bool(passed), score, version, bool(broke)
                     )
-                    for judge, version, score, passed, broke in said
+                    for judge, version, score, passed, broke in scores
                     if version in chosen[judge]
                 },
             )
-            for digest, failed, said in row[side]
+            for digest, failed, scores in row[side]
         ]
         for side in ("before", "after")
     )
@@ -892,9 +892,9 @@ def _list_worse(
             row.change,
             next(
                 (
-                    said
+                    message
                     for run in row.runs
-                    if (said := view.tell_error(run.error_type, run.error_message))
+                    if (message := view.tell_error(run.error_type, run.error_message))
                 ),
                 "",
             )
@@ -1049,10 +1049,10 @@ def make_rows(
         return []
     now, before = compared.now, compared.before
     ids, start_ns, window = _sides_of(before, now)
-    rows, said = read_item_runs(reader, project, ids, start_ns, items, recorded=window)
+    rows, item_runs = read_item_runs(reader, project, ids, start_ns, items, recorded=window)
     content = read_item_content(reader, project, (row["item_digest"] for row in rows))
     scores: defaultdict[tuple[str, str], dict[str, ItemScore]] = defaultdict(dict)
-    for row in said:
+    for row in item_runs:
         if row["judge_version"] in compared.chosen.get(row["judge"], ()):
             scores[row["trace_id"], row["span_id"]][row["judge"]] = ItemScore(
                 digest=row["judge_version"],

@@ -614,17 +614,17 @@ def _find_slices(text: str) -> list[FieldComparison]:
     starts, ends = [0, *(cut.end for cut in cuts)], [*(cut.start for cut in cuts), len(text)]
     slices = []
     for start, end in zip(starts, ends, strict=True):
-        one = _read_slice(text, start, end, tokens)
-        if not cuts and (one is None or not one.is_surely):
+        slice_ = _read_slice(text, start, end, tokens)
+        if not cuts and (slice_ is None or not slice_.is_surely):
             return []
-        if one is None or (is_field(one.name) and not one.is_bare):
+        if slice_ is None or (is_field(slice_.name) and not slice_.is_bare):
             part = text[start:end]
             raise bad(
                 f"Expected a slice such as client==Remax, found {part.strip()[:40]!r}; "
                 "conditions on fields are joined by and",
                 end - len(part.lstrip()),
             )
-        slices.append(_compare_tag(one))
+        slices.append(_compare_tag(slice_))
     return slices
 
 
@@ -644,11 +644,11 @@ def _read_slice(text: str, start: int, end: int, tokens: Sequence[Token]) -> _Sl
     return _Slice(name, signs[0].text, value, at, end - len(after.lstrip()))
 
 
-def _compare_tag(one: _Slice) -> FieldComparison:
-    name = _REFUSED.sub("", one.name.lower().replace(" ", "_")).rstrip("_")
-    value: str | float = one.value if one.is_bare else one.value[1:-1]
-    if one.sign not in {"==", "!="}:
+def _compare_tag(slice_: _Slice) -> FieldComparison:
+    name = _REFUSED.sub("", slice_.name.lower().replace(" ", "_")).rstrip("_")
+    value: str | float = slice_.value if slice_.is_bare else slice_.value[1:-1]
+    if slice_.sign not in {"==", "!="}:
         if not _NUMBER.fullmatch(str(value)):
-            raise bad(f"Expected a number, found {value!r}", one.value_at)
+            raise bad(f"Expected a number, found {value!r}", slice_.value_at)
         value = float(value)
-    return FieldComparison(Field("tags", (name,), one.at), one.sign, value, one.value_at)
+    return FieldComparison(Field("tags", (name,), slice_.at), slice_.sign, value, slice_.value_at)

@@ -400,8 +400,8 @@ class _Compiler:
 
     def _write(self, tree: Tree) -> Sql:
         if isinstance(tree, FieldComparison):
-            found = self._compare(tree)
-            return self._of_records(found) if _is_lent(tree) else found
+            condition = self._compare(tree)
+            return self._of_records(condition) if _is_lent(tree) else condition
         if isinstance(tree, Not):
             return Sql("NOT ({part})").fill(part=self.write(tree.part))
         return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
@@ -525,9 +525,9 @@ class _Compiler:
             except BadInput as error:
                 raise bad(str(error), tree.column) from error
         else:
-            found = "several" if isinstance(tree.value, tuple) else _shown(tree.value)
+            shown = "several" if isinstance(tree.value, tuple) else _shown(tree.value)
             expected = 'Expected a time such as "2026-11-01" or last("24h")'
-            raise bad(f"{expected}, found {found}", tree.column)
+            raise bad(f"{expected}, found {shown}", tree.column)
         test = Sql("ifNull(start_ns + latency_ns {sign} {moment}, 0)")
         if tree.field.name == "start":
             test = Sql("start_ns {sign} {moment}")

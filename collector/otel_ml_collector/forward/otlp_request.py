@@ -117,8 +117,8 @@ class OtlpRequest:
         """The headers that go with the body."""
         project = self.project or ""
         may_travel = project and project.isascii() and project.isprintable()
-        told = {names.PROJECT_HEADER: project} if may_travel else {}
-        return {PASSED_HEADER: self.passed, **told}
+        headers = {names.PROJECT_HEADER: project} if may_travel else {}
+        return {PASSED_HEADER: self.passed, **headers}
 
     def digest(self) -> bytes:
         """Return a digest of the request: the same request, sent again, has the same digest."""
@@ -154,9 +154,9 @@ class OtlpRequest:
 def _spell_ids(json_object: JsonObject) -> None:
     """Write ids as protobuf's own JSON has them: OTLP has hex there."""
     for key in _ID_FIELDS & json_object.keys():
-        said = json_object[key]
-        if isinstance(said, str):
-            json_object[key] = base64.b64encode(bytes.fromhex(said)).decode()
+        text = json_object[key]
+        if isinstance(text, str):
+            json_object[key] = base64.b64encode(bytes.fromhex(text)).decode()
     for key in _LISTS:
         within = json_object.get(key)
         for item in within if isinstance(within, list) else ():
@@ -233,13 +233,13 @@ class OtlpHttpSender:
                 timeout=urllib3.Timeout(self._target.timeout_s),
                 preload_content=False,
             )
-            told = answer.read(_ANSWER_BYTES, decode_content=False)
-            if len(told) == _ANSWER_BYTES:  # the rest is not read
+            body = answer.read(_ANSWER_BYTES, decode_content=False)
+            if len(body) == _ANSWER_BYTES:  # the rest is not read
                 answer.close()
             answer.release_conn()
         except HTTPError as error:
             raise Later(f"{type(error).__name__}: {_shorten(str(error))}") from error
-        return _read_answer(answer, told)
+        return _read_answer(answer, body)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -271,7 +271,7 @@ class OtlpGrpcSender:
         message = request.as_protobuf().plain()
         headers = {**request.headers, **dict(self._target.headers)}
         try:
-            told = self._calls[request.signal](
+            answer = self._calls[request.signal](
                 message.body,
                 timeout=self._target.timeout_s,
                 metadata=tuple(headers.items()),
@@ -279,7 +279,7 @@ class OtlpGrpcSender:
             )
         except grpc.RpcError as error:
             raise _read_error(error) from error
-        return read_partial(told, Form.PROTOBUF)
+        return read_partial(answer, Form.PROTOBUF)
 
     def close(self) -> None:
         """End the calls under way."""

@@ -398,13 +398,13 @@ def _in_payload(tag: _Tag) -> list[Sql]:
     pieces, name = tag.put("pieces", tag.pieces(tag.name)), tag.put("name", tag.name)
     items = [place.fill(pieces=pieces, name=name) for place in _ATTRIBUTE_TESTS]
     if key := _OF_SCOPE.get(tag.name):
-        said = tag.put("scope", tag.text)
-        items.append(Sql("JSONExtractString(scope, {key}) = {it}").fill(key=key, it=said))
+        text = tag.put("scope", tag.text)
+        items.append(Sql("JSONExtractString(scope, {key}) = {it}").fill(key=key, it=text))
     if tag.name == TRACE_STATE:
-        said = tag.put("state", tag.text)
+        text = tag.put("state", tag.text)
         items.append(
             Sql("JSONExtractString(attributes, '{otlp}', 'trace_state') = {it}").fill(
-                otlp=Sql(OTLP), it=said
+                otlp=Sql(OTLP), it=text
             )
         )
     if line := _LINES.get(tag.name):

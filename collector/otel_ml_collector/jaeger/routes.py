@@ -399,9 +399,9 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
             left_out += 1
     if left_out:
         shown[-1][2].append(f"Traces that are not shown: {left_out}, {_NO_ROOM}")
-    told = _read_told(reader, [row for _, of, _ in shown for row in of])
+    payloads = _read_told(reader, [row for _, of, _ in shown for row in of])
     return [
-        _Trace(trace_id, part_servers([read_facts(row, told) for row in of]), warnings)
+        _Trace(trace_id, part_servers([read_facts(row, payloads) for row in of]), warnings)
         for trace_id, of, warnings in shown
     ]
 

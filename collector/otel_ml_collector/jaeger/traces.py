@@ -281,9 +281,9 @@ def _resource(text: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scope(scope: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: scope[name] for name in ("name", "version") if scope.get(name)} | _otlp(scope)
+    facts = {name: scope[name] for name in ("name", "version") if scope.get(name)} | _otlp(scope)
     attributes = scope.get("attributes", {})
-    return {**told, "attributes": _pairs(attributes)} if attributes else told
+    return {**facts, "attributes": _pairs(attributes)} if attributes else facts
 
 
 def _otlp_span(span: SpanFacts) -> dict[str, Any]:

@@ -57,10 +57,14 @@ def find_messages(value: object) -> Sequence[object]:
         if _is_message(value):
             return [value]
         listed = next((value[name] for name in _LISTS if name in value), None)
-        found = listed if isinstance(listed, list) else _find_response(value)
+        messages = listed if isinstance(listed, list) else _find_response(value)
     else:
-        found = value if isinstance(value, list) else []
-    return found if found and all(map(_has_speaker, found)) and _is_message(found[-1]) else []
+        messages = value if isinstance(value, list) else []
+    return (
+        messages
+        if messages and all(map(_has_speaker, messages)) and _is_message(messages[-1])
+        else []
+    )
 
 
 def line_in(value: object, kind: str = "") -> str:
@@ -171,9 +175,9 @@ def _is_message(item: object) -> bool:
     """Tell a message from an object that has a role, or a type, for another reason."""
     if not _has_speaker(item):
         return False
-    told = cast("dict[str, Any]", item)
-    return not _MESSAGE_KEYS.isdisjoint(told) or not _MESSAGE_KEYS.isdisjoint(
-        cast("dict[str, Any]", unwrap(told))
+    message = cast("dict[str, Any]", item)
+    return not _MESSAGE_KEYS.isdisjoint(message) or not _MESSAGE_KEYS.isdisjoint(
+        cast("dict[str, Any]", unwrap(message))
     )
 
 
@@ -213,8 +217,8 @@ def _answered(value: object) -> str:
             return _answered(inner)
     if not isinstance(value, dict):
         return _headline(value)
-    if said := _final(value):
-        return said
+    if answer := _final(value):
+        return answer
     if messages := find_messages(value):
         return _last(messages)
     if not _THOUGHTS.isdisjoint(value):
@@ -227,9 +231,9 @@ def _answered(value: object) -> str:
 def _final(value: dict[str, Any]) -> str:
     """Return the answer that a framework put beside its own account of it; empty for none."""
     for name, beside in _FINAL.items():
-        said = value.get(name)
-        if isinstance(said, str) and (not beside or not beside.isdisjoint(value)):
-            return said
+        answer = value.get(name)
+        if isinstance(answer, str) and (not beside or not beside.isdisjoint(value)):
+            return answer
     return ""
 
 

@@ -145,19 +145,19 @@ def read_start(span: Span) -> Span | None:
     span_id = bytes.fromhex(owner[_TRACE_CHARS + 1 :])
     if not any(trace_id) or not any(span_id):
         return None
-    told = span.attributes
+    facts = span.attributes
     attributes: dict[str, Value] = {
         names.KIND: "model",
-        **{key: value for key, value in told.items() if key not in _NOT_AT_START},
+        **{key: value for key, value in facts.items() if key not in _NOT_AT_START},
     }
-    if names.INPUTS_PREVIEW in told:
-        attributes.setdefault(names.INPUTS, told[names.INPUTS_PREVIEW])
+    if names.INPUTS_PREVIEW in facts:
+        attributes.setdefault(names.INPUTS, facts[names.INPUTS_PREVIEW])
     return replace(
         span,
         trace_id=trace_id,
         span_id=span_id,
-        parent_span_id=_read_span_id(told.get(names.PARENT_SPAN_ID)),
-        name=to_text(told.get(names.MODEL_NAME)) or span.name,
+        parent_span_id=_read_span_id(facts.get(names.PARENT_SPAN_ID)),
+        name=to_text(facts.get(names.MODEL_NAME)) or span.name,
         end_ns=span.start_ns,
         attributes=attributes,
     )

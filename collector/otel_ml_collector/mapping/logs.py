@@ -202,8 +202,8 @@ def _message(log: Log) -> str:
 def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
     """Name a line by its content: it has no id of its own, and may be delivered again."""
     ids = f"{log.trace_id.hex()}-{log.span_id.hex()}"
-    said = (ids, str(line.time_ns), line.severity, event, attributes, line.message)
-    content = "\x1f".join(said).encode("utf-8", "surrogatepass")
+    parts = (ids, str(line.time_ns), line.severity, event, attributes, line.message)
+    content = "\x1f".join(parts).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

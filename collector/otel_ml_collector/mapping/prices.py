@@ -81,9 +81,9 @@ class Tariff(NamedTuple):
     def at(self, time_ns: int) -> Rates:
         """Return the prices at a time."""
         if self.later:
-            told = datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
+            moment = datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
             for holds, rates in reversed(self.later):
-                if holds(told):
+                if holds(moment):
                     return rates
         return self.first
 
@@ -280,8 +280,8 @@ def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider |
     having = [
         provider for provider in providers if provider.find_model(model, all_providers=providers)
     ]
-    found = claiming if len(claiming) == 1 else having
-    return (found[0] if len(found) == 1 else None), model
+    matches = claiming if len(claiming) == 1 else having
+    return (matches[0] if len(matches) == 1 else None), model
 
 
 def _tariff(known: "ModelInfo") -> Tariff | None:
@@ -301,14 +301,14 @@ def _always(_time: datetime) -> bool:
 
 
 def _rates(prices: "ModelPrice") -> Rates:
-    told = prices.__dict__  # its attributes are made of what it has, and are anything to a checker
+    facts = prices.__dict__  # its attributes are made of what it has, and are anything to a checker
     return Rates(
-        _steps(told.get("input_mtok")),
-        _steps(told.get("output_mtok")),
-        _steps(told.get("cache_read_mtok")),
-        _steps(told.get("output_reasoning_mtok")),
-        _steps(told.get("cache_write_mtok")),
-        float(told.get("requests_kcount") or 0) / 1_000,
+        _steps(facts.get("input_mtok")),
+        _steps(facts.get("output_mtok")),
+        _steps(facts.get("cache_read_mtok")),
+        _steps(facts.get("output_reasoning_mtok")),
+        _steps(facts.get("cache_write_mtok")),
+        float(facts.get("requests_kcount") or 0) / 1_000,
     )
 
 

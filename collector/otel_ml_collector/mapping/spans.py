@@ -339,15 +339,18 @@ def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
 def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
     """Make the runs of spans that are alike, a field of all of them after the other."""
     spans = alike.spans
-    found = read_fields(spans, alike.plan, is_open=alike.is_open)
+    run_columns = read_fields(spans, alike.plan, is_open=alike.is_open)
     if batch.filing.prices is not None:
-        add_costs(found, batch.filing.prices, [span.start_ns for span in spans])
-    columns = _columns(alike, found, _scope_texts(spans[0].scope, batch.scopes))
+        add_costs(run_columns, batch.filing.prices, [span.start_ns for span in spans])
+    columns = _columns(alike, run_columns, _scope_texts(spans[0].scope, batch.scopes))
     columns["rank"] = _ranks(columns)
     alike.runs = [
         Run(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
     ]
-    alike.definitions, alike.trace_keys = found.column("definition"), found.column("trace_keys")
+    alike.definitions, alike.trace_keys = (
+        run_columns.column("definition"),
+        run_columns.column("trace_keys"),
+    )
 
 
 def _columns(

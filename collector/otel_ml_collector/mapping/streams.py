@@ -58,10 +58,10 @@ def find_first_token_ms(
     has_ended = end_ns > start_ns
     longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS
     for name, unit in FIRST_TOKENS.items():
-        told = to_float(attributes.get(name))
-        if told is not None and told >= 0:
+        latency_ms = to_float(attributes.get(name))
+        if latency_ms is not None and latency_ms >= 0:
             finer = _FINER if has_ended and name != names.STREAM_FIRST_CHUNK_MS else (1,)
-            times = (told * unit * part for part in finer)
+            times = (latency_ms * unit * part for part in finer)
             first_ms = next((time for time in times if time <= longest_ms), None)
             if first_ms is not None:
                 return first_ms

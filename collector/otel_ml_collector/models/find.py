@@ -161,7 +161,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
         digest = row.pop("judge_version")
         version = spoken.get((row["judge"], digest, ""))
         judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
-    told = _find_told(reader, project, model, by_number)
+    late_records = _find_told(reader, project, model, by_number)
     has_links = find_apart(reader, project).links
     linked = find_linked_runs(reader, project, model) if has_links else {}
     newest = max(by_number)
@@ -176,7 +176,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
             runs.get(number),
             judges=sorted(judges[number], key=lambda entry: entry.order),
             definition=definitions[number],
-            told=told[number],
+            told=late_records[number],
             aliases=aliases[number],
             linked={
                 role: [
@@ -260,9 +260,9 @@ def find_samples_verdict(
         BadInput: A filter is wrong.
     """
     ahead = reader.ahead(_read_sample, project, candidate, window, are_few=are_few)
-    runs, said = _read_sample(reader, project, baseline, window, are_few=are_few)
+    runs, scores = _read_sample(reader, project, baseline, window, are_few=are_few)
     others, of_others = ahead.result()
-    return _compare(reader, project, (runs, others), (*said, *of_others))
+    return _compare(reader, project, (runs, others), (*scores, *of_others))
 
 
 def _read_sample(
@@ -389,8 +389,8 @@ def _find_told(
         if not row["structure"]
     }
     known = find_owners(reader, project, sorted(set(owners.values())))
-    told = find_told(reader, project, sorted(known))
-    return {number: told.get(owners.get(number, ""), LateRecords()) for number in by_number}
+    late_records = find_told(reader, project, sorted(known))
+    return {number: late_records.get(owners.get(number, ""), LateRecords()) for number in by_number}
 
 
 def _version(

@@ -225,7 +225,7 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
 
     return Curves(
         judges,
-        [(one.judge, others) for one, others in newest_versions(stats.total.judges) if others],
+        [(judge.judge, others) for judge, others in newest_versions(stats.total.judges) if others],
         [
             VersionCurves(
                 version=group.group,

@@ -231,9 +231,9 @@ def choose_figures(reader: Reader, query: SlicesQuery, asked: AskedRuns) -> list
     ]
     columns += _judge_figures(reader, query.project, asked)
     if query.figure:
-        wanted = [one for one in columns if query.figure in {one.name, one.judge}]
+        wanted = [column for column in columns if query.figure in {column.name, column.judge}]
         if not wanted:
-            known = ", ".join(dict.fromkeys(one.name for one in columns))
+            known = ", ".join(dict.fromkeys(column.name for column in columns))
             text = f"Invalid figure {query.figure[:80]!r}: expected one of {known}"
             raise BadInput(text, "figure")
         return wanted
@@ -332,8 +332,8 @@ class SliceDimensions:
         """Return the slice of a number; of a pair that of both of its parts."""
         first, second = divmod(number, PAIR)
         if first:
-            parts = [self.of(one, model) for one in (first, second)]
-            return SliceCondition(tuple(part for one in parts if one for part in one.parts))
+            parts = [self.of(part, model) for part in (first, second)]
+            return SliceCondition(tuple(part for item in parts if item for part in item.parts))
         return self.slices.get((number, ""), self.slices.get((number, model)))
 
 
@@ -465,8 +465,8 @@ def count_slices(
         figures=join_sql(
             ", ",
             [
-                _FIGURE.fill(given=one.given, value=one.value, place=place)
-                for place, one in enumerate(figures)
+                _FIGURE.fill(given=figure.given, value=figure.value, place=place)
+                for place, figure in enumerate(figures)
             ],
         ),
         source=asked.source,
@@ -494,9 +494,12 @@ def count_slices(
         "numbers": list(dimensions.ids.values()) or [0],
         "pairs": list(pairs or [0]),
     }
-    for one in figures:
-        if one.judge:
-            values |= {f"judge_{one.place}": one.judge, f"digest_{one.place}": one.digest}
+    for figure in figures:
+        if figure.judge:
+            values |= {
+                f"judge_{figure.place}": figure.judge,
+                f"digest_{figure.place}": figure.digest,
+            }
     return reader.rows(sql, values)
 
 
@@ -507,19 +510,19 @@ _IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 
 def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
     """Write the join of what judges said last of the runs; empty without a figure of a judge."""
-    of_judges = [one for one in figures if one.judge]
+    of_judges = [figure for figure in figures if figure.judge]
     if not of_judges:
         return EMPTY
     columns = [
         _SAID.fill(
-            column=Sql("passed") if one.kind == "rate" else Sql("score"),
+            column=Sql("passed") if item.kind == "rate" else Sql("score"),
             is_its=_IS_ITS.fill(
-                judge=parameter(f"judge_{one.place}", "String"),
-                digest=parameter(f"digest_{one.place}", "String"),
+                judge=parameter(f"judge_{item.place}", "String"),
+                digest=parameter(f"digest_{item.place}", "String"),
             ),
-            place=one.place,
+            place=item.place,
         )
-        for one in of_judges
+        for item in of_judges
     ]
     return Sql("""
         LEFT JOIN (

@@ -126,13 +126,15 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
         slices = _keep_worse_pairs(
             _judge(asked, figures, rows, dimensions, query.where), slices, figures
         )
-    numbers = version_numbers(reader, query.project, "judge", {one.judge for one in figures} - {""})
+    numbers = version_numbers(
+        reader, query.project, "judge", {figure.judge for figure in figures} - {""}
+    )
     return Slices(
         start_time=to_rfc3339(window.start_ns),
         end_time=to_rfc3339(window.end_ns),
         runs=asked.runs // asked.every,
         share=1 / asked.every,
-        figures=[_describe_figure(one, numbers) for one in figures],
+        figures=[_describe_figure(figure, numbers) for figure in figures],
         slices=slices[:_MOST_SHOWN],
         judged=len(slices),
         left_out=[*dimensions.left_out],
@@ -184,8 +186,8 @@ def _judge(
         )
         for place, (row, its) in enumerate(slices)
     ]
-    made.sort(key=lambda one: one[0])
-    return [one for _, one in made]
+    made.sort(key=lambda entry: entry[0])
+    return [value for _, value in made]
 
 
 def _moments(row: Row, place: int) -> ClusterMoments:
@@ -207,16 +209,18 @@ def _make_slice(
     """Make a slice of its verdicts; with what it is ordered by."""
     runs = row["runs"]
     made = [_make_cell(figure, verdict, n, runs * asked.every) for figure, verdict, n in cells]
-    told = [
+    items = [
         (figure, verdict, cell)
         for (figure, verdict, _), cell in zip(cells, made, strict=True)
         if verdict.word in {"worse", "better"}
     ]
-    told.sort(key=lambda one: (one[1].word != "worse", -(one[2].excess or 0.0), -_weight(one[1])))
+    items.sort(
+        key=lambda entry: (entry[1].word != "worse", -(entry[2].excess or 0.0), -_weight(entry[1]))
+    )
     excess = max((cell.excess or 0.0 for cell in made), default=0.0)
-    weight = max((_weight(one) for _, one, _ in told if one.word == "worse"), default=0.0)
-    words = {one.word for _, one, _ in cells}
-    word: SliceWord = next(one for one in _WORDS if one in words or one == _WORDS[-1])
+    weight = max((_weight(value) for _, value, _ in items if value.word == "worse"), default=0.0)
+    words = {value.word for _, value, _ in cells}
+    word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
     model_where = f"model == {view.quoted(row['model'])}"
     made_slice = RunSlice(
         model=row["model"],
@@ -227,7 +231,7 @@ def _make_slice(
         share=runs / of_model,
         excess=excess,
         word=word,
-        sentence=_write_sentence(its.name, told),
+        sentence=_write_sentence(its.name, items),
         cells=made,
     )
     return (-excess, -weight * runs, -runs, f"{row['model']} {its.name}"), made_slice
@@ -278,11 +282,11 @@ def _show(kind: FigureKind, difference: float) -> str:
 _Told = tuple[FigureColumn, RestVerdict, SliceCell]
 
 
-def _write_sentence(name: str, told: Sequence[_Told]) -> str:
+def _write_sentence(name: str, tolds: Sequence[_Told]) -> str:
     """Say in words what a slice does worse, or else better; empty where nothing is told."""
-    if not told:
+    if not tolds:
         return ""
-    (figure, verdict, cell), *others = told
+    (figure, verdict, cell), *others = tolds
     text = f"{name} {_write_figure(figure, verdict, cell)}"
     also = [_write_also(one, cell) for one, beside, cell in others if beside.word == verdict.word]
     return "; ".join([text, ", ".join(also)]) if also else text
@@ -327,7 +331,7 @@ def _write_also(figure: FigureColumn, cell: SliceCell) -> str:
 
 def _choose_pairs(slices: Sequence[RunSlice], dimensions: SliceDimensions) -> list[int]:
     """Choose the pairs of conditions that stand out alone, of two dimensions each."""
-    names = {one.name for one in [one for one in slices if one.word == "worse"][:_MOST_PARTS]}
+    names = {item.name for item in [item for item in slices if item.word == "worse"][:_MOST_PARTS]}
     parts = sorted({number for (number, _), its in dimensions.slices.items() if its.name in names})
     of = {number: its.dimension for (number, _), its in dimensions.slices.items()}
     return [
@@ -339,7 +343,10 @@ def _keep_worse_pairs(
     pairs: Iterable[RunSlice], slices: Iterable[RunSlice], figures: Sequence[FigureColumn]
 ) -> list[RunSlice]:
     """Keep the pairs that are worse than each of their parts, by a figure."""
-    signs = {one.name: (1 if one.lower_is_better else -1, one.kind == "amount") for one in figures}
+    signs = {
+        figure.name: (1 if figure.lower_is_better else -1, figure.kind == "amount")
+        for figure in figures
+    }
 
     def measure_loss(cell: SliceCell) -> float:
         sign, is_amount = signs[cell.figure]
@@ -347,9 +354,9 @@ def _keep_worse_pairs(
         return sign * (math.log(value) if is_amount and value > 0 else value)
 
     losses = {
-        (one.model, one.name, cell.figure): measure_loss(cell)
-        for one in slices
-        for cell in one.cells
+        (item.model, item.name, cell.figure): measure_loss(cell)
+        for item in slices
+        for cell in item.cells
     }
     kept = []
     for pair in pairs:
@@ -391,25 +398,25 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
 def _tell_worse(slices: Sequence[RunSlice], window: Window) -> list[Finding]:
     """Make findings of the worst slices; of several with the same runs only the first is told."""
     findings = []
-    told: set[tuple[str, int, tuple[tuple[int, float | None], ...]]] = set()
+    entries: set[tuple[str, int, tuple[tuple[int, float | None], ...]]] = set()
     counts: Counter[str] = Counter()
-    for one in slices:
-        runs = (one.model, one.runs, tuple((cell.n, cell.value) for cell in one.cells))
-        is_told = one.word == "worse" and one.dimension != "outcome" and runs not in told
-        if not is_told or counts[one.model] >= _MOST_FINDINGS:
+    for item in slices:
+        runs = (item.model, item.runs, tuple((cell.n, cell.value) for cell in item.cells))
+        is_told = item.word == "worse" and item.dimension != "outcome" and runs not in entries
+        if not is_told or counts[item.model] >= _MOST_FINDINGS:
             continue
-        told.add(runs)
-        counts[one.model] += 1
+        entries.add(runs)
+        counts[item.model] += 1
         findings.append(
             Finding(
                 kind="slice",
-                sentence=f"{one.sentence}, of {one.model}",
-                model=one.model,
-                where=one.where,
+                sentence=f"{item.sentence}, of {item.model}",
+                model=item.model,
+                where=item.where,
                 start_ns=window.start_ns,
                 end_ns=window.end_ns,
                 # What loses no runs, such as latency, stands behind what does.
-                size=one.excess or one.runs / (one.runs + 1),
+                size=item.excess or item.runs / (item.runs + 1),
             )
         )
     return findings

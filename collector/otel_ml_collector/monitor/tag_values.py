@@ -65,13 +65,13 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         if row["name"] and (row["name"] in _CHANGED_DIMENSIONS or row["name"][0] != FIELD_MARK):
             values[row["model"], row["name"]].append(row)
     findings = []
-    for (model, _), found in values.items():
+    for (model, _), value in values.items():
         of_model = every[model]
-        new = [row for row in found if not row["windows"]]
-        usual = [row for row in found if row["windows"] == of_model["windows"]]
+        new = [row for row in value if not row["windows"]]
+        usual = [row for row in value if row["windows"] == of_model["windows"]]
         if of_model["windows"] < _LEAST_WINDOWS or not of_model["now"] or not usual:
             continue
-        if len(found) <= MOST_DISTINCT and len(new) <= max(_MOST_NEW * len(found), 1):
+        if len(value) <= MOST_DISTINCT and len(new) <= max(_MOST_NEW * len(value), 1):
             gone = [row for row in usual if not row["now"]]
             for row in [*new, *gone][:_MOST_TOLD]:
                 finding = _make_change(question, asked, row, of_model)

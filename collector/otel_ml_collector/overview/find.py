@@ -251,10 +251,10 @@ def _said_of(finding: ProjectFinding | None, verdict: VersionsVerdict) -> dict[s
 
 def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
     """Say what is to be said of a version; None where there is nothing to compare it by."""
-    said = _worst(verdict.judges, verdict.amounts)
-    if said is None:
+    worst = _worst(verdict.judges, verdict.amounts)
+    if worst is None:
         return None
-    word, sentence, size = said
+    word, sentence, size = worst
     name = view.numbered(version.model, version.version)
     experiment = verdict.experiment
     where = f"model == {view.quoted(version.model)} and version == {version.version}"
@@ -295,9 +295,9 @@ def _tell_experiment(
             verdict = find_experiment(reader, project, experiment.run_id, now_ns).verdict
         except (BadInput, Missing):
             continue
-        said = _worst(verdict.judges, verdict.amounts) if verdict else None
-        if said is not None and verdict is not None:
-            word, sentence, size = said
+        worst = _worst(verdict.judges, verdict.amounts) if verdict else None
+        if worst is not None and verdict is not None:
+            word, sentence, size = worst
             baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
             return ProjectFinding(
                 word=word,
@@ -321,7 +321,7 @@ def _worst(
 
     Latency, tokens and cost speak where no judge does.
     """
-    said: list[tuple[Word, str, float]] = [
+    changes: list[tuple[Word, str, float]] = [
         (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
         for judge in judges
         if judge.difference
@@ -329,7 +329,7 @@ def _worst(
         (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
         for amount in amounts
     ]
-    return min(said, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
+    return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 
 
 def _tell_error(group: ErrorGroup) -> ProjectFinding:

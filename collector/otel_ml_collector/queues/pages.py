@@ -82,7 +82,7 @@ def show_queue(
     frame = _frame(request, access, wanted.person)
     stored_queue = find_queue(reader, project, queue)
     who, now_ns = frame["who"], time.time_ns()
-    told = find_next(
+    state = find_next(
         reader,
         project,
         stored_queue,
@@ -92,18 +92,18 @@ def show_queue(
         run_id=wanted.run,
         skipped=wanted.skip,
     )
-    own = next((item for item in told.last if told.run and item.run_id == told.run.run_id), None)
+    own = next((item for item in state.last if state.run and item.run_id == state.run.run_id), None)
     here = {"as": frame["person"]}
     context = {
         **frame,
         "queue": stored_queue,
-        "next": told,
-        "run": told.run,
+        "next": state,
+        "run": state.run,
         "own": own,
         "chosen": next(
             (
                 choice.key
-                for choice in told.choices
+                for choice in state.choices
                 if own and own.label in {"", choice.label} and own.score == choice.score
             ),
             None,
@@ -111,9 +111,9 @@ def show_queue(
         "answers": view.api_address("projects", project, "queues", queue, "answers"),
         "here": view.address(project, "queues", queue, **here),
         "skipping": view.address(
-            project, "queues", queue, **here, skip=[*wanted.skip, told.run.run_id][-_MOST_SKIPPED:]
+            project, "queues", queue, **here, skip=[*wanted.skip, state.run.run_id][-_MOST_SKIPPED:]
         )
-        if told.run
+        if state.run
         else "",
         "open": lambda run_id: view.address(project, "queues", queue, **here, run=run_id),
         "api": view.api_address("projects", project, "queues", queue, "next"),

@@ -512,8 +512,8 @@ async def _pass_on(
 
 def begin_digest(export: Export) -> "hashlib.blake2b":
     """Begin the digest that identifies a large request and the project it is filed under."""
-    told = (export.signal, export.form, export.header_project, export.access.key_id)
-    person = hashlib.blake2b(repr(told).encode(), digest_size=16).digest()
+    parts = (export.signal, export.form, export.header_project, export.access.key_id)
+    person = hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
     return hashlib.blake2b(digest_size=24, person=person)
 
 

@@ -76,9 +76,9 @@ class UploadIntake:
             Unavailable: It is not known to be stored; the sender should send it again.
         """
         with self._slot(), _open_spool() as file:
-            size, found = await self._spool(body, file, limit_bytes)
-            if found != sha256:
-                raise Rejected(f"Invalid sha256 {sha256}: the body's is {found}")
+            size, digest = await self._spool(body, file, limit_bytes)
+            if digest != sha256:
+                raise Rejected(f"Invalid sha256 {sha256}: the body's is {digest}")
             file.seek(0)
             await self._run(lambda: self._writer.write(project, sha256, file))
         self._telemetry.count_artifact(size)

@@ -567,48 +567,48 @@ def summarise(
     """Make the summaries of light rows of one project."""
     if not rows:
         return []
-    said = find_said(reader, project, rows, asked)
+    words = find_said(reader, project, rows, asked)
     add_contents(reader, project, rows)
-    return [make_summary(row, said[run_id_of(row)]) for row in rows]
+    return [make_summary(row, words[run_id_of(row)]) for row in rows]
 
 
-def make_summary(row: Row, said: Said) -> RunSummary:
+def make_summary(row: Row, words: Said) -> RunSummary:
     """Make the summary of a run from its light row and its late records."""
     newest = {
-        evaluation.judge: evaluation for evaluation in said.evaluations if is_score(evaluation)
+        evaluation.judge: evaluation for evaluation in words.evaluations if is_score(evaluation)
     }
     parent = row["parent_span_id"]
-    tags = row["tags"] | {name: tag["value"] for name, tag in said.tags.items()}
-    record_of = said.share["record_of"] if said.share else NO_PARENT
-    told = [row, said.share] if said.share and said.others else [row]
-    tokens = tokens_of({name: _first(told, name) for name in TOKENS})
-    first_token_ms = _first(told, "first_token_ms")
-    cost = _first(told[::-1], "cost")
+    tags = row["tags"] | {name: tag["value"] for name, tag in words.tags.items()}
+    record_of = words.share["record_of"] if words.share else NO_PARENT
+    rows = [row, words.share] if words.share and words.others else [row]
+    tokens = tokens_of({name: _first(rows, name) for name in TOKENS})
+    first_token_ms = _first(rows, "first_token_ms")
+    cost = _first(rows[::-1], "cost")
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
         parent_run_id=None if parent == NO_PARENT else f"{row['trace_id']}-{parent}",
-        trace_key=next(iter(said.keys), ""),
-        version=said.version,
+        trace_key=next(iter(words.keys), ""),
+        version=words.version,
         start_time=to_rfc3339(row["start_ns"]),
         latency_ms=None if is_open(row) else row["latency_ns"] / 1e6,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
         record_of=None if record_of == NO_PARENT else f"{row['trace_id']}-{record_of}",
-        also_recorded=said.others,
-        counted=Counted(tokens_of(said.share), said.share["cost"]) if said.share else None,
-        inputs=_first(told, "inputs_preview"),
-        outputs=_first(told, "outputs_preview"),
+        also_recorded=words.others,
+        counted=Counted(tokens_of(words.share), words.share["cost"]) if words.share else None,
+        inputs=_first(rows, "inputs_preview"),
+        outputs=_first(rows, "outputs_preview"),
         tags={name: load_json(value) for name, value in tags.items()},
         scores={j: e.score for j, e in newest.items() if e.score is not None},
         passed={j: e.passed for j, e in newest.items() if e.passed is not None},
         failed_judges=[j for j, e in newest.items() if e.error],
-        truth=said.words["actual"],
-        label=said.words["human"],
-        agent=said.words["agent"],
+        truth=words.words["actual"],
+        label=words.words["human"],
+        agent=words.words["agent"],
         tokens=tokens,
         tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
-        **{name: _first(told, name) if name in SHOWN else row[name] for name in _AS_STORED}
-        | {name: row[name] or said.names.get(name, "") for name in NAMED}
+        **{name: _first(rows, name) if name in SHOWN else row[name] for name in _AS_STORED}
+        | {name: row[name] or words.names.get(name, "") for name in NAMED}
         | {"cost": round_cost(cost)},
     )
 

@@ -470,8 +470,8 @@ def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> 
             traces = dict.fromkeys(run.trace_id for run in part)
             of_part = [places[project, trace_id] for trace_id in traces]
             rows = _read_rows(reader, of_part, [run.run_id for run in part], now_ns)
-            found = {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows else {}
-            yield from (found[run.run_id] for run in part if run.run_id in found)
+            by_id = {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows else {}
+            yield from (by_id[run.run_id] for run in part if run.run_id in by_id)
 
 
 def _parts(
@@ -834,16 +834,16 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     project, run_ids = rows[0]["project"], [run_id_of(row) for row in rows]
     ended = [_key(row) for row in rows if not is_open(row)]
     paid = reader.ahead(read_payloads, project, ended)
-    said = find_said(reader, project, rows)
-    owners = {run_id: said[run_id].owners for run_id in run_ids}
+    words = find_said(reader, project, rows)
+    owners = {run_id: words[run_id].owners for run_id in run_ids}
     payloads = paid.result() | read_open_payloads(
         reader, project, [run_id_of(row) for row in rows if is_open(row)]
     )
-    _lend_payloads(reader, project, said, payloads)
+    _lend_payloads(reader, project, words, payloads)
     apart = find_apart(reader, project)
     has_series = apart.metrics or apart.told_metrics
     return _Details(
-        said,
+        words,
         payloads,
         _find_events(reader, rows, payloads) if apart.lines else {},
         find_lines(reader, project, rows, owners) if apart.lines else {},
@@ -859,10 +859,10 @@ def _lend_payloads(
     """Fill the missing parts of a run's payload from the other records of its call."""
     recorded = {run_id: value.others for run_id, value in facts.items() if value.others}
     keys = [Key.of(item.start_ns, item.run_id) for row in recorded.values() for item in row]
-    found = read_payloads(reader, project, keys)
+    lent = read_payloads(reader, project, keys)
     for run_id, others in recorded.items():
         own = payloads.get(run_id, {})
-        rows = [own, *(found[other.run_id] for other in others if other.run_id in found)]
+        rows = [own, *(lent[other.run_id] for other in others if other.run_id in lent)]
         payloads[run_id] = own | {
             name: next((text for row in rows if (text := row.get(name))), "")
             for name in LENT_PAYLOAD
@@ -898,8 +898,8 @@ def _find_response(attributes: Mapping[str, Any]) -> str:
 def _make_run(row: Row, details: _Details) -> Run:
     """Make the record of a run."""
     run_id = run_id_of(row)
-    said, payload = details.said[run_id], details.payloads.get(run_id, {})
-    summary = make_summary(row, said)
+    words, payload = details.said[run_id], details.payloads.get(run_id, {})
+    summary = make_summary(row, words)
     attributes = load_json(payload.get("attributes", ""), {})
     content = _make_content(row, payload, details.events.get(run_id, ()), summary.tokens)
     links = details.links.get(run_id, Links())
@@ -915,12 +915,12 @@ def _make_run(row: Row, details: _Details) -> Run:
         response_id=payload.get("response") or _find_response(attributes),
         chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),
-        trace_keys=list(said.keys),
+        trace_keys=list(words.keys),
         capture=_take_capture(attributes),
         metrics=values_of(series),
         metric_points=counts_of(series),
-        evaluations=list(said.evaluations),
-        tag_details=_tag_details(row, payload, said),
+        evaluations=list(words.evaluations),
+        tag_details=_tag_details(row, payload, words),
         logs=make_lines(lines, row["start_ns"]),
         artifacts=list(details.artifacts.get(run_id, ())),
         uses=list(links.uses),
@@ -987,7 +987,7 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _tag_details(row: Row, payload: Row, said: Said) -> list[TagDetail]:
+def _tag_details(row: Row, payload: Row, words: Said) -> list[TagDetail]:
     details = load_json(payload.get("tag_details", ""), {})
     own = {
         name: {"name": name, "value": value, **details.get(name, {"type": "", "group": ""})}
@@ -1000,6 +1000,6 @@ def _tag_details(row: Row, payload: Row, said: Said) -> list[TagDetail]:
             type=tag["type"],
             group=tag["group"],
         )
-        for tag in (own | dict(said.tags)).values()
+        for tag in (own | dict(words.tags)).values()
     ]
     return sorted(tags, key=lambda tag: (tag.group, tag.name))

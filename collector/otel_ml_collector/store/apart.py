@@ -237,12 +237,12 @@ NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))
 
 def find_apart(reader: Reader, project: str) -> Apart:
     """Find the sorts of records that a project has apart from its runs, in at most one question."""
-    found, is_settled = reader.memory.recall(project)
-    if not is_settled and (names := [name for name in _SIGNS if name not in found]):
+    apart_sorts, is_settled = reader.memory.recall(project)
+    if not is_settled and (names := [name for name in _SIGNS if name not in apart_sorts]):
         sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _IN_PROJECT) for name in names])
         apart = [row["name"] for row in reader.rows(sql, {"project": project})]
-        found = reader.memory.note(project, apart, settled=True)
-    return Apart(**{name: name in found for name in _SIGNS})
+        apart_sorts = reader.memory.note(project, apart, settled=True)
+    return Apart(**{name: name in apart_sorts for name in _SIGNS})
 
 
 def of_tag_names(reader: Reader, project: str, apart: Apart, names: Collection[str]) -> Apart:
@@ -406,8 +406,8 @@ def all_late_tags(apart: Apart) -> Sql:
         run=RUN, columns=columns, first=Sql(FIRST)
     )
     if apart.told_tags:
-        told = Sql("FROM late_tags WHERE project = {project:String} AND {under}").fill(under=_UNDER)
-        tags += Sql(" UNION ALL ") + told_of_others(columns, told)
+        sql = Sql("FROM late_tags WHERE project = {project:String} AND {under}").fill(under=_UNDER)
+        tags += Sql(" UNION ALL ") + told_of_others(columns, sql)
     return Sql("""
         SELECT trace_id AS late_trace, span_id AS late_span,
           groupArray((name, {text}, newest_ns)) AS late

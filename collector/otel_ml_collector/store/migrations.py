@@ -457,28 +457,28 @@ def migrate(client: StoreClient) -> None:
     """
     client.command(META)
     rows = client.query(_FOUND).result_rows
-    found = int(rows[0][0]) if rows else 0
-    if found > SCHEMA_VERSION:
+    schema = int(rows[0][0]) if rows else 0
+    if schema > SCHEMA_VERSION:
         raise BadSetting(
-            f"The store has schema {found}, this program knows {SCHEMA_VERSION}: "
+            f"The store has schema {schema}, this program knows {SCHEMA_VERSION}: "
             "use a newer otel-ml, nothing was changed"
         )
-    client.command(_TWO_STRUCTURES, {"is_new": found == 0})
-    if found == SCHEMA_VERSION:
+    client.command(_TWO_STRUCTURES, {"is_new": schema == 0})
+    if schema == SCHEMA_VERSION:
         return
     for table in TABLES:
         client.command(table)
-    if found:  # a store that has none yet has no rows that lack anything
+    if schema:  # a store that has none yet has no rows that lack anything
         for declared in DECLARED_TABLES:
             _add_declared(client, declared)
     for copy in COPIES:
         client.command(copy)
-    if found:
+    if schema:
         for version, step in enumerate(STEPS, _FIRST_STEP):
-            if found < version:
+            if schema < version:
                 _run(client, version, step)
     _note(client, SCHEMA_VERSION)
-    _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, found)
+    _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, schema)
 
 
 def _add_declared(client: StoreClient, table: Table[Any]) -> None:

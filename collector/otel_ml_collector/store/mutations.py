@@ -68,9 +68,9 @@ class Mutator:
                 self._client.confirm()
             except Unavailable as error:
                 trouble = str(error)
-        ours = self._undone(table).keys() - before
-        if trouble := trouble or self._wait(table, ours, self._folder):
-            values = {"table": table, "ids": sorted(ours)}
+        mutations = self._undone(table).keys() - before
+        if trouble := trouble or self._wait(table, mutations, self._folder):
+            values = {"table": table, "ids": sorted(mutations)}
             kill = Sql("KILL MUTATION WHERE {ours} AND mutation_id IN {ids:Array(String)}").fill(
                 ours=_OF_TABLE
             )
@@ -78,12 +78,12 @@ class Mutator:
             raise Unavailable(f"The store cannot change {table} now: {trouble}")
         self._client.confirm()
 
-    def _wait(self, table: str, ours: Collection[str], folder: Path) -> str:
+    def _wait(self, table: str, mutations: Collection[str], folder: Path) -> str:
         """Wait until all is done, or for the reason why it is not; returns that."""
         look_s, moved_s = _FIRST_LOOK_S, time.monotonic()
         while True:
             undone = self._undone(table)
-            left = [undone[mutation] for mutation in ours if mutation in undone]
+            left = [undone[mutation] for mutation in mutations if mutation in undone]
             if not left:
                 return ""
             if failed := next((name for _, name in left if name), ""):

@@ -186,8 +186,8 @@ class Retention:
 
     def days_of(self, project: str, wishes: dict[str, Wish] | None = None) -> Days:
         """Return the days that hold for a project."""
-        found = self.read() if wishes is None else wishes
-        return found.get(project, Wish()).over(self._configured)
+        rules = self.read() if wishes is None else wishes
+        return rules.get(project, Wish()).over(self._configured)
 
     def set(self, project: str, wish: Wish) -> None:
         """Set how long a project is kept; the next run of retention heeds it.

@@ -516,10 +516,10 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
         rows = reader.rows(grouped.fill(asked=asked) + _FIRST_KEYED, {"key": key})
     entries: dict[tuple[str, str], Place] = {}
     for row in sorted(rows, key=itemgetter("trace_id", "project")):
-        one = Place(**row)
-        before = entries.get((one.project, one.trace_id), one)
-        bounds = min(one.start_ns, before.start_ns), max(one.end_ns, before.end_ns)
-        entries[one.project, one.trace_id] = Place(one.project, one.trace_id, *bounds)
+        single = Place(**row)
+        before = entries.get((single.project, single.trace_id), single)
+        bounds = min(single.start_ns, before.start_ns), max(single.end_ns, before.end_ns)
+        entries[single.project, single.trace_id] = Place(single.project, single.trace_id, *bounds)
     projects = [place.project for place in entries.values() if place.trace_id == _NO_TRACE]
     places = [*entries.values()][len(projects) :]
     if len(entries) == _KEYED or any(place.trace_id != key for place in places):

@@ -212,9 +212,9 @@ def split_long_values(sql: Sql, values: Mapping[str, Any]) -> tuple[Sql, dict[st
     split = dict(values)
     for name, value in values.items():
         parts = _parts(value) if isinstance(value, list) else []
-        _, found, after = sql.partition(f"{{{name}:")
+        _, marker, after = sql.partition(f"{{{name}:")
         kind = after.partition("}")[0]
-        if not found or len(parts) <= 1:
+        if not marker or len(parts) <= 1:
             continue
         del split[name]
         names = [f"{name}_part_{number}" for number in range(len(parts))]

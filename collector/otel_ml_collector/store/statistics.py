@@ -191,9 +191,9 @@ def count_traces(
     lost = count_roots(reader, project, all_of([condition, _LOST]), buckets)
     if lost is None:
         return None
-    found = count_runs(reader, project, all_of([condition, _TOPS]), buckets)
+    counts = count_runs(reader, project, all_of([condition, _TOPS]), buckets)
     counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in (*found, *lost):
+    for row in (*counts, *lost):
         counted[row["bucket"]].update(runs=row["runs"], errors=row["errors"])
     return [{"bucket": bucket, **counted[bucket]} for bucket in sorted(counted)]
 

@@ -326,11 +326,11 @@ class Tombstones:
         until_ns = self._last_ns[project] + AHEAD_NS
         traces = traces_of(records, project, until_ns)
         names = names_of(records, project, until_ns)
-        told = owners_of(records, project, until_ns)
+        known_owners = owners_of(records, project, until_ns)
         has_items = any(row.project == project for row in records.items)
-        if not (traces or names or told or has_items):  # all of it began later
+        if not (traces or names or known_owners or has_items):  # all of it began later
             return records
-        known, owners = self._find_runs(project, traces), self._find_owners(project, told)
+        known, owners = self._find_runs(project, traces), self._find_owners(project, known_owners)
         rules = self._find_rules(project, names, set(known.values()))
         if not (known or owners or rules):
             return records

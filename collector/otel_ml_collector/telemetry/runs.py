@@ -137,7 +137,9 @@ class RunCounts:
         self.output_tokens += other.output_tokens
         self.add_cost(other.cost)
         self.latency_ns += other.latency_ns
-        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+        self.buckets = [
+            count + more for count, more in zip(self.buckets, other.buckets, strict=True)
+        ]
 
     def add_cost(self, cost: float | None) -> None:
         """Add a cost of runs; None is left out."""
@@ -437,16 +439,16 @@ class RunNumbers(Collector):
         judged = (place, score.name[:_LABEL_CHARS], score.judge_version[:_LABEL_CHARS])
         if judged not in self._scores and len(self._scores) >= self._sets:
             judged = (self._other(score.project), _OTHER, "")
-        said = self._scores.setdefault(judged, ScoreCounts())
+        counts = self._scores.setdefault(judged, ScoreCounts())
         if score.error:
-            said.errors += 1
+            counts.errors += 1
             return
         if score.value is not None and math.isfinite(score.value):
-            said.scores += 1
-            said.total += score.value
+            counts.scores += 1
+            counts.total += score.value
         if score.passed is not None:
-            said.passed += score.passed
-            said.failed += not score.passed
+            counts.passed += score.passed
+            counts.failed += not score.passed
 
     def _tag_values(self, run: Run) -> Place:
         values = dict.fromkeys(self._tags, "")

@@ -292,10 +292,10 @@ class _Entries:
             lasting -= 1
         for place, item in enumerate(answered[-MESSAGES:], max(len(answered) - MESSAGES, 0)):
             self.read(item, is_answer=not has_failed and place >= lasting)
-        said = _alone(run.outputs)
-        if not answered and said not in (None, "", {}, []):
-            text = said if isinstance(said, str) else ""
-            raw = None if isinstance(said, str) else write_raw(run.outputs)
+        answer = _alone(run.outputs)
+        if not answered and answer not in (None, "", {}, []):
+            text = answer if isinstance(answer, str) else ""
+            raw = None if isinstance(answer, str) else write_raw(run.outputs)
             kind = "error" if has_failed else "final"
             self.add(replace(_of_text(kind, "answer", text), raw=raw))
         if has_failed:
@@ -407,8 +407,8 @@ def _attach(part: Part, sent: Mapping[str, Any]) -> Attachment:
     what = str(part.get("mime_type") or part.get("modality") or "file")[:80]
     if not address:
         uri, size = part.get("uri") or part.get("file_id"), part.get("byte_size")
-        told = str(uri)[:300] if uri else view.size(size) if isinstance(size, int) else ""
-        return Attachment(", ".join(filter(None, [what, told, "not kept here"])))
+        caption = str(uri)[:300] if uri else view.size(size) if isinstance(size, int) else ""
+        return Attachment(", ".join(filter(None, [what, caption, "not kept here"])))
     picture, size = read_picture(address), len(address.partition(",")[2]) * 3 // 4
     if picture is None or picture.address is None:
         why = f"not drawn: {picture.why}" if picture else ""
@@ -450,23 +450,23 @@ def _find_data(part: Mapping[str, Any]) -> str:
 
 def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> list[Entry]:
     """Link calls to the runs of their tools: by their inputs, else in their order."""
-    found = list(entries)
+    linked = list(entries)
     runs: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for item in trace:
         if item.kind in _TOOLS and item.run_id != run.run_id:
             runs[item.model or item.name].append(item)
     for name, left in runs.items():
-        calls = [at for at, item in enumerate(found) if item.kind == "tool" and item.name == name]
+        calls = [at for at, item in enumerate(linked) if item.kind == "tool" and item.name == name]
         for at in calls:
-            same = next((item for item in left if item.inputs == found[at].given), None)
+            same = next((item for item in left if item.inputs == linked[at].given), None)
             if same is not None:
                 left.remove(same)
-                found[at] = replace(found[at], run=same)
-        others = [at for at in calls if found[at].run is None]
+                linked[at] = replace(linked[at], run=same)
+        others = [at for at in calls if linked[at].run is None]
         if len(others) == len(left):
             for at, item in zip(others, left, strict=True):
-                found[at] = replace(found[at], run=item)
-    return list(map(_lend_result, found))
+                linked[at] = replace(linked[at], run=item)
+    return list(map(_lend_result, linked))
 
 
 def _lend_result(entry: Entry) -> Entry:

@@ -86,15 +86,15 @@ def find_trace(
     for place in found.places:
         if project in {None, place.project}:
             want = page.limit + page.limit // 16 + 1
-            told = None if after else reader.ahead(list_owners, place.project, place.trace_id)
+            owners = None if after else reader.ahead(list_owners, place.project, place.trace_id)
             rows = read_trace(reader, place, after, page.parent_span_id, want)
             if len(rows) >= want:
                 until.append((rows[-1]["start_ns"], run_id_of(rows[-1])))
             rows = winners(rows, span_of)
             rows = add_open(reader, place, rows, now_ns, page=page, after=after)
             runs += summarise(reader, place.project, rows)
-            if told is not None:
-                is_whole = told.result() <= {*map(run_id_of, rows)}
+            if owners is not None:
+                is_whole = owners.result() <= {*map(run_id_of, rows)}
                 records += _find_records(reader, place, key, is_whole=is_whole)
     if not runs and not records and after is None:
         raise Missing(f"There is no trace {key[:80]!r}")

@@ -175,19 +175,19 @@ def lay_out(
         (run, 1) for run in [*children[None], *rest][::-1]
     ]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
-        found, level = waiting.pop()
-        if isinstance(found, Rest):
-            rows.append(found)
+        span, level = waiting.pop()
+        if isinstance(span, Rest):
+            rows.append(span)
             continue
-        if (found.run_id, found.start_ns) in seen or len(seen) >= MAX_ROWS:
+        if (span.run_id, span.start_ns) in seen or len(seen) >= MAX_ROWS:
             continue
-        seen.add((found.run_id, found.start_ns))
-        is_last = found.start_ns == last_ns[found.run_id]
-        below = children.get(found.run_id, []) if is_last else []
-        missing = counts.get(found.run_id, 0) - len(below) if is_last else 0
-        rows.append(axis.place(found, level, now_ns, is_parent=bool(below) or missing > 0))
+        seen.add((span.run_id, span.start_ns))
+        is_last = span.start_ns == last_ns[span.run_id]
+        below = children.get(span.run_id, []) if is_last else []
+        missing = counts.get(span.run_id, 0) - len(below) if is_last else 0
+        rows.append(axis.place(span, level, now_ns, is_parent=bool(below) or missing > 0))
         if missing > 0:
-            waiting.append((Rest(found, level + 1, missing, cursor), level + 1))
+            waiting.append((Rest(span, level + 1, missing, cursor), level + 1))
         waiting += [(child, level + 1) for child in reversed(below)]
     return Waterfall(
         bars=rows,
@@ -602,20 +602,20 @@ def show_run(
 ) -> Response:
     """One run with everything that is known of it."""
     now_ns = time.time_ns()
-    found = find_key(reader, run_id.partition("-")[0])
-    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=found)
+    keyed = find_key(reader, run_id.partition("-")[0])
+    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
     beside = reader.ahead(_find_beside, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
-    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=found)
+    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
     apart = find_apart(reader, project)
-    told = read_state(request)
+    view_state = read_state(request)
     lent = _find_lent(reader, run, trace)
-    talk = find_conversation(run, trace.runs, told.first("conversation"))
+    talk = find_conversation(run, trace.runs, view_state.first("conversation"))
     # A way into the input or the output leads to them as they were sent.
-    is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in told.given)
+    is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in view_state.given)
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     if talk is not None and is_raw:
-        state["raw"], told = "1", State({**told.given, "raw": "1"})
+        state["raw"], view_state = "1", State({**view_state.given, "raw": "1"})
     curves = [curve for curve in series if curve.count > 1]
     values = [curve for curve in series if curve.count == 1]
     context = {
@@ -632,7 +632,7 @@ def show_run(
         "talk": talk,
         "lent": lent,
         "facts": _list_facts(run, is_talk=talk is not None),
-        "state": told,
+        "state": view_state,
         "is_raw": is_raw,
         "reason": finish_reason(run),
         "unread": find_unread(run),

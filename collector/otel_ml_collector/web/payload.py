@@ -118,11 +118,11 @@ def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
     places = path.split(".") if path else []
     for depth, place in enumerate(places, 1):
         is_place = place.isascii() and place.isdecimal() and len(place) <= _DIGITS
-        found = next(islice(_pairs(value), int(place), None), None) if is_place else None
-        if found is None:
+        part = next(islice(_pairs(value), int(place), None), None) if is_place else None
+        if part is None:
             raise BadInput(f"There is nothing at {path[:80]!r} of this value", "at")
-        value = found[1]
-        crumbs.append(Crumb(shorten(str(found[0]), _LABEL_CHARS), ".".join(places[:depth])))
+        value = part[1]
+        crumbs.append(Crumb(shorten(str(part[0]), _LABEL_CHARS), ".".join(places[:depth])))
     return value, crumbs[-_CRUMBS:]
 
 

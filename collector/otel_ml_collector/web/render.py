@@ -44,10 +44,10 @@ _HASH: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def _hash_files() -> str:
-    found = blake2b(digest_size=8)
+    digest = blake2b(digest_size=8)
     for file in sorted(STATIC.rglob("*.*")):
-        found.update(file.read_bytes())
-    return found.hexdigest()
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 _FILES: Final = _hash_files()

@@ -155,10 +155,10 @@ class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
     """
 
     def __init__(self, categories: Any = None) -> None:
-        told = categories.tolist() if hasattr(categories, "tolist") else categories
-        if told is not None and not isinstance(told, list):
+        labels = categories.tolist() if hasattr(categories, "tolist") else categories
+        if labels is not None and not isinstance(labels, list):
             raise DataException(f"Invalid categories {categories!r}: expected a list or None")
-        self.categories = told
+        self.categories = labels
 
     def extract(self, data: Any) -> Any:
         """Return the place, or the category."""

@@ -201,11 +201,11 @@ class Component(profiles.Component):
                 f"Invalid stats of {type(self.stats).__name__}: expected those of dtype {dtype}"
             )
         if self.stats.is_built():
-            told: Any = self.stats
-            self.sketch = sketch_of_stats(dtype, vars(told))
+            given_stats: Any = self.stats
+            self.sketch = sketch_of_stats(dtype, vars(given_stats))
             self.invalid = 0 if self.sketch is None else self.sketch.missing
             if dtype != DataType.CAT:
-                self.low, self.high = told.min, told.max
+                self.low, self.high = given_stats.min, given_stats.max
 
     def set_domain(self, domain: Any) -> None:
         """Say what is valid: a pair of bounds, or a list of values; None keeps what is there."""
@@ -450,10 +450,10 @@ class ModelProfile(profiles.ModelProfile):
                 ]
             else:
                 part = own_components.PART_OF[component.side]
-                told = _part(rows, part, component)
+                column = _part(rows, part, component)
                 if build_extractors:
                     extractor.build(given[part])
-                values[component.name] = [component.read({part: row}) for row in told]
+                values[component.name] = [component.read({part: row}) for row in column]
         for component in self.components.values():
             component.build(values[component.name])
         valid = {

@@ -133,17 +133,17 @@ def _read_field(
     read, is_payload = _READERS[row.field], row.field in _PAYLOADS
     spare: dict[int, FieldSource] = {}  # where a payload is empty so far
     for source in sources:
-        told = values.read(source, places)
+        values_read = values.read(source, places)
         if source.text_if and source.text_if in values.names:
             are_texts = values.column(source.text_if)
             got = [
                 (value, to_json(value))
                 if isinstance(value, str) and are_texts[at] == "text/plain"
                 else read(value, form)
-                for at, value in zip(places, told, strict=True)
+                for at, value in zip(places, values_read, strict=True)
             ]
         else:
-            got = [read(value, form) for value in told]
+            got = [read(value, form) for value in values_read]
         if is_payload:
             places = _take_payloads(row, source, got, values, places, spare=spare)
         else:

@@ -61,11 +61,11 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
             if event.name in CONTENT_EVENTS
         ]
         if events:
-            told = RunColumns(1)
+            single = RunColumns(1)
             for field in _TOLD & run_columns.columns.keys():
-                told.fill(field, [run_columns.columns[field][place]])
-            read_events(events, told)
-            run_columns.take(told, place)
+                single.fill(field, [run_columns.columns[field][place]])
+            read_events(events, single)
+            run_columns.take(single, place)
 
 
 def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:

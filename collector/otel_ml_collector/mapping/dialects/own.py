@@ -136,8 +136,8 @@ def _read_own_tags(present: OwnNames, values: AttributeColumns) -> None:
         {name: Tag(name, _tag(column[at])) for name, column in columns} for at in run_columns.every
     ]
     if names.TAGS in values.names:
-        told = values.column(names.TAGS)
-        read = [at for at in run_columns.every if _add_details(told[at], tags[at])]
+        texts = values.column(names.TAGS)
+        read = [at for at in run_columns.every if _add_details(texts[at], tags[at])]
         run_columns.use([names.TAGS], read)
     run_columns.fill("tags", tags)
 

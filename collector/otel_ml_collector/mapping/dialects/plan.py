@@ -289,8 +289,8 @@ def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
     for field, sources in _OF_SPAN.items():
         for name in sources:
             if name in values.names and (places := run_columns.missing(field)):
-                told = values.column(name)
-                run_columns.fill(field, [to_text(told[at]) or None for at in places], places)
+                column = values.column(name)
+                run_columns.fill(field, [to_text(column[at]) or None for at in places], places)
     resource = spans[0].scope.resource
     for field, carrying in RESOURCE_ATTRIBUTES.items():
         match = next((resource[name] for name in carrying if resource.get(name) is not None), None)

@@ -287,8 +287,8 @@ def _find(
         below = tuple(sorted(key for key in keys if key.startswith(name) and key not in single))
         return FieldSource(below, prefix=name) if below else None
     if what == "list":
-        found = find_list(keys, name, more)
-        return FieldSource(tuple(_names(found)), shape=found) if found else None
+        places = find_list(keys, name, more)
+        return FieldSource(tuple(_names(places)), shape=places) if places else None
     if name not in keys:
         return None
     if source.endswith("{}"):
