@@ -1,4 +1,4 @@
-"""Monitoring in the JSON API: the findings of a project."""
+"""Monitoring in the JSON API: the findings of a project, its slices, and its new versions."""
 
 import time
 from typing import Annotated

@@ -85,6 +85,7 @@ class RunSlice(BaseModel):
     name: str = Field(description="Such as client = Remax")
     dimension: str = Field(description="A tag's name, or version, environment, release, ...")
     where: str = Field(description="The filter that lists its runs")
+    condition: str = Field(description="What tells it from the rest: that filter without its model")
     runs: int = Field(description="Recorded runs in it, of those that were counted")
     share: float = Field(description="Of the runs of the model")
     excess: float = Field(description="The most that any figure lost, in runs")
@@ -227,6 +228,7 @@ def _make_slice(
         name=its.name,
         dimension=its.dimension,
         where=view.narrow(view.narrow(where, model_where), its.where),
+        condition=its.where,
         runs=runs,
         share=runs / of_model,
         excess=excess,
@@ -392,10 +394,10 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
     )
     answer = find_slices(question.reader, query, question.now_ns)
-    return _tell_worse(answer.slices, question.window)
+    return tell_worse(answer.slices, question.window)
 
 
-def _tell_worse(slices: Sequence[RunSlice], window: Window) -> list[Finding]:
+def tell_worse(slices: Sequence[RunSlice], window: Window) -> list[Finding]:
     """Make findings of the worst slices; of several with the same runs only the first is told."""
     findings = []
     entries: set[tuple[str, int, tuple[tuple[int, float | None], ...]]] = set()

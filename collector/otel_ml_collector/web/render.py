@@ -38,6 +38,7 @@ PARTS: Final[Mapping[str, str]] = {
     "datasets": "Data sets",
     "experiments": "Experiments",
     "judges": "Judges",
+    "monitor": "Monitor",
 }
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _HASH: Final = re.compile(r"[0-9a-f]{16}")

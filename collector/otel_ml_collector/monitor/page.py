@@ -1,0 +1,214 @@
+"""The page Monitor: findings, the worst first, slices by figures, and one slice over time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.figures import SPANS
+from otel_ml_collector.filter.grammar import parse
+from otel_ml_collector.monitor.find import MonitorState, find_monitor
+from otel_ml_collector.monitor.findings import FindingKind
+from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
+from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, find_stats, span_of
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+_KINDS: Final[dict[FindingKind, str]] = {
+    "broken": "data broken",
+    "release": "model changed",
+    "model": "model changed",
+    "slice": "slice",
+    "traffic": "traffic changed",
+}
+_WRONG: Final = frozenset({"broken", "release", "slice"})
+_ROWS: Final = 30
+FromLast = Annotated[Past, Query(description="Whose runs are judged")]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceCurve:
+    """One figure of a slice beside the rest: both curves in one scale."""
+
+    figure: str
+    own: str
+    rest: str
+    cell: SliceCell | None
+    unit: str
+
+
+@pages.get("/projects/{project:path}/monitor/findings")
+def show_findings(
+    request: Request, project: str, reader: FromReader, last: FromLast = "24h"
+) -> Response:
+    """Findings and slices, as a part of the page Monitor that comes after the rest."""
+    state = find_monitor(reader, project, last, time.time_ns())
+    return show_page(request, "monitor_findings.html", _describe(state, last))
+
+
+@pages.get("/projects/{project:path}/monitor/slice")
+def show_slice(
+    request: Request,
+    project: str,
+    reader: FromReader,
+    *,
+    model: Annotated[str, Query(max_length=400)],
+    where: Annotated[str, Query(max_length=4_000)],
+    last: FromLast = "24h",
+) -> Response:
+    """One slice against the rest of its model over time.
+
+    Raises:
+        Missing: No slice is named.
+    """
+    if parse(where) is None:
+        raise Missing("There is no slice of all runs: expected a condition")
+    now_ns = time.time_ns()
+    of_model = f"model == {view.quoted(model)}"
+    state = find_monitor(reader, project, last, now_ns)
+    known = next(
+        (one for one in state.slices.slices if (one.model, one.condition) == (model, where)), None
+    )
+    asked_rest = reader.ahead(
+        _find_stats, project, view.narrow(of_model, f"not ({where})"), last, now_ns
+    )
+    own = _find_stats(reader, project, view.narrow(of_model, where), last, now_ns)
+    rest = asked_rest.result()
+    runs_where = view.narrow(of_model, where)
+    span = span_of(last, now_ns)
+    window, _ = span
+    context = {
+        "slice": known,
+        "name": known.name if known else where,
+        "model": model,
+        "last": last,
+        "runs": own.total.runs,
+        "rest_runs": rest.total.runs,
+        "runs_where": runs_where,
+        "curves": _draw(state, known, (own, rest), span),
+        "here": lambda past: view.address(
+            project, "monitor", "slice", model=model, where=where, last=past
+        ),
+        "api": view.api_address(
+            "projects", project, "slices", where=of_model, start=to_rfc3339(window.start_ns)
+        ),
+        "python": python_call("slices", of_model, start=to_rfc3339(window.start_ns)),
+    }
+    return show_page(request, "slice.html", context)
+
+
+@pages.get("/projects/{project:path}/monitor")
+def show_monitor(
+    request: Request, project: str, reader: FromReader, last: FromLast = "24h"
+) -> Response:
+    """Is anything wrong, since when, for whom: the frame of the page, before that is found."""
+    context = {
+        "last": last,
+        "span": SPANS[last],
+        "api": view.api_address("projects", project, "findings", last=last),
+        "python": python_call("findings", last=last),
+    }
+    return show_page(request, "monitor.html", context)
+
+
+def _describe(state: MonitorState, last: Past) -> dict[str, object]:
+    """Make what the part with findings and slices shows."""
+    slices = [one for one in state.slices.slices if one.dimension != "outcome"]
+    rows = [one for one in slices if any(cell.n for cell in one.cells)][:_ROWS]
+    # A figure that no slice has is no column.
+    had = {cell.figure for one in rows for cell in one.cells if cell.n}
+    wrong = [one for one in state.findings if one.kind in _WRONG]
+    return {
+        "last": last,
+        "span": SPANS[last],
+        "findings": state.findings,
+        "worst": wrong[0] if wrong else None,
+        "wrong": len(wrong),
+        "kinds": _KINDS,
+        "wrong_kinds": _WRONG,
+        "slices": rows,
+        "found": len(slices),
+        "figures": [one for one in state.slices.figures if one.name in had],
+        "answer": state.slices,
+        "shade": shade,
+        "moment": to_rfc3339,
+    }
+
+
+def shade(cell: SliceCell) -> str:
+    """Name the class of a cell of the heat map: red for worse, green for better, by margins."""
+    match cell.word:
+        case "worse":
+            return f"h{cell.strength}"
+        case "better":
+            return f"g{cell.strength}"
+        case "too few":
+            return "few"
+    return "mute"
+
+
+def _find_stats(reader: Reader, project: str, where: str, last: Past, now_ns: int) -> RunStats:
+    window, step_ns = span_of(last, now_ns)
+    return find_stats(reader, StatsQuery(project, where, "", window, step_ns, 1))
+
+
+def _draw(
+    state: MonitorState,
+    known: RunSlice | None,
+    sides: tuple[RunStats, RunStats],
+    span: tuple[Window, int],
+) -> list[SliceCurve]:
+    """Draw the figures of a slice and of the rest over time."""
+    cells = {cell.figure: cell for cell in known.cells} if known else {}
+    curves = []
+    for figure in state.slices.figures:
+        read = _READ.get(figure.name) or _read_judge(figure)
+        if read is None:
+            continue
+        lines = view.sparks(*(_values(stats, read, *span) for stats in sides))
+        if any(lines):
+            cell = cells.get(figure.name)
+            curves.append(SliceCurve(figure.name, lines[0], lines[1], cell, figure.unit))
+    return curves
+
+
+def _values(
+    stats: RunStats, read: Callable[[RunFigures], float | None], window: Window, step_ns: int
+) -> list[float | None]:
+    """Read a figure of each bucket of a window; those without runs have none."""
+    values: list[float | None] = [None] * ((window.end_ns - window.start_ns) // step_ns)
+    for group in stats.groups:
+        for bucket in group.buckets:
+            values[(bucket.start_ns - window.start_ns) // step_ns] = read(bucket)
+    return values
+
+
+# The same figures as statistics have over time; of missing inputs they have none.
+_READ: Final[dict[str, Callable[[RunFigures], float | None]]] = {
+    "errors": lambda figures: figures.error_share,
+    "latency": lambda figures: figures.p50_ms,
+    "cost": lambda figures: figures.cost / figures.runs if figures.cost is not None else None,
+}
+
+
+def _read_judge(figure: SlicesFigure) -> Callable[[RunFigures], float | None] | None:
+    if not figure.judge:
+        return None
+
+    def read(figures: RunFigures) -> float | None:
+        for one in figures.judges:
+            if (one.judge, one.digest) == (figure.judge, figure.digest):
+                value: float | None = one.pass_rate
+                return value if figure.kind == "rate" else one.mean_score
+        return None
+
+    return read
