@@ -367,7 +367,10 @@ def test_source_of_runs(service: Service) -> None:
     assert "<del>warm</del>" in text
     assert "<ins>cold</ins>" in text
     assert "v1 and v2 side by side" in text
-    assert page(service, ["tell:v1", "tell:v2"]).count("<ins>cold</ins>") == 1
+    text = page(service, ["tell:v1", "tell:v2"])
+    assert text.count("<ins>cold</ins>") == 1
+    assert text.count("no judge has spoken of it and of the baseline A.</p>") == 1
+    assert "No judge has spoken of both" not in text
 
 
 def test_versions(service: Service) -> None:
@@ -386,6 +389,15 @@ def test_versions(service: Service) -> None:
     _, row, *_ = table(text, "judges-B")
     assert row[:3] == ["grounded v1", "95.3 %", "68.7 %"]
     assert [row[-3], row[-1]] == [f"−{100 * (143 - 103) / 150:.1f}", "worse"]
+
+
+def test_verdict_is_said_once(service: Service) -> None:
+    """Where judges spoke, the page has their verdict once."""
+    text = page(service, ["answer:v1", "answer:v2"])
+    assert 'id="verdict-B"' in text
+    assert 'id="sentence"' not in text
+    assert text.count("worse</b> than A") == 1
+    assert text.count("is worse than the baseline A") == 1  # in the Markdown that is copied
 
 
 def test_versions_turned(service: Service) -> None:
@@ -409,6 +421,7 @@ def test_experiments(service: Service) -> None:
     assert told["sides"][1]["experiment"] == own
     assert told["sides"][0]["experiment"]["verdict"] is None
     assert told["sentence"] == f"B is {own['verdict']['word']} than the baseline A"
+    assert 'id="sentence"' not in page(service, of)
     theirs = ask(service.app, f"/projects/p/experiments/{of[1]}?baseline={of[0]}").text
     ours = page(service, of)
     assert table(ours, "judges-B")[1:] == table(theirs, "judges")[1:]
