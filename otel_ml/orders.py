@@ -31,15 +31,36 @@ ORDERS: Final[Sequence[ListOrder]] = (
     ListOrder("slowest", "the highest latency", "latency_ms"),
     ListOrder("costliest", "the highest cost", "cost"),
     ListOrder("most_tokens", "most tokens, in and out", "tokens"),
+    ListOrder(f"worst:{JUDGE}", "the worst score of a judge", "scores"),
+    ListOrder(f"best:{JUDGE}", "the best score of a judge", "scores"),
     ListOrder(f"lowest:{JUDGE}", "the lowest score of a judge", "scores", is_ascending=True),
     ListOrder(f"highest:{JUDGE}", "the highest score of a judge", "scores"),
 )
+WORST: Final = "worst"
+BEST: Final = "best"
+LOWEST: Final = "lowest"
+HIGHEST: Final = "highest"
+# Orders that are the lowest or the highest one, by whether less is better by their judge.
+BY_WORTH: Final = frozenset({WORST, BEST})
 NEWEST: Final = "newest"
 OLDEST: Final = "oldest"
 # By time a list has all runs; by anything else those that have ended and have a value.
 BY_TIME: Final = frozenset({NEWEST, OLDEST})
 ORDER_NAMES: Final = ", ".join(order.name for order in ORDERS)
 ORDER_CHARS: Final = 300
+
+
+def settle_order(order: str, *, lower_is_better: bool) -> str:
+    """Return the order by numbers that the worst or best of a judge comes to; others as they are.
+
+    Args:
+        order: The name of an order.
+        lower_is_better: Whether less is better by its judge.
+    """
+    way, _, judge = order.partition(":")
+    if not judge or way not in BY_WORTH:
+        return order
+    return f"{HIGHEST if (way == WORST) == lower_is_better else LOWEST}:{judge}"
 
 
 def read_order(text: str) -> str:

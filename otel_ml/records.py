@@ -456,7 +456,7 @@ class ListedRun(RunFields):
 
 @dataclass(frozen=True, slots=True)
 class WorstScore:
-    """The lowest of the last scores of a judge.
+    """The worst of the last scores of a judge: the lowest, or the highest where less is better.
 
     Attributes:
         run_id: The run that has it.

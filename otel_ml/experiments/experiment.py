@@ -358,7 +358,7 @@ def prepare(
         if given[argument] is not None:
             check_mapping(argument, given[argument], "a mapping of names to values, or None")
     asked = _judges_of(judges)
-    comparison = _comparison_of(given)
+    comparison = _comparison_of(_add_lower(given, asked))
     items_of = dataset_of(dataset, recorder)
     target = _target_of(recorder, function, asked)
     items = choose_items(items_of, given["limit"], given["sample"])
@@ -440,6 +440,18 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
                 near = f"; {error}"
         raise invalid("baseline", given, _BASELINE + near)
     raise invalid("baseline", given, _BASELINE)
+
+
+def _add_lower(given: Mapping[str, Any], judges: Sequence[Judge]) -> Mapping[str, Any]:
+    """Add the judges that say of their scores that lower ones are better.
+
+    Of one that lets runs pass the share of those counts, of which more is better.
+    """
+    said = {judge.name for judge in judges if judge.lower_is_better and not judge.passing_criteria}
+    lower = given["lower_is_better"]
+    if not said or not issubclass(type(lower), list | tuple | set | frozenset):
+        return given
+    return {**given, "lower_is_better": [*dict.fromkeys([*lower, *sorted(said)])]}
 
 
 def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:

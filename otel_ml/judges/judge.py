@@ -70,6 +70,8 @@ class Judge:
         pairwise: In an experiment that has a baseline, compare ``outputs`` with the baseline's
             ``baseline``: 1 for better, 0 for even, −1 for worse. It is asked in both orders;
             answers that contradict each other are a tie with the label ``order``.
+        lower_is_better: Whether a lower score is a better one, for experiments and for lists that
+            have the worst first. None: what passes tells, and without a criterion more is better.
 
     Raises:
         ValueError: The timeout is no positive number of seconds, or another argument is none of
@@ -86,8 +88,11 @@ class Judge:
         timeout_s: float = 30.0,
         cache: bool = False,
         pairwise: bool = False,
+        lower_is_better: bool | None = None,
     ) -> None:
         check_seconds("timeout_s", timeout_s)
+        if lower_is_better is not None:
+            check_flag("lower_is_better", lower_is_better)
         if passing_criteria is not None:
             check_callable("passing_criteria", passing_criteria, "a function of the score, or None")
         self.name = check_text("name", name)
@@ -97,6 +102,7 @@ class Judge:
         self.timeout_s = timeout_s
         self._cache = ScoreCache() if check_flag("cache", cache) else None
         self.pairwise = check_flag("pairwise", pairwise)
+        self.lower_is_better = lower_is_better
 
     @cached_property
     def definition(self) -> "Definition":
@@ -226,9 +232,12 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
     told = orjson.loads(replace(definition, helpers=helpers).to_json(redaction))
     hidden = is_source_left_out()
     # "type" stands first: of two texts of one version the store keeps the greater one, so this
-    # one holds against that of an SDK which sent no description.
+    # one holds against that of an SDK which sent no description; "lower_is_better" is greater than
+    # "description", so a text that says it holds against one that does not.
+    direction = judge.lower_is_better
     content = {
         "type": "judge",
+        **({} if direction is None else {"lower_is_better": direction}),
         "description": "" if hidden else redaction.shown(judge.description),
         "criterion": None if hidden or criterion is None else redaction.source(criterion),
         **told,

@@ -84,6 +84,7 @@ class LLMJudge(Judge):
             asked form. After that it is an error.
         timeout_s: For all tries together.
         cache: Remember the scores of the last 1,024 inputs and outputs, since asking costs.
+        lower_is_better: As for a `Judge`.
 
     Raises:
         ValueError: The scale is empty, or the retries are not from 0 to 10.
@@ -103,6 +104,7 @@ class LLMJudge(Judge):
         retries: int = 2,
         timeout_s: float = 30.0,
         cache: bool = True,
+        lower_is_better: bool | None = None,
     ) -> None:
         check_text("rubric", rubric, _REPLY_CHARS)
         check_callable("ask", ask, "a function of a prompt")
@@ -113,6 +115,7 @@ class LLMJudge(Judge):
             passing_criteria,
             timeout_s=timeout_s,
             cache=cache,
+            lower_is_better=lower_is_better,
         )
         check_number("minimum", minimum)
         check_number("maximum", maximum)

@@ -150,9 +150,10 @@ class Reader(HasCard):
             end: They started before then.
             limit: At most so many; None for all.
             order: The order, by its first run: newest, oldest, slowest, costliest, most_tokens, or
-                by the last score of a judge lowest:JUDGE or highest:JUDGE. In an order that is not
-                by time, runs without an end or without such a value are left out; of equal values
-                the newest comes first. Without a start it is of the project's last 30 days.
+                by the last score of a judge worst:JUDGE, best:JUDGE, lowest:JUDGE or highest:JUDGE;
+                the worst is the highest where less is better. In an order that is not by time, runs
+                without an end or without such a value are left out; of equal values the newest
+                comes first. Without a start it is of the project's last 30 days.
             roots: Only runs that stand inside no other one.
             traces: Only what stands at the top of a trace with a call in it, a plain span too.
         """

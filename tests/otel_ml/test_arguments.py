@@ -280,6 +280,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "timeout_s": POSITIVE,
         "cache": FLAG,
         "pairwise": FLAG,
+        "lower_is_better": OPTIONAL_FLAG,
     },
     "otel_ml.Judge.evaluate": {"inputs": MAPPING, "outputs": ANY},
     "otel_ml.LLMJudge": {
@@ -294,6 +295,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "retries": sort("5", "0"),
         "timeout_s": POSITIVE,
         "cache": FLAG,
+        "lower_is_better": OPTIONAL_FLAG,
     },
     "otel_ml.LLMJudge.evaluate": {"inputs": MAPPING, "outputs": ANY},
     "otel_ml.Run.tag": {"tags": TAGS, "more": ANY},

@@ -163,6 +163,9 @@ class JudgeDefinition(VersionDefinition):
 
     description: str = ""
     criterion: str | None = Field(default=None, description="Source of what passes")
+    lower_is_better: bool | None = Field(
+        default=None, description="Whether lower scores are better; null where it does not say so"
+    )
 
 
 class JudgeVersion(JudgeNumbers):

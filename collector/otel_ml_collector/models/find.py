@@ -19,6 +19,7 @@ from otel_ml_collector.stats import JudgeVersionName, RunFigures, StatsQuery, fi
 from otel_ml_collector.store.apart import find_apart, find_owners
 from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import (
     is_version,
@@ -310,7 +311,12 @@ def _compare(
         ]
         for side in sides
     ]
-    found = compare_samples(*samples)
+    # Of what passes more is better, whichever way the scores go.
+    rated = {
+        judge for said in scores.values() for judge, one in said.items() if one.passed is not None
+    }
+    lower = find_lower_judges(reader, project, newest.keys() - rated)
+    found = compare_samples(*samples, lower_is_better=lower)
     return SamplesVerdict(
         word=found.word,
         judges=make_judges(found, numbers, newest),
@@ -481,8 +487,25 @@ class NewVersion:
 
 
 def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
-    """Find the last eight versions that replaced another, in the last 30 days."""
-    rows = list_new_versions(reader, now_ns - _NEW_DAYS * DAY_NS, _NEWEST_VERSIONS)
+    """Find the last eight versions that replaced another, in the last 30 days.
+
+    Where nobody else writes to the store they are read again once a version has arrived or gone.
+    """
+    if reader.memory.is_alone:
+        state = ("new versions", reader.access.projects, reader.memory.generation)
+        newest = reader.memory.work_out(state, lambda: _read_new_versions(reader), _count_kept)
+    else:
+        newest = _read_new_versions(reader)
+    return [one for one in newest if one.first_ns >= now_ns - _NEW_DAYS * DAY_NS]
+
+
+def _count_kept(versions: Sequence[NewVersion]) -> int:
+    """Tell how much is kept of versions, in rows of two kilobytes: most of it is their source."""
+    return sum(len(repr((one.before, one.after))) // 2_000 + 1 for one in versions)
+
+
+def _read_new_versions(reader: Reader) -> list[NewVersion]:
+    rows = list_new_versions(reader, _NEWEST_VERSIONS)
     names: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         names[row["project"]].append(row["name"])
@@ -510,7 +533,7 @@ def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
     return found
 
 
-def list_new_versions(reader: Reader, since_ns: int, limit: int) -> list[Row]:
+def list_new_versions(reader: Reader, limit: int) -> list[Row]:
     """List the models whose newest version arrived last.
 
     Returns:
@@ -526,8 +549,8 @@ def list_new_versions(reader: Reader, since_ns: int, limit: int) -> list[Row]:
           GROUP BY project, name, digest, structure
         )
         GROUP BY project, name
-        HAVING uniqExact(digest) > 1 AND newest_ns >= {since_ns:Int64}
+        HAVING uniqExact(digest) > 1
         ORDER BY newest_ns DESC, project, name LIMIT {limit:UInt32}
         """).fill(readable=READABLE),
-        {"since_ns": since_ns, "limit": limit},
+        {"limit": limit},
     )

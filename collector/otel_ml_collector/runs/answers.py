@@ -292,6 +292,11 @@ class RunsPage(BaseModel):
         description="Of another order than time, asked without a start: since when runs are in "
         "it; null for all",
     )
+    ordered_by: str | None = Field(
+        default=None,
+        description="Of the order `worst` or `best`: which of `lowest` and `highest` that is, "
+        "by what the judge says of itself or lets pass",
+    )
 
 
 class Trace(BaseModel):

@@ -61,7 +61,7 @@ from otel_ml_collector.store.open_runs import (
     read_open_payloads,
     read_open_runs,
 )
-from otel_ml_collector.store.orders import OUTERMOST, make_ordering
+from otel_ml_collector.store.orders import OUTERMOST, make_ordering, settle_worth
 from otel_ml_collector.store.reader import IDS, Reader, Row, is_open, load_json, run_id_of, winners
 from otel_ml_collector.store.runs import (
     FILTERED,
@@ -227,6 +227,7 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     Raises:
         BadInput: Filter, order or cursor is wrong.
     """
+    given = query.order
     query, since_ns = _bound_order(reader, query)
     asked = AskedEvaluations()
     rows = _list_rows(reader, query, now_ns, asked)
@@ -236,11 +237,16 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
         runs=summarise(reader, query.project, page, asked),
         next_cursor=write_cursor(_key(page[-1]), query.order) if more else None,
         ordered_since=None if since_ns is None else to_rfc3339(since_ns),
+        ordered_by=None if query.order == given else query.order,
     )
 
 
 def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | None]:
-    """Bound the time in which runs are put in order; say since when, if that is not all of it."""
+    """Bound the time in which runs are put in order; say since when, if that is not all of it.
+
+    The worst and best of a judge become the lowest and highest, so that all pages agree.
+    """
+    query = replace(query, order=settle_worth(reader, query.project, query.order))
     if query.order in BY_TIME or query.start_ns > 0:
         return query, None
     whole = bound_runs(reader, query.project, plain=True)

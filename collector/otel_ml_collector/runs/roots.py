@@ -1,7 +1,7 @@
 """Roots: runs that stand inside no other, with the runs inside each and their sums."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -28,6 +28,7 @@ from otel_ml_collector.store.runs import (
     read_trace,
     read_words,
 )
+from otel_ml_collector.store.scores import find_lower_judges
 
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
@@ -76,7 +77,7 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
             way.append(above.parent_run_id)
         tops |= dict.fromkeys(way, tops.get(way[-1], ""))
         inside[tops[span.run_id]].append(span)
-    scores = _find_worst(tops, scored.result() if scored else ())
+    scores = _find_worst(reader, project, tops, scored.result() if scored else [])
     found = {
         root: replace(sum_up(root, inside[root]), scores=scores.get(root, {}))
         for root in known
@@ -95,10 +96,21 @@ def is_silent(value: object) -> bool:
     return value is None or value in ("", {}, [])
 
 
-def _find_worst(tops: Mapping[str, str], rows: Iterable[Row]) -> dict[str, dict[str, WorstScore]]:
+def _find_worst(
+    reader: Reader, project: str, tops: Mapping[str, str], rows: Sequence[Row]
+) -> dict[str, dict[str, WorstScore]]:
     """Find the worst score of each judge among a root and the runs inside it, by root."""
     worst: defaultdict[str, dict[str, WorstScore]] = defaultdict(dict)
-    for row in rows:  # the worst first
+    scored = {row["judge"] for row in rows if row["score"] is not None}
+    lower = find_lower_judges(reader, project, scored)
+
+    def place(row: Row) -> tuple[bool, float]:
+        score = row["score"]
+        if score is None:
+            return True, 0.0
+        return False, -score if row["judge"] in lower else score
+
+    for row in sorted(rows, key=place):  # by passes and ids those come that have no score
         run_id = run_id_of(row)
         if root := tops.get(run_id):
             score = WorstScore(run_id, row["score"], row["passed"])

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from otel_ml.orders import (
     BY_TIME,
+    BY_WORTH,
     JUDGE,
     NEWEST,
     ORDER_CHARS,
@@ -279,19 +280,28 @@ class Heading:
     sorted: str = ""
 
 
-def make_headings(columns: Sequence[ListColumn], order: str) -> list[Heading]:
-    """Make the heads of a list that is in an order."""
+def make_headings(columns: Sequence[ListColumn], order: str, settled: str) -> list[Heading]:
+    """Make the heads of a list that is in an order.
+
+    Args:
+        columns: Of the list.
+        order: As it was asked for.
+        settled: What the worst or best of a judge came to; else the same.
+    """
     headings = []
     for column in columns:
         orders = column.orders
-        names = [one.name for one in orders]
-        if not orders:
+        by_worth = [one for one in orders if one.name.partition(":")[0] in BY_WORTH]
+        offered = by_worth or orders
+        if not offered:
             headings.append(Heading(column))
             continue
+        names = [one.name for one in offered]
         place = names.index(order) if order in names else -1
-        follows = orders[(place + 1) % len(orders)]
-        way = "ascending" if orders[place].is_ascending else "descending"
-        headings.append(Heading(column, follows.name, follows.about, way if place >= 0 else ""))
+        follows = offered[(place + 1) % len(offered)]
+        current = next((one for one in orders if one.name == settled), None)
+        way = "ascending" if current and current.is_ascending else "descending"
+        headings.append(Heading(column, follows.name, follows.about, way if current else ""))
     return headings
 
 
@@ -622,7 +632,7 @@ def _list_context(
         "runs": page.runs,
         "next_cursor": page.next_cursor,
         "columns": columns,
-        "headings": make_headings(columns, query.order),
+        "headings": make_headings(columns, query.order, page.ordered_by or query.order),
         "ordered": None if query.order in BY_TIME else _words_of(query.order),
         "ordered_since": page.ordered_since,
         "by": f"by {_GROUPS.get(group, group)}" if (group := given.get("group")) else "",

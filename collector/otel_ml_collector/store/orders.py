@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from otel_ml.orders import BY_TIME
+from otel_ml.orders import BY_TIME, BY_WORTH, LOWEST, settle_order
 from otel_ml.records import TOKENS
 from otel_ml_collector.store.apart import find_apart, scores
 from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, RECORDED, counted, repeats, shares
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Ordering
-from otel_ml_collector.store.scores import BY_RUN, newest_scores
+from otel_ml_collector.store.scores import BY_RUN, find_lower_judges, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.times import DAY_NS
 
@@ -27,9 +27,11 @@ _JOIN_SCORE: Final = Sql("""
     ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""")
 _SAID_INSIDE: Final = Sql("""
     INNER JOIN (
-      SELECT trace_id AS said_trace, minOrNull(score) AS said_score FROM ({newest})
+      SELECT trace_id AS said_trace, {worst}(score) AS said_score FROM ({newest})
       WHERE isFinite(score) GROUP BY trace_id
     ) AS said ON said_trace = runs.trace_id""")
+_LOWEST_SAID: Final = Sql("minOrNull")
+_HIGHEST_SAID: Final = Sql("maxOrNull")
 _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
   SELECT trace_id, span_id FROM {deliveries} WHERE {near} AND {is_call} AND NOT {repeats})""").fill(
     deliveries=DELIVERIES, near=_NEAR, is_call=IS_CALL, repeats=repeats(_NEAR)
@@ -56,16 +58,26 @@ def make_ordering(
         return Ordering(order, Sql("toFloat64(latency_ns)"))
     if order in {"costliest", "most_tokens"}:
         return _order_by_use(reader, project, order, is_of_tops=is_of_tops)
+    order = settle_worth(reader, project, order)
     way, _, judge = order.partition(":")
-    newest = newest_scores(
+    said = newest_scores(
         scores(_JUDGE, find_apart(reader, project), "score"), by=BY_RUN, said=("score",)
     )
-    return Ordering(
-        order,
-        Sql("-said_score") if way == "lowest" else Sql("said_score"),
-        (_SAID_INSIDE if is_of_tops else _JOIN_SCORE).fill(newest=newest),
-        {"order_judge": judge},
-    )
+    join = _JOIN_SCORE.fill(newest=said)
+    if is_of_tops:
+        is_lower = bool(find_lower_judges(reader, project, [judge]))
+        join = _SAID_INSIDE.fill(newest=said, worst=_HIGHEST_SAID if is_lower else _LOWEST_SAID)
+    value = Sql("-said_score") if way == LOWEST else Sql("said_score")
+    return Ordering(order, value, join, {"order_judge": judge})
+
+
+def settle_worth(reader: Reader, project: str, order: str) -> str:
+    """Turn the worst or best of a judge into the lowest or highest; other orders stay."""
+    way, _, judge = order.partition(":")
+    if not judge or way not in BY_WORTH:
+        return order
+    is_lower = bool(find_lower_judges(reader, project, [judge]))
+    return settle_order(order, lower_is_better=is_lower)
 
 
 def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:

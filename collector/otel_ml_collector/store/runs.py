@@ -707,7 +707,7 @@ def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, 
 def read_last_scores(
     reader: Reader, project: str, traces: Sequence[str], limit: int, *, is_told: bool
 ) -> list[Row]:
-    """Read the last score of each judge on each run of some traces, the worst first.
+    """Read the last score of each judge on each run of some traces, the lowest first.
 
     A failed judge has no score; of a judge that only passes and fails the fails come first.
 

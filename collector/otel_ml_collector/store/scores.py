@@ -5,10 +5,11 @@ highest of `LAST` holds, so the time at which it was said, then the digest of th
 then the id of the record. Of two with the same values of all three there is only one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import told_of_others
@@ -28,6 +29,9 @@ _TOLD_AS: Final = {
     "score": Sql("value"),
     "failed": Sql("error != '' AS failed"),
 }
+# How many of a judge's newest scores are looked at for what it lets pass, and of how many judges.
+_PASSES_LOOKED_AT: Final = 10_000
+_JUDGES_LOOKED_AT: Final = 20
 _ORDERED: Final = (*BY_VERSION, "time_ns")
 _SCORE_COLUMNS: Final = (*_ORDERED, *SAID, "latency_ms", "cost")
 
@@ -110,6 +114,55 @@ def newest_scores(
         last=LAST,
         scores=scores,
         where=where,
+    )
+
+
+# What the newest version of each judge says of itself; null where it says nothing.
+_SAID_OF_ITSELF: Final = Sql("""
+    SELECT toString(name) AS judge, true AS is_said,
+      argMax(JSONExtract(definition, 'lower_is_better', 'Nullable(Bool)'), first_ns) AS is_lower
+    FROM (
+      SELECT name, digest, min(first_arrived_ns) AS first_ns, max(definition) AS definition
+      FROM model_versions WHERE project = {project:String} AND kind = 'judge'
+        AND name IN {judges:Array(String)}
+      GROUP BY name, digest HAVING max(last_seen_ns) > 0
+    ) GROUP BY name""")
+_BY_WHAT_PASSES: Final = Sql("""
+    SELECT {judge} AS judge, false AS is_said,
+      toNullable(avgIf(score, passed = true) < avgIf(score, passed = false)) AS is_lower
+    FROM (
+      SELECT score, passed FROM {scores} WHERE project = {project:String} AND judge = {judge}
+        AND isNotNull(passed) AND isFinite(score)
+      ORDER BY start_ns DESC LIMIT {looked_at})""")
+
+
+def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> frozenset[str]:
+    """Find the judges of which less is better; of more than 20 the others count as usual ones.
+
+    The newest version of a judge may say so itself (`lower_is_better`). Where it says nothing, what
+    it lets pass does: less is better where the passes among its newest 10,000 scores are lower on
+    average than the fails. Of a judge that never passes and fails, more is better.
+    """
+    names = sorted(set(judges))[:_JUDGES_LOOKED_AT]
+    if not names:
+        return frozenset()
+    by_passes = [
+        _BY_WHAT_PASSES.fill(
+            judge=Sql("{judge{place}:String}").fill(place=place),
+            scores=SCORES,
+            looked_at=_PASSES_LOOKED_AT,
+        )
+        for place in range(len(names))
+    ]
+    sql = join_sql(
+        " UNION ALL ", [Sql("SELECT * FROM ({said})").fill(said=_SAID_OF_ITSELF), *by_passes]
+    )
+    values = {f"judge{place}": name for place, name in enumerate(names)}
+    rows = reader.rows(sql, {"project": project, "judges": names, **values})
+    said = {row["judge"]: row["is_lower"] for row in rows if row["is_said"]}
+    passes = {row["judge"]: row["is_lower"] for row in rows if not row["is_said"]}
+    return frozenset(
+        name for name in names if (passes[name] if said.get(name) is None else said[name])
     )
 
 

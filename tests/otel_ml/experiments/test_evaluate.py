@@ -1,6 +1,7 @@
 """Running a function over a data set: what is called, recorded, judged, and what ends it."""
 
 import asyncio
+import json
 import signal
 import threading
 import time
@@ -498,6 +499,32 @@ def test_pairwise_judges_judge_no_production(recording: Recording) -> None:
         ValueError, match=r"^Invalid judge 'long': expected one that is not pairwise"
     ):
         recording.client.assess(Judge("long", "", longer, pairwise=True))
+
+
+def test_a_judge_of_which_less_is_better_says_so(recording: Recording) -> None:
+    """Its record says so, and the experiment's verdict turns round unless passes are counted."""
+
+    def distance(outputs: int, expected: int) -> float:
+        return abs(outputs - expected)
+
+    turned, plain = Judge("far", "", distance, lower_is_better=True), Judge("near", "", distance)
+    passing = Judge("some", "", distance, lambda score: score < 1, lower_is_better=True)
+    judges = [turned, plain, passing]
+    before = recording.client.evaluate(add, SUMS, judges)
+    result = recording.client.evaluate(add, SUMS, judges, baseline=before)
+    told = {
+        said["otel_ml.target.model"]: json.loads(said["otel_ml.model.definition"])
+        for said in map(attributes, recording.records("update"))
+        if said.get("otel_ml.target.kind") == "judge"
+    }
+    assert {name: one.get("lower_is_better") for name, one in told.items()} == {
+        "far": True,
+        "near": None,
+        "some": True,
+    }
+    assert result.comparison is not None
+    compared = result.comparison.judges.items()
+    assert [name for name, one in compared if one.lower_is_better] == ["far"]
 
 
 def test_odd_answer_of_a_pairwise_judge_is_its_error(recording: Recording) -> None:

@@ -44,7 +44,7 @@ RUBRIC: Final = {
 }
 
 
-def tell(version: str, judge: str = "grounded", **definition: str) -> Span:
+def tell(version: str, judge: str = "grounded", **definition: str | bool) -> Span:
     """Make the record that says what a version of a judge is."""
     attributes: dict[str, Value] = {
         "otel_ml.record": "update",

@@ -1,5 +1,6 @@
 """Tests of lists in another order than that of time."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -9,7 +10,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.runs.roots import find_roots
 from otel_ml_collector.span import Span, Value
-from tests.otel_ml_collector.query.test_judges import say
+from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.query.test_runs import ids, walk
 from tests.otel_ml_collector.spans import (
     DAY_NS,
@@ -32,6 +33,9 @@ WORTH: Final[dict[str, Any]] = {
     "most_tokens": lambda at: None if at % 6 == 0 else at % 3 * 10 + 1,
     "lowest:grounded": lambda at: None if at % 3 == 0 else -(at % 4) / 3,
     "highest:grounded": lambda at: None if at % 3 == 0 else at % 4 / 3,
+    # Runs with a higher score pass.
+    "worst:grounded": lambda at: None if at % 3 == 0 else -(at % 4) / 3,
+    "best:grounded": lambda at: None if at % 3 == 0 else at % 4 / 3,
 }
 
 
@@ -193,3 +197,67 @@ def test_cursor_of_another_order(store: Store, project: str) -> None:
         query = RunsQuery(project, order=order, cursor=page.next_cursor)
         with pytest.raises(BadInput, match=r"^Invalid cursor"):
             find_runs(store.reader, query, NOW_NS)
+
+
+def score_turns(scores: list[float], passes: bool | None) -> tuple[list[str], list[Span]]:
+    """Make turns with a call in each that has a score; passes says whether the lower ones pass."""
+    roots, spans = [], list[Span]()
+    for number, score in enumerate(scores, 1):
+        ids = {"trace_id": trace_id(number), "span_id": span_id(number * 10)}
+        root = make_span("turn", {"otel_ml.kind": "chain"}, **ids)
+        for at, own in enumerate((score, 0.5), 1):
+            call = make_call(
+                "ask",
+                trace_id=root.trace_id,
+                parent_span_id=root.span_id,
+                span_id=span_id(number * 10 + at),
+            )
+            said = say(call, "aa", own)
+            kept = {key: one for key, one in said.attributes.items() if key != "otel_ml.passed"}
+            if passes is not None:
+                kept["otel_ml.passed"] = (own < 0.6) == passes
+            spans += [call, replace(said, attributes=kept)]
+        roots.append(id_of(root))
+        spans.append(root)
+    return roots, spans
+
+
+@pytest.mark.parametrize(
+    ("passes", "says", "worst"),
+    [
+        (True, None, "highest"),
+        (False, None, "lowest"),
+        (None, None, "lowest"),
+        (None, True, "highest"),
+        (True, False, "lowest"),
+    ],
+)
+def test_worst(
+    store: Store, project: str, passes: bool | None, says: bool | None, worst: str
+) -> None:
+    """The worst score is the highest where less is better, as a judge says or by what it passes."""
+    roots, spans = score_turns([0.9, 0.1, 0.7], passes)
+    told = [] if says is None else [tell("aa", lower_is_better=says)]
+    store.take(project, *spans, *told)
+    for way in ("worst", "best"):
+        same = worst if way == "worst" else {"lowest": "highest", "highest": "lowest"}[worst]
+        for query in (RunsQuery(project), RunsQuery(project, roots=True)):
+            asked, plain = (
+                find_roots(store.reader, replace(query, order=f"{one}:grounded"), NOW_NS)
+                for one in (way, same)
+            )
+            assert ids(asked.runs) == ids(plain.runs)
+            assert len(asked.runs) == (3 if query.roots else 6)
+            assert (asked.ordered_by, plain.ordered_by) == (f"{same}:grounded", None)
+    page = find_roots(store.reader, RunsQuery(project, roots=True, order="worst:grounded"), NOW_NS)
+    shown = [page.inside[run.run_id].scores["grounded"].score for run in page.runs]
+    assert shown == ([0.9, 0.7, 0.5] if worst == "highest" else [0.1, 0.5, 0.5])
+    assert ids(page.runs)[0] == roots[0 if worst == "highest" else 1]
+
+
+def test_pages_of_the_worst(store: Store, project: str) -> None:
+    """The next page goes on where the worst ended, in the order that it came to."""
+    _, spans = score_turns([0.9, 0.1, 0.7], True)
+    store.take(project, *spans)
+    whole = ids(walk(store, project, 50, order="worst:grounded"))
+    assert ids(walk(store, project, 2, order="worst:grounded")) == whole
