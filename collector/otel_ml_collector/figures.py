@@ -4,6 +4,7 @@ What they are of is a filter; each figure leads to its runs. Beside the figures 
 those of the same time a week before.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -20,12 +21,14 @@ from otel_ml_collector.stats import (
     RunStats,
     StatsBucket,
     StatsQuery,
+    find_at_once,
     find_stats,
     newest_versions,
 )
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.view import THIN
@@ -101,43 +104,64 @@ class FiguresBeside(BaseModel):
     buckets_before: list[StatsBucket]
 
 
-def find_beside(
-    reader: Reader, project: str, window: Window, step_ns: int, where: str = ""
-) -> FiguresBeside:
-    """Count the runs of a window, and those of the same time before.
+@dataclass(frozen=True, slots=True)
+class FiguresAt:
+    """Figures of a project's runs at a time.
 
-    Raises:
-        BadInput: The filter is wrong.
+    Attributes:
+        beside: In all, beside the time before.
+        groups: By each grouping that was asked for.
     """
-    back_ns = max(_WEEK_NS, window.end_ns - window.start_ns)
-    earlier = Window(window.start_ns - back_ns, window.end_ns - back_ns)
-    now, before = (
-        find_stats(reader, StatsQuery(project, where, "", one, step_ns, 1))
-        for one in (window, earlier)
-    )
-    return FiguresBeside(
-        start_time=now.start_time,
-        end_time=now.end_time,
-        bucket_s=now.bucket_s,
-        total=now.total,
-        buckets=_buckets_of(now),
-        before_start_time=before.start_time,
-        before=before.total,
-        buckets_before=_buckets_of(before),
-    )
+
+    beside: FiguresBeside
+    groups: Sequence[GroupTotals]
 
 
-def find_groups(
-    reader: Reader, project: str, window: Window, *, by: str, order: Order, where: str = ""
-) -> GroupTotals:
-    """Count the runs of a window by group, the 50 with most runs in the order that is asked for.
+def find_figures_at(
+    reader: Reader,
+    project: str,
+    window: Window,
+    step_ns: int,
+    *,
+    by: Sequence[str],
+    order: Order,
+    where: str = "",
+) -> FiguresAt:
+    """Count the runs of a window in all and by some groupings, and those of the time before.
+
+    Of each grouping the 50 groups with most runs are told, in the order that is asked for. A window
+    of up to a day, of which the rollup has little, is read once for everything.
 
     Raises:
         BadInput: Filter or group is wrong.
     """
-    step_ns = window.end_ns - window.start_ns
-    query = StatsQuery(project, where, by, window, step_ns, _GROUPS)
-    return _order_groups(find_stats(reader, query), order)
+    length_ns = window.end_ns - window.start_ns
+    back_ns = max(_WEEK_NS, length_ns)
+    earlier = Window(window.start_ns - back_ns, window.end_ns - back_ns)
+    asked_before = StatsQuery(project, where, "", earlier, step_ns, 1)
+    query = StatsQuery(project, where, "", window, step_ns, _GROUPS)
+    if length_ns <= DAY_NS:
+        ahead = reader.ahead(find_at_once, query, by)
+        before = find_stats(reader, asked_before)
+        now, *grouped = ahead.result()
+    else:
+        now = find_stats(reader, replace(query, groups=1))
+        before = find_stats(reader, asked_before)
+        whole = replace(query, step_ns=length_ns)
+        grouped = [find_stats(reader, replace(whole, group=one)) for one in by if now.total.runs]
+    return FiguresAt(
+        FiguresBeside(
+            start_time=now.start_time,
+            end_time=now.end_time,
+            bucket_s=now.bucket_s,
+            total=now.total,
+            buckets=_buckets_of(now),
+            before_start_time=before.start_time,
+            before=before.total,
+            buckets_before=_buckets_of(before),
+        ),
+        [_order_groups(reader, project, one, order) for one in grouped],
+    )
 
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
@@ -184,12 +208,29 @@ def _buckets_of(stats: RunStats) -> list[StatsBucket]:
     return stats.groups[0].buckets if stats.groups else []
 
 
-def rank(order: Order, judge: JudgeFigures | None) -> Callable[[RunFigures], float]:
-    """Return the sort key of figures for an order, the most or the worst first."""
+def is_lower_better(reader: Reader, project: str, judge: JudgeFigures | None) -> bool:
+    """Tell whether less is better by a judge's value: never of a rate, of scores as it says."""
+    if judge is None or judge.pass_rate is not None:
+        return False
+    return bool(find_lower_judges(reader, project, [judge.judge]))
+
+
+def rank(
+    order: Order, judge: JudgeFigures | None, *, lower_is_better: bool = False
+) -> Callable[[RunFigures], float]:
+    """Return the sort key of figures for an order, the most or the worst first.
+
+    Args:
+        order: What goes first.
+        judge: The judge whose value is the quality.
+        lower_is_better: Whether less of it is better.
+    """
 
     def quality(figures: RunFigures) -> float:
         value = value_of(judge, figures) if judge else None
-        return 2.0 if value is None else value  # the worst first, and last what nobody judged
+        if value is None:
+            return math.inf  # what nobody judged comes last
+        return -value if lower_is_better else value
 
     ranks: dict[Order, Callable[[RunFigures], float]] = {
         "runs": lambda one: -one.runs,
@@ -202,8 +243,10 @@ def rank(order: Order, judge: JudgeFigures | None) -> Callable[[RunFigures], flo
     return ranks[order]
 
 
-def _order_groups(stats: RunStats, order: Order) -> GroupTotals:
-    place = rank(order, next(iter(choose_judges(stats.total, 1)), None))
+def _order_groups(reader: Reader, project: str, stats: RunStats, order: Order) -> GroupTotals:
+    judge = next(iter(choose_judges(stats.total, 1)), None)
+    is_lower = order == "quality" and is_lower_better(reader, project, judge)
+    place = rank(order, judge, lower_is_better=is_lower)
     groups = [GroupTotal(group=one.group, total=one.total) for one in stats.groups]
     groups.sort(key=lambda one: (place(one.total), -one.total.runs, one.group))
     return GroupTotals(

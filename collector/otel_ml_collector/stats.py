@@ -9,7 +9,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query
@@ -234,6 +234,131 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
 
 
+# Rows of several groupings at once have a part: 0 is all, 1 a bucket, then the groupings in order.
+_OF_BUCKETS, _OF_GROUPS = 1, 2
+
+
+def read_runs_at_once(
+    reader: Reader, question: StatsQuestion, labels: Sequence[Sql], most: int
+) -> list[Row]:
+    """Read the figures of recorded runs in all, by bucket, and by each of some groupings.
+
+    Args:
+        reader: The store.
+        question: Its grouping has what the labels need; its window is read from the runs alone.
+        labels: SQL of the label of each grouping.
+        most: How many groups of each are apart.
+
+    Returns:
+        Rows as of `read_runs` with `part` in place of `level`, the largest group first, and
+        `groups`: how many rows there were of its part.
+    """
+    names = _name_groups(labels)
+    groups = [
+        Sql("{label} AS {name}").fill(label=label, name=name)
+        for label, name in zip(labels, names, strict=True)
+    ]
+    sql = Sql("""
+        SELECT part, is_wanted, named, bucket, max(number) AS groups, sum(runs) AS runs,
+          sum(errors) AS errors,
+          quantilesDDMerge(0.01, 0.5, 0.9, 0.95, 0.99)(latency) AS quantiles,
+          {tokens},
+          toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
+        FROM (
+          SELECT *, count() OVER (PARTITION BY part) AS number,
+            part > 1 AND row_number() OVER (
+              PARTITION BY part ORDER BY runs DESC, text) <= {most:UInt32} AS is_wanted,
+            if(is_wanted, text, '') AS named
+          FROM (
+            SELECT {bucket}, {groups}, {part} AS part, ['', '', {names}][part + 1] AS text,
+              countIf(outcome = 'error') AS errors, {raw}
+            FROM {recorded} {join} {shares} WHERE {of_runs}
+            GROUP BY GROUPING SETS ((bucket), {sets}, ())))
+        GROUP BY part, is_wanted, named, bucket ORDER BY part, sum(runs) DESC, named, bucket
+        """).fill(
+        tokens=_TOKENS,
+        bucket=_bucket(Sql("start_ns")),
+        groups=join_sql(", ", groups),
+        part=_part_of(names),
+        names=join_sql(", ", names),
+        raw=COUNTED_SUMS if question.shares_calls else SUMS,
+        recorded=RECORDED,
+        join=question.grouping.join,
+        shares=_shares_of(question),
+        of_runs=_of_runs(question),
+        sets=join_sql(", ", [Sql("({name})").fill(name=name) for name in names]),
+    )
+    return reader.rows(sql, {**question.parameters, "most": most})
+
+
+def read_scores_at_once(
+    reader: Reader,
+    question: StatsQuestion,
+    labels: Sequence[Sql],
+    wanted: Sequence[Sequence[str]],
+) -> list[Row]:
+    """Read the figures of scores by judge and version besides the parts of `read_runs_at_once`.
+
+    Args:
+        reader: The store.
+        question: As there.
+        labels: As there.
+        wanted: Of each grouping the labels of the groups that are apart.
+    """
+    names = _name_groups(labels)
+    placed = [
+        Sql("""has({wanted{at}:Array(String)}, {label}) AS is_{name},
+          if(is_{name}, {label}, '') AS {name}""").fill(label=label, at=at, name=name)
+        for at, (label, name) in enumerate(zip(labels, names, strict=True))
+    ]
+    sql = Sql("""
+        SELECT part, is_wanted, named, bucket, judge, judge_version, evaluations, failed,
+          toFloat64(score) / 1e15 AS score, scored, passed, judged
+        FROM (
+          SELECT {part} AS part, [false, false, {flags}][part + 1] AS is_wanted,
+            ['', '', {names}][part + 1] AS named, bucket, judge, judge_version, {score_sums}
+          FROM (
+            SELECT trace_id, span_id, {bucket}, {placed}
+            FROM {recorded} {join} {shares} WHERE {of_runs}
+          ) AS run
+          INNER JOIN ({newest}) AS said
+            ON said.trace_id = run.trace_id AND said.span_id = run.span_id
+          GROUP BY GROUPING SETS ((judge, judge_version, bucket), {sets}, (judge, judge_version)))
+        ORDER BY part, is_wanted, named, bucket, judge, judge_version
+        """).fill(
+        part=_part_of(names),
+        flags=join_sql(", ", [Sql("is_{name}").fill(name=name) for name in names]),
+        names=join_sql(", ", names),
+        score_sums=SCORE_SUMS,
+        bucket=_bucket(Sql("start_ns")),
+        placed=join_sql(", ", placed),
+        recorded=RECORDED,
+        join=question.grouping.join,
+        shares=_shares_of(question),
+        of_runs=_of_runs(question),
+        newest=_newest_of(question),
+        sets=join_sql(
+            ", ",
+            [Sql("(judge, judge_version, {n}, is_{n})").fill(n=name) for name in names],
+        ),
+    )
+    parameters = {
+        **question.parameters,
+        **{f"wanted{at}": list(labelled) for at, labelled in enumerate(wanted)},
+    }
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
+
+
+def _name_groups(labels: Sequence[Sql]) -> list[Sql]:
+    return [Sql("group{at}").fill(at=at) for at in range(len(labels))]
+
+
+def _part_of(names: Sequence[Sql]) -> Sql:
+    """Write which part a row of the grouping sets is of: in which of them its column stands."""
+    columns = [Sql("grouping({name})").fill(name=name) for name in (Sql("bucket"), *names)]
+    return Sql("indexOf([{columns}], 0)").fill(columns=join_sql(", ", columns))
+
+
 def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     """Count the recorded runs of all projects, with errors, latency and cost.
 
@@ -313,9 +438,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
         FROM {recorded} {join} {shares} WHERE {of_runs}
         GROUP BY ALL""").fill(
         recorded=RECORDED,
-        shares=shares(_IN_PIECES.sql)
-        if question.shares_calls or question.grouping.is_settled
-        else EMPTY,
+        shares=_shares_of(question),
         bucket=_bucket(Sql("start_ns")),
         columns=columns,
         raw=raw,
@@ -325,6 +448,17 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
     return _with_days(
         question, own, columns + Sql(", ") + daily, Sql("daily_runs"), Sql("hourly_runs")
     )
+
+
+def _shares_of(question: StatsQuestion) -> Sql:
+    """Write the join that adds the settlement to the runs of a question, where it is needed."""
+    is_needed = question.shares_calls or question.grouping.is_settled
+    return shares(_IN_PIECES.sql) if is_needed else EMPTY
+
+
+def _newest_of(question: StatsQuestion) -> Sql:
+    """Write the SQL for what each version of a judge said of the runs of a question."""
+    return newest_scores(all_scores(is_told=True)) if question.is_told else NEWEST_SCORES
 
 
 def _score_cells(question: StatsQuestion) -> Sql:
@@ -345,7 +479,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         join=question.grouping.join,
         shares=shares(_IN_PIECES.sql) if question.grouping.is_settled else EMPTY,
         of_runs=_of_runs(question),
-        newest=newest_scores(all_scores(is_told=True)) if question.is_told else NEWEST_SCORES,
+        newest=_newest_of(question),
     )
     daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
     return _with_days(question, own, daily, Sql("daily_scores"), Sql("hourly_scores"))
@@ -636,6 +770,75 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     """
     question = make_question(reader, query)
     rows, scores, wanted, groups_found = _read_groups(reader, question, query)
+    return _make_stats(
+        reader, query, rows=rows, scores=scores, wanted=wanted, groups_found=groups_found
+    )
+
+
+def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> list[RunStats]:
+    """Count the recorded runs of a project by bucket, and in all by each of some groupings.
+
+    Everything is read from the runs in a statement, and from their scores in another: where the
+    rollup has none of the window, or not by all of the groupings.
+
+    Returns:
+        The statistics without groups, then those by each grouping, whose groups have no buckets.
+
+    Raises:
+        BadInput: Filter or group is wrong, or there would be too many buckets.
+    """
+    apart = find_apart(reader, query.project)
+    groupings = [make_grouping(reader, query.project, group, apart) for group in groups]
+    labels = [one.label for one in groupings]
+    joined = Grouping(
+        EMPTY,
+        join=join_sql("", [one.join for one in groupings]),
+        parameters={k: v for one in groupings for k, v in (one.parameters or {}).items()},
+        is_settled=any(one.is_settled for one in groupings),
+    )
+    question = make_question(reader, replace(query, by=joined))
+    rows = read_runs_at_once(reader, question, labels, query.groups)
+    parts = range(_OF_GROUPS, _OF_GROUPS + len(groups))
+    wanted = [
+        [row["named"] for row in rows if row["part"] == at and row["is_wanted"]] for at in parts
+    ]
+    scores = read_scores_at_once(reader, question, labels, wanted)
+
+    def make(query: StatsQuery, part: int, wanted: Sequence[str] = ()) -> RunStats:
+        level = _A_BUCKET if part == _OF_BUCKETS else _A_GROUP
+        return _make_stats(
+            reader,
+            query,
+            rows=_take_part(rows, part, level),
+            scores=_take_part(scores, part, level),
+            wanted=wanted,
+            groups_found=next((row["groups"] for row in rows if row["part"] == part), 0),
+        )
+
+    by_group = zip(parts, groups, wanted, strict=True)
+    return [
+        make(query, _OF_BUCKETS),
+        *(make(replace(query, group=group), at, labelled) for at, group, labelled in by_group),
+    ]
+
+
+def _take_part(rows: Sequence[Row], part: int, level: int) -> list[Row]:
+    """Take the rows of a part, and those of all, as if there were no other parts."""
+    return [
+        {**row, "level": level if row["part"] else _ALL} for row in rows if row["part"] in {0, part}
+    ]
+
+
+def _make_stats(
+    reader: Reader,
+    query: StatsQuery,
+    *,
+    rows: Sequence[Row],
+    scores: Sequence[Row],
+    wanted: Sequence[str],
+    groups_found: int,
+) -> RunStats:
+    """Make statistics of rows of `read_runs` and `read_scores`."""
     judged = _judged(reader, query.project, scores)
     found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
     buckets = _buckets(found, query)
@@ -646,12 +849,15 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
         for (level, wanted_too, name, _), figures in found.items()
         if level == _A_GROUP
     }
+    total = found.get((_ALL, 0, "", 0), NO_RUNS)
+    if not query.group and not groups and total.runs:
+        groups = {(0, ""): StatsGroup(group="", total=total, buckets=buckets.get((0, ""), []))}
     return RunStats(
         start_time=to_rfc3339(query.window.start_ns),
         end_time=to_rfc3339(query.window.end_ns),
         bucket_s=query.step_ns // SECOND_NS,
         group=query.group,
-        total=found.get((_ALL, 0, "", 0), NO_RUNS),
+        total=total,
         groups=(
             [groups[1, name] for name in wanted if (1, name) in groups]
             if query.group

@@ -28,8 +28,8 @@ from otel_ml_collector.figures import (
     FiguresQuery,
     choose_judges,
     choose_people,
-    find_beside,
-    find_groups,
+    find_figures_at,
+    is_lower_better,
     list_people,
     make_table,
     make_tiles,
@@ -265,7 +265,13 @@ def list_models(
     figures = {one.group: one.total for one in stats.groups} if stats else {}
     judge = next(iter(choose_judges(stats.total, 1)), None) if stats else None
     context = {
-        "models": _order_models(found, order, figures, judge),
+        "models": _order_models(
+            found,
+            order,
+            figures,
+            judge,
+            lower_is_better=order == "quality" and is_lower_better(reader, project, judge),
+        ),
         "figures": figures,
         "order": order,
         "judge": judge,
@@ -282,6 +288,8 @@ def _order_models(
     order: ListOrder,
     figures: Mapping[str, RunFigures],
     judge: JudgeFigures | None,
+    *,
+    lower_is_better: bool,
 ) -> list[ModelCounts]:
     """Order models; those without a known value come last, the latest to run first."""
     if order == "last":
@@ -292,7 +300,7 @@ def _order_models(
         return sorted(found, key=lambda one: -one.runs)
     if order == "errors":
         return sorted(found, key=lambda one: -(one.errors / one.runs if one.runs else 0))
-    place = rank(order, judge)
+    place = rank(order, judge, lower_is_better=lower_is_better)
     known = [one for one in found if one.model in figures]
     others = [one for one in found if one.model not in figures]
     return sorted(known, key=lambda one: place(figures[one.model])) + others
@@ -376,15 +384,23 @@ def _show_alone(
         raise Missing(f"Project {project!r} has no model {model!r}")
     where = f"model == {quoted(model)}"
     window, step_ns = span_of(asked.last, time.time_ns())
-    found = find_beside(reader, project, window, step_ns, where)
-    judges = choose_judges(found.total, _TILED_JUDGES)
     people = list_people(reader, project)
     by = choose_people(asked, people)
+    at = find_figures_at(
+        reader,
+        project,
+        window,
+        step_ns,
+        by=[by] if by else [],
+        order=asked.order,
+        where=where,
+    )
+    found = at.beside
+    judges = choose_judges(found.total, _TILED_JUDGES)
     table = None
-    if by is not None and found.total.runs:
-        groups = find_groups(reader, project, window, by=by, order=asked.order, where=where)
+    if found.total.runs and at.groups:
         judge = next(iter(judges), None)
-        table = make_table(project, groups, found.total, judge=judge, where=where)
+        table = make_table(project, at.groups[0], found.total, judge=judge, where=where)
 
     context = {
         "model": model,

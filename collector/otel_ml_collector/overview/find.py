@@ -23,8 +23,7 @@ from otel_ml_collector.figures import (
     GroupTotals,
     UserGroup,
     choose_people,
-    find_beside,
-    find_groups,
+    find_figures_at,
     list_people,
 )
 from otel_ml_collector.models import diff
@@ -124,19 +123,16 @@ def find_figures(
     """Count what a project's runs were like lately, beside a week before."""
     window, step_ns = span_of(query.last, now_ns)
     versions = reader.ahead(_find_versions, project, now_ns)
-    beside = find_beside(reader, project, window, step_ns)
     named = list_people(reader, project)
     chosen = choose_people(query, named)
-
-    def group(by: str) -> GroupTotals:
-        return find_groups(reader, project, window, by=by, order=query.order)
-
+    by = [query.models, *([chosen] if chosen else [])]
+    found = find_figures_at(reader, project, window, step_ns, by=by, order=query.order)
     nothing = GroupTotals(group=query.models, groups=[], groups_found=0, other=None)
-    has_runs = beside.total.runs > 0
+    models, *users = found.groups or [nothing]
     return OverviewFigures(
-        **dict(beside),
-        models=group(query.models) if has_runs else nothing,
-        users=group(chosen) if chosen and has_runs else None,
+        **dict(found.beside),
+        models=models,
+        users=users[0] if users and found.beside.total.runs else None,
         people=named,
         newest_versions=[_describe_version(one) for one in versions.result()],
     )

@@ -20,6 +20,7 @@ from otel_ml_collector.stats import (
     RunStats,
     StatsQuery,
     find_all_stats,
+    find_at_once,
     find_stats,
     make_question,
 )
@@ -215,6 +216,30 @@ def test_hours_of_the_rollup_are_the_same(
     compute(store, project)
     assert [len(make_question(store.reader, query).days) for query in queries] == [days] * 4
     assert [find_stats(store.reader, query) for query in queries] == before
+
+
+@pytest.mark.parametrize("groups", [3, 50])
+@pytest.mark.parametrize("where", ["", 'outcome == "ok"', 'model == "nothing"'])
+def test_groupings_at_once_are_the_same(
+    store: Store, project: str, groups: int, where: str
+) -> None:
+    """Statistics by several groupings that are read at once are those of each on its own."""
+    take_week(store, project)
+    talked = make_call("talked", {"session.id": "s1"}, start_ns=WEEK.start_ns + HOUR_NS)
+    store.take(project, talked, say("aa", 0.3, passed=False, at_ns=WEEK.start_ns + 2 * HOUR_NS))
+    window = Window(WEEK.start_ns, WEEK.start_ns + DAY_NS)
+    by = ["model", "session", 'tags["client"]', "version"]
+    query = StatsQuery(project, where, "", window, HOUR_NS, groups)
+    whole, *grouped = find_at_once(store.reader, query, by)
+    alone = find_stats(store.reader, replace(query, groups=1))
+    assert whole == alone
+    day = replace(query, step_ns=DAY_NS)
+    for stats, group in zip(grouped, by, strict=True):
+        own = find_stats(store.reader, replace(day, group=group))
+        for one in (*own.groups, *([own.other] if own.other else [])):
+            one.buckets.clear()
+        assert stats.model_copy(update={"bucket_s": own.bucket_s}) == own
+        assert bool(own.groups) == (where != 'model == "nothing"')
 
 
 def judged(stats: RunStats) -> Sequence[JudgeFigures]:
