@@ -1,0 +1,233 @@
+"""Variability: how alike the answers of a model are to one input that it was given several times.
+
+The unit of randomness is the input: runs of one input belong together, and inputs of many runs
+weigh no more than others.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import fsum
+from typing import Final
+
+from otel_ml.statistics.intervals import (
+    Estimate,
+    cluster_mean,
+    difference,
+    needed,
+    wilson,
+)
+from otel_ml.statistics.verdict import LEAST_ITEMS, decide, estimate_mean
+
+# A difference of self-agreement below it does not matter: two points, as of any rate.
+MARGIN: Final = 0.02
+_FEW_POINTS: Final = 0.1
+_WORDS: Final = {"better": "steadier", "worse": "less steady"}
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedInput:
+    """An input that was answered several times.
+
+    Attributes:
+        answers: How many runs gave each of its different answers.
+        scores: The scores of its runs, by judge; runs without one are left out.
+    """
+
+    answers: Sequence[int]
+    scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> int:
+        """How many runs answered it."""
+        return sum(self.answers)
+
+    @property
+    def agreement(self) -> float:
+        """How likely two of its runs, drawn at random, gave the same answer."""
+        n = self.runs
+        return sum(count * (count - 1) for count in self.answers) / (n * (n - 1))
+
+    def spread(self, judge: str) -> float | None:
+        """Return how far the scores of two of its runs lie apart on average; None of under two.
+
+        Source: Gini's mean difference, from the ordered scores (David and Nagaraja, Order
+        statistics (2003), section 9.4).
+        """
+        scores = sorted(self.scores.get(judge, ()))
+        n = len(scores)
+        if n < 2:  # noqa: PLR2004 - a pair
+            return None
+        # A step between neighbours lies within each pair of which one is below it, one above.
+        steps = (
+            (after - before) * place * (n - place)
+            for place, (before, after) in enumerate(pairwise(scores), 1)
+        )
+        return 2 * fsum(steps) / (n * (n - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Variability:
+    """The variability of answers to the same inputs.
+
+    Attributes:
+        inputs: How many inputs were answered several times.
+        runs: How many runs answered them.
+        differing: The share of inputs with different answers: it grows with the runs of an input.
+        agreement: How likely two runs of one input gave the same answer, the mean over inputs: it
+            does not depend on how many runs each input has.
+        spreads: By judge, how far the scores of two runs of one input lie apart, the mean over
+            inputs.
+    """
+
+    inputs: int
+    runs: int
+    differing: Estimate
+    agreement: Estimate
+    spreads: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class VariabilityChange:
+    """How two versions differ in how likely two runs of one input give the same answer.
+
+    Attributes:
+        word: Steadier, less steady, no different or inconclusive.
+        before: The agreement of the version to compare with.
+        after: The agreement of the other one.
+        difference: After less before.
+        is_paired: Whether the inputs are those that both answered several times.
+        reasons: Why it is inconclusive, where the interval alone does not say so.
+        needed: How many inputs would show the margin with 80 % power.
+    """
+
+    word: str
+    before: Estimate
+    after: Estimate
+    difference: Estimate
+    is_paired: bool
+    reasons: Sequence[str]
+    needed: int | None
+
+    @property
+    def sentence(self) -> str:
+        """How they differ, in words."""
+        low, high = self.difference.low, self.difference.high
+        figures = (
+            f"two runs of one input agree in {_percent(self.after)}, {_percent(self.before)} before"
+        )
+        few = max(high - low, abs(low), abs(high)) < _FEW_POINTS
+        is_down = self.difference.value < 0
+        if low > 0 or high < 0:
+            ends = (-high, -low) if is_down else (low, high)
+            value, *bounds = (_points(one, few=few) for one in (abs(self.difference.value), *ends))
+            direction = _WORDS["worse" if is_down else "better"]
+            told = f"{value} points {direction} ({bounds[0]} to {bounds[1]})"
+            told += "" if self.word in _WORDS.values() else f", {self.word}"
+        else:
+            seen = "no different" if self.word == "no different" else "no difference seen"
+            told = f"{seen} ({_points(low, few=few)} to {_points(high, few=few)} points)"
+        return f"{figures}: {told}, {self._inputs()}{self._why()}"
+
+    def _inputs(self) -> str:
+        if self.is_paired:
+            return f"{self.after.n:,} inputs that both answered several times"
+        return f"{self.after.n:,} inputs, {self.before.n:,} others before"
+
+    def _why(self) -> str:
+        if self.word != "inconclusive":
+            return ""
+        if self.reasons:
+            return "; " + "; ".join(self.reasons)
+        of = "inputs" if self.is_paired else "inputs of each"
+        wanted = self.needed if self.is_paired or self.needed is None else -(-self.needed // 2)
+        return f"; {wanted:,} {of} would settle it to ± {100 * MARGIN:.3g}" if wanted else ""
+
+
+def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
+    """Estimate how alike answers to the same inputs are, with intervals over inputs.
+
+    Args:
+        inputs: Those with at least two runs each; others are left out.
+
+    Returns:
+        None without any.
+    """
+    repeated = [one for one in inputs if one.runs > 1]
+    if not repeated:
+        return None
+    judges = sorted({judge for one in repeated for judge in one.scores})
+    spreads = {
+        judge: [value for one in repeated if (value := one.spread(judge)) is not None]
+        for judge in judges
+    }
+    return Variability(
+        inputs=len(repeated),
+        runs=sum(one.runs for one in repeated),
+        differing=wilson(sum(len(one.answers) > 1 for one in repeated), len(repeated)),
+        agreement=_agreement(repeated),
+        spreads={judge: _spread(values) for judge, values in spreads.items() if values},
+    )
+
+
+def compare_variability(
+    before: Mapping[Hashable, RepeatedInput], after: Mapping[Hashable, RepeatedInput]
+) -> VariabilityChange | None:
+    """Compare how likely two runs of one input give the same answer.
+
+    Inputs that both answered several times are compared in pairs where there are at least 20 of
+    them: other inputs may be harder. Else all inputs of both are two samples.
+
+    Args:
+        before: The inputs with at least two runs each, by their digests.
+        after: The same of the other version.
+
+    Returns:
+        None where a side has none.
+    """
+    common = sorted(before.keys() & after.keys(), key=repr)
+    is_paired = len(common) >= LEAST_ITEMS
+    sides = [
+        [side[key] for key in common] if is_paired else [*side.values()] for side in (before, after)
+    ]
+    if not all(sides):
+        return None
+    old, new = map(_agreement, sides)
+    change = difference(old, new)
+    if is_paired:
+        pairs = zip(*sides, strict=True)
+        changes = [(later.agreement - first.agreement, 1) for first, later in pairs]
+        change = cluster_mean(changes, of_rates=True)
+    fewest = min(old.n, new.n)
+    reasons = (
+        [f"{fewest:,} inputs with several answers: at least {LEAST_ITEMS} are needed"]
+        if fewest < LEAST_ITEMS
+        else []
+    )
+    word = "inconclusive" if reasons else decide(change, MARGIN)
+    return VariabilityChange(
+        word=_WORDS.get(word, word),
+        before=old,
+        after=new,
+        difference=change,
+        is_paired=is_paired,
+        reasons=reasons,
+        needed=needed(change, MARGIN),
+    )
+
+
+def _agreement(inputs: Sequence[RepeatedInput]) -> Estimate:
+    return estimate_mean([(one.agreement, 1) for one in inputs], is_rate=True)
+
+
+def _spread(values: Sequence[float]) -> Estimate:
+    mean = cluster_mean([(value, 1) for value in values])
+    return Estimate(mean.value, max(mean.low, 0.0), mean.high, mean.n, mean.clusters)
+
+
+def _percent(of: Estimate) -> str:
+    return f"{100 * of.value:.1f} %"
+
+
+def _points(share: float, *, few: bool) -> str:
+    return f"{100 * share:.{1 if few else 0}f}".replace("-", "−")
