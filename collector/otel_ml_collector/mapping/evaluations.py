@@ -241,15 +241,33 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
     for source in present.scores:
         (told,) = values.read(source, [0])
         if source.shape is not None and isinstance(told, list):
+            owner = _evaluated_run(span, source.names)
             for item in told:
                 if isinstance(item, Mapping):
-                    yield from _item_score(run, item, place)
+                    for score in _item_score(run, item, place):
+                        yield replace(score, owner=owner, owner_start_ns=0) if owner else score
                 place += 1
         elif source.prefix and isinstance(told, Mapping):
             for judge, value in told.items():
                 yield from _told_score(run, judge, value)
         else:
             yield from _annotation(span, to_text(told), run)
+
+
+def _evaluated_run(span: Span, sources: Sequence[str]) -> str:
+    """Name the run that feedback of an evaluator's span is about; empty for the span's own run.
+
+    Feedback that comes after a span has ended travels as evaluations of a span of its own, with a
+    single link to what they are about; annotations are about the span that carries them.
+
+    Spec: https://github.com/Arize-ai/openinference/blob/main/spec/annotations.md
+    """
+    is_of_link = (
+        span.attributes.get("openinference.span.kind") == "EVALUATOR"
+        and len(span.links) == 1
+        and any(name.startswith("evaluations.") for name in sources)
+    )
+    return run_id(span.links[0].trace_id, span.links[0].span_id) if is_of_link else ""
 
 
 def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Metric]:
@@ -261,7 +279,8 @@ def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Met
         explanation=to_text(item.get("explanation")),
     ):
         is_human = to_text(item.get("annotator_kind")).upper() == "HUMAN"
-        yield _by_person(score, run, place) if is_human else score
+        who = to_text(item.get("identifier"))
+        yield replace(_by_person(score, run, place), annotator=who) if is_human else score
 
 
 def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.records import Tag
-from otel_ml_collector.span import Value
+from otel_ml_collector.span import Link, Value
 from tests.otel_ml_collector.mapping.dialect_runs import (
     SPAN,
     TRACE,
@@ -14,7 +14,7 @@ from tests.otel_ml_collector.mapping.dialect_runs import (
     map_call,
     without,
 )
-from tests.otel_ml_collector.spans import make_span, map_all
+from tests.otel_ml_collector.spans import NOW_NS, make_span, map_all
 
 # A call of a model with a tool, as an instrumentation of OpenAI writes it.
 LLM: Final[dict[str, Value]] = {
@@ -208,3 +208,32 @@ def test_scores() -> None:
         expect_score("relevance", 0.5, label="so so", explanation="Half of it"),
         expect_score("thumbs", 1.0, source="human", record_id=SPAN.hex(), position=2),
     ]
+
+
+def test_feedback_after_the_run() -> None:
+    """Feedback that came after a run is of the run that the evaluator's span links to."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "EVALUATOR",
+        "evaluations.0.evaluation.name": "thumbs",
+        "evaluations.0.evaluation.label": "up",
+        "evaluations.0.evaluation.annotator_kind": "HUMAN",
+        "evaluations.0.evaluation.identifier": "ann",
+        "evaluations.1.evaluation.name": "grounded",
+        "evaluations.1.evaluation.score": 0.5,
+        "evaluations.1.evaluation.annotator_kind": "LLM",
+        "annotations.0.annotation.name": "of itself",
+        "annotations.0.annotation.score": 1,
+    }
+    link = Link(b"t" * 16, b"s" * 8, {})
+    span = make_span("rate", told, trace_id=TRACE, span_id=SPAN, links=[link])
+    about, own = f"{(b't' * 16).hex()}-{(b's' * 8).hex()}", f"{TRACE.hex()}-{SPAN.hex()}"
+    assert [
+        (one.name, one.owner, one.owner_start_ns, one.source, one.annotator, one.label)
+        for one in map_all(span).metrics
+    ] == [
+        ("thumbs", about, 0, "human", "ann", "up"),
+        ("grounded", about, 0, "judge", "", ""),
+        ("of itself", own, NOW_NS, "judge", "", ""),
+    ]
+    unlinked = make_span("rate", told, trace_id=TRACE, span_id=SPAN)
+    assert {one.owner for one in map_all(unlinked).metrics} == {own}

@@ -164,7 +164,9 @@ _OPENINFERENCE: Final = Dialect(
     texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
     notes=(
         "An evaluation or annotation of `annotator_kind` `HUMAN` is a score of source `human`, any "
-        "other of source `judge`.",
+        "other of source `judge`; the `identifier` of a person's is who said it.",
+        "Evaluations of a span of the kind `EVALUATOR` with a single link are of the run that it "
+        "links to: that is how feedback travels which came after the run.",
         "A span of the kind `LLM` or `RERANKER` that names no model, tokens, messages or "
         "`output.value`, and did not fail, is no call: some libraries write one for each token of "
         "a stream.",
