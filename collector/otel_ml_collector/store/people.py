@@ -7,6 +7,7 @@ people's words about a run are two, however close in time; of a person's words t
 from typing import Final
 
 from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import RUN, told_of_others
 
@@ -15,6 +16,12 @@ _WORD_COLUMNS: Final = Sql(
 )
 _FROM_METRICS: Final = Sql("""FROM metrics
     WHERE project = {project:String} AND name = {judge:String} AND source = 'human'""")
+# The runs of which a person said something: scores lie by judge, statements by what they are about.
+_RUNS_WITH_WORDS: Final = Sql("""owner IN (
+    SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM {scores}
+    WHERE project = {project:String} AND judge = {judge:String} AND record_id != '')""").fill(
+    scores=SCORES
+)
 
 
 def people_words(*, is_told: bool) -> Sql:
@@ -28,8 +35,12 @@ def people_words(*, is_told: bool) -> Sql:
         SQL that selects `trace_id`, `span_id`, `annotator`, `label`, `score`, `passed`,
         `explanation`, `time_ns` and `record_id`.
     """
-    words = Sql("SELECT {run}, {columns} {words} AND owner < '{first}'").fill(
-        run=RUN, columns=_WORD_COLUMNS, words=_FROM_METRICS, first=Sql(FIRST)
+    words = Sql("SELECT {run}, {columns} {words} AND owner < '{first}' AND {judged}").fill(
+        run=RUN,
+        columns=_WORD_COLUMNS,
+        words=_FROM_METRICS,
+        first=Sql(FIRST),
+        judged=_RUNS_WITH_WORDS,
     )
     if is_told:
         others = Sql("{words} AND owner >= '{first}'").fill(words=_FROM_METRICS, first=Sql(FIRST))

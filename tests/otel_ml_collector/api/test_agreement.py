@@ -1,7 +1,10 @@
 """Tests of how far people agree with each other and with a judge, and of the corrected rate."""
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -11,10 +14,10 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from otel_ml.statistics.intervals import corrected_rate
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Link, Span
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, make_span
 from tests.otel_ml_collector.stores import Service
 
 JSON = {"content-type": "application/json"}
@@ -191,3 +194,75 @@ def test_pages(service: Service, project: str) -> None:
     judge = ask(service.app, f"/projects/{project}/judges/grounded").text
     assert f"/projects/{project}/judge-people?judge=grounded" in judge
     assert "ann says" not in judge
+
+
+def read_recipe() -> dict[str, Any]:
+    """Run the block of the docs that writes scores of Langfuse as feedback."""
+    text = (Path(__file__).parents[3] / "docs/how-to/people.md").read_text()
+    [block] = [
+        one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Langfuse" in one
+    ]
+    defined: dict[str, Any] = {}
+    exec(block, defined)  # noqa: S102 - a page of ours
+    return defined
+
+
+def test_people_of_other_tools(service: Service, project: str) -> None:
+    """Annotations of Phoenix and scores of Langfuse are people's words, beside the judge's."""
+    verdicts = [True, True]
+    runs = take(service, project, verdicts)
+    annotated = replace(
+        runs[0],
+        attributes={
+            **runs[0].attributes,
+            "openinference.span.kind": "CHAIN",
+            "annotations.0.annotation.name": "grounded",
+            "annotations.0.annotation.label": "Yes",
+            "annotations.0.annotation.score": True,
+            "annotations.0.annotation.annotator_kind": "HUMAN",
+            "annotations.0.annotation.identifier": "ann",
+        },
+        end_ns=runs[0].end_ns + MS_NS,
+    )
+    feedback = make_span(
+        "feedback",
+        {
+            "openinference.span.kind": "EVALUATOR",
+            "evaluations.0.evaluation.name": "grounded",
+            "evaluations.0.evaluation.label": "No",
+            "evaluations.0.evaluation.score": False,
+            "evaluations.0.evaluation.annotator_kind": "HUMAN",
+            "evaluations.0.evaluation.identifier": "bob",
+        },
+        links=[Link(runs[0].trace_id, runs[0].span_id, {})],
+    )
+    service.store.take(project, annotated, feedback)
+    score = {
+        "id": "s-1",
+        "timestamp": "2026-11-20T08:00:00.000Z",
+        "name": "grounded",
+        "source": "ANNOTATION",
+        "dataType": "BOOLEAN",
+        "value": 0,
+        "stringValue": "False",
+        "comment": "it made that up",
+        "authorUserId": "cyd",
+        "configId": None,
+        "queueId": "q-1",
+        "traceId": runs[1].trace_id.hex(),
+        "observationId": runs[1].span_id.hex(),
+    }
+    body = {"evaluations": [read_recipe()["to_feedback"](score)]}
+    for _ in range(2):  # sent again it is stored once
+        ask_json(service, project, "evaluations", "POST", body)
+    found = ask_json(service, project, "judges/grounded/agreement")
+    assert found["people"]["people"] == 3
+    [version] = found["versions"]
+    assert (version["runs"], version["words"]) == (2, 3)
+    assert version["confusion"] == {
+        "both_pass": 1,
+        "judge_passes": 2,
+        "people_pass": 0,
+        "both_fail": 0,
+    }
+    assert version["differing"][-1]["explanation"] in {"it made that up", ""}
