@@ -183,3 +183,38 @@ def test_looks(
     context.close()
     assert found == {path: [] for path in paths}
     assert opened.complaints == []
+
+
+def test_made_on_the_page(tab: Tab, collector: CollectorProcess) -> None:
+    """The form makes a queue with its answers and opens it; a name that is taken stays as it is."""
+    page = tab.open("/projects/shop/queues")
+    page.get_by_role("button", name="New queue").click()
+    form = page.locator("#make-queue form")
+    form.get_by_label("Name", exact=True).fill("made")
+    form.get_by_label("Question").fill("Is it short?")
+    form.get_by_label("Kept as words of the judge").fill("short")
+    form.get_by_label("People a run").fill("2")
+    form.get_by_role("button", name="Save and open").click()
+    expect(page).to_have_url(re.compile("/projects/shop/queues/made$"))
+    made = collector.get("/projects/shop/queues/made")
+    assert [(one["label"], one["passed"], one["is_answer"]) for one in made["labels"]] == [
+        ("Yes", True, True),
+        ("No", False, True),
+        ("Cannot say", None, False),
+    ]
+    assert (made["people"], made["where"], made["hidden"]) == (2, 'last("7d")', True)
+    page = tab.open("/projects/shop/queues")
+    page.get_by_role("button", name="New queue").click()
+    form.get_by_label("Name", exact=True).fill("made")
+    form.get_by_label("Kept as words of the judge").fill("stars")
+    form.get_by_label("Answers").fill("1 to 5, passes from 4")
+    form.get_by_role("button", name="Save and open").click()
+    expect(page.locator(".toast")).to_contain_text("made")
+    form.get_by_label("Name", exact=True).fill("stars")
+    form.get_by_role("button", name="Save and open").click()
+    expect(page).to_have_url(re.compile("/projects/shop/queues/stars$"))
+    assert collector.get("/projects/shop/queues/stars")["scale"] == {
+        "low": 1,
+        "high": 5,
+        "passes_from": 4,
+    }

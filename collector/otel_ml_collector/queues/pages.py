@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from otel_ml_collector.access import READ, Access
+from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.queues.agreement import find_judge_agreement, find_queue_agreement
@@ -46,6 +46,7 @@ def show_queues(
     frame = _frame(request, access, person)
     context = {
         **frame,
+        "may_make": access.has(READ) and access.has(ANNOTATE),
         "queues": list_queues(reader, project, frame["who"], time.time_ns()),
         "api": view.api_address("projects", project, "queues"),
         "python": python_call("queues"),
