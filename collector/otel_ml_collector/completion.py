@@ -41,6 +41,7 @@ _SETS: Final = {
 _OPERATORS: Final = {
     Kind.TEXT: ("==", "!=", "in", "not in"),
     Kind.REASON: ("==", "!=", "in", "not in"),
+    Kind.DIGEST: ("==", "!=", "in", "not in"),
     Kind.NUMBER: ("==", "!=", "<", "<=", ">", ">=", "in"),
     Kind.DURATION: ("<", "<=", ">", ">="),
     Kind.TIME: (">", ">=", "<", "<="),

@@ -331,6 +331,36 @@ class Reader(HasCard):
         slices: dict[str, Any] = self._get("slices", **asked)
         return slices
 
+    def variability(
+        self, model: str, version: int | None = None, against: int | None = None
+    ) -> dict[str, Any]:
+        """Say how alike the answers of a model's versions to the same inputs are.
+
+        Of each version's newest 10,000 runs of production those with equal inputs are compared:
+        `versions` has the share of inputs that were answered differently, how likely two runs of
+        one input agree, and how far their scores lie apart, with intervals of 95 % over inputs;
+        `comparison` a sentence on two versions; `groups` the inputs, each with the filter `where`
+        that lists its runs.
+
+        Args:
+            model: Its name.
+            version: The small number of the version whose groups are listed; the newest one with
+                repeated inputs unless told.
+            against: That of the version it is compared with.
+
+        Raises:
+            NotFound: There is no such model or version.
+        """
+        asked = {
+            name: check_integer(name, number, 1, _INT64_MAX)
+            for name, number in (("version", version), ("against", against))
+            if number is not None
+        }
+        found: dict[str, Any] = self._get(
+            "models", check_text("model", model), "variability", **asked
+        )
+        return found
+
     def aliases(self, model: str) -> Aliases:
         """Read the current aliases of a model's versions, and the history of their moves.
 

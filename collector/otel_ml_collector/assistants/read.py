@@ -31,6 +31,7 @@ from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.judges.find import find_judge_versions
 from otel_ml_collector.judges.strictness import find_strictness
 from otel_ml_collector.models.find import find_version
+from otel_ml_collector.models.variability import find_variability
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
 from otel_ml_collector.store.runs import Window
@@ -435,6 +436,7 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
             )
             if found.judges
             else None,
+            "same_inputs": _tell_variability(call, found.model, found.version),
             "params": DigestTable(("part", "value"), [[path, _shown(one)] for path, one in params])
             if params
             else None,
@@ -442,6 +444,22 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
         },
         url=url,
     )
+
+
+def _tell_variability(call: ToolCall, model: str, version: int) -> dict[str, object] | None:
+    """Say how alike a version's answers to the same inputs are; None where no input came twice."""
+    found = find_variability(call.reader, call.project, model, version=version, limit=1)
+    one = next(one for one in found.versions if one.version == version)
+    if one.agreement is None or one.differing is None:
+        return None
+    return {
+        "inputs": one.inputs,
+        "runs": one.repeated,
+        "answered_differently": one.differing.value,
+        "two_runs_agree": one.agreement.value,
+        "beside": found.comparison.sentence if found.comparison else None,
+        "least_alike": Own(found.groups[0].where) if found.groups else None,
+    }
 
 
 def _beginning(call: ToolCall, source: str) -> object:

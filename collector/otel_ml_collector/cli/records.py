@@ -99,6 +99,9 @@ _RELEASE_COLUMNS: Final = ("candidate", "baseline", "figure", "word", "sentence"
 _FINDING_COLUMNS: Final = ("kind", "model", "sentence", "where")
 _SLICE_COLUMNS: Final = ("model", "slice", "runs", "excess", "word", "sentence")
 _FIRST_OF_SLICES: Final = ("word", "runs", "excess", "model")
+_VARIABILITY_COLUMNS: Final = (
+    *("version", "inputs", "repeated", "differing", "agreement", "left_out"),
+)
 _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
@@ -509,6 +512,43 @@ def slices(
             check(answer["slices"])
         rows = [{**item, "slice": item["name"]} for item in answer["slices"]]
         return write_rows(rows, answer, form, _SLICE_COLUMNS, _FIRST_OF_SLICES)
+
+
+@click.command(epilog=HELP)
+@click.argument("model")
+@click.option("--version", type=click.IntRange(1), metavar="N", help="whose inputs are listed")
+@click.option("--against", type=click.IntRange(1), metavar="N", help="what it is compared with")
+@with_project
+@with_place
+@with_form
+def variability(
+    asked: PlaceOptions,
+    project: str,
+    *,
+    model: str,
+    version: int | None,
+    against: int | None,
+    form: Layout,
+) -> int:
+    """Say how alike the answers of a model's versions to the same inputs are.
+
+    Of the newest 10,000 runs of each version those with equal inputs: the share of inputs that were
+    answered differently, and how likely two runs of one input agree. A sentence compares two
+    versions; --json has the inputs too, each with the filter of its runs.
+    """
+    with asked.open() as place, place.reader(project) as reader:
+        answer = reader.variability(model, version, against)
+        if answer["comparison"] and form.kind == "table":
+            click.echo(answer["comparison"]["sentence"], err=True)
+        rows = [
+            {
+                **one,
+                **{name: one[name] and one[name]["value"] for name in ("differing", "agreement")},
+                "left_out": ", ".join(f"{n} {why}" for why, n in one["left_out"].items()),
+            }
+            for one in answer["versions"]
+        ]
+        return write_rows(rows, answer, form, _VARIABILITY_COLUMNS)
 
 
 @click.command(epilog=HELP)

@@ -29,12 +29,14 @@ from otel_ml_collector.experiments.find import (
     find_experiment,
     find_experiments,
     find_others,
+    find_pair,
     find_rows,
     first_of,
     make_rows,
     report,
 )
 from otel_ml_collector.models import diff
+from otel_ml_collector.models.variability import ExperimentVariability, find_repeats_variability
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdict_lines import (
@@ -104,6 +106,15 @@ def get_experiment(
 ) -> ExperimentDetail:
     """Read the results of an experiment, and whether it is better or worse than its baseline."""
     return find_experiment(reader, project, run_id, time.time_ns(), baseline)
+
+
+@api.get("/projects/{project:path}/experiments/{run_id}/variability")
+def get_experiment_variability(
+    project: str, run_id: str, reader: FromReader, baseline: Baseline = None
+) -> ExperimentVariability | None:
+    """Read how alike the repeats of an experiment's items are; null without repeats."""
+    pair = find_pair(reader, project, run_id, time.time_ns(), baseline)
+    return find_repeats_variability(reader, project, *pair)
 
 
 @api.get("/projects/{project:path}/experiments/{run_id}/rows")
@@ -242,6 +253,11 @@ def show_experiment(
         "verdict": found.verdict,
         "judges": judges,
         "amounts": amounts,
+        "alike": find_repeats_variability(reader, project, compared.now, compared.before)
+        if found.experiment.repeats > 1
+        else None,
+        "write_value": write_value,
+        "write_bounds": write_bounds,
         "sorts": [(name, text, counts[name]) for name, text in sorts.items()],
         "show": chosen,
         "by_judge": by_judge if chosen in {"regression", "fixed"} else {},

@@ -25,6 +25,7 @@ class Kind(Enum):
     PAYLOAD = "payload"  # JSON that is searched as a text, too
     JSON = "json"
     REASON = "reason"  # a text, or one of several, among the attributes
+    DIGEST = "digest"  # of a payload, computed when it is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,9 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     ),
     "outputs": FieldName(
         Kind.PAYLOAD, "what came out, or a part of it", key="outputs.items[0]", short="output"
+    ),
+    "inputs_digest": FieldName(
+        Kind.DIGEST, "what runs with equal inputs have in common: 32 hex digits"
     ),
     "params": FieldName(Kind.JSON, "a parameter of the run", key='params["lr"]'),
     "attributes": FieldName(

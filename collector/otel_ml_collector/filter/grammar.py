@@ -159,6 +159,7 @@ Tree: TypeAlias = TreeOf[FieldComparison]
 _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
     Kind.TEXT: ("!=", ""),
     Kind.REASON: ("!=", ""),
+    Kind.DIGEST: ("!=", ""),
     Kind.NUMBER: ("!=", 0),
     Kind.DURATION: ("!=", Duration(0)),
     Kind.TIME: (">=", "1970-01-01"),

@@ -49,6 +49,7 @@ from otel_ml_collector.store.apart import (
     words,
 )
 from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, named_where
+from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
 from otel_ml_collector.store.sql import (
@@ -102,7 +103,8 @@ _SIGNS: Final = {
 _EQUALITY: Final = frozenset({"==", "!=", "in", "not in"})
 _CONTAINS: Final = frozenset({"contains", "not contains"})
 _AFFIRMED: Final = {"!=": "==", "not in": "in", "not contains": "contains"}
-_PAYLOAD_KINDS: Final = frozenset({Kind.PAYLOAD, Kind.JSON, Kind.REASON})
+_PAYLOAD_KINDS: Final = frozenset({Kind.PAYLOAD, Kind.JSON, Kind.REASON, Kind.DIGEST})
+_INPUTS_COLUMN: Final = Sql("inputs")
 _KEYS: Final = frozenset({"run_id", "trace_id", "parent_run_id", "trace_key"})
 
 _NOW: Final = Sql("toUnixTimestamp64Nano(now64(9))")
@@ -454,7 +456,7 @@ class _Compiler:
 
     def _compare(self, tree: FieldComparison) -> Sql:
         match _kind(tree):
-            case Kind.PAYLOAD | Kind.JSON | Kind.REASON:
+            case Kind.PAYLOAD | Kind.JSON | Kind.REASON | Kind.DIGEST:
                 return _has_payload(self._test_payload(tree), EMPTY, self._apart)
             case Kind.TAG:
                 return self._tag(tree)
@@ -788,6 +790,8 @@ class _Compiler:
     def _write_payload_test(self, tree: FieldComparison) -> Sql:
         if _kind(tree) is Kind.REASON:
             return self._test_reasons(tree)
+        if _kind(tree) is Kind.DIGEST:
+            return self._test_digest(tree)
         column, path = identifier(tree.field.name, FIELD_NAMES), tree.field.path
         if not path and _kind(tree) is Kind.PAYLOAD:
             if tree.operator in _CONTAINS:
@@ -812,6 +816,24 @@ class _Compiler:
         if affirmed == tree:
             return found
         return Sql("(notEmpty({reasons}) AND NOT {found})").fill(reasons=reasons, found=found)
+
+    def _test_digest(self, tree: FieldComparison) -> Sql:
+        """Write the test of the digest of the inputs: those that were cut or hidden have none."""
+        _refuse_path(tree, "text")
+        if tree.operator not in _EQUALITY:
+            raise bad("Expected == != or in: a digest has no parts and no order", tree.column)
+        for value in _values_of(tree):
+            _check_text(value, tree.column)
+        digests = [str(value) for value in _values_of(tree)]
+        # The words come first: of most runs the whole digest need not be computed.
+        test = Sql("({words} IN {first} AND {digest} IN {whole})").fill(
+            words=words_digest(_INPUTS_COLUMN),
+            first=self._value("Array(String)", [one[:WORDS_CHARS] for one in digests]),
+            digest=digest(_INPUTS_COLUMN),
+            whole=self._value("Array(String)", digests),
+        )
+        found = test if _affirm(tree) == tree else Sql("NOT {test}").fill(test=test)
+        return Sql("({whole} AND {found})").fill(whole=is_whole(_INPUTS_COLUMN), found=found)
 
     def _test_path(self, tree: FieldComparison, column: Sql, path: Sequence[str | int]) -> Sql:
         """Write the test of what stands at a path of JSON; what is absent compares false."""

@@ -41,6 +41,12 @@ from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.models import diff
 from otel_ml_collector.models import find as models
 from otel_ml_collector.models.find import Models, VersionDetail, Versions
+from otel_ml_collector.models.variability import (
+    GROUPS,
+    MOST_GROUPS,
+    ModelVariability,
+    find_variability,
+)
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
@@ -57,6 +63,7 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.verdict_lines import write_bounds, write_value
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, quoted, read_state
@@ -90,6 +97,32 @@ def get_versions(project: str, model: str, reader: FromReader) -> Versions:
 def get_version(project: str, model: str, number: int, reader: FromReader) -> VersionDetail:
     """Read a version of a model."""
     return models.find_version(reader, project, model, number)
+
+
+@api.get("/projects/{project:path}/models/{model:path}/variability")
+def get_variability(
+    *,
+    project: str,
+    model: str,
+    reader: FromReader,
+    version: Annotated[
+        int | None,
+        Query(ge=1, description="Whose groups are listed; the newest with repeated inputs"),
+    ] = None,
+    against: Annotated[
+        int | None,
+        Query(ge=1, description="What it is compared with; the one before with repeated inputs"),
+    ] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=MOST_GROUPS, description="How many groups of equal inputs")
+    ] = GROUPS,
+) -> ModelVariability:
+    """Compare the answers of a model's versions to the same inputs, of each the newest 10,000 runs.
+
+    Runs of production alone, those with equal inputs together; intervals are over inputs. Each
+    `where` is the filter that lists the runs of a group.
+    """
+    return find_variability(reader, project, model, version=version, against=against, limit=limit)
 
 
 @api.get("/projects/{project:path}/models/{model:path}/aliases")
@@ -362,6 +395,9 @@ def show_model(
         "last": asked.last,
         "before": before,
         "after": after,
+        # What was asked for in words, else what has repeated inputs.
+        "chosen": new if new in by_number else None,
+        "compared": old if old in by_number else None,
         "artifacts": lay_out(request, reader, project, after.artifacts),
         "facts": diff.facts(before.definition, after.definition) if before else [],
         "blocks": diff.blocks(before.definition, after.definition, model) if before else [],
@@ -432,3 +468,31 @@ def show_curves(
     """How a model's versions did over time, as a part of its page that comes after the rest."""
     found = find_curves(reader, project, model, last, time.time_ns())
     return show_page(request, "curves.html", {"model": model, "found": found})
+
+
+@pages.get("/projects/{project:path}/model-variability")
+def show_variability(
+    *,
+    request: Request,
+    reader: FromReader,
+    project: str,
+    model: Annotated[str, Query(max_length=1_024)],
+    version: Annotated[int | None, Query(ge=1)] = None,
+    against: Annotated[int | None, Query(ge=1)] = None,
+) -> Response:
+    """Show how alike answers to the same inputs are, as a late part of a model's page."""
+    found = find_variability(reader, project, model, version=version, against=against)
+    context = {
+        "model": model,
+        "found": found,
+        # The newest version of each judge that spoke of runs of one input.
+        "judges": [
+            newest
+            for newest, _ in newest_versions(
+                spread for one in found.versions for spread in one.spreads
+            )[:_SHOWN_JUDGES]
+        ],
+        "write_value": write_value,
+        "write_bounds": write_bounds,
+    }
+    return show_page(request, "variability.html", context)

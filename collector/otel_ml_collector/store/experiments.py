@@ -24,13 +24,13 @@ MOST_RUNS: Final = 250_000
 _CALLED: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND experiment IN {experiments:Array(String)} AND item != ''""")
 # What was cancelled was not done: an interruption takes a call away, and it is run again.
-_FINISHED_CALLS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
+FINISHED_CALLS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
 # Recorded runs are the other side of an experiment whose items are called by the ids of these.
 _IS_RUN_ID: Final = Sql("match(item, '^[0-9a-f]{32}-[0-9a-f]{16}$')")
 _RUN_OF_ITEM: Final = Sql("""toFixedString(unhex(substring(item, 1, 32)), 16) AS trace_id,
   toFixedString(unhex(substring(item, 34, 16)), 8) AS span_id""")
 _AMONG: Final = Sql("AND item IN {items:Array(String)}")
-_FIRST: Final = Sql("""
+FIRST_ENDED: Final = Sql("""
   ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
   LIMIT 1 BY experiment, item, item_digest, repeat""")
 # Of each run over an item there is one row, and each is of another item and repeat: this is how it
@@ -56,7 +56,7 @@ _EXACT_COUNTS: Final = Sql("""
       )
       GROUP BY experiment, item, item_digest, repeat
     )
-    GROUP BY experiment""").fill(recorded=RECORDED, ours=_FINISHED_CALLS)
+    GROUP BY experiment""").fill(recorded=RECORDED, ours=FINISHED_CALLS)
 _OF_ITEMS: Final = Sql("""project = {project:String} AND start_ns >= {recorded_first:Int64}
   AND start_ns <= {recorded_last:Int64} AND (trace_id, span_id) IN (
     SELECT {run} FROM {deliveries} WHERE {ours} AND {is_run_id} {among})""")
@@ -315,7 +315,7 @@ def list_items(
     sql = Sql("""
         SELECT DISTINCT item FROM {deliveries}
         WHERE {ours} AND item > {after:String}
-        ORDER BY item LIMIT {limit:UInt32}""").fill(deliveries=DELIVERIES, ours=_FINISHED_CALLS)
+        ORDER BY item LIMIT {limit:UInt32}""").fill(deliveries=DELIVERIES, ours=FINISHED_CALLS)
     parameters = item_parameters(project, [experiment], start_ns)
     rows = reader.rows(sql, {**parameters, "after": after, "limit": limit})
     return [row["item"] for row in rows]
@@ -339,7 +339,7 @@ def read_item_runs(
         `passed`, `failed` and `time_ns`.
     """
     asked = item_parameters(project, experiments, start_ns, None, recorded)
-    members = _members(asked, _LISTED, _AMONG, _FIRST)
+    members = _members(asked, _LISTED, _AMONG, FIRST_ENDED)
     sql = _ITEM_RUNS.fill(ids=IDS, members=members, most=MOST_RUNS)
     found = reader.rows(sql, asked | {"items": list(items)})
     if not found:
@@ -387,16 +387,16 @@ def count_alike(
     if cluster == DEFAULT_CLUSTER and not reader.rows(_SESSION, asked):
         cluster = asked["cluster"] = ""
     tags = reader.rows(
-        _COMMON_TAGS.fill(deliveries=DELIVERIES, ours=_FINISHED_CALLS, among=among), asked
+        _COMMON_TAGS.fill(deliveries=DELIVERIES, ours=FINISHED_CALLS, among=among), asked
     )
     asked["tags"] = [f"{row['name']}={row['json']}" for row in tags]
     content = (
-        _CONTENT.fill(deliveries=DELIVERIES, ours=_FINISHED_CALLS, among=among)
+        _CONTENT.fill(deliveries=DELIVERIES, ours=FINISHED_CALLS, among=among)
         if tags or cluster
         else EMPTY
     )
     sql = _ALIKE.fill(
-        members=_members(asked, _COMPARED, among, _FIRST if is_doubled else EMPTY),
+        members=_members(asked, _COMPARED, among, FIRST_ENDED if is_doubled else EMPTY),
         content=content,
         own=_OWN if content else _NO_CONTENT,
         newest=newest_scores(_scores_of(asked, among)),
@@ -424,10 +424,10 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
         A statement of `item`, `item_digest`, `passed`, `failed` and `is_flaky`; its parameters are
         those of `item_parameters` beside those of `within`.
     """
-    first = _FIRST if is_doubled else EMPTY
+    first = FIRST_ENDED if is_doubled else EMPTY
     newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))
     return _JUDGED.fill(
-        recorded=RECORDED, ours=_FINISHED_CALLS, newest=newest, first=first, within=within
+        recorded=RECORDED, ours=FINISHED_CALLS, newest=newest, first=first, within=within
     )
 
 
@@ -436,7 +436,7 @@ def _of_items(among: Sql) -> Sql:
     return _OF_ITEMS.fill(
         run=_RUN_OF_ITEM,
         deliveries=DELIVERIES,
-        ours=_FINISHED_CALLS,
+        ours=FINISHED_CALLS,
         is_run_id=_IS_RUN_ID,
         among=among,
     )
@@ -445,7 +445,7 @@ def _of_items(among: Sql) -> Sql:
 def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> Sql:
     """Write the SQL for the runs that take part, with given columns of each."""
     members = _MEMBERS.fill(
-        columns=columns, recorded=RECORDED, ours=_FINISHED_CALLS, among=among, first=first
+        columns=columns, recorded=RECORDED, ours=FINISHED_CALLS, among=among, first=first
     )
     if "recorded_first" not in asked:
         return members
@@ -455,7 +455,7 @@ def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> 
         of_items=_of_items(among),
         run=_RUN_OF_ITEM,
         deliveries=DELIVERIES,
-        ours=_FINISHED_CALLS,
+        ours=FINISHED_CALLS,
         is_run_id=_IS_RUN_ID,
         among=among,
     )
@@ -467,7 +467,7 @@ def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> 
 def _scores_of(asked: Mapping[str, Any], among: Sql) -> Sql:
     """Write the SQL for all scores of the runs that take part, or of those over some items."""
     runs = Sql("SELECT trace_id, span_id FROM {deliveries} WHERE {ours} {among}").fill(
-        deliveries=DELIVERIES, ours=_FINISHED_CALLS, among=among
+        deliveries=DELIVERIES, ours=FINISHED_CALLS, among=among
     )
     if "recorded_first" in asked:
         runs += Sql(
@@ -475,7 +475,7 @@ def _scores_of(asked: Mapping[str, Any], among: Sql) -> Sql:
         ).fill(
             run=_RUN_OF_ITEM,
             deliveries=DELIVERIES,
-            ours=_FINISHED_CALLS,
+            ours=FINISHED_CALLS,
             is_id=_IS_RUN_ID,
             among=among,
         )

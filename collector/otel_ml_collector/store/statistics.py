@@ -28,7 +28,7 @@ from otel_ml_collector.times import HOUR_NS
 
 _MOST_PROJECTS: Final = 20_000
 # The small number of a run's version, of some that are known; 0 for any other.
-_NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
+NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 # A sum of floats depends on their order in the last digit.
 _SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.score), 0), s.score, 0)"))
@@ -274,7 +274,7 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     """Read count, errors and latency of each version of a model, those in experiments apart."""
     counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project)
-    tried = _TRIED_VERSIONS.fill(number=_NUMBER, recorded=RECORDED, counted=calls.tried)
+    tried = _TRIED_VERSIONS.fill(number=NUMBER, recorded=RECORDED, counted=calls.tried)
     sql = Sql("""
         SELECT number, sum(ended) AS runs, sum(failed) AS errors, max(p50) AS p50_ns,
           max(p95) AS p95_ns, max(last_ns) AS last_start_ns, sum(tried) AS experiment_runs
@@ -289,11 +289,11 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
         GROUP BY number HAVING number > 0 ORDER BY number
         """).fill(
         recorded=RECORDED,
-        number=_NUMBER,
+        number=NUMBER,
         counted=counted.sql,
         tried=tried if counted.items else EMPTY,
     )
-    return reader.rows(sql, _of_versions(reader, project, model))
+    return reader.rows(sql, of_versions(reader, project, model))
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
@@ -314,17 +314,17 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
         """).fill(
         recorded=RECORDED,
-        number=_NUMBER,
+        number=NUMBER,
         score=_SCORE,
         counted=find_counted(reader, project, kinds=True).sql,
         newest=newest_scores(all_scores()),
     )
-    return reader.rows(sql, _of_versions(reader, project, model))
+    return reader.rows(sql, of_versions(reader, project, model))
 
 
 # What each version of a judge said last of some runs of a window, by their spans. A score stands at
 # the start of its run that was told with it: at 0 where none was.
-_SAID_LAST: Final = newest_scores(
+SAID_LAST: Final = newest_scores(
     all_scores(
         Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
           AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
@@ -401,11 +401,11 @@ def read_scored_runs(
         "last": runs[0]["start_ns"] + HOUR_NS,
         "spans": [row["span"] for row in runs],
     }
-    return runs, reader.rows(_SAID_LAST, values)
+    return runs, reader.rows(SAID_LAST, values)
 
 
-def _of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
-    """Return the parameters of a question about the versions of a model, those of `_NUMBER` too."""
+def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
+    """Return the parameters of a question about the versions of a model, those of `NUMBER` too."""
     numbers = version_numbers(reader, project, "model", [model])
     return {
         "project": project,

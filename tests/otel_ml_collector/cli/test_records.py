@@ -308,3 +308,29 @@ def test_release(collector: CollectorProcess) -> None:
     with Reader("released", endpoint=collector.endpoint) as reader:
         (release,) = reader.releases("answer")
     assert release["sentence"] == "watching, none of 2 runs is old enough yet"
+
+
+def test_variability(collector: CollectorProcess) -> None:
+    """Answers to the same inputs are compared in a shell and by the reader, with left-out runs."""
+    client = Client("varied", endpoint=collector.endpoint)
+    answers = iter(["x", "y", "x", "x"])
+
+    @client.trace(name="answer")
+    def answer(question: str, context: dict[str, int]) -> str:
+        return next(answers)
+
+    for question in ("a", "b"):
+        answer(question, {"k": 1, "m": 2})
+        answer(question, {"m": 2, "k": 1})
+    assert client.flush()
+    client.close()
+    columns = ("--columns", "version,inputs,repeated,differing,agreement")
+    done = otel_ml(collector.endpoint, "variability", "answer", "--project", "varied", *columns)
+    assert rows(done.stdout) == [
+        ["version", "inputs", "repeated", "differing", "agreement"],
+        ["1", "2", "4", "0.5", "0.5"],
+    ]
+    with Reader("varied", endpoint=collector.endpoint) as reader:
+        found = reader.variability("answer", version=1)
+        assert [len(list(reader.runs(group["where"]))) for group in found["groups"]] == [2, 2]
+        assert found == reader.variability("answer")

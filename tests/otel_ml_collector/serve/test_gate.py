@@ -112,6 +112,7 @@ class World:
             "/completion": f"start=2026-11-01T00:00:00Z&where={quote('model == ')}",
             "/model-verdict": f"model=model-{MARK}&version=1&against=1",
             "/model-curves": f"model=model-{MARK}",
+            "/model-variability": f"model=model-{MARK}",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
             "/judge-people": f"judge=judge-{MARK}",
             "/compare": f"of={id_of(self.theirs)}&of={id_of(self.over)}",

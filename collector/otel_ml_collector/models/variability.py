@@ -1,0 +1,347 @@
+"""Variability of a model's answers to the same inputs: the same for pages, API, reader and CLI."""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+from otel_ml.attributes import RECORDED
+from otel_ml.records import ListedExperiment
+from otel_ml.statistics.variability import (
+    RepeatedInput,
+    compare_variability,
+    estimate_variability,
+)
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.stats import JudgeVersionName
+from otel_ml_collector.store.experiments import item_parameters
+from otel_ml_collector.store.reader import Reader, Row, run_id_of
+from otel_ml_collector.store.variability import (
+    AnsweredInputs,
+    InputAnswers,
+    read_item_answers,
+    read_shown,
+    read_version_answers,
+)
+from otel_ml_collector.store.versions import read_versions, version_numbers
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.web.view import quoted
+
+# Of each version, so that the answer takes a second and not the memory of all payloads.
+MOST_RUNS: Final = 10_000
+MOST_VERSIONS: Final = 8
+GROUPS: Final = 20
+MOST_GROUPS: Final = 100
+MOST_OF_ITEMS: Final = 50_000
+_MOST_ANSWERS: Final = 5
+
+
+class ScoreSpread(JudgeVersionName):
+    """How far a judge's scores of two runs of one input lie apart."""
+
+    spread: Interval = Field(description="The mean over inputs")
+
+
+class AnswerVariability(BaseModel):
+    """How alike answers to the same inputs are."""
+
+    runs: int = Field(description="How many runs were looked at, the newest")
+    left_out: dict[str, int] = Field(
+        description="How many of them are left out, by the reason in words"
+    )
+    is_cut: bool = Field(description="Whether there may be more: only so many are looked at")
+    inputs: int = Field(description="How many inputs were answered several times")
+    repeated: int = Field(description="How many runs answered them")
+    differing: Interval | None = Field(
+        description="The share of these inputs with different answers; it grows with their runs"
+    )
+    agreement: Interval | None = Field(
+        description="How likely two runs of one input gave the same answer: the mean over inputs"
+    )
+    spreads: list[ScoreSpread]
+
+
+class VersionVariability(AnswerVariability):
+    """The variability of a version of a model."""
+
+    version: int
+
+
+class VariabilityComparison(BaseModel):
+    """How two versions of a model differ in how alike their answers to one input are."""
+
+    version: int
+    against: int
+    word: str = Field(description="Steadier, less steady, no different or inconclusive")
+    sentence: str
+    before: Interval = Field(description="The agreement of the version it is compared with")
+    after: Interval
+    difference: Interval
+    is_paired: bool = Field(
+        description="Whether the inputs are those that both answered several times"
+    )
+    needed: int | None = Field(description="How many inputs would show the margin with 80 % power")
+    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
+
+
+class GivenAnswer(BaseModel):
+    """An answer to an input, and the runs that gave it."""
+
+    outputs: str = Field(description="A preview in plain text")
+    runs: int
+    run_id: str = Field(description="The newest of them")
+
+
+class InputGroup(BaseModel):
+    """The runs of a version with equal inputs."""
+
+    digest: str = Field(description="Of the inputs: the field inputs_digest of a filter")
+    inputs: str = Field(description="A preview in plain text")
+    runs: int
+    answers: list[GivenAnswer] = Field(description="The most frequent first, at most 5")
+    different: int = Field(description="How many different answers there are")
+    agreement: float = Field(description="How likely two of its runs gave the same answer")
+    where: str = Field(description="The filter that lists its runs")
+
+
+class ModelVariability(BaseModel):
+    """The variability of a model's versions in production, and the groups behind that of one."""
+
+    model: str
+    versions: list[VersionVariability] = Field(description="The newest first, at most 8")
+    comparison: VariabilityComparison | None = Field(
+        description="Null without repeated inputs of two versions"
+    )
+    version: int | None = Field(description="The version that the groups are of")
+    groups: list[InputGroup] = Field(description="The least alike first")
+    most_runs: int = Field(description="How many runs of each version are looked at, the newest")
+
+
+class ExperimentVariability(AnswerVariability):
+    """The variability of an experiment's repeats, and how it differs from the baseline's."""
+
+    sentence: str = Field(description="Beside the baseline; empty without repeats of both")
+    word: str = Field(description="Steadier, less steady, no different, inconclusive or empty")
+    difference: Interval | None
+
+
+def find_variability(
+    reader: Reader,
+    project: str,
+    model: str,
+    *,
+    version: int | None = None,
+    against: int | None = None,
+    limit: int = GROUPS,
+) -> ModelVariability:
+    """Find how alike the answers of a model's versions to the same inputs are.
+
+    Runs of production alone are looked at, of each version the newest 10,000.
+
+    Args:
+        reader: The store.
+        project: Of which project.
+        model: Its name.
+        version: The version that is compared, and whose groups are listed; the newest one with
+            repeated inputs unless told.
+        against: The version that it is compared with; the one before with repeated inputs unless
+            told.
+        limit: How many groups are listed.
+
+    Raises:
+        Missing: There is no such model, or version.
+    """
+    known = sorted({row["number"] for row in read_versions(reader, project, "model", [model])})
+    if not known:
+        raise Missing(f"Project {project!r} has no version of a model {model!r}")
+    chosen = [number for number in (version, against) if number is not None]
+    for number in chosen:
+        if number not in known:
+            raise Missing(f"Model {model!r} has no version {number}")
+    wanted = sorted({*known[-MOST_VERSIONS:], *chosen}, reverse=True)
+    found = read_version_answers(reader, project, model, wanted, MOST_RUNS)
+    words = _JudgeWords(reader, project, found.values())
+    repeated = {number: words.repeated(of) for number, of in found.items()}
+    after = version or next((number for number in wanted if repeated[number]), None)
+    before = against or next(
+        (number for number in wanted if after and number < after and repeated[number]), None
+    )
+    groups: list[InputGroup] = []
+    if after:
+        where = f"model == {quoted(model)} and version == {after}"
+        groups = _list_groups(reader, project, where, found[after].repeated, limit)
+    return ModelVariability(
+        model=model,
+        versions=[
+            VersionVariability(
+                version=number, **words.describe(found[number], repeated[number], MOST_RUNS)
+            )
+            for number in wanted
+        ],
+        comparison=_compare(repeated, after, before) if after and before else None,
+        version=after,
+        groups=groups,
+        most_runs=MOST_RUNS,
+    )
+
+
+def find_repeats_variability(
+    reader: Reader,
+    project: str,
+    experiment: ListedExperiment,
+    baseline: ListedExperiment | None = None,
+) -> ExperimentVariability | None:
+    """Find how alike the repeats of an experiment's items are, beside those of a baseline.
+
+    Returns:
+        None where no item has several runs with outputs.
+    """
+    sides = [one for one in (experiment, baseline) if one is not None and one.run_id != RECORDED]
+    found = [
+        read_item_answers(
+            reader, project, item_parameters(project, [one.run_id], one.start_ns), MOST_OF_ITEMS
+        )
+        for one in sides
+    ]
+    if not found or not found[0].repeated:
+        return None
+    words = _JudgeWords(reader, project, found)
+    repeated = [words.repeated(of) for of in found]
+    change = compare_variability(repeated[1], repeated[0]) if len(sides) > 1 else None
+    return ExperimentVariability(
+        **words.describe(found[0], repeated[0], MOST_OF_ITEMS),
+        sentence=change.sentence if change else "",
+        word=change.word if change else "",
+        difference=Interval.model_validate(change.difference) if change else None,
+    )
+
+
+class _JudgeWords:
+    """The scores that count of some runs: of each judge those of its newest version that spoke."""
+
+    def __init__(self, reader: Reader, project: str, of: Iterable[AnsweredInputs]) -> None:
+        spoke = {
+            (row["judge"], row["judge_version"])
+            for answered in of
+            for group in answered.repeated
+            for row in group.scores
+        }
+        self._numbers = version_numbers(reader, project, "judge", {judge for judge, _ in spoke})
+        self._newest: dict[str, str] = {}
+        for judge, digest in sorted(spoke, key=self._place):
+            self._newest[judge] = digest
+
+    def _place(self, version: tuple[str, str]) -> tuple[str, int, str]:
+        judge, digest = version
+        return judge, self._numbers.get((judge, digest, ""), 0), digest
+
+    def repeated(self, answered: AnsweredInputs) -> dict[Hashable, RepeatedInput]:
+        """Return the inputs with several runs, by their digests, as statistics take them."""
+        found: dict[Hashable, RepeatedInput] = {}
+        for group in answered.repeated:
+            scores: defaultdict[str, list[float]] = defaultdict(list)
+            for row in group.scores:
+                value = row["passed"] if row["score"] is None else row["score"]
+                is_newest = self._newest[row["judge"]] == row["judge_version"]
+                if is_newest and not row["failed"] and value is not None and math.isfinite(value):
+                    scores[row["judge"]].append(float(value))
+            found[group.key] = RepeatedInput([*group.answers.values()], scores)
+        return found
+
+    def describe(
+        self, answered: AnsweredInputs, repeated: Mapping[Hashable, RepeatedInput], most: int
+    ) -> dict[str, Any]:
+        """Return the figures of `AnswerVariability`."""
+        estimate = estimate_variability(repeated.values())
+        spreads = estimate.spreads if estimate else {}
+        return {
+            "runs": answered.runs,
+            "left_out": dict(answered.left_out),
+            "is_cut": answered.runs >= most,
+            "inputs": estimate.inputs if estimate else 0,
+            "repeated": estimate.runs if estimate else 0,
+            "differing": estimate and Interval.model_validate(estimate.differing),
+            "agreement": estimate and Interval.model_validate(estimate.agreement),
+            "spreads": [
+                ScoreSpread(
+                    judge=judge,
+                    version=self._numbers.get((judge, self._newest[judge], "")),
+                    digest=self._newest[judge],
+                    spread=Interval.model_validate(spread),
+                )
+                for judge, spread in spreads.items()
+            ],
+        }
+
+
+def _compare(
+    repeated: Mapping[int, Mapping[Hashable, RepeatedInput]], after: int, before: int
+) -> VariabilityComparison | None:
+    change = compare_variability(repeated[before], repeated[after])
+    if change is None:
+        return None
+    return VariabilityComparison(
+        version=after,
+        against=before,
+        word=change.word,
+        sentence=f"v{after} beside v{before}: {change.sentence}",
+        before=Interval.model_validate(change.before),
+        after=Interval.model_validate(change.after),
+        difference=Interval.model_validate(change.difference),
+        is_paired=change.is_paired,
+        needed=change.needed,
+        reasons=[*change.reasons],
+    )
+
+
+def _list_groups(
+    reader: Reader, project: str, where: str, repeated: Sequence[InputAnswers], limit: int
+) -> list[InputGroup]:
+    """List the runs of equal inputs, the least alike first, of these those of most runs."""
+    agreements = {group.key: RepeatedInput([*group.answers.values()]) for group in repeated}
+    ordered = sorted(
+        repeated,
+        key=lambda group: (agreements[group.key].agreement, -len(group.runs), group.key),
+    )[:limit]
+    examples = {
+        group.key: {row["answer"]: row for row in reversed(group.runs)} for group in ordered
+    }
+    rows = [
+        examples[group.key][answer]
+        for group in ordered
+        for answer in [*group.answers][:_MOST_ANSWERS]
+    ]
+    shown = read_shown(reader, project, rows) if rows else {}
+    groups = []
+    for group in ordered:
+        answers, newest = group.answers, examples[group.key]
+
+        def preview(row: Row, name: str) -> str:
+            return str(shown.get((row["trace_id"], row["span_id"]), {}).get(name, ""))
+
+        of_answers = [
+            GivenAnswer(
+                outputs=preview(newest[answer], "outputs_preview"),
+                runs=count,
+                run_id=run_id_of(newest[answer]),
+            )
+            for answer, count in [*answers.items()][:_MOST_ANSWERS]
+        ]
+        # So near in time no other runs have to be read.
+        first, last = (to_rfc3339(group.runs[place]["start_ns"]) for place in (-1, 0))
+        groups.append(
+            InputGroup(
+                digest=group.key,
+                inputs=preview(newest[next(iter(answers))], "inputs_preview"),
+                runs=len(group.runs),
+                answers=of_answers,
+                different=len(answers),
+                agreement=agreements[group.key].agreement,
+                where=f'{where} and outcome == "ok" and start >= {quoted(first)} '
+                f"and start <= {quoted(last)} and inputs_digest == {quoted(group.key)}",
+            )
+        )
+    return groups

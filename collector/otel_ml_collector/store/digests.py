@@ -1,0 +1,91 @@
+"""Digests of inputs and outputs in SQL, computed when they are asked for: equal values are equal.
+
+A digest is that of the JSON text in canonical form, in which the members of objects are in the
+order of their names. It begins with a digest of the words of the text in any order, which is thirty
+times cheaper: texts with different words are told apart without the form.
+"""
+
+from typing import Final
+
+from otel_ml.attributes import CAPTURE
+from otel_ml_collector.store.sql import Sql
+
+# Objects below so many levels keep the order in which their members came: messages with parts that
+# have arguments are five deep.
+_LEVELS: Final = 6
+_OBJECT: Final = Sql("""concat(char(123), arrayStringConcat(arraySort(arrayMap(
+    member_{level} -> concat(toJSONString(member_{level}.1), ':', {inner}),
+    JSONExtractKeysAndValuesRaw({text}))), ','), char(125))""")
+_LIST: Final = Sql("""concat('[', arrayStringConcat(arrayMap(
+    part_{level} -> {inner}, JSONExtractArrayRaw({text})), ','), ']')""")
+_EITHER: Final = Sql(
+    "multiIf(startsWith({text}, char(123)), {object}, startsWith({text}, '['), {list}, {text})"
+)
+_HEX: Final = Sql("lower(hex(reinterpretAsFixedString({number})))")
+WORDS_CHARS: Final = 16
+# A value that was described in short: its type, and a part of it. Two that differ may read alike.
+_TYPED: Final = Sql(r"""match({text}, '"type":"(bytes|\\w+(\\.\\w+)+)"')""")
+_SHORT: Final = Sql("""multiSearchAny({text},
+  ['"head":', '"repr":', '"mode":', '"choices":', '"awaitable":', '"columns":'])""")
+
+
+def canonical(text: Sql) -> Sql:
+    """Write the canonical form of JSON text; a text that is none stays as it is."""
+    # What the engine cannot read, such as a whole number of over 64 bits, has no members for it.
+    return Sql("if(isValidJSON({text}), {form}, {text})").fill(text=text, form=_form(text, _LEVELS))
+
+
+def _form(text: Sql, level: int) -> Sql:
+    if not level:
+        return text
+    member = Sql("member_{level}.2").fill(level=level)
+    part = Sql("part_{level}").fill(level=level)
+    return _EITHER.fill(
+        text=text,
+        object=_OBJECT.fill(level=level, text=text, inner=_form(member, level - 1)),
+        list=_LIST.fill(level=level, text=text, inner=_form(part, level - 1)),
+    )
+
+
+def words_number(text: Sql) -> Sql:
+    """Write a number that depends on the words of a text alone, in any order."""
+    return Sql("arraySum(arrayMap(word -> sipHash64(word), splitByNonAlpha({text})))").fill(
+        text=text
+    )
+
+
+def words_digest(text: Sql) -> Sql:
+    """Write the beginning of `digest`, 16 hex digits."""
+    return _HEX.fill(number=words_number(text))
+
+
+def digest(text: Sql) -> Sql:
+    """Write the digest of JSON text, 32 hex digits."""
+    form = _HEX.fill(number=Sql("sipHash64({form})").fill(form=canonical(text)))
+    return Sql("concat({words}, {form})").fill(words=words_digest(text), form=form)
+
+
+def is_cut(part: Sql) -> Sql:
+    """Write whether inputs or outputs were cut or hidden, in a row with `attributes`.
+
+    Args:
+        part: The name of the column, which is that of the part too.
+    """
+    return Sql("""(position(attributes, '{capture}') > 0
+      AND position(JSONExtractRaw(attributes, '{capture}'), '{part}') > 0)""").fill(
+        capture=Sql(CAPTURE), part=part
+    )
+
+
+def is_short(text: Sql) -> Sql:
+    """Write whether a value in JSON text was described in short, such as a long array."""
+    return Sql("({typed} AND {short})").fill(
+        typed=_TYPED.fill(text=text), short=_SHORT.fill(text=text)
+    )
+
+
+def is_whole(part: Sql) -> Sql:
+    """Write whether inputs or outputs are here as they were, in a row with `attributes`."""
+    return Sql("({part} != '' AND NOT {cut} AND NOT {short})").fill(
+        part=part, cut=is_cut(part), short=is_short(part)
+    )

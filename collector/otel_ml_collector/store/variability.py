@@ -1,0 +1,263 @@
+"""Questions about runs with equal inputs: their answers, and the scores of these.
+
+Nothing of it is stored: digests are computed of the payloads of so many runs as are looked at.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otel_ml_collector.store.apart import CONTENTS, find_apart, find_counted
+from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT, RECORDED
+from otel_ml_collector.store.digests import digest, is_cut, is_short, words_number
+from otel_ml_collector.store.experiments import FINISHED_CALLS, FIRST_ENDED
+from otel_ml_collector.store.reader import IDS, Reader, Row
+from otel_ml_collector.store.runs import FILTERED
+from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.statistics import NUMBER, SAID_LAST, of_versions
+from otel_ml_collector.store.tables import LENT_PAYLOAD, fill_payloads
+from otel_ml_collector.times import HOUR_NS
+
+_INPUTS_TEXT: Final = Sql("inputs")
+_OUTPUTS_TEXT: Final = Sql("outputs")
+# The newest runs of each version that is asked about.
+_RUNS_OF_VERSIONS: Final = Sql("""
+    SELECT start_ns, trace_id, span_id, rank, outcome, number, '' AS item
+    FROM (
+      SELECT start_ns, trace_id, span_id, rank, outcome, {number} AS number FROM {recorded}
+      WHERE {counted} AND model = {model:String})
+    WHERE number IN {wanted:Array(UInt32)}
+    ORDER BY number, start_ns DESC, trace_id, span_id LIMIT {most:UInt32} BY number""")
+# The runs of an experiment over items, of which an item stands for its inputs.
+_RUNS_OF_ITEMS: Final = Sql("""
+    SELECT start_ns, trace_id, span_id, rank, outcome, toUInt32(0) AS number,
+      concat(item_digest, ' ', item) AS item
+    FROM (SELECT * FROM {recorded} WHERE {ours} {first})
+    ORDER BY item, repeat LIMIT {most:UInt32}""").fill(
+    recorded=RECORDED, ours=FINISHED_CALLS, first=FIRST_ENDED
+)
+_PAYLOADS_OF: Final = Sql("""SELECT * FROM payloads WHERE project = {project:String} AND {these}""")
+_WITH_LOG_CONTENTS: Final = Sql("""
+    SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
+      if(outputs = '', said_outputs, outputs) AS outputs)
+    FROM ({payloads}) AS payload LEFT JOIN ({contents}) AS told USING (trace_id, span_id)""")
+# Why a run is left out, in words; empty for one that has both whole.
+_LEFT_OUT_REASON: Final = Sql("""multiIf(
+    {of_inputs} inputs = '', 'without inputs', {of_inputs} {cut_inputs}, 'inputs cut or hidden',
+    {of_inputs} {short_inputs}, 'inputs kept in short',
+    outputs = '', 'without outputs', {cut_outputs}, 'outputs cut or hidden',
+    {short_outputs}, 'outputs kept in short', '')""")
+# Runs by the words of their inputs: of those that share them with another the keys.
+_GROUPS_BY_WORDS: Final = Sql("""
+    SELECT number, reason, sum(size) AS runs,
+      arrayFlatten(groupArrayIf(starts, size > 1 AND reason = '')) AS starts,
+      arrayFlatten(groupArrayIf(spans, size > 1 AND reason = '')) AS spans
+    FROM (
+      SELECT number, reason, key, count() AS size, groupArrayIf(start_ns, reason = '') AS starts,
+        groupArrayIf(reinterpretAsUInt64(span_id), reason = '') AS spans
+      FROM (
+        SELECT number, start_ns, span_id,
+          multiIf(outcome != 'ok', 'without an answer', NOT is_here, 'without a payload', why)
+            AS reason,
+          multiIf(reason != '', 0, item != '', sipHash64(item), words) AS key
+        FROM ({runs}) AS run
+        LEFT ANY JOIN (
+          SELECT start_ns, trace_id, span_id, rank, true AS is_here, {reason} AS why,
+            {words} AS words
+          FROM ({payloads})
+        ) AS payload USING (start_ns, trace_id, span_id, rank)
+      )
+      GROUP BY number, reason, key
+    )
+    GROUP BY number, reason ORDER BY number, reason""")
+_REPEATED_ANSWERS: Final = Sql("""
+    SELECT number, start_ns, {ids}, reinterpretAsUInt64(span_id) AS span,
+      if(item = '', of_inputs, item) AS input, answer
+    FROM ({runs}) AS run
+    INNER ANY JOIN (
+      SELECT start_ns, trace_id, span_id, rank, {digest} AS of_inputs, {answer} AS answer
+      FROM ({payloads})
+    ) AS payload USING (start_ns, trace_id, span_id, rank)
+    WHERE start_ns IN {starts:Array(Int64)}
+    ORDER BY start_ns DESC, trace_id, span_id""")
+_BY_START_AND_SPAN: Final = Sql("""start_ns IN {starts:Array(Int64)}
+  AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
+_PREVIEWS: Final = Sql("""
+    SELECT {ids}, inputs_preview, outputs_preview FROM {deliveries}
+    WHERE project = {project:String} AND {these} ORDER BY rank""").fill(
+    ids=IDS, deliveries=DELIVERIES, these=_BY_START_AND_SPAN
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InputAnswers:
+    """The runs of an input that has several.
+
+    Attributes:
+        key: The digest of the inputs; of an experiment the digest of the item and its id.
+        runs: Rows with `trace_id`, `span_id`, `span`, `start_ns` and `answer`, the digest of the
+            outputs, newest first.
+        scores: Rows with `judge`, `judge_version`, `score`, `passed` and `failed` of these.
+    """
+
+    key: str
+    runs: list[Row] = field(default_factory=list)
+    scores: list[Row] = field(default_factory=list)
+
+    @property
+    def answers(self) -> Counter[str]:
+        """How many runs gave each answer, the most frequent first."""
+        counts = Counter(row["answer"] for row in self.runs)
+        return Counter(dict(counts.most_common()))
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredInputs:
+    """The runs of a version that were looked at.
+
+    Attributes:
+        runs: How many they are.
+        left_out: How many of them are left out, by the reason in words.
+        repeated: The inputs with several runs.
+    """
+
+    runs: int
+    left_out: Mapping[str, int]
+    repeated: Sequence[InputAnswers]
+
+
+_NO_ANSWERS: Final = AnsweredInputs(0, {}, ())
+
+
+def read_version_answers(
+    reader: Reader, project: str, model: str, wanted: Sequence[int], most: int
+) -> dict[int, AnsweredInputs]:
+    """Read the answers of versions of a model to inputs that each of them had several times.
+
+    Args:
+        reader: The store.
+        project: Of which project.
+        model: Its name.
+        wanted: The numbers of the versions.
+        most: How many runs of each are looked at, the newest.
+    """
+    runs = _RUNS_OF_VERSIONS.fill(
+        number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql
+    )
+    asked = {**of_versions(reader, project, model), "wanted": list(wanted), "most": most}
+    found = _read_answers(reader, project, runs, asked, by_item=False)
+    return {number: found.get(number, _NO_ANSWERS) for number in wanted}
+
+
+def read_item_answers(
+    reader: Reader, project: str, asked: Mapping[str, Any], most: int
+) -> AnsweredInputs:
+    """Read the answers to items that an experiment ran several times.
+
+    Args:
+        reader: The store.
+        project: Of which project.
+        asked: The `item_parameters` of the experiment.
+        most: How many runs are looked at.
+    """
+    found = _read_answers(reader, project, _RUNS_OF_ITEMS, {**asked, "most": most}, by_item=True)
+    return found.get(0, _NO_ANSWERS)
+
+
+def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
+    """Read the previews of the inputs and outputs of runs, by trace id and span id."""
+    asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
+    shown = reader.rows(_PREVIEWS, asked)
+    return {(row["trace_id"], row["span_id"]): row for row in shown}
+
+
+def _of(rows: Iterable[Row], name: str) -> list[int]:
+    return sorted({row[name] for row in rows})
+
+
+def _read_answers(
+    reader: Reader, project: str, runs: Sql, asked: Mapping[str, Any], *, by_item: bool
+) -> dict[int, AnsweredInputs]:
+    """Read by version the answers of some runs that are alike: first by words, then exactly."""
+    asked = {"start": 0, "end": 2**62, **asked, "project": project}
+    of_runs = Sql("start_ns IN (SELECT start_ns FROM ({runs}))").fill(runs=runs)
+    reason = _LEFT_OUT_REASON.fill(
+        of_inputs=Sql("false AND") if by_item else EMPTY,
+        cut_inputs=is_cut(_INPUTS_TEXT),
+        short_inputs=is_short(_INPUTS_TEXT),
+        cut_outputs=is_cut(_OUTPUTS_TEXT),
+        short_outputs=is_short(_OUTPUTS_TEXT),
+    )
+    sql = _GROUPS_BY_WORDS.fill(
+        runs=runs,
+        reason=reason,
+        words=words_number(_INPUTS_TEXT),
+        payloads=_payloads_of(reader, project, of_runs),
+    )
+    rows = reader.rows(sql, asked, FILTERED)
+    looked_at, left_out = Counter[int](), defaultdict[int, dict[str, int]](dict)
+    for row in rows:
+        looked_at[row["number"]] += row["runs"]
+        if row["reason"]:
+            left_out[row["number"]][row["reason"]] = row["runs"]
+    alike = {
+        "starts": sorted({start for row in rows for start in row["starts"]}),
+        "spans": sorted({span for row in rows for span in row["spans"]}),
+    }
+    repeated = _read_repeated(reader, project, runs, asked | alike) if alike["spans"] else {}
+    return {
+        number: AnsweredInputs(n, left_out[number], repeated.get(number, []))
+        for number, n in looked_at.items()
+    }
+
+
+def _read_repeated(
+    reader: Reader, project: str, runs: Sql, asked: Mapping[str, Any]
+) -> dict[int, list[InputAnswers]]:
+    sql = _REPEATED_ANSWERS.fill(
+        ids=IDS,
+        runs=runs,
+        digest=digest(_INPUTS_TEXT),
+        answer=digest(_OUTPUTS_TEXT),
+        payloads=_payloads_of(reader, project, _BY_START_AND_SPAN),
+    )
+    groups: dict[tuple[int, str], InputAnswers] = {}
+    for row in reader.rows(sql, asked):
+        key = row["number"], row["input"]
+        groups.setdefault(key, InputAnswers(row["input"])).runs.append(row)
+    several = {key: group for key, group in groups.items() if len(group.runs) > 1}
+    of_run = {
+        (row["trace_id"], row["span_id"]): group for group in several.values() for row in group.runs
+    }
+    rows = [row for group in several.values() for row in group.runs]
+    if rows:
+        starts = _of(rows, "start_ns")
+        said = {
+            "project": project,
+            "first": starts[0] - HOUR_NS,
+            "last": starts[-1] + HOUR_NS,
+            "spans": _of(rows, "span"),
+        }
+        for row in reader.rows(SAID_LAST, said):
+            of = row["trace_id"].hex(), row["span_id"].hex()
+            if of in of_run:
+                of_run[of].scores.append(row)
+    found: defaultdict[int, list[InputAnswers]] = defaultdict(list)
+    for (number, _), group in several.items():
+        found[number].append(group)
+    return found
+
+
+def _payloads_of(reader: Reader, project: str, these: Sql) -> Sql:
+    """Write the SQL for payloads with what other records of a call, and log records, say of it."""
+    apart = find_apart(reader, project)
+    payloads = _PAYLOADS_OF.fill(these=these)
+    if apart.same_calls:
+        lent = {name: LENT_PAYLOAD[name] for name in ("inputs", "outputs")}
+        payloads = fill_payloads(payloads, lent, OF_PROJECT)
+    return (
+        _WITH_LOG_CONTENTS.fill(payloads=payloads, contents=CONTENTS)
+        if apart.contents
+        else payloads
+    )
