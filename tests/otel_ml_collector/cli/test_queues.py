@@ -34,9 +34,9 @@ def test_queues(endpoint: str) -> None:
     )
     assert rows(made.stdout) == [
         ["key", "answer", "passed", "note", "is_answer"],
-        ["1", "Yes", "true", "", "true"],
-        ["2", "So so", "", "", "true"],
-        ["3", "Cannot say", "", "", "false"],
+        ["1", "Yes", "true", "-", "true"],
+        ["2", "So so", "-", "-", "true"],
+        ["3", "Cannot say", "-", "-", "false"],
     ]
     scale = (
         "--scale",
