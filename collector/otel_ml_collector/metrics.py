@@ -14,7 +14,7 @@ from starlette.responses import Response
 from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
-from otel_ml_collector.comparison.find import (
+from otel_ml_collector.comparison.values import (
     flatten,
     is_lower,
     join_words,

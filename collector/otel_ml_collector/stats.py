@@ -65,7 +65,8 @@ from otel_ml_collector.store.versions import (
     version_numbers,
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS, to_rfc3339
-from otel_ml_collector.web.view import numbered, spark
+from otel_ml_collector.verdicts import JudgeVersionName
+from otel_ml_collector.web.view import spark
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
@@ -536,24 +537,6 @@ _DAILY_FIELDS: Final = frozenset({"model", "version", "digest", "kind", "outcome
 _A_BUCKET, _A_GROUP, _ALL = 0, 1, 3
 
 _Place = tuple[int, int, str, int]
-
-
-class JudgeVersionName(BaseModel):
-    """Which version of a judge spoke; figures of different ones are never joined."""
-
-    judge: str
-    version: int | None = Field(description="Its small number; null where it told no version")
-    digest: str = Field(description="Of its definition; empty where it told none")
-
-    @property
-    def name(self) -> str:
-        """The judge and its number, as `grounded:v2`."""
-        return numbered(self.judge, self.version)
-
-    @property
-    def order(self) -> tuple[str, int, str]:
-        """Sort key that puts a judge's newest version first, and scores without a version last."""
-        return self.judge, -(self.version or 0), self.digest
 
 
 class JudgeFigures(JudgeVersionName):

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from otel_ml.statistics.verdict import Verdict, Word
-from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.versions import Numbers
+from otel_ml_collector.web.view import numbered
 
 
 def _finite(bound: float | None) -> float | None:
@@ -16,6 +16,24 @@ def _finite(bound: float | None) -> float | None:
 
 
 _Bound = Annotated[float | None, BeforeValidator(_finite)]
+
+
+class JudgeVersionName(BaseModel):
+    """Which version of a judge spoke; figures of different ones are never joined."""
+
+    judge: str
+    version: int | None = Field(description="Its small number; null where it told no version")
+    digest: str = Field(description="Of its definition; empty where it told none")
+
+    @property
+    def name(self) -> str:
+        """The judge and its number, as `grounded:v2`."""
+        return numbered(self.judge, self.version)
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Sort key that puts a judge's newest version first, and scores without a version last."""
+        return self.judge, -(self.version or 0), self.digest
 
 
 class Interval(BaseModel):

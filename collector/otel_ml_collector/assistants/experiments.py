@@ -16,7 +16,7 @@ from otel_ml_collector.assistants.call import (
 )
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
-from otel_ml_collector.comparison.find import flatten
+from otel_ml_collector.comparison.values import flatten
 from otel_ml_collector.comparison.versions import PairedVerdict, find_paired
 from otel_ml_collector.datasets.find import find_datasets
 from otel_ml_collector.errors import BadInput, Missing
@@ -24,11 +24,11 @@ from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.models import diff
+from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.models.find import (
     MOST_RUNS,
     Sample,
     SamplesVerdict,
-    VersionDefinition,
     find_definitions,
     find_sample_figures,
     find_samples_verdict,

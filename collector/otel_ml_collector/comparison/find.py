@@ -4,18 +4,24 @@ Verdicts of two versions are those of the model's page, and of two experiments t
 experiment's page: from the same questions and the same statistics.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml.records import Infinite
+from otel_ml_collector.comparison.values import (
+    flatten,
+    is_lower,
+    join_words,
+    rank_metric,
+    write_number,
+    write_value,
+)
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
@@ -25,13 +31,8 @@ from otel_ml_collector.experiments.find import (
     make_experiments,
 )
 from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import (
-    JudgeStats,
-    VersionDefinition,
-    find_aliases,
-    find_definitions,
-    find_versions,
-)
+from otel_ml_collector.models.definition import VersionDefinition
+from otel_ml_collector.models.find import JudgeStats, find_aliases, find_definitions, find_versions
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs
@@ -49,20 +50,8 @@ _EXPERIMENT: Final = "experiment"
 # The last point of a series and its lowest and highest one are read however few are asked for.
 _FEW_POINTS: Final = 10
 _POINTS: Final = 100
-_SETTINGS: Final = 200
 _NAMED: Final = 8  # metrics, in a message
-_LEVELS: Final = 4
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# Words of a metric's name that say that less is better, and that say what it was measured on.
-_LOWER: Final = re.compile(
-    r"(?<![a-z])(m?log_?loss|loss|m?error|err|mae|mse|rmse|rmsle|mape|smape|mphe|deviance|entropy"
-    r"|perplexity|ppl|nll|nloglik|brier|wer|cer|fid|latency|duration|seconds|ms)(?![a-z])",
-    re.IGNORECASE,
-)
-_HELD_OUT: Final = re.compile(
-    r"(?<![a-z])(val|valid|validation|test|eval|holdout|held_?out|oob)(?![a-z])", re.IGNORECASE
-)
-_THOUSAND: Final = 1_000
 
 
 class MetricFigures(BaseModel):
@@ -419,21 +408,6 @@ def _run_of(run: Run) -> ComparedRun:
     )
 
 
-def flatten(params: object) -> dict[str, Any]:
-    """Name nested params with dots, the first 200; below four levels values stay whole."""
-    entries: dict[str, Any] = {}
-
-    def add(name: str, value: object, level: int) -> None:
-        if isinstance(value, dict) and value and level < _LEVELS:
-            for key, inner in value.items():
-                add(f"{name}.{key}" if name else str(key), inner, level + 1)
-        elif name and len(entries) < _SETTINGS:
-            entries[name] = value
-
-    add("", params, 0)
-    return entries
-
-
 def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
     """Sum up metrics: the last point, the lowest and the highest of each."""
     figures = {}
@@ -486,16 +460,6 @@ def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[Comp
     return made
 
 
-def rank_metric(name: str, counts: Mapping[str, int]) -> tuple[int, bool, bool, str]:
-    """Return what metrics are ordered by: most have it, it is of held-out data, it is a loss."""
-    return -counts[name], _HELD_OUT.search(name) is None, not is_lower(name), name
-
-
-def is_lower(name: str) -> bool:
-    """Tell by the words of a metric's name whether less of it is better."""
-    return _LOWER.search(name) is not None
-
-
 def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMetric) -> str:
     """Write the sentence on the best last value of a metric, compared with the baseline."""
     by_reference = {side.reference: side for side in sides}
@@ -531,11 +495,6 @@ def _took(side: ComparedSide, before: ComparedSide) -> str:
         return ""
     change = side.run.latency_ms - before.run.latency_ms
     return f", in {view.duration(abs(change))} {'more' if change > 0 else 'less'}" if change else ""
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Join words as a sentence does: "A, B and C"."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _say_outputs(sides: Sequence[ComparedSide], baseline: str) -> str:
@@ -715,31 +674,3 @@ def write_param(side: ComparedSide, name: str) -> str | None:
     if name not in side.params:
         return None
     return write_value(side.params[name])
-
-
-def write_value(json_value: JsonValue) -> str:
-    """Write a value so that differing values differ in text, as `write_param` does."""
-    value = _whole_numbers(json_value)
-    if isinstance(value, list | dict):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    return view.tag_value(value)
-
-
-def _whole_numbers(value: JsonValue) -> JsonValue:
-    """Write 1.0 as 1, in nested values, too."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _whole_numbers(item) for name, item in value.items()}
-    return value
-
-
-def write_number(value: float | str | None, digits: int = 4) -> str:
-    """Write a metric with about four digits."""
-    if not isinstance(value, float):
-        return view.number(value)
-    if abs(value) >= _THOUSAND:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")

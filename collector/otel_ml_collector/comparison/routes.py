@@ -22,9 +22,9 @@ from otel_ml_collector.comparison.find import (
     DefinedVersion,
     SideComparison,
     find_comparison,
-    write_number,
     write_param,
 )
+from otel_ml_collector.comparison.values import write_number
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.experiments.find import ExperimentVerdict
 from otel_ml_collector.models import diff

@@ -58,7 +58,6 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
@@ -79,6 +78,7 @@ from otel_ml_collector.verdicts import (
     AmountChange,
     Interval,
     JudgeChange,
+    JudgeVersionName,
     choose_versions,
     make_amounts,
     make_judges,

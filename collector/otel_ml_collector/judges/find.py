@@ -13,9 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.models.find import VersionDefinition
+from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
@@ -25,6 +24,7 @@ from otel_ml_collector.store.scores import SAID, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.verdicts import JudgeVersionName
 from otel_ml_collector.web.view import quoted
 
 _BINS: Final = 10

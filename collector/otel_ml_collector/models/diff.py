@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
-from otel_ml_collector.models.find import VersionDefinition
+from otel_ml_collector.models.definition import VersionDefinition
 
 _WORD: Final = re.compile(r"\w+|\s+|.")
 # What is compared of a text, and of words in all lines of it: the time grows with the square.

@@ -11,13 +11,14 @@ from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, 
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samples
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
-from otel_ml_collector.stats import JudgeVersionName, RunFigures, StatsQuery, find_total
+from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.apart import find_apart, find_owners
-from otel_ml_collector.store.reader import READABLE, JsonValue, Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
@@ -38,6 +39,7 @@ from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import (
     AmountChange,
     JudgeChange,
+    JudgeVersionName,
     choose_versions,
     make_amounts,
     make_judges,
@@ -67,28 +69,6 @@ class JudgeStats(JudgeVersionName):
     mean_score: float | None
     passed: int
     judged: int = Field(description="Evaluations that say whether the run passed")
-
-
-class ArtifactContent(BaseModel):
-    """The content that a version of a model was named by, such as its weights."""
-
-    sha256: str
-    bytes: int
-
-
-class VersionDefinition(BaseModel):
-    """The definition of a version: its parts as they were sent."""
-
-    source: str | None = None
-    signature: str = ""
-    params: JsonValue = None
-    helpers: dict[str, str] = {}
-    constants: dict[str, JsonValue] = {}
-    unseen: list[str] = Field(default=[], description="What of it no version sees, in words")
-    output: str | None = None
-    artifact: ArtifactContent | None = Field(
-        default=None, description="Of a model without a function"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

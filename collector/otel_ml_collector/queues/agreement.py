@@ -17,7 +17,6 @@ from otel_ml.statistics.intervals import Estimate, bootstrap, corrected_rate
 from otel_ml_collector.queues.find import IS_WORD, OF_JUDGE, write_draw
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
-from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.documents import list_documents
@@ -27,6 +26,7 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
+from otel_ml_collector.verdicts import JudgeVersionName
 
 MOST_RUNS: Final = 5_000
 _MOST_WORDS: Final = 50_000

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.models.diff import (
     DiffSide,
     Line,
@@ -15,7 +16,6 @@ from otel_ml_collector.models.diff import (
     compare,
     facts,
 )
-from otel_ml_collector.models.find import VersionDefinition
 
 
 def define(**parts: Any) -> VersionDefinition:

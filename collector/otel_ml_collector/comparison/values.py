@@ -1,0 +1,87 @@
+"""Metrics and params as text, and in the order in which pages show them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from otel_ml_collector.store.reader import JsonValue
+from otel_ml_collector.web import view
+
+_SETTINGS: Final = 200
+_LEVELS: Final = 4
+
+
+# Words of a metric's name that say that less is better, and that say what it was measured on.
+_LOWER: Final = re.compile(
+    r"(?<![a-z])(m?log_?loss|loss|m?error|err|mae|mse|rmse|rmsle|mape|smape|mphe|deviance|entropy"
+    r"|perplexity|ppl|nll|nloglik|brier|wer|cer|fid|latency|duration|seconds|ms)(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+_HELD_OUT: Final = re.compile(
+    r"(?<![a-z])(val|valid|validation|test|eval|holdout|held_?out|oob)(?![a-z])", re.IGNORECASE
+)
+
+
+_THOUSAND: Final = 1_000
+
+
+def flatten(params: object) -> dict[str, Any]:
+    """Name nested params with dots, the first 200; below four levels values stay whole."""
+    entries: dict[str, Any] = {}
+
+    def add(name: str, value: object, level: int) -> None:
+        if isinstance(value, dict) and value and level < _LEVELS:
+            for key, inner in value.items():
+                add(f"{name}.{key}" if name else str(key), inner, level + 1)
+        elif name and len(entries) < _SETTINGS:
+            entries[name] = value
+
+    add("", params, 0)
+    return entries
+
+
+def rank_metric(name: str, counts: Mapping[str, int]) -> tuple[int, bool, bool, str]:
+    """Return the order of a metric: most have it, it is of held-out data, it is a loss."""
+    return -counts[name], _HELD_OUT.search(name) is None, not is_lower(name), name
+
+
+def is_lower(name: str) -> bool:
+    """Tell by the words of a metric's name whether less of it is better."""
+    return _LOWER.search(name) is not None
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Join words as a sentence does: "A, B and C"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def write_value(json_value: JsonValue) -> str:
+    """Write a value so that differing values differ in text, as `write_param` does."""
+    value = _whole_numbers(json_value)
+    if isinstance(value, list | dict):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return view.tag_value(value)
+
+
+def _whole_numbers(value: JsonValue) -> JsonValue:
+    """Write 1.0 as 1, in nested values, too."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _whole_numbers(item) for name, item in value.items()}
+    return value
+
+
+def write_number(value: float | str | None, digits: int = 4) -> str:
+    """Write a metric with about four digits."""
+    if not isinstance(value, float):
+        return view.number(value)
+    if abs(value) >= _THOUSAND:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")

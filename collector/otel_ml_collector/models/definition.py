@@ -1,0 +1,27 @@
+"""The definition of a model's version, as it was sent: source, params, helpers and constants."""
+
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.store.reader import JsonValue
+
+
+class ArtifactContent(BaseModel):
+    """The content that a version of a model was named by, such as its weights."""
+
+    sha256: str
+    bytes: int
+
+
+class VersionDefinition(BaseModel):
+    """The definition of a version: its parts as they were sent."""
+
+    source: str | None = None
+    signature: str = ""
+    params: JsonValue = None
+    helpers: dict[str, str] = {}
+    constants: dict[str, JsonValue] = {}
+    unseen: list[str] = Field(default=[], description="What of it no version sees, in words")
+    output: str | None = None
+    artifact: ArtifactContent | None = Field(
+        default=None, description="Of a model without a function"
+    )
