@@ -41,7 +41,7 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp tests/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-monitors/stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp tests/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
@@ -121,7 +121,7 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	$(COMPILE) requirements/deploy.in -c requirements/dev.txt -o requirements/deploy.txt
 	$(COMPILE) pyproject.toml --extra collector requirements/build.in -c requirements/demo.txt \
 	  -o deploy/requirements.txt
-	for name in $(INTEROP) bench-peers; do \
+	for name in $(INTEROP) bench-peers monitors; do \
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(COMPILE) requirements/evals.in --override requirements/evals-left-out.txt \
 	  -o requirements/evals.txt
@@ -131,7 +131,7 @@ requirements: ## Compile the pinned requirements again (needs uv)
 clean: ## Remove what these targets made
 	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-evals .venv-integrations .venv-llm
 	rm -rf .venv-instrumentors
-	rm -rf .venv-bench-peers
+	rm -rf .venv-bench-peers .venv-monitors
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.

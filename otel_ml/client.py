@@ -507,6 +507,7 @@ class Client(HasCard):
         sensitive: str | Sequence[str] = (),
         prediction: str | None = None,
         positive: object = None,
+        reference: "Dataset | ModelProfile | Any" = None,
     ) -> dict[str, float]:
         """Compute the data metrics of a table: missing, doubled, unfair and leaking values.
 
@@ -517,7 +518,9 @@ class Client(HasCard):
 
         Args:
             frame: A table of pandas, polars or pyarrow, a structured array of numpy, a list of
-                mappings, or a data set, whose columns are its inputs and ``expected``.
+                mappings, a data set, whose columns are its inputs and ``expected``, or stored runs
+                as `Reader.runs` lists them: their inputs by name, ``outputs`` or its parts such as
+                ``outputs.label``, and the truths by name.
             label: The column that holds what is right: its balance, and which other column gives
                 it away alone.
             sensitive: A column, or several, whose groups are to be treated alike. Groups of fewer
@@ -526,6 +529,7 @@ class Client(HasCard):
                 and with a label those are compared, too, who deserved it.
             positive: The value of the label or prediction that is wished for. Needed unless there
                 are but two, such as 0 and 1, or no and yes.
+            reference: What its columns are held against, of the same makes, or a profile.
 
         Returns:
             The numbers by their names.
@@ -534,9 +538,13 @@ class Client(HasCard):
             ValueError: An argument is none of what it takes; the message says which.
         """
         is_dataset = issubclass(type(frame), datasets.Dataset)
-        table = frame.to_rows() if is_dataset else frame
         found = data_quality.measure_data(
-            table, label=label, sensitive=sensitive, prediction=prediction, positive=positive
+            _as_table(frame),
+            label=label,
+            sensitive=sensitive,
+            prediction=prediction,
+            positive=positive,
+            reference=_as_table(reference),
         )
         current_run().log_data_metrics(found)
         if is_dataset:
@@ -662,6 +670,11 @@ class Client(HasCard):
             return wrap(TracedFunction(self._recorder, function, options, judging), function)
 
         return lambda target: decorate(target, record)
+
+
+def _as_table(given: Any) -> Any:
+    """Return a data set as its rows, anything else as it is."""
+    return given.to_rows() if issubclass(type(given), datasets.Dataset) else given
 
 
 def _check_judge(argument: str, judge: object, expected: str) -> None:

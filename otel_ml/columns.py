@@ -1,4 +1,4 @@
-"""Reads tables of any make as columns: lists of Python's own values, None where one is missing."""
+"""Reads tables of any make, and stored runs, as columns: lists of Python's own values or None."""
 
 import math
 from collections import Counter
@@ -18,8 +18,10 @@ _PLAIN: Final = frozenset({str, int, bool, bytes, type(None)})
 _NUMBERS: Final = frozenset({int, float})
 _MISSING: Final = frozenset({"NAType", "NaTType"})
 _TABLES: Final = (
-    "a table of pandas, polars or pyarrow, a structured array of numpy, or a list of mappings"
+    "a table of pandas, polars or pyarrow, a structured array of numpy, a list of mappings, or "
+    "stored runs"
 )
+_STORED: Final = "otel_ml.reader"
 _JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -28,7 +30,8 @@ def read_columns(frame: Any, argument: str = "frame") -> Columns:
 
     Args:
         frame: A table of pandas, polars or pyarrow, a structured array of numpy, or a list of
-            mappings; a key that a mapping lacks is a missing value.
+            mappings, in which a key that a mapping lacks is a missing value; or stored runs, see
+            `row_of_run`.
         argument: What a message calls it.
 
     Returns:
@@ -51,12 +54,74 @@ def read_columns(frame: Any, argument: str = "frame") -> Columns:
         columns = [(name, frame.column(place).to_pylist()) for place, name in enumerate(names)]
     elif home[0] == "numpy" and getattr(getattr(frame, "dtype", None), "names", None):
         columns = [(name, frame[name].ravel().tolist()) for name in frame.dtype.names]
+    elif is_of_runs(frame):
+        columns = _join_rows([row_of_run(run) for run in frame])
     elif issubclass(kind, list | tuple) and all(issubclass(type(row), Mapping) for row in frame):
-        keys = dict.fromkeys(key for row in frame for key in row)
-        columns = [(key, [row.get(key) for row in frame]) for key in keys]
+        columns = _join_rows(frame)
     else:
         raise invalid(argument, frame, _TABLES)
     return {str(name): list(map(plain, values)) for name, values in columns}
+
+
+def _join_rows(rows: Sequence[Mapping[Any, Any]]) -> list[tuple[Any, list[Any]]]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [(key, [row.get(key) for row in rows]) for key in keys]
+
+
+def is_of_runs(frame: Any) -> bool:
+    """Tell whether something is what a reader lists as runs, or a list of such runs."""
+    kind = type(frame)
+    if kind.__module__.startswith(_STORED) and kind.__name__ == "Runs":
+        return True
+    return (
+        issubclass(kind, list | tuple)
+        and bool(frame)
+        and all(
+            type(run).__module__.startswith(_STORED) and type(run).__name__ == "Run"
+            for run in frame
+        )
+    )
+
+
+def parts_of_run(run: Any) -> dict[str, Any]:
+    """Return the parts of a stored run that are whole: inputs, outputs, and the truths by name.
+
+    A run that failed has no output, and one whose inputs or output were cut, hidden or left out
+    has no such part.
+    """
+    capture = run.capture
+    parts: dict[str, Any] = {}
+    if "inputs" not in capture:
+        parts["inputs"] = run.inputs
+    if run.outcome == "ok" and "outputs" not in capture:
+        parts["outputs"] = run.outputs
+    truths = {told.judge: _truth_of(told) for told in run.evaluations if told.source == "actual"}
+    if truths:
+        parts["actuals"] = truths
+    return parts
+
+
+def _truth_of(evaluation: Any) -> Any:
+    if evaluation.actual is not None:
+        return evaluation.actual
+    if evaluation.label:
+        return evaluation.label
+    return evaluation.passed if evaluation.score is None else evaluation.score
+
+
+def row_of_run(run: Any) -> dict[str, Any]:
+    """Return a stored run as a row: its inputs by name, ``outputs`` or its parts, its truths.
+
+    Parts of an output that is a mapping are ``outputs.label`` and so on.
+    """
+    parts = parts_of_run(run)
+    inputs, outputs = parts.get("inputs"), parts.get("outputs")
+    row = dict(inputs) if isinstance(inputs, Mapping) else {"inputs": inputs}
+    if isinstance(outputs, Mapping):
+        row |= {f"outputs.{name}": value for name, value in outputs.items()}
+    else:
+        row["outputs"] = outputs
+    return {**row, **parts.get("actuals", {})}
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Computes data metrics of a table: what is missing, doubled, out of balance, unfair or leaking.
+"""Computes data metrics of a table: what is missing, doubled, out of balance, unfair, drifted.
 
 Every number has a name of its own, so that it can be logged as any other metric; what they mean is
 in docs/how-to/data-metrics.md.
@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid, show
 from otel_ml.columns import Columns, count_values, is_measure, key_of, read_columns
+from otel_ml.statistics.distances import compare, correct_together, presence
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate, difference, rate_ratio, wilson
 from otel_ml.statistics.leaks import cut, explained_classes, explained_numbers
+from otel_ml.statistics.sketches import Kind, Sketch, sketch_values
 
 # Smaller groups are not judged, and a label of fewer rows gives nothing away.
 FEWEST: Final = 30
@@ -21,6 +23,7 @@ _MOST_COLUMNS: Final = 200
 _MOST_GROUPS: Final = 20
 _MOST_CLASSES: Final = 200
 _PAIR: Final = 2
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 # Of a label with two values the one that is wished for, where nobody says.
 _POSITIVE: Final = frozenset({"yes", "true", "y", "1", "positive", "approved"})
 _NEGATIVE: Final = frozenset({"no", "false", "n", "0", "negative", "denied"})
@@ -33,6 +36,7 @@ def measure_data(
     sensitive: str | Sequence[str] = (),
     prediction: str | None = None,
     positive: object = None,
+    reference: Any = None,
 ) -> dict[str, float]:
     """Compute the data metrics of a table, see `otel_ml.data_metrics`.
 
@@ -59,6 +63,8 @@ def measure_data(
                     metrics |= _measure_leak(name, values, columns[label])
         for name in named[2:]:
             metrics |= _measure_bias(str(name), columns, label, prediction, positive)
+    if reference is not None:
+        metrics |= _measure_drift(columns, _read_reference(reference), named)
     return metrics
 
 
@@ -134,6 +140,61 @@ def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> di
     else:
         found = explained_classes(cells, list(map(key_of, items)))
     return {f"leak.{name}": found}
+
+
+# Drift: how far the columns are from those of a reference.
+
+
+def _read_reference(reference: Any) -> dict[str, Sketch]:
+    """Read what columns are held against: a profile's sketches, or those of a table.
+
+    An input of a profile is the column of its name, a part of its output ``outputs.label``.
+    """
+    sketches = getattr(type(reference), "sketches", None)
+    if isinstance(sketches, property):
+        told: Mapping[str, Sketch] = reference.sketches
+        return {field.removeprefix("inputs."): sketch for field, sketch in told.items()}
+    columns = read_columns(reference, "reference")
+    return {name: sketch_column(values) for name, values in columns.items()}
+
+
+def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
+    """Sketch the values of a column; lists, mappings and the like count by their JSON."""
+    told = [value if type(value) in _SCALARS else _text_of(value) for value in values]
+    return sketch_values(told, kind=kind)
+
+
+def _text_of(value: Any) -> str | None:
+    if value is None:
+        return None
+    key = key_of(value)
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+def _measure_drift(
+    columns: Columns, reference: Mapping[str, Sketch], named: Sequence[str | None]
+) -> dict[str, float]:
+    """Measure how far each column is from that of the reference: its values, or what is missing.
+
+    A value of another kind than the reference's counts as missing.
+    """
+    shared = [name for name in _choose(columns, named) if name in reference]
+    pairs = [
+        (reference[name], sketch_column(columns[name], reference[name].kind)) for name in shared
+    ]
+    both = [*pairs, *((presence(before), presence(after)) for before, after in pairs)]
+    found = correct_together([compare(before, after) for before, after in both])
+    metrics: dict[str, float] = {}
+    drifted = not_judged = 0
+    for name, of_values, of_missing in zip(
+        shared, found[: len(shared)], found[len(shared) :], strict=True
+    ):
+        judged = [one for one in (of_values, of_missing) if one.word != "too few"]
+        if judged:
+            metrics[f"drift.{name}"] = max(one.distance for one in judged)
+        drifted += any(one.word == "drift" for one in judged)
+        not_judged += not judged
+    return {**metrics, "drifted": float(drifted), "drift_not_judged": float(not_judged)}
 
 
 # Bias: how differently the groups of a sensitive column are treated.

@@ -203,6 +203,7 @@ class Handle:
         sensitive: str | Sequence[str] = (),
         prediction: str | None = None,
         positive: object = None,
+        reference: Any = None,
     ) -> dict[str, float]:
         """Compute the data metrics of a table, and log them here with the source ``data``.
 
@@ -212,6 +213,7 @@ class Handle:
             sensitive: A column, or several, whose groups are to be treated alike.
             prediction: The column that holds what a model said.
             positive: The value of the label or prediction that is wished for.
+            reference: The table or the profile that its columns are held against.
 
         Returns:
             The numbers by their names.
@@ -220,7 +222,12 @@ class Handle:
             ValueError: An argument is none of what it takes; nothing is logged.
         """
         data_metrics = data_quality.measure_data(
-            frame, label=label, sensitive=sensitive, prediction=prediction, positive=positive
+            frame,
+            label=label,
+            sensitive=sensitive,
+            prediction=prediction,
+            positive=positive,
+            reference=reference,
         )
         self.log_data_metrics(data_metrics)
         return data_metrics

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from otel_ml.arguments import check_text, invalid
-from otel_ml.columns import read_columns
+from otel_ml.columns import parts_of_run, read_columns
 from otel_ml.items import digest_of
 from otel_ml.profiles import page
 from otel_ml.profiles.components import (
@@ -26,7 +26,6 @@ from otel_ml.tags import Tag
 
 if TYPE_CHECKING:
     from otel_ml.reader.records import Run as StoredRun
-    from otel_ml.records import Evaluation
 
 DOCUMENT: Final = "profile"
 # A document is an attribute of one record: a longer one is refused where it is to be sent.
@@ -353,31 +352,6 @@ def read_rows(name: str, value: Any) -> list[object]:
     else:
         raise DataException(f"Invalid {name} of type {kind.__name__}: expected a table or a list")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def parts_of_run(run: "StoredRun") -> dict[str, object]:
-    """Return the parts of a stored run that are whole, see `ModelProfile.build_from`."""
-    capture = run.capture
-    parts: dict[str, object] = {}
-    if "inputs" not in capture:
-        parts["inputs"] = run.inputs
-    if run.outcome == "ok" and "outputs" not in capture:
-        parts["outputs"] = run.outputs
-    truths: dict[str, object] = {}
-    for evaluation in run.evaluations:
-        if evaluation.source == "actual":
-            truths[evaluation.judge] = _truth_of(evaluation)
-    if truths:
-        parts["actuals"] = truths
-    return parts
-
-
-def _truth_of(evaluation: "Evaluation") -> object:
-    if evaluation.actual is not None:
-        return evaluation.actual
-    if evaluation.label:
-        return evaluation.label
-    return evaluation.passed if evaluation.score is None else evaluation.score
 
 
 def _parts_of(component: Component) -> list[str]:

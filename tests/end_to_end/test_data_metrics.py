@@ -5,9 +5,17 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml import Client, Dataset
+from otel_ml import (
+    ActualComponent,
+    Client,
+    Dataset,
+    InputComponent,
+    ModelProfile,
+    OutputComponent,
+)
 from otel_ml.compat.digitalhub import Entity, Project
 from otel_ml.reader import Reader
+from otel_ml.statistics.sketches import sketch_values
 from tests.support.collector import CollectorProcess
 
 ROWS: Final = [{"age": None if n % 4 == 0 else n, "churned": n % 2 == 0} for n in range(40)]
@@ -66,3 +74,57 @@ def test_versions_of_a_data_set_have_them(collector: CollectorProcess, client: C
     assert versions[0].metrics["missing.age"] == pytest.approx(0.25)
     page = collector.get_text("/projects/data-metrics/datasets/customers")
     assert "missing.age" in page
+
+
+def test_stored_runs_have_them(collector: CollectorProcess, client: Client) -> None:
+    """Stored runs are a table of inputs, outputs and truths; a model's handle takes the numbers."""
+    for place in range(200):
+        with client.run(
+            "churn-runs", kind="model", inputs={"age": place % 50, "sex": "fm"[place % 2]}
+        ) as run:
+            run.set_output({"label": "no" if place % 4 else "yes"})
+        client.about(run_id=run.id).actual("no" if place % 3 else "yes", "churned")
+    assert client.flush()
+    with Reader("data-metrics", endpoint=collector.endpoint) as reader:
+        runs = list(reader.runs('model == "churn-runs"'))
+        found = client.model("churn-runs").data_metrics(
+            runs,
+            label="churned",
+            prediction="outputs.label",
+            sensitive="sex",
+            positive="yes",
+            reference=runs[:150],
+        )
+        profile = ModelProfile(
+            "churn-runs",
+            components=[
+                InputComponent("age", dtype="INT"),
+                OutputComponent("label", dtype="CAT"),
+                ActualComponent("churned", dtype="CAT"),
+            ],
+        )
+        profile.build_from(runs)
+        assert client.flush()
+        [version] = reader.versions("churn-runs")
+    assert (found["rows"], found["missing.age"], found["distinct.age"]) == (200, 0, 50)
+    assert found["bias.sex.parity_difference"] == pytest.approx(0.5)  # each 4th is of one sex
+    assert found["bias.sex.equal_opportunity_difference.n"] == 67
+    assert (found["drifted"], found["drift_not_judged"]) == (0, 0)
+    assert version.metrics == pytest.approx(found)
+    truths = ["no" if place % 3 else "yes" for place in range(200)]
+    assert profile.components["churned"].sketch == sketch_values(truths)
+
+
+def test_profile_tags_stored_runs(collector: CollectorProcess, client: Client) -> None:
+    """What a profile finds wrong is a tag of the stored run, by which runs are listed."""
+    profile = ModelProfile("ages", components=[InputComponent("age", dtype="INT", low=0, high=120)])
+    profile.build([{"age": 1}, {"age": 99}])
+    client.profile(profile, action="aged")
+    ids = []
+    for age in (40, 400, None):
+        with client.run("aged", kind="model", inputs={"age": age}) as run:
+            ids.append(run.id)
+    assert client.flush()
+    for value, run_id in (("UpperBoundError", ids[1]), ("Value None", ids[2])):
+        where = f'model == "aged" and tags["age-error"] == "{value}"'
+        assert [one["run_id"] for one in collector.runs("data-metrics", where=where)] == [run_id]

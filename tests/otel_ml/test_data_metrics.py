@@ -10,12 +10,14 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import polars as pl
 import pyarrow as pa
 import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import iqr, wasserstein_distance
 from sklearn.metrics import recall_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import otel_ml
-from otel_ml import Dataset
+from otel_ml import Dataset, InputComponent, ModelProfile
 from otel_ml.metrics import Metric
 from tests.otel_ml.recording import Recording, attributes
 
@@ -238,6 +240,73 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], said: str) -> None
     """What is no column, and a wish that nobody can guess, is refused in words."""
     with pytest.raises(ValueError, match="^" + said.replace("(", r"\(")):
         otel_ml.data_metrics(FRAME, **options)
+
+
+# Drift against a reference.
+
+MOVED: Final = FRAME.assign(
+    age=FRAME["age"] + 6,
+    sex=np.where(np.arange(ROWS) % 5 == 0, "x", FRAME["sex"]),
+    said=FRAME["said"].astype(str) + "?",
+)
+
+
+def shares_of(values: "pd.Series[Any]", domain: list[Any]) -> list[float]:
+    return [float((values == value).sum()) / values.notna().sum() for value in domain]
+
+
+def test_drift_is_that_of_scipy() -> None:
+    """Numbers drift by Wasserstein's distance over the interquartile range, codes by Jensen's."""
+    told = otel_ml.data_metrics(MOVED, reference=FRAME)
+    ages = FRAME["age"].dropna()
+    assert told["drift.age"] == pytest.approx(
+        wasserstein_distance(ages, ages + 6) / iqr(ages), abs=0.03
+    )
+    shares = [shares_of(frame["sex"], ["f", "m", "x"]) for frame in (FRAME, MOVED)]
+    assert told["drift.sex"] == pytest.approx(jensenshannon(*shares, base=2), abs=1e-6)
+    assert told["drift.said"] == pytest.approx(1)  # no value of either is among the other's
+    assert (told["drift.site"], told["drift.churned"]) == (0, 0)
+    assert (told["drifted"], told["drift_not_judged"]) == (3, 0)
+
+
+def test_no_drift_between_halves() -> None:
+    """Halves of one table do not drift, and few rows are not judged."""
+    drawn = np.random.default_rng(0).permutation(ROWS)
+    told = otel_ml.data_metrics(
+        FRAME.iloc[drawn[: ROWS // 2]], reference=FRAME.iloc[drawn[ROWS // 2 :]]
+    )
+    assert told["drifted"] == 0
+    few = otel_ml.data_metrics(FRAME[:50], reference=FRAME)
+    assert (few["drifted"], few["drift_not_judged"]) == (0, 6)
+    assert not [name for name in few if name.startswith("drift.")]
+
+
+def test_what_breaks_is_drift() -> None:
+    """A column whose values go missing, or turn into text, drifts by what is missing."""
+    numbers = pd.DataFrame({"a": AGE, "b": AGE})
+    broken = [
+        {"a": None if place % 4 == 0 else value, "b": str(value)}
+        for place, value in enumerate(AGE.tolist())
+    ]
+    told = otel_ml.data_metrics(broken, reference=numbers)
+    assert told["drift.a"] == pytest.approx(jensenshannon([1, 0], [0.75, 0.25], base=2))
+    assert told["drift.b"] == pytest.approx(1)
+    assert told["drifted"] == 2
+
+
+def test_reference_of_any_make() -> None:
+    """A data set, rows and a profile are references as a table is."""
+    rows = [{"inputs": {"age": value}, "expected": "a"} for value in AGE.tolist()]
+    profile = ModelProfile(components=[InputComponent("age", path="inputs.age")])
+    profile.build([row["inputs"] for row in rows])
+    moved = [{"age": value + 6} for value in AGE.tolist()]
+    told = [
+        otel_ml.data_metrics(moved, reference=reference)["drift.age"]
+        for reference in (Dataset("ages", rows), profile, pd.DataFrame({"age": AGE}))
+    ]
+    assert told == pytest.approx([told[0]] * 3)
+    with pytest.raises(ValueError, match=r"^Invalid reference 'FRAME': expected a table"):
+        otel_ml.data_metrics(FRAME, reference="FRAME")
 
 
 # Where they are logged.

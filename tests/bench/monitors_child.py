@@ -1,0 +1,134 @@
+"""Lets one of the three judge all draws of all streams, in its own environment; prints JSON.
+
+Each is asked as its own guide asks it first, with its defaults: Evidently its preset for drift and
+its test of missing values, NannyML its calculators of univariate drift and of missing values, with
+chunks of a window's size.
+"""
+
+import json
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+from tests.bench.monitors_cases import DRAWS, STREAMS, Stream, Values
+
+# What it says of a draw: whether anything is wrong, and what, or why it could not be asked.
+Said = tuple[bool, str]
+_ERROR_CHARS: Final = 160
+
+
+def ask_ours(stream: Stream, windows: list[Values], judged: Values) -> Said:
+    """Ask the statistics of otel-ml, as the collector does."""
+    from otel_ml.statistics.distances import compare, correct_together, distance, presence
+    from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
+
+    def sketch(values: Values) -> Sketch:
+        sessions = [place // stream.session for place in range(len(values))]
+        return sketch_values(
+            [None if _is_nan(value) else value for value in values],
+            kind="category" if stream.is_category else "number",
+            clusters=sessions,
+        )
+
+    parts = [sketch(values) for values in windows]
+    reference, window = merge_sketches(parts), sketch(judged)
+
+    def own(see: Callable[[Sketch], Sketch]) -> list[float]:
+        return [
+            distance(see(merge_sketches(parts[:place] + parts[place + 1 :])), see(parts[place]))
+            for place in range(len(parts))
+        ]
+
+    values, there = correct_together(
+        [
+            compare(reference, window, own=lambda: own(lambda one: one)),
+            compare(presence(reference), presence(window), own=lambda: own(presence)),
+        ]
+    )
+    words = [name for name, said in (("drift", values), ("missing", there)) if said.word == "drift"]
+    return bool(words), " and ".join(words)
+
+
+def ask_evidently(stream: Stream, windows: list[Values], judged: Values) -> Said:
+    """Ask Evidently's metrics with the tests that it makes of the reference."""
+    import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+    from evidently import Report
+    from evidently.metrics import MissingValueCount, ValueDrift
+
+    reference = pd.DataFrame({"value": [value for values in windows for value in values]})
+    current = pd.DataFrame({"value": judged})
+    report = Report(
+        [ValueDrift(column="value"), MissingValueCount(column="value")], include_tests=True
+    )
+    told = report.run(current, reference).dict()
+    failed = [
+        "drift" if "Drift" in json.dumps(test["metric_config"]) else "missing"
+        for test in told["tests"]
+        if _word(test["status"]) == "FAIL"
+    ]
+    return bool(failed), " and ".join(failed)
+
+
+def ask_nannyml(stream: Stream, windows: list[Values], judged: Values) -> Said:
+    """Ask NannyML's calculators."""
+    import nannyml
+    import pandas as pd
+
+    reference = pd.DataFrame({"value": [value for values in windows for value in values]})
+    current = pd.DataFrame({"value": judged})
+    options: dict[str, Any] = {"column_names": ["value"], "chunk_size": stream.n}
+    categories = {"treat_as_categorical": ["value"]} if stream.is_category else {}
+    words = []
+    for name, calculator in (
+        ("drift", nannyml.UnivariateDriftCalculator(**options, **categories)),
+        ("missing", nannyml.MissingValuesCalculator(**options)),
+    ):
+        calculator.fit(reference)
+        result = calculator.calculate(current).filter(period="analysis").to_df()
+        alerts = [column for column in result.columns if column[-1] == "alert"]
+        if result[alerts].to_numpy().any():
+            words.append(name)
+    return bool(words), " and ".join(words)
+
+
+ASKED: Final[Mapping[str, Callable[[Stream, list[Values], Values], Said]]] = {
+    "otel-ml": ask_ours,
+    "evidently": ask_evidently,
+    "nannyml": ask_nannyml,
+}
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _word(status: object) -> str:
+    return str(getattr(status, "value", status)).rpartition(".")[2].upper()
+
+
+def judge_all(name: str) -> dict[str, Any]:
+    """Judge each draw of each stream: how often anything is said, and in which words."""
+    said: dict[str, Any] = {}
+    for title, stream in STREAMS.items():
+        count, words, errors = 0, set(), set()
+        for draw in range(DRAWS):
+            try:
+                is_wrong, word = ASKED[name](stream, *stream.make(draw))
+            except Exception as error:  # noqa: BLE001 - that it ends so is what it says
+                errors.add(f"{type(error).__name__}: {error}"[:_ERROR_CHARS])
+                continue
+            count += is_wrong
+            words |= {word} if word else set()
+        said[title] = {"said": count, "words": sorted(words), "errors": sorted(errors)}
+    return said
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.CRITICAL)
+    chosen = sys.argv[1]
+    print(json.dumps({"version": version(chosen), "said": judge_all(chosen)}))
