@@ -1,7 +1,8 @@
 """The page Monitor: findings, the worst first, slices by figures, and one slice over time."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -13,7 +14,7 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.monitor.find import MonitorState, find_monitor
-from otel_ml_collector.monitor.findings import FindingKind
+from otel_ml_collector.monitor.findings import Finding, FindingKind
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, find_stats, span_of
 from otel_ml_collector.store.reader import Reader
@@ -44,6 +45,39 @@ class SliceCurve:
     rest: str
     cell: SliceCell | None
     unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingLine:
+    """A finding as pages list it."""
+
+    word: str
+    is_wrong: bool
+    sentence: str
+    where: str
+    start_time: str
+    end_time: str
+    size: str
+
+
+def list_findings(findings: Sequence[Finding]) -> list[FindingLine]:
+    """Make the lines of a list of findings, in their order."""
+    return [
+        FindingLine(
+            word=_KINDS[one.kind],
+            is_wrong=one.kind in _WRONG,
+            sentence=one.sentence,
+            where=one.where,
+            start_time=to_rfc3339(one.start_ns),
+            end_time=to_rfc3339(one.end_ns),
+            size=_write_size(round(one.size)),
+        )
+        for one in findings
+    ]
+
+
+def _write_size(runs: int) -> str:
+    return f"{runs:,} {'run' if runs == 1 else 'runs'}" if runs > 1 else ""
 
 
 @pages.get("/projects/{project:path}/monitor/findings")
@@ -126,21 +160,31 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
     rows = [one for one in slices if any(cell.n for cell in one.cells)][:_ROWS]
     # A figure that no slice has is no column.
     had = {cell.figure for one in rows for cell in one.cells if cell.n}
-    wrong = [one for one in state.findings if one.kind in _WRONG]
+    findings = list_findings(state.findings)
+    wrong = [one for one in findings if one.is_wrong]
+    figures = [one for one in state.slices.figures if one.name in had]
+    strengths = Counter(
+        {
+            figure.name: sum(
+                cell.strength for one in rows for cell in one.cells if cell.figure == figure.name
+            )
+            for figure in figures
+        }
+    )
     return {
         "last": last,
         "span": SPANS[last],
-        "findings": state.findings,
+        "findings": findings,
         "worst": wrong[0] if wrong else None,
         "wrong": len(wrong),
-        "kinds": _KINDS,
-        "wrong_kinds": _WRONG,
+        # The column that stays on a phone: where most is told.
+        "main": strengths.most_common(1)[0][0] if figures else "",
+        "models": len({one.model for one in rows}),
         "slices": rows,
         "found": len(slices),
-        "figures": [one for one in state.slices.figures if one.name in had],
+        "figures": figures,
         "answer": state.slices,
         "shade": shade,
-        "moment": to_rfc3339,
     }
 
 

@@ -16,6 +16,8 @@ from otel_ml_collector.figures import (
     make_tiles,
 )
 from otel_ml_collector.loss import find_gaps
+from otel_ml_collector.monitor.find import find_monitor
+from otel_ml_collector.monitor.page import list_findings
 from otel_ml_collector.overview.find import (
     Overview,
     OverviewNews,
@@ -31,6 +33,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _TILES: Final = 2  # of judges
+_MONITORED: Final = 5  # findings of monitoring that stand first
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -51,13 +54,23 @@ def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview
 @pages.get("/projects/{project:path}/news")
 def show_news(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
     """What is to be said of a project, as a part of its page that comes after the rest."""
-    news = find_news(reader, project, time.time_ns(), asked.last)
+    now_ns = time.time_ns()
+    news = find_news(reader, project, now_ns, asked.last)
+    state = find_monitor(reader, project, asked.last, now_ns)
+    # A version that is worse is told once.
+    told = {finding.where for finding in state.findings}
     facts = {
         "asked": asked,
         "news": news,
-        "wrong": [finding for finding in news.findings if finding.is_wrong],
+        "monitored": list_findings(state.findings[:_MONITORED]),
+        "more": max(len(state.findings) - _MONITORED, 0),
+        "wrong": [
+            finding
+            for finding in news.findings
+            if finding.is_wrong and not (finding.by == "production" and finding.where in told)
+        ],
         "calm": [finding for finding in news.findings if not finding.is_wrong],
-        "looked_at": _tell_looked_at(news),
+        "looked_at": _tell_looked_at(news, state.slices.judged),
     }
     return show_page(request, "news.html", facts)
 
@@ -103,13 +116,14 @@ def _find_known(reader: Reader, project: str) -> Any:
     return stored_project if stored_project.runs else None
 
 
-def _tell_looked_at(news: OverviewNews) -> str:
+def _tell_looked_at(news: OverviewNews, slices: int) -> str:
     """Say what was looked at, so that silence is no guess."""
     parts = [
         f"{number:,} {word if number == 1 else f'{word}s'}"
         for number, word in (
             (news.versions_compared, "new version"),
             (news.error_groups, "error group"),
+            (slices, "slice"),
         )
     ]
     return f"Looked at: {', '.join(parts)}."
