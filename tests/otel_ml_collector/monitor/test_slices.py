@@ -1,6 +1,8 @@
 """Slices of recorded runs against the rest, through the API, with nothing set up."""
 
+import html
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -11,7 +13,7 @@ import pytest
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, make_call
+from tests.otel_ml_collector.spans import MS_NS, make_call, make_record
 from tests.otel_ml_collector.stores import Service, Store, open_service
 
 HOUR_NS: Final = 3_600 * 1_000 * MS_NS
@@ -84,3 +86,132 @@ def test_worst_first(service: Service) -> None:
     assert first["sentence"].startswith("client = Remax passes grounded in ")
     lost_words = f": {first['excess']:.0f} runs would have passed if it did as the rest; latency +"
     assert lost_words in first["sentence"]
+
+
+def test_opens_its_runs(service: Service) -> None:
+    """The filter of each slice lists as many runs as it counts."""
+    for one in get(service, "slices")["slices"]:
+        found = get(service, "stats", where=one["where"], bucket="all")
+        assert found["total"]["runs"] == one["runs"]
+
+
+def test_filter_of_tags(service: Service) -> None:
+    """Slices of a part of the runs are against the rest of that part, also in Raymon's text."""
+    answer = get(service, "slices", where="client==Remax", figure="grounded")
+    assert [one["name"] for one in answer["figures"]] == ["grounded"]
+    worst, best = answer["slices"]
+    assert (worst["name"], worst["word"]) == ("app = v1.0.0", "worse")
+    assert (best["name"], best["word"]) == ("app = v1.0.1", "better")
+    assert worst["cells"][0]["value"] == best["cells"][0]["rest"]
+    found = get(service, "stats", where=worst["where"], bucket="all")
+    assert found["total"]["runs"] == worst["runs"]
+
+
+def test_pairs(service: Service) -> None:
+    """Two conditions at once are told where they are worse than each alone."""
+    (pair,) = get(service, "slices", pairs="true")["slices"]
+    assert set(pair["name"].split(" and ")) == {"client = Remax", "app = v1.0.0"}
+    found = get(service, "stats", where=pair["where"], bucket="all")
+    assert found["total"]["runs"] == pair["runs"]
+
+
+def test_wrong_figure(service: Service) -> None:
+    """A figure that there is none of is refused, with those that there are."""
+    refused = ask(service.app, "/api/v1/projects/p/slices?figure=speed")
+    assert refused.status == 400
+    assert "expected one of errors, missing inputs, latency, cost, grounded" in refused.text
+
+
+def test_any_order_twice(service: Service) -> None:
+    """Delivered twice, and in another order, the same runs give the same slices."""
+    spans = [tell("a1"), *make_traffic(400, seed=4)]
+    shuffled = [*spans, *spans]
+    random.Random(5).shuffle(shuffled)  # noqa: S311 - not for secrets
+    take(service.store, "ordered", spans)
+    take(service.store, "shuffled", shuffled)
+    answers = [get(service, "slices", project) for project in ("ordered", "shuffled")]
+    assert len(answers[0]["slices"]) == 6
+    assert answers[0]["slices"] == answers[1]["slices"]
+
+
+def test_findings(service: Service) -> None:
+    """The slice is a finding of the project, and its sentence names its model."""
+    first = get(service, "findings")["findings"][0]
+    assert (first["kind"], first["model"]) == ("slice", "answer")
+    assert first["sentence"].startswith("client = Remax passes grounded in ")
+    assert first["sentence"].endswith(", of answer")
+    assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
+
+
+def test_late_tags(service: Service) -> None:
+    """A tag that came later counts as one that the run had."""
+    spans = [tell("a1"), *make_traffic(400, seed=6)]
+    calls = [span for span in spans if "otel_ml.inputs" in span.attributes]
+    take(service.store, "late", spans)
+    late = [
+        make_record(
+            "update",
+            span,
+            {"otel_ml.tag.plan": "free" if place % 2 else "paid"},
+            start_ns=span.end_ns,
+        )
+        for place, span in enumerate(calls)
+    ]
+    take(service.store, "late", late)
+    names = {one["name"]: one["runs"] for one in get(service, "slices", "late")["slices"]}
+    assert (names["plan = free"], names["plan = paid"]) == (200, 200)
+
+
+def test_new_and_gone(service: Service) -> None:
+    """A client that none of the days before had, or that all had, is a finding of its own."""
+    spans = []
+    for day in range(1, 11):
+        for place in range(80):
+            client = ("Remax", "Century")[place % 2]
+            spans.append(make_run_of(client, NOW_NS - day * 24 * HOUR_NS - place * HOUR_NS // 80))
+    for place in range(100):
+        client = ("Remax", "Zillow")[place % 2]
+        spans.append(make_run_of(client, NOW_NS - 2 * HOUR_NS + place * HOUR_NS // 200))
+    take(service.store, "changed", spans)
+    told = {
+        one["where"]: one["sentence"]
+        for one in get(service, "findings", "changed")["findings"]
+        if one["kind"] == "traffic"
+    }
+    assert told == {
+        'model == "answer" and tags["client"] == "Zillow"': (
+            "client = Zillow is new in answer: 50 runs, none in the 28 days before"
+        ),
+        'model == "answer" and tags["client"] == "Century"': (
+            "client = Century is gone from answer: about 50 runs would be usual, as in the 28 days "
+            "before, and there is none"
+        ),
+    }
+
+
+def make_run_of(client: str, start_ns: int) -> Span:
+    attributes = {"otel_ml.inputs": '{"question": "why"}', "otel_ml.tag.client": client}
+    return make_call("answer", attributes, start_ns=start_ns, end_ns=start_ns + MS_NS)
+
+
+def test_page(service: Service) -> None:
+    """The page has a line for each finding, and a cell for each figure, which opens the slice."""
+    page = ask(service.app, "/projects/p/monitor").text
+    assert "/projects/p/monitor/findings?last=24h" in page
+    part = ask(service.app, "/projects/p/monitor/findings?last=24h").text
+    assert "2 things are wrong." in part
+    assert part.count("<tr><td>") == 6
+    assert '<td class="n h3">' in part
+    (opened,) = {
+        html.unescape(one)
+        for one in re.findall(r'href="([^"]*monitor/slice[^"]*Remax[^"]*)"', part)
+    }
+    one = ask(service.app, opened).text
+    assert '<h1 class="wrap">client = Remax</h1>' in one
+    assert one.count("<polyline") == 6
+
+
+def test_other_project_of_a_key(service: Service) -> None:
+    """A page of a project that has no runs says that nothing is wrong."""
+    part = ask(service.app, "/projects/nothing/monitor/findings").text
+    assert "Nothing is wrong." in part
