@@ -1,0 +1,647 @@
+"""Fields: all that is kept of one field of a model, before anybody knows which kind it is.
+
+What is kept of an hour cannot tell the kind: five numbers are few values, and a month of them are
+many. So numbers, repeated values and texts are sketched side by side; the kind is told by the sum.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import fmean, stdev
+from typing import Final, Literal, TypeAlias
+
+from otel_ml.statistics.distances import (
+    CALIBRATED,
+    FEWEST_VALUES,
+    MARGIN,
+    Comparison,
+    compare,
+    correct_together,
+    distance,
+    kolmogorov_smirnov,
+    presence,
+    quantile,
+    scale,
+    unseen,
+    usual_distance,
+)
+from otel_ml.statistics.sketches import (
+    FEW_VALUES,
+    LONGEST_VALUE,
+    MOST_VALUES,
+    MOSTLY,
+    TEXT_PARTS,
+    Sketch,
+    bin_of,
+    bounds_of,
+    is_category,
+    merge_sketches,
+    moments_of,
+    sketch_values,
+    write_value,
+)
+
+FieldKind: TypeAlias = Literal["number", "category", "text"]
+
+# Of a value that was redacted or cut: it is there, and nothing of it is kept.
+HIDDEN: Final = "hidden"
+TYPES: Final = ("number", "text", "bool")
+EMPTY_NUMBER: Final = Sketch("number")
+EMPTY_CATEGORY: Final = Sketch("category")
+EMPTY_TEXT: Final = Sketch("text")
+VALUE: Final = "value"
+MISSING: Final = "missing"
+TYPE: Final = "type"
+# Windows of a reference that are as the judged one: a change that goes on is no part of what it is
+# held against, for so many windows.
+_MOST_LATELY: Final = 14
+_FEWEST_OWN: Final = FEWEST_VALUES // 2
+_WIDE_BINS: Final = 20
+# Values of a category that a sentence names.
+_NAMED_VALUES: Final = 2
+_LEAST_SHOWN: Final = 0.005
+_TAIL: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSketch:
+    """All that is kept of a field.
+
+    Attributes:
+        runs: How many runs could have it.
+        types: How many had a number, a text, a bool, or something `HIDDEN`.
+        number: Of its numbers.
+        category: Of all its values: the largest counts, where these are nearly all.
+        text: Of its texts.
+    """
+
+    runs: int = 0
+    types: Mapping[str, int] = field(default_factory=dict)
+    number: Sketch = EMPTY_NUMBER
+    category: Sketch = EMPTY_CATEGORY
+    text: Sketch = EMPTY_TEXT
+
+    @property
+    def n(self) -> int:
+        """How many had a value of which something is kept."""
+        return sum(count for name, count in self.types.items() if name != HIDDEN)
+
+    @property
+    def missing(self) -> int:
+        """How many had none."""
+        return max(self.runs - self.n - self.types.get(HIDDEN, 0), 0)
+
+    @property
+    def kind(self) -> FieldKind:
+        """Its kind, by what is there; a category where nothing is."""
+        numbers, texts = self.types.get("number", 0), self.types.get("text", 0)
+        values = self.category.values
+        is_varied = self.category.rest > 0 or len(values) > FEW_VALUES
+        if self.n and numbers >= MOSTLY * self.n and is_varied:
+            return "number"
+        if is_category(self.n, values.values()):
+            return "category"
+        return "text" if texts >= numbers else "number"
+
+    def of_kind(self, kind: FieldKind) -> Sketch:
+        """Return the sketch that is compared of a kind."""
+        if kind == "number":
+            return self.number
+        return self.category if kind == "category" else self.text
+
+    def parts(self, kind: FieldKind) -> dict[str, Sketch]:
+        """Return what is compared of it: its value or the parts of its texts, presence, type."""
+        own = self.of_kind(kind)
+        parts = dict(own.parts) if kind == "text" else {VALUE: own}
+        there = replace(own, n=self.runs - self.missing, missing=self.missing)
+        there = replace(there, clustered=there.n * own.design)
+        return {
+            **parts,
+            MISSING: presence(there),
+            TYPE: Sketch(
+                "category",
+                self.n,
+                clustered=self.n * own.design,
+                values={name: self.types[name] for name in TYPES if self.types.get(name)},
+            ),
+        }
+
+
+def sketch_field(
+    values: Iterable[object], clusters: Iterable[Hashable], *, runs: int, hidden: int = 0
+) -> FieldSketch:
+    """Sketch the values of a field that were there.
+
+    Args:
+        values: Numbers, texts, booleans; a number that is not finite is left out.
+        clusters: The session of each value.
+        runs: How many runs could have it.
+        hidden: How many had a value of which nothing is kept.
+    """
+    by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
+    for value, cluster in zip(values, clusters, strict=True):
+        if isinstance(value, bool):
+            chosen, sessions = by_type["bool"]
+        elif isinstance(value, str):
+            chosen, sessions = by_type["text"]
+        elif isinstance(value, (int, float)) and math.isfinite(value):
+            chosen, sessions = by_type["number"]
+        else:
+            continue
+        chosen.append(value)
+        sessions.append(cluster)
+    types = {name: len(by_type[name][0]) for name in TYPES if name in by_type}
+    if hidden:
+        types[HIDDEN] = hidden
+    numbers, texts = by_type.get("number"), by_type.get("text")
+    return FieldSketch(
+        runs,
+        types,
+        sketch_values(numbers[0], kind="number", clusters=numbers[1]) if numbers else EMPTY_NUMBER,
+        _sketch_repeated([by_type[name] for name in TYPES if name in by_type]),
+        sketch_values(texts[0], kind="text", clusters=texts[1]) if texts else EMPTY_TEXT,
+    )
+
+
+def _sketch_repeated(
+    by_type: Sequence[tuple[Sequence[object], Sequence[Hashable]]],
+) -> Sketch:
+    """Count values one by one, where the largest counts are nearly all of them."""
+    n = sum(len(values) for values, _ in by_type)
+    counts: Counter[tuple[bool, object]] = Counter()
+    for values, _ in by_type:
+        counts.update((isinstance(value, bool), value) for value in values)
+    short = [
+        count
+        for (_, value), count in counts.items()
+        if not isinstance(value, str) or len(value) < LONGEST_VALUE
+    ]
+    if sum(sorted(short, reverse=True)[:MOST_VALUES]) < MOSTLY * n:
+        return Sketch("category", n, clustered=float(n))
+    return sketch_values(
+        [write_value(value) for values, _ in by_type for value in values],
+        kind="category",
+        clusters=[session for _, sessions in by_type for session in sessions],
+    )
+
+
+def field_of_sketch(sketch: Sketch) -> FieldSketch:
+    """Make a field of the sketch of one kind, such as a profile has.
+
+    What a sketch of numbers does not keep, how often each was there, is left open.
+    """
+    runs = sketch.n + sketch.missing
+    bare = replace(sketch, missing=0)
+    if sketch.kind == "number":
+        # More values than can be counted one by one: it is of numbers.
+        counted = Sketch("category", sketch.n, clustered=sketch.clustered)
+        return FieldSketch(runs, {"number": sketch.n}, number=bare, category=counted)
+    if sketch.kind == "category":
+        return FieldSketch(runs, {"text": sketch.n}, category=bare)
+    counted = Sketch("category", sketch.n, clustered=sketch.clustered)
+    return FieldSketch(runs, {"text": sketch.n}, category=counted, text=bare)
+
+
+def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
+    """Add sketches of one field up, in any order."""
+    of_all = [*fields]
+    types: Counter[str] = Counter()
+    for sketch in of_all:
+        types.update(sketch.types)
+    return FieldSketch(
+        sum(sketch.runs for sketch in of_all),
+        {name: types[name] for name in (*TYPES, HIDDEN) if types[name]},
+        merge_sketches((sketch.number for sketch in of_all), "number"),
+        _keep_repeated(merge_sketches((sketch.category for sketch in of_all), "category")),
+        merge_sketches((sketch.text for sketch in of_all if sketch.text.n), "text"),
+    )
+
+
+def _keep_repeated(category: Sketch) -> Sketch:
+    """Forget values that are not nearly all of a category: they say nothing of it."""
+    if sum(category.values.values()) >= MOSTLY * category.n:
+        return category
+    return replace(category, values={})
+
+
+def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
+    """Take a part that was added back out of a sum; smallest and largest stay those of the sum."""
+    bins = {}
+    for key, (count, places, squares) in total.bins.items():
+        less, less_places, less_squares = part.bins.get(key, (0, 0, 0))
+        if count > less:
+            bins[key] = count - less, places - less_places, squares - less_squares
+    return Sketch(
+        total.kind,
+        max(total.n - part.n, 0),
+        max(total.missing - part.missing, 0),
+        max(total.clustered - part.clustered, 0.0),
+        total.low,
+        total.high,
+        bins,
+        {
+            value: count - part.values.get(value, 0)
+            for value, count in total.values.items()
+            if count > part.values.get(value, 0)
+        },
+        {
+            name: subtract_sketch(own, part.parts[name]) if name in part.parts else own
+            for name, own in total.parts.items()
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What windows are held against: a time before, a version, a data set, a profile.
+
+    Attributes:
+        name: In a sentence, such as "the 28 days before".
+        fields: By the path of each.
+        windows: Its own windows, as long as the judged one, oldest first; none where it has no
+            time, and then nothing is calibrated.
+        starts_ns: When each of these began.
+    """
+
+    name: str
+    fields: Mapping[str, FieldSketch]
+    windows: Sequence[Mapping[str, FieldSketch]] = ()
+    starts_ns: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartDrift:
+    """A part of a field beside what it was: its value, a part of its texts, its presence or type.
+
+    Attributes:
+        name: Such as ``value``, ``words``, ``missing``, ``type``.
+        reference: Without the windows that are as the judged one already.
+        comparison: Of the two.
+        lately: For how many windows of the reference it was so before the judged one.
+    """
+
+    name: str
+    reference: Sketch
+    window: Sketch
+    comparison: Comparison
+    lately: int = 0
+
+    @property
+    def is_drift(self) -> bool:
+        """Whether it drifted."""
+        return self.comparison.word == "drift"
+
+    @property
+    def sentence(self) -> str:
+        """Say in words how it changed."""
+        return describe_part(self)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether its drift is one of data that are broken: more is missing, or of another type."""
+        if self.name == MISSING:
+            return self.is_drift and _gain(MISSING, self.reference, self.window) > 0
+        return self.is_drift and self.name == TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDrift:
+    """A field beside what it was.
+
+    Attributes:
+        name: Its path.
+        kind: Of the reference, or of the window where that has none.
+        reference, window: All that is kept of it.
+        parts: What is compared, the farthest first.
+    """
+
+    name: str
+    kind: FieldKind
+    reference: FieldSketch
+    window: FieldSketch
+    parts: Sequence[PartDrift]
+
+    @property
+    def word(self) -> Literal["drift", "as before", "too few"]:
+        """What is said of it."""
+        words = {part.comparison.word for part in self.parts}
+        if "drift" in words:
+            return "drift"
+        return "as before" if "as before" in words else "too few"
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether its data are broken."""
+        return any(part.is_broken for part in self.parts)
+
+    @property
+    def drifted(self) -> Sequence[PartDrift]:
+        """The parts that drifted, the most telling first."""
+        drifted = [part for part in self.parts if part.is_drift]
+        return sorted(drifted, key=lambda part: not part.is_broken)
+
+    @property
+    def lately(self) -> int:
+        """For how many windows before the judged one it was so already."""
+        return max((part.lately for part in self.drifted), default=0)
+
+    @property
+    def sentence(self) -> str:
+        """Say in words what changed; empty where nothing did."""
+        said = [part.sentence for part in self.drifted]
+        return "; ".join(dict.fromkeys(words for words in said if words))
+
+
+def compare_fields(
+    window: Mapping[str, FieldSketch], reference: Reference, *, margin: float = MARGIN
+) -> list[FieldDrift]:
+    """Hold all fields of a window against a reference, in one answer.
+
+    Args:
+        window: By the path of each.
+        reference: Fields that only one side has are held against nothing.
+        margin: What a distance must exceed to matter.
+
+    Returns:
+        In the order of their paths. What drifts, drifts beyond its margin, beyond what the
+        reference's own windows have, and beyond chance over all of them together.
+    """
+    drifts = [
+        _compare_field(name, reference, window.get(name, FieldSketch()), margin)
+        for name in sorted(reference.fields.keys() | window.keys())
+    ]
+    every = [part.comparison for drift in drifts for part in drift.parts]
+    corrected = iter(correct_together(every))
+    return [
+        replace(
+            drift,
+            parts=sorted(
+                (replace(part, comparison=next(corrected)) for part in drift.parts),
+                key=lambda part: (not part.is_drift, -part.comparison.distance),
+            ),
+        )
+        for drift in drifts
+    ]
+
+
+def _compare_field(
+    name: str, reference: Reference, window: FieldSketch, margin: float
+) -> FieldDrift:
+    before = reference.fields.get(name, FieldSketch())
+    kind = before.kind if before.n else window.kind
+    own = [of_window.get(name, FieldSketch()).parts(kind) for of_window in reference.windows]
+    parts = []
+    after_parts = window.parts(kind)
+    before_parts = before.parts(kind)
+    for part in [*TEXT_PARTS, VALUE, MISSING, TYPE]:
+        if part in before_parts and part in after_parts:
+            windows = [of_window.get(part, Sketch("category")) for of_window in own]
+            parts.append(
+                compare_part(part, before_parts[part], after_parts[part], windows, margin=margin)
+            )
+    return FieldDrift(name, kind, before, window, parts)
+
+
+def compare_part(
+    name: str,
+    reference: Sketch,
+    window: Sketch,
+    windows: Sequence[Sketch],
+    *,
+    margin: float = MARGIN,
+) -> PartDrift:
+    """Hold a part of a field against what it was, without the windows that are as it is already.
+
+    A change that goes on for days would soon be usual. Windows at the end of the reference that
+    differ from all before them, as the judged one does, are therefore left out of it.
+    """
+    comparison = compare(
+        reference, window, own=lambda: own_distances(reference, windows), margin=margin
+    )
+    if comparison.word != "too few" and comparison.distance > margin / 2:
+        # The longest stretch first: a shorter one has part of the change in its reference.
+        for lately in _find_stretches(window, windows):
+            before = reference
+            for late in windows[-lately:]:
+                before = subtract_sketch(before, late)
+            since = _compare_lately(before, window, windows, lately, margin)
+            if since is not None and since.word == "drift":
+                return PartDrift(name, before, window, since, lately)
+    return PartDrift(name, reference, window, comparison)
+
+
+def _find_stretches(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
+    """Find how many windows at the end may be as the judged one is already, the most first."""
+    longest = min(_MOST_LATELY, len(windows) - CALIBRATED)
+    if longest < 1 or any(sketch.n < _FEWEST_OWN for sketch in windows):
+        return
+    from_it = _distances_between(window, windows)
+    for lately in range(longest, 0, -1):
+        before = from_it[:-lately]
+        if max(from_it[-lately:]) < fmean(before) - stdev(before):
+            yield lately
+
+
+def _distances_between(window: Sketch, windows: Sequence[Sketch]) -> list[float]:
+    """Measure how far other windows are from one."""
+    if window.kind != "number" or not _is_wide(window):
+        return [distance(sketch, window) for sketch in windows]
+    unit = scale(window)
+    keys = sorted(window.bins.keys() | {key for sketch in windows for key in sketch.bins})
+    middles = [fmean(bounds_of(key)) for key in keys]
+    distances = []
+    for sketch in windows:
+        gap = area = 0.0
+        for key, low, high in zip(keys, middles, middles[1:], strict=False):
+            gap += sketch.bins[key][0] / sketch.n if key in sketch.bins else 0.0
+            gap -= window.bins[key][0] / window.n if key in window.bins else 0.0
+            area += abs(gap) * (high - low)
+        distances.append(area / unit)
+    return distances
+
+
+def _compare_lately(
+    before: Sketch, window: Sketch, windows: Sequence[Sketch], lately: int, margin: float
+) -> Comparison | None:
+    late = [sketch for sketch in windows[-lately:] if sketch.n >= _FEWEST_OWN]
+    if not late or before.n < FEWEST_VALUES:
+        return None
+    if any(distance(before, sketch) <= margin for sketch in (*late, window)):
+        return None
+    own = own_distances(before, windows[:-lately])
+    usual = usual_distance(own)
+    if usual is None or any(distance(before, sketch) <= usual for sketch in late):
+        return None
+    return compare(before, window, own=lambda: own, margin=margin)
+
+
+def moved_share(before: Sketch, after: Sketch) -> float:
+    """Return about how many of the values, as a share, are other than before."""
+    if not before.n or not after.n:
+        return 0.0
+    if after.kind == "number":
+        return kolmogorov_smirnov(before, after)
+    if after.kind == "vocabulary":
+        return unseen(before, after)
+    values = before.values.keys() | after.values.keys()
+    rest = abs(before.rest / before.n - after.rest / after.n)
+    return (rest + math.fsum(abs(_gain(value, before, after)) for value in values)) / 2
+
+
+def _gain(value: str, before: Sketch, after: Sketch) -> float:
+    return after.values.get(value, 0) / after.n - before.values.get(value, 0) / before.n
+
+
+def gained_value(before: Sketch, after: Sketch) -> str | None:
+    """Return the value of a category whose share grew most; None where none grew."""
+    if not before.n or not after.n:
+        return None
+    gains = {value: _gain(value, before, after) for value in after.values}
+    value = min(gains, key=lambda one: (-gains[one], one), default=None)
+    return value if value is not None and gains[value] > 0 else None
+
+
+def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
+    """Return the number on whose one side the share grew most, and whether that is above it."""
+    if not before.n or not after.n:
+        return None
+    below = gap = 0.0
+    at: float | None = None
+    for key in sorted(before.bins.keys() | after.bins.keys()):
+        none = (0, 0, 0)
+        below += before.bins.get(key, none)[0] / before.n - after.bins.get(key, none)[0] / after.n
+        if abs(below) > abs(gap):
+            gap, at = below, bounds_of(key)[1]
+    return None if at is None else (at, gap > 0)
+
+
+def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
+    """Return how far each of the reference's windows is from the rest of it.
+
+    Windows with few values are left out: they are far from everything.
+    """
+    if reference.kind == "number" and _is_wide(reference):
+        return _own_distances_of_bins(reference, windows)
+    return [
+        distance(subtract_sketch(reference, sketch), sketch)
+        for sketch in windows
+        if sketch.n >= _FEWEST_OWN and reference.n > sketch.n
+    ]
+
+
+def _is_wide(sketch: Sketch) -> bool:
+    """Tell whether the middle half of the numbers is so many bins wide that one says little."""
+    low, high = (bin_of(quantile(sketch, share))[0] for share in (0.25, 0.75))
+    return sketch.n > 0 and high - low >= _WIDE_BINS
+
+
+def _own_distances_of_bins(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
+    """Compute the same from whole bins, as if all numbers of one were their mean."""
+    keys = sorted(reference.bins)
+    means = [moments_of(key, reference.bins[key])[1] for key in keys]
+    widths = [high - low for low, high in pairwise(means)]
+    counts = [reference.bins[key][0] for key in keys]
+    unit = scale(reference)
+    distances = []
+    for sketch in windows:
+        if sketch.n >= _FEWEST_OWN and reference.n > sketch.n:
+            own, rest = 1 / sketch.n, 1 / (reference.n - sketch.n)
+            gap = area = 0.0
+            for key, count, width in zip(keys, counts, widths, strict=False):
+                in_window = sketch.bins[key][0] if key in sketch.bins else 0
+                gap += in_window * own - (count - in_window) * rest
+                area += abs(gap) * width
+            distances.append(area / unit)
+    return distances
+
+
+def describe_part(part: PartDrift) -> str:
+    """Say in words how a part of a field changed, such as ``median 12 → 31``."""
+    describe: Mapping[str, Callable[[Sketch, Sketch], str]] = {
+        MISSING: _describe_missing,
+        TYPE: lambda before, after: _describe_shares(before, after, ""),
+        "words": lambda before, after: _describe_numbers(before, after, " words"),
+        "characters": lambda before, after: _describe_numbers(before, after, " characters"),
+        "scripts": lambda before, after: _describe_shares(before, after, ""),
+        "digits": lambda before, after: _describe_means(before, after, "digits"),
+        "capitals": lambda before, after: _describe_means(before, after, "capitals"),
+        "vocabulary": lambda before, after: (
+            f"words never seen before {write_share(unseen(before, after))}"
+        ),
+    }
+    if part.name in describe:
+        return describe[part.name](part.reference, part.window)
+    if part.window.kind == "number":
+        return _describe_numbers(part.reference, part.window, "")
+    return _describe_shares(part.reference, part.window, "value ")
+
+
+def write_share(share: float) -> str:
+    """Write a share in per cent."""
+    percent = share * 100
+    digits = 0 if percent == 0 or percent >= 10 or percent == round(percent) else 1  # noqa: PLR2004
+    return f"{percent:.{digits}f} %"
+
+
+def write_number(value: float) -> str:
+    """Write a number in three digits, more where they stand before its point."""
+    if not math.isfinite(value):
+        return "–"
+    digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
+    written = f"{value:,.{min(digits, 9)}f}"
+    return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def _describe_missing(before: Sketch, after: Sketch) -> str:
+    shares = [sketch.values.get("missing", 0) / max(sketch.n, 1) for sketch in (before, after)]
+    return f"missing {_between(*shares)}"
+
+
+def _between(before: float, after: float) -> str:
+    first = write_share(before).removesuffix(" %")
+    return f"{first} → {write_share(after)}"
+
+
+def _describe_means(before: Sketch, after: Sketch, name: str) -> str:
+    return f"{name} {_between(before.mean, after.mean)}" if before.n and after.n else ""
+
+
+def _describe_numbers(before: Sketch, after: Sketch, unit: str) -> str:
+    if not before.n or not after.n:
+        return ""
+    said = []
+    for name, share in (("median", 0.5), ("p95", _TAIL), ("p5", 1 - _TAIL)):
+        first, last = quantile(before, share), quantile(after, share)
+        written = f"{name} {write_number(first)} → {write_number(last)}{unit}"
+        if write_number(first) != write_number(last):
+            said.append(written)
+    return ", ".join(said[:2])
+
+
+def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
+    if not before.n or not after.n:
+        return ""
+    shares = {
+        value: (before.values.get(value, 0) / before.n, after.values.get(value, 0) / after.n)
+        for value in before.values.keys() | after.values.keys()
+    }
+    moved = sorted(shares, key=lambda value: (-abs(shares[value][1] - shares[value][0]), value))
+    # A value that is new says more than all that became rarer by it.
+    fresh = [value for value in moved if not shares[value][0] and shares[value][1] >= _LEAST_SHOWN]
+    said = []
+    for value in dict.fromkeys([*fresh, *moved]):
+        first, last = shares[value]
+        if word and not first:
+            said.append(f"new value `{value}`: {write_share(last)}")
+        elif word and not last:
+            said.append(f"`{value}` gone, was {write_share(first)}")
+        elif abs(last - first) >= _LEAST_SHOWN:
+            said.append(f"{f'`{value}`' if word else value} {_between(first, last)}")
+        if len(said) == _NAMED_VALUES:
+            break
+    rest = after.rest / after.n - before.rest / before.n
+    if not said and abs(rest) >= _LEAST_SHOWN:
+        said.append(f"rare values {_between(before.rest / before.n, after.rest / after.n)}")
+    return ", ".join(said)

@@ -1,0 +1,175 @@
+"""Tests of fields before their kind is known, and of their drift."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import pytest
+
+from otel_ml.statistics.distances import distance
+from otel_ml.statistics.fields import (
+    FieldDrift,
+    FieldSketch,
+    Reference,
+    compare_fields,
+    merge_fields,
+    own_distances,
+    sketch_field,
+    subtract_sketch,
+    write_number,
+    write_share,
+)
+from otel_ml.statistics.sketches import sketch_values
+
+DAYS: Final = 14
+RUNS: Final = 2_000
+Draw = Callable[[random.Random], object]
+
+
+def make_field(draw: Draw, seed: int, runs: int = RUNS) -> FieldSketch:
+    """Sketch a field of so many runs, of which None is missing."""
+    generator = random.Random(seed)  # noqa: S311 - not for secrets
+    values = [value for value in (draw(generator) for _ in range(runs)) if value is not None]
+    return sketch_field(values, range(len(values)), runs=runs)
+
+
+def judge(before: Draw, after: Draw, lately: int = 0, runs: int = RUNS) -> FieldDrift:
+    """Hold a window against 14 windows before it, of which the last so many are as it is."""
+    windows = [
+        {"f": make_field(after if day >= DAYS - lately else before, day, runs)}
+        for day in range(DAYS)
+    ]
+    reference = Reference(
+        "before", {"f": merge_fields(window["f"] for window in windows)}, windows, range(DAYS)
+    )
+    (drift,) = compare_fields({"f": make_field(after, DAYS, runs)}, reference)
+    return drift
+
+
+def number(draw: random.Random) -> float:
+    """Draw a number whose interquartile range is 1.35."""
+    return draw.gauss(10, 1)
+
+
+def card(draw: random.Random) -> str:
+    """Draw a category."""
+    return draw.choice(["amex", "mastercard", "visa"])
+
+
+def text(draw: random.Random) -> str:
+    """Draw a text that is hardly ever the same."""
+    return " ".join(draw.choice(["order", "please", "now", "what"]) for _ in range(12))
+
+
+def cyrillic(draw: random.Random) -> str:
+    """Draw such a text, of which one in ten is of another language."""
+    return "сколько стоит заказ " * 4 if draw.random() < 0.1 else text(draw)
+
+
+CHANGES: Final[Sequence[tuple[str, Draw, Draw, str]]] = [
+    ("shift", number, lambda draw: number(draw) + 0.4, "median 10 → 10.4"),
+    (
+        "new category",
+        card,
+        lambda draw: "jcb" if draw.random() < 0.04 else card(draw),
+        "new value `jcb`: ",
+    ),
+    ("missing", number, lambda draw: None if draw.random() < 0.05 else number(draw), "missing 0 →"),
+    ("language", text, cyrillic, "Cyrillic 0 → "),
+    (
+        "type",
+        number,
+        lambda draw: "n/a" if draw.random() < 0.05 else number(draw),
+        "text 0 → ",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"), [one[1:] for one in CHANGES], ids=[one[0] for one in CHANGES]
+)
+def test_change(before: Draw, after: Draw, words: str) -> None:
+    """A change is found in the first full window of 2,000 runs, and said in words."""
+    drift = judge(before, after)
+    assert drift.word == "drift"
+    assert words in drift.sentence
+    assert drift.is_broken == (words in ("missing 0 →", "text 0 → "))
+
+
+@pytest.mark.parametrize("draw", [number, card, text], ids=["number", "category", "text"])
+@pytest.mark.parametrize("runs", [100, 2_000])
+def test_no_change(draw: Draw, runs: int) -> None:
+    """What is as before is not drift, at a hundred runs and at two thousand."""
+    assert judge(draw, draw, runs=runs).word == "as before"
+
+
+@pytest.mark.parametrize("lately", [1, 3, 6])
+def test_goes_on(lately: int) -> None:
+    """A change that goes on stays drift, and its first window is known."""
+    drift = judge(card, lambda draw: "jcb" if draw.random() < 0.3 else card(draw), lately)
+    assert (drift.word, drift.lately) == ("drift", lately)
+
+
+def test_too_few() -> None:
+    """Fewer than a hundred values are not judged, whatever they are."""
+    assert judge(number, lambda draw: number(draw) + 5, runs=90).word == "too few"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([float(place) / 7 for place in range(300)], "number"),
+        ([1, 2, 3] * 100, "category"),
+        ([True, False] * 100, "category"),
+        ([f"text {place}" for place in range(300)], "text"),
+        (["yes", "no"] * 100, "category"),
+    ],
+)
+def test_kind(values: list[object], kind: str) -> None:
+    """The kind is told by all of a month, though no hour of it has enough values."""
+    hours = [
+        sketch_field(values[first : first + 10], range(10), runs=10)
+        for first in range(0, len(values), 10)
+    ]
+    assert merge_fields(hours).kind == kind
+
+
+def test_rest() -> None:
+    """A part that is taken out of a sum leaves what the others are."""
+    draw = random.Random(1)  # noqa: S311 - not for secrets
+    for write in (number, card, text):
+        first, second = ([write(draw) for _ in range(200)] for _ in range(2))
+        kind = make_field(write, 1, 300).kind
+        parts = [sketch_values(values, kind=kind) for values in (first, second)]
+        whole = sketch_field([*first, *second], range(400), runs=400).of_kind(kind)
+        rest = subtract_sketch(whole, parts[1])
+        assert (rest.n, rest.values, rest.bins) == (parts[0].n, parts[0].values, parts[0].bins)
+
+
+def test_own_distances() -> None:
+    """Distances of whole bins are those of the numbers, but for 3 % of the range."""
+    draw = random.Random(2)  # noqa: S311 - not for secrets
+    windows = [
+        sketch_values([draw.lognormvariate(3, 1) for _ in range(500)], kind="number")
+        for _ in range(8)
+    ]
+    reference = merge_fields(
+        FieldSketch(500, {"number": 500}, number=sketch) for sketch in windows
+    ).number
+    exact = [distance(subtract_sketch(reference, sketch), sketch) for sketch in windows]
+    assert own_distances(reference, windows) == pytest.approx(exact, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(31, "31"), (1234.5, "1,234"), (0.0312, "0.0312"), (0, "0"), (-2.5, "-2.5")],
+)
+def test_number(value: float, written: str) -> None:
+    """A number is written in three digits, or as many as stand before its point."""
+    assert write_number(value) == written
+
+
+@pytest.mark.parametrize(("share", "written"), [(0, "0 %"), (0.081, "8.1 %"), (0.14, "14 %")])
+def test_share(share: float, written: str) -> None:
+    """A share is written in per cent, small ones with a digit more."""
+    assert write_share(share) == written
