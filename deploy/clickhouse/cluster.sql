@@ -476,7 +476,8 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily ON CLUSTER otel_ml (
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC; -1 for all days of the project',
   marked_ns SimpleAggregateFunction(max, Int64),
-  computed_ns SimpleAggregateFunction(max, Int64)
+  computed_ns SimpleAggregateFunction(max, Int64),
+  sketched_ns SimpleAggregateFunction(max, Int64) COMMENT 'the same of its sketches'
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/daily', '{replica}') ORDER BY (project, day_ns)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
@@ -569,6 +570,28 @@ CREATE TABLE IF NOT EXISTS otel_ml.hourly_scores ON CLUSTER otel_ml (
   judged UInt64
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/hourly_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.sketches ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  day_ns Int64 COMMENT 'where the day begins, UTC',
+  computed_ns Int64,
+  hour_ns Int64 COMMENT 'where the hour begins, UTC; -1 for the whole day',
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  field LowCardinality(String) COMMENT 'its path, as a filter has it',
+  part LowCardinality(String) COMMENT 'number, category, text, or a part of a text',
+  n UInt64,
+  clustered Float64 COMMENT 'n, times how much sessions make values count less',
+  low Nullable(Float64),
+  high Nullable(Float64),
+  bins Map(Int32, UInt64) COMMENT 'numbers by bin of 2 %, words by hash',
+  places Map(Int32, UInt64) COMMENT 'sum of their places in the bin',
+  squares Map(Int32, UInt64) COMMENT 'sum of the squares of these',
+  counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/sketches', '{replica}') ORDER BY (project, model, day_ns, hour_ns, field)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (

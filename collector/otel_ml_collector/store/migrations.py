@@ -376,6 +376,13 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
             scores=SCORES_OF_METRICS.select
         ),
     ],
+    # Sketches of the days that are here are made once the collector runs.
+    [
+        Sql("""
+            ALTER TABLE daily
+              ADD COLUMN IF NOT EXISTS sketched_ns SimpleAggregateFunction(max, Int64)
+                COMMENT 'the same of its sketches' AFTER computed_ns"""),
+    ],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

@@ -249,21 +249,19 @@ class Retention:
             number = int(self._ask(count, values)[0][0])
             if not number:
                 continue
-            if table == "runs":
-                self._mark(condition, values)
+            if table in ("runs", "payloads"):  # figures and sketches are made of them
+                self._mark(table, condition, values)
             sql = Sql("ALTER TABLE {table} DELETE WHERE {condition}").fill(
                 table=table, condition=condition
             )
             self._mutator.run(table, sql, values, _SETTINGS)
             swept.rows[table] = swept.rows.get(table, 0) + number
 
-    def _mark(self, condition: Sql, values: dict[str, Any]) -> None:
+    def _mark(self, table: Sql, condition: Sql, values: dict[str, Any]) -> None:
         """Tell the rollup which days change, before they do."""
         sql = Sql("""
             SELECT DISTINCT project, intDiv(start_ns, {day_ns}) * {day_ns} AS day_ns
-            FROM {deliveries} WHERE {condition}""").fill(
-            deliveries=DELIVERIES, day_ns=DAY_NS, condition=condition
-        )
+            FROM {table} WHERE {condition}""").fill(table=table, day_ns=DAY_NS, condition=condition)
         days = [(row[0], int(row[1])) for row in self._ask(sql, values)]
         mark_days(self._client, self._memory, days)
 

@@ -174,13 +174,14 @@ SELECT project, min(start_ns), max(end_ns) FROM trace_index
 WHERE project IN {projects:Array(String)} AND key IN {traces:Array(String)}
 GROUP BY project, trace_id""")
 
-# Of each day when it was marked and computed last. Older programs marked all days of a project at
-# once, as day -1: that is a mark on each.
+# Of each day when it was marked, computed and sketched last. Older programs marked all days of a
+# project at once, as day -1: that is a mark on each.
 STATES: Final = Sql("""
 SELECT own.project AS project, own.day_ns AS day_ns, own.computed_ns AS computed_ns,
-  greatest(own.marked_ns, whole.marked_ns) AS marked_ns
+  own.sketched_ns AS sketched_ns, greatest(own.marked_ns, whole.marked_ns) AS marked_ns
 FROM (
-  SELECT project, day_ns, max(marked_ns) AS marked_ns, max(computed_ns) AS computed_ns
+  SELECT project, day_ns, max(marked_ns) AS marked_ns, max(computed_ns) AS computed_ns,
+    max(sketched_ns) AS sketched_ns
   FROM daily WHERE day_ns >= 0 AND {ours} GROUP BY project, day_ns
 ) AS own
 LEFT JOIN (

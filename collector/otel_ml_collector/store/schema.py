@@ -135,7 +135,8 @@ CREATE TABLE IF NOT EXISTS daily (
   project LowCardinality(String),
   day_ns Int64 COMMENT 'where the day begins, UTC; -1 for all days of the project',
   marked_ns SimpleAggregateFunction(max, Int64),
-  computed_ns SimpleAggregateFunction(max, Int64)
+  computed_ns SimpleAggregateFunction(max, Int64),
+  sketched_ns SimpleAggregateFunction(max, Int64) COMMENT 'the same of its sketches'
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, day_ns)
 SETTINGS index_granularity = 1024, {durable}
@@ -177,6 +178,33 @@ DAILY_SCORES, HOURLY_SCORES = (
     _SCORE_SUMS.fill(table=table, cell=_CELL, hour=hour, durable=DURABLE)
     for table, hour in ((Sql("daily_scores"), EMPTY), (Sql("hourly_scores"), _HOUR))
 )
+
+# What runs of an hour, and of a whole day, had in each field, as sketches that are added to merge:
+# of each day as often as they were made. Rows of a part `section` count the runs that have inputs,
+# outputs or params; those of `types` the types of a field's values.
+SKETCHES: Final = Sql("""
+CREATE TABLE IF NOT EXISTS sketches (
+  project LowCardinality(String),
+  day_ns Int64 COMMENT 'where the day begins, UTC',
+  computed_ns Int64,
+  hour_ns Int64 COMMENT 'where the hour begins, UTC; -1 for the whole day',
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  field LowCardinality(String) COMMENT 'its path, as a filter has it',
+  part LowCardinality(String) COMMENT 'number, category, text, or a part of a text',
+  n UInt64,
+  clustered Float64 COMMENT 'n, times how much sessions make values count less',
+  low Nullable(Float64),
+  high Nullable(Float64),
+  bins Map(Int32, UInt64) COMMENT 'numbers by bin of 2 %, words by hash',
+  places Map(Int32, UInt64) COMMENT 'sum of their places in the bin',
+  squares Map(Int32, UInt64) COMMENT 'sum of the squares of these',
+  counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
+)
+ENGINE = MergeTree ORDER BY (project, model, day_ns, hour_ns, field)
+SETTINGS index_granularity = 256, {durable}
+""").fill(durable=DURABLE)
 
 # What a project keeps under names of its own. The row with the highest version holds. Of inserts
 # that start from the same state the engine takes one: it knows the last thousand.
@@ -222,6 +250,7 @@ TABLES: Final = (
     DAILY_SCORES,
     HOURLY_RUNS,
     HOURLY_SCORES,
+    SKETCHES,
     DOCUMENTS,
     FORWARD_CURSORS,
 )
@@ -238,4 +267,5 @@ LIVES: Final = (
     Life(Sql("daily_scores"), Follows.PROJECT, "computed_ns"),
     Life(Sql("hourly_runs"), Follows.PROJECT, "computed_ns"),
     Life(Sql("hourly_scores"), Follows.PROJECT, "computed_ns"),
+    Life(Sql("sketches"), Follows.PROJECT, "computed_ns"),
 )

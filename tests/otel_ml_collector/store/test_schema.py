@@ -41,6 +41,7 @@ TABLES: Final = [
     "scores",
     "scores_of_metrics",
     "settled",
+    "sketches",
     "store_meta",
     "trace_index",
     "trace_keys",

@@ -1,0 +1,234 @@
+"""Fields of recorded runs: the scalar values of their payloads and figures, by path, and sketches.
+
+A path is written as the filter language reads it, such as `inputs.items[0].price`, so that a value
+opens as a list of runs.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from json import dumps
+from typing import Any, Final, Literal
+
+import orjson
+
+from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field
+from otel_ml_collector.store.reader import Row
+
+Section = Literal["inputs", "outputs", "params", "run", "errors"]
+SECTIONS: Final[tuple[Section, ...]] = ("inputs", "outputs", "params")
+MOST_FIELDS: Final = 100
+MOST_DEPTH: Final = 4
+# Keys that are ids make a path each: of more than that no new one is looked at.
+_MOST_PATHS: Final = 1_000
+_LONGEST_PATH: Final = 200
+# Of a text only its beginning is looked at, as of one that fits a page.
+_MOST_CHARS: Final = 20_000
+# Figures of every run, and `error_type` of those that failed.
+FIGURES: Final = (
+    "latency_ms",
+    "first_token_ms",
+    "stream_chunks",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "outcome",
+)
+_ERROR_TYPE: Final = "error_type"
+# A value that is more than JSON stands under a tag: docs/wire.md. Of these its parts are JSON.
+_TAG: Final = "$"
+_TAGGED: Final = "v"
+_IN_PARTS: Final = frozenset({"fields", "member", "tuple", "set", "frozenset"})
+_REDACTED: Final = "[redacted]"
+_Version = tuple[str, str, str]
+
+
+def section_of(path: str) -> Section:
+    """Return where a field's values come from: it can be missing only where that is recorded."""
+    for section in SECTIONS:
+        if path.startswith(section) and path[len(section) : len(section) + 1] in ("", ".", "["):
+            return section
+        if path.startswith(f"len({section}"):
+            return section
+    return "errors" if path == _ERROR_TYPE else "run"
+
+
+def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
+    """Read the scalar values of a payload as `walk_values` does; none of what is no JSON text."""
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return
+    yield from walk_values(section, parsed)
+
+
+def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object]]:
+    """Walk through the scalar values of a payload, each with its path.
+
+    A list gives its length as `len(path)`, and of a conversation its last message. Of what was
+    redacted or reduced by its sender None stands there.
+    """
+    yield from _walk(section, payload, 0)
+
+
+def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        if _TAG not in value:
+            yield from _walk_members(path, value, depth)
+        elif value[_TAG] in _IN_PARTS and _TAGGED in value:
+            yield from _walk(f"{path}.{_TAGGED}", value[_TAGGED], depth)
+        else:
+            yield path, None
+    elif isinstance(value, list):
+        yield f"len({path})", len(value)
+        if depth < MOST_DEPTH and value and isinstance(value[-1], dict) and "role" in value[-1]:
+            yield from _walk(f"{path}[-1]", value[-1], depth + 1)
+    elif isinstance(value, str):
+        yield path, None if _REDACTED in value else value[:_MOST_CHARS]
+    elif value is not None:
+        yield path, value
+
+
+def _walk_members(
+    path: str, members: Mapping[str, Any], depth: int
+) -> Iterator[tuple[str, object]]:
+    if depth < MOST_DEPTH:
+        for key, member in members.items():
+            step = f".{key}" if key.isidentifier() else f"[{dumps(key, ensure_ascii=False)}]"
+            if len(path) + len(step) <= _LONGEST_PATH:
+                yield from _walk(path + step, member, depth + 1)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What is read of the runs of a version in an hour, before it is sketched."""
+
+    sections: Counter[str] = field(default_factory=Counter)
+    values: defaultdict[str, tuple[list[object], list[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: ([], []))
+    )
+    hidden: Counter[str] = field(default_factory=Counter)
+
+    def add(self, path: str, value: object, session: str) -> None:
+        if value is None:
+            self.hidden[path] += 1
+        else:
+            values, sessions = self.values[path]
+            values.append(value)
+            sessions.append(session)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFields:
+    """The fields of the runs of a model's version in some time.
+
+    Attributes:
+        sections: How many of its runs have inputs, outputs, params; how many there are, which are
+            `run`, and how many of them failed, which are `errors`.
+        fields: By the path of each; how many runs could have it is told by its section.
+    """
+
+    sections: Mapping[str, int]
+    fields: Mapping[str, FieldSketch]
+
+    def filled(self, paths: Iterable[str]) -> dict[str, FieldSketch]:
+        """Return the fields of some paths, each with how many runs could have it.
+
+        Of payloads that is known. A figure or a score that is not there was not measured.
+        """
+        return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
+
+    def _fill(self, path: str, own: FieldSketch) -> FieldSketch:
+        section = section_of(path)
+        is_payload = section in SECTIONS
+        runs = self.sections.get(section, 0) if is_payload else sum(own.types.values())
+        return replace(own, runs=runs)
+
+
+NO_FIELDS: Final = VersionFields({}, {})
+
+
+def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
+    """Add the fields of versions or hours up, of which the 100 in most runs are kept."""
+    sections: Counter[str] = Counter()
+    fields: defaultdict[str, list[FieldSketch]] = defaultdict(list)
+    for part in parts:
+        sections.update(part.sections)
+        for path, sketch in part.fields.items():
+            fields[path].append(sketch)
+    merged = {path: merge_fields(sketches) for path, sketches in fields.items()}
+    return VersionFields(dict(sections), _keep_most(merged))
+
+
+def _keep_most(fields: Mapping[str, FieldSketch]) -> dict[str, FieldSketch]:
+    """Keep of the payloads' fields those that are in most runs, and all figures."""
+    return {
+        path: fields[path]
+        for path in _choose_most({path: sum(own.types.values()) for path, own in fields.items()})
+    }
+
+
+def _choose_most(counts: Mapping[str, int]) -> list[str]:
+    own = [path for path in counts if section_of(path) in SECTIONS]
+    most = sorted(own, key=lambda path: (-counts[path], path))[:MOST_FIELDS]
+    return sorted({*most, *(path for path in counts if section_of(path) not in SECTIONS)})
+
+
+def sketch_runs(
+    rows: Iterable[Row], scores: Mapping[str, Iterable[tuple[str, object]]]
+) -> dict[_Version, VersionFields]:
+    """Sketch the fields of some runs of an hour, by model, digest and structure.
+
+    Args:
+        rows: Runs with `run_id`, `model`, `digest`, `structure`, `session`, `inputs`, `outputs`,
+            `params` and figures, always in the same order.
+        scores: By run id, the fields of what judges said of it, with their values.
+    """
+    by_version: defaultdict[_Version, _Gathered] = defaultdict(_Gathered)
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        model = row["model"]
+        gathered = by_version[model, row["digest"], row["structure"]]
+        gathered.sections["run"] += 1
+        gathered.sections["errors"] += row["outcome"] == "error"
+        gathered.sections.update(section for section in SECTIONS if row[section])
+        for path, value in chain(_walk_run(row), scores.get(row["run_id"], ())):
+            if path in known[model] or len(known[model]) < _MOST_PATHS:
+                known[model].add(path)
+                gathered.add(path, value, row["session"])
+    return _sketch_gathered(by_version)
+
+
+def _walk_run(row: Row) -> Iterator[tuple[str, object]]:
+    """Walk through the figures of a run, and what its payloads have."""
+    for figure in FIGURES:
+        if row[figure] is not None:
+            yield figure, row[figure]
+    if row["outcome"] == "error" and row[_ERROR_TYPE]:
+        yield _ERROR_TYPE, row[_ERROR_TYPE]
+    for section in SECTIONS:
+        if row[section]:
+            yield from read_values(section, row[section])
+
+
+def _sketch_gathered(by_version: Mapping[_Version, _Gathered]) -> dict[_Version, VersionFields]:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for (model, _, _), gathered in by_version.items():
+        for path, (values, _) in gathered.values.items():
+            counts[model][path] += len(values)
+        counts[model].update(gathered.hidden)
+    kept = {model: set(_choose_most(of_model)) for model, of_model in counts.items()}
+    return {
+        version: VersionFields(
+            dict(gathered.sections),
+            {
+                path: sketch_field(
+                    *gathered.values.get(path, ((), ())), runs=0, hidden=gathered.hidden[path]
+                )
+                for path in sorted(gathered.values.keys() | gathered.hidden.keys())
+                if path in kept[version[0]]
+            },
+        )
+        for version, gathered in by_version.items()
+    }
