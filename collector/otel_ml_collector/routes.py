@@ -31,6 +31,7 @@ from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
+from otel_ml_collector.monitor import fields
 from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import routes as overview
@@ -52,6 +53,7 @@ _ROUTERS: Final = (
     experiments.api,
     comparison.api,
     monitor.api,
+    fields.api,
     sessions.api,
     metrics.api,
     loss.router,

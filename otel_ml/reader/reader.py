@@ -361,6 +361,49 @@ class Reader(HasCard):
         )
         return found
 
+    def fields(
+        self, model: str, *, last: str = "24h", than: str = "28d", where: str = ""
+    ) -> dict[str, Any]:
+        """Judge all fields of a model: inputs, outputs, params, figures and scores, beside before.
+
+        As ``GET .../fields`` answers: `fields`, each with `word` (drift, as before, too few),
+        `change` (broken, model, traffic) and a `sentence`.
+
+        Args:
+            model: Whose fields.
+            last: How long the judged window is: ``1h``, ``24h`` or ``7d``; the newest that is over.
+            than: What it is held against: ``28d`` before, ``version``, ``version:3``, two days such
+                as ``2026-11-01/2026-11-08``, or ``dataset:qa``.
+            where: A filter on the runs.
+        """
+        answer: dict[str, Any] = self._get(
+            "fields", **_ask_fields(model, last=last, than=than, where=where)
+        )
+        return answer
+
+    def field(
+        self, name: str, *, model: str, last: str = "24h", than: str = "28d", where: str = ""
+    ) -> dict[str, Any]:
+        """Report a field of a model: in words, as distributions, over time, by its typical runs.
+
+        As ``GET .../fields/{field}`` answers.
+
+        Args:
+            name: Its path, such as ``inputs.question``.
+            model: Whose field.
+            last: As of `fields`.
+            than: As of `fields`.
+            where: A filter on the runs.
+
+        Raises:
+            NotFound: There is no such field.
+        """
+        answer: dict[str, Any] = self._get(
+            *("fields", check_text("name", name)),
+            **_ask_fields(model, last=last, than=than, where=where),
+        )
+        return answer
+
     def aliases(self, model: str) -> Aliases:
         """Read the current aliases of a model's versions, and the history of their moves.
 
@@ -903,6 +946,13 @@ class Reader(HasCard):
         if artifact.sha256 is None:
             return self.artifact(artifact.ref, run_id=artifact.run_id)
         return _value(self._get("artifacts", artifact.sha256))
+
+
+def _ask_fields(model: str, *, last: str, than: str, where: str) -> dict[str, object]:
+    check_text("where", where, _MOST_CHARS, may_be_empty=True)
+    for argument, value in (("model", model), ("last", last), ("than", than)):
+        check_text(argument, value)
+    return {"model": model, "last": last, "than": than, "where": where}
 
 
 def _aliases(told: Any) -> Aliases:

@@ -70,8 +70,8 @@ def test_alone(tmp_path: Path) -> None:
     told = re.findall(r"^  ([a-z]+)  +(\S.*)$", done.stderr, re.MULTILINE)
     assert [name for name, _ in told] == [
         *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
-        *("sessions", "models", "release", "findings", "slices", "variability", "alias"),
-        *("metrics", "export", "evaluate"),
+        *("sessions", "models", "release", "findings", "slices", "variability", "fields"),
+        *("alias", "metrics", "export", "evaluate"),
         *("judge", "replay", "dataset", "queue", "experiments", "compare", "baseline", "mcp"),
         *("storage", "retention", "backup", "restore"),
     ]

@@ -102,6 +102,8 @@ _FIRST_OF_SLICES: Final = ("word", "runs", "excess", "model")
 _VARIABILITY_COLUMNS: Final = (
     *("version", "inputs", "repeated", "differing", "agreement", "left_out"),
 )
+_FIELD_COLUMNS: Final = ("field", "kind", "n", "missing", "word", "change", "sentence", "since")
+_PART_COLUMNS: Final = ("part", "reference", "window", "distance", "margin", "usual", "word")
 _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
@@ -429,6 +431,37 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
             text = f"No version of {named!r} is called {alias!r}"
             raise CommandFailed(text, NOT_FOUND) from None
         return {"versions": found}
+
+
+@click.command(epilog=HELP)
+@click.argument("model", metavar="MODEL")
+@click.argument("field", metavar="[FIELD]", required=False)
+@click.option("--last", default="24h", help="the judged window: 1h, 24h or 7d", show_default=True)
+@click.option("--than", default="28d", help="28d, version, dataset:NAME, or two days with a /")
+@click.option("--where", default="", help="a filter on the runs")
+@with_project
+@with_place
+@with_form
+def fields(
+    asked: PlaceOptions, project: str, model: str, field: str | None, form: Layout, **options: str
+) -> int:
+    """List the fields of a model and say which drifted, or report one of them.
+
+    Judged is the newest day, or hour, that is over. Broken data stands first, then a model that
+    changed, then other traffic.
+    """
+    with asked.open() as place:
+        api = place.api()
+        path = ("fields",) if field is None else ("fields", field)
+        with check_project(api, project) as check:
+            answer = api.get("projects", project, *path, model=model, **options)
+            rows, usual = (
+                (answer["fields"], _FIELD_COLUMNS)
+                if field is None
+                else (answer["parts"], _PART_COLUMNS)
+            )
+            check(rows)
+        return write_rows(rows, answer, form, usual)
 
 
 @click.command(epilog=HELP)

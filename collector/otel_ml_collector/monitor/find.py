@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.monitor import releases, slices, tag_values
+from otel_ml_collector.monitor import drift, releases, slices, tag_values
 from otel_ml_collector.monitor.findings import (
     Before,
     Contributor,
@@ -21,6 +21,7 @@ from otel_ml_collector.times import MINUTE_NS
 
 # Whoever has something to tell: each answers `FindingsQuestion` with a list of `Finding`.
 CONTRIBUTORS: Final[tuple[Contributor, ...]] = (
+    drift.contribute,
     releases.contribute,
     slices.contribute,
     tag_values.contribute,

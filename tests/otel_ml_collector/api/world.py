@@ -228,6 +228,8 @@ QUEUE: Final = {
 }
 QA: Final = {"name": "qa"}
 TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
+# What fields are held against.
+FIRST_DAYS: Final = "2026-11-19/2026-11-22"
 # What is asked beside what a path needs; all other operations need nothing more.
 QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/runs": Question(
@@ -243,6 +245,10 @@ QUESTIONS: Final[dict[str, Question]] = {
         {"group": "version", "start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z"}
     ),
     "GET /projects/{project}/sums": Question({"where": 'model == "answer"', "group": "user"}),
+    "GET /projects/{project}/fields": Question({"model": "answer", "than": FIRST_DAYS}),
+    "GET /projects/{project}/fields/{field}": Question(
+        {"model": "answer", "than": FIRST_DAYS}, path={"field": "latency_ms"}
+    ),
     "POST /backup": Question(body={"folder": BACKUP}),
     "GET /projects/{project}/objects": Question({"limit": "1"}),
     "GET /objects": Question({"trace_id": KEY, "ref": "table"}),

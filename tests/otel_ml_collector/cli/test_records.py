@@ -334,3 +334,31 @@ def test_variability(collector: CollectorProcess) -> None:
         found = reader.variability("answer", version=1)
         assert [len(list(reader.runs(group["where"]))) for group in found["groups"]] == [2, 2]
         assert found == reader.variability("answer")
+
+
+def test_fields(collector: CollectorProcess) -> None:
+    """Fields of a model are listed with what is said of them, and one of them with its parts."""
+    client = Client("fielded", endpoint=collector.endpoint)
+
+    @client.trace(name="answer")
+    def answer(amount: int) -> dict[str, int]:
+        return {"twice": 2 * amount}
+
+    for amount in range(3):
+        answer(amount)
+    assert client.flush()
+    client.close()
+    command = ("fields", "answer", "--project", "fielded")
+    done = otel_ml(collector.endpoint, *command, "--columns", "field,word")
+    assert ["inputs.amount", "too few"] in rows(done.stdout)
+    assert ["outputs.twice", "too few"] in rows(done.stdout)
+    columns = ("--columns", "part,window")
+    done = otel_ml(
+        collector.endpoint, command[0], "answer", "inputs.amount", *command[2:], *columns
+    )
+    assert ["value", "–"] in rows(done.stdout)
+    with Reader("fielded", endpoint=collector.endpoint) as reader:
+        names = {field["field"] for field in reader.fields("answer")["fields"]}
+        report = reader.field("inputs.amount", model="answer")
+    assert {"inputs.amount", "outputs.twice", "latency_ms", "outcome"} <= names
+    assert [point["n"] for point in report["curve"]] == [3]

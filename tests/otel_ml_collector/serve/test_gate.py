@@ -99,6 +99,7 @@ class World:
             "queue": f"queue-{MARK}",
             "session": MARK,
             "user": MARK,
+            "field": "latency_ms",
             "key_id": self.keyring.find_keys()[0].access.key_id,
         }
         for name, value in told.items():
@@ -121,6 +122,8 @@ class World:
             "/verdict": "against=1",
             "/strictness": "against=1",
             "/diff": "against=1",
+            "/fields": f"model=model-{MARK}&than=2026-11-19/2026-11-22",
+            "/latency_ms": f"model=model-{MARK}&than=2026-11-19/2026-11-22",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
         }
         asked = told.get(address[address.rindex("/") :])

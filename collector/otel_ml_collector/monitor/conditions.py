@@ -1,0 +1,93 @@
+"""Conditions: the filters that open the runs by which a field changed."""
+
+from typing import Final
+
+from otel_ml.statistics.fields import (
+    MISSING,
+    TYPE,
+    VALUE,
+    FieldDrift,
+    PartDrift,
+    gained_side,
+    gained_value,
+    write_number,
+)
+from otel_ml.statistics.sketches import OTHER_SCRIPT, SCRIPTS
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.grammar import parse
+from otel_ml_collector.web.view import quoted
+
+# Any number, and any text, by a filter.
+_ANY_NUMBER: Final = "{path} <= 1e300"
+_ANY_TEXT: Final = 'matches({path}, "")'
+_ANY_BOOL: Final = "{path} in (True, False)"
+# RE2 repeats nothing more often.
+_MOST_REPEATS: Final = 1_000
+
+
+def write_where(model: str, drift: FieldDrift) -> str:
+    """Write the filter for the runs by which a field changed; that of its model where none can."""
+    of_model = f"model == {quoted(model)}"
+    part = (drift.drifted or drift.parts or (None,))[0]
+    condition = _write_condition(drift, part) if part else ""
+    if not condition:
+        return of_model
+    where = f"{of_model} and {condition}"
+    try:
+        parse(where)
+    except BadInput:  # a path that is not one of the language, such as the length of a list
+        return of_model
+    return where
+
+
+def _write_condition(drift: FieldDrift, part: PartDrift) -> str:
+    path, before, after = drift.name, part.reference, part.window
+    if part.name == MISSING:
+        there = _write_any(drift, path)
+        return f"not {there}" if gained_value(before, after) == MISSING else there
+    if part.name == TYPE:
+        kind = gained_value(before, after)
+        return {"number": _ANY_NUMBER, "text": _ANY_TEXT, "bool": _ANY_BOOL}[kind or "text"].format(
+            path=path
+        )
+    if part.name == VALUE and after.kind == "category":
+        value = gained_value(before, after)
+        return "" if value is None else f"{path} == {_write_value(drift, value)}"
+    if part.name == "scripts":
+        script = gained_value(before, after)
+        letters = SCRIPTS.get(script or OTHER_SCRIPT)
+        return f"matches({path}, {quoted(f'[{letters}]')})" if letters else ""
+    side = gained_side(before, after)
+    if side is None:
+        return ""
+    number, is_above = side
+    if part.name == VALUE:
+        written = write_number(number).replace(",", "")
+        return f"{path} {'>=' if is_above else '<'} {written}"
+    pattern = {"digits": "[0-9]", "capitals": "[A-Z]"}.get(part.name, "")
+    if part.name in ("words", "characters"):
+        repeats = min(max(round(number), 1), _MOST_REPEATS)
+        pattern = f"^(\\s*\\S+){{{repeats}}}" if part.name == "words" else f"(?s)^.{{{repeats}}}"
+    if not pattern:
+        return ""
+    return f"{'' if is_above else 'not '}matches({path}, {quoted(pattern)})"
+
+
+def _write_any(drift: FieldDrift, path: str) -> str:
+    types = drift.reference.types or drift.window.types
+    most = max(types, key=lambda name: (types[name], name), default="text")
+    pattern = {"number": _ANY_NUMBER, "bool": _ANY_BOOL}.get(most, _ANY_TEXT)
+    return f"({pattern.format(path=path)})"
+
+
+def _write_value(drift: FieldDrift, value: str) -> str:
+    types = {**drift.reference.types, **drift.window.types}
+    if types.get("bool") and value in ("true", "false"):
+        return value.capitalize()
+    if types.get("number"):
+        try:
+            float(value)
+        except ValueError:
+            return quoted(value)
+        return value
+    return quoted(value)

@@ -1,0 +1,588 @@
+"""Drift: which fields of a model are other than before, and what that means.
+
+What is judged is the newest whole day, days or hour; what goes on is drawn and not judged. All is
+counted from sketches, or from the runs of days of which there are none as they stand.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Final, Literal
+
+from otel_ml.statistics.distances import MARGIN
+from otel_ml.statistics.fields import (
+    FieldDrift,
+    Reference,
+    compare_fields,
+    moved_share,
+    sketch_field,
+)
+from otel_ml_collector.datasets.find import find_items, versions_of
+from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.monitor.conditions import write_where
+from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
+from otel_ml_collector.monitor.releases import Change, find_changes
+from otel_ml_collector.store.apart import find_counted
+from otel_ml_collector.store.counted import Bounds
+from otel_ml_collector.store.field_values import (
+    Section,
+    VersionFields,
+    merge_versions,
+    section_of,
+    walk_values,
+)
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sketches import (
+    SketchQuestion,
+    read_fields,
+    read_sketched_days,
+    read_sketches,
+)
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
+from otel_ml_collector.store.versions import all_version_numbers, version_numbers
+from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+
+FieldsPast = Literal["1h", "24h", "7d"]
+ChangeWord = Literal["broken", "model", "traffic", ""]
+THAN: Final = "28d"
+
+_LENGTHS_NS: Final[Mapping[FieldsPast, int]] = {"1h": HOUR_NS, "24h": DAY_NS, "7d": 7 * DAY_NS}
+# How long a reference of days before is at most, by the hour: more hours say no more.
+_MOST_HOURS_NS: Final = 7 * DAY_NS
+# What is drawn of the time before.
+_DRAWN_NS: Final = 28 * DAY_NS
+_DAYS_BEFORE: Final = re.compile(r"(\d{1,2})d|24h", re.ASCII)
+_MOST_DAYS_BEFORE: Final = 90
+_VERSION: Final = re.compile(r"version(?::(\d{1,9}))?", re.ASCII)
+_BETWEEN: Final = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)", re.ASCII)
+_DATASET: Final = re.compile(r"dataset:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOTALL)
+_SCORE: Final = re.compile(r'scores\["(.*)"\]@(.*)', re.DOTALL)
+_MOST_ITEMS: Final = 5_000
+_ITEMS_AT_ONCE: Final = 500
+# Runs that are read where there are no sketches: of a bucket, and in all of them together.
+_LEAST_SAMPLE: Final = 200
+_MOST_SAMPLE: Final = 10_000
+_MOST_READ: Final = 60
+# Findings of a model, and of a project.
+_MOST_NAMED: Final = 3
+_MOST_BROKEN: Final = 5
+_MOST_MODELS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsQuestion:
+    """Which fields are judged, against what.
+
+    Attributes:
+        reader: The store, held to whoever asks.
+        model: Of which model.
+        last: How long the judged window is.
+        than: What it is held against: days before such as ``28d``, ``version`` or ``version:3``,
+            two days such as ``2026-11-01/2026-11-08``, ``dataset:qa`` or ``dataset:qa:v2``.
+        where: A filter on the runs: their fields are read from the runs then.
+        margin: What a distance must exceed to matter.
+        now_ns: The time of the question.
+    """
+
+    reader: Reader
+    project: str
+    model: str
+    now_ns: int
+    last: FieldsPast = "24h"
+    than: str = THAN
+    where: str = ""
+    margin: float = MARGIN
+
+    @property
+    def step_ns(self) -> int:
+        """How long the judged window is, and each that it is held against."""
+        return _LENGTHS_NS[self.last]
+
+    @property
+    def bucket_ns(self) -> int:
+        """How long a bucket of the store is of which windows are made."""
+        return min(self.step_ns, DAY_NS)
+
+    @property
+    def window(self) -> Window:
+        """The judged window: the newest that is over."""
+        end_ns = self.now_ns // self.bucket_ns * self.bucket_ns
+        return Window(end_ns - self.step_ns, end_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDrift:
+    """The fields of a model in a window, beside a reference.
+
+    Attributes:
+        window: The judged window.
+        runs: How many of its runs are in it.
+        drifts: Of each field.
+        history: The fields of each stretch of time that is drawn, by where it begins.
+    """
+
+    model: str
+    window: Window
+    runs: int
+    reference: Reference
+    reference_runs: int
+    drifts: Sequence[FieldDrift]
+    history: Mapping[int, VersionFields] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> Mapping[str, ChangeWord]:
+        """What the drift of each field means, by its path.
+
+        Inputs that moved are other traffic, and what moved with them moved by it. Where they are
+        as before, it is the model.
+        """
+        moved = [drift for drift in self.drifts if drift.word == "drift"]
+        is_traffic = any(section_of(drift.name) == "inputs" for drift in moved)
+        return {
+            drift.name: "broken" if drift.is_broken else "traffic" if is_traffic else "model"
+            for drift in moved
+        }
+
+    def since_ns(self, drift: FieldDrift) -> int:
+        """Return when the first window began in which a field was as it is."""
+        starts = self.reference.starts_ns
+        lately = drift.lately
+        return starts[-lately] if 0 < lately <= len(starts) else self.window.start_ns
+
+
+def find_drift(question: FieldsQuestion) -> ModelDrift:
+    """Judge all fields of a model.
+
+    Raises:
+        BadInput: What it is to be held against, or the filter, cannot be read.
+        Missing: There is no such version or data set.
+    """
+    than = read_than(question)
+    return _judge(question, than, _load(question, than, [question.model])[question.model])
+
+
+@dataclass(frozen=True, slots=True)
+class Than:
+    """What a window is held against, read.
+
+    Attributes:
+        name: In a sentence.
+        time: Of a time before: its beginning and end.
+        version: The small number of a version; 0 for the version before.
+        dataset: The name of a data set, with the number of its version or 0.
+    """
+
+    name: str
+    time: Window | None = None
+    version: int | None = None
+    dataset: tuple[str, int] | None = None
+
+
+def read_than(question: FieldsQuestion) -> Than:
+    """Read what a window is held against.
+
+    Raises:
+        BadInput: It is none of that.
+    """
+    text, window = question.than, question.window
+    if match := _DAYS_BEFORE.fullmatch(text):
+        days = int(match[1] or 1)
+        if 1 <= days <= _MOST_DAYS_BEFORE:
+            length_ns = days * DAY_NS
+            if question.bucket_ns < DAY_NS:
+                length_ns = min(length_ns, _MOST_HOURS_NS)
+            days = length_ns // DAY_NS
+            name = f"the {days} days before" if days > 1 else "the day before"
+            return Than(name, Window(window.start_ns - length_ns, window.start_ns))
+    if match := _VERSION.fullmatch(text):
+        number = int(match[1] or 0)
+        name = f"version {number}" if number else "the version before"
+        return Than(name, version=number)
+    if match := _BETWEEN.fullmatch(text):
+        first, last = (_read_day(day) for day in match.groups())
+        if first < last <= first + _MOST_DAYS_BEFORE * DAY_NS:
+            return Than(f"{match[1]} to {match[2]}", Window(first, last))
+    if match := _DATASET.fullmatch(text):
+        name = match[1] + (f":v{match[2]}" if match[2] else "")
+        return Than(f"data set {name}", dataset=(match[1], int(match[2] or 0)))
+    raise BadInput(
+        f"Invalid than {text[:80]!r}: expected days before such as 28d, at most "
+        f"{_MOST_DAYS_BEFORE}, version or version:3, two days such as 2026-11-01/2026-11-08, or "
+        "dataset:qa",
+        "than",
+    )
+
+
+def _read_day(text: str) -> int:
+    try:
+        return (date.fromisoformat(text) - date(1970, 1, 1)).days * DAY_NS
+    except ValueError as error:
+        raise BadInput(f"Invalid day {text!r}: expected one such as 2026-11-01", "than") from error
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """The fields of a model by bucket, and those of its versions."""
+
+    buckets: dict[int, VersionFields] = field(default_factory=dict)
+
+
+def _load(
+    question: FieldsQuestion, than: Than, models: Sequence[str] | None
+) -> defaultdict[str, _Loaded]:
+    """Read the fields of models by bucket: of the reference, the window, and what goes on."""
+    spans = [Window(question.window.start_ns - _DRAWN_NS, question.now_ns + 1)]
+    if than.time is not None:
+        spans.append(than.time)
+    return load_fields(question, spans, models)
+
+
+def load_fields(
+    question: FieldsQuestion,
+    spans: Sequence[Window],
+    models: Sequence[str] | None,
+    versions: Sequence[tuple[str, str]] | None = None,
+) -> defaultdict[str, _Loaded]:
+    """Read the fields of some models, or of all, or of versions of a model, by bucket.
+
+    Args:
+        question: Of whose project, and with which filter.
+        spans: Of which times, in whole days.
+        models: Their names; None for all.
+        versions: Digests and structures.
+    """
+    reader, project = question.reader, question.project
+    of_models = _among(models, versions)
+    known = {} if question.where else read_sketched_days(reader, project)
+    days = sorted(
+        {
+            day_ns
+            for span in spans
+            for day_ns in range(span.start_ns // DAY_NS * DAY_NS, span.end_ns, DAY_NS)
+        }
+    )
+    sketched = {day_ns: known[day_ns] for day_ns in days if day_ns in known}
+    bucket_ns = question.bucket_ns
+    loaded: defaultdict[str, _Loaded] = defaultdict(_Loaded)
+    read = read_sketches(
+        reader,
+        SketchQuestion(
+            project,
+            sketched,
+            days[0],
+            days[-1] + DAY_NS,
+            bucket_ns,
+            is_hourly=bucket_ns < DAY_NS,
+            condition=of_models,
+        ),
+    )
+    for model, buckets in read.items():
+        for number, fields in buckets.items():
+            loaded[model].buckets[number * bucket_ns] = fields
+    unknown = [day_ns for day_ns in days if day_ns not in sketched]
+    _read_unsketched(question, unknown[-_MOST_READ:], of_models, loaded)
+    _number_judges(reader, project, loaded)
+    return loaded
+
+
+def _number_judges(reader: Reader, project: str, loaded: Mapping[str, _Loaded]) -> None:
+    """Name the fields of scores by the small number of the judge's version, as filters do."""
+    every = [fields for of_model in loaded.values() for fields in of_model.buckets.values()]
+    if not any("@" in path for fields in every for path in fields.fields):
+        return
+    numbers = {
+        (name, digest): number
+        for (name, digest, _), number in all_version_numbers(reader, project, "judge").items()
+    }
+    for of_model in loaded.values():
+        of_model.buckets = {
+            start_ns: replace(
+                fields,
+                fields={name_score(path, numbers): own for path, own in fields.fields.items()},
+            )
+            for start_ns, fields in of_model.buckets.items()
+        }
+
+
+def name_score(path: str, numbers: Mapping[tuple[str, str], int]) -> str:
+    """Write the path of a score as a filter does, with the number of the judge's version."""
+    match = _SCORE.fullmatch(path)
+    if match is None:
+        return path
+    number = numbers.get((match[1], match[2]))
+    return f'scores["{match[1]}"]' + ("" if number is None else f"[{number}]")
+
+
+def _read_unsketched(
+    question: FieldsQuestion,
+    days: Sequence[int],
+    of_models: Condition,
+    loaded: defaultdict[str, _Loaded],
+) -> None:
+    """Read of days without sketches a sample of the runs."""
+    reader, project, bucket_ns = question.reader, question.project, question.bucket_ns
+    wanted = of_models
+    if question.where:
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True)
+        wanted = all_of([of_models, condition])
+    bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+    runs = find_counted(reader, project, bounds)
+    buckets = max(len(days) * DAY_NS // bucket_ns, 1)
+    most = max(_MOST_SAMPLE // buckets, _LEAST_SAMPLE)
+    for day_ns in days:
+        until_ns = min(day_ns + DAY_NS, question.now_ns + 1)
+        for at_ns, versions in read_fields(
+            reader.rows,
+            project,
+            (day_ns, until_ns),
+            runs,
+            wanted,
+            step_ns=bucket_ns,
+            most=most,
+        ):
+            by_model: defaultdict[str, list[VersionFields]] = defaultdict(list)
+            for (model, _, _), fields in versions.items():
+                by_model[model].append(fields)
+            for model, of_versions in by_model.items():
+                loaded[model].buckets[at_ns] = merge_versions(of_versions)
+
+
+def _among(
+    models: Sequence[str] | None, versions: Sequence[tuple[str, str]] | None = None
+) -> Condition:
+    if models is None:
+        return ALWAYS
+    sql, parameters = Sql("model IN {of_models:Array(String)}"), {"of_models": [*models]}
+    if versions is not None:
+        sql += Sql(""" AND (toString(digest), toString(structure)) IN (
+          SELECT arrayJoin(arrayZip({digests:Array(String)}, {structures:Array(String)})))""")
+        parameters |= {
+            "digests": [digest for digest, _ in versions],
+            "structures": [structure for _, structure in versions],
+        }
+    return Condition(sql, parameters)
+
+
+def _judge(question: FieldsQuestion, than: Than, loaded: _Loaded) -> ModelDrift:
+    window, step_ns = question.window, question.step_ns
+    current = _merge(loaded, window)
+    if than.dataset is not None:
+        reference = _read_dataset(question, than, than.dataset)
+        reference_runs = max((own.runs for own in reference.fields.values()), default=0)
+        expected = reference.fields.keys()
+        current = VersionFields(
+            current.sections,
+            {path: own for path, own in current.fields.items() if path in expected},
+        )
+        paths = [*current.fields.keys() | expected]
+    elif than.version is not None:
+        current, before, name = _read_versions(question, than.version)
+        paths = [*current.fields.keys() | before.fields.keys()]
+        reference = Reference(name, before.filled(paths))
+        reference_runs = before.sections.get("run", 0)
+    else:
+        time = than.time or window
+        windows = [
+            (start_ns, _merge(loaded, Window(start_ns, start_ns + step_ns)))
+            for start_ns in range(
+                time.end_ns - (time.end_ns - time.start_ns) // step_ns * step_ns,
+                time.end_ns,
+                step_ns,
+            )
+        ]
+        windows = [(start_ns, fields) for start_ns, fields in windows if fields.sections]
+        before = merge_versions(fields for _, fields in windows)
+        going_on = (path for fields in loaded.buckets.values() for path in fields.fields)
+        paths = [*dict.fromkeys(going_on)]
+        reference = Reference(
+            than.name,
+            before.filled(paths),
+            [fields.filled(paths) for _, fields in windows],
+            [start_ns for start_ns, _ in windows],
+        )
+        reference_runs = before.sections.get("run", 0)
+    return ModelDrift(
+        question.model,
+        window,
+        current.sections.get("run", 0),
+        reference,
+        reference_runs,
+        compare_fields(current.filled(paths), reference, margin=question.margin),
+        loaded.buckets,
+    )
+
+
+def _merge(loaded: _Loaded, window: Window) -> VersionFields:
+    parts = [
+        fields
+        for start_ns, fields in loaded.buckets.items()
+        if window.start_ns <= start_ns < window.end_ns
+    ]
+    return parts[0] if len(parts) == 1 else merge_versions(parts)
+
+
+def _read_versions(
+    question: FieldsQuestion, number: int
+) -> tuple[VersionFields, VersionFields, str]:
+    """Read the newest version's fields in the window, and another one's in the 28 days to its end.
+
+    Raises:
+        Missing: There is no such version, or none before.
+    """
+    numbers = version_numbers(question.reader, question.project, "model", [question.model])
+    keys: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    for (_, digest, structure), at in numbers.items():
+        keys[at].append((digest, structure))
+    window = question.window
+    span = Window(window.end_ns - _DRAWN_NS, window.end_ns)
+    newest = max(keys, default=0)
+    before = number or max((at for at in keys if at < newest), default=0)
+    if before not in keys or before == newest:
+        raise Missing(f"There is no other version of {question.model!r} to hold it against")
+    sides = []
+    for at, side in ((newest, window), (before, span)):
+        loaded = load_fields(question, [span], [question.model], keys[at])
+        sides.append(_merge(loaded[question.model], side))
+    return sides[0], sides[1], f"{question.model}:v{before}"
+
+
+def _read_dataset(question: FieldsQuestion, than: Than, dataset: tuple[str, int]) -> Reference:
+    """Sketch what items of a data set have as inputs, and as outputs that are expected."""
+    name, number = dataset
+    rows = versions_of(question.reader, question.project, name)
+    number = number or max((row["number"] for row in rows), default=0)
+    values: defaultdict[str, list[object]] = defaultdict(list)
+    sections: defaultdict[str, int] = defaultdict(int)
+    cursor: str | None = None
+    read = 0
+    while read < _MOST_ITEMS:
+        page = find_items(
+            question.reader,
+            question.project,
+            name,
+            number,
+            limit=_ITEMS_AT_ONCE,
+            cursor=cursor,
+        )
+        for item in page.items:
+            read += 1
+            contents: Mapping[Section, object] = {"inputs": item.inputs, "outputs": item.expected}
+            for section, content in contents.items():
+                if content is not None:
+                    sections[section] += 1
+                    for path, value in walk_values(section, content):
+                        if value is not None:
+                            values[path].append(value)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return Reference(
+        than.name,
+        {
+            path: sketch_field(of, range(len(of)), runs=sections[section_of(path)])
+            for path, of in values.items()
+        },
+    )
+
+
+def contribute(question: FindingsQuestion) -> list[Finding]:
+    """Find the fields of all models that are other than before, broken data first."""
+    length_ns = question.window.end_ns - question.window.start_ns
+    last: FieldsPast = "1h" if length_ns < DAY_NS else "24h" if length_ns < 7 * DAY_NS else "7d"
+    before = (question.reference.end_ns - question.reference.start_ns) // DAY_NS
+    every = FieldsQuestion(
+        question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
+    )
+    than = read_than(every)
+    loaded = _load(every, than, None)
+    largest = sorted(
+        loaded,
+        key=lambda model: (-_merge(loaded[model], every.window).sections.get("run", 0), model),
+    )
+    findings: list[Finding] = []
+    changes: list[Change] | None = None
+    for model in largest[:_MOST_MODELS]:
+        own = FieldsQuestion(
+            question.reader, question.project, model, question.now_ns, last, every.than
+        )
+        drift = _judge(own, than, loaded[model])
+        if drift.changes:
+            if changes is None:
+                changes = find_changes(question.reader, question.project, question.now_ns)
+            findings += describe_findings(drift, [one for one in changes if one.model == model])
+    return findings
+
+
+def describe_findings(drift: ModelDrift, changes: Sequence[Change]) -> list[Finding]:
+    """Say in a sentence each what is broken in a model's data, and what else moved."""
+    by_word: defaultdict[ChangeWord, list[FieldDrift]] = defaultdict(list)
+    words = drift.changes
+    for one in drift.drifts:
+        if one.name in words:
+            by_word[words[one.name]].append(one)
+    for group in by_word.values():
+        group.sort(key=lambda one: (-count_moved(one), one.name))
+    findings = [
+        _make_finding(drift, "broken", [one], changes) for one in by_word["broken"][:_MOST_BROKEN]
+    ]
+    kinds: Sequence[tuple[ChangeWord, FindingKind]] = (("model", "model"), ("traffic", "traffic"))
+    findings += [
+        _make_finding(drift, kind, by_word[word], changes) for word, kind in kinds if by_word[word]
+    ]
+    return findings
+
+
+def _make_finding(
+    drift: ModelDrift, kind: FindingKind, fields: Sequence[FieldDrift], changes: Sequence[Change]
+) -> Finding:
+    since_ns = min(drift.since_ns(one) for one in fields)
+    named = [f"{one.name} {one.sentence}" for one in fields[:_MOST_NAMED]]
+    if len(fields) > _MOST_NAMED:
+        named.append(f"{len(fields) - _MOST_NAMED} more fields moved")
+    said = "; ".join(named)
+    subject = {
+        "broken": f"the data of {drift.model} is broken: {said}",
+        "model": f"{drift.model} changed while its inputs are as before: {said}",
+        "traffic": f"the traffic of {drift.model} changed: {said}",
+    }[kind]
+    parts = [subject, f"since {write_time(since_ns)}"]
+    if kind != "traffic":
+        parts += [name for name in [name_change(changes, since_ns, drift.window.end_ns)] if name]
+    return Finding(
+        kind=kind,
+        sentence="; ".join(parts),
+        model=drift.model,
+        where=write_where(drift.model, fields[0]),
+        start_ns=since_ns,
+        end_ns=drift.window.end_ns,
+        size=max(count_moved(one) for one in fields),
+    )
+
+
+def write_time(time_ns: int) -> str:
+    """Write a day, or an hour of it."""
+    written = to_rfc3339(time_ns)
+    return written[:10] if time_ns % DAY_NS == 0 else f"{written[:16].replace('T', ' ')} UTC"
+
+
+def name_change(changes: Iterable[Change], start_ns: int, end_ns: int) -> str:
+    """Name the version, release or provider's model that began with a change; empty for none."""
+    began = [one for one in changes if start_ns - DAY_NS <= one.began_ns < end_ns]
+    kinds = {"version": "", "release": "release ", "provider_model": "the provider's model "}
+    named = [
+        f"{kinds[one.dimension]}{one.name} began {to_rfc3339(one.began_ns)[:16].replace('T', ' ')}"
+        for one in sorted(began, key=lambda one: (one.began_ns, one.dimension))
+    ]
+    return ", ".join(named[:_MOST_NAMED])
+
+
+def count_moved(drift: FieldDrift) -> float:
+    """Count the runs of the window that are other than before, by the part that moved most."""
+    return max(
+        (moved_share(part.reference, part.window) * drift.window.runs for part in drift.drifted),
+        default=0.0,
+    )

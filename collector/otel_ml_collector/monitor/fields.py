@@ -1,0 +1,580 @@
+"""Fields of a model: what is there, whether it is other than before, and how that looks."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from otel_ml.statistics.distances import (
+    FEWEST_VALUES,
+    MARGIN,
+    distance,
+    quantile,
+    unseen,
+    usual_distance,
+)
+from otel_ml.statistics.fields import (
+    MISSING,
+    TYPE,
+    VALUE,
+    FieldDrift,
+    FieldKind,
+    FieldSketch,
+    PartDrift,
+    gained_side,
+    gained_value,
+    merge_fields,
+    own_distances,
+    subtract_sketch,
+    write_number,
+    write_share,
+)
+from otel_ml.statistics.sketches import (
+    Sketch,
+    bin_of,
+    bucket_of,
+    moments_of,
+    script_of,
+    write_value,
+)
+from otel_ml_collector.api.parameters import FromReader, Where
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.monitor.conditions import write_where
+from otel_ml_collector.monitor.drift import (
+    THAN,
+    ChangeWord,
+    FieldsPast,
+    FieldsQuestion,
+    ModelDrift,
+    find_drift,
+    name_change,
+)
+from otel_ml_collector.monitor.releases import Change, find_changes
+from otel_ml_collector.store.apart import find_counted
+from otel_ml_collector.store.counted import Bounds
+from otel_ml_collector.store.field_values import FIGURES, SECTIONS, read_values, section_of
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sketches import read_sample
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
+from otel_ml_collector.times import to_rfc3339
+
+_CELLS: Final = 40
+_MOST_VALUES: Final = 20
+_TYPICAL_OF: Final = 1_000
+_TYPICAL: Final = 5
+_SHOWN_CHARS: Final = 200
+_EDGE: Final = 0.005
+_PART_TITLES: Final[Mapping[str, str]] = {
+    "value": "Value",
+    "words": "Words",
+    "characters": "Characters",
+    "scripts": "Scripts",
+    "digits": "Digits, of characters",
+    "capitals": "Capitals, of characters",
+    "vocabulary": "Words never seen before",
+    "missing": "Missing",
+    "type": "Type",
+}
+
+
+class FieldSummary(BaseModel):
+    """A field of a model beside what it was."""
+
+    field: str = Field(description="Its path, as a filter has it")
+    kind: FieldKind
+    n: int = Field(description="Runs of the window that have it")
+    missing: float | None = Field(description="Share of those that could have it and do not")
+    reference_n: int
+    reference_missing: float | None
+    word: Literal["drift", "as before", "too few"]
+    change: ChangeWord = Field(
+        description="What it means: broken data, the model, the traffic; empty where nothing moved"
+    )
+    sentence: str = Field(description="What changed; empty where nothing did")
+    distance: float = Field(description="Of the part that moved most")
+    since: str | None = Field(description="When the first window began in which it was so")
+    where: str = Field(description="The filter that opens the runs by which it changed")
+
+
+class ModelFields(BaseModel):
+    """The fields of a model in the newest window that is over, beside a reference."""
+
+    model: str
+    start: str = Field(description="Where the judged window begins, RFC 3339")
+    end: str
+    reference: str = Field(description="What it is held against, in words")
+    runs: int = Field(description="Runs of the window that were read: at most 20,000 an hour")
+    reference_runs: int
+    fields: list[FieldSummary] = Field(description="Drift first, broken data before all else")
+
+
+class FieldPart(BaseModel):
+    """A part of a field: its value, its presence, its type, or a part of its texts."""
+
+    part: str = Field(description="value, words, characters, scripts, missing, type and such")
+    title: str
+    reference: str = Field(description="Its median, mean or largest share, as text")
+    window: str
+    distance: float
+    margin: float = Field(description="A distance below it does not matter")
+    usual: float | None = Field(
+        description="What the reference's own windows stay below; null where they are fewer than 7"
+    )
+    chance: float | None = Field(description="How likely chance alone is, over all fields")
+    word: Literal["drift", "as before", "too few"]
+    sentence: str
+
+
+class HistogramCell(BaseModel):
+    """A stretch of numbers, or a value, with its share on both sides."""
+
+    label: str
+    low: float | None
+    high: float | None
+    reference: float
+    window: float
+
+
+class FieldHistogram(BaseModel):
+    """Both distributions of a part, in the same cells."""
+
+    part: str
+    cells: list[HistogramCell]
+
+
+class FieldPoint(BaseModel):
+    """How far a window was from the reference."""
+
+    start: str
+    start_ns: int = Field(exclude=True)
+    n: int
+    distance: float | None = Field(description="Null where it has fewer than 100 values")
+    is_drift: bool
+    is_judged: bool = Field(description="Not while it goes on")
+
+
+class FieldMark(BaseModel):
+    """When something began that may have changed a field."""
+
+    time: str
+    time_ns: int = Field(exclude=True)
+    name: str
+
+
+class TypicalRun(BaseModel):
+    """A run that is typical of the new, and rare before."""
+
+    run_id: str
+    start: str
+    value: str = Field(description="Of the field, shortened; empty where it is missing")
+
+
+class FieldReport(FieldSummary):
+    """A field beside what it was: in words, as distributions, over time, by its runs."""
+
+    model: str
+    start: str
+    end: str
+    reference: str
+    is_calibrated: bool = Field(description="Whether the reference has at least 7 own windows")
+    parts: list[FieldPart]
+    histograms: list[FieldHistogram]
+    curve_part: str = Field(description="The part whose distance is drawn")
+    threshold: float = Field(description="The distance above which it may be drift")
+    curve: list[FieldPoint]
+    marks: list[FieldMark]
+    runs: list[TypicalRun]
+
+
+class FieldsAsked(BaseModel):
+    """What is asked of the fields of a model."""
+
+    model: Annotated[str, Field(max_length=400, description="Whose fields")]
+    last: Annotated[FieldsPast, Field(description="How long the judged window is")] = "24h"
+    than: Annotated[
+        str,
+        Field(
+            max_length=400,
+            description="What it is held against: days before such as 28d, version, version:3, "
+            "two days such as 2026-11-01/2026-11-08, dataset:qa or dataset:qa:v2",
+        ),
+    ] = THAN
+    where: Where = ""
+    margin: Annotated[float, Field(gt=0, le=10, description="What a distance must exceed")] = MARGIN
+
+
+def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) -> FieldsQuestion:
+    """Make the question of what was asked."""
+    return FieldsQuestion(reader=reader, project=project, now_ns=now_ns, **asked.model_dump())
+
+
+def find_fields(question: FieldsQuestion) -> ModelFields:
+    """Judge all fields of a model.
+
+    Raises:
+        BadInput: The reference or the filter cannot be read.
+        Missing: There is no such version or data set.
+    """
+    drift = find_drift(question)
+    order = {"broken": 0, "model": 1, "traffic": 1, "": 2}
+    fields = [_summarize(drift, one) for one in drift.drifts]
+    return ModelFields(
+        model=question.model,
+        start=to_rfc3339(drift.window.start_ns),
+        end=to_rfc3339(drift.window.end_ns),
+        reference=drift.reference.name,
+        runs=drift.runs,
+        reference_runs=drift.reference_runs,
+        fields=sorted(
+            fields,
+            key=lambda one: (order[one.change], -one.distance if one.change else 0, one.field),
+        ),
+    )
+
+
+def _summarize(drift: ModelDrift, one: FieldDrift) -> FieldSummary:
+    return FieldSummary.model_validate(_summary_of(drift, one))
+
+
+def _summary_of(drift: ModelDrift, one: FieldDrift) -> dict[str, Any]:
+    is_drift = one.word == "drift"
+    return {
+        "field": one.name,
+        "kind": one.kind,
+        "n": one.window.n,
+        "missing": _missing_share(one.window),
+        "reference_n": one.reference.n,
+        "reference_missing": _missing_share(one.reference),
+        "word": one.word,
+        "change": drift.changes.get(one.name, ""),
+        "sentence": one.sentence,
+        "distance": one.parts[0].comparison.distance if one.parts else 0.0,
+        "since": to_rfc3339(drift.since_ns(one)) if is_drift else None,
+        "where": write_where(drift.model, one),
+    }
+
+
+def _missing_share(sketch: FieldSketch) -> float | None:
+    return sketch.missing / sketch.runs if sketch.runs else None
+
+
+def find_field(question: FieldsQuestion, name: str) -> FieldReport:
+    """Judge a field of a model as `find_fields` does, and report it.
+
+    Raises:
+        BadInput: The reference or the filter cannot be read.
+        Missing: There is no such field, version or data set.
+    """
+    drift = find_drift(question)
+    own = next((one for one in drift.drifts if one.name == name), None)
+    if own is None:
+        raise Missing(f"There is no field {name[:80]!r} of {question.model[:80]!r}")
+    shown = own.parts[0]
+    curve = _draw_curve(question, drift, own, shown)
+    span = Window(curve[0].start_ns if curve else drift.window.start_ns, question.now_ns + 1)
+    changes = find_changes(question.reader, question.project, question.now_ns, question.model)
+    return FieldReport(
+        **_summary_of(drift, own),
+        model=question.model,
+        start=to_rfc3339(drift.window.start_ns),
+        end=to_rfc3339(drift.window.end_ns),
+        reference=drift.reference.name,
+        is_calibrated=any(part.comparison.usual is not None for part in own.parts)
+        or len(drift.reference.windows) >= 7,  # noqa: PLR2004 - as many as calibrate
+        parts=[_describe(part) for part in own.parts],
+        histograms=[
+            FieldHistogram(part=part.name, cells=make_cells(part.reference, part.window))
+            for part in own.parts
+            if part.window.kind in ("number", "category")
+        ],
+        curve_part=shown.name,
+        threshold=_threshold(drift, own, shown),
+        curve=curve,
+        marks=_find_marks(changes, span),
+        runs=find_typical(question, own, shown),
+    )
+
+
+def _describe(part: PartDrift) -> FieldPart:
+    return FieldPart(
+        part=part.name,
+        title=_PART_TITLES[part.name],
+        reference=_tell(part, part.reference),
+        window=_tell(part, part.window),
+        distance=part.comparison.distance,
+        margin=part.comparison.margin,
+        usual=part.comparison.usual,
+        chance=part.comparison.chance,
+        word=part.comparison.word,
+        sentence=part.sentence if part.is_drift else "",
+    )
+
+
+def _tell(part: PartDrift, sketch: Sketch) -> str:
+    """Tell a side of a part in a few characters."""
+    if not sketch.n:
+        return "–"
+    if part.name == "vocabulary":
+        return write_share(unseen(part.reference, sketch)) if sketch is part.window else "–"
+    if part.name in ("digits", "capitals"):
+        return write_share(sketch.mean)
+    if sketch.kind == "number":
+        return write_number(quantile(sketch, 0.5))
+    value = MISSING if part.name == MISSING else _most_moved(part)
+    share = write_share(sketch.values.get(value, 0) / sketch.n)
+    return share if part.name == MISSING else f"{value} {share}"
+
+
+def _most_moved(part: PartDrift) -> str:
+    gained = gained_value(part.reference, part.window)
+    if gained is not None and part.is_drift:
+        return gained
+    counts = part.reference.values or part.window.values
+    return max(counts, key=lambda value: (counts[value], value), default="")
+
+
+def make_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
+    """Cut both distributions into the same cells: stretches of numbers, or values."""
+    if reference.kind != "number" and window.kind != "number":
+        return _make_value_cells(reference, window)
+    sides = [side for side in (reference, window) if side.n]
+    if not sides:
+        return []
+    low = min(quantile(side, _EDGE) for side in sides)
+    high = max(quantile(side, 1 - _EDGE) for side in sides)
+    whole = all(_is_whole(side) for side in sides) and high - low < 4 * _CELLS
+    width = max(-(-(high - low + 1) // _CELLS), 1.0) if whole else (high - low) / _CELLS
+    if width <= 0:
+        width = abs(high) or 1.0
+    cells = max(min(round((high - low) / width + 0.5), _CELLS), 1)
+    shares = [_share_cells(side, low, width, cells) for side in (reference, window)]
+    return [
+        HistogramCell(
+            label=write_number(low + width * place),
+            low=low + width * place,
+            high=low + width * (place + 1),
+            reference=shares[0][place],
+            window=shares[1][place],
+        )
+        for place in range(cells)
+    ]
+
+
+def _is_whole(sketch: Sketch) -> bool:
+    return all(
+        abs(mean - round(mean)) < max(abs(mean), 1.0) * 1e-4
+        for mean in (moments_of(key, own)[1] for key, own in sketch.bins.items())
+    )
+
+
+def _share_cells(sketch: Sketch, low: float, width: float, cells: int) -> list[float]:
+    shares = [0.0] * cells
+    for key, own in sketch.bins.items():
+        count, mean, _ = moments_of(key, own)
+        place = int((mean - low) / width)
+        shares[min(max(place, 0), cells - 1)] += count / sketch.n
+    return shares
+
+
+def _make_value_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
+    def share(sketch: Sketch, value: str) -> float:
+        return sketch.values.get(value, 0) / sketch.n if sketch.n else 0.0
+
+    values = sorted(
+        reference.values.keys() | window.values.keys(),
+        key=lambda value: (-max(share(reference, value), share(window, value)), value),
+    )[:_MOST_VALUES]
+    return [
+        HistogramCell(
+            label=value,
+            low=None,
+            high=None,
+            reference=share(reference, value),
+            window=share(window, value),
+        )
+        for value in values
+    ]
+
+
+def _threshold(drift: ModelDrift, own: FieldDrift, shown: PartDrift) -> float:
+    """Return the distance from which on the drawn part may be drift, also where none was near."""
+    comparison = shown.comparison
+    if comparison.usual is not None or not drift.reference.windows:
+        return comparison.threshold
+    windows = [
+        of_window[own.name].parts(own.kind).get(shown.name, Sketch("category"))
+        for of_window in drift.reference.windows
+    ]
+    usual = usual_distance(own_distances(shown.reference, windows))
+    return max(comparison.margin, usual or 0.0)
+
+
+def _draw_curve(
+    question: FieldsQuestion, drift: ModelDrift, own: FieldDrift, shown: PartDrift
+) -> list[FieldPoint]:
+    """Measure the distance of each window, of the reference too, and of what goes on."""
+    threshold = _threshold(drift, own, shown)
+    points = []
+    starts_ns = {
+        question.window.start_ns
+        - (question.window.start_ns - at_ns + question.step_ns - 1)
+        // question.step_ns
+        * question.step_ns
+        for at_ns in drift.history
+    }
+    for start_ns in sorted(starts_ns):
+        parts = [
+            fields.filled([own.name])[own.name]
+            for at_ns, fields in drift.history.items()
+            if start_ns <= at_ns < start_ns + question.step_ns
+        ]
+        sketch = merge_fields(parts).parts(own.kind).get(shown.name, Sketch("category"))
+        before = shown.reference
+        is_of_reference = (
+            start_ns in drift.reference.starts_ns[: len(drift.reference.starts_ns) - shown.lately]
+        )
+        if is_of_reference and before.n > sketch.n:
+            before = subtract_sketch(before, sketch)
+        is_enough = sketch.n >= FEWEST_VALUES and before.n >= FEWEST_VALUES
+        gap = distance(before, sketch) if is_enough else None
+        is_judged = start_ns + question.step_ns <= question.now_ns
+        points.append(
+            FieldPoint(
+                start=to_rfc3339(start_ns),
+                start_ns=start_ns,
+                n=sketch.n,
+                distance=gap,
+                is_drift=gap is not None and gap > threshold and is_judged and shown.is_drift,
+                is_judged=is_judged,
+            )
+        )
+    return points
+
+
+def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
+    return [
+        FieldMark(
+            time=to_rfc3339(change.began_ns),
+            time_ns=change.began_ns,
+            name=name_change([change], change.began_ns, change.began_ns + 1).partition(" began")[0],
+        )
+        for change in sorted(changes, key=lambda one: (one.began_ns, one.dimension))
+        if span.start_ns <= change.began_ns < span.end_ns
+    ]
+
+
+def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> list[TypicalRun]:
+    """Find runs of the window whose value is frequent now, and was rare; of a thousand of them."""
+    rows = _read_window(question)
+    ranked = []
+    for row in rows:
+        values = dict(_values_of(row, own.name))
+        value = values.get(own.name)
+        weight = _weigh(part, value)
+        if weight > 0:
+            ranked.append((weight, row, value))
+    ranked.sort(key=lambda one: (-one[0], -one[1]["start_ns"], one[1]["run_id"]))
+    return [
+        TypicalRun(
+            run_id=row["run_id"],
+            start=to_rfc3339(row["start_ns"]),
+            value="" if value is None else write_value(value)[:_SHOWN_CHARS],
+        )
+        for _, row, value in ranked[:_TYPICAL]
+    ]
+
+
+def _read_window(question: FieldsQuestion) -> list[Row]:
+    reader, project, window = question.reader, question.project, question.window
+    condition: Condition = ALWAYS
+    if question.where:
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True)
+    bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+    return read_sample(
+        reader.rows,
+        project,
+        (window.start_ns, window.end_ns),
+        find_counted(reader, project, bounds),
+        condition,
+        model=question.model,
+        most=_TYPICAL_OF,
+    )
+
+
+def _values_of(row: Row, name: str) -> list[tuple[str, object]]:
+    section = section_of(name)
+    if section in SECTIONS:
+        return [*read_values(section, row[section])] if row[section] else []
+    return [(name, row[name] or None)] if name in (*FIGURES, "error_type") else []
+
+
+def _weigh(part: PartDrift, value: object) -> float:
+    """Weigh how much more frequent a value is than it was; 0 where it is not."""
+    if part.name == MISSING:
+        return float((value is None) == (gained_value(part.reference, part.window) == MISSING))
+    if value is None:
+        return 0.0
+    if part.name == TYPE:
+        kind = "bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+        return float(kind == gained_value(part.reference, part.window))
+    if part.name == VALUE and part.window.kind == "category":
+        written = write_value(value)
+        shares = [
+            side.values.get(written, 0) / max(side.n, 1) for side in (part.reference, part.window)
+        ]
+        return max(shares[1] - shares[0], 0.0)
+    text = value if isinstance(value, str) else ""
+    measure: Mapping[str, Callable[[], float]] = {
+        "words": lambda: float(len(text.split())),
+        "characters": lambda: float(len(text)),
+        "digits": lambda: sum(char.isdigit() for char in text) / max(len(text), 1),
+        "capitals": lambda: sum("A" <= char <= "Z" for char in text) / max(len(text), 1),
+    }
+    if part.name == "scripts":
+        return float(script_of(text) == gained_value(part.reference, part.window))
+    if part.name == "vocabulary":
+        words = text.split()
+        new = sum(bucket_of(word) not in part.reference.bins for word in words)
+        return new / max(len(words), 1)
+    if part.name in measure:
+        return _weigh_number(part, measure[part.name]())
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return _weigh_number(part, float(value)) if is_number else 0.0  # type: ignore[arg-type]
+
+
+def _weigh_number(part: PartDrift, number: float) -> float:
+    """Weigh a number by how much its own bin, and its side, are more frequent than before."""
+    side = gained_side(part.reference, part.window)
+    if side is None or (number >= side[0]) != side[1]:
+        return 0.0
+    key = bin_of(number)[0]
+    near = range(key - 2, key + 3)
+    shares = [
+        sum(sketch.bins[at][0] for at in near if at in sketch.bins) / max(sketch.n, 1)
+        for sketch in (part.reference, part.window)
+    ]
+    return shares[1] * shares[1] / (shares[0] + shares[1]) if shares[1] else 0.0
+
+
+api = APIRouter(prefix="/api/v1")
+AskedFields = Annotated[FieldsAsked, Query()]
+
+
+@api.get("/projects/{project:path}/fields")
+def get_fields(project: str, reader: FromReader, asked: AskedFields) -> ModelFields:
+    """Judge all fields of a model: inputs, outputs, params, figures and scores, beside before.
+
+    Drift is said of a field whose distance is above the margin, above what the reference's own
+    windows have, and above what chance gives of so many runs, over all fields together.
+    """
+    return find_fields(ask_fields(reader, project, asked, time.time_ns()))
+
+
+@api.get("/projects/{project:path}/fields/{field:path}")
+def get_field(project: str, field: str, reader: FromReader, asked: AskedFields) -> FieldReport:
+    """Report a field of a model: in words, both distributions, its distance over time, its runs."""
+    return find_field(ask_fields(reader, project, asked, time.time_ns()), field)

@@ -1,0 +1,191 @@
+"""Fields of a model that drifted, from recorded runs, through the API, with nothing set up."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.sketches import sketch_day
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.spans import MS_NS, make_call
+from tests.otel_ml_collector.stores import Service, open_service
+
+TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
+DAYS: Final = 10
+RUNS: Final = 130
+Payload = Mapping[str, Any]
+
+
+def make_day(
+    model: str, day: int, runs: int, write: Callable[[random.Random], tuple[Payload, Payload]]
+) -> list[Span]:
+    """Make runs of a day, so many days ago, with the inputs and outputs that are written."""
+    draw = random.Random(f"{model}{day}")  # noqa: S311 - not for secrets
+    spans = []
+    for place in range(runs):
+        start_ns = TODAY_NS - day * DAY_NS + place * MINUTE_NS
+        inputs, outputs = write(draw)
+        spans.append(
+            make_call(
+                model,
+                {
+                    "otel_ml.model.version": "v1",
+                    "otel_ml.inputs": json.dumps(inputs),
+                    "otel_ml.outputs": json.dumps(outputs),
+                },
+                start_ns=start_ns,
+                end_ns=start_ns + draw.randrange(80, 120) * MS_NS,
+            )
+        )
+    return spans
+
+
+def pay(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write a payment as it usually is."""
+    inputs = {
+        "amount": round(draw.lognormvariate(3, 0.5), 2),
+        "card": draw.choice(["amex", "mastercard"]),
+        "note": f"please pay order {draw.randrange(10**6)} now",
+        "secret": "[redacted]",
+    }
+    return inputs, {"label": draw.choice(["good", "good", "bad"])}
+
+
+def pay_broken(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write a payment that often has no amount, and now and then a new card."""
+    inputs, outputs = pay(draw)
+    changed = {**inputs, "card": "visa" if draw.random() < 0.2 else inputs["card"]}
+    if draw.random() < 0.3:
+        del changed["amount"]
+    return changed, outputs
+
+
+def pay_refused(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write a payment as it usually is, which the model judges otherwise."""
+    inputs, _ = pay(draw)
+    return inputs, {"label": "bad"}
+
+
+def sketch_days(connections: Connections, project: str, days: range) -> None:
+    """Make the sketches of days, so many days ago, as if they had been left alone for a minute."""
+    client = connections.open()
+    for day in days:
+        now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+        sketch_day(client, connections.memory, project, TODAY_NS - day * DAY_NS, now_ns)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a model whose data broke yesterday, one that changed, and one as before."""
+    with open_service(tmp_path_factory.mktemp("fields")) as service:
+        yesterday = {"broken": pay_broken, "changed": pay_refused, "same": pay}
+        for model, write in yesterday.items():
+            spans = make_day(model, 1, RUNS, write)
+            for day in range(2, DAYS):
+                spans += make_day(model, day, RUNS, pay)
+            for first in range(0, len(spans), 500):
+                service.store.take("p", *spans[first : first + 500], now_ns=time.time_ns())
+        sketch_days(service.store.connections, "p", range(1, DAYS))
+        yield service
+
+
+def get(service: Service, path: str) -> Any:
+    return ask(service.app, f"/api/v1/projects/p/{path}").json
+
+
+def get_fields(service: Service, model: str, **asked: str) -> dict[str, Any]:
+    more = "".join(f"&{name}={quote(value)}" for name, value in asked.items())
+    fields = get(service, f"fields?model={model}{more}")
+    return {field["field"]: field for field in fields["fields"]}
+
+
+def test_broken(service: Service) -> None:
+    """A field that is missing more often is broken data, said in words with its runs."""
+    amount = get_fields(service, "broken")["inputs.amount"]
+    assert (amount["word"], amount["change"], amount["kind"]) == ("drift", "broken", "number")
+    assert amount["sentence"].startswith("missing 0 → ")
+    assert amount["where"] == 'model == "broken" and not (inputs.amount <= 1e300)'
+    runs = get(service, f"runs?where={quote(amount['where'])}&limit=100")["runs"]
+    assert len(runs) == round(amount["missing"] * RUNS)
+
+
+def test_new_value(service: Service) -> None:
+    """A new value of a category is named with its share, and opens as a list of runs."""
+    card = get_fields(service, "broken")["inputs.card"]
+    assert (card["word"], card["change"], card["kind"]) == ("drift", "traffic", "category")
+    assert card["sentence"].startswith("new value `visa`: ")
+    assert card["where"] == 'model == "broken" and inputs.card == "visa"'
+
+
+def test_model_changed(service: Service) -> None:
+    """An output that moved while the inputs are as before is a model that changed."""
+    fields = get_fields(service, "changed")
+    assert fields["outputs.label"]["change"] == "model"
+    assert {name for name, field in fields.items() if field["change"]} == {"outputs.label"}
+
+
+def test_as_before(service: Service) -> None:
+    """Of a model of which nothing changed no field drifts."""
+    fields = get_fields(service, "same")
+    assert {field["word"] for field in fields.values()} <= {"as before", "too few"}
+    assert fields["inputs.note"]["kind"] == "text"
+
+
+def test_redacted(service: Service) -> None:
+    """Of a redacted value nothing is kept, and it is not missing either."""
+    secret = get_fields(service, "same")["inputs.secret"]
+    assert (secret["n"], secret["missing"]) == (0, 0.0)
+
+
+def test_of_runs(service: Service) -> None:
+    """Fields that are read from the runs, with a filter, say what those of the sketches say."""
+    kept = get_fields(service, "broken")["inputs.card"]
+    read = get_fields(service, "broken", where='outcome == "ok"')["inputs.card"]
+    assert {**read, "distance": 0} == {**kept, "distance": 0}
+    assert read["distance"] == pytest.approx(kept["distance"])
+
+
+def test_report(service: Service) -> None:
+    """A report has both distributions, the distance of each day, and runs typical of the new."""
+    report = get(service, "fields/inputs.card?model=broken")
+    (value,) = [one for one in report["histograms"] if one["part"] == "value"]
+    visa = next(cell for cell in value["cells"] if cell["label"] == "visa")
+    assert visa["reference"] == 0
+    assert sum(cell["window"] for cell in value["cells"]) == pytest.approx(1)
+    assert [point["n"] for point in report["curve"]] == [RUNS] * (DAYS - 1)
+    assert [point["is_drift"] for point in report["curve"]] == [False] * (DAYS - 2) + [True]
+    assert report["is_calibrated"]
+    assert {run["value"] for run in report["runs"]} == {"visa"}
+
+
+def test_findings(service: Service) -> None:
+    """Broken data stands first among the findings, then the model that changed, then traffic."""
+    findings = get(service, "findings")["findings"]
+    assert [(one["kind"], one["model"]) for one in findings] == [
+        ("broken", "broken"),
+        ("model", "changed"),
+        ("traffic", "broken"),
+    ]
+    assert "inputs.amount missing 0 → " in findings[0]["sentence"]
+    assert findings[1]["sentence"].startswith("changed changed while its inputs are as before")
+
+
+@pytest.mark.parametrize("than", ["28", "0d", "version:x", "2026-11-02/2026-11-01", "profile"])
+def test_wrong_reference(service: Service, than: str) -> None:
+    """What cannot be a reference is refused, with what can be one."""
+    answer = ask(service.app, f"/api/v1/projects/p/fields?model=same&than={quote(than)}")
+    assert answer.status == 400
+    assert "expected days before such as 28d" in str(answer.json)
+
+
+def test_unknown(service: Service) -> None:
+    """A field that is not there is not found."""
+    assert ask(service.app, "/api/v1/projects/p/fields/inputs.no?model=same").status == 404
