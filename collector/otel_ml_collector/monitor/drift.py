@@ -26,7 +26,7 @@ from otel_ml_collector.monitor.conditions import write_where
 from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
 from otel_ml_collector.monitor.releases import Change, find_changes
 from otel_ml_collector.store.apart import find_counted
-from otel_ml_collector.store.counted import Bounds
+from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
     Section,
     VersionFields,
@@ -67,6 +67,7 @@ _ITEMS_AT_ONCE: Final = 500
 _LEAST_SAMPLE: Final = 200
 _MOST_SAMPLE: Final = 10_000
 _MOST_READ: Final = 60
+_FEW_RUNS: Final = 20_000
 # Findings of a model, and of a project.
 _MOST_NAMED: Final = 3
 _MOST_BROKEN: Final = 5
@@ -246,6 +247,8 @@ def load_fields(
     spans: Sequence[Window],
     models: Sequence[str] | None,
     versions: Sequence[tuple[str, str]] | None = None,
+    *,
+    is_asked: bool = True,
 ) -> defaultdict[str, _Loaded]:
     """Read the fields of some models, or of all, or of versions of a model, by bucket.
 
@@ -254,6 +257,8 @@ def load_fields(
         spans: Of which times, in whole days.
         models: Their names; None for all.
         versions: Digests and structures.
+        is_asked: Whether somebody asks for just these: else days of many runs wait for their
+            sketches, which come within minutes.
     """
     reader, project = question.reader, question.project
     of_models = _among(models, versions)
@@ -284,9 +289,23 @@ def load_fields(
         for number, fields in buckets.items():
             loaded[model].buckets[number * bucket_ns] = fields
     unknown = [day_ns for day_ns in days if day_ns not in sketched]
-    _read_unsketched(question, unknown[-_MOST_READ:], of_models, loaded)
+    unknown = unknown[-_MOST_READ:]
+    if unknown and (
+        is_asked or _are_few(reader, project, Window(unknown[0], unknown[-1] + DAY_NS))
+    ):
+        _read_unsketched(question, unknown, of_models, loaded)
     _number_judges(reader, project, loaded)
     return loaded
+
+
+def _are_few(reader: Reader, project: str, span: Window) -> bool:
+    """Tell whether so few runs were delivered in a time that a page may read a sample of them."""
+    sql = Sql("""
+        SELECT count() AS runs FROM {deliveries}
+        WHERE project = {project:String}
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(deliveries=DELIVERIES)
+    values = {"project": project, "start": span.start_ns, "end": span.end_ns}
+    return bool(reader.rows(sql, values)[0]["runs"] <= _FEW_RUNS)
 
 
 def _number_judges(reader: Reader, project: str, loaded: Mapping[str, _Loaded]) -> None:
@@ -498,7 +517,8 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
     )
     than = read_than(every)
-    loaded = _load(every, than, None)
+    days = [Window(than.time.start_ns, every.window.end_ns)] if than.time else [every.window]
+    loaded = load_fields(every, days, None, is_asked=False)
     largest = sorted(
         loaded,
         key=lambda model: (-_merge(loaded[model], every.window).sections.get("run", 0), model),

@@ -189,3 +189,28 @@ def test_wrong_reference(service: Service, than: str) -> None:
 def test_unknown(service: Service) -> None:
     """A field that is not there is not found."""
     assert ask(service.app, "/api/v1/projects/p/fields/inputs.no?model=same").status == 404
+
+
+def test_page_of_fields(service: Service) -> None:
+    """The page lists the fields of a model, broken data first, each with what changed."""
+    page = ask(service.app, "/projects/p/fields?model=broken").text
+    rows = page.partition('<table class="t fit sec" id="fields">')[2]
+    assert rows.index("inputs.amount") < rows.index("inputs.card") < rows.index("outputs.label")
+    assert "missing 0 → " in rows
+    assert "reader.fields(&#39;broken&#39;" in page
+
+
+def test_page_of_a_field(service: Service) -> None:
+    """The page of a field draws its distance over time, and shows runs of the new value."""
+    page = ask(service.app, "/projects/p/fields/inputs.card?model=broken").text
+    assert "new value `visa`: " in page
+    assert page.count('class="dot"') == DAYS - 2
+    assert page.count('class="bad"') == 1
+    assert ">visa</a>" in page.partition('id="typical"')[2]
+
+
+def test_page_of_numbers(service: Service) -> None:
+    """The page of a field of numbers draws both distributions on one axis."""
+    page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text
+    assert page.count('<path class="area"') == page.count('<path class="a"') == 1
+    assert "Drift since" in page

@@ -1,0 +1,221 @@
+"""The pages of fields: all of a model, and one with its distributions, over time, by its runs."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from otel_ml.statistics.fields import write_number, write_share
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.models.find import find_models
+from otel_ml_collector.monitor.drift import write_time
+from otel_ml_collector.monitor.fields import (
+    FieldHistogram,
+    FieldReport,
+    FieldsAsked,
+    ask_fields,
+    find_field,
+    find_fields,
+)
+from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+_HEIGHT: Final = 180.0
+_WIDTH: Final = 1_000.0
+_LABELS: Final = 4
+_LASTS: Final = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisLabel:
+    """A label at a place of an axis: per cent from the left, or pixels from the top."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramFigure:
+    """Both distributions of numbers, drawn.
+
+    Attributes:
+        part: Which part of the field it is of.
+        before: The path of the reference, an area.
+        after: The path of the window, a line.
+        across, up: Labels of the axes.
+    """
+
+    part: str
+    before: str
+    after: str
+    across: Sequence[AxisLabel]
+    up: Sequence[AxisLabel]
+
+
+@dataclass(frozen=True, slots=True)
+class CurveDot:
+    """A window in the curve of distances."""
+
+    at: float
+    height: float
+    name: str
+    is_drift: bool
+    is_judged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceFigure:
+    """The distance of each window from the reference, drawn.
+
+    Attributes:
+        path: Of the windows that are over.
+        threshold: How many pixels from the top drift begins.
+        marks: Where something began.
+    """
+
+    path: str
+    threshold: float
+    dots: Sequence[CurveDot]
+    marks: Sequence[AxisLabel]
+    across: Sequence[AxisLabel]
+    up: Sequence[AxisLabel]
+
+
+def draw_histogram(histogram: FieldHistogram) -> HistogramFigure | None:
+    """Draw both distributions of numbers in the same cells; None of values."""
+    cells = histogram.cells
+    if not cells or cells[0].low is None:
+        return None
+    highest = max(max(cell.reference, cell.window) for cell in cells) or 1.0
+    width = _WIDTH / len(cells)
+
+    def steps(shares: Sequence[float]) -> str:
+        points = []
+        for place, share in enumerate(shares):
+            height = _HEIGHT * (1 - share / highest)
+            points.append(f"{place * width:.1f} {height:.1f}H{(place + 1) * width:.1f}")
+        return "V".join(point.partition(" ")[2] for point in points)
+
+    before, after = (
+        steps([getattr(cell, side) for cell in cells]) for side in ("reference", "window")
+    )
+    step = max(len(cells) // _LABELS, 1)
+    return HistogramFigure(
+        histogram.part,
+        f"M0 {_HEIGHT:.0f}V{before}V{_HEIGHT:.0f}z",
+        f"M0 {_HEIGHT:.0f}V{after}V{_HEIGHT:.0f}",
+        [
+            AxisLabel(100 * place / len(cells), cells[place].label)
+            for place in range(0, len(cells), step)
+        ],
+        [
+            AxisLabel(_HEIGHT * (1 - share), write_share(highest * share))
+            for share in (0.0, 0.5, 1.0)
+        ],
+    )
+
+
+def draw_distances(report: FieldReport) -> DistanceFigure | None:
+    """Draw the distance of each window over time; None where there is none."""
+    points = [point for point in report.curve if point.distance is not None]
+    if not points:
+        return None
+    first_ns, last_ns = report.curve[0].start_ns, report.curve[-1].start_ns
+    length_ns = max(last_ns - first_ns, 1)
+    highest = 1.1 * max([report.threshold, *(point.distance or 0.0 for point in points)])
+
+    def place(time_ns: int) -> float:
+        return min(max(100 * (time_ns - first_ns) / length_ns, 0.0), 100.0)
+
+    dots = [
+        CurveDot(
+            place(point.start_ns),
+            _HEIGHT * (1 - (point.distance or 0.0) / highest),
+            f"{write_time(point.start_ns)}: {write_number(point.distance or 0.0)}, "
+            f"{view.count(point.n)} values",
+            point.is_drift,
+            point.is_judged,
+        )
+        for point in points
+    ]
+    over = [f"{dot.at * _WIDTH / 100:.1f} {dot.height:.1f}" for dot in dots if dot.is_judged]
+    is_daily = length_ns >= DAY_NS
+    ends = [first_ns, first_ns + length_ns // 2 // DAY_NS * DAY_NS, last_ns]
+    return DistanceFigure(
+        f"M{'L'.join(over)}" if over else "",
+        _HEIGHT * (1 - report.threshold / highest),
+        dots,
+        [AxisLabel(place(mark.time_ns), mark.name) for mark in report.marks],
+        [
+            AxisLabel(place(at), write_time(at)[5:10] if is_daily else write_time(at)[11:16])
+            for at in dict.fromkeys(ends)
+        ],
+        [
+            AxisLabel(_HEIGHT * (1 - share), write_number(highest * share))
+            for share in (0.0, 0.5, 1.0)
+        ],
+    )
+
+
+class FieldsShown(FieldsAsked):
+    """What the page of all fields is asked: without a model it is that with most runs."""
+
+    model: str = ""
+
+
+@pages.get("/projects/{project:path}/fields")
+def list_fields(
+    request: Request, project: str, reader: FromReader, asked: Annotated[FieldsShown, Query()]
+) -> Response:
+    """All fields of a model, drift first."""
+    models = sorted(find_models(reader, project), key=lambda one: (-one.runs, one.model))
+    names = [one.model for one in models]
+    if not asked.model and names:
+        asked = asked.model_copy(update={"model": names[0]})
+    told = asked.model_dump(exclude_defaults=True)
+    fields = find_fields(ask_fields(reader, project, asked, time.time_ns())) if names else None
+    context = {
+        "models": names,
+        "asked": asked,
+        "told": told,
+        "fields": fields,
+        "lasts": _LASTS,
+        "api": view.api_address("projects", project, "fields", **told) if fields else None,
+        "python": python_call("fields", asked.model, last=asked.last, than=asked.than),
+    }
+    return show_page(request, "fields.html", context)
+
+
+@pages.get("/projects/{project:path}/fields/{field:path}")
+def show_field(
+    request: Request,
+    project: str,
+    field: str,
+    reader: FromReader,
+    asked: Annotated[FieldsAsked, Query()],
+) -> Response:
+    """A field beside what it was: both distributions, its distance over time, typical runs."""
+    report = find_field(ask_fields(reader, project, asked, time.time_ns()), field)
+    told = asked.model_dump(exclude_defaults=True)
+    shown = request.query_params.get("part", report.curve_part)
+    histogram = next((one for one in report.histograms if one.part == shown), None)
+    if histogram is None and report.histograms:
+        histogram = report.histograms[0]
+    context = {
+        "report": report,
+        "asked": asked,
+        "told": told,
+        "lasts": _LASTS,
+        "histogram": histogram,
+        "figure": draw_histogram(histogram) if histogram else None,
+        "distances": draw_distances(report),
+        "api": view.api_address("projects", project, "fields", field, **told),
+        "python": python_call("field", field, model=asked.model, last=asked.last, than=asked.than),
+    }
+    return show_page(request, "field.html", context)
