@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from otel_ml import data_quality, instrumentations, targets
-    from otel_ml.experiments import backfill
+    from otel_ml.experiments import backfill, stored_results
     from otel_ml.experiments import dataset as datasets
     from otel_ml.experiments import experiment as experiments
     from otel_ml.experiments import replay as replaying
@@ -67,7 +67,10 @@ if TYPE_CHECKING:
     from otel_ml.profiles import profile as profiling
     from otel_ml.profiles import watch as profile_watch
     from otel_ml.profiles.profile import ModelProfile
+    from otel_ml.reader import errors as reading
+    from otel_ml.reader import targets as target_documents
     from otel_ml.reader.records import Run as StoredRun
+    from otel_ml.reader.targets import TargetKind
     from otel_ml.targets import Elsewhere, TargetModel, Weights
 else:
     backfill = late("experiments.backfill")
@@ -75,6 +78,9 @@ else:
     datasets = late("experiments.dataset")
     experiments = late("experiments.experiment")
     replaying = late("experiments.replay")
+    stored_results = late("experiments.stored_results")
+    reading = late("reader.errors")
+    target_documents = late("reader.targets")
     instrumentations = late("instrumentations")
     profile_watch = late("profiles.watch")
     profiling = late("profiles.profile")
@@ -349,6 +355,59 @@ class Client(HasCard):
                 version.
         """
         self.model(check_text("model", model)).set_alias(alias, version, by=by)
+
+    def target(
+        self,
+        name: str,
+        *,
+        model: str,
+        prediction: str = "outputs",
+        kind: "TargetKind" = "class",
+        positive: str = "",
+        probability: str = "",
+        truth: str = "",
+        k: int = 10,
+    ) -> int:
+        """Say which part of a model's output foretells which truth, once in the life of a model.
+
+        Then the quality of its predictions is counted as truths come, see
+        `otel_ml.reader.Reader.target`. Saved again as it is it stays the same.
+
+        Args:
+            name: The name of the target, and of the truth unless told.
+            model: The model whose runs foretell it.
+            prediction: The part that foretells it, such as ``outputs.label``.
+            kind: One of several classes, a number, or a list of which the first are best.
+            positive: Of a class the one that is looked for.
+            probability: The probability of that class, such as ``outputs.p``.
+            truth: The name of the truth, where it is another.
+            k: Of a ranking how many of the first count.
+
+        Returns:
+            The version of the target, which counts the saves of its name.
+
+        Raises:
+            ReaderError: The collector does not answer, or refuses the target, or this client sends
+                to none.
+            ValueError: An argument is invalid.
+        """
+        body = target_documents.write_target(
+            model=model,
+            prediction=prediction,
+            kind=kind,
+            positive=positive,
+            probability=probability,
+            truth=truth,
+            k=k,
+        )
+        check_text("name", name)
+        try:
+            reader = stored_results.open_reader(self._recorder.in_force)
+        except LookupError as error:
+            message = "This client sends to no collector: expected an endpoint"
+            raise reading.Unreachable(message) from error
+        with reader:
+            return int(reader.save_target(name, **body)["version"])
 
     @_show_options(EvaluateOptions, EVALUATED)
     def evaluate(

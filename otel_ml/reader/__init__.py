@@ -31,6 +31,7 @@ from otel_ml.reader.records import (
     Trace,
     Version,
 )
+from otel_ml.reader.targets import TargetHandle
 from otel_ml.records import (
     Alias,
     Aliases,
@@ -80,6 +81,7 @@ __all__ = [
     "Runs",
     "Series",
     "Sums",
+    "TargetHandle",
     "TimedOut",
     "Tokens",
     "Told",

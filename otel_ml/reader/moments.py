@@ -1,11 +1,14 @@
 """Times as the API takes them: RFC 3339 in UTC."""
 
 from datetime import datetime, timezone
-from typing import Final
+from typing import Any, Final
+
+from otel_ml.arguments import invalid
 
 Moment = str | datetime | None
 
 _SECOND_NS: Final = 10**9
+_MOST_CHARS: Final = 65_536
 
 
 def write_moment(moment: Moment) -> str | None:
@@ -14,6 +17,19 @@ def write_moment(moment: Moment) -> str | None:
         return moment or None
     known = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     return known.isoformat()
+
+
+def check_moment(argument: str, moment: Any) -> str | None:
+    """Write a time that a user gave, as `write_moment` does.
+
+    Raises:
+        ValueError: It is no time.
+    """
+    kind = type(moment)
+    is_moment = issubclass(kind, datetime) or (issubclass(kind, str) and len(moment) <= _MOST_CHARS)
+    if moment is None or is_moment:
+        return write_moment(moment)
+    raise invalid(argument, moment, "a time as text (RFC 3339), a datetime, or None")
 
 
 def write_ns(time_ns: int) -> str:

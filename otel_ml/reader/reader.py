@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
@@ -27,7 +26,7 @@ from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound
 from otel_ml.reader.listing import Format, Runs, Wanted, export, fetch_part, fetch_run
 from otel_ml.reader.lists import Experiments, Rows, list_judges, list_sessions
-from otel_ml.reader.moments import Moment, write_moment
+from otel_ml.reader.moments import Moment, check_moment
 from otel_ml.reader.records import (
     Artifact,
     Model,
@@ -43,6 +42,7 @@ from otel_ml.reader.records import (
     made_told,
     number_of,
 )
+from otel_ml.reader.targets import About, TargetHandle, TargetKind, write_actuals, write_target
 from otel_ml.records import (
     ACTUAL_WANTED,
     Actual,
@@ -324,8 +324,8 @@ class Reader(HasCard):
         asked = {
             "where": check_text("where", where, may_be_empty=True),
             "figure": check_text("figure", figure, may_be_empty=True),
-            "start": _moment("start", start),
-            "end": _moment("end", end),
+            "start": check_moment("start", start),
+            "end": check_moment("end", end),
             "pairs": "true" if pairs else None,
         }
         slices: dict[str, Any] = self._get("slices", **asked)
@@ -528,6 +528,116 @@ class Reader(HasCard):
         found: dict[str, Any] = self._get(*path)
         return found
 
+    def targets(self) -> dict[str, Any]:
+        """List the targets of the project, and the names of truths that have none.
+
+        As ``GET .../targets`` answers: `targets`, each with its model, prediction and kind, and
+        `truths`.
+        """
+        found: dict[str, Any] = self._get("targets")
+        return found
+
+    def target(self, name: str) -> TargetHandle:
+        """Name a target, or a truth that has none; nothing is asked yet.
+
+        ``reader.target("churned").quality(last="60d")``
+        """
+        return TargetHandle(check_text("name", name, _MOST_CHARS), self.project, self._api)
+
+    def save_target(
+        self,
+        name: str,
+        *,
+        model: str,
+        prediction: str = "outputs",
+        kind: TargetKind = "class",
+        positive: str = "",
+        probability: str = "",
+        truth: str = "",
+        k: int = 10,
+    ) -> dict[str, Any]:
+        """Save which part of a model's output foretells a truth, in place of what has its name.
+
+        A key needs the scopes read and annotate.
+
+        Args:
+            name: The name of the target, and of the truth unless told.
+            model: The model whose runs foretell it.
+            prediction: The part that foretells it, such as ``outputs.label``.
+            kind: One of several classes, a number, or a list of which the first are best.
+            positive: Of a class the one that is looked for.
+            probability: The probability of that class, such as ``outputs.p``.
+            truth: The name of the truth, where it is another.
+            k: Of a ranking how many of the first count.
+
+        Returns:
+            The target with its `version`.
+
+        Raises:
+            BadQuery: A path is none of the outputs, or an option is not one of its kind.
+        """
+        path = ("projects", self.project, "targets", check_text("name", name, _MOST_CHARS))
+        body = write_target(
+            model=model,
+            prediction=prediction,
+            kind=kind,
+            positive=positive,
+            probability=probability,
+            truth=truth,
+            k=k,
+        )
+        saved: dict[str, Any] = self._api.ask(Question(path, method="PUT", body=body))
+        return saved
+
+    def delete_target(self, name: str) -> dict[str, Any]:
+        """Delete a target, and return what it was; its truths stay.
+
+        Raises:
+            NotFound: There is no such target.
+        """
+        path = ("projects", self.project, "targets", check_text("name", name, _MOST_CHARS))
+        deleted: dict[str, Any] = self._api.ask(Question(path, method="DELETE"))
+        return deleted
+
+    def actuals(
+        self,
+        frame: Any,
+        *,
+        name: str,
+        key: str,
+        value: str,
+        by: About | None = None,
+        time: str | None = None,
+    ) -> int:
+        """Store a table of truths that came later; each is durable when this returns.
+
+        Their runs may come later. The same table imported again is stored once, so that after an
+        error it is simply imported again. It is sent in requests of 1,000 rows.
+
+        Args:
+            frame: A table of pandas, polars or pyarrow, a structured array of numpy, or a list of
+                mappings. A row without a key or a value is left out.
+            name: The name of the truth, such as ``churned``.
+            key: The column that says which run is meant.
+            value: The column of the truth: texts, numbers, bools or lists.
+            by: What the key is: a ``run_id``, ``trace_id``, ``trace_key``, or the value of the
+                ``tag`` that is named as the column; unless told the column's name says it.
+            time: The column of when that was known; now unless told. Of two truths of a run the
+                later one holds.
+
+        Returns:
+            How many truths were sent.
+
+        Raises:
+            ValueError: A column is not there, or a value is none that a truth may have.
+            BadQuery: A row is wrong; those of earlier requests are stored.
+        """
+        sent = 0
+        for part in write_actuals(frame, name, key, value, by=by, time=time):
+            self._post({"evaluations": part}, "evaluations")
+            sent += len(part)
+        return sent
+
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
         """List the sessions with a matching run, the session of the latest run first.
 
@@ -627,7 +737,11 @@ class Reader(HasCard):
             end: Logged before then.
         """
         _check_texts(run_id=run_id, trace=trace)
-        within = {"start": _moment("start", start), "end": _moment("end", end), "limit": _OBJECTS}
+        within = {
+            "start": check_moment("start", start),
+            "end": check_moment("end", end),
+            "limit": _OBJECTS,
+        }
         found = self._all("objects", "objects", run_id=run_id, trace_id=trace, **within)
         return (made(Artifact, item, _load=self._load) for item in found)
 
@@ -716,7 +830,7 @@ class Reader(HasCard):
             "id": statement_id or uuid4().hex,  # asked again after a lost answer it is stored once
             "judge": judge,
             "source": source,
-            "time": _moment("time", time),
+            "time": check_moment("time", time),
             **about,
             "score": score,
             "passed": passed,
@@ -921,7 +1035,12 @@ class Reader(HasCard):
             check_integer("limit", limit, 0, _INT64_MAX)
         order = read_order(check_text("order", order))
         return Wanted(
-            self.project, where, _moment("start", start), _moment("end", end), limit, order
+            self.project,
+            where,
+            check_moment("start", start),
+            check_moment("end", end),
+            limit,
+            order,
         )
 
     def _page(self, *parts: str, **asked: str | None) -> str:
@@ -979,14 +1098,6 @@ def _names(argument: str, given: Any) -> list[str]:
 def _check_texts(**given: object) -> None:
     for argument, value in given.items():
         check_optional_text(argument, value, _MOST_CHARS)
-
-
-def _moment(argument: str, moment: Any) -> str | None:
-    kind = type(moment)
-    is_moment = issubclass(kind, datetime) or (issubclass(kind, str) and len(moment) <= _MOST_CHARS)
-    if moment is None or is_moment:
-        return write_moment(moment)
-    raise invalid(argument, moment, "a time as text (RFC 3339), a datetime, or None")
 
 
 def _value(document: Any) -> Any:

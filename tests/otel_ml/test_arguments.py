@@ -209,6 +209,16 @@ DATA_METRICS: Final = {
 }
 
 # What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
+TARGET: Final = {
+    "name": NAME,
+    "model": NAME,
+    "prediction": NAME,
+    "kind": sort(),
+    "positive": LONG_TEXT,
+    "probability": LONG_TEXT,
+    "truth": LONG_TEXT,
+    "k": sort("5"),
+}
 SAID_OF: Final = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Elsewhere, TargetModel))
 SAID: Final = (
     *("tag", "debug", "info", "warning", "error", "log", "log_metric", "log_metrics"),
@@ -240,6 +250,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "params": OPTIONAL_MAPPING,
         "artifact": sort("None", "b'x'", "'..'"),
     },
+    "otel_ml.Client.target": TARGET,
     "otel_ml.Client.set_alias": {
         "model": NAME,
         "alias": ALIAS,
@@ -378,6 +389,24 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.judge_versions": {"judge": NAME},
     "otel_ml.reader.Reader.judge_agreement": {"judge": NAME},
     "otel_ml.reader.Reader.queue": {"name": NAME},
+    "otel_ml.reader.Reader.target": {"name": NAME},
+    "otel_ml.reader.Reader.delete_target": {"name": NAME},
+    "otel_ml.reader.Reader.save_target": TARGET,
+    "otel_ml.reader.Reader.actuals": {
+        "frame": sort("frame"),
+        "name": NAME,
+        "key": sort(),
+        "value": sort(),
+        "by": sort("None"),
+        "time": sort("None"),
+    },
+    "otel_ml.reader.TargetHandle.quality": {
+        "last": sort(),
+        "where": LONG_TEXT,
+        "start": MOMENT,
+        "end": MOMENT,
+        "bucket": sort("None"),
+    },
     "otel_ml.reader.Reader.queue_agreement": {"name": NAME},
     "otel_ml.reader.Reader.judge_strictness": {
         "judge": NAME,
@@ -553,6 +582,9 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.reader.Reader.metrics": {"run_id": RUN_ID},
     "otel_ml.reader.Reader.artifact": {"ref": "a", "run_id": RUN_ID},
     "otel_ml.reader.Reader.feedback": {"judge": "a"},
+    "otel_ml.Client.target": {"name": "a", "model": "b"},
+    "otel_ml.reader.Reader.save_target": {"name": "a", "model": "b"},
+    "otel_ml.reader.Reader.actuals": {"frame": FRAME, "name": "b", "key": "a", "value": "a"},
     "otel_ml.types.Image": {"data": Image.new("RGB", (1, 1))},
     "otel_ml.types.register": {"cls": Wrapper},
 }
@@ -638,6 +670,7 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.targets.TargetModel": client.model("weights"),
             "otel_ml.reader.Reader": UNANSWERED,
             "otel_ml.reader.Runs": UNANSWERED.runs(),
+            "otel_ml.reader.TargetHandle": UNANSWERED.target("a"),
             "otel_ml.testing.RecordedCalls": records,
         }
     client.close()

@@ -459,7 +459,8 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
     The source is the parameter that holds ``actual``, ``human`` or ``agent``.
 
     Returns:
-        SQL that selects `trace_id`, `span_id` and `newest`, JSON text.
+        SQL that selects `trace_id`, `span_id`, `newest`, JSON text, and `first_ns`, the time of the
+        first such word.
     """
     columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
@@ -474,7 +475,8 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
         others = told_of_others(columns, sql + Sql(" AND ") + _TOLD)
         direct += Sql(" UNION ALL ") + others
     return Sql("""
-        SELECT trace_id, span_id, argMax(word, (time_ns, record_id)) AS newest
+        SELECT trace_id, span_id, argMax(word, (time_ns, record_id)) AS newest,
+          min(time_ns) AS first_ns
         FROM ({direct}) GROUP BY trace_id, span_id
         """).fill(direct=direct)
 

@@ -12,7 +12,8 @@ from otel_ml_collector.owners import FIRST, KEY, TAG
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, join_sql
 
-_TOKENS: Final = 10_000
+# So many tags are looked for by the index on them; of more all tags are read.
+_INDEXED: Final = 10_000
 
 # The run that an owner names, as two columns; whether a run is one of some ids.
 RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
@@ -93,10 +94,11 @@ def _calls_of(traces: Sql) -> Sql:
 
 
 def _by_tag(owners: Sql) -> Sql:
-    tokens = Sql("""(
-        SELECT groupUniqArray({most})(substring(owner, {start})) FROM ({owners})
-        WHERE startsWith(owner, '{tag}'))""").fill(
-        most=_TOKENS, start=len(TAG) + 1, owners=owners, tag=Sql(TAG)
+    named = Sql("""
+        SELECT substring(owner, {start}) AS token FROM ({owners})
+        WHERE startsWith(owner, '{tag}')""").fill(start=len(TAG) + 1, owners=owners, tag=Sql(TAG))
+    tokens = Sql("(SELECT groupUniqArray({most})(token) FROM ({named}))").fill(
+        most=_INDEXED, named=named
     )
     return Sql("""
         SELECT DISTINCT concat('{tag}', token) AS owner, trace_id, span_id FROM (
@@ -104,8 +106,8 @@ def _by_tag(owners: Sql) -> Sql:
           UNION ALL {open_runs}
           UNION ALL
           SELECT {run}, {tag_token} AS token FROM late_tags
-          WHERE project = {project:String} AND owner < '{first}' AND notEmpty({tokens})
-            AND has({tokens}, token))
+          WHERE project = {project:String} AND owner < '{first}' AND notEmpty({tokens}))
+        WHERE token IN ({named})
         """).fill(
         tag=Sql(TAG),
         runs=_tagged(Sql("runs"), tokens),
@@ -114,12 +116,15 @@ def _by_tag(owners: Sql) -> Sql:
         tag_token=_TAG_TOKEN,
         first=Sql(FIRST),
         tokens=tokens,
+        named=named,
     )
 
 
 def _tagged(table: Sql, tokens: Sql) -> Sql:
     return Sql("""
-        SELECT trace_id, span_id, arrayJoin(arrayIntersect(tag_kv, {tokens})) AS token
+        SELECT trace_id, span_id, arrayJoin(tag_kv) AS token
         FROM {table}
         WHERE project = {project:String} AND notEmpty({tokens})
-          AND hasAny(tag_kv, {tokens})""").fill(tokens=tokens, table=table)
+          AND (length({tokens}) >= {most} OR hasAny(tag_kv, {tokens}))""").fill(
+        tokens=tokens, table=table, most=_INDEXED
+    )

@@ -197,6 +197,8 @@ def fill(service: Service) -> dict[str, str]:
     assert answered.status == 200, answered.text
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/queues/grounded", QUEUE)
     assert answered.status == 200, answered.text
+    answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/targets/churned", TARGET)
+    assert answered.status == 200, answered.text
     path = f"/api/v1/projects/{PROJECT}/objects?ref=table"
     (found,) = ask(service.app, path).json["objects"]
     return {
@@ -210,6 +212,7 @@ def fill(service: Service) -> dict[str, str]:
         "obj_id": found["obj_id"],
         "name": "slow",
         "queue": "grounded",
+        "target": "churned",
         "session": "session-5",
         "user": "user-9",
     }
@@ -226,6 +229,7 @@ QUEUE: Final = {
     "labels": [{"label": "Yes", "passed": True}, {"label": "No", "passed": False}],
     "dataset": "judged",
 }
+TARGET: Final = {"model": "answer", "kind": "class", "positive": "yes"}
 QA: Final = {"name": "qa"}
 TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
 # What fields are held against.
@@ -267,6 +271,10 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={"page": "runs", "parameters": {"where": "latency_ms > 200"}}
     ),
     "PUT /projects/{project}/queues/{queue}": Question(body=QUEUE),
+    "PUT /projects/{project}/targets/{target}": Question(body=TARGET),
+    "GET /projects/{project}/targets/{target}": Question(
+        {"start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z", "bucket": "hour"}
+    ),
     "POST /projects/{project}/queues/{queue}/answers": Question(
         body={"run_id": id_of(calls()[0]), "label": "Yes", "annotator": "ann", "save": True}
     ),
@@ -313,7 +321,7 @@ QUESTIONS: Final[dict[str, Question]] = {
 }
 # Those that take something away are asked last, keys after all others: from then on one is needed.
 _LAST: Final = ("PUT", "POST", "DELETE")
-_DELETED: Final = ("views", "queues", "runs", "sessions", "users", "models")
+_DELETED: Final = ("views", "queues", "targets", "runs", "sessions", "users", "models")
 
 
 @dataclass(frozen=True, slots=True)

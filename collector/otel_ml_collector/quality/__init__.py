@@ -1,0 +1,1 @@
+"""Quality of predictions whose truth came later: targets, figures, pages."""

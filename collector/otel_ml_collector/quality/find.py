@@ -1,0 +1,661 @@
+"""Finds how good predictions were once their truth came: figures by time, version and class."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.truth import (
+    AgedBucket,
+    RatioSums,
+    SpreadSums,
+    calibrate,
+    explained_of,
+    is_early,
+    mean_of,
+    rate_of,
+    root_of,
+    usual_at,
+    usual_course,
+)
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.quality.target import (
+    TARGETS,
+    SavedTarget,
+    WantedTarget,
+    make_target,
+    make_unsaved,
+    write_body,
+)
+from otel_ml_collector.store.apart import find_apart, find_counted
+from otel_ml_collector.store.counted import DELIVERIES, Bounds
+from otel_ml_collector.store.documents import Documents, list_documents, read_document
+from otel_ml_collector.store.predictions import COLUMNS, PredictionRule, write_rows
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
+from otel_ml_collector.store.versions import version_numbers
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.web import view
+
+_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_MOST_CLASSES: Final = 20
+_MOST_VERSIONS: Final = 100
+_MOST_UNSAVED: Final = 100
+_BINS: Final = 10
+# A probability of 0 or 1 that is wrong costs as much as this one.
+_LEAST_CHANCE: Final = 1e-15
+# The ages at which the course of the truth is looked at.
+_AGES_NS: Final = tuple(
+    round(hours * HOUR_NS)
+    for hours in (0.25, 1, 3, 6, 12, 24, 48, 72, 96, 120, 168, 240, 336, 504, 720, 1080, 1440, 2160)
+)
+_STEPS_NS: Final = (
+    *(MINUTE_NS, 5 * MINUTE_NS, 15 * MINUTE_NS, HOUR_NS, 6 * HOUR_NS),
+    *(DAY_NS, 7 * DAY_NS, 28 * DAY_NS),
+)
+_USUAL_POINTS: Final = 70
+
+
+class QualityFigure(BaseModel):
+    """One figure of predictions with their truth."""
+
+    name: str = Field(description="accuracy, precision, recall, f1, brier, log_loss, mae, ...")
+    value: Interval | None = Field(description="Null where no run has the figure")
+
+
+class QualityPoint(BaseModel):
+    """The predictions of a bucket of time, or of a version."""
+
+    start_time: str = Field(description="Where the bucket begins, RFC 3339; empty of a version")
+    version: int | None = Field(description="The small number of a version; null of a bucket")
+    runs: int = Field(description="Runs that foretold")
+    here: int = Field(description="Of these, how many have a truth")
+    coverage: float = Field(description="The share that has a truth")
+    usual: float | None = Field(
+        description="The share that usually has a truth at this age; null where that is not known"
+    )
+    early: str = Field(
+        description="Why it is not to be judged yet: `too young`, or `less than usual` of the "
+        "truth is here; empty where it is to be judged"
+    )
+    figures: list[QualityFigure]
+
+
+class QualityClass(BaseModel):
+    """One class: of the runs that have a truth how many were said and came to be of it."""
+
+    name: str
+    said: int
+    came: int
+    right: int
+    runs: int = Field(description="Runs that said it, also without a truth")
+    coverage: float | None = Field(description="The share of these that has a truth")
+    figures: list[QualityFigure] = Field(description="precision, recall, f1")
+    where: str = Field(description="The filter of runs that said it")
+
+
+class ConfusedRuns(BaseModel):
+    """Runs that said one class, and of which one came."""
+
+    said: str
+    came: str
+    runs: int
+    where: str = Field(description="The filter that lists them")
+
+
+class CalibratedBin(BaseModel):
+    """Runs of which about the same probability was said."""
+
+    said: float = Field(description="The mean of what was said")
+    came: Interval = Field(description="The share in which the positive class came")
+
+
+class CoursePoint(BaseModel):
+    """The share of truths that is usually here at an age."""
+
+    age_s: float
+    share: float
+
+
+class TargetQuality(BaseModel):
+    """How good predictions were, once their truth came, at the time of the prediction."""
+
+    target: SavedTarget
+    start: str
+    end: str
+    bucket_s: float
+    runs: int = Field(description="Runs that foretold; runs of experiments are left out")
+    here: int = Field(description="Of these, how many have a truth")
+    coverage: Interval | None
+    delay_s: float | None = Field(description="The median time from prediction to truth")
+    figures: list[QualityFigure] = Field(description="Of all runs that have a truth")
+    guess: str = Field(description="The class that came most, which a guess would always say")
+    guess_accuracy: float | None = Field(description="How often that would be right")
+    points: list[QualityPoint] = Field(description="By the time of the prediction, oldest first")
+    versions: list[QualityPoint] = Field(description="By version of the model, newest first")
+    classes: list[QualityClass] = Field(description="The most frequent 20 that were said or came")
+    confusion: list[ConfusedRuns]
+    calibration: list[CalibratedBin]
+    course: list[CoursePoint] = Field(description="The usual course of the truth, by age")
+    wrong: int | None = Field(description="How many runs were wrong, of a class")
+    wrong_where: str = Field(description="The filter that lists these; empty where none can")
+
+
+class Targets(BaseModel):
+    """The targets of a project, and truths that have none."""
+
+    targets: list[SavedTarget]
+    truths: list[str] = Field(description="Names of truths without a target, at most 100")
+
+
+Form = Literal["rate", "mean", "root"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure as a ratio of two sums over runs.
+
+    Attributes:
+        first, second: What a run adds to each, as SQL over its row.
+    """
+
+    first: Sql
+    second: Sql
+    form: Form = "rate"
+
+
+_HERE: Final = Sql("came != ''")
+_RIGHT: Final = Sql("(came != '' AND said = came)")
+_SAID: Final = Sql("(came != '' AND said = {positive:String})")
+_CAME: Final = Sql("(came = {positive:String})")
+_HIT: Final = Sql("(said = came AND came = {positive:String})")
+_PRICED: Final = Sql("(came != '' AND isNotNull(amount))")
+_COVERAGE: Final = {"coverage": _Figure(_HERE, Sql("1"))}
+_OF_CLASS: Final = {"accuracy": _Figure(_RIGHT, _HERE)}
+_OF_POSITIVE: Final = {
+    "precision": _Figure(_HIT, _SAID),
+    "recall": _Figure(_HIT, _CAME),
+    "f1": _Figure(Sql("2 * ") + _HIT, Sql("{s} + {c}").fill(s=_SAID, c=_CAME)),
+}
+_CHANCE: Final = Sql("least(greatest(amount, {least:Float64}), 1 - {least:Float64})")
+_OF_CHANCE: Final = {
+    "brier": _Figure(
+        Sql("if({priced}, pow(amount - {came}, 2), 0)").fill(priced=_PRICED, came=_CAME),
+        _PRICED,
+        "mean",
+    ),
+    "log_loss": _Figure(
+        Sql("if({priced}, -log(if({came}, {chance}, 1 - {chance})), 0)").fill(
+            priced=_PRICED, came=_CAME, chance=_CHANCE
+        ),
+        _PRICED,
+        "mean",
+    ),
+}
+_ERROR: Final = Sql("(assumeNotNull(amount) - assumeNotNull(truth))")
+_OF_NUMBER: Final = {
+    "mae": _Figure(
+        Sql("if({here}, abs({error}), 0)").fill(here=_HERE, error=_ERROR), _HERE, "mean"
+    ),
+    "rmse": _Figure(
+        Sql("if({here}, pow({error}, 2), 0)").fill(here=_HERE, error=_ERROR), _HERE, "root"
+    ),
+    "bias": _Figure(Sql("if({here}, {error}, 0)").fill(here=_HERE, error=_ERROR), _HERE, "mean"),
+}
+_OF_RANKING: Final = {
+    "precision_at_k": _Figure(Sql("if({here}, amount, 0)").fill(here=_HERE), _HERE, "mean"),
+}
+_ESTIMATES: Final = {"rate": rate_of, "mean": mean_of, "root": root_of}
+_SPREAD: Final = Sql("""
+  SELECT count() AS clusters, sum(n) AS n, sum(e) AS error, sum(t) AS truth, sum(s) AS squares,
+    sum(n * n) AS nn, sum(n * e) AS ne, sum(n * t) AS nt, sum(n * s) AS ns, sum(e * e) AS ee,
+    sum(e * t) AS et, sum(e * s) AS es, sum(t * t) AS tt, sum(t * s) AS ts, sum(s * s) AS ss
+  FROM (
+    SELECT unit, toFloat64(count()) AS n, sum(pow({error}, 2)) AS e,
+      sum(assumeNotNull(truth)) AS t, sum(pow(assumeNotNull(truth), 2)) AS s
+    FROM ({rows}) WHERE {here} GROUP BY unit)""")
+
+
+@dataclass(frozen=True, slots=True)
+class QualityQuestion:
+    """Which predictions are asked about.
+
+    Attributes:
+        where: A filter of runs; empty for all.
+        step_ns: How long a bucket is.
+    """
+
+    project: str
+    target: SavedTarget
+    window: Window
+    where: str
+    step_ns: int
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The predictions of a question, as SQL, with its parameters."""
+
+    reader: Reader
+    sql: Sql
+    values: Mapping[str, Any]
+    rule: PredictionRule
+
+    def ask(self, sql: Sql) -> list[Row]:
+        return self.reader.rows(sql, self.values)
+
+
+def list_targets(reader: Reader, project: str) -> Targets:
+    """List the targets of a project by name, and the names of truths that have none."""
+    targets = [make_target(document) for document in list_documents(reader, project, TARGETS)]
+    sql = Sql("""
+        SELECT DISTINCT name FROM metrics
+        WHERE project = {project:String} AND source = 'actual'
+          AND name NOT IN {known:Array(String)}
+        ORDER BY name LIMIT {most}""").fill(most=_MOST_UNSAVED)
+    known = [target.truth or target.name for target in targets]
+    rows = reader.rows(sql, {"project": project, "known": known})
+    return Targets(targets=targets, truths=[row["name"] for row in rows])
+
+
+def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
+    """Read a target; of a truth without one that it equals the output.
+
+    Raises:
+        Missing: There is no target and no truth of that name.
+    """
+    try:
+        return make_target(read_document(reader, project, TARGETS, name))
+    except Missing:
+        sql = Sql("""
+            SELECT 1 FROM metrics WHERE project = {project:String} AND name = {name:String}
+              AND source = 'actual' LIMIT 1""")
+        if not reader.rows(sql, {"project": project, "name": name}):
+            raise Missing(f"There is no target and no truth {name[:80]!r}") from None
+        return make_unsaved(name)
+
+
+def choose_step(window: Window) -> int:
+    """Choose how long a bucket is: about sixty in the window."""
+    wanted = (window.end_ns - window.start_ns) / _USUAL_POINTS
+    return next((step for step in _STEPS_NS if step >= wanted), _STEPS_NS[-1])
+
+
+def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
+    """Say how good predictions were, at the time of the prediction."""
+    target, window = question.target, question.window
+    rows = _write(reader, question)
+    figures = _figures_of(target)
+    total = next(iter(_sum(rows, {**_COVERAGE, **figures}, Sql("0"))), None)
+    own = [] if total is None else _estimate(figures, total)
+    if target.kind == "number":
+        own.append(QualityFigure(name="r2", value=_explain(rows)))
+    coverage = None if total is None else rate_of(_read(total, 0))
+    here = 0 if total is None else int(_read(total, 0).first)
+    aged = _read_ages(rows, question)
+    course = usual_course([bucket for bucket, _ in aged.values()], [*map(float, _AGES_NS)])
+    classes, confusion, guess = (
+        _find_classes(rows, question) if target.kind == "class" else ([], [], None)
+    )
+    wrong = [pair for pair in confusion if pair.said != pair.came]
+    right = next((one.value for one in own if one.name == "accuracy"), None)
+    return TargetQuality(
+        target=target,
+        start=to_rfc3339(window.start_ns),
+        end=to_rfc3339(window.end_ns),
+        bucket_s=question.step_ns / 1e9,
+        runs=0 if total is None else int(_read(total, 0).second),
+        here=here,
+        coverage=_interval(coverage),
+        delay_s=_find_delay(rows),
+        figures=own,
+        guess="" if guess is None else guess[0],
+        guess_accuracy=None if guess is None else guess[1] / here,
+        points=_make_points(rows, question, figures, aged, course),
+        versions=_make_versions(rows, question, figures),
+        classes=classes,
+        confusion=confusion,
+        calibration=_calibrate(rows) if target.probability else [],
+        course=[
+            CoursePoint(age_s=age / 1e9, share=share)
+            for age, share in zip(_AGES_NS, course, strict=True)
+            if share is not None
+        ],
+        wrong=None if right is None else round(right.n * (1 - right.value)),
+        wrong_where=_any_of([pair.where for pair in wrong]),
+    )
+
+
+def _figures_of(target: SavedTarget) -> Mapping[str, _Figure]:
+    if target.kind != "class":
+        return _OF_NUMBER if target.kind == "number" else _OF_RANKING
+    return {
+        **_OF_CLASS,
+        **(_OF_POSITIVE if target.positive else {}),
+        **(_OF_CHANCE if target.probability else {}),
+    }
+
+
+def _write(reader: Reader, question: QualityQuestion) -> _Rows:
+    """Write the predictions of the question: of days that are kept beside those that are not."""
+    rule, project = question.target.rule, question.project
+    apart = find_apart(reader, project)
+    counted = find_counted(reader, project, _BOUNDS)
+    sql = write_rows(rule, counted, apart)
+    values = {
+        **rule.parameters,
+        "project": project,
+        "start": question.window.start_ns,
+        "end": question.window.end_ns,
+        "step": question.step_ns,
+        "positive": question.target.positive,
+        "least": _LEAST_CHANCE,
+        "now": question.now_ns,
+        "ages": [*_AGES_NS],
+    }
+    if question.where:
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True, apart=apart)
+        sql = Sql("""
+            SELECT {columns} FROM ({rows}) WHERE (start_ns, trace_id, span_id) IN (
+              SELECT start_ns, trace_id, span_id FROM {deliveries}
+              WHERE {bounds} AND ({condition}))""").fill(
+            columns=COLUMNS,
+            rows=sql,
+            deliveries=DELIVERIES,
+            bounds=_BOUNDS.sql,
+            condition=condition.sql,
+        )
+        values |= condition.parameters
+    return _Rows(reader, sql, values, rule)
+
+
+def _sum(rows: _Rows, figures: Mapping[str, _Figure], by: Sql, also: Sql = EMPTY) -> list[Row]:
+    """Add up the clusters of some figures, by a group of rows."""
+    own = [
+        Sql("toFloat64(sum({a})) AS a_{n}, toFloat64(sum({b})) AS b_{n}").fill(
+            a=one.first, b=one.second, n=place
+        )
+        for place, one in enumerate(figures.values())
+    ]
+    moments = [
+        Sql("{moments} AS f_{n}").fill(moments=_moments(place), n=place)
+        for place in range(len(figures))
+    ]
+    return rows.ask(
+        Sql("""
+          SELECT place, {moments}
+          FROM (
+            SELECT {by} AS place, unit, count() AS n, {own} FROM ({rows}) {also}
+            GROUP BY place, unit)
+          GROUP BY place ORDER BY place LIMIT 10000""").fill(
+            moments=join_sql(", ", moments),
+            by=by,
+            own=join_sql(", ", own),
+            rows=rows.sql,
+            also=also,
+        )
+    )
+
+
+def _moments(place: int) -> Sql:
+    return Sql("""tuple(countIf(b_{n} > 0), sumIf(a_{n}, b_{n} > 0), sum(b_{n}),
+      sumIf(a_{n} * a_{n}, b_{n} > 0), sumIf(a_{n} * b_{n}, b_{n} > 0), sum(b_{n} * b_{n}),
+      countIf(b_{n} > 0 AND a_{n} > 0), countIf(b_{n} > 0 AND a_{n} < b_{n}),
+      sumIf(n, b_{n} > 0))""").fill(n=place)
+
+
+def _read(row: Row, place: int) -> RatioSums:
+    return RatioSums(*row[f"f_{place}"])
+
+
+def _estimate(figures: Mapping[str, _Figure], row: Row, first: int = 1) -> list[QualityFigure]:
+    """Make the figures of a group, behind its coverage."""
+    return [
+        QualityFigure(name=name, value=_interval(_ESTIMATES[one.form](_read(row, place))))
+        for place, (name, one) in enumerate(figures.items(), first)
+    ]
+
+
+def _interval(estimate: Estimate | None) -> Interval | None:
+    return None if estimate is None else Interval.model_validate(estimate)
+
+
+def _explain(rows: _Rows) -> Interval | None:
+    [row] = rows.ask(_SPREAD.fill(error=_ERROR, here=_HERE, rows=rows.sql))
+    return _interval(explained_of(SpreadSums(**row))) if row["clusters"] else None
+
+
+_BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")
+
+
+def _read_ages(rows: _Rows, question: QualityQuestion) -> dict[int, tuple[AgedBucket, float]]:
+    """Read of each bucket at which ages its truths came; with the mean age of its runs.
+
+    The mean is that of floats: the engine takes the constant out of it otherwise, and the sum of
+    nanoseconds since the epoch overflows.
+    """
+    found = rows.ask(
+        Sql("""
+          SELECT {bucket} AS place, count() AS n, max(start_ns) AS last_ns,
+            avg(toFloat64({now:Int64} - start_ns)) AS age_ns,
+            sumForEach(arrayMap(age -> toUInt32(told_ns > 0 AND told_ns - start_ns <= age),
+              {ages:Array(Int64)})) AS came
+          FROM ({rows}) GROUP BY place ORDER BY place LIMIT 10000""").fill(
+            bucket=_BUCKET, rows=rows.sql
+        )
+    )
+    return {
+        row["place"]: (
+            AgedBucket(float(question.now_ns - row["last_ns"]), row["n"], row["came"]),
+            row["age_ns"],
+        )
+        for row in found
+    }
+
+
+def _find_delay(rows: _Rows) -> float | None:
+    [row] = rows.ask(
+        Sql("""
+          SELECT count() AS n, quantileExact(greatest(told_ns - start_ns, 0)) AS delay
+          FROM ({rows}) WHERE told_ns > 0""").fill(rows=rows.sql)
+    )
+    return row["delay"] / 1e9 if row["n"] else None
+
+
+def _make_points(
+    rows: _Rows,
+    question: QualityQuestion,
+    figures: Mapping[str, _Figure],
+    aged: Mapping[int, tuple[AgedBucket, float]],
+    course: Sequence[float | None],
+) -> list[QualityPoint]:
+    ages = [*map(float, _AGES_NS)]
+    at_last = max((share for share in course if share is not None), default=None)
+    points = []
+    for row in _sum(rows, {**_COVERAGE, **figures}, _BUCKET):
+        covered = _read(row, 0)
+        usual = usual_at(course, ages, aged[row["place"]][1])
+        runs, here = int(covered.second), int(covered.first)
+        points.append(
+            QualityPoint(
+                start_time=to_rfc3339(question.window.start_ns + row["place"] * question.step_ns),
+                version=None,
+                runs=runs,
+                here=here,
+                coverage=here / runs,
+                usual=usual,
+                early=is_early(here, runs, usual, at_last),
+                figures=_estimate(figures, row),
+            )
+        )
+    return points
+
+
+def _make_versions(
+    rows: _Rows, question: QualityQuestion, figures: Mapping[str, _Figure]
+) -> list[QualityPoint]:
+    of_version = Sql("concat(model, '\\n', digest, ':', structure)")
+    found = _sum(rows, {**_COVERAGE, **figures}, of_version)
+    models = {row["place"].partition("\n")[0] for row in found}
+    if len(models) != 1:
+        return []
+    numbers = version_numbers(rows.reader, question.project, "model", models)
+    points = []
+    for row in found:
+        model, _, version = row["place"].partition("\n")
+        number = numbers.get((model, *version.split(":", 1)))
+        covered = _read(row, 0)
+        if number:
+            points.append(
+                QualityPoint(
+                    start_time="",
+                    version=number,
+                    runs=int(covered.second),
+                    here=int(covered.first),
+                    coverage=covered.first / covered.second,
+                    usual=None,
+                    early="",
+                    figures=_estimate(figures, row),
+                )
+            )
+    return sorted(points, key=lambda one: -(one.version or 0))[:_MOST_VERSIONS]
+
+
+def _find_classes(
+    rows: _Rows, question: QualityQuestion
+) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None]:
+    """Find the classes, which came instead of which, and the one that came most."""
+    counts = rows.ask(
+        Sql("""
+          SELECT said, came, count() AS n FROM ({rows}) GROUP BY said, came
+          ORDER BY n DESC, said, came LIMIT 10000""").fill(rows=rows.sql)
+    )
+    said = Counter[str]()
+    checked = Counter[str]()
+    came = Counter[str]()
+    right = Counter[str]()
+    for row in counts:
+        said[row["said"]] += row["n"]
+        if row["came"]:
+            checked[row["said"]] += row["n"]
+            came[row["came"]] += row["n"]
+            right[row["said"]] += row["n"] * (row["said"] == row["came"])
+    chosen = sorted({*said, *came}, key=lambda one: (-said[one] - came[one], one))[:_MOST_CLASSES]
+    positive = question.target.positive
+    chosen.sort(key=lambda one: one != positive)
+    figures = {
+        "precision": _Figure(Sql("said = came"), Sql("said = class")),
+        "recall": _Figure(Sql("said = came"), Sql("came = class")),
+        "f1": _Figure(Sql("2 * (said = came)"), Sql("(said = class) + (came = class)")),
+    }
+    sums = _sum(
+        _Rows(rows.reader, rows.sql, {**rows.values, "classes": chosen}, rows.rule),
+        figures,
+        Sql("class"),
+        Sql("""ARRAY JOIN arrayDistinct([said, came]) AS class
+          WHERE {here} AND class IN {classes:Array(String)}""").fill(here=_HERE),
+    )
+    by_class = {row["place"]: _estimate(figures, row, 0) for row in sums}
+    classes = [
+        QualityClass(
+            name=name,
+            said=checked[name],
+            came=came[name],
+            right=right[name],
+            runs=said[name],
+            coverage=checked[name] / said[name] if said[name] else None,
+            figures=by_class.get(name, []),
+            where=_where_said(question.target, name),
+        )
+        for name in chosen
+    ]
+    confusion = [
+        ConfusedRuns(
+            said=row["said"],
+            came=row["came"],
+            runs=row["n"],
+            where=_where(question.target, row["said"], row["came"]),
+        )
+        for row in counts
+        if row["came"] and row["said"] in chosen and row["came"] in chosen
+    ]
+    most = max(came, key=lambda one: (came[one], one), default=None)
+    return classes, confusion, None if most is None else (most, came[most])
+
+
+def _calibrate(rows: _Rows) -> list[CalibratedBin]:
+    """Make the calibration curve, of ten bins."""
+    figures = {"came": _Figure(_CAME, Sql("1")), "said": _Figure(Sql("amount"), Sql("1"), "mean")}
+    place = Sql("least(toUInt32(floor(assumeNotNull(amount) * {bins})), {bins} - 1)").fill(
+        bins=_BINS
+    )
+    sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=_PRICED))
+    return [
+        CalibratedBin(said=one.said, came=Interval.model_validate(one.came))
+        for one in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
+    ]
+
+
+def _where_said(target: SavedTarget, said: str) -> str:
+    """Write the filter of runs that said a class; empty where the language has none for it."""
+    if not target.model or "… " in said:
+        return ""
+    return f"model == {view.quoted(target.model)} and {_equals(target.prediction, said)}"
+
+
+def _where(target: SavedTarget, said: str, came: str) -> str:
+    first = _where_said(target, said)
+    if not first or "… " in came:
+        return ""
+    name = target.truth or target.name
+    return f"{first} and {_equals(f'truth[{view.quoted(name)}]', came)}"
+
+
+def _equals(field: str, text: str) -> str:
+    """Write that a part of JSON is a class: a word, or else a number or a truth value."""
+    others = {"true": "True", "false": "False"}
+    try:
+        number = f"{float(text):g}" if float(text) == float(f"{float(text):g}") else text
+    except ValueError:
+        number = others.get(text, "")
+    if not number or number in {"inf", "-inf", "nan"}:
+        return f"{field} == {view.quoted(text)}"
+    return f"({field} == {view.quoted(text)} or {field} == {number})"
+
+
+def _any_of(conditions: Sequence[str]) -> str:
+    """Join filters of which one must hold; empty where the language has none for any."""
+    if not conditions or not all(conditions):
+        return ""
+    joined = " or ".join(f"({one})" for one in conditions)
+    return joined if len(joined) < 3_000 else ""  # noqa: PLR2004 - a filter has 4,000 characters
+
+
+def save_target(  # noqa: PLR0917 - what a save needs
+    reader: Reader,
+    store: Documents,
+    project: str,
+    name: str,
+    wanted: WantedTarget,
+    base: int | None,
+) -> SavedTarget:
+    """Save a target under its name; one that is there as it is stays as it is.
+
+    Raises:
+        BadInput: There are too many targets.
+        Conflict: Another version is the newest.
+    """
+    body = write_body(wanted)
+    with suppress(Missing):
+        document = read_document(reader, project, TARGETS, name)
+        if document.body == body and base in {None, document.version}:
+            return make_target(document)
+    return make_target(store.save(reader, project, TARGETS, name, body, base=base))

@@ -1,0 +1,155 @@
+"""Targets as a reader has them, and tables of truths as statements about runs."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from otel_ml.arguments import check_integer, check_one_of, check_optional_text, check_text, invalid
+from otel_ml.columns import read_columns
+from otel_ml.reader.api import Api
+from otel_ml.reader.moments import Moment, check_moment
+from otel_ml.records import ACTUAL_WANTED, write_actual
+
+TargetKind = Literal["class", "number", "ranking"]
+TARGET_KINDS: Final = ("class", "number", "ranking")
+About = Literal["run_id", "trace_id", "trace_key", "tag"]
+ABOUT: Final = ("run_id", "trace_id", "trace_key", "tag")
+# So many statements are one request.
+ACTUALS_AT_ONCE: Final = 1_000
+_MOST_CHARS: Final = 65_536
+_MOST_K: Final = 1_000
+_LAST: Final = ("24h", "7d", "30d", "60d")
+_BUCKETS: Final = (None, "hour", "day", "week")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetHandle:
+    """A target of a project, by name: which part of a model's output foretells which truth."""
+
+    name: str
+    project: str
+    _api: Api
+
+    def quality(
+        self,
+        last: Literal["24h", "7d", "30d", "60d"] = "30d",
+        *,
+        where: str = "",
+        start: Moment = None,
+        end: Moment = None,
+        bucket: Literal["hour", "day", "week"] | None = None,
+    ) -> dict[str, Any]:
+        """Say how good the predictions were, once their truth came, at the time of the prediction.
+
+        Args:
+            last: Of the runs of the last so many days, where no start is given.
+            where: A filter of the runs, such as ``version == 3`` or a slice.
+            start: Of runs that began then or later.
+            end: Of runs that began before; now unless told.
+            bucket: How long a bucket is; about sixty in the window unless told.
+
+        Returns:
+            The answer of ``GET .../targets/{target}``, with `figures` and their intervals, `points`
+            by the time of the prediction, of which one with `early` is not to be judged yet,
+            `versions`, `coverage`, `classes`, `confusion`, `calibration`.
+
+        Raises:
+            NotFound: There is no target and no truth of that name.
+            BadQuery: The filter or the window is wrong.
+        """
+        check_text("where", where, _MOST_CHARS, may_be_empty=True)
+        found: dict[str, Any] = self._api.get(
+            *("projects", self.project, "targets", self.name),
+            last=check_one_of("last", last, _LAST),
+            where=where or None,
+            start=check_moment("start", start),
+            end=check_moment("end", end),
+            bucket=None if bucket is None else check_one_of("bucket", bucket, _BUCKETS[1:]),
+        )
+        return found
+
+
+def write_target(
+    *,
+    model: str,
+    prediction: str,
+    kind: TargetKind,
+    positive: str,
+    probability: str,
+    truth: str,
+    k: int,
+) -> dict[str, Any]:
+    """Write a target as the API takes it.
+
+    Raises:
+        ValueError: An argument is none of what it takes.
+    """
+    return {
+        "model": check_text("model", model),
+        "prediction": check_text("prediction", prediction),
+        "kind": check_one_of("kind", kind, TARGET_KINDS),
+        "positive": check_text("positive", positive, may_be_empty=True),
+        "probability": check_text("probability", probability, may_be_empty=True),
+        "truth": check_text("truth", truth, may_be_empty=True),
+        "k": check_integer("k", k, 1, _MOST_K),
+    }
+
+
+def write_actuals(
+    frame: Any, name: str, key: str, value: str, *, by: About | None, time: str | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Write the truths of a table as statements, as many at once as one request takes.
+
+    Raises:
+        ValueError: A column is not there, or a value is none that a truth may have.
+    """
+    check_text("name", name)
+    check_text("key", key)
+    check_text("value", value)
+    check_optional_text("time", time)
+    columns = read_columns(frame)
+    for argument, column in (("key", key), ("value", value), ("time", time)):
+        if column is not None and column not in columns:
+            raise invalid(
+                argument, column, f"one of the columns of the frame: {', '.join(columns)}"[:300]
+            )
+    about = (key if key in ABOUT[:3] else "tag") if by is None else by
+    check_one_of("by", about, ABOUT)
+    rows = zip(
+        columns[key],
+        columns[value],
+        columns[time] if time is not None else [None] * len(columns[key]),
+        strict=True,
+    )
+    statements = [
+        _write_actual(name, (about, key), row)
+        for row in rows
+        if row[0] is not None and row[1] is not None
+    ]
+    for first in range(0, len(statements), ACTUALS_AT_ONCE):
+        yield statements[first : first + ACTUALS_AT_ONCE]
+
+
+def _write_actual(name: str, about: tuple[str, str], row: tuple[Any, Any, Any]) -> dict[str, Any]:
+    """Write one truth; the same one imported again has the same id, so that it is stored once."""
+    owner, said, time = row
+    kind, column = about
+    text = owner if isinstance(owner, str) else orjson.dumps(owner).decode()
+    target = f"{column}={text}" if kind == "tag" else text
+    try:
+        actual = orjson.loads(write_actual(said))
+    except ValueError as error:
+        raise invalid("value", said, ACTUAL_WANTED) from error
+    at = check_moment("time", time)
+    parts = orjson.dumps([name, kind, target, actual, at])
+    return {
+        "id": f"actual-{hashlib.sha256(parts).hexdigest()[:32]}",
+        "judge": name,
+        "source": "actual",
+        kind: target,
+        "actual": actual,
+        "time": at,
+    }

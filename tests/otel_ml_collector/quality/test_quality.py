@@ -1,0 +1,316 @@
+"""Tests of targets: predictions beside their truth, whichever came first, by time and class."""
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import pytest
+from sklearn import metrics
+
+from otel_ml_collector.span import Span
+from tests.otel_ml_collector.asgi import Answered, ask
+from tests.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call, make_record
+from tests.otel_ml_collector.stores import Service, open_service
+
+JSON: Final = {"content-type": "application/json"}
+HOUR_NS: Final = 3_600 * SECOND_NS
+TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
+TARGET: Final = {
+    "model": "predict",
+    "prediction": "outputs.label",
+    "kind": "class",
+    "positive": "yes",
+    "probability": "outputs.p",
+}
+DAYS: Final = 20
+PER_DAY: Final = 40
+LOST_DAY: Final = 12
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A run with what it said, and what came of it later; None for nothing yet."""
+
+    run: Span
+    day: int
+    said: str
+    p: float
+    came: str | None
+
+
+def call(service: Service, method: str, path: str, body: Any = None, **query: str) -> Answered:
+    asked = f"?{urlencode(query)}" if query else ""
+    raw = b"" if body is None else json.dumps(body).encode()
+    address = f"/api/v1/projects/{path}{asked}"
+    return ask(service.app, address, method=method, headers=JSON, body=[raw])
+
+
+def get(service: Service, path: str, **query: str) -> Any:
+    answered = call(service, "GET", path, **query)
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def save(service: Service, project: str, name: str = "churned", **wanted: Any) -> Any:
+    answered = call(service, "PUT", f"{project}/targets/{name}", {**TARGET, **wanted})
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def tell(run: Span, value: Any, at_ns: int, name: str = "churned", **target: str) -> Span:
+    """Say of a run, later, what came."""
+    about = {f"otel_ml.target.{kind}": value for kind, value in target.items()}
+    if isinstance(value, list):
+        said: dict[str, Any] = {"otel_ml.actual.list": json.dumps(value)}
+    else:
+        said = {"otel_ml.actual": value}
+    attributes = {"otel_ml.judge.name": name, "otel_ml.source": "actual", **said, **about}
+    return make_record("evaluation", run, attributes, start_ns=at_ns, end_ns=at_ns)
+
+
+def make_run(start_ns: int, outputs: Any, model: str = "predict", **tags: str) -> Span:
+    attributes = {
+        "otel_ml.outputs": json.dumps(outputs),
+        **{f"otel_ml.tag.{name}": value for name, value in tags.items()},
+    }
+    return make_call(model, attributes, start_ns=start_ns, end_ns=start_ns + 10**6)
+
+
+def foretell() -> list[Foretold]:
+    """Make twenty days of predictions; truth comes after two days, but for one day never."""
+    chance = random.Random(7)  # noqa: S311
+    foretold = []
+    for day in range(DAYS):
+        for place in range(PER_DAY):
+            start_ns = TODAY_NS - (DAYS - 1 - day) * DAY_NS + place * 60 * SECOND_NS
+            p = round(chance.betavariate(1, 2), 3)
+            said = "yes" if p > 0.5 else "no"
+            run = make_run(start_ns, {"label": said, "p": p}, plan="ab"[place % 2])
+            came = "yes" if chance.random() < p else "no"
+            is_here = day < DAYS - 3 and day != LOST_DAY
+            foretold.append(Foretold(run, day, said, p, came if is_here else None))
+    return foretold
+
+
+FORETOLD: Final = foretell()
+
+
+def take(service: Service, project: str, spans: Sequence[Span]) -> None:
+    service.store.take(project, *spans, now_ns=time.time_ns())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with open_service(tmp_path_factory.mktemp("quality")) as service:
+        take(service, "churn", [one.run for one in FORETOLD])
+        truths = [
+            tell(one.run, one.came, one.run.start_ns + 2 * DAY_NS)
+            for one in FORETOLD
+            if one.came is not None
+        ]
+        take(service, "churn", truths)
+        save(service, "churn")
+        yield service
+
+
+def figures_of(answer: Any) -> dict[str, float]:
+    return {one["name"]: one["value"]["value"] for one in answer["figures"] if one["value"]}
+
+
+def test_figures(service: Service) -> None:
+    """All figures of a class are those of scikit-learn over the runs whose truth is here."""
+    answer = get(service, "churn/targets/churned", last="30d")
+    here = [one for one in FORETOLD if one.came is not None]
+    came, said = [one.came for one in here], [one.said for one in here]
+    hits = [float(one == "yes") for one in came]
+    chances = [one.p for one in here]
+    assert (answer["runs"], answer["here"]) == (len(FORETOLD), len(here))
+    assert figures_of(answer) == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(came, said),
+            "precision": metrics.precision_score(came, said, pos_label="yes"),
+            "recall": metrics.recall_score(came, said, pos_label="yes"),
+            "f1": metrics.f1_score(came, said, pos_label="yes"),
+            "brier": metrics.brier_score_loss(hits, chances),
+            "log_loss": metrics.log_loss(hits, chances),
+        }
+    )
+    confusion = {(one["said"], one["came"]): one["runs"] for one in answer["confusion"]}
+    table = metrics.confusion_matrix(came, said, labels=["yes", "no"])
+    assert confusion == {
+        ("yes", "yes"): table[0][0],
+        ("no", "yes"): table[0][1],
+        ("yes", "no"): table[1][0],
+        ("no", "no"): table[1][1],
+    }
+    classes = {one["name"]: figures_of(one) for one in answer["classes"]}
+    assert classes["no"]["f1"] == pytest.approx(metrics.f1_score(came, said, pos_label="no"))
+    assert answer["guess"] == "no"
+    assert answer["guess_accuracy"] == pytest.approx(came.count("no") / len(came))
+    assert sum(one["came"]["n"] for one in answer["calibration"]) == len(here)
+
+
+def test_coverage(service: Service) -> None:
+    """A day whose truth was lost, and days that are too young, are early; all others are not."""
+    answer = get(service, "churn/targets/churned", last="30d", bucket="day")
+    assert answer["delay_s"] == 2 * 86_400
+    days = {one["start_time"][:10]: one for one in answer["points"]}
+    assert len(days) == DAYS
+    early = [one["early"] for one in answer["points"]]
+    assert early[LOST_DAY] == "less than usual"
+    assert early[-1] == "too young"
+    assert set(early[:LOST_DAY]) == {""}
+    assert answer["points"][LOST_DAY]["figures"][0] == {"name": "accuracy", "value": None}
+    assert answer["points"][0]["coverage"] == 1
+    assert [one["share"] for one in answer["course"] if one["age_s"] == 86_400] == [0]
+    covered = {one["name"]: (one["runs"], one["said"]) for one in answer["classes"]}
+    for name, (runs, said) in covered.items():
+        own = [one for one in FORETOLD if one.said == name]
+        assert (runs, said) == (len(own), sum(one.came is not None for one in own))
+
+
+def test_wrong_runs(service: Service) -> None:
+    """The runs that were wrong, and those of a cell, open as lists."""
+    answer = get(service, "churn/targets/churned")
+    wrong = [one for one in FORETOLD if one.came not in {None, one.said}]
+    listed = get(service, "churn/runs", where=answer["wrong_where"], limit="500")["runs"]
+    assert {one["run_id"] for one in listed} == {
+        f"{one.run.trace_id.hex()}-{one.run.span_id.hex()}" for one in wrong
+    }
+    assert answer["wrong"] == len(wrong)
+    for cell in answer["confusion"]:
+        listed = get(service, "churn/runs", where=cell["where"], limit="1000")["runs"]
+        assert len(listed) == cell["runs"]
+
+
+def test_slice(service: Service) -> None:
+    """A filter narrows the runs, as a slice does."""
+    answer = get(service, "churn/targets/churned", where='tags["plan"] == "a"')
+    own = [one for place, one in enumerate(FORETOLD) if place % 2 == 0]
+    right = [one.said == one.came for one in own if one.came is not None]
+    assert answer["runs"] == len(own)
+    assert figures_of(answer)["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_unsaved_target(service: Service) -> None:
+    """A truth without a target is held against the whole output."""
+    runs = [make_run(TODAY_NS - place * HOUR_NS, "yes", "say") for place in range(4)]
+    take(service, "plain", runs)
+    truths = [tell(runs[0], "yes", TODAY_NS), tell(runs[1], "no", TODAY_NS)]
+    take(service, "plain", truths)
+    assert get(service, "plain/targets") == {"targets": [], "truths": ["churned"]}
+    answer = get(service, "plain/targets/churned")
+    assert (answer["target"]["version"], answer["here"]) == (0, 2)
+    assert figures_of(answer) == {"accuracy": 0.5}
+
+
+def test_newest_truth_holds(service: Service) -> None:
+    """Of several truths of a run the newest holds, told by run, trace key or tag, in any order."""
+    project = "order"
+    run = make_run(TODAY_NS - DAY_NS, {"label": "yes"}, order="17")
+    at_ns = TODAY_NS - HOUR_NS
+    key = quote(run.trace_id.hex())
+    take(service, project, [tell(run, "yes", at_ns, tag="order=17")])
+    take(service, project, [run])
+    save(service, project, probability="")
+
+    def accuracy() -> float | None:
+        return figures_of(get(service, f"{project}/targets/churned")).get("accuracy")
+
+    assert accuracy() == 1
+    take(service, project, [tell(run, "no", at_ns + 2, trace_key=key)])
+    assert accuracy() == 0
+    take(service, project, [tell(run, "yes", at_ns + 1)])
+    assert accuracy() == 0
+    take(service, project, [tell(run, "yes", at_ns + 3)])
+    assert accuracy() == 1
+
+
+def test_numbers(service: Service) -> None:
+    """Numbers have the figures of scikit-learn, and runs without a number are in none."""
+    said, came = [3.0, 5.5, 7.0, 1.0], [2.5, 5.0, 8.0, 1.5]
+    runs = [
+        make_run(TODAY_NS - place * HOUR_NS, {"minutes": value}) for place, value in enumerate(said)
+    ]
+    others = [make_run(TODAY_NS - HOUR_NS, {"minutes": "soon"}), make_run(TODAY_NS, {})]
+    take(service, "numbers", [*runs, *others])
+    take(
+        service,
+        "numbers",
+        [tell(run, value, TODAY_NS) for run, value in zip(runs, came, strict=True)],
+    )
+    save(
+        service,
+        "numbers",
+        kind="number",
+        prediction="outputs.minutes",
+        positive="",
+        probability="",
+    )
+    answer = get(service, "numbers/targets/churned")
+    assert answer["runs"] == 4
+    assert figures_of(answer) == pytest.approx(
+        {
+            "mae": metrics.mean_absolute_error(came, said),
+            "rmse": metrics.root_mean_squared_error(came, said),
+            "bias": 0.125 - 0.25,
+            "r2": metrics.r2_score(came, said),
+        }
+    )
+
+
+def test_rankings(service: Service) -> None:
+    """Precision at k counts the first k of a list that are among what is relevant."""
+    runs = [
+        make_run(TODAY_NS - place * HOUR_NS, ["a", "b", "c", "d"], "search") for place in range(3)
+    ]
+    take(service, "ranks", runs)
+    truths: list[Any] = [["b", "d"], "c", ["a", "b"]]
+    take(
+        service,
+        "ranks",
+        [tell(run, value, TODAY_NS) for run, value in zip(runs, truths, strict=True)],
+    )
+    wanted: dict[str, Any] = {"positive": "", "probability": "", "prediction": "outputs", "k": 2}
+    save(service, "ranks", model="search", kind="ranking", **wanted)
+    answer = get(service, "ranks/targets/churned")
+    assert figures_of(answer) == {"precision_at_k": pytest.approx((0.5 + 0 + 1) / 3)}
+
+
+def test_documents(service: Service) -> None:
+    """Targets are saved under versions, listed and deleted."""
+    saved = save(service, "kept")
+    assert (saved["name"], saved["version"], saved["prediction"]) == ("churned", 1, "outputs.label")
+    late = call(service, "PUT", "kept/targets/churned", TARGET, base="0")
+    assert late.status == 409
+    assert get(service, "kept/targets")["targets"] == [saved]
+    assert call(service, "DELETE", "kept/targets/churned").json["version"] == 1
+    assert get(service, "kept/targets") == {"targets": [], "truths": []}
+    assert call(service, "GET", "kept/targets/churned").status == 404
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"prediction": "inputs.label"}, "outputs.label"),
+        ({"prediction": "outputs.label ="}, "no expression"),
+        ({"kind": "number"}, "of a class alone"),
+        ({"positive": ""}, "expected the positive class"),
+        ({"kind": "word"}, "class"),
+    ],
+)
+def test_refused(service: Service, wanted: dict[str, Any], message: str) -> None:
+    """A target that cannot be is refused, with the reason."""
+    answered = call(service, "PUT", "kept/targets/wrong", {**TARGET, **wanted})
+    assert answered.status in {400, 422}
+    assert message in answered.text
+
+
+def test_too_many_buckets(service: Service) -> None:
+    """More buckets than fit an answer are refused."""
+    answered = call(service, "GET", "churn/targets/churned", last="60d", bucket="hour")
+    assert (answered.status, answered.json["error"]["field"]) == (400, "bucket")
