@@ -15,7 +15,6 @@ from otel_ml.statistics.variability import (
     estimate_variability,
 )
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.stats import JudgeVersionName
 from otel_ml_collector.store.experiments import item_parameters
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.variability import (
@@ -27,7 +26,7 @@ from otel_ml_collector.store.variability import (
 )
 from otel_ml_collector.store.versions import read_versions, version_numbers
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts import Interval, JudgeVersionName
 from otel_ml_collector.web.view import quoted
 
 # Of each version, so that the answer takes a second and not the memory of all payloads.
