@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from otel_ml_collector.span import Span, Value
 from tests.browser.trips import TRIPS, send_trips
@@ -275,16 +275,19 @@ def _press(*keys: str) -> Callable[[Page], None]:
 
 def _open_list(summary: str) -> Callable[[Page], None]:
     def act(page: Page) -> None:
-        found = page.locator("details.switch > summary").get_by_text(summary, exact=True)
-        if not found.is_visible():  # on a phone
-            page.get_by_text("More", exact=True).click()
-        found.click()
+        _click_tool(page, page.locator("details.switch > summary").get_by_text(summary, exact=True))
 
     return act
 
 
+def _click_tool(page: Page, tool: Locator) -> None:
+    if not tool.is_visible():  # on a phone
+        page.get_by_text("More", exact=True).click()
+    tool.click()
+
+
 def _open_time(page: Page) -> None:
-    page.locator("#time > summary").click()
+    _click_tool(page, page.locator("#time > summary"))
 
 
 def _open_projects(page: Page) -> None:
