@@ -42,12 +42,12 @@ from otel_ml_collector.store.rollup import (
     COUNTED_SUMS,
     EXACT,
     NEWEST_SCORES,
+    NEWEST_TOLD,
     SCORE_SUMS,
     STATES,
     SUMS,
 )
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
     ALWAYS,
     EMPTY,
@@ -163,6 +163,11 @@ class StatsQuestion:
         return self.grouping.label + Sql(" AS label, outcome")
 
     @property
+    def of_scores(self) -> "StatsQuestion":
+        """The question as scores are asked: the rollup has none that are told of keys or tags."""
+        return replace(self, days={}, pieces=[self.window]) if self.is_told else self
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of its cells."""
         parameters: dict[str, Any] = {
@@ -220,6 +225,7 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
 
 def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
     """Read the figures of scores, by judge and version besides the levels of `read_runs`."""
+    question = question.of_scores
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
           judge_version, sum(evaluations) AS evaluations, sum(failed) AS failed,
@@ -459,7 +465,7 @@ def _shares_of(question: StatsQuestion) -> Sql:
 
 def _newest_of(question: StatsQuestion) -> Sql:
     """Write the SQL for what each version of a judge said of the runs of a question."""
-    return newest_scores(all_scores(is_told=True)) if question.is_told else NEWEST_SCORES
+    return NEWEST_TOLD if question.is_told else NEWEST_SCORES
 
 
 def _score_cells(question: StatsQuestion) -> Sql:
@@ -949,7 +955,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     # Without buckets of hours only a total could come from the rollup.
     in_hours = window.start_ns % HOUR_NS == 0 and step_ns % HOUR_NS == 0
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
-    is_daily = in_hours and grouping.is_daily and not apart.told_scores
+    is_daily = in_hours and grouping.is_daily
     days: dict[int, int] = {}
     # The rollup knows nothing of runs over items.
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):

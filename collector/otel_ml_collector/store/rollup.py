@@ -89,9 +89,10 @@ SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS faile
     score=EXACT.fill(number=Sql("ifNull(said.score, 0)"))
 )
 # What each version of a judge said of each run that began in a window, or nobody knows when.
-NEWEST_SCORES: Final = newest_scores(
-    all_scores(Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))"))
-)
+_BEGAN: Final = Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))")
+NEWEST_SCORES: Final = newest_scores(all_scores(_BEGAN))
+# The same with what is told of keys and tags, whenever their runs began.
+NEWEST_TOLD: Final = newest_scores(all_scores(_BEGAN, is_told=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,6 +326,23 @@ def test_score_before_its_run(store: Store, project: str) -> None:
     assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
 
 
+def test_scores_of_keys_beside_the_rollup(store: Store, project: str) -> None:
+    """Where scores are told by key, runs come from the rollup, and the figures are the same."""
+    take_week(store, project)
+    call = make_call(attributes={"otel_ml.trace_key": "order 1"}, start_ns=WEEK.start_ns)
+    told: dict[str, Value] = {
+        "otel_ml.target.trace_key": "order 1",
+        "otel_ml.judge.name": "refunded",
+        "otel_ml.score.value": 0.25,
+    }
+    store.take(project, call, make_record("evaluation", call, told))
+    before = [ask(store, project, group) for group in GROUPS]
+    assert [figures.judge for figures in judged(before[0])] == ["grounded", "refunded"]
+    compute(store, project)
+    assert days_of_rollup(store, project) == 7
+    assert [ask(store, project, group) for group in GROUPS] == before
+
+
 def test_too_many_buckets(store: Store, project: str) -> None:
     """More buckets than an answer holds are refused, with how many it holds."""
     query = StatsQuery(project, "", "", WEEK, SECOND_NS, 10)
