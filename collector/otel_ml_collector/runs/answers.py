@@ -478,7 +478,9 @@ def _find_owners(
     known = {
         owner
         for place in range(0, len(asked), _OWNERS_AT_ONCE)
-        for owner in find_owners(reader, project, asked[place : place + _OWNERS_AT_ONCE])
+        for owner in find_owners(
+            reader, project, asked[place : place + _OWNERS_AT_ONCE], apart.told_tables
+        )
     }
     keyed = [row for row in calls if known.intersection(by_key[run_id_of(row)])]
     roots = _roots(reader, project, keyed)

@@ -109,6 +109,17 @@ class Apart:
         return self.told_tags or self.told_scores or others
 
     @property
+    def told_tables(self) -> list[Table[Any]]:
+        """The tables that hold records of trace keys or tags."""
+        has = (
+            (LATE_LOGS, self.told_lines),
+            (LATE_TAGS, self.told_tags),
+            (METRICS, self.told_scores or self.told_metrics),
+            (OBJECTS, self.told_artifacts),
+        )
+        return [table for table, is_told in has if is_told]
+
+    @property
     def names(self) -> list[str]:
         """Which of session and user any run may name."""
         has = (("session", self.sessions), ("user", self.users))
@@ -332,14 +343,17 @@ _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:S
   AND owner < concat({trace:String}, '.')""")
 
 
-def find_owners(reader: Reader, project: str, owners: Sequence[str]) -> set[str]:
-    """Find the owners, among some, that have any late records."""
-    if not owners:
+def find_owners(
+    reader: Reader,
+    project: str,
+    owners: Sequence[str],
+    tables: Sequence[Table[Any]] = OWNED,
+) -> set[str]:
+    """Find the owners, among some, that have any late records in some tables."""
+    if not owners or not tables:
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
-    sql = Sql("""
-        SELECT DISTINCT owner FROM ({told})
-        """).fill(told=_owners_in(OWNED, ours))
+    sql = _owners_in(tables, ours)
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 
@@ -365,7 +379,7 @@ def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
 
 def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
     """Write the SQL for the owners of records of some tables, where a condition holds."""
-    one = Sql("SELECT owner FROM {table} WHERE {ours}")
+    one = Sql("SELECT DISTINCT owner FROM {table} WHERE {ours}")
     return join_sql(" UNION ALL ", [one.fill(table=table.sql, ours=ours) for table in tables])
 
 

@@ -24,6 +24,7 @@ from otel_ml_collector.store.reader import (
     Reader,
     Row,
     run_id_of,
+    span_of,
     winners,
 )
 from otel_ml_collector.store.scores import ANYTHING, BY_JUDGE, all_scores, newest_scores
@@ -279,11 +280,12 @@ def read_settled(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str,
         Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
         `others`, JSON; tokens and `cost`.
     """
-    sql = Sql("SELECT {columns} FROM settled FINAL WHERE {these}").fill(
-        columns=SETTLED.select("project", "rank"), these=OF_KEYS
+    sql = Sql("SELECT {columns} FROM settled PREWHERE {these}").fill(
+        columns=SETTLED.select("project"), these=OF_KEYS
     )
     keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
-    return {run_id_of(row): row for row in reader.rows(sql, key_parameters(project, keys))}
+    found = reader.rows(sql, key_parameters(project, keys), BY_KEY)
+    return {run_id_of(row): row for row in winners(found, span_of)}
 
 
 def read_trace(
@@ -600,9 +602,9 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
     """Read the tags that came apart from their runs, oldest first."""
     sql = Sql("""
         SELECT owner, name, value, type, `group`, time_ns, record_id FROM late_tags
-        WHERE project = {project:String} AND owner IN {owners:Array(String)}
-        ORDER BY time_ns, record_id""")
-    return reader.rows(sql, {"project": project, "owners": list(owners)})
+        PREWHERE project = {project:String} AND owner IN {owners:Array(String)}""")
+    rows = reader.rows(sql, {"project": project, "owners": list(owners)}, BY_KEY)
+    return sorted(rows, key=itemgetter("time_ns", "record_id"))
 
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
@@ -645,11 +647,12 @@ def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]
 def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
     """Read the keys of the user's own for some traces, in the order of the alphabet."""
     sql = Sql("""
-        SELECT DISTINCT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
-        WHERE project = {project:String}
-          AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
-        ORDER BY key""")
-    return reader.rows(sql, {"project": project, "traces": list(trace_ids)})
+        SELECT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
+        PREWHERE project = {project:String}
+          AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""")
+    rows = reader.rows(sql, {"project": project, "traces": list(trace_ids)}, BY_KEY)
+    keys = {(row["key"], row["trace_id"]) for row in rows}
+    return [{"trace_id": trace_id, "key": key} for key, trace_id in sorted(keys)]
 
 
 def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, str]:
