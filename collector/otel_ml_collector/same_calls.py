@@ -69,6 +69,7 @@ class CallRun:
         inputs_preview, outputs_preview: What was asked and answered, as lists show it.
         first_token_ms, stream_chunks: How the answer came, where it came in pieces.
         is_client: Whether its span is one of a client, as of a call that leaves the process.
+        is_whole: Whether its payload has an input and an output.
         session, user, experiment: What it names, of which `settlement` looks.
     """
 
@@ -89,6 +90,7 @@ class CallRun:
     first_token_ms: float | None = None
     stream_chunks: int | None = None
     is_client: bool = False
+    is_whole: bool = False
     session: str = ""
     user: str = ""
     experiment: str = ""
@@ -137,6 +139,7 @@ class CallFacts:
 
     Attributes:
         latency_ns: Of the record that counts.
+        is_whole: Whether that has an input and an output, so that no other record lends it any.
     """
 
     provider: str = ""
@@ -147,6 +150,7 @@ class CallFacts:
     first_token_ms: float | None = None
     stream_chunks: int | None = None
     latency_ns: int = 0
+    is_whole: bool = False
 
 
 UNKNOWN: Final = CallFacts()
@@ -191,6 +195,7 @@ def call_run_of(run: Run) -> CallRun:
         run.first_token_ms,
         run.stream_chunks,
         is_client=run.span_kind == "client",
+        is_whole=bool(run.inputs and run.outputs),
         session=run.session,
         user=run.user,
         experiment=run.experiment,
@@ -539,6 +544,7 @@ def gather_facts(records: Sequence[CallRun]) -> CallFacts:
         first_token_ms=find("first_token_ms"),
         stream_chunks=find("stream_chunks"),
         latency_ns=records[0].end_ns - records[0].start_ns,
+        is_whole=records[0].is_whole,
     )
 
 

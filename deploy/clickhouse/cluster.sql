@@ -393,7 +393,8 @@ CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   counts Bool DEFAULT true COMMENT 'whether it is settled what counts of it',
   session String COMMENT 'session of its trace',
   user String COMMENT 'user of its trace',
-  experiment String COMMENT 'experiment of its trace'
+  experiment String COMMENT 'experiment of its trace',
+  is_whole Bool COMMENT 'whether its own payload has an input and an output'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/settled', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))

@@ -66,6 +66,7 @@ from otel_ml_collector.store.sql import (
 )
 from otel_ml_collector.store.tables import (
     COUNTING,
+    LACKING,
     LENT_PAYLOAD,
     RESPONSE_ID,
     SHOWN,
@@ -150,6 +151,7 @@ _COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
 _RECORD_OF: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(record_of)))")
 
 # Tests of a row of `payloads`, or of `open_runs`, that has the run's own key.
+_PAYLOAD_KEY: Final = Sql("start_ns, trace_id, span_id, rank")
 _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   SELECT {key} FROM payloads WHERE {window} AND {tests} {beside}
   UNION ALL
@@ -157,11 +159,14 @@ _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   WHERE {tests}
   {apart})""")
 # What another record of a call says where the one that counts says nothing.
-_FILLED: Final = Sql("UNION ALL SELECT {key} FROM ({filled}) WHERE {tests} ")
+_FILLED: Final = Sql("SELECT {key} FROM ({filled}) WHERE {tests}")
+_OF_COUNTING: Final = Sql("SELECT * FROM payloads WHERE {window} AND {counts}")
+# The fields that a whole run lends from no other record.
+_CONTENTS_FIELDS: Final = frozenset({"inputs", "outputs"})
 _OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
   SELECT trace_id, span_id {counting} AND {test}), {test})""")
 # Where what a call was asked and answered came as log records, it is its payload.
-_APART: Final = Sql("""UNION ALL
+_APART: Final = Sql("""
   SELECT {key} FROM (
     SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
       if(outputs = '', said_outputs, outputs) AS outputs)
@@ -411,12 +416,14 @@ class _Compiler:
     def search(self, tree: Tree) -> Search | None:
         """Write how the runs are found by words of their payloads, if they must have some."""
         tested, others = _divide(tree.parts if isinstance(tree, Both) else [tree])
-        is_apart = self._apart.contents or self._apart.same_calls
-        if is_apart or not any(map(_is_indexed, tested)):
+        if not any(map(_is_indexed, tested)):
             return None
-        tests = join_sql(" AND ", [self._test_payload(one) for one in tested])
+        tests = join_sql(" AND ", [self._test_payload(part) for part in tested])
         rest = self._all(others) if others else Sql("1")
-        return Search(tests + Sql(" ") + _beside(self._light(others)), rest)
+        apart = _payloads_apart(_in_brackets(tests), self._apart, tested)
+        return Search(
+            tests + Sql(" ") + _beside(self._light(others)), rest, join_sql(" UNION ALL ", apart)
+        )
 
     def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
         """Join conditions; those on the payload look at it once, and after the others.
@@ -436,7 +443,8 @@ class _Compiler:
             tests = join_sql(word, [self._test_payload(part) for part in tested])
             is_found = word == " OR " or any(map(_is_indexed, tested))
             light = EMPTY if is_found else self._light(others)
-            written.append(_in_brackets(_has_payload(_in_brackets(tests), light, self._apart)))
+            found = _has_payload(_in_brackets(tests), light, self._apart, tested)
+            written.append(_in_brackets(found))
         return join_sql(word, written)
 
     def _all(self, parts: Sequence[Tree]) -> Sql:
@@ -457,7 +465,7 @@ class _Compiler:
     def _compare(self, tree: FieldComparison) -> Sql:
         match _kind(tree):
             case Kind.PAYLOAD | Kind.JSON | Kind.REASON | Kind.DIGEST:
-                return _has_payload(self._test_payload(tree), EMPTY, self._apart)
+                return _has_payload(self._test_payload(tree), EMPTY, self._apart, [tree])
             case Kind.TAG:
                 return self._tag(tree)
             case Kind.SCORE | Kind.PASSED | Kind.JUDGE_VERSION:
@@ -887,18 +895,36 @@ def _judge_digests(label: Sql, test: Sql) -> Sql:
     return _JUDGE_DIGESTS.fill(versions=NUMBERED_VERSIONS, label=label, test=test)
 
 
-def _has_payload(tests: Sql, rest: Sql, apart: Apart) -> Sql:
-    """Write that the payload of a run passes some tests, of runs for which the rest holds."""
-    key, more = Sql("start_ns, trace_id, span_id, rank"), EMPTY
+def _has_payload(
+    tests: Sql, rest: Sql, apart: Apart, comparisons: Sequence[FieldComparison]
+) -> Sql:
+    """Write that the payload of a run passes the tests of some comparisons, if the rest holds."""
+    more = [Sql(" UNION ALL ") + keys for keys in _payloads_apart(tests, apart, comparisons)]
+    return _HAS_PAYLOAD.fill(
+        key=_PAYLOAD_KEY,
+        window=_WINDOW,
+        tests=tests,
+        beside=_beside(rest),
+        apart=join_sql("", more),
+    )
+
+
+def _payloads_apart(tests: Sql, apart: Apart, comparisons: Sequence[FieldComparison]) -> list[Sql]:
+    """Write which runs pass the tests of some comparisons with what came apart from their payload.
+
+    Returns:
+        SQL that selects keys of payloads: by log records, and by other records of the same call.
+    """
+    found = []
     if apart.contents:
-        more = _APART.fill(key=key, window=_WINDOW, contents=CONTENTS, tests=tests)
-    if apart.same_calls:
-        rows = Sql("SELECT * FROM payloads WHERE {window} AND {counts}").fill(
-            window=_WINDOW, counts=count_for_others(_WINDOW)
-        )
-        payloads = fill_payloads(rows, _PAYLOAD_LENT, _WINDOW)
-        more += _FILLED.fill(key=key, filled=payloads, tests=tests)
-    return _HAS_PAYLOAD.fill(key=key, window=_WINDOW, tests=tests, beside=_beside(rest), apart=more)
+        found.append(_APART.fill(key=_PAYLOAD_KEY, window=_WINDOW, contents=CONTENTS, tests=tests))
+    is_of_contents = {tree.field.name for tree in comparisons} <= _CONTENTS_FIELDS
+    if apart.lacking if is_of_contents else apart.same_calls:
+        counting = LACKING if is_of_contents else COUNTING
+        rows = _OF_COUNTING.fill(window=_WINDOW, counts=count_for_others(_WINDOW, counting))
+        filled = fill_payloads(rows, _PAYLOAD_LENT, _WINDOW, counting)
+        found.append(_FILLED.fill(key=_PAYLOAD_KEY, filled=filled, tests=tests))
+    return found
 
 
 def _beside(rest: Sql) -> Sql:

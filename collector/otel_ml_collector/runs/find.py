@@ -738,16 +738,23 @@ def _list_payloads(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
     """List the keys of payloads that pass the tests, in the order of runs."""
-    sql = Sql("""
-        SELECT {key} FROM payloads
+    own = Sql("""
+        FROM payloads
         WHERE project = {project:String}
           AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
-          AND {seek} AND ({tests})
+          AND {seek} AND ({tests})""").fill(seek=listing.seek, tests=search.tests)
+    if search.others:
+        own = Sql("""
+            FROM (
+              SELECT start_ns, trace_id, span_id, rank {own}
+              UNION DISTINCT
+              SELECT * FROM ({others}) WHERE {seek}
+            ) AS payloads""").fill(own=own, others=search.others, seek=listing.seek)
+    sql = Sql("""
+        SELECT {key} {own}
         ORDER BY start_ns {direction}, payloads.trace_id {direction},
           payloads.span_id {direction}, rank DESC
-        LIMIT {limit:UInt32}""").fill(
-        key=KEY, seek=listing.seek, tests=search.tests, direction=listing.direction
-    )
+        LIMIT {limit:UInt32}""").fill(key=KEY, own=own, direction=listing.direction)
     parameters = {**listing.parameters(window), "limit": limit}
     return [Key(**row) for row in reader.rows(sql, parameters, FILTERED)]
 

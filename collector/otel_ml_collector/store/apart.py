@@ -74,6 +74,7 @@ class Apart:
             , tags and versions of models; truths are among the scores.
         responses: Records about responses of a provider.
         same_calls: Runs whose settled amounts differ from their own.
+        lacking: Runs that lack an input or an output which another record of their call may have.
         experiments: Runs over items of data sets.
         made_items: Items of data sets that were made of runs.
         judge_calls: Calls that judges made.
@@ -98,6 +99,7 @@ class Apart:
     told_artifacts: bool
     responses: bool
     same_calls: bool
+    lacking: bool
     experiments: bool
     made_items: bool
     judge_calls: bool
@@ -225,6 +227,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda metric: metric.owner.startswith(_RESPONSES),
     ),
     "same_calls": _Sign(SETTLED, Sql("counts")),
+    "lacking": _Sign(SETTLED, Sql("others NOT IN ('', '[]') AND NOT is_whole")),
     "experiments": _Sign(
         RUNS,
         Sql("experiment != ''"),

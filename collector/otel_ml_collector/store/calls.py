@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -52,9 +52,11 @@ from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, 
 from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SETTLED
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
-# In what is known of a project: runs of which something else counts than they say, runs whose
+# In what is known of a project: runs of which something else counts than they say, among them those
+# that may show what another record of their call was asked or answered, runs whose
 # session or user their trace names, and traces of experiments.
 SHARED: Final = "same_calls"
+LACKING: Final = "lacking"
 NAMED: Final = "named"
 EXPERIMENTS: Final = "experiments"
 # Among the scopes of its calls: some may record calls of others of their scope; older ones are
@@ -121,7 +123,7 @@ _CALL_RUNS: Final = Sql("""
     most=_TELLING,
 )
 _SCOPES: Final = Sql("""
-    SELECT {ids}, scope, rank FROM payloads
+    SELECT {ids}, scope, rank, inputs != '' AND outputs != '' AS is_whole FROM payloads
     WHERE {ours} AND start_ns IN {starts:Array(Int64)}
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=_IDS, ours=_IN_PROJECT)
 _OTHER_SPANS: Final = Sql("""
@@ -270,6 +272,8 @@ def write_settled(
     for run in settled:
         if run.counts:
             known[run.project].add(SHARED)
+            if run.share.others and not run.share.facts.is_whole:
+                known[run.project].add(LACKING)
         if run.names.session or run.names.user:
             known[run.project].add(NAMED)
         if run.names.experiment:
@@ -295,7 +299,7 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
     several = {trace for trace, rows in telling.items() if len(rows) > 1}
     scopes = _read_scopes(client, project, [row for trace in several for row in telling[trace]])
     calls = {
-        trace: [_call_run(row, scopes.get(run_id_of(row), "")) for row in rows]
+        trace: [_call_run(row, scopes.get(run_id_of(row), _NO_SCOPE)) for row in rows]
         for trace, rows in telling.items()
     }
     mixed = [trace for trace in several if _is_mixed(calls[trace])]
@@ -313,7 +317,7 @@ def _find_changed(client: StoreClient, project: str, traces: Sequence[str]) -> l
             # Of one span the delivery that won: what it says, and not what another one said.
             rows = winners([*telling.get(trace, ()), *others.get(trace, ())])
             runs = [
-                _call_run(row, scopes.get(run_id_of(row), ""))
+                _call_run(row, scopes.get(run_id_of(row), _NO_SCOPE))
                 if "latency_ns" in row
                 else _link(row)
                 for row in rows
@@ -389,7 +393,22 @@ def _gather_again(
     return shares
 
 
-def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What the payload of a run tells of its record: its instrumentation, and whether it is whole.
+
+    Attributes:
+        is_whole: Whether it has an input and an output.
+    """
+
+    scope: str = ""
+    is_whole: bool = False
+
+
+_NO_SCOPE: Final = _Recorded()
+
+
+def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dict[str, _Recorded]:
     """Read by which instrumentations some runs were recorded, by run id, as far as it is kept."""
     if not calls:
         return {}
@@ -399,7 +418,9 @@ def _read_scopes(client: StoreClient, project: str, calls: Sequence[Row]) -> dic
         "spans": sorted({row["span_id"] for row in calls}),
     }
     rows = winners(_rows(client, _SCOPES, values))
-    return {run_id_of(row): name_scope(row["scope"]) for row in rows}
+    return {
+        run_id_of(row): _Recorded(name_scope(row["scope"]), bool(row["is_whole"])) for row in rows
+    }
 
 
 def _is_mixed(runs: Sequence[CallRun]) -> bool:
@@ -411,7 +432,7 @@ def _is_mixed(runs: Sequence[CallRun]) -> bool:
     )
 
 
-def _call_run(row: Row, scope: str) -> CallRun:
+def _call_run(row: Row, recorded: _Recorded) -> CallRun:
     parent = bytes.fromhex(row["parent_span_id"])
     return CallRun(
         bytes.fromhex(row["span_id"]),
@@ -419,7 +440,7 @@ def _call_run(row: Row, scope: str) -> CallRun:
         row["kind"],
         row["start_ns"],
         row["start_ns"] + row["latency_ns"],
-        scope,
+        recorded.scope,
         row["response"],
         row["provider"],
         row["provider_model"],
@@ -431,6 +452,7 @@ def _call_run(row: Row, scope: str) -> CallRun:
         row["first_token_ms"],
         row["stream_chunks"],
         is_client=bool(row["is_client"]),
+        is_whole=recorded.is_whole,
     )
 
 
@@ -474,6 +496,7 @@ def _share(row: Row) -> CallShare:
             row["first_token_ms"],
             row["stream_chunks"],
             row["latency_ns"],
+            bool(row["is_whole"]),
         ),
     )
 

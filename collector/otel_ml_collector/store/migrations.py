@@ -383,6 +383,19 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               ADD COLUMN IF NOT EXISTS sketched_ns SimpleAggregateFunction(max, Int64)
                 COMMENT 'the same of its sketches' AFTER computed_ns"""),
     ],
+    # What is settled of a call of several records says whether the run that counts is whole: it
+    # is where each delivery of its payload has an input and an output.
+    [
+        Sql("""
+            INSERT INTO settled SELECT * REPLACE (true AS is_whole) FROM settled FINAL
+            WHERE others NOT IN ('', '[]')
+              AND (project, start_ns, trace_id, span_id) IN (
+                SELECT project, start_ns, trace_id, span_id FROM payloads
+                WHERE start_ns IN (
+                  SELECT start_ns FROM settled WHERE others NOT IN ('', '[]'))
+                GROUP BY project, start_ns, trace_id, span_id
+                HAVING min(inputs != '' AND outputs != ''))"""),
+    ],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
 
@@ -268,10 +268,13 @@ class Search:
     Attributes:
         tests: SQL over a row of `payloads`, which an index helps with.
         rest: SQL over a row of `runs`.
+        others: SQL that selects the keys of runs whose payload passes with what came apart from it;
+            empty where nothing did.
     """
 
     tests: Sql
     rest: Sql
+    others: Sql = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +304,7 @@ def all_of(conditions: Sequence[Condition]) -> Condition:
     search = None
     if len(searches) == 1:
         rest = [one.sql for one in conditions if one.search is None] + [searches[0].rest]
-        search = Search(searches[0].tests, _and(rest))
+        search = replace(searches[0], rest=_and(rest))
     parameters = {name: value for one in conditions for name, value in one.parameters.items()}
     sql = _and([one.sql for one in conditions])
     return Condition(sql, parameters, any(one.reads_payloads for one in conditions), search)

@@ -787,6 +787,12 @@ SETTLED: Final[Table[SettledRun]] = Table(
             Stored(name, "String", attrgetter(f"names.{name}"), f"{name} of its trace")
             for name in NAMES
         ),
+        Stored(
+            "is_whole",
+            "Bool",
+            attrgetter("share.facts.is_whole"),
+            "whether its own payload has an input and an output",
+        ),
     ],
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",
     stamp="",
@@ -795,6 +801,8 @@ SETTLED: Final[Table[SettledRun]] = Table(
 )
 # Runs that count for a call of several records.
 COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND others NOT IN ('', '[]')")
+# Those of them whose own payload lacks an input or an output, which another record may have.
+LACKING: Final = COUNTING + Sql(" AND NOT is_whole")
 # The other records of calls, by the run that counts, in the order in which they are asked.
 _RECORDS: Final = Sql("""
     SELECT trace_id AS lent_trace, span_id AS lent_span, place,
@@ -802,7 +810,7 @@ _RECORDS: Final = Sql("""
     FROM (
       SELECT trace_id, span_id,
         JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records {counting})
-    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""").fill(counting=COUNTING)
+    ARRAY JOIN records AS one, arrayEnumerate(records) AS place""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -834,14 +842,21 @@ SHOWN: Final = (*TOKENS, "cost", *(name for name in _FACTS if name != "latency_n
 LENT_PAYLOAD: Final = {name: _lend_text(name) for name in ("inputs", "outputs", "params")}
 
 
-def count_for_others(among: Sql) -> Sql:
-    """Write the condition on runs for those that count for a call of several records."""
-    return Sql("(trace_id, span_id) IN (SELECT trace_id, span_id {counting})").fill(
-        counting=COUNTING.fill(among=among)
+def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
+    """Write the condition on runs for those that count for a call of several records.
+
+    Args:
+        among: A condition on their project and start.
+        counting: `COUNTING`, or `LACKING` for some of them.
+    """
+    return Sql("(start_ns, trace_id, span_id) IN (SELECT start_ns, trace_id, span_id {of})").fill(
+        of=counting.fill(among=among)
     )
 
 
-def fill_payloads(rows: Sql, columns: Mapping[str, LentColumn], among: Sql) -> Sql:
+def fill_payloads(
+    rows: Sql, columns: Mapping[str, LentColumn], among: Sql, counting: Sql = COUNTING
+) -> Sql:
     """Write the SQL for payloads, with empty columns filled from other records of their calls.
 
     Of several records the first with a value is taken, as the rule of `same_calls` orders them.
@@ -850,6 +865,7 @@ def fill_payloads(rows: Sql, columns: Mapping[str, LentColumn], among: Sql) -> S
         rows: SQL that selects rows of `payloads` with these columns.
         columns: The columns that are filled.
         among: A condition on the project and start of the rows.
+        counting: `COUNTING`, or `LACKING` for rows of these alone.
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [
@@ -872,7 +888,7 @@ def fill_payloads(rows: Sql, columns: Mapping[str, LentColumn], among: Sql) -> S
         put=join_sql(", ", put),
         rows=rows,
         taken=join_sql(", ", taken),
-        records=_RECORDS.fill(among=among),
+        records=_RECORDS.fill(counting=counting.fill(among=among)),
     )
 
 

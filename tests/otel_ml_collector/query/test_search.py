@@ -9,10 +9,10 @@ from otel_ml.orders import NEWEST, OLDEST
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.span import Value
-from otel_ml_collector.store.apart import NOTHING
-from otel_ml_collector.store.sql import Sql
-from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call
+from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.store.apart import NOTHING, find_apart
+from otel_ml_collector.store.sql import EMPTY, Sql
+from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_span
 from tests.otel_ml_collector.stores import Store
 
 
@@ -22,6 +22,13 @@ def texts_of(number: int) -> Mapping[str, Value]:
         "otel_ml.inputs": orjson.dumps(f"number {number}{found_word}").decode(),
         "otel_ml.tag.half": number % 2,
     }
+
+
+def make_second(call: Span, attributes: Mapping[str, Value]) -> Span:
+    """Make what an instrumentation records of a call inside its run."""
+    ids = {"trace_id": call.trace_id, "parent_span_id": call.span_id}
+    times = {"start_ns": call.start_ns, "end_ns": call.end_ns}
+    return make_span("chat", attributes, scope=Scope({}, "other", "1", {}), **ids, **times)
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -68,6 +75,28 @@ def test_index_is_used(store: Store, project: str) -> None:
         {"project": project, "start": 0, "end": NOW_NS, **condition.parameters},
     )
     assert any("Name: by_input" in line for (line,) in plan.result_rows)
+
+
+def test_several_records_keep_the_index(store: Store, project: str) -> None:
+    """Where calls have several records a word goes by the index, whole runs without a join."""
+    used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
+    asked: dict[str, Value] = {"otel_ml.inputs": '"the needle"'}
+    whole = make_call(attributes={**used, **asked, "otel_ml.outputs": '"hay"'})
+    store.take(project, whole, make_second(whole, used))
+    apart = find_apart(store.reader, project)
+    _, condition = compile_filter('"needle" in input', apart)
+    assert (apart.same_calls, apart.lacking) == (True, False)
+    assert condition.search is not None
+    assert condition.search.others == EMPTY
+    lacking = make_call(attributes=used)
+    message = orjson.dumps([{"role": "user", "content": "a needle"}]).decode()
+    store.take(project, lacking, make_second(lacking, {**used, "gen_ai.input.messages": message}))
+    apart = find_apart(store.reader, project)
+    _, condition = compile_filter('"needle" in input', apart)
+    assert apart.lacking
+    assert condition.search is not None
+    page = find_runs(store.reader, RunsQuery(project, '"needle" in input'), NOW_NS)
+    assert {run.run_id for run in page.runs} == {id_of(whole), id_of(lacking)}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.span import Event, Scope, Span, Value
 from otel_ml_collector.store.backup import MANIFEST, restore
 from otel_ml_collector.store.migrations import SCHEMA_VERSION
 from otel_ml_collector.store.rollup import recompute
@@ -290,6 +290,23 @@ def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
         assert name_version(service, version, old.spans[0]) == ("champion", "aa")
         rows = service.store.reader.rows(SCHEMA, {})
     assert rows == [{"version": SCHEMA_VERSION}]
+
+
+def test_whole_runs_of_an_older_store(tmp_path: Path) -> None:
+    """Of an older store, too, a run that has its input and output borrows none."""
+    used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
+    call = make_call(attributes={**used, "otel_ml.inputs": '"a"', "otel_ml.outputs": '"b"'})
+    ids = {"trace_id": call.trace_id, "parent_span_id": call.span_id}
+    with open_service(tmp_path / "today") as service:
+        service.store.take(
+            "p20", call, make_span("chat", used, scope=Scope({}, "s", "", {}), **ids)
+        )
+        rows = read_tables(service, 20)
+    make_old(tmp_path / "old", 20, rows)
+    sql = Sql("""SELECT is_whole FROM settled FINAL
+      WHERE project = {project:String} AND others NOT IN ('', '[]')""")
+    with open_service(tmp_path / "old") as service:
+        assert service.store.reader.rows(sql, {"project": "p20"}) == [{"is_whole": True}]
 
 
 def make_backup(folder: Path, version: int, backup: Path) -> None:
