@@ -203,6 +203,7 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
         ("metrics", "/projects/digits/metrics"),
         ("judges", f"/projects/{DOCS}/judges"),
         ("judge", f"/projects/{DOCS}/judges/grounded"),
+        ("monitor", f"/projects/{DOCS}/monitor"),
     ):
         page.goto(demo.endpoint + path)
         page.wait_for_load_state("networkidle")
@@ -210,6 +211,19 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
         assert width <= 390, f"{path} is {width} px wide"
         page.screenshot(path=shots / f"{name}-phone.png")
     page.close()
+
+
+def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
+    """A row of the page Monitor has the API's slice, and opens it against the rest over time."""
+    told = demo.get(f"/projects/{DOCS}/slices")["slices"]
+    page = tab.open(f"/projects/{DOCS}/monitor")
+    rows = page.locator("#slices tbody tr")
+    expect(rows.first).to_contain_text(told[0]["name"])
+    page.screenshot(path=shots / "monitor.png")
+    rows.first.get_by_role("link").first.click()
+    expect(page.locator("h1")).to_have_text(told[0]["name"])
+    expect(page.locator("#curves tbody tr").first).to_be_visible()
+    page.screenshot(path=shots / "slice.png")
 
 
 def test_judge_shows_what_its_versions_said(tab: Tab, demo: CollectorProcess, shots: Path) -> None:

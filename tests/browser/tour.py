@@ -131,6 +131,9 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("judges-empty", "/projects/nothing-here/judges"),
         Stop("judge", f"{DOCS}/judges/grounded"),
         Stop("judge-versions", f"{DOCS}/judges/concise"),
+        Stop("monitor", f"{DOCS}/monitor"),
+        Stop("monitor-empty", "/projects/nothing-here/monitor"),
+        Stop("slice", f"{DOCS}/monitor", _open_slice),
         Stop("datasets", f"{DOCS}/datasets"),
         Stop("datasets-empty", "/projects/nothing-here/datasets"),
         Stop("dataset", f"{DOCS}/datasets/questions"),
@@ -171,6 +174,10 @@ def _experiments(demo: CollectorProcess) -> list[str]:
 
 def _open_item(page: Page) -> None:
     page.locator("#rows tbody tr").first.get_by_role("link").click()
+
+
+def _open_slice(page: Page) -> None:
+    page.locator("#slices tbody tr").first.get_by_role("link").first.click()
 
 
 def _edit_item(page: Page) -> None:

@@ -85,8 +85,13 @@ def find_findings(question: FindingsQuestion, contributors: Sequence[Contributor
 
 
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Order findings: by the rank of their kind, then the largest first, then by their words."""
+    """Order findings: by the rank of their kind, then the largest first, then by their words.
+
+    A version that is told of as a release is not told of as a slice once more.
+    """
+    every = list(findings)
+    released = {finding.where for finding in every if finding.kind == "release"}
     return sorted(
-        findings,
-        key=lambda finding: (_RANKS[finding.kind], -finding.size, finding.sentence, finding.where),
+        (one for one in every if one.kind != "slice" or one.where not in released),
+        key=lambda one: (_RANKS[one.kind], -one.size, one.sentence, one.where),
     )

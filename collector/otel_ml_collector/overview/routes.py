@@ -57,18 +57,21 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
     now_ns = time.time_ns()
     news = find_news(reader, project, now_ns, asked.last)
     state = find_monitor(reader, project, asked.last, now_ns)
-    # A version that is worse is told once.
-    told = {finding.where for finding in state.findings}
+    # A version that is worse is told once, as a release before all else.
+    released = {one.where for one in state.findings if one.kind == "release"}
+    wrong = [
+        one
+        for one in news.findings
+        if one.is_wrong and not (one.by == "production" and one.where in released)
+    ]
+    versions = {one.where for one in wrong if one.by == "production"}
+    monitored = [one for one in state.findings if one.kind != "slice" or one.where not in versions]
     facts = {
         "asked": asked,
         "news": news,
-        "monitored": list_findings(state.findings[:_MONITORED]),
-        "more": max(len(state.findings) - _MONITORED, 0),
-        "wrong": [
-            finding
-            for finding in news.findings
-            if finding.is_wrong and not (finding.by == "production" and finding.where in told)
-        ],
+        "monitored": list_findings(monitored[:_MONITORED]),
+        "more": max(len(monitored) - _MONITORED, 0),
+        "wrong": wrong,
         "calm": [finding for finding in news.findings if not finding.is_wrong],
         "looked_at": _tell_looked_at(news, state.slices.judged),
     }

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -362,3 +363,32 @@ def test_fields(collector: CollectorProcess) -> None:
         report = reader.field("inputs.amount", model="answer")
     assert {"inputs.amount", "outputs.twice", "latency_ms", "outcome"} <= names
     assert [point["n"] for point in report["curve"]] == [3]
+
+
+def test_slices(collector: CollectorProcess) -> None:
+    """The client whose calls fail is told by the command, by the reader, and as a finding."""
+    client = Client("sliced", endpoint=collector.endpoint)
+
+    @client.trace
+    def serve(name: str) -> str:
+        client.current_run().tag(client=name)
+        if name == "Remax":
+            raise ValueError(name)
+        return name
+
+    for _ in range(40):
+        for name in ("Remax", "Zillow"):
+            with suppress(ValueError):
+                serve(name)
+    assert client.flush()
+    client.close()
+    asked = ("--project", "sliced", "--figure", "errors", "--columns", "slice,runs,word")
+    done = otel_ml(collector.endpoint, "slices", *asked)
+    assert rows(done.stdout)[:2] == [["slice", "runs", "word"], ["client = Remax", "40", "worse"]]
+    with Reader("sliced", endpoint=collector.endpoint) as reader:
+        worst = reader.slices(figure="errors")["slices"][0]
+        (finding,) = [one for one in reader.findings() if one["kind"] == "slice"]
+    assert finding["where"] == worst["where"] == 'model == "serve" and tags["client"] == "Remax"'
+    columns = ("--columns", "kind,where")
+    done = otel_ml(collector.endpoint, "findings", "--project", "sliced", *columns)
+    assert ["slice", worst["where"]] in rows(done.stdout)
