@@ -65,11 +65,11 @@ def ask_evidently(stream: Stream, windows: list[Values], judged: Values) -> Said
         [ValueDrift(column="value"), MissingValueCount(column="value")], include_tests=True
     )
     told = report.run(current, reference).dict()
-    failed = [
+    failed = dict.fromkeys(
         "drift" if "Drift" in json.dumps(test["metric_config"]) else "missing"
         for test in told["tests"]
         if _word(test["status"]) == "FAIL"
-    ]
+    )
     return bool(failed), " and ".join(failed)
 
 

@@ -74,6 +74,7 @@ _WAITS: Final = (
     ("tests/origins/test_digitalhub.py::test_two_processes_lose_nothing", True),
     ("tests/origins/test_together.py*", True),
     ("tests/otel_ml/experiments/test_evals_peers.py::test_ours", True),  # beside `interop`'s theirs
+    ("tests/otel_ml/statistics/test_monitors.py::test_ours*", True),  # likewise
     ("tests/otel_ml/reader/test_paging.py::test_pages_while_others_write", True),
     ("tests/otel_ml/test_multiprocessing.py::test_hanging_collector_costs_two_seconds", True),
     ("tests/otel_ml/test_process_end.py::test_slow_collector_gets_all_at_exit", True),
