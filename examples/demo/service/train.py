@@ -12,6 +12,7 @@ from otel_ml import Client
 
 from .data import load_digit_images, load_tumours  # noqa: TID252 - see the package
 from .kept import DIGITS, TUMOURS, keep  # noqa: TID252
+from .screened import screen  # noqa: TID252
 
 _EPOCHS: Final = 30
 _RATE: Final = 0.001
@@ -55,4 +56,6 @@ def train_tumours(client: Client) -> None:
 
 if __name__ == "__main__":
     train_digits(Client("digits"))
-    train_tumours(Client("breast-cancer"))
+    tumours = Client("breast-cancer")
+    train_tumours(tumours)
+    screen(tumours)
