@@ -35,6 +35,7 @@ from otel_ml_collector.monitor import field_pages, fields
 from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import routes as overview
+from otel_ml_collector.quality import pages as quality_pages
 from otel_ml_collector.quality import routes as quality
 from otel_ml_collector.queues import pages as queue_pages
 from otel_ml_collector.queues import routes as queues
@@ -78,6 +79,7 @@ _ROUTERS: Final = (
     models.pages,
     judges.pages,
     queue_pages.pages,
+    quality_pages.pages,
     datasets.pages,
     experiments.pages,
     comparison.pages,

@@ -19,10 +19,12 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.datasets.find import find_datasets_of_run
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.grammar import step_into
 from otel_ml_collector.judges.find import find_judge_calls
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
+from otel_ml_collector.quality.target import TARGETS, make_target
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.amounts import find_unread, tell_price
 from otel_ml_collector.runs.answers import (
@@ -39,6 +41,7 @@ from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window, find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
@@ -505,7 +508,8 @@ class ToldTruth:
     """A truth of a run, beside the run's output.
 
     Attributes:
-        output: The part of the output that has the truth's name, else the output.
+        output: The prediction by the target of that truth, where one is saved; else the part of
+            the output that has the truth's name, else the output.
         is_newest: Whether it holds: an earlier value of its name does not.
     """
 
@@ -514,15 +518,24 @@ class ToldTruth:
     is_newest: bool
 
 
-def find_truths(run: Run) -> list[ToldTruth]:
+def find_truths(reader: Reader, run: Run) -> list[ToldTruth]:
     """Find the truths of a run, the newest first; those that hold before those that did."""
+    documents = list_documents(reader, run.project, TARGETS) if run.truth else []
+    paths = {
+        target.rule.truth: target.rule.path
+        for target in map(make_target, documents)
+        if target.model == run.model
+    }
     truths: list[ToldTruth] = []
     held: set[str] = set()
     for evaluation in reversed(run.evaluations):
         if evaluation.actual is None:
             continue
         name, outputs = evaluation.judge, run.outputs
-        output = outputs[name] if isinstance(outputs, dict) and name in outputs else outputs
+        if name in paths:
+            output = step_into(outputs, paths[name])
+        else:
+            output = outputs[name] if isinstance(outputs, dict) and name in outputs else outputs
         is_newest = name not in held and evaluation.actual == run.truth[name]
         held |= {name} if is_newest else set()
         truths.append(ToldTruth(evaluation, output, is_newest))
@@ -645,7 +658,7 @@ def show_run(
             if run.evaluations and apart.judge_calls
             else []
         ),
-        "truths": find_truths(run),
+        "truths": find_truths(reader, run),
         "scores": [
             evaluation
             for evaluation in run.evaluations

@@ -1,0 +1,230 @@
+"""The pages of quality: the targets of a project, and one by the time of the prediction."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.monitor.field_pages import AxisLabel
+from otel_ml_collector.quality.find import QualityPoint, TargetQuality, find_quality, list_targets
+from otel_ml_collector.quality.routes import TargetName, WantedQuality, make_question
+from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+_HEIGHT: Final = 150.0
+_SHORT: Final = 70.0
+_WIDTH: Final = 1_000.0
+# Shares, which are written in per cent; all other figures are numbers.
+_RATES: Final = frozenset({"accuracy", "precision", "recall", "f1", "precision_at_k"})
+_NAMES: Final[Mapping[str, str]] = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "brier": "Brier score",
+    "log_loss": "Log loss",
+    "mae": "Mean error",
+    "rmse": "Root mean square",
+    "bias": "Bias",
+    "r2": "R²",
+    "precision_at_k": "Precision at k",
+}
+_LASTS: Final = ("7d", "30d", "60d")
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class QualityCurve:
+    """A figure by the time of the prediction, drawn.
+
+    Attributes:
+        line: Of buckets that are to be judged.
+        band: Their intervals, an area.
+        hatched: Where buckets are early: per cent from the left, and how wide.
+        up, across: Labels of the axes.
+    """
+
+    line: str
+    band: str
+    hatched: Sequence[tuple[float, float, str]]
+    up: Sequence[AxisLabel]
+    across: Sequence[AxisLabel]
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageCurve:
+    """The share of predictions whose truth is here, by bucket, and what is usual at its age."""
+
+    area: str
+    usual: str
+
+
+class QualityShown(WantedQuality):
+    """What the page of a target is asked.
+
+    Attributes:
+        figure: The figure that is drawn over time; empty for the first one.
+    """
+
+    figure: Annotated[str, Query(max_length=40)] = ""
+
+
+def write_figure(name: str, value: float | None) -> str:
+    """Write a figure as people read it: a share in per cent."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f}\u202f%" if name in _RATES else f"{value:.3g}"
+
+
+def write_interval(name: str, interval: Interval | None) -> str:
+    """Write the bounds of a figure; empty where there are none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    return f"{write_figure(name, interval.low)} to {write_figure(name, interval.high)}"
+
+
+def _find_value(point: QualityPoint, name: str) -> Interval | None:
+    return next((one.value for one in point.figures if one.name == name), None)
+
+
+def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
+    """Draw a figure over time, broken where buckets are early; None where no bucket has it."""
+    stretches: list[list[tuple[float, float, float, float]]] = [[]]
+    for point in quality.points:
+        value = _find_value(point, name)
+        if value is None or point.early:
+            stretches.append([])
+            continue
+        middle = (_place(quality, point) + _width(quality, point) / 2) * _WIDTH / 100
+        low = value.value if value.low is None else value.low
+        high = value.value if value.high is None else value.high
+        stretches[-1].append((middle, value.value, low, high))
+    told = [one for stretch in stretches for one in stretch]
+    if not told:
+        return None
+    low, high = min(one[2] for one in told), max(one[3] for one in told)
+    if name in _RATES:
+        low, high = max(math.floor(low * 20) / 20, 0.0), min(math.ceil(high * 20) / 20, 1.0)
+    if high == low:
+        high += abs(high) or 1.0
+
+    def at(x: float, value: float) -> str:
+        return f"{x:.1f} {_HEIGHT * (1 - (value - low) / (high - low)):.1f}"
+
+    lines, bands = [], []
+    for stretch in filter(None, stretches):
+        lines.append("M" + "L".join(at(x, value) for x, value, _, _ in stretch))
+        upper = [at(x, top) for x, _, _, top in stretch]
+        lower = [at(x, foot) for x, _, foot, _ in reversed(stretch)]
+        bands.append(f"M{'L'.join([*upper, *lower])}z")
+    return QualityCurve(
+        "".join(lines),
+        "".join(bands),
+        [
+            (_place(quality, point), _width(quality, point), point.early)
+            for point in quality.points
+            if point.early
+        ],
+        [
+            AxisLabel(_HEIGHT * (1 - share), write_figure(name, low + share * (high - low)))
+            for share in (0.0, 0.5, 1.0)
+        ],
+        [AxisLabel(0.0, quality.start[:10]), AxisLabel(100.0, quality.end[:10])],
+    )
+
+
+def draw_coverage(quality: TargetQuality) -> CoverageCurve:
+    """Draw the share of truths that are here, by bucket, and the usual share at its age."""
+    area, usual = [], []
+    for point in quality.points:
+        left, step = (of(quality, point) * _WIDTH / 100 for of in (_place, _width))
+        height = _SHORT * (1 - point.coverage)
+        area.append(f"M{left:.1f} {_SHORT:.0f}V{height:.1f}H{left + step:.1f}V{_SHORT:.0f}z")
+        if point.usual is not None:
+            usual.append(f"{left + step / 2:.1f} {_SHORT * (1 - point.usual):.1f}")
+    return CoverageCurve("".join(area), f"M{'L'.join(usual)}" if usual else "")
+
+
+def _window(quality: TargetQuality) -> tuple[int, int]:
+    return from_rfc3339(quality.start, "start"), from_rfc3339(quality.end, "end")
+
+
+def _place(quality: TargetQuality, point: QualityPoint) -> float:
+    start_ns, end_ns = _window(quality)
+    at_ns = from_rfc3339(point.start_time, "start_time")
+    return 100 * (at_ns - start_ns) / max(end_ns - start_ns, 1)
+
+
+def _width(quality: TargetQuality, point: QualityPoint) -> float:
+    """Return how wide a bucket is, in per cent of the window; the last one may be cut."""
+    start_ns, end_ns = _window(quality)
+    step = 100 * quality.bucket_s * 1e9 / max(end_ns - start_ns, 1)
+    return min(step, 100 - _place(quality, point))
+
+
+def _make_table(quality: TargetQuality) -> list[dict[str, Any]]:
+    """Make the rows of the confusion table: of each class that was said how often which came."""
+    cells = {(one.said, one.came): one for one in quality.confusion}
+    names = [one.name for one in quality.classes]
+    return [
+        {
+            "said": said,
+            "cells": [cells.get((said, came)) for came in names],
+            "runs": sum(cells[said, came].runs for came in names if (said, came) in cells),
+        }
+        for said in names
+    ]
+
+
+@pages.get("/projects/{project:path}/targets")
+def show_targets(request: Request, project: str, reader: FromReader) -> Response:
+    """The targets of a project, and truths that have none."""
+    context = {
+        "found": list_targets(reader, project),
+        "api": view.api_address("projects", project, "targets"),
+        "python": python_call("targets"),
+    }
+    return show_page(request, "targets.html", context)
+
+
+@pages.get("/projects/{project:path}/targets/{target}")
+def show_target(
+    request: Request,
+    project: str,
+    target: TargetName,
+    reader: FromReader,
+    wanted: Annotated[QualityShown, Query()],
+) -> Response:
+    """How good the predictions of a target were, by the time of the prediction."""
+    quality = find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))
+    drawn = [one for one in quality.figures if one.name != "r2"]
+    chosen = wanted.figure if any(one.name == wanted.figure for one in drawn) else ""
+    chosen = chosen or (drawn[0].name if drawn else "")
+    told = wanted.model_dump(exclude_defaults=True)
+    asked = {name: value for name, value in told.items() if name != "figure"}
+    context = {
+        "quality": quality,
+        "target": quality.target,
+        "told": told,
+        "wanted": wanted,
+        "lasts": _LASTS,
+        "names": _NAMES,
+        "drawn": drawn,
+        "chosen": chosen,
+        "curve": draw_quality(quality, chosen),
+        "covered": draw_coverage(quality),
+        "table": _make_table(quality),
+        "write_figure": write_figure,
+        "write_interval": write_interval,
+        "api": view.api_address("projects", project, "targets", target, **asked),
+        "python": f"reader.target({target!r}).quality(last={wanted.last!r})",
+    }
+    return show_page(request, "target.html", context)

@@ -1,0 +1,58 @@
+"""Tests of the pages of quality."""
+
+from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.quality.test_quality import (
+    FORETOLD,
+    save,
+    service,
+)
+from tests.otel_ml_collector.stores import Service
+
+__all__ = ["service"]
+
+
+def read(service: Service, path: str) -> str:
+    answered = ask(service.app, f"/projects/{path}")
+    assert answered.status == 200, answered.text
+    return answered.text
+
+
+def test_page(service: Service) -> None:
+    """The page has the figures, the early buckets hatched, the table and a link to wrong runs."""
+    page = read(service, "churn/targets/churned?last=30d&bucket=day")
+    here = sum(one.came is not None for one in FORETOLD)
+    wrong = sum(one.came not in {None, one.said} for one in FORETOLD)
+    assert f"of {here} predictions whose truth is here" in page
+    assert f">{wrong} runs were wrong</a>" in page
+    assert page.count("<title>less than usual</title>") >= 2
+    assert "<title>too young</title>" in page
+    assert 'id="calibration"' in page
+    assert "came yes" in page
+
+
+def test_other_figure(service: Service) -> None:
+    """Another figure is drawn on demand."""
+    page = read(service, "churn/targets/churned?figure=brier")
+    assert 'aria-label="Brier score by the time of the prediction"' in page
+
+
+def test_list(service: Service) -> None:
+    """The list leads to each target; a project without truths says how to begin."""
+    assert 'href="/projects/churn/targets/churned"' in read(service, "churn/targets")
+    assert "No truth has come yet" in read(service, "nothing/targets")
+
+
+def test_no_runs(service: Service) -> None:
+    """A target whose model has not run says so."""
+    save(service, "empty", "late")
+    assert "No run foretold late" in read(service, "empty/targets/late")
+
+
+def test_run_page(service: Service) -> None:
+    """The page of a run shows its truth beside what the target says that it foretold."""
+    foretold = next(one for one in FORETOLD if one.came is not None)
+    run_id = f"{foretold.run.trace_id.hex()}-{foretold.run.span_id.hex()}"
+    page = read(service, f"churn/runs/{run_id}")
+    truths = page.partition('id="truths"')[2]
+    assert foretold.said in truths
+    assert f"{foretold.p}" not in truths.partition("</table>")[0]
