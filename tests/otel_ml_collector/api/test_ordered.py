@@ -50,13 +50,15 @@ def test_headings(shop: Service) -> None:
     found = {label: (head, link) for head, link, _, label in HEADING.findall(body)}
     assert list(found) == ["Ago", "ms", "$", "Tokens", "grounded"]
     assert 'aria-sort="descending"' in found["Ago"][0]
-    wanted = {"ms": "slowest", "$": "costliest", "Tokens": "most_tokens", "grounded": "lowest"}
+    wanted = {"ms": "slowest", "$": "costliest", "Tokens": "most_tokens", "grounded": "worst"}
     for label, order in wanted.items():
         assert f"order={order}" in found[label][1]
         ordered = ask(shop.app, found[label][1].replace("&amp;", "&")).text
         heads = {name: head for head, _, _, name in HEADING.findall(ordered)}
         assert [name for name, head in heads.items() if "aria-sort" in head] == [label]
         assert 'id="ordered"' in ordered
+    again = {name: link for _, link, _, name in HEADING.findall(ordered)}
+    assert "order=best" in again["grounded"]
 
 
 def test_days(shop: Service, project: str) -> None:
