@@ -338,9 +338,9 @@ class FieldDrift:
 
     @property
     def drifted(self) -> Sequence[PartDrift]:
-        """The parts that drifted, the most telling first."""
+        """The parts that drifted, the most telling first: broken data, then another language."""
         drifted = [part for part in self.parts if part.is_drift]
-        return sorted(drifted, key=lambda part: not part.is_broken)
+        return sorted(drifted, key=lambda part: (not part.is_broken, part.name != "scripts"))
 
     @property
     def lately(self) -> int:

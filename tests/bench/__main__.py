@@ -14,6 +14,7 @@ from tests.bench import (
     children,
     crashed,
     delivered,
+    drift,
     evals_peers,
     evaluating,
     experiments,
@@ -67,6 +68,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "outage": outage.report,
     "stopped": stopped.report,
     "memory": memory.report,
+    "drift": drift.report,
 }
 
 

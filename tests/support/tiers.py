@@ -18,6 +18,7 @@ _WAITS: Final = (
     ("tests/services/*", True),
     ("tests/neighbours/*", True),
     ("tests/integrations/*", True),
+    ("tests/otel_ml/statistics/test_drift_streams.py*", True),
     ("tests/origins/test_frameworks.py*", True),
     ("tests/browser/*[[]*dark*", True),
     ("tests/browser/test_frame.py::test_calls*", False),

@@ -20,7 +20,7 @@ from otel_ml_collector.monitor.fields import (
     find_field,
     find_fields,
 )
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -179,8 +179,11 @@ def list_fields(
     if not asked.model and names:
         asked = asked.model_copy(update={"model": names[0]})
     told = asked.model_dump(exclude_defaults=True)
-    fields = find_fields(ask_fields(reader, project, asked, time.time_ns())) if names else None
+    question = ask_fields(reader, project, asked, time.time_ns())
+    fields = find_fields(question) if names else None
     context = {
+        "start": write_time(question.window.start_ns),
+        "end": write_time(question.window.end_ns),
         "models": names,
         "asked": asked,
         "told": told,
@@ -201,7 +204,8 @@ def show_field(
     asked: Annotated[FieldsAsked, Query()],
 ) -> Response:
     """A field beside what it was: both distributions, its distance over time, typical runs."""
-    report = find_field(ask_fields(reader, project, asked, time.time_ns()), field)
+    question = ask_fields(reader, project, asked, time.time_ns())
+    report = find_field(question, field)
     told = asked.model_dump(exclude_defaults=True)
     shown = request.query_params.get("part", report.curve_part)
     histogram = next((one for one in report.histograms if one.part == shown), None)
@@ -209,6 +213,9 @@ def show_field(
         histogram = report.histograms[0]
     context = {
         "report": report,
+        "start": write_time(question.window.start_ns),
+        "end": write_time(question.window.end_ns),
+        "since": write_time(from_rfc3339(report.since, "since")) if report.since else "",
         "asked": asked,
         "told": told,
         "lasts": _LASTS,

@@ -295,7 +295,7 @@ def find_field(question: FieldsQuestion, name: str) -> FieldReport:
         threshold=_threshold(drift, own, shown),
         curve=curve,
         marks=_find_marks(changes, span),
-        runs=find_typical(question, own, shown),
+        runs=find_typical(question, own, (own.drifted or own.parts)[0]),
     )
 
 
