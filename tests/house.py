@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,15 @@ PRODUCT: Final = ("otel_ml", "collector")
 _LEFT_OUT: Final = re.compile(r"_pb2|/vendor/|/_proto/|\.svg$|\.png$|py\.typed$")
 _BROAD: Final = frozenset({"Exception", "BaseException"})
 _CONTRACTS: Final = "tool.importlinter"
+# A local is called by its noun: none of these says what it holds.
+EMPTY_WORDS: Final = ("told", "said", "found", "one", "ours", "some")
+FIELDS: Final = ("cached_tokens", "reasoning_tokens", "provider_model")
+_WORD: Final = re.compile(r"[A-Za-z_]\w*")
+_RIDDLE: Final = re.compile(r"\b(what|who|whose|whom)\b", re.IGNORECASE)
+_TABLES: Final = re.compile(r"\bFROM (runs|scores_by_judge)\b")
+_MANY: Final = 5
+_ORIGINS: Final = "otel_ml.compat."  # whose names are those of other packages
+_Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class House:
@@ -54,23 +63,35 @@ class House:
     def _imported(self, tree: ast.Module) -> Iterator[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                wanted = [one.name for one in node.names]
+                wanted = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 base = node.module or ""
-                below = [f"{base}.{one.name}" for one in node.names]
-                wanted = [one if one in self.modules else base for one in below]
+                below = [f"{base}.{alias.name}" for alias in node.names]
+                wanted = [name if name in self.modules else base for name in below]
             else:
                 continue
-            yield from (one for one in wanted if one in self.modules)
+            yield from (name for name in wanted if name in self.modules)
 
     def rows(self) -> dict[str, float]:
         """Return the figures by their names."""
         python = [self.texts[path] for path in self.modules.values()]
         lines = sum(text.count("\n") for text in python)
         nodes = [node for tree in self.trees.values() for node in ast.walk(tree)]
-        users = Counter(one for imported in self.imports.values() for one in imported)
-        classes = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+        users = Counter(name for imported in self.imports.values() for name in imported)
         broad = sum(_is_broad(node) for node in nodes)
+        words = Counter(word for text in python for word in _WORD.findall(text))
+        functions = [
+            node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        cuts = sum(
+            name.startswith("_")
+            and not name.startswith("__")
+            and words[name] == len(("def", "call"))
+            for name in functions
+        )
+        texts = [ast.get_docstring(node) for node in nodes if isinstance(node, _Documented)]
+        firsts = [text.split("\n")[0] for text in texts if text]
+        count, field = max((len(self.naming(field)), field) for field in FIELDS)
         return {
             "lines, templates too": sum(text.count("\n") for text in self.texts.values()),
             "python files": len(self.modules),
@@ -80,20 +101,51 @@ class House:
                 for name, path in self.modules.items()
             ),
             "lines of import contracts": self._contract_lines(),
-            "files that name cached_tokens": len(self.naming("cached_tokens")),
+            f"files that name {field}": count,
+            "files that ask FROM runs, scores": sum(
+                _TABLES.search(text) is not None for text in python
+            ),
             "broad excepts / 1,000 lines": round(1_000 * broad / lines, 2),
             "noqa / 1,000 lines": round(
                 1_000 * sum(text.count("# noqa") for text in python) / lines, 2
             ),
-            "class names twice": sum(
-                count > 1 and not name.startswith("_") for name, count in classes.items()
+            "class names twice": _count_twice(self.trees.values()),
+            "class names twice, without the origins' own": _count_twice(
+                tree for name, tree in self.trees.items() if not name.startswith(_ORIGINS)
             ),
+            "% private, one caller": round(100 * cuts / len(functions), 1),
+            "constants named in 5+ modules": sum(
+                count >= _MANY for count in self._constants().values()
+            ),
+            "% docstrings with what, who": round(
+                100 * sum(_RIDDLE.search(line) is not None for line in firsts) / len(firsts), 1
+            ),
+            ", ".join(EMPTY_WORDS): sum(words[word] for word in EMPTY_WORDS),
         }
+
+    def _constants(self) -> Counter[str]:
+        """Count the modules that have a constant of a name."""
+        constants: Counter[str] = Counter()
+        for tree in self.trees.values():
+            targets = [
+                target
+                for node in tree.body
+                if isinstance(node, ast.Assign | ast.AnnAssign)
+                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            ]
+            constants.update(
+                {
+                    target.id
+                    for target in targets
+                    if isinstance(target, ast.Name) and target.id.isupper() and len(target.id) > 1
+                }
+            )
+        return constants
 
     def naming(self, word: str) -> list[str]:
         """List the files in which a word stands."""
-        found = re.compile(rf"\b{re.escape(word)}\b")
-        return [path for path, text in self.texts.items() if found.search(text)]
+        whole = re.compile(rf"\b{re.escape(word)}\b")
+        return [path for path, text in self.texts.items() if whole.search(text)]
 
     def longest_chain(self) -> int:
         """Count the modules of the longest chain of imports.
@@ -127,6 +179,14 @@ class House:
 def _module(path: str) -> str:
     dotted = path.removeprefix("collector/").removesuffix(".py").replace("/", ".")
     return dotted.removesuffix(".__init__")
+
+
+def _count_twice(trees: Iterable[ast.Module]) -> int:
+    """Count the public names that more than one class has."""
+    classes = Counter(
+        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+    return sum(count > 1 and not name.startswith("_") for name, count in classes.items())
 
 
 def _is_broad(node: ast.AST) -> bool:

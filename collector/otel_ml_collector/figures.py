@@ -148,7 +148,7 @@ def find_figures_at(
         now = find_stats(reader, replace(query, groups=1))
         before = find_stats(reader, asked_before)
         whole = replace(query, step_ns=length_ns)
-        grouped = [find_stats(reader, replace(whole, group=one)) for one in by if now.total.runs]
+        grouped = [find_stats(reader, replace(whole, group=item)) for item in by if now.total.runs]
     return FiguresAt(
         FiguresBeside(
             start_time=now.start_time,
@@ -160,7 +160,7 @@ def find_figures_at(
             before=before.total,
             buckets_before=_buckets_of(before),
         ),
-        [_order_groups(reader, project, one, order) for one in grouped],
+        [_order_groups(reader, project, item, order) for item in grouped],
     )
 
 
@@ -168,7 +168,7 @@ def list_people(reader: Reader, project: str) -> list[UserGroup]:
     """List the groupings by people that runs of a project name: user, session, both or neither."""
     named = find_apart(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
-    return [one for one in both if one in named]
+    return [experiment for experiment in both if experiment in named]
 
 
 def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup | None:
@@ -233,11 +233,11 @@ def rank(
         return -value if lower_is_better else value
 
     ranks: dict[Order, Callable[[RunFigures], float]] = {
-        "runs": lambda one: -one.runs,
-        "errors": lambda one: -(one.error_share or 0),
-        "p95": lambda one: -(one.p95_ms or 0),
-        "tokens": lambda one: -count_tokens(one),
-        "cost": lambda one: -(one.cost or 0),
+        "runs": lambda entry: -entry.runs,
+        "errors": lambda entry: -(entry.error_share or 0),
+        "p95": lambda entry: -(entry.p95_ms or 0),
+        "tokens": lambda entry: -count_tokens(entry),
+        "cost": lambda entry: -(entry.cost or 0),
         "quality": quality,
     }
     return ranks[order]
@@ -247,8 +247,8 @@ def _order_groups(reader: Reader, project: str, stats: RunStats, order: Order) -
     judge = next(iter(choose_judges(stats.total, 1)), None)
     is_lower = order == "quality" and is_lower_better(reader, project, judge)
     place = rank(order, judge, lower_is_better=is_lower)
-    groups = [GroupTotal(group=one.group, total=one.total) for one in stats.groups]
-    groups.sort(key=lambda one: (place(one.total), -one.total.runs, one.group))
+    groups = [GroupTotal(group=group.group, total=group.total) for group in stats.groups]
+    groups.sort(key=lambda group: (place(group.total), -group.total.runs, group.group))
     return GroupTotals(
         group=stats.group,
         groups=groups,

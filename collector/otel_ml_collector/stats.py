@@ -778,12 +778,12 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
     """
     apart = find_apart(reader, query.project)
     groupings = [make_grouping(reader, query.project, group, apart) for group in groups]
-    labels = [one.label for one in groupings]
+    labels = [grouping.label for grouping in groupings]
     joined = Grouping(
         EMPTY,
-        join=join_sql("", [one.join for one in groupings]),
-        parameters={k: v for one in groupings for k, v in (one.parameters or {}).items()},
-        is_settled=any(one.is_settled for one in groupings),
+        join=join_sql("", [grouping.join for grouping in groupings]),
+        parameters={k: v for grouping in groupings for k, v in (grouping.parameters or {}).items()},
+        is_settled=any(grouping.is_settled for grouping in groupings),
     )
     question = make_question(reader, replace(query, by=joined))
     rows = read_runs_at_once(reader, question, labels, query.groups)
@@ -829,16 +829,16 @@ def _make_stats(
 ) -> RunStats:
     """Make statistics of rows of `read_runs` and `read_scores`."""
     judged = _judged(reader, query.project, scores)
-    found = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
-    buckets = _buckets(found, query)
+    facts = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
+    buckets = _buckets(facts, query)
     groups = {
         (wanted_too, name): StatsGroup(
             group=name, total=figures, buckets=buckets.get((wanted_too, name), [])
         )
-        for (level, wanted_too, name, _), figures in found.items()
+        for (level, wanted_too, name, _), figures in facts.items()
         if level == _A_GROUP
     }
-    total = found.get((_ALL, 0, "", 0), NO_RUNS)
+    total = facts.get((_ALL, 0, "", 0), NO_RUNS)
     if not query.group and not groups and total.runs:
         groups = {(0, ""): StatsGroup(group="", total=total, buckets=buckets.get((0, ""), []))}
     return RunStats(

@@ -229,7 +229,7 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
     definition = judge.definition
     criterion = definition.helpers.get(_CRITERION)
     helpers = {name: text for name, text in definition.helpers.items() if name != _CRITERION}
-    told = orjson.loads(replace(definition, helpers=helpers).to_json(redaction))
+    document = orjson.loads(replace(definition, helpers=helpers).to_json(redaction))
     hidden = is_source_left_out()
     # "type" stands first: of two texts of one version the store keeps the greater one, so this
     # one holds against that of an SDK which sent no description; "lower_is_better" is greater than
@@ -240,7 +240,7 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
         **({} if direction is None else {"lower_is_better": direction}),
         "description": "" if hidden else redaction.shown(judge.description),
         "criterion": None if hidden or criterion is None else redaction.source(criterion),
-        **told,
+        **document,
     }
     return encode(content).text
 

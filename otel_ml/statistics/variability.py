@@ -120,14 +120,14 @@ class VariabilityChange:
         is_down = self.difference.value < 0
         if low > 0 or high < 0:
             ends = (-high, -low) if is_down else (low, high)
-            value, *bounds = (_points(one, few=few) for one in (abs(self.difference.value), *ends))
+            value, *bounds = (_points(end, few=few) for end in (abs(self.difference.value), *ends))
             direction = _WORDS["worse" if is_down else "better"]
-            told = f"{value} points {direction} ({bounds[0]} to {bounds[1]})"
-            told += "" if self.word in _WORDS.values() else f", {self.word}"
+            text = f"{value} points {direction} ({bounds[0]} to {bounds[1]})"
+            text += "" if self.word in _WORDS.values() else f", {self.word}"
         else:
             seen = "no different" if self.word == "no different" else "no difference seen"
-            told = f"{seen} ({_points(low, few=few)} to {_points(high, few=few)} points)"
-        return f"{figures}: {told}, {self._inputs()}{self._why()}"
+            text = f"{seen} ({_points(low, few=few)} to {_points(high, few=few)} points)"
+        return f"{figures}: {text}, {self._inputs()}{self._why()}"
 
     def _inputs(self) -> str:
         if self.is_paired:
@@ -153,18 +153,18 @@ def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
     Returns:
         None without any.
     """
-    repeated = [one for one in inputs if one.runs > 1]
+    repeated = [input_ for input_ in inputs if input_.runs > 1]
     if not repeated:
         return None
-    judges = sorted({judge for one in repeated for judge in one.scores})
+    judges = sorted({judge for item in repeated for judge in item.scores})
     spreads = {
-        judge: [value for one in repeated if (value := one.spread(judge)) is not None]
+        judge: [value for item in repeated if (value := item.spread(judge)) is not None]
         for judge in judges
     }
     return Variability(
         inputs=len(repeated),
-        runs=sum(one.runs for one in repeated),
-        differing=wilson(sum(len(one.answers) > 1 for one in repeated), len(repeated)),
+        runs=sum(item.runs for item in repeated),
+        differing=wilson(sum(len(item.answers) > 1 for item in repeated), len(repeated)),
         agreement=_agreement(repeated),
         spreads={judge: _spread(values) for judge, values in spreads.items() if values},
     )
@@ -217,7 +217,7 @@ def compare_variability(
 
 
 def _agreement(inputs: Sequence[RepeatedInput]) -> Estimate:
-    return estimate_mean([(one.agreement, 1) for one in inputs], is_rate=True)
+    return estimate_mean([(input_.agreement, 1) for input_ in inputs], is_rate=True)
 
 
 def _spread(values: Sequence[float]) -> Estimate:

@@ -398,10 +398,10 @@ def _fold(
 
 
 def _read_version(call: ToolCall, reference: Reference) -> Digest:
-    found = find_version(call.reader, call.project, reference.name, reference.number)
-    definition = found.definition
-    name = f"{found.model}:v{found.version}"
-    url = call.page("models", found.model, to=found.version)
+    version = find_version(call.reader, call.project, reference.name, reference.number)
+    definition = version.definition
+    name = f"{version.model}:v{version.version}"
+    url = call.page("models", version.model, to=version.version)
     if call.given["part"]:
         parts = {
             "source": definition.source or "",
@@ -417,27 +417,29 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
         {
             "what": Own("version"),
             "version": name,
-            "first_seen": moment(found.first_seen_time),
-            "aliases": list(found.aliases) or None,
+            "first_seen": moment(version.first_seen_time),
+            "aliases": list(version.aliases) or None,
             "statistics": {
-                name: getattr(found, name) for name in ("runs", "errors", "p50_ms", "p95_ms")
+                name: getattr(version, name) for name in ("runs", "errors", "p50_ms", "p95_ms")
             },
             "judges": DigestTable(
                 ("judge", "evaluations", "mean", "passed"),
                 [
                     [
-                        one.name,
-                        one.evaluations,
-                        one.mean_score,
-                        one.passed / one.judged if one.judged else None,
+                        judge.name,
+                        judge.evaluations,
+                        judge.mean_score,
+                        judge.passed / judge.judged if judge.judged else None,
                     ]
-                    for one in found.judges
+                    for judge in version.judges
                 ],
             )
-            if found.judges
+            if version.judges
             else None,
-            "same_inputs": _tell_variability(call, found.model, found.version),
-            "params": DigestTable(("part", "value"), [[path, _shown(one)] for path, one in params])
+            "same_inputs": _tell_variability(call, version.model, version.version),
+            "params": DigestTable(
+                ("part", "value"), [[path, _shown(value)] for path, value in params]
+            )
             if params
             else None,
             "source": _beginning(call, definition.source or ""),
@@ -448,17 +450,17 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
 
 def _tell_variability(call: ToolCall, model: str, version: int) -> dict[str, object] | None:
     """Say how alike a version's answers to the same inputs are; None where no input came twice."""
-    found = find_variability(call.reader, call.project, model, version=version, limit=1)
-    one = next(one for one in found.versions if one.version == version)
-    if one.agreement is None or one.differing is None:
+    variability = find_variability(call.reader, call.project, model, version=version, limit=1)
+    stored_version = next(item for item in variability.versions if item.version == version)
+    if stored_version.agreement is None or stored_version.differing is None:
         return None
     return {
-        "inputs": one.inputs,
-        "runs": one.repeated,
-        "answered_differently": one.differing.value,
-        "two_runs_agree": one.agreement.value,
-        "beside": found.comparison.sentence if found.comparison else None,
-        "least_alike": Own(found.groups[0].where) if found.groups else None,
+        "inputs": stored_version.inputs,
+        "runs": stored_version.repeated,
+        "answered_differently": stored_version.differing.value,
+        "two_runs_agree": stored_version.agreement.value,
+        "beside": variability.comparison.sentence if variability.comparison else None,
+        "least_alike": Own(variability.groups[0].where) if variability.groups else None,
     }
 
 

@@ -283,26 +283,29 @@ def look_over(call: ToolCall) -> Digest:
             ("version", "runs", "errors", "p50_ms", "p99_ms", "judges"),
             [
                 [
-                    one.group,
-                    one.total.runs,
-                    one.total.errors,
-                    one.total.p50_ms,
-                    one.total.p99_ms,
-                    [_judge(said) for said in one.total.judges],
+                    group.group,
+                    group.total.runs,
+                    group.total.errors,
+                    group.total.p50_ms,
+                    group.total.p99_ms,
+                    [_judge(judge) for judge in group.total.judges],
                 ]
-                for one in versions.groups
+                for group in versions.groups
             ],
             versions.groups_found,
             lambda shown: call.go_on("statistics", group="version", limit=_LISTED_RUNS),
         ),
     }
     # New versions stand in a table of their own, also those that are not worse.
-    others = [one for one in CONTRIBUTORS if one is not watched.contribute]
+    others = [contributor for contributor in CONTRIBUTORS if contributor is not watched.contribute]
     findings = find_findings(make_question(call.reader, call.project, call.now_ns), others)
     if findings:
         parts["findings"] = DigestTable(
             ("kind", "says", "where"),
-            [[one.kind, one.sentence, one.where] for one in findings[:_IN_OVERVIEW]],
+            [
+                [finding.kind, finding.sentence, finding.where]
+                for finding in findings[:_IN_OVERVIEW]
+            ],
             len(findings),
         )
     releases = asked_releases.result()
@@ -310,8 +313,16 @@ def look_over(call: ToolCall) -> Digest:
         parts["releases"] = DigestTable(
             ("new", "before", "word", "says", "changed"),
             [
-                [one.candidate.name, one.baseline.name, one.word, one.sentence, one.change]
-                for one in sorted(releases, key=lambda one: RELEASE_WORDS.index(one.word))
+                [
+                    release.candidate.name,
+                    release.baseline.name,
+                    release.word,
+                    release.sentence,
+                    release.change,
+                ]
+                for release in sorted(
+                    releases, key=lambda release: RELEASE_WORDS.index(release.word)
+                )
             ],
         )
     if errors.groups:

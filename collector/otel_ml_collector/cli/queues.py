@@ -32,11 +32,11 @@ def queue() -> None:
 def list_queues(asked: PlaceOptions, project: str, *, form: Layout) -> int:
     """List queues by name, and how far each is."""
     with asked.open() as place, place.reader(project) as reader:
-        found = reader.queues()
+        queues = reader.queues()
         with check_project(place.api(), project) as check:
-            check(found)
-        rows = [{**one, **one["progress"]} for one in found]
-        return write_rows(rows, {"queues": found}, form, _COLUMNS)
+            check(queues)
+        rows = [{**item, **item["progress"]} for item in queues]
+        return write_rows(rows, {"queues": queues}, form, _COLUMNS)
 
 
 @queue.command("show", epilog=HELP)
@@ -111,14 +111,14 @@ def make_queue(
         return write_rows(_list_choices(made), made, form, _CHOICES)
 
 
-def _list_choices(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _list_choices(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """List what may be said, by the keys 1 to 9."""
-    if found["scale"] is None:
+    if facts["scale"] is None:
         return [
-            {"key": str(place), "answer": one["label"], **one}
-            for place, one in enumerate(found["labels"], 1)
+            {"key": str(place), "answer": label["label"], **label}
+            for place, label in enumerate(facts["labels"], 1)
         ]
-    low, high, least = (found["scale"][name] for name in ("low", "high", "passes_from"))
+    low, high, least = (facts["scale"][name] for name in ("low", "high", "passes_from"))
     return [
         {
             "key": str(place),

@@ -426,11 +426,11 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
         if not named:
             raise
         answer = api.get(*path, named, "versions")
-        found = [one for one in answer["versions"] if alias in one["aliases"]]
-        if not found:
+        versions = [version for version in answer["versions"] if alias in version["aliases"]]
+        if not versions:
             text = f"No version of {named!r} is called {alias!r}"
             raise CommandFailed(text, NOT_FOUND) from None
-        return {"versions": found}
+        return {"versions": versions}
 
 
 @click.command(epilog=HELP)
@@ -486,12 +486,12 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
             {
                 **figure,
                 "figure": figure["name"],
-                "candidate": one["candidate"]["name"],
-                "baseline": one["baseline"]["name"],
+                "candidate": item["candidate"]["name"],
+                "baseline": item["baseline"]["name"],
             }
-            for one in answer["releases"]
-            for figure in one["figures"]
-            or [{"name": "", "word": one["word"], "sentence": one["sentence"]}]
+            for item in answer["releases"]
+            for figure in item["figures"]
+            or [{"name": "", "word": item["word"], "sentence": item["sentence"]}]
         ]
         return write_rows(rows, answer, form, _RELEASE_COLUMNS)
 
@@ -575,11 +575,14 @@ def variability(
             click.echo(answer["comparison"]["sentence"], err=True)
         rows = [
             {
-                **one,
-                **{name: one[name] and one[name]["value"] for name in ("differing", "agreement")},
-                "left_out": ", ".join(f"{n} {why}" for why, n in one["left_out"].items()),
+                **version,
+                **{
+                    name: version[name] and version[name]["value"]
+                    for name in ("differing", "agreement")
+                },
+                "left_out": ", ".join(f"{n} {why}" for why, n in version["left_out"].items()),
             }
-            for one in answer["versions"]
+            for version in answer["versions"]
         ]
         return write_rows(rows, answer, form, _VARIABILITY_COLUMNS)
 
@@ -595,7 +598,10 @@ def variability(
 def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, form: Layout) -> int:
     """List experiments, the newest first; `otel-ml compare` says whether one is better."""
     with asked.open() as place, place.reader(project) as reader:
-        rows = [asdict(one) for one in reader.experiments(where, limit=limit, verdicts=True)]
+        rows = [
+            asdict(experiment)
+            for experiment in reader.experiments(where, limit=limit, verdicts=True)
+        ]
         with check_project(place.api(), project) as check:
             check(rows)
         return write_rows(rows, {"experiments": rows}, form, _EXPERIMENT_COLUMNS)

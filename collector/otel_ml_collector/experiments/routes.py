@@ -232,11 +232,11 @@ def show_experiment(
         "error": "Errors",
         "all": "All",
     }
-    counts = {one: count_items(compared, one) for one in sorts}  # type: ignore[arg-type]  # its keys
+    counts = {sort: count_items(compared, sort) for sort in sorts}  # type: ignore[arg-type]  # its keys
     chosen: Show = shown.show or ("regression" if counts.get("regression") else "all")
     by_judge = {
-        one.judge: count_items(compared, chosen, one.judge)
-        for one in (found.verdict.judges if found.verdict else ())
+        judge.judge: count_items(compared, chosen, judge.judge)
+        for judge in (found.verdict.judges if found.verdict else ())
     }
     rows = cut_rows(
         reader, project, compared, show=chosen, judge=judge, limit=_ON_A_PAGE, cursor=cursor

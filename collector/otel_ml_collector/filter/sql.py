@@ -818,12 +818,14 @@ class _Compiler:
         _refuse_path(tree, "text")
         affirmed = _affirm(tree)
         reasons = reasons_of(Sql("attributes"))
-        found = Sql("arrayExists(reason -> {test}, {reasons})").fill(
+        test_reasons = Sql("arrayExists(reason -> {test}, {reasons})").fill(
             test=self._test_text(affirmed, Sql("reason")), reasons=reasons
         )
         if affirmed == tree:
-            return found
-        return Sql("(notEmpty({reasons}) AND NOT {found})").fill(reasons=reasons, found=found)
+            return test_reasons
+        return Sql("(notEmpty({reasons}) AND NOT {found})").fill(
+            reasons=reasons, found=test_reasons
+        )
 
     def _test_digest(self, tree: FieldComparison) -> Sql:
         """Write the test of the digest of the inputs: those that were cut or hidden have none."""
@@ -836,7 +838,7 @@ class _Compiler:
         # The words come first: of most runs the whole digest need not be computed.
         test = Sql("({words} IN {first} AND {digest} IN {whole})").fill(
             words=words_digest(_INPUTS_COLUMN),
-            first=self._value("Array(String)", [one[:WORDS_CHARS] for one in digests]),
+            first=self._value("Array(String)", [item[:WORDS_CHARS] for item in digests]),
             digest=digest(_INPUTS_COLUMN),
             whole=self._value("Array(String)", digests),
         )
@@ -859,11 +861,11 @@ class _Compiler:
             for place, step in enumerate(path)
             if isinstance(step, int)
         ]
-        found = self._test_json(tree, at)
+        sql = self._test_json(tree, at)
         if tree.operator in _AFFIRMED:
             negation = Sql("JSONType({at}) != 'Null' AND NOT ({found})")
-            found = negation.fill(at=at, found=found)
-        return _in_brackets(join_sql(" AND ", [*lists, _in_brackets(found)]))
+            sql = negation.fill(at=at, found=sql)
+        return _in_brackets(join_sql(" AND ", [*lists, _in_brackets(sql)]))
 
     def _test_json(self, tree: FieldComparison, at: Sql) -> Sql:
         if tree.operator in _EQUALITY:

@@ -285,12 +285,12 @@ def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Met
 
 def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:
     """Read a person's score from a Logfire annotation, for the annotated parent span."""
-    told = span.attributes
-    if told.get("logfire.span_type") != "annotation" or not is_span_id(span.parent_span_id):
+    attributes = span.attributes
+    if attributes.get("logfire.span_type") != "annotation" or not is_span_id(span.parent_span_id):
         return
-    value = told.get(judge)
+    value = attributes.get(judge)
     label = value if isinstance(value, str) else ""
-    comment = to_text(told.get("logfire.feedback.comment"))
+    comment = to_text(attributes.get("logfire.feedback.comment"))
     for score in _told_score(
         run, judge, None if isinstance(value, str) else value, label=label, explanation=comment
     ):

@@ -255,20 +255,20 @@ def _read_sample(
 
 
 def _compare(
-    reader: Reader, project: str, sides: Sequence[Sequence[Row]], said: Sequence[Row]
+    reader: Reader, project: str, sides: Sequence[Sequence[Row]], rows: Sequence[Row]
 ) -> SamplesVerdict:
     """Compare two samples of runs, the baseline first, by their scores."""
     keys = [{(row["trace_id"], row["span_id"]) for row in side} for side in sides]
     digests: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    told = [((row["trace_id"], row["span_id"]), row) for row in said]
-    for key, row in told:
-        for own, ours in zip(digests, keys, strict=True):
-            if key in ours:
+    items = [((row["trace_id"], row["span_id"]), row) for row in rows]
+    for key, row in items:
+        for own, value in zip(digests, keys, strict=True):
+            if key in value:
                 own[row["judge"]].add(row["judge_version"])
     numbers = version_numbers(reader, project, "judge", {judge for own in digests for judge in own})
     newest = choose_versions(digests, numbers)
     scores: defaultdict[tuple[str, str], dict[str, JudgeScore]] = defaultdict(dict)
-    for key, row in told:
+    for key, row in items:
         judge, digest = row["judge"], row["judge_version"]
         if digest in newest.get(judge, ()):
             scores[key][judge] = JudgeScore(
@@ -293,7 +293,10 @@ def _compare(
     ]
     # Of what passes more is better, whichever way the scores go.
     rated = {
-        judge for said in scores.values() for judge, one in said.items() if one.passed is not None
+        judge
+        for score in scores.values()
+        for judge, value in score.items()
+        if value.passed is not None
     }
     lower = find_lower_judges(reader, project, newest.keys() - rated)
     found = compare_samples(*samples, lower_is_better=lower)
@@ -476,12 +479,12 @@ def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
         newest = reader.memory.work_out(state, lambda: _read_new_versions(reader), _count_kept)
     else:
         newest = _read_new_versions(reader)
-    return [one for one in newest if one.first_ns >= now_ns - _NEW_DAYS * DAY_NS]
+    return [item for item in newest if item.first_ns >= now_ns - _NEW_DAYS * DAY_NS]
 
 
 def _count_kept(versions: Sequence[NewVersion]) -> int:
     """Tell how much is kept of versions, in rows of two kilobytes: most of it is their source."""
-    return sum(len(repr((one.before, one.after))) // 2_000 + 1 for one in versions)
+    return sum(len(repr((version.before, version.after))) // 2_000 + 1 for version in versions)
 
 
 def _read_new_versions(reader: Reader) -> list[NewVersion]:
@@ -494,12 +497,12 @@ def _read_new_versions(reader: Reader) -> list[NewVersion]:
         for project, models in names.items()
         for model, definitions in find_definitions(reader, project, models).items()
     }
-    found = []
+    new_versions = []
     for row in rows:
         definitions = defined.get((row["project"], row["name"]), {})
         if len(definitions) > 1:  # or one was deleted in between
             previous, number = list(definitions)[-2:]
-            found.append(
+            new_versions.append(
                 NewVersion(
                     project=row["project"],
                     model=row["name"],
@@ -510,7 +513,7 @@ def _read_new_versions(reader: Reader) -> list[NewVersion]:
                     before=definitions[previous],
                 )
             )
-    return found
+    return new_versions
 
 
 def list_new_versions(reader: Reader, limit: int) -> list[Row]:

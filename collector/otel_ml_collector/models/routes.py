@@ -295,7 +295,7 @@ def list_models(
     length_ns = window.end_ns - window.start_ns
     query = StatsQuery(project, "", "model", window, length_ns, max(len(found), 1))
     stats = find_stats(reader, query) if found else None
-    figures = {one.group: one.total for one in stats.groups} if stats else {}
+    figures = {group.group: group.total for group in stats.groups} if stats else {}
     judge = next(iter(choose_judges(stats.total, 1)), None) if stats else None
     context = {
         "models": _order_models(
@@ -308,8 +308,10 @@ def list_models(
         "figures": figures,
         "order": order,
         "judge": judge,
-        "quality": {name: write_quality(judge, one) for name, one in figures.items()},
-        "elsewhere": [] if found else [one for one in find_projects(reader) if one.runs],
+        "quality": {name: write_quality(judge, figure) for name, figure in figures.items()},
+        "elsewhere": []
+        if found
+        else [project for project in find_projects(reader) if project.runs],
         "api": view.api_address("projects", project, "models"),
         "python": python_call("models"),
     }
@@ -317,7 +319,7 @@ def list_models(
 
 
 def _order_models(
-    found: Sequence[ModelCounts],
+    items: Sequence[ModelCounts],
     order: ListOrder,
     figures: Mapping[str, RunFigures],
     judge: JudgeFigures | None,
@@ -326,17 +328,17 @@ def _order_models(
 ) -> list[ModelCounts]:
     """Order models; those without a known value come last, the latest to run first."""
     if order == "last":
-        return [*found]
+        return [*items]
     if order == "model":
-        return sorted(found, key=lambda one: one.model.casefold())
+        return sorted(items, key=lambda entry: entry.model.casefold())
     if order == "runs":  # of all time, as the column is
-        return sorted(found, key=lambda one: -one.runs)
+        return sorted(items, key=lambda entry: -entry.runs)
     if order == "errors":
-        return sorted(found, key=lambda one: -(one.errors / one.runs if one.runs else 0))
+        return sorted(items, key=lambda entry: -(entry.errors / entry.runs if entry.runs else 0))
     place = rank(order, judge, lower_is_better=lower_is_better)
-    known = [one for one in found if one.model in figures]
-    others = [one for one in found if one.model not in figures]
-    return sorted(known, key=lambda one: place(figures[one.model])) + others
+    known = [item for item in items if item.model in figures]
+    others = [item for item in items if item.model not in figures]
+    return sorted(known, key=lambda entry: place(figures[entry.model])) + others
 
 
 def _choose_pair(
@@ -378,7 +380,7 @@ def show_model(
         "model": model,
         "versions": versions,
         "shown": shown,
-        "choices": sorted({one.version: one for one in near}.values(), key=_number),
+        "choices": sorted({version.version: version for version in near}.values(), key=_number),
         "changes": {
             version.version: diff.changes(
                 by_number[version.version - 1].definition
@@ -415,7 +417,9 @@ def _show_alone(
     Raises:
         Missing: There is no such model.
     """
-    known = next((one for one in models.find_models(reader, project) if one.model == model), None)
+    known = next(
+        (item for item in models.find_models(reader, project) if item.model == model), None
+    )
     if known is None:
         raise Missing(f"Project {project!r} has no model {model!r}")
     where = f"model == {quoted(model)}"
@@ -431,12 +435,12 @@ def _show_alone(
         order=asked.order,
         where=where,
     )
-    found = at.beside
-    judges = choose_judges(found.total, _TILED_JUDGES)
+    beside = at.beside
+    judges = choose_judges(beside.total, _TILED_JUDGES)
     table = None
-    if found.total.runs and at.groups:
+    if beside.total.runs and at.groups:
         judge = next(iter(judges), None)
-        table = make_table(project, at.groups[0], found.total, judge=judge, where=where)
+        table = make_table(project, at.groups[0], beside.total, judge=judge, where=where)
 
     context = {
         "model": model,
@@ -444,9 +448,11 @@ def _show_alone(
         "where": where,
         "asked": asked,
         "span": SPANS[asked.last],
-        "tiles": make_tiles(found, judges, where) if found.total.runs or found.before.runs else [],
+        "tiles": make_tiles(beside, judges, where)
+        if beside.total.runs or beside.before.runs
+        else [],
         "table": table,
-        "people": [(one, one.capitalize()) for one in people],
+        "people": [(person, person.capitalize()) for person in people],
         "orders": ORDERS,
         "here": lambda **changes: view.address(
             project, "models", model, **asked.parameters(**changes)
@@ -466,8 +472,8 @@ def show_curves(
     last: Annotated[Past, Query()] = "24h",
 ) -> Response:
     """How a model's versions did over time, as a part of its page that comes after the rest."""
-    found = find_curves(reader, project, model, last, time.time_ns())
-    return show_page(request, "curves.html", {"model": model, "found": found})
+    curves = find_curves(reader, project, model, last, time.time_ns())
+    return show_page(request, "curves.html", {"model": model, "found": curves})
 
 
 @pages.get("/projects/{project:path}/model-variability")
@@ -481,15 +487,15 @@ def show_variability(
     against: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
     """Show how alike answers to the same inputs are, as a late part of a model's page."""
-    found = find_variability(reader, project, model, version=version, against=against)
+    variability = find_variability(reader, project, model, version=version, against=against)
     context = {
         "model": model,
-        "found": found,
+        "found": variability,
         # The newest version of each judge that spoke of runs of one input.
         "judges": [
             newest
             for newest, _ in newest_versions(
-                spread for one in found.versions for spread in one.spreads
+                spread for version in variability.versions for spread in version.spreads
             )[:_SHOWN_JUDGES]
         ],
         "write_value": write_value,

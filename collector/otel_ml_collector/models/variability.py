@@ -161,9 +161,9 @@ def find_variability(
         if number not in known:
             raise Missing(f"Model {model!r} has no version {number}")
     wanted = sorted({*known[-MOST_VERSIONS:], *chosen}, reverse=True)
-    found = read_version_answers(reader, project, model, wanted, MOST_RUNS)
-    words = _JudgeWords(reader, project, found.values())
-    repeated = {number: words.repeated(of) for number, of in found.items()}
+    version_answers = read_version_answers(reader, project, model, wanted, MOST_RUNS)
+    words = _JudgeWords(reader, project, version_answers.values())
+    repeated = {number: words.repeated(of) for number, of in version_answers.items()}
     after = version or next((number for number in wanted if repeated[number]), None)
     before = against or next(
         (number for number in wanted if after and number < after and repeated[number]), None
@@ -171,12 +171,13 @@ def find_variability(
     groups: list[InputGroup] = []
     if after:
         where = f"model == {quoted(model)} and version == {after}"
-        groups = _list_groups(reader, project, where, found[after].repeated, limit)
+        groups = _list_groups(reader, project, where, version_answers[after].repeated, limit)
     return ModelVariability(
         model=model,
         versions=[
             VersionVariability(
-                version=number, **words.describe(found[number], repeated[number], MOST_RUNS)
+                version=number,
+                **words.describe(version_answers[number], repeated[number], MOST_RUNS),
             )
             for number in wanted
         ],
@@ -198,20 +199,22 @@ def find_repeats_variability(
     Returns:
         None where no item has several runs with outputs.
     """
-    sides = [one for one in (experiment, baseline) if one is not None and one.run_id != RECORDED]
-    found = [
-        read_item_answers(
-            reader, project, item_parameters(project, [one.run_id], one.start_ns), MOST_OF_ITEMS
-        )
-        for one in sides
+    sides = [
+        part for part in (experiment, baseline) if part is not None and part.run_id != RECORDED
     ]
-    if not found or not found[0].repeated:
+    repeats_variability = [
+        read_item_answers(
+            reader, project, item_parameters(project, [side.run_id], side.start_ns), MOST_OF_ITEMS
+        )
+        for side in sides
+    ]
+    if not repeats_variability or not repeats_variability[0].repeated:
         return None
-    words = _JudgeWords(reader, project, found)
-    repeated = [words.repeated(of) for of in found]
+    words = _JudgeWords(reader, project, repeats_variability)
+    repeated = [words.repeated(of) for of in repeats_variability]
     change = compare_variability(repeated[1], repeated[0]) if len(sides) > 1 else None
     return ExperimentVariability(
-        **words.describe(found[0], repeated[0], MOST_OF_ITEMS),
+        **words.describe(repeats_variability[0], repeated[0], MOST_OF_ITEMS),
         sentence=change.sentence if change else "",
         word=change.word if change else "",
         difference=Interval.model_validate(change.difference) if change else None,
@@ -239,7 +242,7 @@ class _JudgeWords:
 
     def repeated(self, answered: AnsweredInputs) -> dict[Hashable, RepeatedInput]:
         """Return the inputs with several runs, by their digests, as statistics take them."""
-        found: dict[Hashable, RepeatedInput] = {}
+        repeated_inputs: dict[Hashable, RepeatedInput] = {}
         for group in answered.repeated:
             scores: defaultdict[str, list[float]] = defaultdict(list)
             for row in group.scores:
@@ -247,8 +250,8 @@ class _JudgeWords:
                 is_newest = self._newest[row["judge"]] == row["judge_version"]
                 if is_newest and not row["failed"] and value is not None and math.isfinite(value):
                     scores[row["judge"]].append(float(value))
-            found[group.key] = RepeatedInput([*group.answers.values()], scores)
-        return found
+            repeated_inputs[group.key] = RepeatedInput([*group.answers.values()], scores)
+        return repeated_inputs
 
     def describe(
         self, answered: AnsweredInputs, repeated: Mapping[Hashable, RepeatedInput], most: int

@@ -63,7 +63,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
     ]
     query = SlicesQuery(question.project, start_ns=window.start_ns, end_ns=window.end_ns)
     answer = find_slices(reader, query, question.now_ns)
-    findings = [finding for one in asked for finding in one.result()]
+    findings = [finding for item in asked for finding in item.result()]
     return MonitorState(order_findings([*findings, *tell_worse(answer.slices, window)]), answer)
 
 

@@ -126,15 +126,15 @@ def find_figures(
     named = list_people(reader, project)
     chosen = choose_people(query, named)
     by = [query.models, *([chosen] if chosen else [])]
-    found = find_figures_at(reader, project, window, step_ns, by=by, order=query.order)
+    figures_at = find_figures_at(reader, project, window, step_ns, by=by, order=query.order)
     nothing = GroupTotals(group=query.models, groups=[], groups_found=0, other=None)
-    models, *users = found.groups or [nothing]
+    models, *users = figures_at.groups or [nothing]
     return OverviewFigures(
-        **dict(found.beside),
+        **dict(figures_at.beside),
         models=models,
-        users=users[0] if users and found.beside.total.runs else None,
+        users=users[0] if users and figures_at.beside.total.runs else None,
         people=named,
-        newest_versions=[_describe_version(one) for one in versions.result()],
+        newest_versions=[_describe_version(item) for item in versions.result()],
     )
 
 

@@ -78,7 +78,7 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
         tops |= dict.fromkeys(way, tops.get(way[-1], ""))
         inside[tops[span.run_id]].append(span)
     scores = _find_worst(reader, project, tops, scored.result() if scored else [])
-    found = {
+    facts = {
         root: replace(sum_up(root, inside[root]), scores=scores.get(root, {}))
         for root in known
         if inside[root]
@@ -86,9 +86,9 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
     silent = [
         root
         for root in roots
-        if root.run_id in found and (is_silent(root.inputs) or is_silent(root.outputs))
+        if root.run_id in facts and (is_silent(root.inputs) or is_silent(root.outputs))
     ]
-    return found | _lend_words(reader, silent, found, inside)
+    return facts | _lend_words(reader, silent, facts, inside)
 
 
 def is_silent(value: object) -> bool:

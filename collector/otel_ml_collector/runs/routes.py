@@ -291,15 +291,15 @@ def make_headings(columns: Sequence[ListColumn], order: str, settled: str) -> li
     headings = []
     for column in columns:
         orders = column.orders
-        by_worth = [one for one in orders if one.name.partition(":")[0] in BY_WORTH]
+        by_worth = [order for order in orders if order.name.partition(":")[0] in BY_WORTH]
         offered = by_worth or orders
         if not offered:
             headings.append(Heading(column))
             continue
-        names = [one.name for one in offered]
+        names = [item.name for item in offered]
         place = names.index(order) if order in names else -1
         follows = offered[(place + 1) % len(offered)]
-        current = next((one for one in orders if one.name == settled), None)
+        current = next((order for order in orders if order.name == settled), None)
         way = "ascending" if current and current.is_ascending else "descending"
         headings.append(Heading(column, follows.name, follows.about, way if current else ""))
     return headings

@@ -401,8 +401,8 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
         run=RUN, columns=columns, named=named, first=Sql(FIRST)
     )
     if apart.told_tags:
-        told = Sql("{named} AND {under}").fill(named=named, under=_UNDER)
-        tags += Sql(" UNION ALL ") + told_of_others(columns, told)
+        sql = Sql("{named} AND {under}").fill(named=named, under=_UNDER)
+        tags += Sql(" UNION ALL ") + told_of_others(columns, sql)
     return Sql("""
         SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
           max(time_ns) AS newest_ns
@@ -443,7 +443,7 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
         SQL that selects `trace_id`, `span_id` and `rank`, of the delivery with the tag.
     """
     named = Sql("project = {project:String} AND name = {label}").fill(label=label)
-    ours = Sql("""project = {project:String} AND mapContains(tags, {label})
+    sql = Sql("""project = {project:String} AND mapContains(tags, {label})
       AND (SELECT count() FROM late_tags WHERE {named}) > 0""").fill(label=label, named=named)
     return Sql("""
         SELECT own.trace_id, own.span_id, own.rank
@@ -456,7 +456,7 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
         INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
         WHERE late.newest_ns < own.told_ns
-        """).fill(deliveries=DELIVERIES, ours=ours, late_tags=late_tags(label, apart))
+        """).fill(deliveries=DELIVERIES, ours=sql, late_tags=late_tags(label, apart))
 
 
 @lru_cache(_TEXTS)

@@ -341,12 +341,12 @@ def read_item_runs(
     asked = item_parameters(project, experiments, start_ns, None, recorded)
     members = _members(asked, _LISTED, _AMONG, FIRST_ENDED)
     sql = _ITEM_RUNS.fill(ids=IDS, members=members, most=MOST_RUNS)
-    found = reader.rows(sql, asked | {"items": list(items)})
-    if not found:
+    rows = reader.rows(sql, asked | {"items": list(items)})
+    if not rows:
         return [], []
-    times = [row["start_ns"] for row in found]
+    times = [row["start_ns"] for row in rows]
     asked = {"project": project, "first": min(times), "last": max(times)}
-    return found, reader.rows(_NEWEST_SCORES, asked | {"ids": [run_id_of(row) for row in found]})
+    return rows, reader.rows(_NEWEST_SCORES, asked | {"ids": [run_id_of(row) for row in rows]})
 
 
 def count_alike(

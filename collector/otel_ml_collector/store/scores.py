@@ -159,10 +159,10 @@ def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> fr
     )
     values = {f"judge{place}": name for place, name in enumerate(names)}
     rows = reader.rows(sql, {"project": project, "judges": names, **values})
-    said = {row["judge"]: row["is_lower"] for row in rows if row["is_said"]}
+    facts = {row["judge"]: row["is_lower"] for row in rows if row["is_said"]}
     passes = {row["judge"]: row["is_lower"] for row in rows if not row["is_said"]}
     return frozenset(
-        name for name in names if (passes[name] if said.get(name) is None else said[name])
+        name for name in names if (passes[name] if facts.get(name) is None else facts[name])
     )
 
 

@@ -146,8 +146,8 @@ def read_version_answers(
         number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql
     )
     asked = {**of_versions(reader, project, model), "wanted": list(wanted), "most": most}
-    found = _read_answers(reader, project, runs, asked, by_item=False)
-    return {number: found.get(number, _NO_ANSWERS) for number in wanted}
+    answers = _read_answers(reader, project, runs, asked, by_item=False)
+    return {number: answers.get(number, _NO_ANSWERS) for number in wanted}
 
 
 def read_item_answers(
@@ -161,8 +161,8 @@ def read_item_answers(
         asked: The `item_parameters` of the experiment.
         most: How many runs are looked at.
     """
-    found = _read_answers(reader, project, _RUNS_OF_ITEMS, {**asked, "most": most}, by_item=True)
-    return found.get(0, _NO_ANSWERS)
+    answers = _read_answers(reader, project, _RUNS_OF_ITEMS, {**asked, "most": most}, by_item=True)
+    return answers.get(0, _NO_ANSWERS)
 
 
 def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
@@ -233,20 +233,20 @@ def _read_repeated(
     rows = [row for group in several.values() for row in group.runs]
     if rows:
         starts = _of(rows, "start_ns")
-        said = {
+        facts = {
             "project": project,
             "first": starts[0] - HOUR_NS,
             "last": starts[-1] + HOUR_NS,
             "spans": _of(rows, "span"),
         }
-        for row in reader.rows(SAID_LAST, said):
+        for row in reader.rows(SAID_LAST, facts):
             of = row["trace_id"].hex(), row["span_id"].hex()
             if of in of_run:
                 of_run[of].scores.append(row)
-    found: defaultdict[int, list[InputAnswers]] = defaultdict(list)
+    repeated: defaultdict[int, list[InputAnswers]] = defaultdict(list)
     for (number, _), group in several.items():
-        found[number].append(group)
-    return found
+        repeated[number].append(group)
+    return repeated
 
 
 def _payloads_of(reader: Reader, project: str, these: Sql) -> Sql:

@@ -1,0 +1,26 @@
+"""The names of the house: what a reader needs no second look for."""
+
+import pytest
+
+from tests.house import EMPTY_WORDS, read_tree
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, float]:
+    """The figures of this tree, as ``python -m tests.house`` prints them."""
+    return read_tree().rows()
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        (", ".join(EMPTY_WORDS), 2_500),
+        ("constants named in 5+ modules", 15),
+        ("% docstrings with what, who", 5),
+        ("files that ask FROM runs, scores", 6),
+        ("class names twice, without the origins' own", 8),
+    ],
+)
+def test_names_stay_plain(figures: dict[str, float], name: str, most: float) -> None:
+    """Locals, constants, docstrings and classes are called by what they are."""
+    assert figures[name] <= most
