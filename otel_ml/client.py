@@ -597,7 +597,7 @@ class Client(HasCard):
             ValueError: An argument is none of what it takes; the message says which.
         """
         is_dataset = issubclass(type(frame), datasets.Dataset)
-        found = data_quality.measure_data(
+        data_metrics = data_quality.measure_data(
             _as_table(frame),
             label=label,
             sensitive=sensitive,
@@ -605,10 +605,10 @@ class Client(HasCard):
             positive=positive,
             reference=_as_table(reference),
         )
-        current_run().log_data_metrics(found)
+        current_run().log_data_metrics(data_metrics)
         if is_dataset:
-            datasets.send_data_metrics(self._recorder.in_force, frame, found)
-        return found
+            datasets.send_data_metrics(self._recorder.in_force, frame, data_metrics)
+        return data_metrics
 
     def profile(self, profile: "ModelProfile", action: str) -> str:
         """Validate each run of a model by a profile, after its call has returned.

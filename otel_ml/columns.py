@@ -95,7 +95,11 @@ def parts_of_run(run: Any) -> dict[str, Any]:
         parts["inputs"] = run.inputs
     if run.outcome == "ok" and "outputs" not in capture:
         parts["outputs"] = run.outputs
-    truths = {told.judge: _truth_of(told) for told in run.evaluations if told.source == "actual"}
+    truths = {
+        evaluation.judge: _truth_of(evaluation)
+        for evaluation in run.evaluations
+        if evaluation.source == "actual"
+    }
     if truths:
         parts["actuals"] = truths
     return parts

@@ -160,8 +160,8 @@ def _read_reference(reference: Any) -> dict[str, Sketch]:
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
     """Sketch the values of a column; lists, mappings and the like count by their JSON."""
-    told = [value if type(value) in _SCALARS else _text_of(value) for value in values]
-    return sketch_values(told, kind=kind)
+    items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
+    return sketch_values(items, kind=kind)
 
 
 def _text_of(value: Any) -> str | None:
@@ -189,10 +189,10 @@ def _measure_drift(
     for name, of_values, of_missing in zip(
         shared, found[: len(shared)], found[len(shared) :], strict=True
     ):
-        judged = [one for one in (of_values, of_missing) if one.word != "too few"]
+        judged = [part for part in (of_values, of_missing) if part.word != "too few"]
         if judged:
-            metrics[f"drift.{name}"] = max(one.distance for one in judged)
-        drifted += any(one.word == "drift" for one in judged)
+            metrics[f"drift.{name}"] = max(item.distance for item in judged)
+        drifted += any(item.word == "drift" for item in judged)
         not_judged += not judged
     return {**metrics, "drifted": float(drifted), "drift_not_judged": float(not_judged)}
 

@@ -532,8 +532,8 @@ def gather_facts(records: Sequence[CallRun]) -> CallFacts:
 
     def find(name: str) -> Any:
         own: Any = getattr(records[0], name)
-        said = (getattr(run, name) for run in records)
-        return next((fact for fact in said if fact not in {"", None}), own)
+        entries = (getattr(run, name) for run in records)
+        return next((fact for fact in entries if fact not in {"", None}), own)
 
     return CallFacts(
         provider=find("provider"),

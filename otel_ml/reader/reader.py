@@ -277,8 +277,8 @@ class Reader(HasCard):
             path: tuple[str, ...] = ("releases",)
         else:
             path = ("models", check_text("model", model), "release")
-        found: list[dict[str, Any]] = self._get(*path)["releases"]
-        return found
+        releases: list[dict[str, Any]] = self._get(*path)["releases"]
+        return releases
 
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
         """Read what is wrong in the project, or other than before, the worst first.
@@ -534,8 +534,8 @@ class Reader(HasCard):
         As ``GET .../targets`` answers: `targets`, each with its model, prediction and kind, and
         `truths`.
         """
-        found: dict[str, Any] = self._get("targets")
-        return found
+        targets: dict[str, Any] = self._get("targets")
+        return targets
 
     def target(self, name: str) -> TargetHandle:
         """Name a target, or a truth that has none; nothing is asked yet.
@@ -1074,10 +1074,10 @@ def _ask_fields(model: str, *, last: str, than: str, where: str) -> dict[str, ob
     return {"model": model, "last": last, "than": than, "where": where}
 
 
-def _aliases(told: Any) -> Aliases:
+def _aliases(value: Any) -> Aliases:
     return Aliases(
-        [made(Alias, one) for one in told["aliases"]],
-        [made(Alias, one) for one in told["history"]],
+        [made(Alias, alias) for alias in value["aliases"]],
+        [made(Alias, item) for item in value["history"]],
     )
 
 

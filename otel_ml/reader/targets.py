@@ -61,7 +61,7 @@ class TargetHandle:
             BadQuery: The filter or the window is wrong.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
-        found: dict[str, Any] = self._api.get(
+        value: dict[str, Any] = self._api.get(
             *("projects", self.project, "targets", self.name),
             last=check_one_of("last", last, _LAST),
             where=where or None,
@@ -69,7 +69,7 @@ class TargetHandle:
             end=check_moment("end", end),
             bucket=None if bucket is None else check_one_of("bucket", bucket, _BUCKETS[1:]),
         )
-        return found
+        return value
 
 
 def write_target(

@@ -350,8 +350,8 @@ class FieldDrift:
     @property
     def sentence(self) -> str:
         """Say in words what changed; empty where nothing did."""
-        said = [part.sentence for part in self.drifted]
-        return "; ".join(dict.fromkeys(words for words in said if words))
+        sentences = [part.sentence for part in self.drifted]
+        return "; ".join(dict.fromkeys(words for words in sentences if words))
 
 
 def compare_fields(
@@ -499,7 +499,7 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
     if not before.n or not after.n:
         return None
     gains = {value: _gain(value, before, after) for value in after.values}
-    value = min(gains, key=lambda one: (-gains[one], one), default=None)
+    value = min(gains, key=lambda gain: (-gains[gain], gain), default=None)
     return value if value is not None and gains[value] > 0 else None
 
 
@@ -611,13 +611,13 @@ def _describe_means(before: Sketch, after: Sketch, name: str) -> str:
 def _describe_numbers(before: Sketch, after: Sketch, unit: str) -> str:
     if not before.n or not after.n:
         return ""
-    said = []
+    numbers = []
     for name, share in (("median", 0.5), ("p95", _TAIL), ("p5", 1 - _TAIL)):
         first, last = quantile(before, share), quantile(after, share)
         written = f"{name} {write_number(first)} → {write_number(last)}{unit}"
         if write_number(first) != write_number(last):
-            said.append(written)
-    return ", ".join(said[:2])
+            numbers.append(written)
+    return ", ".join(numbers[:2])
 
 
 def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
@@ -630,18 +630,18 @@ def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
     moved = sorted(shares, key=lambda value: (-abs(shares[value][1] - shares[value][0]), value))
     # A value that is new says more than all that became rarer by it.
     fresh = [value for value in moved if not shares[value][0] and shares[value][1] >= _LEAST_SHOWN]
-    said = []
+    items = []
     for value in dict.fromkeys([*fresh, *moved]):
         first, last = shares[value]
         if word and not first:
-            said.append(f"new value `{value}`: {write_share(last)}")
+            items.append(f"new value `{value}`: {write_share(last)}")
         elif word and not last:
-            said.append(f"`{value}` gone, was {write_share(first)}")
+            items.append(f"`{value}` gone, was {write_share(first)}")
         elif abs(last - first) >= _LEAST_SHOWN:
-            said.append(f"{f'`{value}`' if word else value} {_between(first, last)}")
-        if len(said) == _NAMED_VALUES:
+            items.append(f"{f'`{value}`' if word else value} {_between(first, last)}")
+        if len(items) == _NAMED_VALUES:
             break
     rest = after.rest / after.n - before.rest / before.n
-    if not said and abs(rest) >= _LEAST_SHOWN:
-        said.append(f"rare values {_between(before.rest / before.n, after.rest / after.n)}")
-    return ", ".join(said)
+    if not items and abs(rest) >= _LEAST_SHOWN:
+        items.append(f"rare values {_between(before.rest / before.n, after.rest / after.n)}")
+    return ", ".join(items)

@@ -82,8 +82,8 @@ def _list_figures(answer: Mapping[str, Any], points: bool) -> list[dict[str, Any
     """List the figures of all runs, or of each bucket, behind how many truths are here."""
     rows = []
     for part in answer["points"] if points else [answer]:
-        told = part["coverage"]
-        whole = told if isinstance(told, dict) else {"value": told, "n": part["runs"]}
+        coverage = part["coverage"]
+        whole = coverage if isinstance(coverage, dict) else {"value": coverage, "n": part["runs"]}
         figures = [{"name": "coverage", "value": whole}, *part["figures"]]
         rows += [
             {

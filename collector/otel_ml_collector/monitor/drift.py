@@ -1,4 +1,4 @@
-"""Drift: which fields of a model are other than before, and what that means.
+"""Drift: fields of a model that are other than before, and the meaning of that.
 
 What is judged is the newest whole day, days or hour; what goes on is drawn and not judged. All is
 counted from sketches, or from the runs of days of which there are none as they stand.
@@ -76,7 +76,7 @@ _MOST_MODELS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class FieldsQuestion:
-    """Which fields are judged, against what.
+    """The fields to judge, and the reference to judge them against.
 
     Attributes:
         reader: The store, held to whoever asks.
@@ -136,7 +136,7 @@ class ModelDrift:
 
     @property
     def changes(self) -> Mapping[str, ChangeWord]:
-        """What the drift of each field means, by its path.
+        """The meaning of each field's drift, by its path.
 
         Inputs that moved are other traffic, and what moved with them moved by it. Where they are
         as before, it is the model.
@@ -168,7 +168,7 @@ def find_drift(question: FieldsQuestion) -> ModelDrift:
 
 @dataclass(frozen=True, slots=True)
 class Than:
-    """What a window is held against, read.
+    """The reference of a window, read.
 
     Attributes:
         name: In a sentence.
@@ -184,7 +184,7 @@ class Than:
 
 
 def read_than(question: FieldsQuestion) -> Than:
-    """Read what a window is held against.
+    """Read the reference of a window.
 
     Raises:
         BadInput: It is none of that.
@@ -470,7 +470,7 @@ def _read_versions(
 
 
 def _read_dataset(question: FieldsQuestion, than: Than, dataset: tuple[str, int]) -> Reference:
-    """Sketch what items of a data set have as inputs, and as outputs that are expected."""
+    """Sketch the inputs and the expected outputs of the items of a data set."""
     name, number = dataset
     rows = versions_of(question.reader, question.project, name)
     number = number or max((row["number"] for row in rows), default=0)
@@ -533,7 +533,9 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         if drift.changes:
             if changes is None:
                 changes = find_changes(question.reader, question.project, question.now_ns)
-            findings += describe_findings(drift, [one for one in changes if one.model == model])
+            findings += describe_findings(
+                drift, [change for change in changes if change.model == model]
+            )
     return findings
 
 
@@ -541,13 +543,13 @@ def describe_findings(drift: ModelDrift, changes: Sequence[Change]) -> list[Find
     """Say in a sentence each what is broken in a model's data, and what else moved."""
     by_word: defaultdict[ChangeWord, list[FieldDrift]] = defaultdict(list)
     words = drift.changes
-    for one in drift.drifts:
-        if one.name in words:
-            by_word[words[one.name]].append(one)
+    for item in drift.drifts:
+        if item.name in words:
+            by_word[words[item.name]].append(item)
     for group in by_word.values():
-        group.sort(key=lambda one: (-count_moved(one), one.name))
+        group.sort(key=lambda entry: (-count_moved(entry), entry.name))
     findings = [
-        _make_finding(drift, "broken", [one], changes) for one in by_word["broken"][:_MOST_BROKEN]
+        _make_finding(drift, "broken", [item], changes) for item in by_word["broken"][:_MOST_BROKEN]
     ]
     kinds: Sequence[tuple[ChangeWord, FindingKind]] = (("model", "model"), ("traffic", "traffic"))
     findings += [
@@ -559,15 +561,15 @@ def describe_findings(drift: ModelDrift, changes: Sequence[Change]) -> list[Find
 def _make_finding(
     drift: ModelDrift, kind: FindingKind, fields: Sequence[FieldDrift], changes: Sequence[Change]
 ) -> Finding:
-    since_ns = min(drift.since_ns(one) for one in fields)
-    named = [f"{one.name} {one.sentence}" for one in fields[:_MOST_NAMED]]
+    since_ns = min(drift.since_ns(field_) for field_ in fields)
+    named = [f"{field_.name} {field_.sentence}" for field_ in fields[:_MOST_NAMED]]
     if len(fields) > _MOST_NAMED:
         named.append(f"{len(fields) - _MOST_NAMED} more fields moved")
-    said = "; ".join(named)
+    text = "; ".join(named)
     subject = {
-        "broken": f"the data of {drift.model} is broken: {said}",
-        "model": f"{drift.model} changed while its inputs are as before: {said}",
-        "traffic": f"the traffic of {drift.model} changed: {said}",
+        "broken": f"the data of {drift.model} is broken: {text}",
+        "model": f"{drift.model} changed while its inputs are as before: {text}",
+        "traffic": f"the traffic of {drift.model} changed: {text}",
     }[kind]
     parts = [subject, f"since {write_time(since_ns)}"]
     if kind != "traffic":
@@ -579,7 +581,7 @@ def _make_finding(
         where=write_where(drift.model, fields[0]),
         start_ns=since_ns,
         end_ns=drift.window.end_ns,
-        size=max(count_moved(one) for one in fields),
+        size=max(count_moved(field_) for field_ in fields),
     )
 
 
@@ -591,11 +593,12 @@ def write_time(time_ns: int) -> str:
 
 def name_change(changes: Iterable[Change], start_ns: int, end_ns: int) -> str:
     """Name the version, release or provider's model that began with a change; empty for none."""
-    began = [one for one in changes if start_ns - DAY_NS <= one.began_ns < end_ns]
+    began = [change for change in changes if start_ns - DAY_NS <= change.began_ns < end_ns]
     kinds = {"version": "", "release": "release ", "provider_model": "the provider's model "}
     named = [
-        f"{kinds[one.dimension]}{one.name} began {to_rfc3339(one.began_ns)[:16].replace('T', ' ')}"
-        for one in sorted(began, key=lambda one: (one.began_ns, one.dimension))
+        f"{kinds[item.dimension]}{item.name} began "
+        f"{to_rfc3339(item.began_ns)[:16].replace('T', ' ')}"
+        for item in sorted(began, key=lambda entry: (entry.began_ns, entry.dimension))
     ]
     return ", ".join(named[:_MOST_NAMED])
 

@@ -82,7 +82,7 @@ _PART_TITLES: Final[Mapping[str, str]] = {
 
 
 class FieldSummary(BaseModel):
-    """A field of a model beside what it was."""
+    """A field of a model beside its reference."""
 
     field: str = Field(description="Its path, as a filter has it")
     kind: FieldKind
@@ -191,7 +191,7 @@ class FieldReport(FieldSummary):
 
 
 class FieldsAsked(BaseModel):
-    """What is asked of the fields of a model."""
+    """A question about the fields of a model."""
 
     model: Annotated[str, Field(max_length=400, description="Whose fields")]
     last: Annotated[FieldsPast, Field(description="How long the judged window is")] = "24h"
@@ -208,7 +208,7 @@ class FieldsAsked(BaseModel):
 
 
 def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) -> FieldsQuestion:
-    """Make the question of what was asked."""
+    """Make the question of the request's values."""
     return FieldsQuestion(reader=reader, project=project, now_ns=now_ns, **asked.model_dump())
 
 
@@ -221,7 +221,7 @@ def find_fields(question: FieldsQuestion) -> ModelFields:
     """
     drift = find_drift(question)
     order = {"broken": 0, "model": 1, "traffic": 1, "": 2}
-    fields = [_summarize(drift, one) for one in drift.drifts]
+    fields = [_summarize(drift, item) for item in drift.drifts]
     return ModelFields(
         model=question.model,
         start=to_rfc3339(drift.window.start_ns),
@@ -231,30 +231,34 @@ def find_fields(question: FieldsQuestion) -> ModelFields:
         reference_runs=drift.reference_runs,
         fields=sorted(
             fields,
-            key=lambda one: (order[one.change], -one.distance if one.change else 0, one.field),
+            key=lambda field: (
+                order[field.change],
+                -field.distance if field.change else 0,
+                field.field,
+            ),
         ),
     )
 
 
-def _summarize(drift: ModelDrift, one: FieldDrift) -> FieldSummary:
-    return FieldSummary.model_validate(_summary_of(drift, one))
+def _summarize(drift: ModelDrift, field_drift: FieldDrift) -> FieldSummary:
+    return FieldSummary.model_validate(_summary_of(drift, field_drift))
 
 
-def _summary_of(drift: ModelDrift, one: FieldDrift) -> dict[str, Any]:
-    is_drift = one.word == "drift"
+def _summary_of(drift: ModelDrift, field_drift: FieldDrift) -> dict[str, Any]:
+    is_drift = field_drift.word == "drift"
     return {
-        "field": one.name,
-        "kind": one.kind,
-        "n": one.window.n,
-        "missing": _missing_share(one.window),
-        "reference_n": one.reference.n,
-        "reference_missing": _missing_share(one.reference),
-        "word": one.word,
-        "change": drift.changes.get(one.name, ""),
-        "sentence": one.sentence,
-        "distance": one.parts[0].comparison.distance if one.parts else 0.0,
-        "since": to_rfc3339(drift.since_ns(one)) if is_drift else None,
-        "where": write_where(drift.model, one),
+        "field": field_drift.name,
+        "kind": field_drift.kind,
+        "n": field_drift.window.n,
+        "missing": _missing_share(field_drift.window),
+        "reference_n": field_drift.reference.n,
+        "reference_missing": _missing_share(field_drift.reference),
+        "word": field_drift.word,
+        "change": drift.changes.get(field_drift.name, ""),
+        "sentence": field_drift.sentence,
+        "distance": field_drift.parts[0].comparison.distance if field_drift.parts else 0.0,
+        "since": to_rfc3339(drift.since_ns(field_drift)) if is_drift else None,
+        "where": write_where(drift.model, field_drift),
     }
 
 
@@ -462,7 +466,7 @@ def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
             time_ns=change.began_ns,
             name=name_change([change], change.began_ns, change.began_ns + 1).partition(" began")[0],
         )
-        for change in sorted(changes, key=lambda one: (one.began_ns, one.dimension))
+        for change in sorted(changes, key=lambda change: (change.began_ns, change.dimension))
         if span.start_ns <= change.began_ns < span.end_ns
     ]
 
@@ -477,7 +481,7 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
         weight = _weigh(part, value)
         if weight > 0:
             ranked.append((weight, row, value))
-    ranked.sort(key=lambda one: (-one[0], -one[1]["start_ns"], one[1]["run_id"]))
+    ranked.sort(key=lambda entry: (-entry[0], -entry[1]["start_ns"], entry[1]["run_id"]))
     return [
         TypicalRun(
             run_id=row["run_id"],

@@ -44,7 +44,7 @@ class MonitorState:
 
 
 def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
-    """Find what the page Monitor shows; within a minute it is asked for once."""
+    """Find the content of the page Monitor; within a minute it is asked for once."""
     question = make_question(reader, project, now_ns, last=last)
     return reader.memory.work_out(
         ("monitor", project, last, now_ns // MINUTE_NS),

@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
-    """What is asked of everything that contributes findings.
+    """The question to everything that contributes findings.
 
     Attributes:
         reader: The store, held to whoever asks.
@@ -78,7 +78,7 @@ def make_question(
 
 
 def find_findings(question: FindingsQuestion, contributors: Sequence[Contributor]) -> list[Finding]:
-    """Ask all contributors and put what they found in order, worst first."""
+    """Ask all contributors and put their findings in order, worst first."""
     return order_findings(
         finding for contributor in contributors for finding in contributor(question)
     )

@@ -64,15 +64,15 @@ def list_findings(findings: Sequence[Finding]) -> list[FindingLine]:
     """Make the lines of a list of findings, in their order."""
     return [
         FindingLine(
-            word=_KINDS[one.kind],
-            is_wrong=one.kind in _WRONG,
-            sentence=one.sentence,
-            where=one.where,
-            start_time=to_rfc3339(one.start_ns),
-            end_time=to_rfc3339(one.end_ns),
-            size=_write_size(round(one.size)),
+            word=_KINDS[finding.kind],
+            is_wrong=finding.kind in _WRONG,
+            sentence=finding.sentence,
+            where=finding.where,
+            start_time=to_rfc3339(finding.start_ns),
+            end_time=to_rfc3339(finding.end_ns),
+            size=_write_size(round(finding.size)),
         )
-        for one in findings
+        for finding in findings
     ]
 
 
@@ -110,7 +110,8 @@ def show_slice(
     of_model = f"model == {view.quoted(model)}"
     state = find_monitor(reader, project, last, now_ns)
     known = next(
-        (one for one in state.slices.slices if (one.model, one.condition) == (model, where)), None
+        (item for item in state.slices.slices if (item.model, item.condition) == (model, where)),
+        None,
     )
     asked_rest = reader.ahead(
         _find_stats, project, view.narrow(of_model, f"not ({where})"), last, now_ns
@@ -155,18 +156,18 @@ def show_monitor(
 
 
 def _describe(state: MonitorState, last: Past) -> dict[str, object]:
-    """Make what the part with findings and slices shows."""
-    slices = [one for one in state.slices.slices if one.dimension != "outcome"]
-    rows = [one for one in slices if any(cell.n for cell in one.cells)][:_ROWS]
+    """Make the content of the part with findings and slices."""
+    slices = [item for item in state.slices.slices if item.dimension != "outcome"]
+    rows = [item for item in slices if any(cell.n for cell in item.cells)][:_ROWS]
     # A figure that no slice has is no column.
-    had = {cell.figure for one in rows for cell in one.cells if cell.n}
+    had = {cell.figure for row in rows for cell in row.cells if cell.n}
     findings = list_findings(state.findings)
-    wrong = [one for one in findings if one.is_wrong]
-    figures = [one for one in state.slices.figures if one.name in had]
+    wrong = [finding for finding in findings if finding.is_wrong]
+    figures = [figure for figure in state.slices.figures if figure.name in had]
     strengths = Counter(
         {
             figure.name: sum(
-                cell.strength for one in rows for cell in one.cells if cell.figure == figure.name
+                cell.strength for row in rows for cell in row.cells if cell.figure == figure.name
             )
             for figure in figures
         }
@@ -179,7 +180,7 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
         "wrong": len(wrong),
         # The column that stays on a phone: where most is told.
         "main": strengths.most_common(1)[0][0] if figures else "",
-        "models": len({one.model for one in rows}),
+        "models": len({row.model for row in rows}),
         "slices": rows,
         "found": len(slices),
         "figures": figures,
@@ -249,10 +250,10 @@ def _read_judge(figure: SlicesFigure) -> Callable[[RunFigures], float | None] | 
         return None
 
     def read(figures: RunFigures) -> float | None:
-        for one in figures.judges:
-            if (one.judge, one.digest) == (figure.judge, figure.digest):
-                value: float | None = one.pass_rate
-                return value if figure.kind == "rate" else one.mean_score
+        for judge in figures.judges:
+            if (judge.judge, judge.digest) == (figure.judge, figure.digest):
+                value: float | None = judge.pass_rate
+                return value if figure.kind == "rate" else judge.mean_score
         return None
 
     return read

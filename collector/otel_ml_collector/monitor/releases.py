@@ -145,7 +145,7 @@ class Releases(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something new in a model, and what was before it.
+    """Something new in a model, and its baseline.
 
     Attributes:
         labels: The labels of the new one in the store; several of a version.
@@ -272,7 +272,7 @@ def _find_baseline(
     names: Mapping[str, str | int],
     now_ns: int,
 ) -> Change | None:
-    """Find what ran before something new, and count the runs of both."""
+    """Find the baseline of something new, and count the runs of both."""
     sql = Sql("""
         SELECT {label} AS label, countIf(start_ns < {began:Int64}) AS before, count() AS runs,
           quantileDD(0.01, 0.99)(latency_ns) AS slow_ns
@@ -583,7 +583,7 @@ def _describe(
     tag: str,
     share: float,
 ) -> Release:
-    """Say of a change what its figures say."""
+    """Describe a change by its figures."""
 
     def order(verdict: FigureVerdict) -> tuple[int, float, str]:
         return RELEASE_WORDS.index(verdict.word), -verdict.stake, verdict.name

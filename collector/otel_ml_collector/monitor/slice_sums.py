@@ -175,7 +175,7 @@ class AskedRuns:
 
     @property
     def tokens(self) -> Sql:
-        """What a run is in: its tags, the newest also if they came late, and its labels."""
+        """The slices of a run: its tags, the newest also if they came late, and its labels."""
         tags = Sql("tag_kv")
         if self.apart.tags:
             tags = Sql("""arrayConcat(
@@ -187,7 +187,7 @@ class AskedRuns:
 
     @property
     def source(self) -> Sql:
-        """The runs, with what their tokens need."""
+        """The runs, with the columns that their tokens need."""
         late = EMPTY
         if self.apart.tags:
             late = Sql("""LEFT JOIN ({late}) AS late_tag
@@ -285,7 +285,7 @@ def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: i
 
 @dataclass(frozen=True, slots=True)
 class SliceCondition:
-    """What the runs of a slice have in common: one value of one dimension, or two of them."""
+    """The condition that the runs of a slice meet: one value of one dimension, or two of them."""
 
     parts: tuple[tuple[str, str], ...]
 
@@ -298,7 +298,7 @@ class SliceCondition:
 
     @property
     def dimension(self) -> str:
-        """The names of what it is of."""
+        """The names of its dimensions."""
         return " and ".join(name.removeprefix(FIELD_MARK) for name, _ in self.parts)
 
     @property
@@ -509,7 +509,7 @@ _IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 
 
 def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
-    """Write the join of what judges said last of the runs; empty without a figure of a judge."""
+    """Write the join of the newest scores of the runs; empty without a figure of a judge."""
     of_judges = [figure for figure in figures if figure.judge]
     if not of_judges:
         return EMPTY

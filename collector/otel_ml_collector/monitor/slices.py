@@ -207,7 +207,7 @@ def _make_slice(
     asked: AskedRuns,
     where: str,
 ) -> tuple[_Order, RunSlice]:
-    """Make a slice of its verdicts; with what it is ordered by."""
+    """Make a slice of its verdicts, with its sort key."""
     runs = row["runs"]
     made = [_make_cell(figure, verdict, n, runs * asked.every) for figure, verdict, n in cells]
     items = [
@@ -265,7 +265,7 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
 
 
 def _digits(value: float | None, times: float = 1.0) -> float | None:
-    """Round to what is the same in whatever order the store sums up."""
+    """Round to digits that are the same in any order of sums."""
     return None if value is None else float(f"{value * times:.9g}")
 
 
@@ -285,7 +285,7 @@ _Told = tuple[FigureColumn, RestVerdict, SliceCell]
 
 
 def _write_sentence(name: str, tolds: Sequence[_Told]) -> str:
-    """Say in words what a slice does worse, or else better; empty where nothing is told."""
+    """Write the sentence on how a slice differs, worse first; empty where nothing is told."""
     if not tolds:
         return ""
     (figure, verdict, cell), *others = tolds

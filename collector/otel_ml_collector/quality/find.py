@@ -306,7 +306,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         _find_classes(rows, question) if target.kind == "class" else ([], [], None)
     )
     wrong = [pair for pair in confusion if pair.said != pair.came]
-    right = next((one.value for one in own if one.name == "accuracy"), None)
+    right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
         target=target,
         start=to_rfc3339(window.start_ns),
@@ -381,9 +381,9 @@ def _sum(rows: _Rows, figures: Mapping[str, _Figure], by: Sql, also: Sql = EMPTY
     """Add up the clusters of some figures, by a group of rows."""
     own = [
         Sql("toFloat64(sum({a})) AS a_{n}, toFloat64(sum({b})) AS b_{n}").fill(
-            a=one.first, b=one.second, n=place
+            a=figure.first, b=figure.second, n=place
         )
-        for place, one in enumerate(figures.values())
+        for place, figure in enumerate(figures.values())
     ]
     moments = [
         Sql("{moments} AS f_{n}").fill(moments=_moments(place), n=place)
@@ -419,8 +419,8 @@ def _read(row: Row, place: int) -> RatioSums:
 def _estimate(figures: Mapping[str, _Figure], row: Row, first: int = 1) -> list[QualityFigure]:
     """Make the figures of a group, behind its coverage."""
     return [
-        QualityFigure(name=name, value=_interval(_ESTIMATES[one.form](_read(row, place))))
-        for place, (name, one) in enumerate(figures.items(), first)
+        QualityFigure(name=name, value=_interval(_ESTIMATES[item.form](_read(row, place))))
+        for place, (name, item) in enumerate(figures.items(), first)
     ]
 
 
@@ -526,7 +526,7 @@ def _make_versions(
                     figures=_estimate(figures, row),
                 )
             )
-    return sorted(points, key=lambda one: -(one.version or 0))[:_MOST_VERSIONS]
+    return sorted(points, key=lambda point: -(point.version or 0))[:_MOST_VERSIONS]
 
 
 def _find_classes(
@@ -548,9 +548,11 @@ def _find_classes(
             checked[row["said"]] += row["n"]
             came[row["came"]] += row["n"]
             right[row["said"]] += row["n"] * (row["said"] == row["came"])
-    chosen = sorted({*said, *came}, key=lambda one: (-said[one] - came[one], one))[:_MOST_CLASSES]
+    chosen = sorted({*said, *came}, key=lambda entry: (-said[entry] - came[entry], entry))[
+        :_MOST_CLASSES
+    ]
     positive = question.target.positive
-    chosen.sort(key=lambda one: one != positive)
+    chosen.sort(key=lambda entry: entry != positive)
     figures = {
         "precision": _Figure(Sql("said = came"), Sql("said = class")),
         "recall": _Figure(Sql("said = came"), Sql("came = class")),
@@ -587,7 +589,7 @@ def _find_classes(
         for row in counts
         if row["came"] and row["said"] in chosen and row["came"] in chosen
     ]
-    most = max(came, key=lambda one: (came[one], one), default=None)
+    most = max(came, key=lambda entry: (came[entry], entry), default=None)
     return classes, confusion, None if most is None else (most, came[most])
 
 
@@ -599,20 +601,20 @@ def _calibrate(rows: _Rows) -> list[CalibratedBin]:
     )
     sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=_PRICED))
     return [
-        CalibratedBin(said=one.said, came=Interval.model_validate(one.came))
-        for one in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
+        CalibratedBin(said=item.said, came=Interval.model_validate(item.came))
+        for item in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
     ]
 
 
-def _where_said(target: SavedTarget, said: str) -> str:
+def _where_said(target: SavedTarget, text: str) -> str:
     """Write the filter of runs that said a class; empty where the language has none for it."""
-    if not target.model or "… " in said:
+    if not target.model or "… " in text:
         return ""
-    return f"model == {view.quoted(target.model)} and {_equals(target.prediction, said)}"
+    return f"model == {view.quoted(target.model)} and {_equals(target.prediction, text)}"
 
 
-def _where(target: SavedTarget, said: str, came: str) -> str:
-    first = _where_said(target, said)
+def _where(target: SavedTarget, text: str, came: str) -> str:
+    first = _where_said(target, text)
     if not first or "… " in came:
         return ""
     name = target.truth or target.name
@@ -635,7 +637,7 @@ def _any_of(conditions: Sequence[str]) -> str:
     """Join filters of which one must hold; empty where the language has none for any."""
     if not conditions or not all(conditions):
         return ""
-    joined = " or ".join(f"({one})" for one in conditions)
+    joined = " or ".join(f"({condition})" for condition in conditions)
     return joined if len(joined) < 3_000 else ""  # noqa: PLR2004 - a filter has 4,000 characters
 
 

@@ -1,1 +1,1 @@
-"""Queues: runs that people judge, what is left of them, and how far people and judges agree."""
+"""Queues: runs that people judge, those that are left, and how far people and judges agree."""

@@ -149,7 +149,7 @@ class Agreement(BaseModel):
 
 @dataclass(slots=True)
 class _JudgedRun:
-    """A run with what people said of it, and what each version of the judge did."""
+    """A run with the words of people, and those of each version of the judge."""
 
     run_id: str
     words: list[Row] = field(default_factory=list)
@@ -192,7 +192,7 @@ class _Question:
 
     @property
     def newest_verdicts(self) -> Sql:
-        """The SQL for what each version of the judge said last of each run."""
+        """The SQL for the newest word of each version of the judge about each run."""
         scores = all_scores(judges=Sql("{judge} = {judge:String}"), is_told=self.is_told)
         return newest_scores(scores, where=OF_JUDGE)
 
@@ -254,7 +254,7 @@ def _find(question: _Question) -> Agreement:
 
 
 def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
-    """Read what people said of runs; tell whether there is more than is read."""
+    """Read the words of people about runs; tell whether there is more than is read."""
     runs, values = question.runs
     sql = _PEOPLE_WORDS.fill(
         words=people_words(is_told=question.is_told), is_word=IS_WORD, runs=runs
@@ -340,7 +340,7 @@ def _compare_people(judged: Sequence[_JudgedRun], *, is_scale: bool) -> PeopleAg
 
 
 def _answer_of(word: Row) -> float | str:
-    """Return what a person said: a label, else a number, else whether it passes."""
+    """Return a person's word: a label, else a number, else whether it passes."""
     if word["label"]:
         return str(word["label"])
     return str(word["passed"]) if word["score"] is None else float(word["score"])
@@ -365,7 +365,7 @@ def _interval(estimate: Estimate) -> AgreementInterval:
 def _correct(
     question: _Question, queue: Queue, judged: Sequence[_JudgedRun], digest: str
 ) -> CorrectedRate | None:
-    """Correct the rate of a version by what people said of runs as a queue drew them."""
+    """Correct the rate of a version by the words of people about runs as a queue drew them."""
     if queue.order != "random":
         return None
     reader, project = question.reader, question.project

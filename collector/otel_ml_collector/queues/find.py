@@ -1,4 +1,4 @@
-"""Finds what is in a queue and what is left of it: nothing of that is stored."""
+"""Finds the runs of a queue and those that are left: nothing of that is stored."""
 
 import threading
 import time
@@ -73,7 +73,7 @@ class QueueProgress(BaseModel):
 
 
 class OwnAnswer(BaseModel):
-    """What the one who asks said of a run."""
+    """The own word of the asking person about a run."""
 
     run_id: str
     label: str
@@ -124,7 +124,7 @@ class RunToJudge(BaseModel):
 
 
 class NextRun(BaseModel):
-    """What somebody is to judge next."""
+    """The run to judge next."""
 
     queue: Queue
     choices: list[QueueChoice] = Field(description="What may be said, by its key")
@@ -295,7 +295,7 @@ def find_next(
     run_id: str | None = None,
     skipped: Collection[str] = (),
 ) -> NextRun:
-    """Find what somebody is to judge next.
+    """Find the run to judge next.
 
     Args:
         reader: The store.
@@ -341,7 +341,7 @@ def _find_run(
 
 
 def make_run(run: Run, trace: Sequence[RunSummary], *, is_shown: bool) -> RunToJudge:
-    """Make what is shown of a run to whoever judges it.
+    """Make the view of a run for the person that judges it.
 
     Args:
         run: The run.
@@ -366,7 +366,7 @@ def make_run(run: Run, trace: Sequence[RunSummary], *, is_shown: bool) -> RunToJ
 
 
 def _lay_out(trace: Sequence[RunSummary]) -> list[JudgedSpan]:
-    """Lay out a trace as a tree, without the calls of judges and what is below them."""
+    """Lay out a trace as a tree, without the calls of judges and the spans below them."""
     here = {run.run_id for run in trace}
     below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
     for run in trace:

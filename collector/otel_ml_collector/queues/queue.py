@@ -102,7 +102,7 @@ class WantedQueue(BaseModel):
 
 
 class QueueChoice(BaseModel):
-    """What one key says of a run.
+    """The word that a key gives a run.
 
     Attributes:
         label: Of a scale the number as text.
@@ -125,7 +125,7 @@ class Queue(WantedQueue):
 
     @property
     def choices(self) -> list[QueueChoice]:
-        """What may be said, in the order of the keys 1 to 9."""
+        """The words to choose from, in the order of the keys 1 to 9."""
         if self.scale is None:
             return [
                 QueueChoice(key=str(place), score=None, **choice.model_dump())

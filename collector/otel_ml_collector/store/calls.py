@@ -482,8 +482,8 @@ def _share(row: Row) -> CallShare:
     return CallShare(
         record_of if any(record_of) else b"",
         tuple(
-            OtherRecord(bytes.fromhex(one["span_id"]), one["start_ns"], one["scope"])
-            for one in load_json(row["others"], [])
+            OtherRecord(bytes.fromhex(item["span_id"]), item["start_ns"], item["scope"])
+            for item in load_json(row["others"], [])
         ),
         tokens_of(row),
         row["cost"],

@@ -609,12 +609,12 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
     """Find the owners, among some, that have metrics, and those that have artifacts."""
-    ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
+    condition = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
         SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND {point}
         UNION ALL
         SELECT DISTINCT owner, 0 FROM objects WHERE {ours}
-        """).fill(ours=ours, point=IS_POINT)
+        """).fill(ours=condition, point=IS_POINT)
     rows = reader.rows(sql, {"project": project, "owners": list(owners)}) if owners else []
     return (
         {row["owner"] for row in rows if row["is_metric"]},

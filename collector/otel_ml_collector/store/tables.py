@@ -870,11 +870,13 @@ def fill_payloads(
     names = {name: identifier(name, [name]) for name in columns}
     taken = [
         Sql("argMinIf({take}, ({order}), {told}) AS lent_{n}").fill(
-            take=one.take, order=Sql("place, bitNot(rank)"), told=one.is_told, n=names[name]
+            take=column.take, order=Sql("place, bitNot(rank)"), told=column.is_told, n=names[name]
         )
-        for name, one in columns.items()
+        for name, column in columns.items()
     ]
-    put = [Sql("{put} AS {n}").fill(put=one.put, n=names[name]) for name, one in columns.items()]
+    put = [
+        Sql("{put} AS {n}").fill(put=column.put, n=names[name]) for name, column in columns.items()
+    ]
     return Sql("""
       SELECT own.* REPLACE ({put}) FROM ({rows}) AS own
       LEFT JOIN (
