@@ -373,7 +373,7 @@ class Reader(HasCard):
             model: Whose fields.
             last: How long the judged window is: ``1h``, ``24h`` or ``7d``; the newest that is over.
             than: What it is held against: ``28d`` before, ``version``, ``version:3``, two days such
-                as ``2026-11-01/2026-11-08``, or ``dataset:qa``.
+                as ``2026-11-01/2026-11-08``, ``dataset:qa``, or ``profile:churn``.
             where: A filter on the runs.
         """
         answer: dict[str, Any] = self._get(

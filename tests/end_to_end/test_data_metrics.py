@@ -1,5 +1,7 @@
 """Data metrics in a store: of a run, of a model's version, and of versions of a data set."""
 
+import json
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from otel_ml import (
 from otel_ml.compat.digitalhub import Entity, Project
 from otel_ml.reader import Reader
 from otel_ml.statistics.sketches import sketch_values
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 
 ROWS: Final = [{"age": None if n % 4 == 0 else n, "churned": n % 2 == 0} for n in range(40)]
 
@@ -128,3 +130,39 @@ def test_profile_tags_stored_runs(collector: CollectorProcess, client: Client) -
     for value, run_id in (("UpperBoundError", ids[1]), ("Value None", ids[2])):
         where = f'model == "aged" and tags["age-error"] == "{value}"'
         assert [one["run_id"] for one in collector.runs("data-metrics", where=where)] == [run_id]
+
+
+def test_fields_beside_a_profile(collector: CollectorProcess, client: Client) -> None:
+    """A profile that a client sent is what the fields of a whole day are held against."""
+    profile = ModelProfile(
+        "ages",
+        "2",
+        components=[
+            InputComponent("age", path="inputs.age"),
+            InputComponent("mean weight", path="inputs.mean weight"),
+        ],
+    )
+    profile.build([{"age": 20.5 + n % 40, "mean weight": 60.5 + n % 30} for n in range(600)])
+    client.profile(profile, action="weighed")
+    day_ns = 24 * 60 * 60 * 10**9
+    start_ns = time.time_ns() // day_ns * day_ns - day_ns // 2
+    tracer = client.tracer_provider.get_tracer("otel_ml")
+    for place in range(300):
+        inputs = {"age": 30.5 + place % 40, "mean weight": 60.5 + place % 30}
+        told = {
+            "otel_ml.kind": "model",
+            "otel_ml.model.name": "weighed",
+            "otel_ml.inputs": json.dumps(inputs),
+            "otel_ml.outcome": "ok",
+        }
+        span = tracer.start_span("weighed", start_time=start_ns + place, attributes=told)
+        span.end(end_time=start_ns + place + 1_000)
+    assert client.flush()
+    path = "/projects/data-metrics/fields?model=weighed&than=profile:ages"
+
+    def words() -> dict[str, str]:
+        answer: Any = collector.get(path)
+        return {field["field"]: field["word"] for field in answer["fields"]}
+
+    wait_until(lambda: words() == {"inputs.age": "drift", 'inputs["mean weight"]': "as before"}, 60)
+    assert collector.status(f"/api/v1{path.replace('ages', 'nobody')}") == 404

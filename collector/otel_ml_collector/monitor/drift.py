@@ -11,14 +11,18 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, Literal
 
+import orjson
+
 from otel_ml.statistics.distances import MARGIN
 from otel_ml.statistics.fields import (
     FieldDrift,
     Reference,
     compare_fields,
+    field_of_sketch,
     moved_share,
     sketch_field,
 )
+from otel_ml.statistics.sketches import Sketch
 from otel_ml_collector.datasets.find import find_items, versions_of
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
@@ -33,6 +37,7 @@ from otel_ml_collector.store.field_values import (
     merge_versions,
     section_of,
     walk_values,
+    write_step,
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
@@ -43,7 +48,11 @@ from otel_ml_collector.store.sketches import (
     read_sketches,
 )
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
-from otel_ml_collector.store.versions import all_version_numbers, version_numbers
+from otel_ml_collector.store.versions import (
+    all_version_numbers,
+    read_versions,
+    version_numbers,
+)
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 
 FieldsPast = Literal["1h", "24h", "7d"]
@@ -60,6 +69,7 @@ _MOST_DAYS_BEFORE: Final = 90
 _VERSION: Final = re.compile(r"version(?::(\d{1,9}))?", re.ASCII)
 _BETWEEN: Final = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)", re.ASCII)
 _DATASET: Final = re.compile(r"dataset:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOTALL)
+_PROFILE: Final = re.compile(r"profile:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOTALL)
 _SCORE: Final = re.compile(r'scores\["(.*)"\]@(.*)', re.DOTALL)
 _MOST_ITEMS: Final = 5_000
 _ITEMS_AT_ONCE: Final = 500
@@ -83,7 +93,8 @@ class FieldsQuestion:
         model: Of which model.
         last: How long the judged window is.
         than: What it is held against: days before such as ``28d``, ``version`` or ``version:3``,
-            two days such as ``2026-11-01/2026-11-08``, ``dataset:qa`` or ``dataset:qa:v2``.
+            two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or
+            ``profile:churn``.
         where: A filter on the runs: their fields are read from the runs then.
         margin: What a distance must exceed to matter.
         now_ns: The time of the question.
@@ -175,12 +186,14 @@ class Than:
         time: Of a time before: its beginning and end.
         version: The small number of a version; 0 for the version before.
         dataset: The name of a data set, with the number of its version or 0.
+        profile: The name of a profile, likewise.
     """
 
     name: str
     time: Window | None = None
     version: int | None = None
     dataset: tuple[str, int] | None = None
+    profile: tuple[str, int] | None = None
 
 
 def read_than(question: FieldsQuestion) -> Than:
@@ -210,10 +223,13 @@ def read_than(question: FieldsQuestion) -> Than:
     if match := _DATASET.fullmatch(text):
         name = match[1] + (f":v{match[2]}" if match[2] else "")
         return Than(f"data set {name}", dataset=(match[1], int(match[2] or 0)))
+    if match := _PROFILE.fullmatch(text):
+        name = match[1] + (f":v{match[2]}" if match[2] else "")
+        return Than(f"profile {name}", profile=(match[1], int(match[2] or 0)))
     raise BadInput(
         f"Invalid than {text[:80]!r}: expected days before such as 28d, at most "
-        f"{_MOST_DAYS_BEFORE}, version or version:3, two days such as 2026-11-01/2026-11-08, or "
-        "dataset:qa",
+        f"{_MOST_DAYS_BEFORE}, version or version:3, two days such as 2026-11-01/2026-11-08, "
+        "dataset:qa or profile:churn",
         "than",
     )
 
@@ -389,8 +405,12 @@ def _among(
 def _judge(question: FieldsQuestion, than: Than, loaded: _Loaded) -> ModelDrift:
     window, step_ns = question.window, question.step_ns
     current = _merge(loaded, window)
-    if than.dataset is not None:
-        reference = _read_dataset(question, than, than.dataset)
+    if than.dataset is not None or than.profile is not None:
+        reference = (
+            _read_dataset(question, than, than.dataset)
+            if than.dataset is not None
+            else _read_profile(question, than)
+        )
         reference_runs = max((own.runs for own in reference.fields.values()), default=0)
         expected = reference.fields.keys()
         current = VersionFields(
@@ -506,6 +526,35 @@ def _read_dataset(question: FieldsQuestion, than: Than, dataset: tuple[str, int]
             for path, of in values.items()
         },
     )
+
+
+def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
+    """Read the sketches of a profile: of inputs and outputs that a path reads.
+
+    Raises:
+        Missing: There is no such profile, or no such version of it.
+    """
+    name, number = than.profile or ("", 0)
+    rows = read_versions(question.reader, question.project, "profile", [name])
+    number = number or max((row["number"] for row in rows), default=0)
+    documents = [row["definition"] for row in rows if row["number"] == number]
+    if not documents:
+        raise Missing(f"There is no {than.name} in project {question.project!r}")
+    try:
+        sketches = {
+            _path_of(component["field"]): Sketch.from_dict(component["sketch"])
+            for component in orjson.loads(documents[0])["components"]
+            if component["side"] in {"input", "output"} and {"field", "sketch"} <= component.keys()
+        }
+    except (KeyError, TypeError, ValueError) as error:  # anybody's text
+        raise Missing(f"The document of {than.name} is none of a profile") from error
+    return Reference(than.name, {path: field_of_sketch(told) for path, told in sketches.items()})
+
+
+def _path_of(told: str) -> str:
+    """Write the path that a profile reads as fields are called."""
+    section, *steps = told.split(".")
+    return section + "".join(map(write_step, steps))
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:

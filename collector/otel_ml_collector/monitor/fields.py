@@ -200,7 +200,7 @@ class FieldsAsked(BaseModel):
         Field(
             max_length=400,
             description="What it is held against: days before such as 28d, version, version:3, "
-            "two days such as 2026-11-01/2026-11-08, dataset:qa or dataset:qa:v2",
+            "two days such as 2026-11-01/2026-11-08, dataset:qa, dataset:qa:v2 or profile:churn",
         ),
     ] = THAN
     where: Where = ""

@@ -95,9 +95,14 @@ def _walk_members(
 ) -> Iterator[tuple[str, object]]:
     if depth < MOST_DEPTH:
         for key, member in members.items():
-            step = f".{key}" if key.isidentifier() else f"[{dumps(key, ensure_ascii=False)}]"
+            step = write_step(key)
             if len(path) + len(step) <= _LONGEST_PATH:
                 yield from _walk(path + step, member, depth + 1)
+
+
+def write_step(key: str) -> str:
+    """Write a key of a mapping as a step of a field's path: ``.age``, ``["mean age"]``."""
+    return f".{key}" if key.isidentifier() else f"[{dumps(key, ensure_ascii=False)}]"
 
 
 @dataclass(slots=True)
