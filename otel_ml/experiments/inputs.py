@@ -13,12 +13,15 @@ import pathlib
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+import orjson
+
+from otel_ml.capture.description import describe
 from otel_ml.errors import untrusted
 
 _INFINITE: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -62,13 +65,31 @@ class Recorded:
             self._parameters = inspect.signature(function).parameters
         self._hints = _hints_of(function)
 
-    def inputs(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    def inputs(
+        self,
+        recorded: Mapping[str, Any],
+        find_logged: Callable[[str], Iterable[Any]] = lambda _: (),
+    ) -> dict[str, Any]:
         """Return inputs as the parameters of their names say.
+
+        Args:
+            recorded: As they were read back.
+            find_logged: Returns what the run logged under the name of a parameter. One of these is
+                the input where too little was kept of that, and its description is the same.
 
         Raises:
             NotRebuiltError: One of them cannot be.
         """
-        return {name: self._input(name, value) for name, value in recorded.items()}
+        inputs = {}
+        for name, value in recorded.items():
+            try:
+                inputs[name] = self._input(name, value)
+            except NotRebuiltError:
+                logged = [one for one in find_logged(name) if _is_described(one, value)]
+                if not logged:
+                    raise
+                inputs[name] = self._input(name, logged[0])
+        return inputs
 
     def output(self, recorded: Any) -> Any:
         """Return an output as the function says that it returns it.
@@ -113,6 +134,13 @@ class Recorded:
             ):
                 args.append(kwargs.pop(name))
         return tuple(args), kwargs
+
+
+def _is_described(value: Any, recorded: Any) -> bool:
+    """Tell whether a value has the description that was recorded: type, shape, first elements."""
+    with untrusted:  # a class of the host's
+        return bool(orjson.loads(orjson.dumps(describe(value), default=str)) == recorded)
+    return False
 
 
 def _hints_of(function: Any) -> Mapping[str, Any]:

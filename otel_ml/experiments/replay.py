@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -436,6 +437,15 @@ def _check_runs(runs: Any, limit: int) -> "list[Run] | None":
     return given
 
 
+def _find_logged(run: "Run", name: str) -> "Iterator[Any]":
+    """Load what a run logged under the name of a parameter, the newest first, where it is whole."""
+    for artifact in run.artifacts:
+        if artifact.ref == name and not artifact.kept:
+            with suppress(NotFound, ValueError, ImportError):
+                value = artifact.load()
+                yield value.data if type(value).__module__.startswith("otel_ml.types") else value
+
+
 class _Taken:
     """Runs that were read: those that can be replayed, and why others cannot.
 
@@ -493,7 +503,11 @@ class _Taken:
         }
         try:
             by_name = type(inputs) is dict
-            inputs = self._recorded.inputs(inputs) if by_name else rebuild(inputs, Any)
+            inputs = (
+                self._recorded.inputs(inputs, partial(_find_logged, run))
+                if by_name
+                else rebuild(inputs, Any)
+            )
         except NotRebuiltError as error:
             return f"inputs not kept as {error.of}"
         outputs = run.outputs if run.outcome == "ok" else None

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any, Final
 from urllib.request import urlopen
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from otel_ml import Client, Judge, Score, load_result
@@ -302,6 +304,62 @@ def test_program_says_what_it_will_do(
     assert ended.stderr.startswith("40 recorded runs: 40 to replay\n")
     told = json.loads(Path(report).read_text())
     assert (told["verdict"], told["runs"], told["left_out"]) == ("no different", 40, {})
+
+
+def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Ctrl-C ends a replay with 130; what was done is kept, and the rest is said."""
+    record(collector, "interrupted")
+    (tmp_path / "app.py").write_text(SLOW)
+    command = [sys.executable, "-m", "otel_ml_collector", "replay", "app.py:answer"]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+        "OTEL_ML_PROJECT": "interrupted",
+    }
+    begun = subprocess.Popen(
+        [*command, "--where", 'model == "answer"', "--concurrency", "1"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    asked = tmp_path / "asked.txt"
+    wait_until(lambda: asked.exists() and len(asked.read_text().splitlines()) >= 3)
+    begun.send_signal(signal.SIGINT)
+    _, told = begun.communicate(timeout=60)
+    assert begun.returncode == 130, told
+    [listed] = collector.get("/projects/interrupted/experiments")["experiments"]
+    assert listed["outcome"] == "cancelled"
+    assert 0 < listed["done"] < listed["items"] == RUNS
+
+
+def test_logged_inputs(client: Client) -> None:
+    """A long array and a table come from what the run logged under the parameter's name."""
+
+    def total(array: Any, table: Any) -> float:
+        return float(array.sum() + table["x"].sum())
+
+    @client.trace(name="total")
+    def production(array: Any, table: Any, *, logged: float) -> float:
+        client.current_run().log("array", array + logged)
+        client.current_run().log("table", table)
+        return total(array, table)
+
+    table = pd.DataFrame({"x": range(100)})
+    expected = [
+        production(np.arange(900.0) + number, table, logged=0.0 if number < 2 else 1.0)
+        for number in range(3)
+    ]
+    assert client.flush()
+
+    def today(array: Any, table: Any, logged: float) -> float:
+        assert type(array).__name__ == "ndarray"
+        return total(array, table)
+
+    result = client.replay(today, 'model == "total"')
+    assert sorted(run.outputs for run in result.runs) == expected[:2]
+    # What the third one logged under that name was another array.
+    assert result.left_out == {"inputs not kept as numpy.ndarray": 1}
 
 
 # What they call.
