@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]  # without stubs
 import pytest
 
 from otel_ml import Client, Judge, Score, load_result
@@ -82,8 +83,25 @@ def page_says_the_same(client: Client, collector: CollectorProcess, result: Resu
     with urlopen(result.url) as page:
         html = page.read().decode()
     assert "recorded runs" in html
+    compare_says_the_same(collector, client.project, result)
     with urlopen(f"{result.url}/markdown") as page:
         assert page.read().decode() == result.to_markdown()
+
+
+def compare_says_the_same(collector: CollectorProcess, project: str, result: Result) -> None:
+    """Side by side with the recorded runs, a replay has the same verdict, and a page."""
+    sides = f"of={result.experiment.id}&of=recorded"
+    compared = collector.get(f"/projects/{project}/compare?{sides}")
+    assert compared["baseline"] == "recorded"
+    replayed, recorded = (side["experiment"] for side in compared["sides"])
+    assert replayed["verdict"]["word"] == result.verdict
+    [judge] = recorded["judges"]
+    assert judge["value"] == replayed["verdict"]["judges"][0]["baseline"]
+    with urlopen(f"{collector.endpoint}/projects/{project}/compare?{sides}") as page:
+        assert "recorded runs" in page.read().decode()
+    for wrong in (f"{sides}&baseline={result.experiment.id}", "of=answer:v1&of=recorded"):
+        with pytest.raises(HTTPError, match="400"):
+            urlopen(f"{collector.endpoint}/api/v1/projects/{project}/compare?{wrong}")
 
 
 @pytest.fixture

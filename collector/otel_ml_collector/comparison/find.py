@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from otel_ml.attributes import NUMBERED, RUN_ID
-from otel_ml.records import Infinite
+from otel_ml.attributes import NUMBERED, RECORDED, RUN_ID
+from otel_ml.records import Infinite, ListedExperiment
 from otel_ml_collector.comparison.values import (
     flatten,
     is_lower,
@@ -26,9 +26,11 @@ from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
     ExperimentDetail,
+    JudgeOfItems,
     choose_baseline,
     compare_listed,
     make_experiments,
+    make_recorded,
 )
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.definition import VersionDefinition
@@ -157,7 +159,7 @@ class ComparisonQuery:
             max_length=_MOST_ASKED,
             default_factory=list,
             description="Two to six run ids, versions as `answer:v3` or `answer@champion`, or run "
-            "ids of experiments; "
+            "ids of experiments, with `recorded` for the runs that they replay; "
             "up to 50 ids of runs that logged metrics",
         ),
     ]
@@ -219,15 +221,16 @@ def find_comparison(
         BadInput: They are too few, too many, of several kinds, or no such references.
         Missing: One of them is not there.
     """
-    of = asked.of
-    _check_count(of)
+    _check_count(asked.of)
+    of = [name for name in asked.of if name != RECORDED]
     versions = _read_versions(reader, project, of)
-    if asked.baseline is not None and asked.baseline not in of:
+    if asked.baseline is not None and asked.baseline not in asked.of:
         raise BadInput(
             f"Invalid baseline {asked.baseline[:80]!r}: expected one of those that are compared",
             "baseline",
         )
     if versions:
+        _check_recorded(asked, is_replay=False)
         _check_kinds(of, [*versions], "version")
         return _compare_versions(reader, project, asked, versions, now_ns)
     stored_runs = _read_runs(reader, project, of, now_ns)
@@ -236,6 +239,7 @@ def find_comparison(
         _check_kinds(of, experiments, "experiment")
         runs = [run for run, _ in stored_runs.values()]
         return _compare_experiments(reader, project, asked, runs)
+    _check_recorded(asked, is_replay=False)
     return _compare_runs(asked, stored_runs, _find_sources(reader, project, stored_runs))
 
 
@@ -620,11 +624,22 @@ def _compare_experiments(
     listed = {
         experiment.run_id: experiment for experiment in make_experiments(reader, project, runs)
     }
-    baseline = asked.baseline or choose_baseline([*listed.values()]).run_id
+    has_recorded = RECORDED in asked.of
+    _check_recorded(asked, is_replay=_replay_alike([*listed.values()]))
+    baseline = asked.baseline or (
+        RECORDED if has_recorded else choose_baseline([*listed.values()]).run_id
+    )
+    details = {}
+    for name, experiment in listed.items():
+        beside = make_recorded(experiment) if has_recorded else listed[baseline]
+        details[name] = compare_listed(
+            reader, project, experiment, None if name == baseline else beside
+        )
+    if has_recorded:
+        details[RECORDED] = _describe_recorded(next(iter(details.values())))
     sides = []
     for place, name in enumerate(asked.of):
-        beside = None if name == baseline else listed[baseline]
-        detail = compare_listed(reader, project, listed[name], beside)
+        detail = details[name]
         sides.append(
             ComparedSide(
                 reference=name,
@@ -641,6 +656,54 @@ def _compare_experiments(
         if side.experiment is not None and side.experiment.verdict is not None
     ]
     return ComparisonDetail(_answer("experiment", sides, baseline, "; ".join(items), []), {}, {})
+
+
+def _replay_alike(experiments: Sequence[ListedExperiment]) -> bool:
+    """Tell whether experiments replay the same recorded runs."""
+    replayed = {experiment.dataset_digest for experiment in experiments}
+    return len(replayed) == 1 and all(map(make_recorded, experiments))
+
+
+def _check_recorded(asked: ComparisonQuery, *, is_replay: bool) -> None:
+    """Refuse recorded runs beside anything but replays of them, and as anything but the baseline.
+
+    Raises:
+        BadInput: They are not among what is compared with them.
+    """
+    if RECORDED not in asked.of:
+        return
+    if not is_replay:
+        expected = "experiments beside it that replay the same recorded runs"
+        raise BadInput(f"Invalid of {RECORDED!r}: expected {expected}", "of")
+    if asked.baseline not in {None, RECORDED}:
+        raise BadInput(
+            f"Invalid baseline {str(asked.baseline)[:80]!r}: expected {RECORDED}, where that is "
+            "among what is compared",
+            "baseline",
+        )
+
+
+def _describe_recorded(beside: ExperimentDetail) -> ExperimentDetail:
+    """Describe the recorded runs, as an experiment that replays them is compared with them."""
+    verdict = beside.verdict
+    return ExperimentDetail(
+        experiment=make_recorded(beside.experiment) or beside.experiment,
+        judges=[
+            JudgeOfItems(
+                judge=change.judge,
+                version=change.version,
+                digest=change.digest,
+                is_rate=change.is_rate,
+                value=change.baseline,
+                failed=0,
+            )
+            for change in (verdict.judges if verdict else ())
+        ],
+        flaky=0,
+        verdict=None,
+        clustered_by=beside.clustered_by,
+        notes=[],
+    )
 
 
 # All of them.

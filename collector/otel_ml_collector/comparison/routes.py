@@ -11,6 +11,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from otel_ml.attributes import RECORDED
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
 from otel_ml_collector.comparison.find import (
@@ -383,6 +384,9 @@ def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[Co
 def _address_of(project: str, side: ComparedSide) -> str:
     if side.version is not None:
         return view.address(project, "models", side.version.model, to=side.version.version)
+    if side.experiment and side.reference == RECORDED:
+        told = side.experiment.experiment
+        return view.address(project, "datasets", told.dataset, version=told.dataset_version)
     return view.address(project, "experiments" if side.experiment else "runs", side.reference)
 
 

@@ -374,7 +374,7 @@ def find_pair(
     baseline_id = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
     if names.RECORDED in {baseline, baseline or baseline_id}:
         now = make_experiments(reader, project, [run])[0]
-        before = _make_recorded(now)
+        before = make_recorded(now)
         if baseline and before is None:
             raise Missing(f"Experiment {run_id} replays no recorded runs")
         return now, before
@@ -392,7 +392,7 @@ def find_pair(
     return now, before
 
 
-def _make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
+def make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
     """Make the other side of a replay: the recorded runs, as if they were an experiment."""
     window = _window_of(experiment)
     if window is None:

@@ -37,6 +37,7 @@ from otel_ml_collector.queues.find import (
 from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, WantedQueue, make_queue
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.reader import Reader
 
@@ -252,10 +253,14 @@ async def delete_answer(
     run_id: RunId,
     request: Request,
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    deleter: Annotated[Deleter, Depends(service_of(Deleter))],
     access: ToJudge,
     annotator: Annotator = "",
 ) -> SavedAnswer:
-    """Take back what one said of a run: it waits again. That it was taken back stays in the run."""
+    """Take back what one said of a run: it waits again. That it was taken back stays in the run.
+
+    It is no score any more: what a judge or another person said last holds.
+    """
     reader = find_service(request, Reader).narrow(access)
     stored_queue = await run_sync(find_queue, reader, project, queue)
     who = annotator or access.name
@@ -267,6 +272,7 @@ async def delete_answer(
         explanation=TAKEN_BACK,
     )
     record_id = await _store(pipeline, reader, project, statement)
+    await run_sync(deleter.forget_score, project, stored_queue.judge, run_id, record_id)
     return SavedAnswer(run_id=run_id, record_id=record_id, annotator=who, dataset=None)
 
 

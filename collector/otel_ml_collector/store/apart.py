@@ -473,7 +473,8 @@ def scores(label: Sql, apart: Apart, said: str) -> Sql:
 def words(label: Sql, source: Sql, apart: Apart) -> Sql:
     """Write the SQL for the newest truth of a name, or the newest word of a person or an agent.
 
-    The source is the parameter that holds ``actual``, ``human`` or ``agent``.
+    A statement that says nothing any more, as it was taken back, is none. The source is the
+    parameter that holds ``actual``, ``human`` or ``agent``.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest`, JSON text, and `first_ns`, the time of the
@@ -481,7 +482,7 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
     """
     columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
-      AND source = {source} AND {word} != ''""").fill(label=label, source=source, word=WORD)
+      AND source = {source}""").fill(label=label, source=source)
     direct = Sql("""
         SELECT {run}, {columns} {told} AND owner < '{first}'
           AND (owner_start_ns = 0
@@ -492,9 +493,13 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
         others = told_of_others(columns, sql + Sql(" AND ") + _TOLD)
         direct += Sql(" UNION ALL ") + others
     return Sql("""
-        SELECT trace_id, span_id, argMax(word, (time_ns, record_id)) AS newest,
-          min(time_ns) AS first_ns
-        FROM ({direct}) GROUP BY trace_id, span_id
+        SELECT trace_id, span_id, argMax(said.1, (said.2, record_id)) AS newest,
+          min(told_ns) AS first_ns
+        FROM (
+          SELECT trace_id, span_id, record_id, argMax((word, time_ns), time_ns) AS said,
+            minIf(time_ns, word != '') AS told_ns
+          FROM ({direct}) GROUP BY trace_id, span_id, record_id)
+        WHERE said.1 != '' GROUP BY trace_id, span_id
         """).fill(direct=direct)
 
 

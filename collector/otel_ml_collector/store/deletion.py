@@ -20,6 +20,7 @@ from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES
+from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import (
     DONE,
@@ -135,6 +136,15 @@ _FORGET: Final = Sql("""
     ALTER TABLE model_versions UPDATE definition = '', last_seen_ns = 0
     WHERE project = {project:String} AND {forgotten} AND first_arrived_ns <= {deleted:Int64}""")
 _FORGOTTEN: Final = {MODEL: Sql("kind = 'model' AND name = {target:String}"), PROJECT: Sql("1")}
+_WORD_OF_RECORD: Final = Sql("""project = {project:String} AND judge = {judge:String}
+  AND lower(hex(trace_id)) = {trace:String} AND lower(hex(span_id)) = {span:String}
+  AND record_id = {record:String}""")
+_STARTS_OF_WORD: Final = Sql("SELECT DISTINCT start_ns FROM {scores} WHERE {word}").fill(
+    scores=SCORES, word=_WORD_OF_RECORD
+)
+_FORGET_WORD: Final = Sql("DELETE FROM {scores} WHERE {word}").fill(
+    scores=SCORES, word=_WORD_OF_RECORD
+)
 _BEFORE: Final = Sql("arrived_ns <= {deleted:Int64}")
 _NAMED_BY: Final = Sql("""sha256 IN (SELECT sha256 FROM objects WHERE {ours} AND ({gone}))
   AND sha256 NOT IN (SELECT sha256 FROM objects WHERE {ours} AND NOT ({gone}))""")
@@ -188,6 +198,38 @@ class Deleter:
                 if self._is_alone:
                     note(self._client, deletion, DONE)
                 return deletion, self._count(deletion)
+        finally:
+            self._lock.release()
+
+    def forget_score(self, project: str, judge: str, run_id: str, record_id: str) -> None:
+        """Take a person's word that was taken back out of the scores of a run.
+
+        What was said stays a statement about the run; as a score it would be the newest one and
+        say nothing. That of a run without any is harmless, and so is a second call.
+
+        Raises:
+            Unavailable: The store has trouble or no room, or deletes something for a minute.
+        """
+        trace, _, span = run_id.partition("-")
+        values = {
+            "project": project,
+            "judge": judge,
+            "trace": trace,
+            "span": span,
+            "record": record_id,
+        }
+        if not self._lock.acquire(timeout=_WAIT_S):
+            raise Unavailable("The store is busy with a deletion")
+        try:
+            with store_trouble():
+                starts = self._client.query(_STARTS_OF_WORD, values).result_rows
+                mark_days(
+                    self._client,
+                    self._memory,
+                    [(project, start // DAY_NS * DAY_NS) for (start,) in starts],
+                )
+                if starts:
+                    self._mutator.run("scores", _FORGET_WORD, values)
         finally:
             self._lock.release()
 

@@ -190,6 +190,32 @@ def test_taken_back(service: Service, project: str) -> None:
     assert said == [("human", "ann", "", None)]
 
 
+def list_where(service: Service, project: str, where: str) -> list[str]:
+    address = f"/api/v1/projects/{quote(project, safe='')}/runs?{urlencode({'where': where})}"
+    answered = ask(service.app, address)
+    assert answered.status == 200, answered.text
+    return [run["run_id"] for run in answered.json["runs"]]
+
+
+def test_taken_back_is_no_score(service: Service, project: str) -> None:
+    """After an answer is taken back what the judge said, and others, holds again everywhere."""
+    [run] = take(service, project, 1)
+    save(service, project, people=2)
+    answer(service, project, "ann", id_of(run), "Yes")
+    assert list_where(service, project, 'passed["grounded"] == True') == [id_of(run)]
+    path = f"q/answers/{id_of(run)}"
+    for _ in range(2):  # again it is harmless
+        assert call(service, "DELETE", project, path, annotator="ann").status == 200
+    assert list_where(service, project, 'passed["grounded"] == False') == [id_of(run)]
+    assert list_where(service, project, 'scores["grounded"] == 0.25') == [id_of(run)]
+    assert list_where(service, project, 'label["grounded"] == "Yes"') == []
+    answer(service, project, "bob", id_of(run), "No")
+    answer(service, project, "ann", id_of(run), "Yes")
+    assert list_where(service, project, 'label["grounded"] == "Yes"') == [id_of(run)]
+    assert call(service, "DELETE", project, path, annotator="ann").status == 200
+    assert list_where(service, project, 'label["grounded"] == "No"') == [id_of(run)]
+
+
 def test_people(service: Service, project: str) -> None:
     """A run is left until as many different people answered as asked; one counts once."""
     [run] = take(service, project, 1)
