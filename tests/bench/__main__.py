@@ -21,6 +21,7 @@ from tests.bench import (
     full,
     idle,
     ingest,
+    judged,
     killed,
     memory,
     monitors,
@@ -69,6 +70,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "stopped": stopped.report,
     "memory": memory.report,
     "drift": drift.report,
+    "judged": judged.report,
 }
 
 
