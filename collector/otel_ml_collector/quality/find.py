@@ -294,13 +294,14 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     target, window = question.target, question.window
     rows = _write(reader, question)
     figures = _figures_of(target)
-    total = next(iter(_sum(rows, {**_COVERAGE, **figures}, Sql("0"))), None)
+    groups = _sum_groups(rows, figures)
+    total = next(iter(groups[_WHOLE]), None)
     own = [] if total is None else _estimate(figures, total)
     if target.kind == "number":
         own.append(QualityFigure(name="r2", value=_explain(rows)))
     coverage = None if total is None else rate_of(_read(total, 0))
     here = 0 if total is None else int(_read(total, 0).first)
-    aged = _read_ages(rows, question)
+    aged, delay_s = _read_ages(rows, question)
     course = usual_course([bucket for bucket, _ in aged.values()], [*map(float, _AGES_NS)])
     classes, confusion, guess = (
         _find_classes(rows, question) if target.kind == "class" else ([], [], None)
@@ -315,12 +316,12 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         runs=0 if total is None else int(_read(total, 0).second),
         here=here,
         coverage=_interval(coverage),
-        delay_s=_find_delay(rows),
+        delay_s=delay_s,
         figures=own,
         guess="" if guess is None else guess[0],
         guess_accuracy=None if guess is None else guess[1] / here,
-        points=_make_points(rows, question, figures, aged, course),
-        versions=_make_versions(rows, question, figures),
+        points=_make_points(groups[_BUCKETS], question, figures, aged, course),
+        versions=_make_versions(reader, groups[_VERSIONS], question, figures),
         classes=classes,
         confusion=confusion,
         calibration=_calibrate(rows) if target.probability else [],
@@ -434,44 +435,58 @@ def _explain(rows: _Rows) -> Interval | None:
 
 
 _BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")
+# A run counts in all, in its bucket and in its version: one read of the predictions, three groups.
+_WHOLE, _BUCKETS, _VERSIONS = "a", "b", "v"
+_GROUPS: Final = Sql("""arrayJoin(['a', concat('b', toString({bucket})),
+  concat('v', model, '\\n', digest, ':', structure)])""").fill(bucket=_BUCKET)
 
 
-def _read_ages(rows: _Rows, question: QualityQuestion) -> dict[int, tuple[AgedBucket, float]]:
-    """Read of each bucket at which ages its truths came; with the mean age of its runs.
+def _sum_groups(rows: _Rows, figures: Mapping[str, _Figure]) -> dict[str, list[Row]]:
+    """Add up coverage and figures of all runs, of each bucket and of each version."""
+    groups: dict[str, list[Row]] = {_WHOLE: [], _BUCKETS: [], _VERSIONS: []}
+    for row in _sum(rows, {**_COVERAGE, **figures}, _GROUPS):
+        groups[row["place"][0]].append({**row, "place": row["place"][1:]})
+    groups[_BUCKETS].sort(key=lambda row: int(row["place"]))
+    return groups
+
+
+def _read_ages(
+    rows: _Rows, question: QualityQuestion
+) -> tuple[dict[int, tuple[AgedBucket, float]], float | None]:
+    """Read of each bucket at which ages its truths came, with the mean age of its runs.
 
     The mean is that of floats: the engine takes the constant out of it otherwise, and the sum of
-    nanoseconds since the epoch overflows.
+    nanoseconds since the epoch overflows. Buckets count from 1 here, as 0 is that of all runs.
+
+    Returns:
+        Buckets by their place, and the median seconds from a prediction to its truth.
     """
     found = rows.ask(
         Sql("""
-          SELECT {bucket} AS place, count() AS n, max(start_ns) AS last_ns,
+          SELECT {bucket} + 1 AS place, count() AS n, max(start_ns) AS last_ns,
             avg(toFloat64({now:Int64} - start_ns)) AS age_ns,
+            countIf(told_ns > 0) AS here,
+            quantileExactIf(greatest(told_ns - start_ns, 0), told_ns > 0) AS delay_ns,
             sumForEach(arrayMap(age -> toUInt32(told_ns > 0 AND told_ns - start_ns <= age),
               {ages:Array(Int64)})) AS came
-          FROM ({rows}) GROUP BY place ORDER BY place LIMIT 10000""").fill(
+          FROM ({rows}) GROUP BY place WITH ROLLUP ORDER BY place LIMIT 10000""").fill(
             bucket=_BUCKET, rows=rows.sql
         )
     )
-    return {
-        row["place"]: (
+    whole = next((row for row in found if row["place"] == 0 and row["here"]), None)
+    aged = {
+        row["place"] - 1: (
             AgedBucket(float(question.now_ns - row["last_ns"]), row["n"], row["came"]),
             row["age_ns"],
         )
         for row in found
+        if row["place"]
     }
-
-
-def _find_delay(rows: _Rows) -> float | None:
-    [row] = rows.ask(
-        Sql("""
-          SELECT count() AS n, quantileExact(greatest(told_ns - start_ns, 0)) AS delay
-          FROM ({rows}) WHERE told_ns > 0""").fill(rows=rows.sql)
-    )
-    return row["delay"] / 1e9 if row["n"] else None
+    return aged, None if whole is None else whole["delay_ns"] / 1e9
 
 
 def _make_points(
-    rows: _Rows,
+    rows: Sequence[Row],
     question: QualityQuestion,
     figures: Mapping[str, _Figure],
     aged: Mapping[int, tuple[AgedBucket, float]],
@@ -480,13 +495,13 @@ def _make_points(
     ages = [*map(float, _AGES_NS)]
     at_last = max((share for share in course if share is not None), default=None)
     points = []
-    for row in _sum(rows, {**_COVERAGE, **figures}, _BUCKET):
-        covered = _read(row, 0)
-        usual = usual_at(course, ages, aged[row["place"]][1])
+    for row in rows:
+        covered, place = _read(row, 0), int(row["place"])
+        usual = usual_at(course, ages, aged[place][1])
         runs, here = int(covered.second), int(covered.first)
         points.append(
             QualityPoint(
-                start_time=to_rfc3339(question.window.start_ns + row["place"] * question.step_ns),
+                start_time=to_rfc3339(question.window.start_ns + place * question.step_ns),
                 version=None,
                 runs=runs,
                 here=here,
@@ -500,16 +515,17 @@ def _make_points(
 
 
 def _make_versions(
-    rows: _Rows, question: QualityQuestion, figures: Mapping[str, _Figure]
+    reader: Reader,
+    rows: Sequence[Row],
+    question: QualityQuestion,
+    figures: Mapping[str, _Figure],
 ) -> list[QualityPoint]:
-    of_version = Sql("concat(model, '\\n', digest, ':', structure)")
-    found = _sum(rows, {**_COVERAGE, **figures}, of_version)
-    models = {row["place"].partition("\n")[0] for row in found}
+    models = {row["place"].partition("\n")[0] for row in rows}
     if len(models) != 1:
         return []
-    numbers = version_numbers(rows.reader, question.project, "model", models)
+    numbers = version_numbers(reader, question.project, "model", models)
     points = []
-    for row in found:
+    for row in rows:
         model, _, version = row["place"].partition("\n")
         number = numbers.get((model, *version.split(":", 1)))
         covered = _read(row, 0)
