@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -214,3 +215,25 @@ def test_page_of_numbers(service: Service) -> None:
     page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text
     assert page.count('<path class="area"') == page.count('<path class="a"') == 1
     assert "Drift since" in page
+
+
+def test_other_references(service: Service) -> None:
+    """An hour is held against hours; a version or data set that is not there is not found."""
+    hour = get(service, "fields?model=same&last=1h")
+    assert (hour["reference"], hour["runs"]) == ("the 7 days before", 0)
+    for than in ("version", "version:7", "dataset:none"):
+        address = f"/api/v1/projects/p/fields?model=same&than={than}"
+        assert ask(service.app, address).status == 404, than
+
+
+def test_version(service: Service) -> None:
+    """The newest version's runs of the window are held against those of the version before."""
+    spans = make_day("two", 2, 120, pay)
+    for span in make_day("two", 1, 120, pay_refused):
+        spans.append(replace(span, attributes={**span.attributes, "otel_ml.model.version": "v2"}))
+    service.store.take("versions", *spans, now_ns=time.time_ns())
+    address = "/api/v1/projects/versions/fields?model=two&than=version"
+    answer = ask(service.app, address).json
+    assert (answer["reference"], answer["runs"], answer["reference_runs"]) == ("two:v1", 120, 120)
+    label = next(field for field in answer["fields"] if field["field"] == "outputs.label")
+    assert (label["word"], label["change"]) == ("drift", "model")
