@@ -10,6 +10,7 @@ however many runs there are.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from otel_ml.statistics.intervals import (
@@ -333,12 +334,23 @@ def _margin_of(figure: SliceFigure, deviation: float) -> float:
     return math.log1p(AMOUNT_MARGIN if figure.margin is None else figure.margin)
 
 
+def _round_down(degrees: float) -> int:
+    """Round degrees of freedom down, so that few quantiles serve thousands of slices."""
+    step = 10 ** max(int(math.log10(degrees)) - 1, 0)
+    return max(int(degrees // step * step), 1)
+
+
+@lru_cache(512)
+def _quantile(degrees: int) -> float:
+    return student_quantile((1 + CONFIDENCE) / 2, degrees)
+
+
 def _say(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
     if compared is None:
         return RestVerdict("too few", None, None, None, 0.0, 0.0, 1.0, 0)
     margin = _margin_of(figure, compared.deviation)
     value = compared.value - compared.rest
-    half = student_quantile((1 + CONFIDENCE) / 2, compared.degrees) * compared.error
+    half = _quantile(_round_down(compared.degrees)) * compared.error
     bounds = (value - half, value + half)
     is_told = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
     # A rate that is different by the count of events may be none by its interval.

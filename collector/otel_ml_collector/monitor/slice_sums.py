@@ -35,7 +35,7 @@ _LEAST_SHOWN: Final = 10
 _MOST_MODELS: Final = 10
 _MOST_JUDGES: Final = 8
 # Of runs that are in more slices together than that, a share of the traces is counted.
-_MOST_MEMBERSHIPS: Final = 3_000_000
+_MOST_MEMBERSHIPS: Final = 500_000
 MOST_ROWS: Final = 50_000
 # The name of a slice of a column begins so in the store; no tag's does.
 FIELD_MARK: Final = "\x01"
@@ -414,19 +414,24 @@ _PAIR_IDS: Final = Sql("""arrayPushFront(arrayFilter(pair -> has({pairs:Array(UI
   toUInt64(0))""")
 _FIGURE: Final = Sql("""({given}) AS h{place},
   if(h{place}, assumeNotNull(toFloat64({value})), 0) AS v{place}""")
-# Each session in each of its slices, beside the sums of all its runs.
+# Each session in each of its slices, beside the sums of all its runs. A run's numbers of slices are
+# taken apart from it before they are joined, else each would carry all others along.
 _IN_UNITS: Final = Sql("""
   SELECT model, unit, id, count() AS members_in, {sums}
   FROM (
-    SELECT model, unit, {whole}, groupArray(tuple(ids, {columns})) AS members
-    FROM ({runs}) GROUP BY model, unit
+    SELECT model, unit, {totals}, member.1 AS ids, {members}
+    FROM (
+      SELECT model, unit, {whole}, groupArray(tuple(ids, {columns})) AS members
+      FROM ({runs}) GROUP BY model, unit
+    )
+    ARRAY JOIN members AS member
   )
-  ARRAY JOIN members AS member
-  ARRAY JOIN member.1 AS id
+  ARRAY JOIN ids AS id
   GROUP BY model, unit, id""")
 _WHOLE: Final = Sql("sum(h{place}) AS a{place}, sum(v{place}) AS b{place}")
-_SUMS: Final = Sql("""sum(member.{h}) AS n{place}, sum(member.{v}) AS t{place},
-  sum(member.{v} * member.{v}) AS q{place}, any(a{place}) AS c{place}, any(b{place}) AS d{place}""")
+_SUMS: Final = Sql("""sum(h{place}) AS n{place}, sum(v{place}) AS t{place},
+  sum(v{place} * v{place}) AS q{place}, any(a{place}) AS c{place}, any(b{place}) AS d{place}""")
+_MEMBER: Final = Sql("member.{h} AS h{place}, member.{v} AS v{place}")
 # In the order of `ClusterMoments`.
 _MOMENTS: Final = Sql("""[toFloat64(countIf(n{place} > 0)),
   toFloat64(countIf(n{place} > 0 AND n{place} = c{place})),
@@ -475,7 +480,11 @@ def count_slices(
     )
     places = range(len(figures))
     in_units = _IN_UNITS.fill(
-        sums=join_sql(", ", [_SUMS.fill(h=2 * at + 2, v=2 * at + 3, place=at) for at in places]),
+        sums=join_sql(", ", [_SUMS.fill(place=at) for at in places]),
+        totals=join_sql(", ", [Sql("a{place}, b{place}").fill(place=at) for at in places]),
+        members=join_sql(
+            ", ", [_MEMBER.fill(h=2 * at + 2, v=2 * at + 3, place=at) for at in places]
+        ),
         whole=join_sql(", ", [_WHOLE.fill(place=at) for at in places]),
         columns=join_sql(", ", [Sql("h{place}, v{place}").fill(place=at) for at in places]),
         runs=runs,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.errors import Missing
+from otel_ml_collector.errors import Missing, StoreTimeout
 from otel_ml_collector.figures import (
     ORDERS,
     SPANS,
@@ -56,16 +56,20 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
     """What is to be said of a project, as a part of its page that comes after the rest."""
     now_ns = time.time_ns()
     news = find_news(reader, project, now_ns, asked.last)
-    state = find_monitor(reader, project, asked.last, now_ns)
+    try:
+        state = find_monitor(reader, project, asked.last, now_ns)
+        found, slices = state.findings, state.slices.judged
+    except StoreTimeout:  # of the rest the page tells all the same
+        found, slices = [], None
     # A version that is worse is told once, as a release before all else.
-    released = {one.where for one in state.findings if one.kind == "release"}
+    released = {one.where for one in found if one.kind == "release"}
     wrong = [
         one
         for one in news.findings
         if one.is_wrong and not (one.by == "production" and one.where in released)
     ]
     versions = {one.where for one in wrong if one.by == "production"}
-    monitored = [one for one in state.findings if one.kind != "slice" or one.where not in versions]
+    monitored = [one for one in found if one.kind != "slice" or one.where not in versions]
     facts = {
         "asked": asked,
         "news": news,
@@ -73,7 +77,7 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
         "more": max(len(monitored) - _MONITORED, 0),
         "wrong": wrong,
         "calm": [finding for finding in news.findings if not finding.is_wrong],
-        "looked_at": _tell_looked_at(news, state.slices.judged),
+        "looked_at": _tell_looked_at(news, slices),
     }
     return show_page(request, "news.html", facts)
 
@@ -119,14 +123,16 @@ def _find_known(reader: Reader, project: str) -> Any:
     return stored_project if stored_project.runs else None
 
 
-def _tell_looked_at(news: OverviewNews, slices: int) -> str:
+def _tell_looked_at(news: OverviewNews, slices: int | None) -> str:
     """Say what was looked at, so that silence is no guess."""
     parts = [
         f"{number:,} {word if number == 1 else f'{word}s'}"
         for number, word in (
             (news.versions_compared, "new version"),
             (news.error_groups, "error group"),
-            (slices, "slice"),
+            (slices or 0, "slice"),
         )
     ]
+    if slices is None:
+        parts[-1] = "no slices, for the store did not answer in time"
     return f"Looked at: {', '.join(parts)}."
