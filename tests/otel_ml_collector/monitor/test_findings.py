@@ -3,8 +3,11 @@
 from otel_ml_collector.monitor.findings import Finding, FindingKind, order_findings
 
 
-def make_finding(kind: FindingKind, size: float, sentence: str = "it is so") -> Finding:
-    return Finding(kind, sentence, "answer", 'model == "answer"', 0, 1, size)
+def make_finding(
+    kind: FindingKind, size: float, sentence: str = "it is so", version: int | None = None
+) -> Finding:
+    where = 'model == "answer"' + (f" and version == {version}" if version else f" and {size} > 0")
+    return Finding(kind, sentence, "answer", where, 0, 1, size)
 
 
 def test_order() -> None:
@@ -20,3 +23,10 @@ def test_same_size() -> None:
     """Findings of one kind and size stand in the order of their words, however they came."""
     first, second = make_finding("slice", 5, "a"), make_finding("slice", 5, "b")
     assert order_findings([second, first]) == order_findings([first, second]) == [first, second]
+
+
+def test_release_is_no_slice() -> None:
+    """A version that is worse is told of as a release, and not as a slice once more."""
+    release = make_finding("release", 5, version=2)
+    other = make_finding("slice", 7, version=1)
+    assert order_findings([make_finding("slice", 9, version=2), other, release]) == [release, other]
