@@ -369,7 +369,7 @@ def test_slices(collector: CollectorProcess) -> None:
     """The client whose calls fail is told by the command, by the reader, and as a finding."""
     client = Client("sliced", endpoint=collector.endpoint)
 
-    @client.trace
+    @client.trace(name="serve")
     def serve(name: str) -> str:
         client.current_run().tag(client=name)
         if name == "Remax":
