@@ -38,10 +38,12 @@ async function save(form) {
     ...(scale ? { scale } : { labels: lines.map(readLabel) }),
   };
   const path = encodeURIComponent(name.value.trim());
+  // A field of the form is called `dataset`, and stands where the attributes would.
+  const [queues, page] = ["data-queues", "data-page"].map((each) => form.getAttribute(each));
   // Of a name that is taken nothing is saved: another queue may stand there.
-  if (await send("PUT", `${form.dataset.queues}/${path}?base=0`, wanted)) {
+  if (await send("PUT", `${queues}/${path}?base=0`, wanted)) {
     say("Saved");
-    location.assign(`${form.dataset.page}/${path}`);
+    location.assign(`${page}/${path}`);
   }
 }
 
