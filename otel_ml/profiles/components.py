@@ -277,7 +277,9 @@ class EvalComponent(Component):
         dtype: Of what it returns.
         output: The path of the output that it gets.
         actual: The path of the truth that it gets.
-        options: ``low``, ``high`` and ``values``, as in `Component`.
+        low: The smallest number that is valid, as in `Component`.
+        high: The largest.
+        values: The values of a CAT that are valid.
     """
 
     side = "eval"
@@ -290,11 +292,11 @@ class EvalComponent(Component):
         dtype: str = "FLOAT",
         output: str = "outputs",
         actual: str = "actuals",
-        **options: Any,
+        low: float | None = None,
+        high: float | None = None,
+        values: Iterable[object] | None = None,
     ) -> None:
-        if "path" in options:
-            raise ValueError("Invalid path: expected output and actual of an EvalComponent")
-        super().__init__(name, extractor=extractor, dtype=dtype, **options)
+        super().__init__(name, extractor=extractor, dtype=dtype, low=low, high=high, values=values)
         if extractor is None:
             raise invalid("extractor", extractor, "a function of output and actual")
         self.output = check_text("output", output)
