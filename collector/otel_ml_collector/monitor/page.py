@@ -189,13 +189,18 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
     }
 
 
+# By how many margins a cell is worse, or better.
+_WORSE: Final = ("h1", "h2", "h3")
+_BETTER: Final = ("g1", "g2", "g3")
+
+
 def shade(cell: SliceCell) -> str:
     """Name the class of a cell of the heat map: red for worse, green for better, by margins."""
     match cell.word:
         case "worse":
-            return f"h{cell.strength}"
+            return _WORSE[cell.strength - 1]
         case "better":
-            return f"g{cell.strength}"
+            return _BETTER[cell.strength - 1]
         case "too few":
             return "few"
     return "mute"
