@@ -8,7 +8,7 @@ delivered twice, late or in another order they give the same answer.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -31,7 +31,7 @@ from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.scores import all_scores, find_lower_judges, newest_scores
 from otel_ml_collector.store.sql import ALWAYS, EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.versions import (
     all_version_numbers,
@@ -384,7 +384,7 @@ WITH sides AS (
     outcome = 'error' AS has_failed,
     [('errors', toNullable(toFloat64(has_failed))),
      ('missing outputs', if(outcome = 'ok',
-       toFloat64(outputs_preview IN ('', 'null', '""', '[]', '{{}}')), NULL)),
+       toFloat64(outputs_preview IN ('', 'null', '""', '[]', '{}')), NULL)),
      ('latency', if(has_failed OR latency_ns <= 0, NULL, round(log(latency_ns) * 50) / 50)),
      ('tokens', if(has_failed OR {tokens} <= 0, NULL, round(log({tokens}) * 50) / 50)),
      ('cost', if(has_failed OR ifNull({cost}, 0) <= 0, NULL, round(log({cost}) * 50) / 50))
@@ -542,7 +542,12 @@ def _make_figures(
             if len(chosen) == 1 and key in before and key in after and judge not in digests:
                 digests[judge] = digest
                 figures.append(_make_figure(judge, kind, before[key], after[key]))
-    return figures, digests
+    scored = [figure.name for figure in figures if figure.kind == "score"]
+    lower = find_lower_judges(reader, project, scored)
+    return [
+        replace(figure, lower_is_better=True) if figure.name in lower else figure
+        for figure in figures
+    ], digests
 
 
 def _make_figure(

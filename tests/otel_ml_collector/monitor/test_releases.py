@@ -226,3 +226,40 @@ def test_worst_client(service: Service) -> None:
         one for one in get(service, "findings", "worst")["findings"] if one["kind"] == "release"
     ]
     assert 'most where tags["client"] == "acme"' in finding["sentence"]
+
+
+def test_empty_outputs(service: Service) -> None:
+    """A version that answers with an empty object has no output there."""
+    before = make_release("empty", 0.9, seed=21)[: 2 * RUNS]
+    after = make_runs(
+        "empty",
+        "v2",
+        0.9,
+        seed=22,
+        first_ns=BEGAN_NS,
+        step_ns=20 * SECOND_NS,
+        **{"otel_ml.outputs": lambda place: "{}" if place % 4 == 0 else '{"text": "yes"}'},
+    )
+    take(service.store, "empty", [*before, *after])
+    (release,) = get(service, "models/empty/release", "empty")["releases"]
+    missing = next(one for one in release["figures"] if one["name"] == "missing outputs")
+    assert (missing["word"], missing["difference"]["value"]) == ("worse", 0.25)
+
+
+def test_scores_of_which_less_is_better(service: Service) -> None:
+    """A version with lower scores is no worse where its judge says that less is better."""
+    spans = make_release("errors", 0.5, seed=31)
+    spans = [
+        replace(
+            span,
+            attributes={
+                name: value for name, value in span.attributes.items() if name != "otel_ml.passed"
+            },
+        )
+        for span in spans
+    ]
+    take(service.store, "errors", [tell("a1", lower_is_better=True), *spans])
+    (release,) = get(service, "models/errors/release", "errors")["releases"]
+    scores = next(one for one in release["figures"] if one["name"] == "grounded")
+    assert scores["difference"]["value"] < 0
+    assert scores["word"] == "better"
