@@ -326,7 +326,7 @@ class Reader(HasCard):
             "figure": check_text("figure", figure, may_be_empty=True),
             "start": check_moment("start", start),
             "end": check_moment("end", end),
-            "pairs": "true" if pairs else None,
+            "pairs": "true" if check_flag("pairs", pairs) else None,
         }
         slices: dict[str, Any] = self._get("slices", **asked)
         return slices
