@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from otel_ml import attributes as names
@@ -146,6 +147,15 @@ def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, A
     if issubclass(type(value), Mapping):
         return value  # type: ignore[return-value]  # just checked
     raise invalid(argument, value, expected)
+
+
+def check_path(argument: str, value: object) -> Path:
+    """Return a path, which was given as a text or as an object of its own."""
+    if issubclass(type(value), str | os.PathLike):
+        text = os.fspath(value)  # type: ignore[call-overload]  # just checked
+        if issubclass(type(text), str) and text:
+            return Path(str.__str__(text))
+    raise invalid(argument, value, "a path")
 
 
 def check_callable(argument: str, value: T, expected: str) -> T:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import invalid
+from otel_ml.capture.description import type_name
 
 Columns = dict[str, list[Any]]
 
@@ -73,14 +74,13 @@ def is_of_runs(frame: Any) -> bool:
     kind = type(frame)
     if kind.__module__.startswith(_STORED) and kind.__name__ == "Runs":
         return True
-    return (
-        issubclass(kind, list | tuple)
-        and bool(frame)
-        and all(
-            type(run).__module__.startswith(_STORED) and type(run).__name__ == "Run"
-            for run in frame
-        )
-    )
+    return issubclass(kind, list | tuple) and bool(frame) and all(map(is_run, frame))
+
+
+def is_run(value: object) -> bool:
+    """Tell whether something is a stored run, as a reader lists them."""
+    name = type_name(value)
+    return name.startswith(f"{_STORED}.") and name.endswith(".Run")
 
 
 def parts_of_run(run: Any) -> dict[str, Any]:

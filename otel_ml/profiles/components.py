@@ -85,7 +85,7 @@ class Component:
         if extractor is not None:
             check_callable("extractor", extractor, "a function, or None")
             if path is not None:
-                raise ValueError(f"Invalid path {path!r}: expected no extractor beside it")
+                raise invalid("path", path, "no extractor beside it")
         self.extractor = extractor
         self.dtype = check_one_of("dtype", dtype, DTYPES)
         self.low = _check_bound("low", low, dtype)
@@ -114,6 +114,13 @@ class Component:
     def where(self) -> str:
         """The path that it reads."""
         return f"{PART_OF[self.side]}.{self.name}" if self.path is None else self.path
+
+    @property
+    def part_names(self) -> list[str]:
+        """The parts of a run that it reads."""
+        if self.path is not None:
+            return [self.path.partition(".")[0]]
+        return ["outputs", "actuals"] if self.side == "eval" else [PART_OF[self.side]]
 
     def is_built(self) -> bool:
         """Whether it knows values."""
@@ -203,8 +210,8 @@ class Component:
         fitting = [None if error else value for value, error in zip(known, errors, strict=True)]
         if all(value is None for value in fitting):
             raise DataException(
-                f"Invalid values of component {self.name!r}: expected one of dtype {self.dtype} "
-                f"among {len(known)}"
+                f"Invalid values of component {self.name!r} in {' and '.join(self.part_names)}: "
+                f"expected one of dtype {self.dtype} among {len(known)}"
             )
         self.sketch = None
         self.sketch = sketch_values(fitting, kind=self.kind)
@@ -306,6 +313,11 @@ class EvalComponent(Component):
     def where(self) -> str:
         """What it reads."""
         return f"{self.output}, {self.actual}"
+
+    @property
+    def part_names(self) -> list[str]:
+        """The parts of a run that it reads."""
+        return [path.partition(".")[0] for path in (self.output, self.actual)]
 
     def read(self, parts: Parts) -> object:
         """Read its value out of a run; `ABSENT` where output or truth is not there.
@@ -425,7 +437,8 @@ def _check_bound(argument: str, value: object, dtype: str) -> float | None:
 def _check_domain(values: Iterable[object] | None, dtype: str) -> frozenset[str] | None:
     if values is None:
         return None
-    if dtype != "CAT" or isinstance(values, str) or not isinstance(values, Iterable):
+    kind = type(values)
+    if dtype != "CAT" or issubclass(kind, str) or not issubclass(kind, Iterable):
         raise invalid("values", values, "a list of the valid values of a CAT, or None")
     domain = frozenset(write_value(value) for value in values)
     if len(domain) > _MOST_DOMAIN:

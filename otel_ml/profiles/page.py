@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
+from otel_ml.arguments import check_flag, check_path
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.sketches import Sketch
 
@@ -52,7 +53,10 @@ def stem_of(document: Mapping[str, Any]) -> str:
 
 def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
     """Write a page into a file, see `ModelProfile.view`."""
-    target = Path(tempfile.mkdtemp(prefix="otel-ml-")) if path is None else Path(path)
+    target = None if path is None else check_path("path", path)
+    check_flag("show", show)
+    if target is None:
+        target = Path(tempfile.mkdtemp(prefix="otel-ml-"))
     if target.is_dir():
         target /= f"{stem}.html"
     target.write_text(text, encoding="utf-8")

@@ -1,20 +1,18 @@
 """Model profiles: what the values of a model's runs were, and which are valid."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from otel_ml.arguments import check_text, invalid
-from otel_ml.columns import parts_of_run, read_columns
+from otel_ml.arguments import check_mapping, check_path, check_text, invalid
+from otel_ml.columns import is_run, parts_of_run, read_columns
 from otel_ml.items import digest_of
 from otel_ml.profiles import page
 from otel_ml.profiles.components import (
-    PART_OF,
     Component,
     DataException,
-    EvalComponent,
     Parts,
     component_of,
 )
@@ -32,6 +30,9 @@ DOCUMENT: Final = "profile"
 DOCUMENT_BYTES: Final = 1024 * 1024
 _DIGEST_CHARS: Final = 16
 _MOST_COMPONENTS: Final = 500
+_DOCUMENT: Final = "what ModelProfile.to_dict returned"
+_EXTRACTORS: Final = "functions by the names of components, or None"
+_RUNS: Final = "runs, as Reader.runs lists them"
 
 
 class ProfileStateException(RuntimeError):
@@ -120,7 +121,7 @@ class ModelProfile:
         given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
         parts = {name: read_rows(name, value) for name, value in given.items() if value is not None}
         for component in self.components.values():
-            for name in _parts_of(component):
+            for name in component.part_names:
                 if name not in parts:
                     raise DataException(
                         f"Invalid {name} None: expected a table, as component {component.name!r} "
@@ -146,8 +147,12 @@ class ModelProfile:
 
         Raises:
             DataException: None of the values of a component is of its type.
+            ValueError: There is no run, or something else among them.
         """
-        self.learn([parts_of_run(run) for run in runs])
+        rows = [parts_of_run(run) for run in _check_each("runs", runs, is_run, _RUNS)]
+        if not rows:
+            raise invalid("runs", runs, "at least one run")
+        self.learn(rows)
 
     def learn(self, rows: Sequence[Parts]) -> None:
         """Learn the values of runs, each given by its parts, see `build`."""
@@ -252,8 +257,13 @@ class ModelProfile:
             path: The file, or a directory for it; a new one of temporary files when not given.
             tags: Of one run, as `validate_all` returns them: it is marked in each distribution.
             show: Open it in the browser.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: An argument is none of what it takes.
         """
-        marks = {tag.name: tag.value for tag in tags}
+        checked = _check_each("tags", tags, _is_tag, "tags, as validate_all returns them")
+        marks = {tag.name: tag.value for tag in checked}
         document = self.to_dict()
         return page.write(
             page.profile_page(document, marks), path, page.stem_of(document), show=show
@@ -270,9 +280,14 @@ class ModelProfile:
         }
 
     def save(self, directory: str | Path = ".") -> Path:
-        """Write it to ``name@version.json`` in a directory, and return the path."""
+        """Write it to ``name@version.json`` in a directory, and return the path.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: An argument is none of what it takes.
+        """
         document = self.to_dict()
-        path = Path(directory) / f"{page.stem_of(document)}.json"
+        path = check_path("directory", directory) / f"{page.stem_of(document)}.json"
         path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
         return path
 
@@ -289,12 +304,14 @@ class ModelProfile:
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is no profile.
+            ValueError: It is no profile, or an argument is none of what it takes.
         """
+        file = check_path("path", path)
+        _check_extractors(extractors)
         try:
-            document = orjson.loads(Path(path).read_bytes())
+            document = orjson.loads(file.read_bytes())
         except orjson.JSONDecodeError as error:
-            raise ValueError(f"Invalid profile in {str(path)!r}: expected JSON") from error
+            raise invalid("path", str(file), "a file of JSON, as save writes it") from error
         return cls.from_dict(document, extractors)
 
     @classmethod
@@ -306,23 +323,23 @@ class ModelProfile:
         """Read what `to_dict` returned, or the document of a profile of raymon, see `load`.
 
         Raises:
-            ValueError: It is no profile.
+            ValueError: It is no profile, or an argument is none of what it takes.
         """
+        check_mapping("document", document, _DOCUMENT)
+        functions = _check_extractors(extractors)
         if is_of_raymon(document):
-            name, version, components, scores = read_raymon(document, extractors or {})
+            name, version, components, scores = read_raymon(document, functions)
             return cls(name, version, components, scores)
         try:
             if document["type"] != DOCUMENT:
                 raise ValueError(f"Invalid document of type {document['type']!r}: expected profile")
             components = [
-                component_of(component, extractors or {}) for component in document["components"]
+                component_of(component, functions) for component in document["components"]
             ]
             scores = [score_of(score) for score in document["scores"]]
             return cls(document["name"], document["version"], components, scores)
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(
-                "Invalid profile: expected what ModelProfile.to_dict returned"
-            ) from error
+            raise invalid("document", document, _DOCUMENT) from error
 
     def __repr__(self) -> str:
         return f"<ModelProfile {self.tag} of {len(self.components)} components>"
@@ -344,7 +361,9 @@ def read_rows(name: str, value: Any) -> list[object]:
     if is_array and value.dtype.names is None:
         return list(value.tolist()) if value.ndim else [value.item()]
     if issubclass(kind, Mapping):
-        columns = {str(key): [*values] for key, values in value.items()}
+        columns = {str(key): _read_column(name, values) for key, values in value.items()}
+        if len({len(values) for values in columns.values()}) > 1:
+            raise DataException(f"Invalid {name}: expected as many values in each column")
     elif issubclass(kind, list | tuple):
         return [*value]
     elif is_array or hasattr(kind, "columns") or hasattr(kind, "column_names"):
@@ -354,10 +373,38 @@ def read_rows(name: str, value: Any) -> list[object]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _parts_of(component: Component) -> list[str]:
-    if isinstance(component, EvalComponent):
-        return [path.partition(".")[0] for path in (component.output, component.actual)]
-    return [component.where.partition(".")[0] if component.path else PART_OF[component.side]]
+def _read_column(name: str, values: Any) -> list[object]:
+    kind = type(values)
+    if issubclass(kind, str | bytes | Mapping) or not issubclass(kind, Iterable):
+        raise DataException(
+            f"Invalid {name} with a column of type {kind.__name__}: expected a list of its values"
+        )
+    return [*values]
+
+
+def _is_tag(value: object) -> bool:
+    return issubclass(type(value), Tag)
+
+
+def _check_each(
+    argument: str, given: Any, is_item: Callable[[object], bool], expected: str
+) -> Iterator[Any]:
+    kind = type(given)
+    if issubclass(kind, str | bytes | Mapping) or not issubclass(kind, Iterable):
+        raise invalid(argument, given, expected)
+    for item in given:
+        if not is_item(item):
+            raise invalid(argument, item, expected)
+        yield item
+
+
+def _check_extractors(given: Any) -> Mapping[str, Callable[..., object]]:
+    if given is None:
+        return {}
+    functions = check_mapping("extractors", given, _EXTRACTORS)
+    if not all(map(callable, functions.values())):
+        raise invalid("extractors", given, _EXTRACTORS)
+    return functions
 
 
 def _check_all(argument: str, given: Any, kind: type[Any]) -> list[Any]:

@@ -241,7 +241,11 @@ def _range_of(component: Component | None) -> float:
 
 
 def _check_inputs(inputs: object, takes: int) -> tuple[str, ...]:
-    names = [inputs] if isinstance(inputs, str) else inputs
-    if not isinstance(names, list | tuple) or len(names) != takes:
+    kind = type(inputs)
+    names: Sequence[object] = ()
+    if issubclass(kind, str | list | tuple):
+        given: Any = inputs
+        names = [given] if issubclass(kind, str) else given
+    if len(names) != takes:
         raise invalid("inputs", inputs, f"the names of {takes} component{'s' * (takes > 1)}")
     return tuple(check_text("inputs", name) for name in names)

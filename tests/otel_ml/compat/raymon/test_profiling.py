@@ -128,6 +128,13 @@ def test_nothing_but_nan_is_refused() -> None:
         ModelProfile(components=generate_components(dtypes=frame.dtypes)).build(input=frame)
 
 
+def test_errors_of_nothing_but_nan_are_refused() -> None:
+    """An error without a value builds nothing, and output and truth are named."""
+    error = EvalComponent("model_abs_error", AbsoluteRegressionError())
+    with pytest.raises(DataException, match=r"'model_abs_error' in outputs and actuals: expected"):
+        ModelProfile(components=[error]).build(output=[np.nan], actual=[1.0])
+
+
 @pytest.mark.parametrize(
     ("complass", "part", "kind"),
     [
