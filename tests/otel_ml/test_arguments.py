@@ -13,13 +13,27 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from PIL import Image
 
 from docs.make_reference import INTERNAL
-from otel_ml import Client, Dataset, Judge, LLMJudge, testing, types
+from otel_ml import (
+    ActualComponent,
+    Client,
+    Dataset,
+    EvalComponent,
+    InputComponent,
+    Judge,
+    LLMJudge,
+    MeanScore,
+    ModelProfile,
+    OutputComponent,
+    testing,
+    types,
+)
 from otel_ml.errors import trouble
 from otel_ml.reader import Reader, ReaderError
 from otel_ml.targets import Elsewhere, TargetModel
@@ -35,7 +49,23 @@ def rubric(outputs: object) -> float:
 JUDGE: Final = Judge("positive", "", rubric)
 FRAME: Final = pd.DataFrame({"a": [1]})
 DATASET: Final = Dataset("items", [1])
+SAVED: Final = "../saved.json"
 RUN_ID: Final = f"{'1' * 32}-{'2' * 16}"
+
+
+def built_profile() -> ModelProfile:
+    components = [
+        InputComponent("age"),
+        OutputComponent("churn"),
+        ActualComponent("a"),
+        EvalComponent("error", lambda output, actual: float(output != actual)),
+    ]
+    profile = ModelProfile("churn", components=components, scores=[MeanScore("errors", "error")])
+    profile.build([1], [1], [1])
+    return profile
+
+
+BUILT: Final = built_profile()
 
 
 class Wrapper(types.Native):
@@ -202,11 +232,27 @@ READ: Final = {"where": LONG_TEXT, "start": MOMENT, "end": MOMENT}
 
 DATA_METRICS: Final = {
     "frame": sort("frame", "[]"),
+    "reference": sort("None", "[]", "frame"),
     "label": NONE,
     "sensitive": sort("[]"),
     "prediction": NONE,
     "positive": ANY,  # nothing is asked of it
 }
+
+COMPONENT: Final = {
+    "name": NAME,
+    "extractor": OPTIONAL_FUNCTION,
+    "dtype": sort(),
+    "low": also(NUMBER, "None"),
+    "high": also(NUMBER, "None"),
+    "path": OPTIONAL_NAME,
+    "values": NONE,  # others are those of a CAT
+}
+SCORE: Final = {"name": NAME, "inputs": also(NAME, "['text']"), "preference": sort()}
+# A file that is not there is asked for like any other.
+PATH: Final = also(NAME, "long text", "path")
+EXTRACTORS: Final = sort("None", "{}")
+PROFILE: Final = {"profile": sort(), "action": NAME}
 
 # What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
 TARGET: Final = {
@@ -264,6 +310,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client.replay": REPLAY,
     "otel_ml.Client.save": {"dataset": sort(), "timeout_s": POSITIVE, "reason": LONG_TEXT},
     "otel_ml.Client.flush": FLUSH,
+    "otel_ml.Client.profile": PROFILE,
     "otel_ml.Dataset": {"name": NAME, "data": ITEMS, "description": LONG_TEXT},
     "otel_ml.Dataset.diff": {"before": sort()},
     "otel_ml.Dataset.from_frame": {
@@ -309,6 +356,36 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "lower_is_better": OPTIONAL_FLAG,
     },
     "otel_ml.LLMJudge.evaluate": {"inputs": MAPPING, "outputs": ANY},
+    **{f"otel_ml.{side}Component": COMPONENT for side in ("Actual", "Input", "Output")},
+    "otel_ml.EvalComponent": {
+        **{name: COMPONENT[name] for name in COMPONENT if name != "path"},
+        "extractor": FUNCTION,
+        "output": NAME,
+        "actual": NAME,
+    },
+    **{f"otel_ml.{figure}Score": SCORE for figure in ("Mean", "Precision", "Recall")},
+    "otel_ml.ModelProfile": {
+        "name": NAME,
+        "version": NAME,
+        "components": sort("[]", "{}"),
+        "scores": sort("[]", "{}"),
+    },
+    "otel_ml.ModelProfile.build": {
+        "inputs": sort("[1]"),
+        "outputs": sort("[1]"),
+        "actuals": sort("[1]", "frame"),
+    },
+    "otel_ml.ModelProfile.build_from": {"runs": sort()},
+    "otel_ml.ModelProfile.contrast": {"other": sort(), "thresholds": OPTIONAL_MAPPING},
+    "otel_ml.ModelProfile.from_dict": {"document": sort(), "extractors": EXTRACTORS},
+    "otel_ml.ModelProfile.load": {"path": PATH, "extractors": EXTRACTORS},
+    "otel_ml.ModelProfile.save": {"directory": PATH},
+    "otel_ml.ModelProfile.validate_actual": {"actual": ANY},
+    "otel_ml.ModelProfile.validate_all": {"input": ANY, "output": ANY, "actual": ANY},
+    "otel_ml.ModelProfile.validate_eval": {"output": ANY, "actual": ANY},
+    "otel_ml.ModelProfile.validate_input": {"input": ANY},
+    "otel_ml.ModelProfile.validate_output": {"output": ANY},
+    "otel_ml.ModelProfile.view": {"path": also(PATH, "None"), "tags": sort("[]"), "show": FLAG},
     "otel_ml.Run.tag": {"tags": TAGS, "more": ANY},
     "otel_ml.Run.debug": LINE,
     "otel_ml.Run.info": LINE,
@@ -358,6 +435,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.aevaluate": EVALUATE,
     "otel_ml.replay": REPLAY,
     "otel_ml.assess": ASSESS,
+    "otel_ml.profile": PROFILE,
     "otel_ml.flush": FLUSH,
     "otel_ml.load_result": {"run_id": NAME, "baseline": OPTIONAL_NAME, "reader": NONE},
     "otel_ml.run": OPEN,
@@ -428,6 +506,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "than": NAME,
         "where": LONG_TEXT,
     },
+    "otel_ml.reader.Reader.findings": {"last": NAME, "than": NAME},
+    "otel_ml.reader.Reader.slices": {**READ, "figure": LONG_TEXT, "pairs": FLAG},
     "otel_ml.reader.Reader.field": {
         "name": NAME,
         "model": NAME,
@@ -559,6 +639,21 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Judge.evaluate": {"inputs": {}, "outputs": 1},
     "otel_ml.LLMJudge": {"name": "a", "rubric": "a", "ask": rubric, "minimum": 0, "maximum": 1},
     "otel_ml.LLMJudge.evaluate": {"inputs": {}, "outputs": 1},
+    **{f"otel_ml.{side}Component": {"name": "a"} for side in ("Actual", "Input", "Output")},
+    "otel_ml.EvalComponent": {"name": "a", "extractor": rubric},
+    **{
+        f"otel_ml.{figure}Score": {"name": "a", "inputs": "b"}
+        for figure in ("Mean", "Precision", "Recall")
+    },
+    "otel_ml.Client.profile": {"profile": BUILT, "action": "a"},
+    "otel_ml.profile": {"profile": BUILT, "action": "a"},
+    "otel_ml.ModelProfile.build": {"inputs": [1], "outputs": [1], "actuals": [1]},
+    "otel_ml.ModelProfile.contrast": {"other": BUILT},
+    "otel_ml.ModelProfile.from_dict": {"document": BUILT.to_dict()},
+    "otel_ml.ModelProfile.load": {"path": SAVED},
+    "otel_ml.ModelProfile.validate_all": {"input": {}, "output": {}, "actual": {}},
+    "otel_ml.ModelProfile.validate_eval": {"output": {}, "actual": {}},
+    "otel_ml.ModelProfile.view": {"path": "."},
     "otel_ml.Run.log": {"ref": "a", "value": 1},
     "otel_ml.Run.log_metric": {"name": "a", "value": 1},
     "otel_ml.Run.log_metrics": {"values": {"a": 1}},
@@ -574,6 +669,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.run": {"name": "a"},
     "otel_ml.reader.Reader.compare": {"of": ["a:v1", "a:v2"]},
     "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
+    "otel_ml.reader.Reader.fields": {"model": "a"},
+    "otel_ml.reader.Reader.field": {"name": "a", "model": "a"},
     "otel_ml.reader.Reader.dataset_items": {"name": "a", "version": 1},
     "otel_ml.reader.Reader.dataset_coverage": {"name": "a", "version": 1},
     "otel_ml.reader.Reader.dataset_diff": {"name": "a", "version": 1, "against": 1},
@@ -600,6 +697,16 @@ OTHERWISE_NAMED: Final = frozenset(
         ("otel_ml.assess", "judges"),
         ("otel_ml.Run.log_metrics", "values"),
         *((f"{owner}.log_metrics", "values") for owner in SAID_OF),
+    }
+)
+
+
+# They read or write a file at a path that may lead to none.
+OF_FILES: Final = frozenset(
+    {
+        ("otel_ml.ModelProfile.load", "path"),
+        ("otel_ml.ModelProfile.save", "directory"),
+        ("otel_ml.ModelProfile.view", "path"),
     }
 )
 
@@ -664,6 +771,7 @@ def owners() -> Iterator[Mapping[str, object]]:
             "otel_ml.Client": client,
             "otel_ml.Dataset": DATASET,
             "otel_ml.Judge": JUDGE,
+            "otel_ml.ModelProfile": built_profile(),
             "otel_ml.LLMJudge": LLMJudge("a", "a", lambda _prompt: "no reply", retries=0),
             "otel_ml.Run": run,
             "otel_ml.targets.Elsewhere": client.about(run_id=RUN_ID),
@@ -678,9 +786,11 @@ def owners() -> Iterator[Mapping[str, object]]:
 
 @pytest.fixture(autouse=True)
 def _small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work where a path that is taken leads to nothing large."""
+    """Work where a path that is taken leads to nothing large, and no browser opens."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    Path(SAVED).write_bytes(orjson.dumps(BUILT.to_dict()))
+    monkeypatch.setenv("BROWSER", "true")
 
 
 def call(owners: Mapping[str, object], path: str, argument: str, value: object) -> object:
@@ -727,6 +837,8 @@ def outcome_of(owners: Mapping[str, object], path: str, argument: str, value: st
         call(owners, path, argument, VALUES[value])
     except ReaderError:  # asked, and not answered
         pass
+    except OSError as error:
+        return "taken" if (path, argument) in OF_FILES else repr(error)[:200]
     except (ValueError, TypeError) as error:
         said = str(error)
         is_named = argument in said or (path, argument) in OTHERWISE_NAMED
