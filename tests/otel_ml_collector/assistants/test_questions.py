@@ -12,7 +12,7 @@ from tests.otel_ml_collector.assistants.conftest import TRACE, Ask
 CALLS: Final = 3
 CHARS: Final = 9_000
 # Characters of the answers to all questions.
-MEASURED: Final = 39_027
+MEASURED: Final = 43_264
 DAY: Final = {"since": "2026-11-20T00:00:00Z", "where": 'model == "answer"'}
 
 ACME: Final = 'model == "answer" and tags["client"] == "acme"'
