@@ -28,15 +28,15 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_queues(endpoint: str) -> None:
     """A queue that was made is listed with how far it is, and shows its answers by their keys."""
-    labels = ("--label", "Yes=pass", "--label", "So so", "--label", "Cannot say=none")
+    labels = ("--label", "Yes=pass", "--label", "Middling", "--label", "Unclear=none")
     made = otel_ml(
         endpoint, "queue", "make", "tone", *PLACE, "--judge", "polite", "--people", "2", *labels
     )
     assert rows(made.stdout) == [
         ["key", "answer", "passed", "note", "is_answer"],
         ["1", "Yes", "true", "-", "true"],
-        ["2", "So so", "-", "-", "true"],
-        ["3", "Cannot say", "-", "-", "false"],
+        ["2", "Middling", "-", "-", "true"],
+        ["3", "Unclear", "-", "-", "false"],
     ]
     scale = (
         "--scale",
