@@ -231,14 +231,11 @@ def test_worst_client(service: Service) -> None:
 def test_empty_outputs(service: Service) -> None:
     """A version that answers with an empty object has no output there."""
     before = make_release("empty", 0.9, seed=21)[: 2 * RUNS]
+    outputs: dict[str, Any] = {
+        "otel_ml.outputs": lambda place: "{}" if place % 4 == 0 else '{"text": "yes"}'
+    }
     after = make_runs(
-        "empty",
-        "v2",
-        0.9,
-        seed=22,
-        first_ns=BEGAN_NS,
-        step_ns=20 * SECOND_NS,
-        **{"otel_ml.outputs": lambda place: "{}" if place % 4 == 0 else '{"text": "yes"}'},
+        "empty", "v2", 0.9, seed=22, first_ns=BEGAN_NS, step_ns=20 * SECOND_NS, **outputs
     )
     take(service.store, "empty", [*before, *after])
     (release,) = get(service, "models/empty/release", "empty")["releases"]

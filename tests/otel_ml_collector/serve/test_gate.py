@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
@@ -216,14 +216,14 @@ def fill(service: Service) -> World:
     views = "/api/v1/projects/theirs/views"
     view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
     ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])
-    documents = {
+    documents: dict[str, dict[str, Any]] = {
         "queues/queue": {"judge": f"judge-{MARK}", "labels": [{"label": MARK, "passed": True}]},
         "targets/target": {"model": f"model-{MARK}"},
     }
-    for name, document in documents.items():
+    for place, document in documents.items():
         saved = ask(
             service.app,
-            f"/api/v1/projects/theirs/{name}-{MARK}",
+            f"/api/v1/projects/theirs/{place}-{MARK}",
             method="PUT",
             headers=JSON,
             body=[json.dumps(document).encode()],
