@@ -25,12 +25,13 @@ def newest(demo: CollectorProcess, where: str) -> dict[str, Any]:
 
 
 def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """The home page shows each project with its number of recorded runs."""
+    """The home page shows each project with its number of recorded runs of 24 hours."""
     page = tab.open("/")
     for project in demo.get("/projects")["projects"]:
         name = page.get_by_role("link", name=project["project"], exact=True)
         row = page.locator("tbody").first.get_by_role("row").filter(has=name)
-        expect(row).to_contain_text(f"{project['runs']:,}")
+        total = demo.get(f"/projects/{project['project']}/stats")["total"]
+        expect(row).to_contain_text(f"{total['runs']:,} runs")
     shoot(page, shots, "home")
 
 

@@ -136,12 +136,16 @@ def read_back(reader: Reader) -> None:
     assert_type(reader.export("parquet"), Iterator[bytes])
 
 
+def miss(output: float, actual: float) -> float:
+    return abs(output - actual)
+
+
 profile = otel_ml.ModelProfile(
     "churn",
     "1.0.0",
     components=[
         otel_ml.InputComponent("age", path="inputs.age", dtype="FLOAT", low=0, high=120),
-        otel_ml.EvalComponent("error", extractor=lambda output, actual: abs(output - actual)),
+        otel_ml.EvalComponent("error", extractor=miss),
     ],
     scores=[otel_ml.MeanScore("mae", "error", preference="low")],
 )

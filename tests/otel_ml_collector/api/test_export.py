@@ -303,7 +303,7 @@ def test_every_field_is_a_column() -> None:
     """Each field of the language is a column by its own name, or is made of some."""
     assert set(FIELD_NAMES) - set(TYPES) == {
         *("start", "end", "latency"),
-        *("failed", "judge_version"),
+        *("failed", "judge_version", "inputs_digest"),
     }
 
 

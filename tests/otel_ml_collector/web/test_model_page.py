@@ -22,4 +22,4 @@ def test_versions_of_experiments(service: Service, project: str) -> None:
     assert "0 runs, 4 in experiments" in page
     assert "0<br><small>4 in experiments</small>" in page
     listed = ask(service.app, f"/projects/{project}/models").text.replace("</a>", "")
-    assert '0<i class="u"> runs</i><br><small>4 in experiments</small>' in listed
+    assert '0<i class="u"> runs</i> <br><small>4 in experiments</small>' in listed
