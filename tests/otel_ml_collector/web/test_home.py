@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.otel_ml_collector.stores import Service, open_service
@@ -30,10 +31,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     ]
     folder: Path = tmp_path_factory.mktemp("home")
     with open_service(folder) as opened:
-        headers = {"content-type": "application/x-protobuf"}
-        sent = ask(opened.app, "/v1/traces", method="POST", headers=headers, body=[encode(calls)])
-        assert (sent.status, sent.body) == (200, b"")
+        send(opened, calls)
         yield opened
+
+
+def send(service: Service, calls: list[Span]) -> None:
+    headers = {"content-type": "application/x-protobuf"}
+    sent = ask(service.app, "/v1/traces", method="POST", headers=headers, body=[encode(calls)])
+    assert (sent.status, sent.body) == (200, b"")
 
 
 def names_on(service: Service, address: str) -> list[str]:
@@ -118,10 +123,8 @@ def test_a_line_a_project(service: Service) -> None:
     assert "<dt>Cost, last 24 h</dt>" in page
     assert 'hx-get="/projects/Project%200000/today"' in page
     assert ">quiet</td>" in ask(service.app, "/projects/Project%200000/today").text
-    failed = {"otel_ml.outcome": "error", "error.type": "Lost"}
-    now_ns = time.time_ns()
-    call = make_call("m", failed, start_ns=now_ns - SECOND_NS)
-    service.store.take("Broken", call, now_ns=now_ns)
+    failed = {"otel_ml.outcome": "error", "error.type": "Lost", "otel_ml.project": "Broken"}
+    send(service, [make_call("m", failed, start_ns=time.time_ns() - SECOND_NS)])
     today = ask(service.app, "/projects/Broken/today").text
     assert ">new error</td>" in today
     assert '<a href="/projects/Broken">Lost: no message, in m</a>' in today
