@@ -42,7 +42,7 @@ _ROWS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, rank, toString(model) AS model,
       toString(digest) AS digest, toString(structure) AS structure,
       cityHash64(if({session} != '', concat('s', {session}), concat('t', trace_id))) AS unit
-    FROM {recorded} {shares} WHERE {counted} AND {of_model} AND {of_days}
+    FROM {recorded} {shares} WHERE {counted} AND {of_model}
   ) AS run
   INNER JOIN (
     SELECT start_ns, trace_id, span_id, rank, {raw} AS raw, {chance} AS chance
@@ -53,7 +53,7 @@ _ROWS: Final = Sql("""
     ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id
   WHERE said != ''""")
 _PAYLOADS: Final = Sql("""
-    SELECT * FROM payloads WHERE {bounds} AND {of_days}
+    SELECT * FROM payloads WHERE {bounds}
       AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {bounds} AND {of_model})""")
 
 
@@ -91,38 +91,20 @@ class PredictionRule:
         return {**steps, "model": self.model, "truth": self.truth, "k": self.k}
 
 
-def read_rule(name: str, version: int, body: Mapping[str, Any]) -> PredictionRule:
-    """Read a rule from the document of a target."""
-    return PredictionRule(
-        name=name,
-        version=version,
-        model=body["model"],
-        kind=body["kind"],
-        truth=body["truth"] or name,
-        path=body["path"],
-        chance=body["chance"],
-        k=body["k"],
-    )
-
-
-def write_rows(
-    rule: PredictionRule, counted: CountedRuns, apart: Apart, of_days: Sql = EMPTY
-) -> Sql:
+def write_rows(rule: PredictionRule, counted: CountedRuns, apart: Apart) -> Sql:
     """Write the SQL for the predictions of runs that count, each with its truth.
 
     Args:
         rule: Of the target.
         counted: Which runs: those that began from the parameter `start` to the parameter `end`.
         apart: What of the project came apart from its runs.
-        of_days: A condition on `project` and `start_ns` beside these.
 
     Returns:
         SQL that selects `COLUMNS`.
     """
     bounds = counted.bounds.sql
-    days = of_days or Sql("1")
     of_model = Sql("model = {model:String}") if rule.model else Sql("model != ''")
-    payloads = _PAYLOADS.fill(bounds=bounds, of_days=days, deliveries=DELIVERIES, of_model=of_model)
+    payloads = _PAYLOADS.fill(bounds=bounds, deliveries=DELIVERIES, of_model=of_model)
     if apart.same_calls:
         payloads = fill_payloads(payloads, {"outputs": LENT_PAYLOAD["outputs"]}, bounds)
     raw = _at("path", rule.path)
@@ -137,7 +119,6 @@ def write_rows(
         shares=shares(bounds) if apart.settled else EMPTY,
         counted=counted.sql,
         of_model=of_model,
-        of_days=days,
         raw=raw,
         chance=Sql("NULL")
         if rule.chance is None
