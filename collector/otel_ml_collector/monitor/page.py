@@ -1,7 +1,6 @@
 """The page Monitor: findings, the worst first, slices by figures, and one slice over time."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -164,13 +163,11 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
     findings = list_findings(state.findings)
     wrong = [finding for finding in findings if finding.is_wrong]
     figures = [figure for figure in state.slices.figures if figure.name in had]
-    strengths = Counter(
-        {
-            figure.name: sum(
-                cell.strength for row in rows for cell in row.cells if cell.figure == figure.name
-            )
-            for figure in figures
-        }
+    # The column that stays on a phone: what the worst slice lost most by.
+    worst = max(
+        (cell for cell in rows[0].cells if cell.n) if rows else (),
+        key=lambda cell: (cell.excess or 0.0, cell.strength),
+        default=None,
     )
     return {
         "last": last,
@@ -178,8 +175,7 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
         "findings": findings,
         "worst": wrong[0] if wrong else None,
         "wrong": len(wrong),
-        # The column that stays on a phone: where most is told.
-        "main": strengths.most_common(1)[0][0] if figures else "",
+        "main": worst.figure if worst else "",
         "models": len({row.model for row in rows}),
         "slices": rows,
         "found": len(slices),
