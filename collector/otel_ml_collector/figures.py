@@ -46,7 +46,7 @@ ORDERS: Final[Sequence[tuple[Order, str, str]]] = (
     ("errors", "Errors", "w2 opt"),
     ("p95", "p95 ms", "w2 opt"),
     ("tokens", "k tokens", "w2 opt"),
-    ("cost", "$", "w2"),
+    ("cost", "$", "w3"),
 )
 _Value = Callable[[RunFigures], float | None]
 
