@@ -203,10 +203,11 @@ $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	@touch $@
 
 # Without uv they are filled with the first one's pip: a pip of their own would take longer than all
-# else in them.
+# else in them. The files are whole, and an older pip does not see that a pin with an extra
+# (pandas[parquet]) is the pin of the package, too: nothing is left to resolve.
 .venv-%/stamp: requirements/%.txt | $(BIN)/python
 	$(call environment,.venv-$*)
-	$(call into,.venv-$*) --require-hashes --requirement $<
+	$(call into,.venv-$*) --require-hashes --no-deps --requirement $<
 	@touch $@
 
 # What the wheel of mlflow names and what is left out: requirements/evals.in.
