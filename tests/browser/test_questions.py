@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS
+from tests.otel_ml_collector.monitor.test_releases import make_runs
 from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
@@ -134,6 +135,41 @@ def test_what_was_said(chromium: Browser, own_collector: CollectorProcess) -> No
         for words in (f"asked question {place}", f"answered answer {place}")
     ]
     assert clicks.count <= 2
+
+
+def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProcess) -> None:
+    """The project's page says which version is worse and by how much, its link of which client."""
+    now_ns = time.time_ns()
+    of_v2 = {"first_ns": now_ns - 6 * HOUR_NS, "step_ns": 80 * SECOND_NS, "runs": 200}
+    spans = [
+        tell("a1"),
+        *make_runs(
+            "answer",
+            "v1",
+            0.9,
+            seed=1,
+            first_ns=now_ns - 24 * HOUR_NS,
+            step_ns=120 * SECOND_NS,
+            runs=400,
+            **{"otel_ml.tag.client": lambda place: (CLIENT, "zeta")[place % 2]},
+        ),
+        *make_runs(
+            "answer", "v2", 0.9, seed=2, **of_v2, **{"otel_ml.tag.client": lambda _: CLIENT}
+        ),
+        *make_runs(
+            "answer", "v2", 0.4, seed=3, **of_v2, **{"otel_ml.tag.client": lambda _: "zeta"}
+        ),
+    ]
+    clicks = open_project(chromium, own_collector, spans)
+    worst = clicks.page.locator("#news ol.findings li").first
+    expect(worst).to_contain_text(re.compile(r"answer:v2 is worse than answer:v1: grounded: .* be"))
+    expect(worst).to_contain_text(re.compile(r"\d points worse \(\d+ to \d+\), n = 400/400"))
+    expect(worst).to_contain_text('most where tags["client"] == "zeta"')
+    clicks.on(worst.get_by_role("link"))
+    expect(clicks.page.locator("input[role=combobox]")).to_have_value(
+        'model == "answer" and version == 2'
+    )
+    assert clicks.count <= 3
 
 
 def test_is_the_new_judge_stricter(chromium: Browser, own_collector: CollectorProcess) -> None:
