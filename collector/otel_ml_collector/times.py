@@ -27,7 +27,14 @@ AHEAD_NS: Final = HOUR_NS
 # What the store's signed nanoseconds hold.
 LATEST_NS: Final = 2**63 - 1
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
+_LENGTH: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ns|us|ms|[smhdw])", re.ASCII)
 _FRACTION: Final = re.compile(r"(?<=\d)[.,](\d+)", re.ASCII)
+
+
+def read_length(text: str) -> int | None:
+    """Read a length of time such as ``90s`` or ``1.5h``; None where the text is none."""
+    match = _LENGTH.fullmatch(text)
+    return round(float(match[1]) * UNITS_NS[match[2]]) if match else None
 
 
 def to_rfc3339(time_ns: int) -> str:

@@ -607,6 +607,40 @@ CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/documents', '{replica}', version) ORDER BY (project, kind, name)
 SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
+CREATE TABLE IF NOT EXISTS otel_ml.alerts ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  rule String,
+  slice String COMMENT 'JSON list of the values by which the rule tells runs apart',
+  state LowCardinality(String),
+  since_ns Int64 COMMENT 'the end of the window by which it became so',
+  value Nullable(Float64) COMMENT 'of the last judged window',
+  martingale Float64 COMMENT 'the sum of bets against: all is well',
+  window_ns Int64 COMMENT 'the end of the last window that was looked at',
+  body String CODEC(ZSTD(1)) COMMENT 'JSON: the judged windows that count, and by which rule',
+  evaluator String COMMENT 'names the process that wrote it',
+  version UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/alerts', '{replica}', version) ORDER BY (project, rule, slice)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.alert_events ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  rule String,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'the end of the window that made it',
+  slice String,
+  state LowCardinality(String),
+  id String COMMENT 'of project, rule, slice, time and state',
+  before LowCardinality(String) COMMENT 'the state until then',
+  value Nullable(Float64),
+  runs UInt64,
+  reason String COMMENT 'where it was not a window: of what else',
+  arrived_ns Int64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/alert_events', '{replica}', arrived_ns)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(time_ns, 'UTC'))
+ORDER BY (project, rule, time_ns, slice, state)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
 CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
   target String,
   kind LowCardinality(String),

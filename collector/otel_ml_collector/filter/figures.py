@@ -1,18 +1,32 @@
 """Conditions over figures, such as ``pass_rate["grounded"] < 0.9 or errors / runs > 0.01``.
 
 Their grammar is that of filters. A side of a comparison is a number, a figure, or a calculation of
-these; which figures there are is the vocabulary.
+these; which figures there are is the vocabulary. A figure is a name, or a call with its subject: a
+text (``pass_rate("grounded")``, also in brackets), a field (``p90(latency_ms)``) or a condition on
+runs (``share(latency_ms > 2000)``). ``previous("1d")`` is the figure of its comparison that long
+before; ``surely(error_share > 0.05)`` is a comparison that must be certain.
 """
 
 import ast
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Final, TypeAlias
 
-from otel_ml_collector.filter.grammar import OPERATORS, Both, Either, Expression, Not, TreeOf
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.grammar import (
+    OPERATORS,
+    Both,
+    Either,
+    Expression,
+    Not,
+    TreeOf,
+    parse,
+    read_field,
+)
+from otel_ml_collector.times import DAY_NS, read_length
 
 _CALCULATED: Final[Mapping[type[ast.operator], str]] = {
     ast.Add: "+",
@@ -34,6 +48,14 @@ _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+# Subjects that are no text in quotes: a field of runs, the path of one, a condition on runs.
+FIELD: Final = "field"
+PATH: Final = "path"
+CONDITION: Final = "condition"
+_UNQUOTED: Final = frozenset({FIELD, PATH, CONDITION})
+_PREVIOUS: Final = "previous"
+_SURELY: Final = "surely"
+_MOST_BEFORE_NS: Final = 90 * DAY_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +66,20 @@ class Vocabulary:
         noun: The word for such a condition in messages.
         place: The parameter or option that it is given by.
         figures: The subject of each figure, such as ``judge``, by its name; empty for a figure
-            without subject.
+            without subject. A `FIELD`, a `PATH` and a `CONDITION` stand without quotes.
         verdicts: Words that are conditions by themselves.
+        than: The figures that may say against what they are held, by what that is at first.
+        signs: The figures that are conditions by themselves: where they are more than 0.
+        watches: Whether ``previous("1d")`` and ``surely(...)`` mean something.
     """
 
     noun: str
     place: str
     figures: Mapping[str, str]
     verdicts: frozenset[str] = frozenset()
+    than: Mapping[str, str] = field(default_factory=dict)
+    signs: frozenset[str] = frozenset()
+    watches: bool = False
 
     @property
     def written(self) -> str:
@@ -63,11 +91,19 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its subject: ``pass_rate["grounded"]``."""
+    """A figure with its subject: ``pass_rate["grounded"]``.
+
+    Attributes:
+        of: The subject as it is written, a text without its quotes.
+        than: Against what it is held; empty where it is not.
+        before_ns: How long before the time that is asked about.
+    """
 
     name: str
     of: str
     column: int
+    than: str = ""
+    before_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +134,16 @@ class VerdictWord:
     word: str
 
 
-FigureCondition: TypeAlias = TreeOf[TermComparison | VerdictWord]
+@dataclass(frozen=True, slots=True)
+class SureComparison:
+    """A comparison that must be certain: ``surely(pass_rate("grounded") < 0.9)``."""
+
+    comparison: TermComparison
+    column: int
+
+
+FigureLeaf: TypeAlias = TermComparison | VerdictWord | SureComparison
+FigureCondition: TypeAlias = TreeOf[FigureLeaf]
 
 
 def parse_figures(text: str, vocabulary: Vocabulary) -> FigureCondition:
@@ -114,6 +159,7 @@ def holds(
     condition: FigureCondition,
     number_of: Callable[[Figure], float],
     is_verdict: Callable[[str], bool],
+    is_sure: Callable[[SureComparison], bool] = lambda _: False,
 ) -> bool:
     """Tell whether a condition holds; figures that cannot change the result are not asked for.
 
@@ -121,18 +167,21 @@ def holds(
         condition: The condition.
         number_of: Returns the value of a figure, NaN where it has none.
         is_verdict: Tells whether a word holds.
+        is_sure: Tells whether a comparison is certain.
     """
     match condition:
         case Both(parts):
-            return all(holds(part, number_of, is_verdict) for part in parts)
+            return all(holds(part, number_of, is_verdict, is_sure) for part in parts)
         case Either(parts):
-            return any(holds(part, number_of, is_verdict) for part in parts)
+            return any(holds(part, number_of, is_verdict, is_sure) for part in parts)
         case Not(part):
-            return not holds(part, number_of, is_verdict)
+            return not holds(part, number_of, is_verdict, is_sure)
         case VerdictWord(word):
             return is_verdict(word)
+        case SureComparison():
+            return is_sure(condition)
         case TermComparison(left, sign, right):
-            return _COMPARISONS[sign](_calculate(left, number_of), _calculate(right, number_of))
+            return _COMPARISONS[sign](calculate(left, number_of), calculate(right, number_of))
 
 
 def verdicts_of(condition: FigureCondition) -> Iterator[str]:
@@ -147,12 +196,37 @@ def verdicts_of(condition: FigureCondition) -> Iterator[str]:
             yield word
 
 
-def _calculate(term: Term, number_of: Callable[[Figure], float]) -> float:
+def leaves_of(condition: FigureCondition) -> Iterator[FigureLeaf]:
+    """Yield the parts of a condition that are joined by and, or and not, as they stand."""
+    match condition:
+        case Both(parts) | Either(parts):
+            for part in parts:
+                yield from leaves_of(part)
+        case Not(part):
+            yield from leaves_of(part)
+        case TermComparison() | VerdictWord() | SureComparison():
+            yield condition
+
+
+def figures_of(part: FigureLeaf | Term) -> Iterator[Figure]:
+    """Yield the figures of a part of a condition, or of a side of it, as they stand."""
+    match part:
+        case Figure():
+            yield part
+        case SureComparison(comparison):
+            yield from figures_of(comparison)
+        case TermComparison(left, _, right) | Calculation(left, _, right):
+            yield from figures_of(left)
+            yield from figures_of(right)
+
+
+def calculate(term: Term, number_of: Callable[[Figure], float]) -> float:
+    """Calculate a side of a comparison; NaN where it has no value."""
     match term:
         case Figure():
             return number_of(term)
         case Calculation(left, sign, right):
-            numbers = _calculate(left, number_of), _calculate(right, number_of)
+            numbers = calculate(left, number_of), calculate(right, number_of)
             try:
                 return _CALCULATIONS[sign](*numbers)
             except (ZeroDivisionError, OverflowError):
@@ -160,7 +234,7 @@ def _calculate(term: Term, number_of: Callable[[Figure], float]) -> float:
     return term
 
 
-class _FigureExpression(Expression[TermComparison | VerdictWord]):
+class _FigureExpression(Expression[FigureLeaf]):
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.noun, self.place = vocabulary.noun, vocabulary.place
         self._vocabulary = vocabulary
@@ -170,13 +244,41 @@ class _FigureExpression(Expression[TermComparison | VerdictWord]):
         sign = OPERATORS.get(type(operator), "")
         if sign not in _COMPARISONS:
             raise self.bad("Expected one of == != < <= > >=", self.column_of(left))
-        return TermComparison(self._term(left), sign, self._term(right))
+        comparison = TermComparison(self._term(left), sign, self._term(right))
+        earlier = [figure for figure in figures_of(comparison) if figure.name == _PREVIOUS]
+        if not earlier:
+            return comparison
+        others = {
+            replace(figure, column=0)
+            for figure in figures_of(comparison)
+            if figure.name != _PREVIOUS
+        }
+        if len(others) != 1:
+            message = f"{_PREVIOUS} is that of one figure: expected one beside it"
+            raise self.bad(message, earlier[0].column)
+        (figure,) = others
+        return TermComparison(
+            _put_before(comparison.left, figure), sign, _put_before(comparison.right, figure)
+        )
 
-    def stand_alone(self, node: ast.expr) -> VerdictWord:
+    def stand_alone(self, node: ast.expr) -> FigureLeaf:
         if (word := self.written(node)) in self._vocabulary.verdicts:
             return VerdictWord(word)
-        if isinstance(node, ast.Name) and node.id not in self._vocabulary.figures:
-            raise self._unknown(node)
+        match node:
+            case ast.Name(id=name) if name not in self._vocabulary.figures:
+                raise self._unknown(node)
+            case ast.Call(func=ast.Name(id=name)) if name in self._vocabulary.signs:
+                return TermComparison(self._term(node), ">", 0)
+            case ast.Call(
+                func=ast.Name(id=name),
+                args=[ast.Compare(ops=[operator], comparators=[right]) as inner],
+                keywords=[],
+            ) if name == _SURELY and self._vocabulary.watches:
+                comparison = self.compare(inner.left, operator, right)
+                return SureComparison(comparison, self.column_of(node))
+            case ast.Call(func=ast.Name(id=name)) if name == _SURELY and self._vocabulary.watches:
+                expected = f"Expected a comparison as in {_SURELY}(error_share > 0.05)"
+                raise self.refuse(expected, node)
         raise self.refuse(f"Expected {self._vocabulary.written}", node)
 
     def _term(self, node: ast.expr) -> Term:
@@ -189,20 +291,83 @@ class _FigureExpression(Expression[TermComparison | VerdictWord]):
             case ast.BinOp() if sign := _CALCULATED.get(type(node.op)):
                 return Calculation(self._term(node.left), sign, self._term(node.right))
             case ast.Name():
-                return self._figure(node, node, "")
-            case ast.Subscript(value=ast.Name() as name, slice=ast.Constant(value=str(of))):
+                return self._figure(node, node, None)
+            case ast.Subscript(value=ast.Name() as name, slice=ast.Constant(value=str()) as of):
                 return self._figure(node, name, of)
-            case ast.Call(func=ast.Name() as name, args=[ast.Constant(value=str(of))], keywords=[]):
-                return self._figure(node, name, of)
+            case ast.Call(func=ast.Name() as name, args=[of]) if self._is_called(node, name.id):
+                return self._figure(node, name, of, node.keywords)
         raise self.refuse("Expected a number or a figure", node)
 
-    def _figure(self, node: ast.expr, name: ast.Name, of: str) -> Figure:
+    def _is_called(self, node: ast.Call, name: str) -> bool:
+        """Tell whether a call has a form that any figure has; others are no figures."""
+        text = isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
+        is_plain = (text or name == _PREVIOUS) and not node.keywords
+        return is_plain or name in self._vocabulary.figures
+
+    def _figure(
+        self,
+        node: ast.expr,
+        name: ast.Name,
+        of: ast.expr | None,
+        keywords: list[ast.keyword] | None = None,
+    ) -> Figure:
+        if name.id == _PREVIOUS and self._vocabulary.watches:
+            return Figure(_PREVIOUS, "", self.column_of(node), before_ns=self._before(node, of))
         kind = self._vocabulary.figures.get(name.id)
         if kind is None:
             raise self._unknown(name)
-        if bool(kind) is not bool(of):
+        if bool(kind) is not (of is not None):
             raise self.refuse(f"Expected {_written(name.id, kind)}", node)
-        return Figure(name.id, of, self.column_of(node))
+        than = self._than(node, name.id, keywords or [])
+        return Figure(name.id, self._subject(node, name.id, of), self.column_of(node), than)
+
+    def _subject(self, node: ast.expr, name: str, of: ast.expr | None) -> str:
+        """Read the subject of a figure.
+
+        Raises:
+            BadInput: It is not of the figure's sort.
+        """
+        if of is None:
+            return ""
+        kind = self._vocabulary.figures[name]
+        if kind not in _UNQUOTED:
+            if isinstance(of, ast.Constant) and isinstance(of.value, str) and of.value:
+                return of.value
+            raise self.refuse(f"Expected {_written(name, kind)}", node)
+        text = self.written(of)
+        try:
+            if kind == CONDITION:
+                parse(text)
+            elif kind == FIELD:
+                read_field(text)
+        except BadInput as error:
+            raise self.bad(str(error), self.column_of(of) + (error.column or 0)) from error
+        return text
+
+    def _than(self, node: ast.expr, name: str, keywords: list[ast.keyword]) -> str:
+        usual = self._vocabulary.than.get(name)
+        match keywords:
+            case []:
+                return usual or ""
+            case [ast.keyword(arg="than", value=ast.Constant(value=str(than)))] if (
+                usual is not None and than
+            ):
+                return than
+        expected = _written(name, self._vocabulary.figures[name])
+        if usual is not None:
+            expected = f'{expected[:-1]}, than="{usual}")'
+        raise self.refuse(f"Expected {expected}", node)
+
+    def _before(self, node: ast.expr, of: ast.expr | None) -> int:
+        length_ns = None
+        if isinstance(of, ast.Constant):
+            length_ns = self.length_ns(of)
+            if isinstance(of.value, str):
+                length_ns = read_length(of.value)
+        if length_ns is None or not 0 < length_ns <= _MOST_BEFORE_NS:
+            message = f'Expected a length of time as in {_PREVIOUS}("1d"), at most 90d'
+            raise self.refuse(message, node)
+        return length_ns
 
     def _unknown(self, name: ast.Name) -> Exception:
         known = [*self._vocabulary.figures, *self._vocabulary.verdicts]
@@ -211,5 +376,17 @@ class _FigureExpression(Expression[TermComparison | VerdictWord]):
         return self.bad(f"Unknown figure {name.id[:40]!r}: {hint}", self.column_of(name))
 
 
+def _put_before(term: Term, figure: Figure) -> Term:
+    """Put a figure of an earlier time in the place of ``previous``."""
+    match term:
+        case Figure(name=name, before_ns=before_ns) if name == _PREVIOUS:
+            return replace(figure, before_ns=before_ns, column=term.column)
+        case Calculation(left, sign, right):
+            return Calculation(_put_before(left, figure), sign, _put_before(right, figure))
+    return term
+
+
 def _written(name: str, of: str) -> str:
+    if of in _UNQUOTED:
+        return f"{name}({of})"
     return f'{name}["{of}"]' if of else name

@@ -18,7 +18,7 @@ import orjson
 
 from otel_ml_collector.errors import BadInput, Conflict, Missing, Unavailable
 from otel_ml_collector.store.connection import Connections, store_trouble
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
 
 _TRIES: Final = 50
@@ -28,6 +28,12 @@ _THERE: Final = Sql("""
 SELECT name, body, version, saved_ns FROM documents FINAL
 WHERE project = {project:String} AND kind = {kind:String} AND body != ''""")
 _LIST: Final = _THERE + Sql(" ORDER BY name LIMIT {limit:UInt32}")
+_OF_ALL: Final = Sql("""
+SELECT project, name, body, version, saved_ns FROM documents FINAL
+WHERE {readable} AND kind = {kind:String} AND body != ''
+ORDER BY project, name LIMIT {limit:UInt32}""").fill(readable=READABLE)
+# Of all projects together no more documents of a kind are read at once.
+_MOST_OF_ALL: Final = 10_000
 _READ: Final = _THERE + Sql(" AND name = {name:String}")
 # Every save adds one to the sum of versions, until the project is deleted.
 _STATE: Final = Sql("""
@@ -176,6 +182,12 @@ def list_documents(reader: Reader, project: str, kind: DocumentKind) -> list[Doc
     """List the documents of a kind, by name."""
     asked = {"project": project, "kind": kind.name, "limit": kind.most}
     return [_document(row) for row in reader.rows(_LIST, asked)]
+
+
+def list_all_documents(reader: Reader, kind: DocumentKind) -> list[tuple[str, Document]]:
+    """List the documents of a kind of all projects, each with its project, at most 10,000."""
+    rows = reader.rows(_OF_ALL, {"kind": kind.name, "limit": _MOST_OF_ALL})
+    return [(row["project"], _document(row)) for row in rows]
 
 
 def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -> Document:

@@ -396,6 +396,8 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
                 GROUP BY project, start_ns, trace_id, span_id
                 HAVING min(inputs != '' AND outputs != ''))"""),
     ],
+    # States of alerts and their changes are tables, which need no step.
+    [],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

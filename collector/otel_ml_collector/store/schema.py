@@ -222,6 +222,47 @@ ENGINE = ReplacingMergeTree(version) ORDER BY (project, kind, name)
 SETTINGS non_replicated_deduplication_window = 1000, {durable}
 """).fill(durable=DURABLE)
 
+# The state of each slice of a rule of alerts, and of the rule as a whole, whose slice is empty. The
+# row with the highest version holds.
+ALERTS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS alerts (
+  project LowCardinality(String),
+  rule String,
+  slice String COMMENT 'JSON list of the values by which the rule tells runs apart',
+  state LowCardinality(String),
+  since_ns Int64 COMMENT 'the end of the window by which it became so',
+  value Nullable(Float64) COMMENT 'of the last judged window',
+  martingale Float64 COMMENT 'the sum of bets against: all is well',
+  window_ns Int64 COMMENT 'the end of the last window that was looked at',
+  body String CODEC(ZSTD(1)) COMMENT 'JSON: the judged windows that count, and by which rule',
+  evaluator String COMMENT 'names the process that wrote it',
+  version UInt64
+)
+ENGINE = ReplacingMergeTree(version) ORDER BY (project, rule, slice)
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
+
+# Each change of such a state, for a year. The same change, found twice, is one row.
+ALERT_EVENTS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS alert_events (
+  project LowCardinality(String),
+  rule String,
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'the end of the window that made it',
+  slice String,
+  state LowCardinality(String),
+  id String COMMENT 'of project, rule, slice, time and state',
+  before LowCardinality(String) COMMENT 'the state until then',
+  value Nullable(Float64),
+  runs UInt64,
+  reason String COMMENT 'where it was not a window: of what else',
+  arrived_ns Int64
+)
+ENGINE = ReplacingMergeTree(arrived_ns)
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(time_ns, 'UTC'))
+ORDER BY (project, rule, time_ns, slice, state)
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
+
 # Up to where each target has acknowledged the records of a kind that a collector stored. A cursor
 # never goes back.
 FORWARD_CURSORS: Final = Sql("""
@@ -252,6 +293,8 @@ TABLES: Final = (
     HOURLY_SCORES,
     SKETCHES,
     DOCUMENTS,
+    ALERTS,
+    ALERT_EVENTS,
     FORWARD_CURSORS,
 )
 TABLE_NAMES: Final = table_names(TABLES)
@@ -263,6 +306,8 @@ LIVES: Final = (
     Life(Sql("artifact_chunks"), Follows.NAMES, "arrived_ns", topic="artifacts"),
     *(table.life for table in tables.DECLARED_TABLES if table.life),
     Life(Sql("documents"), Follows.PROJECT, "saved_ns"),
+    Life(Sql("alerts"), Follows.PROJECT, "version"),
+    Life(Sql("alert_events"), Follows.PROJECT, "arrived_ns"),
     Life(Sql("daily_runs"), Follows.PROJECT, "computed_ns"),
     Life(Sql("daily_scores"), Follows.PROJECT, "computed_ns"),
     Life(Sql("hourly_runs"), Follows.PROJECT, "computed_ns"),

@@ -12,6 +12,8 @@ from tests.otel_ml_collector.stores import Store
 
 TABLES: Final = [
     "access_keys",
+    "alert_events",
+    "alerts",
     "aliases",
     "arrivals",
     "artifact_chunks",

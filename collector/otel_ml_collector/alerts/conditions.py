@@ -1,0 +1,223 @@
+"""Conditions of rules: the figures that they may be over, and what a figure needs to be asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
+from otel_ml_collector.filter.figures import (
+    CONDITION,
+    FIELD,
+    PATH,
+    Figure,
+    FigureCondition,
+    SureComparison,
+    Vocabulary,
+    figures_of,
+    holds,
+    leaves_of,
+    parse_figures,
+)
+from otel_ml_collector.filter.grammar import FieldComparison, conjuncts, parse, read_field
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.times import DAY_NS, HOUR_NS
+
+QUANTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+OF_JUDGES: Final = ("pass_rate", "mean_score", "judge_errors")
+OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
+# What the monitor finds of a model, a window at a time.
+OF_MONITOR: Final = ("drift", "excess", "worse")
+VOCABULARY: Final = Vocabulary(
+    "condition",
+    "when",
+    {
+        **dict.fromkeys(("runs", "error_share", "cost", "tokens"), ""),
+        **dict.fromkeys((*QUANTILES, "mean", "min", "max", "missing"), FIELD),
+        "share": CONDITION,
+        **dict.fromkeys(OF_JUDGES, "judge"),
+        **dict.fromkeys(OF_TRUTH, "target"),
+        "drift": PATH,
+        "excess": "figure",
+        "worse": "judge",
+    },
+    than={"drift": "28d", "worse": "version before"},
+    signs=frozenset({"worse"}),
+    watches=True,
+)
+# Figures from 0 to 1 that are the mean of something about each run.
+_SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "judge_errors"})
+_LENGTHS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
+_VALUED: Final = frozenset({Kind.NUMBER, Kind.DURATION, Kind.PAYLOAD, Kind.JSON, Kind.METRIC})
+_NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "resource"})
+SureSign = Literal["<", ">"]
+
+
+@dataclass(frozen=True, slots=True)
+class SureLimit:
+    """A comparison that must be certain, as a share of runs and its limit.
+
+    Attributes:
+        figure: From 0 to 1: a quantile is read as the share of runs beyond it.
+        limit: The figure is good up to it.
+        is_above: Whether it is bad above the limit.
+    """
+
+    figure: Figure
+    limit: float
+    is_above: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCondition:
+    """A condition of a rule, read.
+
+    Attributes:
+        tree: Its comparisons.
+        figures: Those that it is over, each once, also of earlier times.
+        sure: What must be certain; None without that.
+    """
+
+    tree: FigureCondition
+    figures: tuple[Figure, ...]
+    sure: SureLimit | None
+
+    def is_bad(self, number_of: Callable[[Figure], float], *, is_sure: bool) -> bool:
+        """Tell whether it holds."""
+        return holds(self.tree, number_of, lambda _: False, lambda _: is_sure)
+
+    def is_broken(self, number_of: Callable[[Figure], float]) -> bool:
+        """Tell whether it holds by the figures as they are, however certain that is."""
+
+        def holds_plainly(part: SureComparison) -> bool:
+            return holds(part.comparison, number_of, lambda _: False)
+
+        return holds(self.tree, number_of, lambda _: False, holds_plainly)
+
+    @property
+    def main(self) -> Figure:
+        """The figure that a message tells: the first one."""
+        return self.figures[0]
+
+    def of(self, names: tuple[str, ...]) -> list[Figure]:
+        """List the figures of some names."""
+        return [figure for figure in self.figures if figure.name in names]
+
+    def check_fit(self, where: str, window_ns: int, *, has_by: bool) -> None:
+        """Refuse what the monitor cannot be asked for.
+
+        Raises:
+            BadInput: A figure is of one model, and the filter names none; or the window is none
+                that it is judged by.
+        """
+        for figure in self.of(OF_MONITOR):
+            if figure.before_ns:
+                raise BadInput(f"{figure.name} has no previous", "when", figure.column)
+            if has_by:
+                message = f"{figure.name} is of all runs of the filter: expected no by beside it"
+                raise BadInput(message, "when", figure.column)
+            if figure.name != "excess" and model_of(where) is None:
+                message = f'{figure.name} is of a model: expected where to say model == "..."'
+                raise BadInput(message, "where")
+            if figure.name == "drift" and window_ns not in _LENGTHS:
+                message = "drift is judged by whole hours, days or weeks: expected 1h, 1d or 7d"
+                raise BadInput(message, "window")
+
+
+def model_of(where: str) -> str | None:
+    """Return the model that a filter is about; None where it names none, or several."""
+    for part in conjuncts(where):
+        tree = parse(part)
+        if (
+            isinstance(tree, FieldComparison)
+            and tree.field.name == "model"
+            and tree.operator == "=="
+            and isinstance(tree.value, str)
+        ):
+            return tree.value
+    return None
+
+
+def read_condition(text: str) -> AlertCondition:
+    """Read the condition of a rule.
+
+    Raises:
+        BadInput: It is none; the error points at the column.
+    """
+    tree = parse_figures(text, VOCABULARY)
+    leaves = [*leaves_of(tree)]
+    figures: dict[tuple[str, str, str, int], Figure] = {}
+    for leaf in leaves:
+        for figure in figures_of(leaf):
+            _check(figure)
+            key = (figure.name, figure.of, figure.than, figure.before_ns)
+            figures.setdefault(key, figure)
+    if not figures:
+        raise BadInput(f"Expected {VOCABULARY.written}", "when", 0)
+    sure = [leaf for leaf in leaves if isinstance(leaf, SureComparison)]
+    if len(sure) > 1:
+        raise BadInput("Expected surely once in a rule", "when", sure[1].column)
+    now = [figure for figure in figures.values() if not figure.before_ns]
+    earlier = [figure for figure in figures.values() if figure.before_ns]
+    limit = _read_limit(sure[0]) if sure else None
+    return AlertCondition(tree, (*now, *earlier), limit)
+
+
+def _check(figure: Figure) -> None:
+    """Refuse a field that has no numbers, and a condition that is none."""
+    inside = figure.column + len(figure.name) + 1
+    if figure.name == "share":
+        try:
+            compile_filter(figure.of)
+        except BadInput as error:
+            raise BadInput(str(error), "when", inside + (error.column or 0)) from error
+    elif VOCABULARY.figures[figure.name] == FIELD:
+        field = read_field(figure.of)
+        known = FIELD_NAMES[field.name]
+        is_json = known.kind in {Kind.PAYLOAD, Kind.JSON}
+        is_path_right = bool(field.path) == (known.kind in {Kind.JSON, Kind.METRIC})
+        if (
+            known.kind not in _VALUED
+            or field.name in _NOT_VALUED
+            or not (is_path_right or known.kind is Kind.PAYLOAD)
+            or (known.kind is Kind.METRIC and field.key is None)
+        ):
+            raise BadInput(
+                f"Expected a number of runs such as latency_ms, a part of inputs, outputs or "
+                f'params, or metrics["loss"], found {figure.of[:40]}',
+                "when",
+                inside,
+            )
+        if figure.name == "missing" and not is_json:
+            message = "Expected a part of inputs, outputs or params that may be missing"
+            raise BadInput(f"{message}, found {figure.of[:40]}", "when", inside)
+
+
+def _read_limit(sure: SureComparison) -> SureLimit:
+    """Read what must be certain.
+
+    Raises:
+        BadInput: It is no comparison of a share of runs with a number.
+    """
+    left, sign, right = sure.comparison.left, sure.comparison.sign, sure.comparison.right
+    if isinstance(right, Figure) and isinstance(left, int | float):
+        left, right = right, left
+        sign = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(sign, sign)
+    expected = (
+        f"Expected a share of runs and a number, as in surely(error_share > 0.05), of "
+        f"{', '.join(sorted(_SHARES))}, or a quantile"
+    )
+    if not isinstance(left, Figure) or not isinstance(right, int | float) or left.before_ns:
+        raise BadInput(expected, "when", sure.column)
+    if sign not in {"<", "<=", ">", ">="}:
+        raise BadInput(f"{expected}, with < or >", "when", sure.column)
+    is_above = sign.startswith(">")
+    if left.name in QUANTILES:
+        # A quantile is above a number where more runs than that are.
+        share = f"{left.of} {'>' if is_above else '<'} {right!r}"
+        limit = 1 - QUANTILES[left.name] if is_above else QUANTILES[left.name]
+        return SureLimit(Figure("share", share, left.column), limit, is_above=True)
+    if left.name not in _SHARES or not 0 <= right <= 1:
+        hint = ": of a score write share(scores[...] < ...)" if left.name == "mean_score" else ""
+        raise BadInput(f"{expected}, from 0 to 1{hint}", "when", sure.column)
+    return SureLimit(left, right, is_above)

@@ -1,0 +1,302 @@
+"""Finds the rules of a project with their states, what changed, and what fires: API, pages, lines.
+
+Nothing is measured here: the evaluator has stored what it saw. `alerts.history` measures the past.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.alerts.mutes import Mute, find_mutes, mute_of
+from otel_ml_collector.alerts.rule import (
+    ALERT,
+    AlertRule,
+    Dimension,
+    SliceKey,
+    make_rule,
+    narrow_filter,
+)
+from otel_ml_collector.alerts.states import STATES
+from otel_ml_collector.errors import Missing
+from otel_ml_collector.store.alerts import (
+    WHOLE_RULE,
+    AlertEvent,
+    AlertRow,
+    AlertStateName,
+    read_alert_events,
+    read_alert_rows,
+)
+from otel_ml_collector.store.documents import list_documents, read_document
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+
+DAYS: Final = 30
+_MOST_SLICES: Final = 200
+# What a day was at its worst: it fired, some windows were bad, all is well, nothing was judged.
+DayWord = Literal["fired", "pending", "quiet", "no data"]
+_DAY_WORDS: Final[Mapping[str, DayWord]] = {
+    "firing": "fired",
+    "failed": "no data",
+    "pending": "pending",
+    "inactive": "quiet",
+    "no data": "no data",
+}
+_DAY_ORDER: Final[tuple[DayWord, ...]] = ("no data", "quiet", "pending", "fired")
+
+
+class AlertSlice(BaseModel):
+    """A slice of a rule, as its last windows left it."""
+
+    name: str = Field(description="Such as client = Remax; empty where the rule has no by")
+    labels: dict[str, str]
+    state: AlertStateName
+    since: str = Field(description="Since when it is in that state, RFC 3339")
+    value: float | None = Field(description="The rule's first figure, of the last judged window")
+    runs: int = Field(description="Runs of that window")
+    window_end: str = Field(description="The end of the last window that was looked at")
+    martingale: float = Field(description="Of surely(...): the sum of bets; it fires above a bound")
+    muted: Mute | None = Field(description="By what it is muted; null where it is not")
+    where: str = Field(description="The filter that lists its runs")
+
+
+class AlertState(BaseModel):
+    """A rule with its state."""
+
+    rule: AlertRule
+    state: AlertStateName = Field(description="That of its worst slice; failed: it cannot be asked")
+    since: str | None = Field(description="Since when, RFC 3339; null where it was never looked at")
+    reason: str = Field(description="Why it cannot be asked; empty where it can")
+    is_muted: bool = Field(description="Whether all that fires of it is muted, or a mute is on it")
+    muted: Mute | None = Field(description="The mute that is on the whole rule")
+    looked: str | None = Field(description="The end of the last window that was looked at")
+    slices: list[AlertSlice] = Field(description="The worst first, at most 200")
+    firing: int = Field(description="How many slices fire")
+    days: list[DayWord] = Field(description="The last 30 days, the oldest first")
+    fired: int = Field(description="How often it began to fire in these days")
+    brief: int = Field(description="How often of these it was over within an hour")
+
+
+class Alerts(BaseModel):
+    """The rules of a project with their states, the worst first, and the mutes."""
+
+    alerts: list[AlertState]
+    mutes: list[Mute]
+
+
+class AlertChange(BaseModel):
+    """A change of the state of a slice."""
+
+    rule: str
+    slice: str = Field(description="Such as client = Remax; empty where the rule has no by")
+    labels: dict[str, str]
+    time: str = Field(description="The end of the window that made it, RFC 3339")
+    state: AlertStateName
+    before: AlertStateName
+    value: float | None
+    runs: int
+    reason: str = Field(description="Where no window made it, what did")
+
+
+def find_rules(reader: Reader, project: str) -> list[AlertRule]:
+    """Find the rules of a project, by name."""
+    return [make_rule(document) for document in list_documents(reader, project, ALERT)]
+
+
+def find_rule(reader: Reader, project: str, name: str) -> AlertRule:
+    """Read a rule.
+
+    Raises:
+        Missing: There is none of that name.
+    """
+    return make_rule(read_document(reader, project, ALERT, name))
+
+
+def find_alerts(reader: Reader, project: str, now_ns: int) -> Alerts:
+    """Find the rules of a project with their states, the worst first."""
+    rules = find_rules(reader, project)
+    if not rules:
+        return Alerts(alerts=[], mutes=find_mutes(reader, project, now_ns))
+    events = read_alert_events(reader, project, _first_day(now_ns))
+    return _make_alerts(reader, project, rules, events, now_ns)
+
+
+def find_alert(reader: Reader, project: str, name: str, now_ns: int) -> AlertState:
+    """Find one rule with its state.
+
+    Raises:
+        Missing: There is none of that name.
+    """
+    rule = find_rule(reader, project, name)
+    events = read_alert_events(reader, project, _first_day(now_ns), name)
+    return _make_alerts(reader, project, [rule], events, now_ns).alerts[0]
+
+
+def find_firing(reader: Reader, project: str, now_ns: int) -> list[AlertState]:
+    """Find the rules that fire, or cannot be asked, the worst first; muted ones too."""
+    every = find_alerts(reader, project, now_ns).alerts
+    return [alert for alert in every if alert.state in {"firing", "failed"}]
+
+
+def find_changes_of(
+    reader: Reader, project: str, start_ns: int, name: str = "", limit: int = 500
+) -> list[AlertChange]:
+    """Find the changes since a time, of one rule or all, the newest first.
+
+    Raises:
+        Missing: There is no rule of that name.
+    """
+    rules = {rule.name: rule for rule in find_rules(reader, project)}
+    if name and name not in rules:
+        raise Missing(f"There is no alert {name[:80]!r}")
+    changes = []
+    for event in read_alert_events(reader, project, start_ns, name, limit):
+        by = rules[event.rule].plan.by if event.rule in rules else ()
+        key = SliceKey(event.slice or "[]")
+        changes.append(
+            AlertChange(
+                rule=event.rule,
+                slice=name_slice(key, by),
+                labels=dict(key.labels(by)),
+                time=to_rfc3339(event.time_ns),
+                state=event.state,
+                before=event.before,
+                value=event.value,
+                runs=event.runs,
+                reason=event.reason,
+            )
+        )
+    return changes
+
+
+def name_slice(key: SliceKey, by: Sequence[Dimension]) -> str:
+    """Name a slice as a person reads it: ``client = Remax``."""
+    return " and ".join(f"{name} = {value}" for name, value in key.labels(by).items())
+
+
+def _first_day(now_ns: int) -> int:
+    return (now_ns // DAY_NS - DAYS + 1) * DAY_NS
+
+
+def _make_alerts(
+    reader: Reader,
+    project: str,
+    rules: Sequence[AlertRule],
+    events: Sequence[AlertEvent],
+    now_ns: int,
+) -> Alerts:
+    mutes = find_mutes(reader, project, now_ns)
+    rows: defaultdict[str, list[AlertRow]] = defaultdict(list)
+    for row in read_alert_rows(reader, project):
+        rows[row.rule].append(row)
+    changes: defaultdict[str, list[AlertEvent]] = defaultdict(list)
+    for event in reversed(events):
+        changes[event.rule].append(event)
+    alerts = [
+        _make_alert(rule, rows[rule.name], changes[rule.name], mutes, now_ns) for rule in rules
+    ]
+    alerts.sort(key=lambda alert: (alert.is_muted, STATES.index(alert.state), alert.rule.name))
+    return Alerts(alerts=alerts, mutes=mutes)
+
+
+def _make_alert(
+    rule: AlertRule,
+    rows: Iterable[AlertRow],
+    events: Sequence[AlertEvent],
+    mutes: Sequence[Mute],
+    now_ns: int,
+) -> AlertState:
+    rows = [row for row in rows if row.body.get("digest") == rule.digest]
+    whole = next((row for row in rows if row.slice == WHOLE_RULE), None)
+    slices = [_make_slice(rule, row, mutes, now_ns) for row in rows if row.slice != WHOLE_RULE]
+    slices.sort(key=lambda part: (part.muted is not None, STATES.index(part.state), part.name))
+    has_failed = whole is not None and whole.state == "failed"
+    states = [part.state for part in slices]
+    state: AlertStateName = min(states, key=STATES.index, default="no data")
+    if has_failed and state != "firing":
+        state = "failed"
+    whole_mute = mute_of(
+        [mute for mute in mutes if not mute.where], rule.name, SliceKey("[]"), (), now_ns
+    )
+    firing = [part for part in slices if part.state == "firing"]
+    since = [part.since for part in slices if part.state == state]
+    fired, brief = _count_fired(events)
+    return AlertState(
+        rule=rule,
+        state=state,
+        since=to_rfc3339(whole.since_ns)
+        if has_failed and whole and state == "failed"
+        else min(since, default=None),
+        reason=str(whole.body.get("reason", "")) if has_failed and whole else "",
+        is_muted=whole_mute is not None or bool(firing and all(part.muted for part in firing)),
+        muted=whole_mute,
+        looked=max((part.window_end for part in slices), default=None)
+        or (to_rfc3339(whole.window_ns) if whole and whole.window_ns else None),
+        slices=slices[:_MOST_SLICES],
+        firing=len(firing),
+        days=_draw_days(rows, events, now_ns),
+        fired=fired,
+        brief=brief,
+    )
+
+
+def _make_slice(rule: AlertRule, row: AlertRow, mutes: Sequence[Mute], now_ns: int) -> AlertSlice:
+    by, key = rule.plan.by, SliceKey(row.slice)
+    return AlertSlice(
+        name=name_slice(key, by),
+        labels=dict(key.labels(by)),
+        state=row.state,
+        since=to_rfc3339(row.since_ns),
+        value=row.value,
+        runs=int(row.body.get("runs", 0)),
+        window_end=to_rfc3339(row.window_ns),
+        martingale=row.martingale,
+        muted=mute_of(mutes, rule.name, key, by, now_ns),
+        where=narrow_filter(rule.where, key.where(by)),
+    )
+
+
+def _count_fired(events: Sequence[AlertEvent]) -> tuple[int, int]:
+    """Count how often slices began to fire, and how often that was over within an hour."""
+    began: dict[str, int] = {}
+    fired = brief = 0
+    for event in events:
+        if event.state == "firing":
+            fired += 1
+            began[event.slice] = event.time_ns
+        elif event.before == "firing" and event.slice in began:
+            brief += event.time_ns - began.pop(event.slice) <= HOUR_NS
+    return fired, brief
+
+
+def _draw_days(
+    rows: Sequence[AlertRow], events: Sequence[AlertEvent], now_ns: int
+) -> list[DayWord]:
+    """Say of each day what was the worst of it, over all slices."""
+    first_ns = _first_day(now_ns)
+    worst = [0] * DAYS
+    by_slice: defaultdict[str, list[AlertEvent]] = defaultdict(list)
+    for event in events:
+        by_slice[event.slice].append(event)
+    for row in rows:
+        if row.slice == WHOLE_RULE:
+            continue
+        own = by_slice[row.slice]
+        # Before its first change it was as that change says; without any, since its row says.
+        if own:
+            start_ns = first_ns if own[0].before != "inactive" or own[0].reason else own[0].time_ns
+            spans = [(start_ns, own[0].time_ns, own[0].before)]
+        else:
+            spans = [(max(row.since_ns, first_ns), row.window_ns, row.state)]
+        for event, later in zip(own, [*own[1:], None], strict=True):
+            end_ns = row.window_ns if later is None else later.time_ns
+            spans.append((event.time_ns, end_ns, event.state))
+        for start_ns, end_ns, state in spans:
+            rank = _DAY_ORDER.index(_DAY_WORDS[state])
+            for day in range(
+                max((start_ns - first_ns) // DAY_NS, 0),
+                min((max(end_ns, start_ns + 1) - 1 - first_ns) // DAY_NS + 1, DAYS),
+            ):
+                worst[day] = max(worst[day], rank)
+    return [_DAY_ORDER[rank] for rank in worst]

@@ -1,0 +1,144 @@
+"""Mutes: alerts of a rule and a filter that are computed and shown, and not sent until a time."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from otel_ml_collector.alerts.rule import Dimension, SliceKey
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.grammar import (
+    Both,
+    Either,
+    FieldComparison,
+    Not,
+    Tree,
+    comparisons_of,
+    parse,
+)
+from otel_ml_collector.store.documents import Document, DocumentKind, list_documents
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import from_rfc3339, to_rfc3339
+
+MUTE: Final = DocumentKind("mute", most=500, limit_bytes=16 * 1024)
+
+
+class WantedMute(BaseModel):
+    """What is not to be sent, until when, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="The name of the rule; empty for every rule"
+    )
+    where: Annotated[str, Field(max_length=1_000)] = Field(
+        default="",
+        description='Of which slices, such as client == "Remax"; empty for all of the rule',
+    )
+    until: Annotated[str, Field(max_length=64)] = Field(description="RFC 3339")
+    who: Annotated[str, Field(max_length=256)] = Field(
+        default="", description="Who wants it; the name of the key unless told"
+    )
+    why: Annotated[str, Field(max_length=1_000)] = ""
+
+
+class Mute(WantedMute):
+    """A saved mute."""
+
+    name: str
+    version: int = Field(description="Counts the saves of its name")
+    saved_time: str = Field(description="RFC 3339, UTC")
+
+    @property
+    def until_ns(self) -> int:
+        """When it ends."""
+        return from_rfc3339(self.until, "until")
+
+    def covers(self, rule: str, labels: Mapping[str, str], now_ns: int) -> bool:
+        """Tell whether a slice of a rule is muted."""
+        if self.until_ns <= now_ns or self.rule not in {"", rule}:
+            return False
+        tree = parse(self.where)
+        return tree is None or _is_of(tree, labels)
+
+
+class Mutes(BaseModel):
+    """The mutes of a project that have not ended, by name."""
+
+    mutes: list[Mute]
+
+
+def find_mutes(reader: Reader, project: str, now_ns: int) -> list[Mute]:
+    """Find the mutes of a project that have not ended, by name."""
+    mutes = [make_mute(document) for document in list_documents(reader, project, MUTE)]
+    return [mute for mute in mutes if mute.until_ns > now_ns]
+
+
+def make_mute(document: Document) -> Mute:
+    """Read a mute from its document."""
+    return Mute(
+        name=document.name,
+        version=document.version,
+        saved_time=to_rfc3339(document.saved_ns),
+        **document.body,
+    )
+
+
+def check_mute(wanted: WantedMute) -> None:
+    """Refuse a mute that cannot be read.
+
+    Raises:
+        BadInput: Its time or its filter is wrong.
+    """
+    from_rfc3339(wanted.until, "until")
+    for comparison in comparisons_of(parse(wanted.where)):
+        _read_comparison(comparison)
+
+
+def mute_of(
+    mutes: Iterable[Mute], rule: str, key: SliceKey, by: tuple[Dimension, ...], now_ns: int
+) -> Mute | None:
+    """Return the mute of a slice that ends last; None where it is not muted."""
+    labels = key.labels(by)
+    muting = [mute for mute in mutes if mute.covers(rule, labels, now_ns)]
+    return max(muting, key=lambda mute: mute.until_ns, default=None)
+
+
+def _is_of(tree: Tree, labels: Mapping[str, str]) -> bool:
+    """Tell whether labels pass a filter, in which a tag may stand without `tags`."""
+    match tree:
+        case Both(parts):
+            return all(_is_of(part, labels) for part in parts)
+        case Either(parts):
+            return any(_is_of(part, labels) for part in parts)
+        case Not(part):
+            return not _is_of(part, labels)
+        case FieldComparison():
+            name, texts = _read_comparison(tree)
+            label = labels.get(name)
+            if tree.operator in {"==", "in"}:
+                return label in texts
+            return label is not None and label not in texts
+
+
+def _read_comparison(tree: FieldComparison) -> tuple[str, list[str]]:
+    """Read the label that a comparison is of, and the values.
+
+    Raises:
+        BadInput: It has another form than labels have.
+    """
+    field = tree.field
+    name = field.key if field.name == "tags" else field.name
+    values = tree.value if isinstance(tree.value, tuple) else (tree.value,)
+    if (
+        name is None
+        or (field.path and field.name != "tags")
+        or tree.operator not in {"==", "!=", "in", "not in"}
+        or not all(isinstance(value, str | int | float) for value in values)
+    ):
+        raise BadInput(
+            'Expected a comparison of a label such as client == "Remax", with == != or in',
+            "where",
+            field.column,
+        )
+    return name, [str(value) for value in values]

@@ -1,0 +1,336 @@
+"""A rule of alerts as it is saved: which runs, when it is bad, for how long, and who is told."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from otel_ml_collector.alerts.conditions import AlertCondition, read_condition
+from otel_ml_collector.errors import BadInput, BadSetting
+from otel_ml_collector.filter.grammar import conjuncts, read_field
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.store.documents import Document, DocumentKind
+from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS, read_length, to_rfc3339
+
+ALERT: Final = DocumentKind("alert", most=500, limit_bytes=64 * 1024)
+# By these runs are told apart, besides by tags.
+BY_FIELDS: Final = ("model", "version", "environment", "release", "provider_model")
+MOST_BY: Final = 4
+# Windows that a look goes back for `hold`.
+_MOST_HOLD: Final = 10
+_MOST_STEPS: Final = 60
+_MOST_WINDOW_NS: Final = 30 * DAY_NS
+_MOST_KEEP_NS: Final = 30 * DAY_NS
+_MOST_DELAY_NS: Final = 90 * DAY_NS
+_HOLD: Final = re.compile(r"(\d{1,2}) of (\d{1,2})", re.ASCII)
+_PLACE: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
+# What windows are judged by.
+_JUDGED: Final = {
+    *("where", "when", "window", "every", "by", "hold", "keep", "min_runs", "delay"),
+    "windows_between",
+}
+# What an annotation may have in it: `{{ by }}`.
+TEMPLATE_NAMES: Final = ("by", "value", "window", "rule")
+
+AlertName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+_Length = Annotated[str, Field(max_length=20)]
+_Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class WantedAlert(BaseModel):
+    """A rule: which runs are watched, by which condition, and who is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: Annotated[str, Field(max_length=4_000)] = Field(
+        default="", description="The filter of the runs; empty for all that count"
+    )
+    when: Annotated[str, Field(min_length=1, max_length=4_000)] = Field(
+        description='The condition over figures, such as pass_rate("grounded") < 0.9'
+    )
+    window: _Length = Field(
+        default="1h", description="How long the time is whose runs are judged together: 1m to 30d"
+    )
+    every: _Length = Field(
+        default="", description="How often; a quarter of the window, 1m at least, unless told"
+    )
+    by: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=MOST_BY)] = Field(
+        default_factory=list,
+        description='One alert a value of these: tags["client"], version, environment, ...',
+    )
+    hold: _Length = Field(
+        default="2 of 3",
+        description="How many of the last judged windows that do not overlap must be bad",
+    )
+    keep: _Length = Field(
+        default="", description="Firing that long after the last bad window; as the window at first"
+    )
+    min_runs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
+        default=30, description="A window with fewer runs, or scores, is not judged"
+    )
+    delay: _Length = Field(
+        default="10m",
+        description="How long a window waits for its scores and truths before it is judged",
+    )
+    severity: Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9_.-]+$")] = "warning"
+    notify: Annotated[list[_Name], Field(max_length=8)] = Field(
+        default_factory=list, description="Names of targets of the configuration"
+    )
+    annotations: Annotated[
+        dict[_Name, Annotated[str, Field(max_length=1_000)]], Field(max_length=16)
+    ] = Field(
+        default_factory=dict,
+        description="Texts beside a message, with {{ by }}, {{ value }}, {{ window }}, {{ rule }}",
+    )
+    windows_between: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
+        default=1_000, description="Of surely(...): one false alarm in so many windows at most"
+    )
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _read_one(cls, by: object) -> object:
+        return [by] if isinstance(by, str) and by else by or []
+
+    @field_validator("annotations")
+    @classmethod
+    def _is_plain(cls, annotations: dict[str, str]) -> dict[str, str]:
+        for text in annotations.values():
+            for name in _PLACE.findall(text):
+                if name.strip() not in TEMPLATE_NAMES:
+                    raise ValueError(
+                        f"Unknown {{{{{name[:40]}}}}}: expected one of {', '.join(TEMPLATE_NAMES)}"
+                    )
+        return annotations
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """A name by whose values runs are told apart.
+
+    Attributes:
+        name: As labels have it: that of the tag, or of the field.
+        is_tag: Whether it is a tag.
+    """
+
+    name: str
+    is_tag: bool
+
+    def write(self, value: str) -> str:
+        """Write the filter of the runs of a value."""
+        quoted = orjson.dumps(value).decode()
+        if self.is_tag:
+            return f"tags[{orjson.dumps(self.name).decode()}] == {quoted}"
+        return f"{self.name} == {value if self.name == 'version' else quoted}"
+
+
+@dataclass(frozen=True, slots=True)
+class RulePlan:
+    """A rule, read.
+
+    Attributes:
+        where: The filter of the runs.
+        condition: When a window is bad.
+        hold: How many bad windows of how many.
+        windows_between: As of the rule.
+    """
+
+    where: str
+    condition: AlertCondition
+    window_ns: int
+    every_ns: int
+    by: tuple[Dimension, ...]
+    hold: tuple[int, int]
+    keep_ns: int
+    min_runs: int
+    delay_ns: int
+    windows_between: int
+
+
+def make_plan(wanted: WantedAlert) -> RulePlan:
+    """Read a rule.
+
+    Raises:
+        BadInput: A part of it is wrong; the error names it, and its column where there is one.
+    """
+    compile_filter(wanted.where)
+    condition = read_condition(wanted.when)
+    window_ns = _read(wanted.window, "window", MINUTE_NS, _MOST_WINDOW_NS)
+    usual_ns = max(window_ns // 4 // SECOND_NS * SECOND_NS, MINUTE_NS)
+    every_ns = window_ns if condition.sure else usual_ns
+    if wanted.every:
+        every_ns = _read(wanted.every, "every", MINUTE_NS, window_ns)
+    if window_ns > _MOST_STEPS * every_ns:
+        message = f"Invalid every: expected at least a {_MOST_STEPS}th of the window"
+        raise BadInput(message, "every")
+    if condition.sure and every_ns != window_ns:
+        raise BadInput("surely looks at each run once: expected every as long as window", "every")
+    match = _HOLD.fullmatch(wanted.hold)
+    hold = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= hold[0] <= hold[1] <= _MOST_HOLD:
+        message = (
+            f'Invalid hold {wanted.hold!r}: expected such as "2 of 3", at most of {_MOST_HOLD}'
+        )
+        raise BadInput(message, "hold")
+    by = tuple(map(_read_dimension, wanted.by))
+    if len({dimension.name for dimension in by}) < len(by):
+        raise BadInput("Invalid by: expected each name once", "by")
+    plan = RulePlan(
+        where=wanted.where,
+        condition=condition,
+        window_ns=window_ns,
+        every_ns=every_ns,
+        by=by,
+        hold=(1, 1) if condition.sure else hold,
+        keep_ns=_read(wanted.keep, "keep", 0, _MOST_KEEP_NS) if wanted.keep else window_ns,
+        min_runs=wanted.min_runs,
+        delay_ns=_read(wanted.delay, "delay", 0, _MOST_DELAY_NS),
+        windows_between=wanted.windows_between,
+    )
+    condition.check_fit(wanted.where, window_ns, has_by=bool(by))
+    return plan
+
+
+def _read(text: str, name: str, least_ns: int, most_ns: int) -> int:
+    length_ns = 0 if text in {"0", "0s"} else read_length(text)
+    if length_ns is None or not least_ns <= length_ns <= most_ns:
+        least = "0s" if not least_ns else f"{least_ns // MINUTE_NS}m"
+        most = f"{most_ns // MINUTE_NS}m" if most_ns < DAY_NS else f"{most_ns // DAY_NS}d"
+        raise BadInput(
+            f"Invalid {name} {text!r}: expected a length of time from {least} to {most}, such as "
+            "15m or 1h",
+            name,
+        )
+    return length_ns // SECOND_NS * SECOND_NS
+
+
+def _read_dimension(text: str) -> Dimension:
+    expected = f'expected a tag such as tags["client"], or one of {", ".join(BY_FIELDS)}'
+    if text in BY_FIELDS:
+        return Dimension(text, is_tag=False)
+    try:
+        field = read_field(text)
+    except BadInput as error:
+        raise BadInput(f"Invalid by {text[:80]!r}: {expected}", "by") from error
+    if field.name != "tags" or not field.key:
+        raise BadInput(f"Invalid by {text[:80]!r}: {expected}", "by")
+    return Dimension(field.key, is_tag=True)
+
+
+class AlertRule(WantedAlert):
+    """A saved rule."""
+
+    name: str
+    version: int = Field(description="Counts the saves of its name")
+    saved_time: str = Field(description="RFC 3339, UTC")
+    origin: Literal["api", "file"] = Field(
+        default="api", description="Whether it stands in the configuration file of the collector"
+    )
+
+    @cached_property
+    def plan(self) -> RulePlan:
+        """The rule, read."""
+        return make_plan(self)
+
+    @property
+    def digest(self) -> str:
+        """A text that differs where windows would be judged otherwise: such a rule starts afresh.
+
+        Who is told, and in which words, does not matter.
+        """
+        parts = self.model_dump(include=_JUDGED)
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+    def annotate(self, by: str, value: str) -> dict[str, str]:
+        """Fill the annotations: plain texts in their places, each once."""
+        values = {"by": by, "value": value, "window": self.window, "rule": self.name}
+        return {
+            name: _PLACE.sub(lambda match: values[match[1].strip()], text)
+            for name, text in self.annotations.items()
+        }
+
+
+def make_rule(document: Document) -> AlertRule:
+    """Read a rule from its document."""
+    return AlertRule(
+        name=document.name,
+        version=document.version,
+        saved_time=to_rfc3339(document.saved_ns),
+        **document.body,
+    )
+
+
+class FileAlert(WantedAlert):
+    """A rule of the configuration file, ``[[alert]]``, which names its project."""
+
+    name: AlertName
+    project: Annotated[str, Field(min_length=1, max_length=256)]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The rule as its document has it."""
+        return {**self.model_dump(exclude={"project", "name"}), "origin": "file"}
+
+
+@dataclass(frozen=True, slots=True)
+class SliceKey:
+    """A slice of a rule: a value of each name by which it tells runs apart.
+
+    Attributes:
+        text: As it is stored: the values as a JSON list, ``[]`` without any.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, values: Sequence[str]) -> "SliceKey":
+        """Make the key of some values."""
+        return cls(orjson.dumps([*values]).decode())
+
+    @property
+    def values(self) -> list[str]:
+        """The values, in the order of the rule."""
+        return [str(value) for value in orjson.loads(self.text)]
+
+    def labels(self, by: Sequence[Dimension]) -> Mapping[str, str]:
+        """Name the values."""
+        return dict(zip((dimension.name for dimension in by), self.values, strict=False))
+
+    def where(self, by: Sequence[Dimension]) -> list[str]:
+        """Write the filters of its runs."""
+        return [dimension.write(value) for dimension, value in zip(by, self.values, strict=False)]
+
+
+def read_file_alerts(documents: Sequence[object]) -> list[FileAlert]:
+    """Read the rules of the configuration file.
+
+    Raises:
+        BadSetting: One of them is wrong, or two have one name in a project.
+    """
+    alerts = []
+    for place, document in enumerate(documents, 1):
+        try:
+            alert = FileAlert.model_validate(document)
+            make_plan(alert)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            at = ".".join(map(str, fault["loc"]))
+            raise BadSetting(f"Invalid alert {place}: {at}: {fault['msg']}") from error
+        except BadInput as error:
+            at = (
+                error.field if error.column is None else f"{error.field}, column {error.column + 1}"
+            )
+            raise BadSetting(f"Invalid alert {place}, {alert.name!r}: {at}: {error}") from error
+        alerts.append(alert)
+    if len({(alert.project, alert.name) for alert in alerts}) < len(alerts):
+        raise BadSetting("Invalid alert: expected each name once in a project")
+    return alerts
+
+
+def narrow_filter(where: str, parts: Sequence[str]) -> str:
+    """Join filters that must all hold, as they are written."""
+    return " and ".join([*conjuncts(where), *parts])

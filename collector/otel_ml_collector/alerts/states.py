@@ -1,0 +1,227 @@
+"""States of the slices of a rule: what a window that is judged makes of the state before it.
+
+All is a function of the state before and of what a window says, so that the same windows give the
+same states, whoever looks at them, and a window that was looked at changes nothing again.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from otel_ml.statistics.betting import Means, add_window
+from otel_ml_collector.alerts.rule import RulePlan
+from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.store.alerts import AlertStateName
+from otel_ml_collector.times import MINUTE_NS
+
+# The worst first.
+STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "no data", "inactive")
+WindowWord = Literal["bad", "good", "no data"]
+# A rule that could not be asked for so long is an alert itself.
+FAILED_AFTER_NS: Final = 15 * MINUTE_NS
+# A figure is told apart by all but the place at which it stands.
+FigureKey = tuple[str, str, str, int]
+
+
+def key_of(figure: Figure) -> FigureKey:
+    """Return what tells a figure apart from others."""
+    return (figure.name, figure.of, figure.than, figure.before_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSlice:
+    """The figures of a slice in a window.
+
+    Attributes:
+        runs: Recorded runs in it.
+        numbers: Each figure; NaN where it has no value.
+        counts: Of how many runs each is.
+        is_in: Whether all scores and truths that belong to it are here.
+        means: Of what must be certain: how many sessions have which mean.
+    """
+
+    runs: int
+    numbers: Mapping[FigureKey, float] = field(default_factory=dict)
+    counts: Mapping[FigureKey, int] = field(default_factory=dict)
+    is_in: bool = True
+    means: Means = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLook:
+    """What a window says of a slice.
+
+    Attributes:
+        end_ns: Where it ends.
+        value: The rule's first figure; None where it has none.
+        martingale: The sum of bets after it.
+    """
+
+    end_ns: int
+    word: WindowWord
+    value: float | None
+    runs: int
+    martingale: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SliceState:
+    """The state of a slice after the windows that were looked at.
+
+    Attributes:
+        since_ns: The end of the window by which the state became what it is.
+        changed_ns: The same of when it began or ended to fire last; 0 for never.
+        value, runs: Of the last window that was judged.
+        martingale: The sum of bets against "all is well".
+        seen_ns: The end of the last window that was looked at; 0 for none.
+        bad_ns: That of the last bad one.
+        judged: The ends of the judged windows that still count, the oldest first, each with
+            whether it was bad.
+        digest: Of the rule by which they were judged.
+    """
+
+    state: AlertStateName = "inactive"
+    since_ns: int = 0
+    changed_ns: int = 0
+    value: float | None = None
+    runs: int = 0
+    martingale: float = 0.0
+    seen_ns: int = 0
+    bad_ns: int = 0
+    judged: tuple[tuple[int, bool], ...] = ()
+    digest: str = ""
+
+
+def look_at(
+    plan: RulePlan, end_ns: int, measured: MeasuredSlice, before: SliceState, slices: int = 1
+) -> WindowLook:
+    """Judge a window of a slice.
+
+    Args:
+        plan: The rule.
+        end_ns: Where the window ends.
+        measured: Its figures.
+        before: The state before it.
+        slices: How many slices the rule has: they share its bound on false alarms.
+    """
+    condition = plan.condition
+    main = measured.numbers.get(key_of(condition.main), math.nan)
+    value = main if math.isfinite(main) else None
+    counts = [measured.counts.get(key_of(figure), measured.runs) for figure in condition.figures]
+    numbers = [measured.numbers.get(key_of(figure), math.nan) for figure in condition.figures]
+    total = before.martingale
+    if min([measured.runs, *counts]) < plan.min_runs or any(map(math.isnan, numbers)):
+        return WindowLook(end_ns, "no data", value, measured.runs, total)
+
+    def number_of(figure: Figure) -> float:
+        return measured.numbers[key_of(figure)]
+
+    if condition.sure is None:
+        is_bad = condition.is_bad(number_of, is_sure=False)
+    elif before.state == "firing":
+        # What was certain holds while the figure itself is beyond its limit; bets begin anew then.
+        is_bad, total = condition.is_broken(number_of), 0.0
+    else:
+        limit = condition.sure
+        if measured.means:
+            total = add_window(total, measured.means, limit.limit, is_above=limit.is_above)
+        is_sure = total > plan.windows_between * max(slices, 1)
+        is_bad = condition.is_bad(number_of, is_sure=is_sure)
+        total = 0.0 if is_sure else total
+    return WindowLook(end_ns, "bad" if is_bad else "good", value, measured.runs, total)
+
+
+def advance(before: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
+    """Return the state after a window; a window that was looked at already changes nothing.
+
+    A window without enough runs counts neither way: what fires goes on, all else has no data.
+    """
+    if look.end_ns <= before.seen_ns:
+        return before
+    seen = replace(before, seen_ns=look.end_ns)
+    if look.word == "no data":
+        return seen if before.state == "firing" else _enter(seen, "no data")
+    judged = _keep(before.judged, look, plan)
+    is_bad = look.word == "bad"
+    seen = replace(
+        seen,
+        value=look.value,
+        runs=look.runs,
+        martingale=look.martingale,
+        judged=judged,
+        bad_ns=look.end_ns if is_bad else before.bad_ns,
+    )
+    least, of = plan.hold
+    chain = choose_apart(judged, plan.window_ns)[:of]
+    bad = sum(bad for _, bad in chain)
+    if bad >= least and (is_bad or before.state == "firing"):
+        return _enter(seen, "firing")
+    if before.state == "firing" and look.end_ns - seen.bad_ns < plan.keep_ns:
+        return seen
+    return _enter(seen, "pending" if bad else "inactive")
+
+
+def choose_apart(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[tuple[int, bool]]:
+    """Choose windows that do not overlap, from the newest backwards."""
+    chain: list[tuple[int, bool]] = []
+    for end_ns, is_bad in reversed(judged):
+        if not chain or end_ns <= chain[-1][0] - window_ns:
+            chain.append((end_ns, is_bad))
+    return chain
+
+
+def begin_afresh(before: SliceState, digest: str, now_ns: int) -> SliceState:
+    """Return the state of a slice whose rule has changed: nothing of the old one counts.
+
+    What fired ends with it.
+    """
+    changed_ns = now_ns if before.state == "firing" else before.changed_ns
+    return SliceState(since_ns=now_ns, changed_ns=changed_ns, seen_ns=before.seen_ns, digest=digest)
+
+
+def set_back(before: SliceState, now_ns: int) -> SliceState:
+    """Return the state as of a clock that was set back: windows that are to come are forgotten."""
+    return replace(
+        before,
+        seen_ns=min(before.seen_ns, now_ns),
+        bad_ns=min(before.bad_ns, now_ns),
+        since_ns=min(before.since_ns, now_ns),
+        judged=tuple(item for item in before.judged if item[0] <= now_ns),
+    )
+
+
+def note_failure(before: SliceState, now_ns: int, *, has_failed: bool) -> SliceState:
+    """Return the state of a rule as a whole after it was asked: failed after 15 minutes of trouble.
+
+    Args:
+        before: Its `bad_ns` is when the trouble began, 0 without trouble.
+        now_ns: The time of asking.
+        has_failed: Whether it could not be asked.
+    """
+    if not has_failed:
+        return _enter(replace(before, bad_ns=0), "inactive", now_ns)
+    began = replace(before, bad_ns=before.bad_ns or now_ns)
+    if now_ns - began.bad_ns < FAILED_AFTER_NS:
+        return began
+    return _enter(began, "failed", now_ns)
+
+
+def _enter(seen: SliceState, name: AlertStateName, at_ns: int = 0) -> SliceState:
+    if name == seen.state:
+        return seen
+    at_ns = at_ns or seen.seen_ns
+    alarms = {"firing", "failed"}
+    changes = name in alarms or seen.state in alarms
+    return replace(
+        seen, state=name, since_ns=at_ns, changed_ns=at_ns if changes else seen.changed_ns
+    )
+
+
+def _keep(
+    judged: Sequence[tuple[int, bool]], look: WindowLook, plan: RulePlan
+) -> tuple[tuple[int, bool], ...]:
+    """Add a judged window, and drop those that no look goes back to."""
+    steps = -(-plan.window_ns // plan.every_ns)
+    most = max(steps * (plan.hold[1] - 1) + 1, 1)
+    return (*judged, (look.end_ns, look.word == "bad"))[-most:]

@@ -1,0 +1,165 @@
+"""States of alerts and their changes: rows that replace each other, and events that are kept."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS
+
+AlertStateName = Literal["inactive", "pending", "firing", "no data", "failed"]
+# The slice of the row of a rule as a whole.
+WHOLE_RULE: Final = ""
+_MOST_ROWS: Final = 200_000
+MOST_EVENTS: Final = 10_000
+_KEPT_NS: Final = 365 * DAY_NS
+# The row of a slice that was seen no more is of no use after that time.
+_FORGOTTEN_NS: Final = 90 * DAY_NS
+_ROW_COLUMNS: Final = (
+    *("project", "rule", "slice", "state", "since_ns", "value", "martingale", "window_ns"),
+    *("body", "evaluator", "version"),
+)
+_EVENT_COLUMNS: Final = (
+    *("project", "rule", "time_ns", "slice", "state", "id", "before", "value", "runs", "reason"),
+    "arrived_ns",
+)
+_COLUMNS: Final = Sql("""
+  SELECT project, rule, slice, state, since_ns, value, martingale, window_ns, body, evaluator,
+    version
+  FROM alerts FINAL WHERE """)
+_ORDER: Final = Sql(" ORDER BY project, rule, slice LIMIT {limit:UInt32}")
+_OF_PROJECT: Final = _COLUMNS + Sql("project = {project:String}") + _ORDER
+_OF_ALL: Final = _COLUMNS + READABLE + _ORDER
+_EVENTS: Final = Sql("""
+  SELECT project, rule, time_ns, slice, state, id, before, value, runs, reason
+  FROM alert_events FINAL
+  WHERE project = {project:String} AND time_ns >= {start:Int64}
+    AND ({rule:String} = '' OR rule = {rule:String})
+  ORDER BY time_ns DESC, rule, slice, state LIMIT {limit:UInt32}""")
+_OLD_EVENTS: Final = Sql("DELETE FROM alert_events WHERE time_ns < {before:Int64}")
+_OLD_STATES: Final = Sql("""
+  DELETE FROM alerts WHERE window_ns < {before:Int64} AND version < {before:UInt64}""")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """The stored state of a slice of a rule, or of the rule as a whole.
+
+    Attributes:
+        slice: Empty of the rule as a whole.
+        window_ns: The end of the last window that was looked at.
+        body: What else its state is made of.
+        evaluator: Names the process that wrote it.
+        version: When that was; a row with a higher one takes its place.
+    """
+
+    project: str
+    rule: str
+    slice: str
+    state: AlertStateName
+    since_ns: int
+    value: float | None
+    martingale: float
+    window_ns: int
+    body: Mapping[str, Any]
+    evaluator: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvent:
+    """A change of the state of a slice.
+
+    Attributes:
+        time_ns: The end of the window that made it.
+        before: The state until then.
+        reason: Where no window made it, what did.
+    """
+
+    project: str
+    rule: str
+    time_ns: int
+    slice: str
+    state: AlertStateName
+    before: AlertStateName
+    value: float | None
+    runs: int
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name of the change: that of the same change, found again, is the same."""
+        change = [self.project, self.rule, self.slice, self.time_ns, self.state]
+        return hashlib.sha256(orjson.dumps(change)).hexdigest()[:32]
+
+
+def read_alert_rows(reader: Reader, project: str | None = None) -> list[AlertRow]:
+    """Read the states of a project, or of all that may be read."""
+    values: dict[str, Any] = {"limit": _MOST_ROWS}
+    if project is None:
+        return [_row(row) for row in reader.rows(_OF_ALL, values)]
+    return [_row(row) for row in reader.rows(_OF_PROJECT, {**values, "project": project})]
+
+
+def read_alert_events(
+    reader: Reader, project: str, start_ns: int, rule: str = "", limit: int = MOST_EVENTS
+) -> list[AlertEvent]:
+    """Read the changes since a time, of one rule or all, the newest first."""
+    values = {"project": project, "start": start_ns, "rule": rule, "limit": limit}
+    rows = reader.rows(_EVENTS, values)
+    return [AlertEvent(**{name: row[name] for name in row if name != "id"}) for row in rows]
+
+
+def _row(row: Row) -> AlertRow:
+    return AlertRow(**{**row, "body": orjson.loads(row["body"] or "{}")})
+
+
+class AlertStore:
+    """Writes states and events; one thread at a time may use it."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+
+    def write(
+        self, rows: Sequence[AlertRow], events: Sequence[AlertEvent], arrived_ns: int
+    ) -> None:
+        """Store events, then the states that they led to; when this returns, they are on disk.
+
+        A process that dies between the two finds the same events again, which are one.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with store_trouble():
+            if events:
+                data = [
+                    [
+                        arrived_ns if name == "arrived_ns" else getattr(event, name)
+                        for name in _EVENT_COLUMNS
+                    ]
+                    for event in events
+                ]
+                self._client.insert("alert_events", data, column_names=_EVENT_COLUMNS)
+            if rows:
+                data = [[_value(row, name) for name in _ROW_COLUMNS] for row in rows]
+                self._client.insert("alerts", data, column_names=_ROW_COLUMNS)
+
+    def sweep(self, now_ns: int) -> None:
+        """Delete events of more than a year ago, and states that nobody has looked at for long.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with store_trouble():
+            self._client.command(_OLD_EVENTS, parameters={"before": now_ns - _KEPT_NS})
+            self._client.command(_OLD_STATES, parameters={"before": now_ns - _FORGOTTEN_NS})
+
+
+def _value(row: AlertRow, name: str) -> Any:
+    value = getattr(row, name)
+    return orjson.dumps(value).decode() if name == "body" else value
