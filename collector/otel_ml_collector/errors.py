@@ -11,6 +11,7 @@ and answers `Unavailable`, never "unknown", on which an OTLP client drops its da
 * `receive.health`: the probe of the store, which answers that the collector is not ready;
 * `receive.commit`: the loop of the writer thread, and its listeners for stored records;
 * `forward.records`: the loop that sends records on, which goes on later;
+* `alerts.delivery`: the loop that sends notifications, which goes on later;
 * `assistants.protocol`: the call of a tool, which then is refused;
 * `exporter`: an export, which fails, and the mapping of a span; the host is never disturbed.
 """

@@ -649,4 +649,23 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/forward_cursors', '{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
+CREATE TABLE IF NOT EXISTS otel_ml.notifications ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  target LowCardinality(String),
+  id String COMMENT 'names the change that is told of',
+  rule String,
+  status LowCardinality(String) COMMENT 'firing or resolved',
+  changed_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  announced_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  state LowCardinality(String) COMMENT 'waiting, sent, failed or withdrawn',
+  tries UInt32,
+  tried_ns Int64 COMMENT '0 before the first try',
+  trouble String COMMENT 'of the last try',
+  body String CODEC(ZSTD(1)) COMMENT 'JSON of the notification',
+  version UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/notifications', '{replica}', version) ORDER BY (project, target, id)
+TTL toDateTime(intDiv(announced_ns, 1000000000)) + INTERVAL 1 YEAR
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
 CREATE MATERIALIZED VIEW IF NOT EXISTS otel_ml.scores_of_metrics ON CLUSTER otel_ml TO otel_ml.scores AS SELECT project AS project, name AS judge, owner_start_ns AS start_ns, toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id, toFixedString(unhex(substring(owner, 34, 16)), 8) AS span_id, judge_version AS judge_version, value AS score, passed AS passed, error != '' AS failed, time_ns AS time_ns, toUInt64(time_ns) AS rank, latency_ms AS latency_ms, cost AS cost, record_id AS record_id FROM otel_ml.metrics WHERE NOT (source IN ('logged', 'data')) AND source != 'agent' AND actual = '' AND owner < 'key:';

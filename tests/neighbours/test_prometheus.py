@@ -365,4 +365,5 @@ def test_only_addresses_and_times_are_replaced() -> None:
     ]
     assert changed(RULES.read_text(), deployed_rules()) == [
         *("for: 2s", "for: 5s", "for: 10s", "for: 5s", "for: 30s"),
+        *("for: 60s", "for: 30s", "for: 60s"),
     ]

@@ -6,11 +6,10 @@ again, and nothing is lost between a state that was stored and a message that wa
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
-
-import orjson
 
 NotificationStatus = Literal["firing", "resolved"]
 
@@ -87,17 +86,17 @@ class Notification:
     def id(self) -> str:
         """The name of this change of state: the same for every call and every try to send it."""
         change = [self.project, self.rule, self.status, self.changed_ns]
-        return hashlib.sha256(orjson.dumps(change)).hexdigest()[:_ID_CHARS]
+        return hashlib.sha256(json.dumps(change).encode()).hexdigest()[:_ID_CHARS]
 
 
 def write_notification(notification: Notification) -> str:
     """Write a notification as the JSON that is stored until it is sent."""
-    return orjson.dumps(asdict(notification)).decode()
+    return json.dumps(asdict(notification))  # also halves of characters, and what is no number
 
 
 def read_notification(text: str) -> Notification:
     """Read what `write_notification` has written."""
-    document: dict[str, Any] = orjson.loads(text)
+    document: dict[str, Any] = json.loads(text)
     slices = tuple(AlertedSlice(**alerted) for alerted in document.pop("slices"))
     notify = tuple(document.pop("notify"))
     return Notification(**document, slices=slices, notify=notify)

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "variability": ("records:variability", "say how alike answers to the same inputs are"),
     "fields": ("records:fields", "say which fields of a model are other than before"),
     "targets": ("targets:targets", "say how good predictions were once their truth came"),
+    "alerts": ("alerts:alerts", "watch rules, and send a trial to who is told of them"),
     "alias": ("records:alias", "name versions of a model, such as champion"),
     "metrics": ("records:metrics", "list metrics and their points"),
     "export": ("records:export", "write runs into a file"),

@@ -6,7 +6,7 @@ counted from sketches, or from the runs of days of which there are none as they 
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, Literal
@@ -565,6 +565,24 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
     every = FieldsQuestion(
         question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
     )
+    findings: list[Finding] = []
+    changes: list[Change] | None = None
+    for drift in judge_models(every):
+        if drift.changes:
+            if changes is None:
+                changes = find_changes(question.reader, question.project, question.now_ns)
+            findings += describe_findings(
+                drift, [change for change in changes if change.model == drift.model]
+            )
+    return findings
+
+
+def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
+    """Judge the fields of the 20 models with most runs, the largest first.
+
+    Args:
+        every: The question, of no model.
+    """
     than = read_than(every)
     days = [Window(than.time.start_ns, every.window.end_ns)] if than.time else [every.window]
     loaded = load_fields(every, days, None, is_asked=False)
@@ -572,20 +590,8 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         loaded,
         key=lambda model: (-_merge(loaded[model], every.window).sections.get("run", 0), model),
     )
-    findings: list[Finding] = []
-    changes: list[Change] | None = None
     for model in largest[:_MOST_MODELS]:
-        own = FieldsQuestion(
-            question.reader, question.project, model, question.now_ns, last, every.than
-        )
-        drift = _judge(own, than, loaded[model])
-        if drift.changes:
-            if changes is None:
-                changes = find_changes(question.reader, question.project, question.now_ns)
-            findings += describe_findings(
-                drift, [change for change in changes if change.model == model]
-            )
-    return findings
+        yield _judge(replace(every, model=model), than, loaded[model])
 
 
 def describe_findings(drift: ModelDrift, changes: Sequence[Change]) -> list[Finding]:

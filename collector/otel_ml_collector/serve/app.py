@@ -25,6 +25,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_ml_collector import keys, routes
+from otel_ml_collector.alerts.delivery import AlertDelivery
+from otel_ml_collector.alerts.series import SeriesWatch
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
@@ -71,6 +73,7 @@ from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import connect
+from otel_ml_collector.store.notifications import NotificationBox
 from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.repair import Repair
@@ -84,8 +87,10 @@ from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.store.writer import Probe, Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
+from otel_ml_collector.telemetry.series import ComputedSeries
 from otel_ml_collector.telemetry.service import (
     MEDIA_TYPE,
+    AlertSendNumbers,
     LossNumbers,
     OtlpForwardNumbers,
     RecordNumbers,
@@ -138,6 +143,8 @@ class Collector:
     clocks: ClockWatch
     record_forwards: Sequence[RecordForward]
     otlp_forward: OtlpForward
+    alert_delivery: AlertDelivery
+    series: SeriesWatch
 
     def send_away(self) -> None:
         """Take no more requests, and be ready no more: those under way are answered."""
@@ -152,6 +159,7 @@ class Collector:
         self.commit.close(_DRAIN_S)
         for forward in self.record_forwards:
             forward.close()
+        self.alert_delivery.close()
         self.reader.close()
         self.connections.close()
 
@@ -178,8 +186,9 @@ def open_collector(settings: Settings) -> Collector:
         calls.settle,
         lambda project, traces: find_experiment_traces(reader, project, traces),
     )
-    sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
-    for numbers in (runs, losses, sent, forwarded, StoreNumbers(lambda: read_sizes(reader))):
+    sent, forwarded, alerted = RecordNumbers(), OtlpForwardNumbers(), AlertSendNumbers()
+    sizes, series = StoreNumbers(lambda: read_sizes(reader)), ComputedSeries()
+    for numbers in (runs, losses, sent, forwarded, alerted, sizes, series):
         telemetry.register(numbers)
     health = Health(Probe(connections), connections.folder, settings.min_free_disk_bytes)
     writer = Writer(connections, tombstones=tombstones, collector=settings.collector_name)
@@ -206,6 +215,13 @@ def open_collector(settings: Settings) -> Collector:
         (target, Outbox(connections, target.name, settings.collector_name))
         for target in settings.forward_records
     ]
+    alert_delivery = AlertDelivery(
+        settings.alert_targets,
+        NotificationBox(connections),
+        alerted,
+        public_url=settings.page_url,
+    )
+    alert_delivery.start()
     return Collector(
         pipeline=pipeline,
         uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
@@ -231,6 +247,8 @@ def open_collector(settings: Settings) -> Collector:
         ],
         clocks=clocks,
         otlp_forward=otlp_forward,
+        alert_delivery=alert_delivery,
+        series=SeriesWatch(reader, series),
     )
 
 
@@ -384,6 +402,14 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         (
             Duty(
                 lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
+            ),
+        ),
+        (
+            Duty(
+                lambda: collector.series.look(time.time_ns()),
+                30.0,
+                "Series of drift, slices, truth and experiments were not computed",
+                first_s=30.0,
             ),
         ),
         # What records a call that another run counts for is known by then.

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_ml_collector.price import Price, read_prices
+from otel_ml_collector.settings.alert_targets import (
+    AlertTarget,
+    hide_alert_targets,
+    read_alert_targets,
+)
 from otel_ml_collector.settings.targets import (
     OtlpTarget,
     RecordTarget,
@@ -18,6 +23,7 @@ from otel_ml_collector.settings.targets import (
 from otel_ml_collector.settings.values import (
     MOST_DAYS,
     Address,
+    address_here,
     hide_password,
     one_of,
     read_address,
@@ -27,6 +33,7 @@ from otel_ml_collector.settings.values import (
     read_names,
     read_origins,
     read_projects,
+    read_public_url,
     read_store,
     read_switch,
     read_tags,
@@ -200,11 +207,29 @@ class Settings:
     mcp_writes: bool = setting(
         "false", read_switch, "let assistants add feedback and save runs as tests"
     )
+    alert_targets: tuple[AlertTarget, ...] = setting(
+        "",
+        read_alert_targets,
+        'who is told of alerts: {"name": {"kind": "alertmanager", "url": "http://HOST:9093"}}',
+        takes_table=True,
+        show=hide_alert_targets,
+    )
+    public_url: str = setting(
+        "",
+        read_public_url,
+        "where people reach these pages, for links in messages: https://otel-ml.example",
+    )
     trace_url: str = setting(
         "",
         read_trace_url,
         "where a run's page links to its trace in Jaeger or Tempo: http://HOST/trace/{trace_id}",
     )
+
+    @property
+    def page_url(self) -> str:
+        """The address that links in messages begin with."""
+        scheme = "https" if self.tls_cert else "http"
+        return self.public_url or f"{scheme}://{address_here(self.http)}"
 
 
 TABLE: Final[tuple[Setting, ...]] = tuple(

@@ -162,6 +162,17 @@ def read_trace_url(text: str) -> str:
     return text
 
 
+def read_public_url(text: str) -> str:
+    """Read the address under which people reach the pages; empty for that of the listener."""
+    wrong = ValueError("expected http://HOST or https://HOST, with the path that pages stand below")
+    parts = _split(text, wrong)
+    is_address = parts.scheme in {"http", "https"} and parts.hostname
+    is_plain = _URL.fullmatch(text) and "@" not in parts.netloc
+    if text and not (is_address and is_plain and not parts.query and not parts.fragment):
+        raise wrong
+    return text.rstrip("/")
+
+
 def problem_of(cert: Path, key: Path) -> str:
     """Say why a certificate and a key cannot be used for TLS; empty when they can.
 

@@ -398,6 +398,8 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     ],
     # States of alerts and their changes are tables, which need no step.
     [],
+    # Nor does the table of notifications.
+    [],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

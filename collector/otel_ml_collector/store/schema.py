@@ -275,6 +275,28 @@ CREATE TABLE IF NOT EXISTS forward_cursors (
 ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS {durable}
 """).fill(durable=DURABLE)
 
+# What each target of alerts is told, and what became of it: the row with the highest version holds.
+NOTIFICATIONS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS notifications (
+  project LowCardinality(String),
+  target LowCardinality(String),
+  id String COMMENT 'names the change that is told of',
+  rule String,
+  status LowCardinality(String) COMMENT 'firing or resolved',
+  changed_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  announced_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  state LowCardinality(String) COMMENT 'waiting, sent, failed or withdrawn',
+  tries UInt32,
+  tried_ns Int64 COMMENT '0 before the first try',
+  trouble String COMMENT 'of the last try',
+  body String CODEC(ZSTD(1)) COMMENT 'JSON of the notification',
+  version UInt64
+)
+ENGINE = ReplacingMergeTree(version) ORDER BY (project, target, id)
+TTL toDateTime(intDiv(announced_ns, 1000000000)) + INTERVAL 1 YEAR
+SETTINGS index_granularity = 256, {durable}
+""").fill(durable=DURABLE)
+
 # In the order in which they are made. Making one that is there is harmless.
 TABLES: Final = (
     META,
@@ -296,6 +318,7 @@ TABLES: Final = (
     ALERTS,
     ALERT_EVENTS,
     FORWARD_CURSORS,
+    NOTIFICATIONS,
 )
 TABLE_NAMES: Final = table_names(TABLES)
 # Made once their tables have all columns.
@@ -308,6 +331,7 @@ LIVES: Final = (
     Life(Sql("documents"), Follows.PROJECT, "saved_ns"),
     Life(Sql("alerts"), Follows.PROJECT, "version"),
     Life(Sql("alert_events"), Follows.PROJECT, "arrived_ns"),
+    Life(Sql("notifications"), Follows.PROJECT, "announced_ns"),
     Life(Sql("daily_runs"), Follows.PROJECT, "computed_ns"),
     Life(Sql("daily_scores"), Follows.PROJECT, "computed_ns"),
     Life(Sql("hourly_runs"), Follows.PROJECT, "computed_ns"),

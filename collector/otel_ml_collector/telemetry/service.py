@@ -39,6 +39,7 @@ _GROUP_SIZES: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 _LABELLED_PROJECTS: Final = 100
 _OTHER: Final = "other"
 _FRESH_S: Final = 15.0
+ENDED_NOTIFICATIONS: Final = ("sent", "failed")
 _FORWARD: Final = "otel_ml_forward_records"
 DROPPED: Final = ("queue_full", "refused", "given_up", "unreadable", "not_allowed", "shutdown")
 
@@ -468,6 +469,61 @@ class OtlpForwardNumbers(Collector):
             size.add_metric([target], waiting.bytes)
         counters = (self._forwarded, self._bytes, self._partial, self._retries, self._dropped)
         return chain((requests, size), *(counter.collect() for counter in counters))
+
+
+class AlertSendNumbers(Collector):
+    """Counts notifications of alerts by target, and the tries that failed."""
+
+    def __init__(self) -> None:
+        self._ended = _counter(
+            "otel_ml_alert_notifications",
+            "Notifications of alerts that a target has taken, or that were given up",
+            *("target", "state"),
+        )
+        self._failures = _counter(
+            "otel_ml_alert_notification_failures",
+            "Tries to tell a target of an alert that failed",
+            "target",
+        )
+        self._unknown = Counter(
+            "otel_ml_alert_notifications_untargeted",
+            "Notifications of alerts for a target that is not in the settings",
+            registry=None,
+        )
+        self._waiting = Gauge(
+            "otel_ml_alert_notifications_waiting",
+            "Notifications of alerts that a target does not have yet",
+            ("target",),
+            registry=None,
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metrics."""
+        for metric in (self._ended, self._failures, self._unknown, self._waiting):
+            yield from metric.collect()
+
+    def add_target(self, target: str) -> None:
+        """Show a target from the start, at 0."""
+        for state in ENDED_NOTIFICATIONS:
+            self._ended.labels(target, state)
+        self._failures.labels(target)
+        self._waiting.labels(target)
+
+    def count_ended(self, target: str, state: str) -> None:
+        """Count a notification that will not be sent again, by `ENDED_NOTIFICATIONS`."""
+        self._ended.labels(target, state).inc()
+
+    def count_failure(self, target: str) -> None:
+        """Count a try that failed."""
+        self._failures.labels(target).inc()
+
+    def count_unknown(self) -> None:
+        """Count a notification whose target nobody knows."""
+        self._unknown.inc()
+
+    def set_waiting(self, target: str, number: int) -> None:
+        """Note how many notifications wait for a target."""
+        self._waiting.labels(target).set(number)
 
 
 def _counter(name: str, text: str, *labels: str) -> Counter:

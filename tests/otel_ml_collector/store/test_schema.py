@@ -34,6 +34,7 @@ TABLES: Final = [
     "lineage",
     "metrics",
     "model_versions",
+    "notifications",
     "objects",
     "open_runs",
     "payloads",

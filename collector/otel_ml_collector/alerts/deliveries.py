@@ -1,0 +1,108 @@
+"""Finds what targets of alerts were told, and what became of it, for API and pages."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.settings.alert_targets import AlertTarget
+from otel_ml_collector.store.notifications import DeliveryState, read_deliveries
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.times import to_rfc3339
+
+_SHOWN_DELIVERIES: Final = 20
+
+
+class NotificationDelivery(BaseModel):
+    """A notification on its way to a target."""
+
+    id: str = Field(
+        description="Names the change of state; a message that comes twice has it twice"
+    )
+    rule: str
+    status: str = Field(description="What is told: firing or resolved")
+    state: DeliveryState = Field(
+        description="sent: the target has it; failed: it was given up; withdrawn: it was muted or "
+        "deleted"
+    )
+    tries: int
+    changed_time: str = Field(description="When the state changed, RFC 3339")
+    announced_time: str = Field(description="When it was to be sent first, RFC 3339")
+    tried_time: str | None = Field(description="When it was tried last; null before")
+    trouble: str = Field(description="What was wrong at the last try; empty when it was taken")
+
+
+class ToldTarget(BaseModel):
+    """A target, and the newest notifications for it."""
+
+    name: str
+    kind: str = Field(
+        description="alertmanager, slack or webhook; empty of one not in the settings"
+    )
+    waiting: int = Field(description="How many of these it does not have yet")
+    failed: int = Field(description="How many of these were given up")
+    sent_time: str | None = Field(description="When it took one of these last, RFC 3339")
+    trouble: str = Field(description="Of the newest try of these, empty when it was taken")
+    deliveries: list[NotificationDelivery] = Field(description="The newest first, at most 20")
+
+
+class Deliveries(BaseModel):
+    """The targets of the settings, and others that rules have named, by name."""
+
+    targets: list[ToldTarget]
+
+
+def find_deliveries(
+    reader: Reader, project: str, targets: Sequence[AlertTarget], rule: str = ""
+) -> Deliveries:
+    """Find the newest notifications of a project at each target.
+
+    Args:
+        reader: The store, held to whoever asks.
+        project: The project.
+        targets: Those of the settings.
+        rule: Only of this rule; empty for all.
+    """
+    kinds = {target.name: str(target.kind) for target in targets}
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in read_deliveries(reader, project, _SHOWN_DELIVERIES, rule):
+        rows[row["target"]].append(row)
+    return Deliveries(
+        targets=[
+            _make_target(name, kinds.get(name, ""), rows[name]) for name in sorted({*kinds, *rows})
+        ]
+    )
+
+
+def _make_target(name: str, kind: str, rows: Sequence[Row]) -> ToldTarget:
+    tried = [row for row in rows if row["tried_ns"]]
+    newest = max(tried, key=lambda row: row["tried_ns"], default=None)
+    sent_ns = max((row["tried_ns"] for row in rows if row["state"] == "sent"), default=0)
+    return ToldTarget(
+        name=name,
+        kind=kind,
+        waiting=sum(row["state"] == "waiting" for row in rows),
+        failed=sum(row["state"] == "failed" for row in rows),
+        sent_time=_time(sent_ns),
+        trouble=newest["trouble"] if newest else next((row["trouble"] for row in rows), ""),
+        deliveries=[_make_delivery(row) for row in rows],
+    )
+
+
+def _make_delivery(row: Row) -> NotificationDelivery:
+    return NotificationDelivery(
+        id=row["id"],
+        rule=row["rule"],
+        status=row["status"],
+        state=row["state"],
+        tries=row["tries"],
+        changed_time=to_rfc3339(row["changed_ns"]),
+        announced_time=to_rfc3339(row["announced_ns"]),
+        tried_time=_time(row["tried_ns"]),
+        trouble=row["trouble"],
+    )
+
+
+def _time(time_ns: int) -> str | None:
+    return to_rfc3339(time_ns) if time_ns else None

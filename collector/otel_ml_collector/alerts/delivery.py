@@ -1,0 +1,312 @@
+"""Delivery of notifications to the targets of alerts: each at least once, also after any kill.
+
+A notification is stored before it is sent, and what became of it is stored afterwards. So nothing
+waits in memory alone, and a target may be away; after an hour it is given up, and counted.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from otel_ml_collector.alerts.messages import make_alert_request
+from otel_ml_collector.alerts.notification import (
+    Notification,
+    read_notification,
+    write_notification,
+)
+from otel_ml_collector.alerts.sender import Undelivered, post
+from otel_ml_collector.log import OnceAMinute, going_on
+from otel_ml_collector.settings.alert_targets import AlertTarget
+from otel_ml_collector.store.notifications import NotificationBox, StoredNotification
+from otel_ml_collector.telemetry.service import AlertSendNumbers
+from otel_ml_collector.times import HOUR_NS
+
+# So long a notification is tried again.
+GIVEN_UP_NS: Final = HOUR_NS
+# An Alertmanager is told so often of what fires.
+AGAIN_S: Final = 60.0
+_SHORTEST_REST_S: Final = 1.0
+_LONGEST_REST_S: Final = 300.0
+_MOST_DOUBLINGS: Final = 20
+_REST_SPREAD: Final = secrets.SystemRandom()
+_READ_AT_ONCE: Final = 100
+_MOST_FIRING: Final = 1_000
+_MOST_NAMED_TARGETS: Final = 8
+_KNOWN_IDS: Final = 20_000
+# Without a word it is looked so often whether something waits: what another collector has stored.
+_LOOK_S: Final = 60.0
+_END_S: Final = 10.0
+NO_TARGET: Final = "There is no target of this name in the settings"
+
+_logger = logging.getLogger(__name__)
+
+
+class AlertDelivery:
+    """Sends to each target on a thread of its own; any thread may announce.
+
+    Args:
+        targets: From the settings.
+        box: Where notifications are kept.
+        numbers: Count what becomes of them.
+        public_url: Where people reach the pages.
+        clock: Tells the time, in nanoseconds since the epoch.
+        first_rest_s: The pause after the first failure; it doubles, up to five minutes.
+        again_s: Seconds between two times that an Alertmanager is told of what fires.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[AlertTarget],
+        box: NotificationBox,
+        numbers: AlertSendNumbers,
+        *,
+        public_url: str = "",
+        clock: Callable[[], int] = time.time_ns,
+        first_rest_s: float = _SHORTEST_REST_S,
+        again_s: float = AGAIN_S,
+    ) -> None:
+        self._box = box
+        self._numbers = numbers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], None] = {}
+        self._lines = {
+            target.name: AlertLine(
+                target, box, numbers, public_url, clock, first_rest_s=first_rest_s, again_s=again_s
+            )
+            for target in targets
+        }
+
+    @property
+    def targets(self) -> Sequence[AlertTarget]:
+        """The targets, in the order of the settings."""
+        return [line.target for line in self._lines.values()]
+
+    def start(self) -> None:
+        """Begin to send, first of all what a killed collector has left."""
+        for line in self._lines.values():
+            line.start()
+
+    def announce(self, notification: Notification) -> None:
+        """Store a notification, so that it will be sent; durable on return.
+
+        To be called at every look at a rule that fires, or that has ended to: what is known under
+        its id is not stored again, unless it was withdrawn. What resolves goes to those who were
+        told that the rule fires, and is left out when nobody was.
+
+        Raises:
+            Unavailable: The store has trouble: announce it again.
+        """
+        key = notification.project, notification.id
+        with self._lock:
+            if key in self._known:
+                return
+            stored = self._box.of_change(*key)
+            withdrawn = [one for one in stored if one.state == "withdrawn"]
+            if not stored:
+                self._store(notification)
+            elif withdrawn:
+                for known in withdrawn:
+                    self._box.change(known, state="waiting", announced_ns=self._clock(), tries=0)
+            if len(self._known) >= _KNOWN_IDS:
+                self._known.clear()
+            self._known[key] = None
+        self._wake()
+
+    def withdraw(self, project: str, rule: str) -> None:
+        """Tell nothing more of a rule that was muted or deleted, until it is announced again.
+
+        An Alertmanager lets alerts end of which it is not told any more, within five minutes.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._lock:
+            for stored in self._box.open(project, rule):
+                self._box.change(stored, state="withdrawn")
+                self._known.pop((project, stored.id), None)
+
+    def close(self) -> None:
+        """End; what waits is sent by the next collector."""
+        for line in self._lines.values():
+            line.end()
+        for line in self._lines.values():
+            line.close()
+
+    def _store(self, notification: Notification) -> None:
+        names = list(dict.fromkeys(notification.notify))[:_MOST_NAMED_TARGETS]
+        if notification.status == "resolved":
+            newest = self._box.newest(notification.project, notification.rule)
+            names = [stored.target for stored in newest if _is_told(stored)]
+        now_ns = self._clock()
+        body = write_notification(notification)
+        rows = [
+            StoredNotification(
+                project=notification.project,
+                target=name,
+                id=notification.id,
+                rule=notification.rule,
+                status=notification.status,
+                changed_ns=notification.changed_ns,
+                announced_ns=now_ns,
+                state="waiting" if name in self._lines else "failed",
+                tries=0,
+                tried_ns=0,
+                trouble="" if name in self._lines else NO_TARGET,
+                body=body,
+            )
+            for name in names
+        ]
+        if rows:
+            self._box.put(rows)
+        for row in rows:
+            if row.state == "failed":
+                self._numbers.count_unknown()
+
+    def _wake(self) -> None:
+        for line in self._lines.values():
+            line.wake()
+
+
+def _is_told(stored: StoredNotification) -> bool:
+    """Tell whether a target knows, or will, that a rule fires; what was withdrawn it may know."""
+    has_taken = stored.tries > 0 and not stored.trouble
+    return stored.status == "firing" and (stored.state != "withdrawn" or has_taken)
+
+
+class AlertLine:
+    """Sends to a single target, one message after the other; arguments as of `AlertDelivery`."""
+
+    def __init__(
+        self,
+        target: AlertTarget,
+        box: NotificationBox,
+        numbers: AlertSendNumbers,
+        public_url: str,
+        clock: Callable[[], int],
+        *,
+        first_rest_s: float,
+        again_s: float,
+    ) -> None:
+        self.target = target
+        self._box = box
+        self._numbers = numbers
+        self._public_url = public_url
+        self._clock = clock
+        self._first_rest_s = first_rest_s
+        self._again_s = again_s
+        self._failures = 0
+        self._once = OnceAMinute()
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._work, name=f"otel-ml-alerts-{target.name}", daemon=True
+        )
+        numbers.add_target(target.name)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now whether something waits."""
+        self._woken.set()
+
+    def end(self) -> None:
+        """Send nothing more after the message that is on its way."""
+        self._stopped.set()
+        self._woken.set()
+
+    def close(self) -> None:
+        """Wait for the end."""
+        if self._thread.is_alive():
+            self._thread.join(_END_S)
+
+    def _work(self) -> None:
+        again_s = time.monotonic()
+        while not self._stopped.is_set():
+            self._woken.clear()
+            rest_s = _LOOK_S
+            with going_on(partial(self._warn, "trouble")):
+                if self.target.kind == "alertmanager" and time.monotonic() >= again_s:
+                    again_s = time.monotonic() + self._again_s
+                    self._tell_again()
+                rest_s = self._send_waiting()
+            if self._failures:
+                self._stopped.wait(rest_s)
+            elif self.target.kind == "alertmanager":
+                self._woken.wait(min(rest_s, max(again_s - time.monotonic(), 0.0)))
+            else:
+                self._woken.wait(rest_s)
+
+    def _send_waiting(self) -> float:
+        """Send what waits until the target does not take it; return how long to rest then."""
+        while not self._stopped.is_set():
+            batch = self._box.waiting(self.target.name, _READ_AT_ONCE)
+            if not batch:
+                self._numbers.set_waiting(self.target.name, 0)
+                return _LOOK_S
+            self._numbers.set_waiting(self.target.name, self._box.count_waiting(self.target.name))
+            for stored in batch:
+                if self._stopped.is_set():
+                    break
+                rest_s = self._try(stored)
+                if rest_s is not None:
+                    return rest_s
+        return 0.0
+
+    def _try(self, stored: StoredNotification) -> float | None:
+        """Send a notification; return how long to rest, None when the target answers well."""
+        now_ns = self._clock()
+        tries = stored.tries + 1
+        try:
+            self._post(read_notification(stored.body), now_ns)
+        except Undelivered as error:
+            is_over = error.is_final or now_ns - stored.announced_ns >= GIVEN_UP_NS
+            self._box.change(
+                stored,
+                state="failed" if is_over else "waiting",
+                tries=tries,
+                tried_ns=now_ns,
+                trouble=str(error),
+            )
+            self._numbers.count_failure(self.target.name)
+            if is_over:
+                self._numbers.count_ended(self.target.name, "failed")
+                self._warn("given_up", error, "A notification is given up")
+            return None if error.is_final else self._rest(error)
+        self._failures = 0
+        self._box.change(stored, state="sent", tries=tries, tried_ns=now_ns, trouble="")
+        self._numbers.count_ended(self.target.name, "sent")
+        return None
+
+    def _tell_again(self) -> None:
+        """Tell of all that fires, so that it does not end."""
+        for stored in self._box.firing(self.target.name, _MOST_FIRING):
+            if self._stopped.is_set():
+                return
+            try:
+                self._post(read_notification(stored.body), self._clock())
+            except Undelivered as error:
+                self._numbers.count_failure(self.target.name)
+                self._warn("away", error)
+                return
+
+    def _post(self, notification: Notification, now_ns: int) -> None:
+        request = make_alert_request(self.target, notification, self._public_url, now_ns)
+        post(self.target, request)
+
+    def _rest(self, error: Undelivered) -> float:
+        self._warn("away", error)
+        grown_s = self._first_rest_s * 2.0 ** min(self._failures, _MOST_DOUBLINGS)
+        self._failures += 1
+        pause_s = min(grown_s, _LONGEST_REST_S) * _REST_SPREAD.uniform(0.75, 1.25)
+        return max(pause_s, error.retry_after_s or 0.0)
+
+    def _warn(self, topic: str, error: Exception, message: str = "Notifications wait") -> None:
+        if not self._stopped.is_set() and self._once.is_due(topic):
+            _logger.warning("%s for the target %s: %s", message, self.target.name, error)

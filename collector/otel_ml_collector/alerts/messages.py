@@ -1,0 +1,300 @@
+"""The messages about a notification, in the form of each kind of target.
+
+What is in a notification is text and stays text: nothing in it is a template, a mention or a
+header, whatever it looks like.
+"""
+
+import base64
+import hashlib
+import hmac
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from otel_ml_collector.alerts.notification import AlertedSlice, Notification
+from otel_ml_collector.settings.alert_targets import AlertTarget
+from otel_ml_collector.times import MINUTE_NS, SECOND_NS, to_rfc3339
+
+# An Alertmanager that hears nothing more of an alert lets it end after that time.
+LASTS_NS: Final = 5 * MINUTE_NS
+_MOST_ANNOTATIONS: Final = 20
+_NAME_CHARS: Final = 200
+_ANNOTATION_CHARS: Final = 4_000
+# Spec: https://docs.slack.dev/reference/block-kit/blocks/header-block
+_SLACK_HEADER_CHARS: Final = 150
+# Spec: https://docs.slack.dev/reference/block-kit/composition-objects/text-object
+_SLACK_TEXT_CHARS: Final = 3_000
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9]+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_LINK_CHARS: Final = ":/?&=%#+,;~!*()$-._"
+# Labels of alerts that say other things than a slice.
+_OWN_LABELS: Final = frozenset({"alertname", "project", "severity"})
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRequest:
+    """What is posted to a target.
+
+    Attributes:
+        body: JSON.
+        headers: Beside those of the target.
+    """
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def make_alert_request(
+    target: AlertTarget, notification: Notification, public_url: str, now_ns: int
+) -> AlertRequest:
+    """Write a notification as a target takes it.
+
+    Args:
+        target: Where it goes.
+        notification: What is told.
+        public_url: Where people reach the pages.
+        now_ns: The time of this try.
+    """
+    if target.kind == "alertmanager":
+        return AlertRequest(_write(make_alerts(notification, public_url, now_ns)), {})
+    if target.kind == "slack":
+        return AlertRequest(_write(make_slack_message(notification, public_url)), {})
+    body = _write(make_webhook_document(notification, public_url))
+    return AlertRequest(body, sign(target.secret, notification.id, body, now_ns // SECOND_NS))
+
+
+def make_alerts(notification: Notification, public_url: str, now_ns: int) -> list[dict[str, Any]]:
+    """Make the alerts of an Alertmanager, one a slice.
+
+    Those that fire end in five minutes unless they are told again; resolved ones have ended.
+
+    Spec: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
+    """
+    alerts = []
+    for alerted in notification.slices or (AlertedSlice({}, None, notification.changed_ns),):
+        started_ns = min(alerted.since_ns, now_ns - 1)
+        ended_ns = max(min(notification.changed_ns, now_ns), started_ns + 1)
+        ends_ns = now_ns + LASTS_NS if notification.status == "firing" else ended_ns
+        alert: dict[str, Any] = {
+            "labels": _label_alert(notification, alerted),
+            "annotations": _annotate(notification, alerted, public_url),
+            "startsAt": to_rfc3339(started_ns),
+            "endsAt": to_rfc3339(ends_ns),
+        }
+        if link := _link(public_url, notification.path):
+            alert["generatorURL"] = link
+        alerts.append(alert)
+    return alerts
+
+
+def make_slack_message(notification: Notification, public_url: str) -> dict[str, Any]:
+    """Make the message of an incoming webhook of Slack, within its limits.
+
+    Spec: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+    """
+    title = f"{notification.status.upper()}: {notification.rule}"
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": _plain_text(title, _SLACK_HEADER_CHARS)},
+        *(
+            {"type": "section", "text": _plain_text(text, _SLACK_TEXT_CHARS)}
+            for text in _tell_annotations(notification)
+        ),
+        *(
+            {"type": "section", "text": _markdown(*_tell_slice(alerted, public_url))}
+            for alerted in notification.slices
+        ),
+    ]
+    more = notification.more_slices
+    facts = [
+        f"{notification.when} over {notification.window}" if notification.when else "",
+        f"and {more} more slice{'s' if more > 1 else ''}" if more else "",
+        f"project {notification.project}",
+        f"severity {notification.severity}",
+    ]
+    elements = [_plain_text(fact, _SLACK_TEXT_CHARS) for fact in facts if fact]
+    blocks.append({"type": "context", "elements": elements})
+    if link := _link(public_url, notification.path):
+        blocks.append({"type": "section", "text": _markdown("", link, "Open the rule")})
+    summary = next(iter(_tell_annotations(notification)), "")
+    fallback = f"{title}: {summary}" if summary else title
+    return {
+        "text": _fit(_clean(fallback), _SLACK_TEXT_CHARS, _escape_slack),
+        "blocks": blocks,
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def make_webhook_document(notification: Notification, public_url: str) -> dict[str, Any]:
+    """Make the JSON document of a webhook."""
+    return {
+        "id": notification.id,
+        "status": notification.status,
+        "project": _clean(notification.project),
+        "rule": _clean(notification.rule),
+        "severity": _clean(notification.severity),
+        "when": _clean(notification.when),
+        "window": _clean(notification.window),
+        "changed_at": to_rfc3339(notification.changed_ns),
+        "annotations": dict(_annotations(notification)),
+        "slices": [
+            {
+                "labels": {_clean(name): _clean(text) for name, text in alerted.labels.items()},
+                "value": alerted.value,
+                "since": to_rfc3339(alerted.since_ns),
+                "runs": _link(public_url, alerted.path),
+            }
+            for alerted in notification.slices
+        ],
+        "more_slices": notification.more_slices,
+        "url": _link(public_url, notification.path),
+    }
+
+
+def sign(secret: bytes | None, message_id: str, body: bytes, now_s: int) -> dict[str, str]:
+    """Make the headers by which a webhook knows a message, and knows that it is ours.
+
+    The id is the same whenever the message is sent again; time and signature are of this try.
+
+    Args:
+        secret: The key; without one there is no signature.
+        message_id: Of the notification.
+        body: As it is sent.
+        now_s: Seconds since the epoch.
+
+    Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    """
+    headers = {"webhook-id": message_id, "webhook-timestamp": str(now_s)}
+    if secret is not None:
+        signed = f"{message_id}.{now_s}.".encode() + body
+        digest = hmac.new(secret, signed, hashlib.sha256).digest()
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
+    return headers
+
+
+def _write(document: object) -> bytes:
+    return orjson.dumps(document)
+
+
+def _clean(text: str, most_chars: int = _ANNOTATION_CHARS) -> str:
+    """Replace what no text shows, and halves of characters, which JSON does not take."""
+    whole = text[:most_chars].encode("utf-8", "replace").decode()
+    return _CONTROL.sub(" ", whole)
+
+
+def _annotations(notification: Notification) -> list[tuple[str, str]]:
+    named = list(notification.annotations.items())[:_MOST_ANNOTATIONS]
+    return [(_clean(name, _NAME_CHARS), _clean(text)) for name, text in named]
+
+
+def _link(public_url: str, path: str) -> str:
+    """Write the address of a page; empty for a path that would lead elsewhere."""
+    if not path.startswith("/") or path.startswith("//"):
+        return ""
+    return public_url + quote(path.encode("utf-8", "replace"), safe=_LINK_CHARS)
+
+
+def _label_alert(notification: Notification, alerted: AlertedSlice) -> dict[str, str]:
+    labels = {
+        "alertname": _clean(notification.rule),
+        "project": _clean(notification.project),
+        "severity": _clean(notification.severity),
+    }
+    for name, value in alerted.labels.items():
+        labels[_label_name(name, labels)] = _clean(value)
+    return {name: value for name, value in labels.items() if value}
+
+
+def _annotate(notification: Notification, alerted: AlertedSlice, public_url: str) -> dict[str, str]:
+    annotations: dict[str, str] = {}
+    texts = [
+        *_annotations(notification),
+        ("value", _number(alerted.value)),
+        ("condition", _clean(notification.when)),
+        ("window", _clean(notification.window)),
+        ("runs", _link(public_url, alerted.path)),
+    ]
+    for name, text in texts:
+        if text:
+            annotations[_label_name(name, annotations)] = text
+    return annotations
+
+
+def _label_name(name: str, taken: Mapping[str, str]) -> str:
+    """Name a label or annotation as an Alertmanager takes it, and as none is named yet."""
+    plain = _NOT_IN_NAMES.sub("_", name[:_NAME_CHARS]).strip("_")
+    if not plain or plain[0].isdigit() or plain in _OWN_LABELS:
+        plain = f"slice_{plain}"
+    free = plain
+    number = 2
+    while free in taken:
+        free = f"{plain}_{number}"
+        number += 1
+    return free
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.4g}" if value is not None and math.isfinite(value) else ""
+
+
+def _tell_annotations(notification: Notification) -> list[str]:
+    """Write the annotations: the summary alone without its name, and first."""
+    named = _annotations(notification)
+    named.sort(key=lambda item: item[0] != "summary")
+    return [
+        text if name == "summary" else f"{name}: {text}" for name, text in named if text.strip()
+    ]
+
+
+def _tell_slice(alerted: AlertedSlice, public_url: str) -> tuple[str, str, str]:
+    """Write a slice: its text, the address of its runs, and the text of that link."""
+    name = ", ".join(f"{key} = {value}" for key, value in alerted.labels.items()) or "all runs"
+    value = _number(alerted.value) or "no value"
+    since = to_rfc3339(alerted.since_ns)[:16].replace("T", " ")
+    return f"{name}: {value}, since {since} UTC ", _link(public_url, alerted.path), "runs"
+
+
+def _plain_text(text: str, most_chars: int) -> dict[str, Any]:
+    """Write text of which Slack reads no part as a mention, a link or a picture."""
+    shown = _fit(_clean(text), most_chars, str) or " "
+    return {"type": "plain_text", "text": shown, "emoji": False}
+
+
+def _markdown(text: str, link: str, name: str) -> dict[str, Any]:
+    """Write text with a link behind it."""
+    linked = f"<{link}|{name}>" if link and len(link) < _SLACK_TEXT_CHARS - _NAME_CHARS else ""
+    room = _SLACK_TEXT_CHARS - len(linked)
+    shown = _fit(_clean(text), room, _escape_slack) + linked
+    return {"type": "mrkdwn", "text": shown or " ", "verbatim": True}
+
+
+def _escape_slack(text: str) -> str:
+    """Escape what begins a mention or a link.
+
+    Spec: https://docs.slack.dev/messaging/formatting-message-text#escaping
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _fit(text: str, most_chars: int, escape: Callable[[str], str]) -> str:
+    """Escape a text, and cut it where it would be too long, never within an escape."""
+    escaped = escape(text)
+    if len(escaped) <= most_chars:
+        return escaped
+    return _join_until(map(escape, text), most_chars - 1) + "…"
+
+
+def _join_until(pieces: Iterable[str], most_chars: int) -> str:
+    joined: list[str] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most_chars:
+            break
+        joined.append(piece)
+    return "".join(joined)

@@ -1,0 +1,201 @@
+"""The watch that computes series for Prometheus: alerts, drift, slices, truth and experiments.
+
+It works while somebody reads the metrics, and no scrape waits for it. States of alerts are those
+that the evaluator has stored; the others are asked for as pages do, a project at a time, each once
+an hour.
+"""
+
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from otel_ml_collector.alerts.find import find_rules
+from otel_ml_collector.alerts.rule import AlertRule, SliceKey
+from otel_ml_collector.alerts.states import STATES
+from otel_ml_collector.errors import CollectorError
+from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.monitor.drift import THAN, FieldsQuestion, judge_models
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
+from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.quality.find import (
+    QualityQuestion,
+    choose_step,
+    find_quality,
+    list_targets,
+)
+from otel_ml_collector.stats import find_all_stats
+from otel_ml_collector.store.alerts import WHOLE_RULE, AlertRow, read_alert_rows
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.telemetry.series import ComputedSeries, SeriesName, SeriesRow
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
+
+_MEASURED_PROJECTS: Final = 20
+# Without a scrape for so long nothing is computed.
+_READ_WITHIN_S: Final = 3_600.0
+_MEASURED_EVERY_NS: Final = HOUR_NS
+_LISTED_EVERY_NS: Final = 5 * MINUTE_NS
+_PREDICTED_NS: Final = 30 * DAY_NS
+_MOST_TARGETS: Final = 20
+_MOST_SLICES: Final = 100
+_DIGEST_CHARS: Final = 8
+_NEWEST_EXPERIMENTS: Final = 10
+
+_logger = logging.getLogger(__name__)
+
+
+class SeriesWatch:
+    """Computes the series of the projects with most runs; owned by a single thread.
+
+    Args:
+        reader: The store.
+        series: Takes what was computed.
+        clock: Tells seconds that never fall.
+    """
+
+    def __init__(
+        self, reader: Reader, series: ComputedSeries, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reader = reader
+        self._series = series
+        self._clock = clock
+        self._listed_ns = -_LISTED_EVERY_NS
+        self._measured_ns: dict[str, int] = {}
+
+    def look(self, now_ns: int) -> None:
+        """Read the states of alerts, and compute the series of one project if one is due.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        if self._clock() - self._series.read_s > _READ_WITHIN_S:
+            return
+        alerts = read_alert_series(self._reader)
+        self._series.keep("alert", alerts)
+        for project, rows in alerts.items():
+            self._series.put("alert", project, rows)
+        if now_ns - self._listed_ns >= _LISTED_EVERY_NS:
+            self._listed_ns = now_ns
+            self._list(now_ns)
+        self._measure(now_ns)
+
+    def _list(self, now_ns: int) -> None:
+        """List the projects with most runs."""
+        groups = find_all_stats(self._reader, now_ns).groups
+        groups.sort(key=lambda group: (-group.runs, group.project))
+        projects = [group.project for group in groups[:_MEASURED_PROJECTS]]
+        for name in MEASURED:
+            self._series.keep(name, projects)
+        self._measured_ns = {project: self._measured_ns.get(project, 0) for project in projects}
+
+    def _measure(self, now_ns: int) -> None:
+        """Compute the series of the project that was computed longest ago, if it is due."""
+        if not self._measured_ns:
+            return
+        project = min(self._measured_ns, key=lambda name: self._measured_ns[name])
+        if now_ns - self._measured_ns[project] < _MEASURED_EVERY_NS:
+            return
+        self._measured_ns[project] = now_ns
+        for measure in _MEASURES:
+            try:
+                measured = measure(self._reader, project, now_ns)
+            except CollectorError as error:  # the others are computed all the same
+                _logger.warning("Some series of a project were not computed: %s", error)
+                continue
+            for name, rows in measured.items():
+                self._series.put(name, project, [row for row in rows if math.isfinite(row[1])])
+
+
+def read_alert_series(reader: Reader) -> Mapping[str, Sequence[SeriesRow]]:
+    """Read the states of alerts by project, those that fire first.
+
+    Of each slice of a rule it is told whether it is pending and whether it fires; of a rule as a
+    whole whether it cannot be asked.
+    """
+    rows: defaultdict[str, list[AlertRow]] = defaultdict(list)
+    for row in read_alert_rows(reader):
+        rows[row.project].append(row)
+    series: dict[str, Sequence[SeriesRow]] = {}
+    for project, of_project in rows.items():
+        rules = {rule.name: rule for rule in find_rules(reader, project)}
+        of_project.sort(key=lambda row: (STATES.index(row.state), row.rule, row.slice))
+        series[project] = [
+            line
+            for row in of_project
+            if (rule := rules.get(row.rule)) and row.body.get("digest") == rule.digest
+            for line in _tell(rule, row)
+        ]
+    return series
+
+
+def _tell(rule: AlertRule, row: AlertRow) -> list[SeriesRow]:
+    is_whole = row.slice == WHOLE_RULE
+    labels = {} if is_whole else SliceKey(row.slice).labels(rule.plan.by)
+    name = ", ".join(f"{dimension} = {value}" for dimension, value in labels.items())
+    states = ("failed",) if is_whole else ("firing", "pending")
+    return [
+        ((rule.name, name, rule.severity, state), 1.0 if row.state == state else 0.0)
+        for state in states
+    ]
+
+
+# Of each sort of series that is measured its rows, the most telling first.
+Measured = Mapping[SeriesName, Sequence[SeriesRow]]
+
+
+def _measure_drift(reader: Reader, project: str, now_ns: int) -> Measured:
+    rows: list[SeriesRow] = [
+        ((drift.model, field.name), field.parts[0].comparison.distance)
+        for drift in judge_models(FieldsQuestion(reader, project, "", now_ns, "24h", THAN))
+        for field in drift.drifts
+        if field.parts and field.word != "too few"
+    ]
+    return {"drift_distance": sorted(rows, key=lambda row: -row[1])}
+
+
+def _measure_slices(reader: Reader, project: str, now_ns: int) -> Measured:
+    query = SlicesQuery(project, start_ns=now_ns - DAY_NS, end_ns=now_ns)
+    slices = find_slices(reader, query, now_ns).slices
+    rows = [((told.model, told.name), told.excess) for told in slices]
+    return {"slice_excess_runs": rows[:_MOST_SLICES]}
+
+
+def _measure_targets(reader: Reader, project: str, now_ns: int) -> Measured:
+    scores: list[SeriesRow] = []
+    coverage: list[SeriesRow] = []
+    window = Window(now_ns - _PREDICTED_NS, now_ns)
+    for target in list_targets(reader, project).targets[:_MOST_TARGETS]:
+        question = QualityQuestion(project, target, window, "", choose_step(window), now_ns)
+        quality = find_quality(reader, question)
+        scores += [
+            ((target.name, figure.name), figure.value.value)
+            for figure in quality.figures
+            if figure.value is not None
+        ]
+        if quality.coverage is not None:
+            coverage.append(((target.name,), quality.coverage.value))
+    return {"actual_score": scores, "actual_coverage": coverage}
+
+
+def _measure_experiments(reader: Reader, project: str, now_ns: int) -> Measured:
+    page = find_experiments(reader, project, now_ns, limit=_NEWEST_EXPERIMENTS, verdicts=True)
+    rows: list[SeriesRow] = []
+    for experiment in page.experiments:
+        if experiment.outcome != "running":
+            number = experiment.version
+            version = experiment.digest[:_DIGEST_CHARS] if number is None else f"v{number}"
+            rows += [
+                ((experiment.dataset, experiment.function, version, judge), value)
+                for judge, value in experiment.values.items()
+            ]
+    return {"experiment_score": rows}
+
+
+MEASURED: Final[Sequence[SeriesName]] = (
+    *("drift_distance", "slice_excess_runs", "actual_score", "actual_coverage"),
+    "experiment_score",
+)
+_MEASURES: Final = (_measure_drift, _measure_slices, _measure_targets, _measure_experiments)

@@ -1,0 +1,243 @@
+"""Targets of alerts: Alertmanagers, Slack and webhooks that are told when a rule fires."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_type_hints
+from urllib.parse import SplitResult, urlsplit
+
+from otel_ml_collector.settings.values import NAME, read_file, table_of, whole_number
+
+AlertTargetKind = Literal["alertmanager", "slack", "webhook"]
+
+_MOST_ALERT_TARGETS: Final = 8
+_MOST_ALERT_HEADERS: Final = 32
+_HEADER_NAME: Final = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,128}")
+_HEADER_TEXT: Final = re.compile(r"[ -~]{0,4096}")
+# What is set for each request.
+_SET_HEADERS: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "host", "te"}
+    | {"transfer-encoding", "user-agent", "webhook-id", "webhook-signature", "webhook-timestamp"}
+)
+_ADDRESS: Final = re.compile(r"[!-~]{1,2000}")
+# A secret of fewer bytes is guessed.
+# Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+_LEAST_SECRET_BYTES: Final = 16
+_BASE64_SECRET: Final = "whsec_"  # noqa: S105 - what stands before a secret
+_ALERT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def _read_kind(value: object) -> AlertTargetKind:
+    kinds = get_args(AlertTargetKind)
+    if value not in kinds:
+        raise ValueError(f"expected one of {', '.join(kinds)}")
+    return cast(AlertTargetKind, value)
+
+
+def _read_url(value: object) -> str:
+    wrong = ValueError(
+        "expected http://HOST/PATH or https://HOST/PATH without a user, a password or a fragment"
+    )
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+        raise wrong
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    is_address = parts.scheme in _ALERT_PORTS and parts.hostname and port != 0
+    if not is_address or "@" in parts.netloc or parts.fragment or "\\" in value:
+        raise wrong
+    return value
+
+
+def _read_secret(value: object) -> bytes:
+    wrong = ValueError(
+        f"expected a text of at least {_LEAST_SECRET_BYTES} bytes, or whsec_ and these in base64"
+    )
+    if not isinstance(value, str):
+        raise wrong
+    secret = value.encode()
+    if value.startswith(_BASE64_SECRET):
+        try:
+            secret = base64.b64decode(value.removeprefix(_BASE64_SECRET), validate=True)
+        except binascii.Error:
+            raise wrong from None
+    if len(secret) < _LEAST_SECRET_BYTES:
+        raise wrong
+    return secret
+
+
+def _read_target_headers(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or len(value) > _MOST_ALERT_HEADERS:
+        raise ValueError(f"expected a table of at most {_MOST_ALERT_HEADERS} names and texts")
+    headers = []
+    for name, text in value.items():
+        lower = name.lower()
+        if not _HEADER_NAME.fullmatch(lower) or lower in _SET_HEADERS:
+            raise ValueError(f"{name!r} is no header that may be set here")
+        if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):
+            raise ValueError(f"expected printable ASCII text for {name!r}")
+        headers.append((lower, text))
+    return tuple(headers)
+
+
+def _read_flag(value: object) -> bool:
+    if value is True or value is False:
+        return value
+    raise ValueError("expected true or false")
+
+
+def _read_seconds(value: object) -> int:
+    return whole_number("seconds", 1, 60)(str(value))
+
+
+def _read_tls_ca(value: object) -> Path | None:
+    return read_file(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """A place that is told of alerts: each field but the name is a key of its table.
+
+    Attributes:
+        name: As rules name it in ``notify``.
+        kind: What is there.
+        url: Its address: of an Alertmanager the base, to which ``/api/v2/alerts`` is added; of
+            Slack the incoming webhook, which is a secret.
+        secret: Signs what a webhook is sent; None for no signature.
+        headers: What each request carries.
+        allow_private: Whether it may be at a private, loopback or link-local address.
+        timeout_s: How long one try may take in all.
+        tls_ca: Certificates to trust instead of the system's (PEM).
+    """
+
+    name: str
+    kind: Annotated[AlertTargetKind, _read_kind]
+    url: Annotated[str, _read_url] = field(repr=False)
+    secret: Annotated[bytes | None, _read_secret] = field(default=None, repr=False)
+    headers: Annotated[tuple[tuple[str, str], ...], _read_target_headers] = field(
+        default=(), repr=False
+    )
+    allow_private: Annotated[bool, _read_flag] = False
+    timeout_s: Annotated[int, _read_seconds] = 10
+    tls_ca: Annotated[Path | None, _read_tls_ca] = None
+
+    @property
+    def parts(self) -> SplitResult:
+        """The address, cut into its parts."""
+        return urlsplit(self.url)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is spoken to over TLS."""
+        return self.parts.scheme == "https"
+
+    @property
+    def host(self) -> str:
+        """The name or address of its machine, which is no secret."""
+        return self.parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return self.parts.port or _ALERT_PORTS[self.parts.scheme]
+
+    @property
+    def path(self) -> str:
+        """The path and query that are asked for."""
+        parts = self.parts
+        path = parts.path or "/"
+        if self.kind == "alertmanager":
+            path = f"{path.rstrip('/')}/api/v2/alerts"
+        return f"{path}?{parts.query}" if parts.query else path
+
+    def hide_secrets(self, text: str) -> str:
+        """Leave out of a text what nobody but the target may know."""
+        own_path = self.parts.path.strip("/")
+        secrets = [own_path if self.kind != "alertmanager" else "", self.parts.query]
+        secrets += [value for _, value in self.headers]
+        secrets += [value.split(" ", 1)[-1] for _, value in self.headers]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+
+# By key: what reads it.
+_ALERT_TARGET_KEYS: Final[Mapping[str, Callable[[object], Any]]] = {
+    name: kind.__metadata__[0]
+    for name, kind in get_type_hints(AlertTarget, include_extras=True).items()
+    if name != "name"
+}
+_SHOWN_KEYS: Final = frozenset({"kind", "allow_private", "timeout_s", "tls_ca"})
+
+
+def read_alert_targets(text: str) -> tuple[AlertTarget, ...]:
+    """Read a JSON object of targets' tables by name; empty for none.
+
+    Raises:
+        ValueError: With what would be right; secrets are left out.
+    """
+    if not text.strip():
+        return ()
+    tables = _read_tables(text)
+    if len(tables) > _MOST_ALERT_TARGETS:
+        raise ValueError(f"expected at most {_MOST_ALERT_TARGETS} targets")
+    return tuple(_read_alert_target(name, table) for name, table in tables.items())
+
+
+def hide_alert_targets(text: str) -> str:
+    """Show the text of targets without addresses, secrets and headers."""
+    try:
+        tables = _read_tables(text) if text.strip() else None
+    except ValueError:
+        return "***"
+    if tables is None:
+        return ""
+    return json.dumps({name: _hide_table(table) for name, table in tables.items()})
+
+
+def _hide_table(table: object) -> object:
+    if not isinstance(table, dict):
+        return "***"  # a key that is misspelt may hold a secret too
+    return {key: value if key in _SHOWN_KEYS else "***" for key, value in table.items()}
+
+
+def _read_tables(text: str) -> dict[str, Any]:
+    try:
+        tables = json.loads(text)
+    except ValueError:
+        tables = None
+    if not isinstance(tables, dict):
+        raise ValueError("expected a JSON object of tables by name")  # noqa: TRY004 - of a text
+    return tables
+
+
+def _read_alert_target(name: str, table: object) -> AlertTarget:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
+    example = "{kind = 'alertmanager', url = 'http://alertmanager:9093'}"
+    values: dict[str, Any] = {}
+    for key, value in table_of(name, table, f" such as {example}").items():
+        if key not in _ALERT_TARGET_KEYS:
+            near = get_close_matches(key, _ALERT_TARGET_KEYS, n=1)
+            right = f"did you mean {near[0]}?" if near else "expected one of "
+            names = "" if near else ", ".join(_ALERT_TARGET_KEYS)
+            raise ValueError(f"{name}: unknown key {key!r}: {right}{names}")
+        try:
+            values[key] = _ALERT_TARGET_KEYS[key](value)
+        except ValueError as error:
+            raise ValueError(f"{name}.{key}: {error}") from error
+    if missing := {"kind", "url"} - values.keys():
+        raise ValueError(f"{name}: expected {' and '.join(sorted(missing))}")
+    target = AlertTarget(name, **values)
+    if target.secret is not None and target.kind != "webhook":
+        raise ValueError(f"{name}.secret: expected it of a webhook alone")
+    if target.tls_ca is not None and not target.is_secure:
+        raise ValueError(f"{name}.tls_ca: expected https:// where it stands")
+    return target

@@ -1,0 +1,164 @@
+"""What targets of alerts are told and what became of it: kept before it is sent, for a year."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from typing import Any, Final, Literal
+
+from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sql import Sql
+
+# Withdrawn: muted or deleted before it was taken, or while it is told again and again.
+DeliveryState = Literal["waiting", "sent", "failed", "withdrawn"]
+
+_ALL: Final = Sql("""project, target, id, rule, status, changed_ns, announced_ns, state, tries,
+  tried_ns, trouble, body, version""")
+_CHANGE: Final = Sql("""
+SELECT {all} FROM notifications FINAL
+WHERE project = {project:String} AND id = {id:String} ORDER BY target""").fill(all=_ALL)
+# Bodies are read of those alone that are asked for.
+_NAMED: Final = Sql("""
+SELECT {all} FROM notifications FINAL
+WHERE (project, target, id) IN ({keys})
+ORDER BY tried_ns, changed_ns""")
+# Of a rule the oldest first, as resolved comes after firing; of rules those not tried for longest.
+_WAITING: Final = Sql("""
+SELECT project, target, id FROM (
+  SELECT project, target, id, tried_ns, changed_ns FROM notifications FINAL
+  WHERE target = {target:String} AND state = 'waiting'
+  ORDER BY changed_ns LIMIT 1 BY project, rule)
+ORDER BY tried_ns, changed_ns LIMIT {limit:UInt32}""")
+_FIRING: Final = Sql("""
+SELECT project, {target:String} AS target, newest.1 AS id FROM (
+  SELECT project, argMax((id, status, state), (changed_ns, announced_ns)) AS newest
+  FROM notifications FINAL
+  WHERE target = {target:String}
+  GROUP BY project, rule)
+WHERE newest.2 = 'firing' AND newest.3 IN ('sent', 'failed')
+LIMIT {limit:UInt32}""")
+_NEWEST: Final = Sql("""
+SELECT {all} FROM notifications FINAL
+WHERE project = {project:String} AND rule = {rule:String}
+ORDER BY changed_ns DESC, announced_ns DESC LIMIT 1 BY target""").fill(all=_ALL)
+_OPEN: Final = Sql("""
+SELECT {all} FROM notifications FINAL
+WHERE project = {project:String} AND rule = {rule:String}
+  AND (state = 'waiting' OR (status = 'firing' AND state != 'withdrawn'))
+ORDER BY changed_ns DESC LIMIT {limit:UInt32}""").fill(all=_ALL)
+_COUNT: Final = Sql("""
+SELECT count() AS number FROM notifications FINAL
+WHERE target = {target:String} AND state = 'waiting'""")
+_RECENT: Final = Sql("""
+SELECT target, id, rule, status, changed_ns, announced_ns, state, tries, tried_ns, trouble
+FROM notifications FINAL
+WHERE project = {project:String}{of_rule}
+ORDER BY announced_ns DESC, target LIMIT {limit:UInt32} BY target""")
+_OF_RULE: Final = Sql(" AND rule = {rule:String}")
+_MOST_OPEN: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNotification:
+    """A notification on its way to one target.
+
+    Attributes:
+        project: Of the rule.
+        target: Its name.
+        id: Of the change, the same for every target.
+        rule: The rule's name.
+        status: ``firing`` or ``resolved``.
+        changed_ns: When the state changed.
+        announced_ns: When it was stored first.
+        state: What became of it.
+        tries: How often it was sent.
+        tried_ns: When it was sent last; 0 before.
+        trouble: What was wrong then; empty when the target has it.
+        body: The notification as JSON.
+        version: One more at every change of this row.
+    """
+
+    project: str
+    target: str
+    id: str
+    rule: str
+    status: str
+    changed_ns: int
+    announced_ns: int
+    state: DeliveryState
+    tries: int
+    tried_ns: int
+    trouble: str
+    body: str
+    version: int = 1
+
+
+_NOTIFICATION_COLUMNS: Final = tuple(field.name for field in fields(StoredNotification))
+
+
+class NotificationBox:
+    """Writes and reads notifications; any thread may call it.
+
+    Each method raises `Unavailable` when the store has trouble.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._lock = threading.Lock()
+
+    def put(self, notifications: Sequence[StoredNotification]) -> None:
+        """Store notifications, or what became of them; durable on return."""
+        rows = [list(astuple(notification)) for notification in notifications]
+        with self._lock, store_trouble():
+            self._client.insert("notifications", rows, column_names=_NOTIFICATION_COLUMNS)
+
+    def change(self, notification: StoredNotification, **changes: Any) -> StoredNotification:
+        """Store what became of a notification, and return it."""
+        changed = replace(notification, version=notification.version + 1, **changes)
+        self.put([changed])
+        return changed
+
+    def of_change(self, project: str, change_id: str) -> list[StoredNotification]:
+        """Read the notifications of a change, by target."""
+        return self._read(_CHANGE, {"project": project, "id": change_id})
+
+    def newest(self, project: str, rule: str) -> list[StoredNotification]:
+        """Read the newest notification of a rule at each target."""
+        return self._read(_NEWEST, {"project": project, "rule": rule})
+
+    def open(self, project: str, rule: str) -> list[StoredNotification]:
+        """Read the notifications of a rule that wait, or tell that it fires."""
+        return self._read(_OPEN, {"project": project, "rule": rule, "limit": _MOST_OPEN})
+
+    def waiting(self, target: str, limit: int) -> list[StoredNotification]:
+        """Read the notifications to try next, of each rule the oldest."""
+        sql = _NAMED.fill(all=_ALL, keys=_WAITING)
+        return self._read(sql, {"target": target, "limit": limit})
+
+    def firing(self, target: str, limit: int) -> list[StoredNotification]:
+        """Read the newest notifications of rules that a target knows to fire."""
+        sql = _NAMED.fill(all=_ALL, keys=_FIRING)
+        return self._read(sql, {"target": target, "limit": limit})
+
+    def count_waiting(self, target: str) -> int:
+        """Count the notifications that a target does not have yet."""
+        with self._lock, store_trouble():
+            return int(self._client.query(_COUNT, {"target": target}).result_rows[0][0])
+
+    def _read(self, sql: Sql, values: Mapping[str, Any]) -> list[StoredNotification]:
+        with self._lock, store_trouble():
+            rows = list(self._client.query(sql, dict(values)).named_results())
+        return [StoredNotification(**row) for row in rows]
+
+
+def read_deliveries(reader: Reader, project: str, limit: int, rule: str = "") -> list[Row]:
+    """Read the newest notifications of a project, or of one of its rules, without their bodies.
+
+    Args:
+        reader: The store, held to whoever asks.
+        project: The project.
+        limit: How many of each target at most.
+        rule: The rule; empty for all.
+    """
+    sql = _RECENT.fill(of_rule=_OF_RULE if rule else Sql(""))
+    return reader.rows(sql, {"project": project, "rule": rule, "limit": limit})

@@ -1,0 +1,145 @@
+"""Series that are computed beside the scrape: alerts, drift, slices, truth, experiments.
+
+Whoever computes them puts them here; a scrape reads what is here, and asks nobody.
+"""
+
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+SeriesName = Literal[
+    "alert",
+    "actual_score",
+    "actual_coverage",
+    "experiment_score",
+    "slice_excess_runs",
+    "drift_distance",
+]
+MOST_SERIES: Final = 500
+_MOST_SERIES_PROJECTS: Final = 100
+_SERIES_LABEL_CHARS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKind:
+    """A sort of series: what it says, and its labels after the project."""
+
+    about: str
+    labels: tuple[str, ...]
+
+
+# What is kept first where a project has too many.
+SERIES: Final[Mapping[SeriesName, SeriesKind]] = {
+    "alert": SeriesKind(
+        "Whether a slice of an alert rule is in a state: pending, firing or failed",
+        ("rule", "slice", "severity", "state"),
+    ),
+    "actual_score": SeriesKind(
+        "How good predictions of the last 30 days were, of those with a truth",
+        ("target", "figure"),
+    ),
+    "actual_coverage": SeriesKind(
+        "The share of predictions of the last 30 days whose truth is here", ("target",)
+    ),
+    "experiment_score": SeriesKind(
+        "Pass rate or mean score of the newest experiment of a version over a data set",
+        ("dataset", "model", "version", "judge"),
+    ),
+    "slice_excess_runs": SeriesKind(
+        "How many runs of the last 24 hours a slice lost at least, against the rest",
+        ("model", "slice"),
+    ),
+    "drift_distance": SeriesKind(
+        "How far a field was on the last whole day from the 28 days before", ("model", "field")
+    ),
+}
+# The values of the labels, and the number.
+SeriesRow = tuple[tuple[str, ...], float]
+
+
+class ComputedSeries(Collector):
+    """Keeps the newest of each sort and project, at most 500 series a project.
+
+    Attributes:
+        read_s: `time.monotonic` of the last scrape; minus infinity before the first.
+    """
+
+    def __init__(self) -> None:
+        self.read_s = float("-inf")
+        self._lock = threading.Lock()
+        self._rows: dict[str, dict[SeriesName, Sequence[SeriesRow]]] = {}
+
+    def put(self, name: SeriesName, project: str, rows: Sequence[SeriesRow]) -> None:
+        """Take what was computed, the most telling first, in the place of what was before."""
+        with self._lock:
+            self._rows.setdefault(project, {})[name] = rows
+
+    def keep(self, name: SeriesName, projects: Collection[str]) -> None:
+        """Forget the series of a sort of all projects but these."""
+        with self._lock:
+            for project, of_project in list(self._rows.items()):
+                if project not in projects:
+                    of_project.pop(name, None)
+                if not of_project:
+                    del self._rows[project]
+
+    def describe(self) -> Iterable[Metric]:
+        """Name no metric ahead."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metrics of what is here."""
+        self.read_s = time.monotonic()
+        families = {
+            name: GaugeMetricFamily(f"otel_ml_{name}", kind.about, labels=["project", *kind.labels])
+            for name, kind in SERIES.items()
+        }
+        left_out = GaugeMetricFamily(
+            "otel_ml_series_left_out",
+            "Series of alerts, drift, slices, truth and experiments beyond 500 of a project",
+            labels=["project"],
+        )
+        with self._lock:
+            projects = sorted(self._rows)
+            for project in projects[:_MOST_SERIES_PROJECTS]:
+                number = _add(families, project, self._rows[project])
+                if number:
+                    left_out.add_metric([_cut(project)], number)
+            others = sum(
+                len(rows)
+                for project in projects[_MOST_SERIES_PROJECTS:]
+                for rows in self._rows[project].values()
+            )
+        if others:
+            left_out.add_metric([""], others)
+        return (*families.values(), left_out)
+
+
+def _add(
+    families: Mapping[SeriesName, GaugeMetricFamily],
+    project: str,
+    of_project: Mapping[SeriesName, Sequence[SeriesRow]],
+) -> int:
+    """Add the series of a project; return how many were left out."""
+    room, left_out = MOST_SERIES, 0
+    for name in SERIES:
+        # Texts that are cut may become the same: the first of them holds.
+        rows: dict[tuple[str, ...], float] = {}
+        for labels, value in of_project.get(name, ()):
+            rows.setdefault(tuple(map(_cut, labels)), value)
+        for place, (labels, value) in enumerate(rows.items()):
+            if place >= room:
+                break
+            families[name].add_metric([_cut(project), *labels], value)
+        left_out += max(len(rows) - room, 0)
+        room = max(room - len(rows), 0)
+    return left_out
+
+
+def _cut(text: str) -> str:
+    return text[:_SERIES_LABEL_CHARS].encode("utf-8", "replace").decode()

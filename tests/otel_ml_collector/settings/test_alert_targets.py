@@ -1,0 +1,146 @@
+"""Targets of alerts, as the file and the environment say them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.settings.alert_targets import (
+    AlertTarget,
+    hide_alert_targets,
+    read_alert_targets,
+)
+from otel_ml_collector.settings.sources import load
+
+ONCALL: dict[str, Any] = {"kind": "alertmanager", "url": "http://alertmanager:9093"}
+
+
+def read(**keys: object) -> AlertTarget:
+    """Read a single target of an Alertmanager with other keys."""
+    [target] = read_alert_targets(json.dumps({"oncall": {**ONCALL, **keys}}))
+    return target
+
+
+def test_defaults() -> None:
+    """An address and a kind are enough."""
+    assert read() == AlertTarget("oncall", "alertmanager", "http://alertmanager:9093")
+
+
+def test_every_key() -> None:
+    """A webhook has a secret, headers, a time and a word about private addresses."""
+    target = read(
+        kind="webhook",
+        url="https://hooks.example:8443/a/b?c=d",
+        secret="whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+        headers={"Authorization": "Bearer abc"},
+        allow_private=True,
+        timeout_s=3,
+        tls_ca=__file__,
+    )
+    assert target == AlertTarget(
+        "oncall",
+        "webhook",
+        "https://hooks.example:8443/a/b?c=d",
+        b"0123456789abcdef",
+        (("authorization", "Bearer abc"),),
+        allow_private=True,
+        timeout_s=3,
+        tls_ca=Path(__file__).resolve(),
+    )
+    assert (target.host, target.port, target.path) == ("hooks.example", 8443, "/a/b?c=d")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("http://am:9093", "/api/v2/alerts"),
+        ("http://am:9093/", "/api/v2/alerts"),
+        ("https://am.example/team/", "/team/api/v2/alerts"),
+    ],
+)
+def test_alertmanager_path(url: str, path: str) -> None:
+    """To the base address of an Alertmanager the path of its API is added."""
+    assert read(url=url).path == path
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        ({"kind": "email"}, "expected one of alertmanager, slack, webhook"),
+        ({"url": "ftp://host/"}, "expected http://HOST/PATH"),
+        ({"url": "file:///etc/passwd"}, "expected http://HOST/PATH"),
+        ({"url": "gopher://host/_x"}, "expected http://HOST/PATH"),
+        ({"url": "http://user:pw@host/"}, "without a user"),
+        ({"url": "http://host@other/"}, "without a user"),
+        ({"url": "http://host/#x"}, "fragment"),
+        ({"url": "http://host\\@other/"}, "expected http://HOST/PATH"),
+        ({"url": "http://host/a\r\nX-Evil: 1"}, "expected http://HOST/PATH"),
+        ({"url": "http://host/a b"}, "expected http://HOST/PATH"),
+        ({"url": "http://host:99999/"}, "expected http://HOST/PATH"),
+        ({"url": "http:///path"}, "expected http://HOST/PATH"),
+        ({"url": 7}, "expected http://HOST/PATH"),
+        ({"headers": {"host": "other"}}, "no header that may be set here"),
+        ({"headers": {"webhook-id": "1"}}, "no header that may be set here"),
+        ({"headers": {"x y": "1"}}, "no header that may be set here"),
+        ({"headers": {"x": "a\r\nY: 1"}}, "expected printable ASCII text"),
+        ({"headers": "x"}, "expected a table"),
+        ({"secret": "0123456789abcdef"}, "expected it of a webhook alone"),
+        ({"kind": "webhook", "secret": "short"}, "at least 16 bytes"),
+        ({"kind": "webhook", "secret": "whsec_!"}, "at least 16 bytes"),
+        ({"allow_private": "yes"}, "expected true or false"),
+        ({"timeout_s": 61}, "from 1 to 60"),
+        ({"tls_ca": __file__}, "expected https://"),
+        ({"ulr": "http://x"}, "did you mean url?"),
+    ],
+)
+def test_refused(keys: dict[str, object], wrong: str) -> None:
+    """What no target may have is refused, with what would be right."""
+    with pytest.raises(ValueError, match="oncall") as refused:
+        read(**keys)
+    assert wrong in str(refused.value)
+
+
+def test_too_many() -> None:
+    """There are at most eight targets."""
+    with pytest.raises(ValueError, match="at most 8"):
+        read_alert_targets(json.dumps({f"t{number}": ONCALL for number in range(9)}))
+
+
+def test_tables_of_the_file(tmp_path: Path) -> None:
+    """In the file a target is a table."""
+    file = tmp_path / "otel-ml.toml"
+    file.write_text('[alert_targets.oncall]\nkind = "alertmanager"\nurl = "http://am:9093"\n')
+    assert load({}, {}, file).alert_targets == (
+        AlertTarget("oncall", "alertmanager", "http://am:9093"),
+    )
+
+
+@pytest.mark.parametrize("key", ["url", "secret", "headers", "scret"])
+def test_no_secret_is_shown(key: str) -> None:
+    """An address of a webhook, a secret and a header are never shown."""
+    text = json.dumps({"oncall": {"kind": "slack", key: "https://hooks.example/T0/s3cret"}})
+    assert json.loads(hide_alert_targets(text)) == {"oncall": {"kind": "slack", key: "***"}}
+
+
+def test_no_secret_in_an_error() -> None:
+    """The error of a wrong setting does not show the address of a webhook."""
+    text = json.dumps({"a": {"kind": "slack", "url": "https://h.example/s3cret#x"}})
+    with pytest.raises(BadSetting) as refused:
+        load({"alert_targets": text}, {}, None)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["x", "[1]", "{", '{"a": 1}'])
+def test_no_table(text: str) -> None:
+    """What is no table of tables is refused, and not shown."""
+    with pytest.raises(ValueError, match="table"):
+        read_alert_targets(text)
+
+
+def test_repr_has_no_secret() -> None:
+    """What a target prints of itself has no secret."""
+    target = read(kind="webhook", url="http://h/s3cret", secret="0123456789abcdef")
+    assert "s3cret" not in repr(target)
+    assert "0123456789" not in repr(target)
