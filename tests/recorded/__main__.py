@@ -20,6 +20,7 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 RECORDERS: Final = HERE / "recorders"
 FURTHER: Final = "_cases"
+PEOPLE: Final = "_people"
 PACKAGE: Final = "tests.recorded.recorders"
 _SETTINGS: Final = ("OTEL_", "OPENAI_", "ANTHROPIC_", "LANGFUSE_", "LOGFIRE_", "MLFLOW_")
 # The recorders that run in one of the environments of `requirements/`, as tests/interop does.
@@ -86,14 +87,15 @@ def record(name: str) -> dict[str, Any]:
             "request": {"resourceSpans": sink.spans},
             **({"logs": {"resourceLogs": sink.logs}} if sink.logs else {}),
             **({"scenarios": sink.scenarios} if sink.scenarios else {}),
+            **({"sent": sink.words.sent, "listed": sink.words.listed} if sink.words.sent else {}),
         }
     )
     return recording
 
 
 def environment_of(name: str) -> str:
-    """Name the environment of a recorder: the further cases of a library run in the library's."""
-    return name.partition(FURTHER)[0]
+    """Name the environment of a recorder: further cases and people's words run in the library's."""
+    return name.partition(FURTHER)[0].removesuffix(PEOPLE)
 
 
 def find_python(name: str) -> Path:

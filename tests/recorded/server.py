@@ -15,10 +15,16 @@ _NOTHING: Final = Answer(200, "application/json", b"{}")
 
 
 def _answer(path: str, body: bytes, sink: Sink) -> Answer:
+    if (taken := sink.words.take(path, body)) is not None:
+        return _json(taken)
     told = answer(path, json.loads(body or b"{}"))
     if told is not None:
         sink.note(told.status, usage_of(told))
     return told or _NOTHING
+
+
+def _json(told: object) -> Answer:
+    return Answer(200, "application/json", json.dumps(told).encode())
 
 
 @contextmanager
@@ -39,7 +45,8 @@ def serving(sink: Sink) -> Iterator[str]:
                 self._send(_answer(self.path, body, sink))
 
         def do_GET(self) -> None:  # the name that the server calls
-            self._send(_NOTHING)
+            listed = sink.words.answer(self.path)
+            self._send(_NOTHING if listed is None else _json(listed))
 
         def _read(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":

@@ -7,6 +7,7 @@ from typing import Any, Final
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.recorded.words import Words
 from tests.support.otlp_json import to_otlp_json
 
 _Request = type[ExportTraceServiceRequest] | type[ExportLogsServiceRequest]
@@ -22,6 +23,7 @@ class Sink:
     def __init__(self) -> None:
         self._told: dict[str, list[Any]] = {"resourceSpans": [], "resourceLogs": []}
         self.scenarios: list[dict[str, Any]] = []
+        self.words = Words()
 
     def begin(self, name: str) -> None:
         """Note that a scenario begins: what comes from now on is of it."""

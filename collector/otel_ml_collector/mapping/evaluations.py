@@ -309,4 +309,6 @@ def _told_score(
 
 
 def _by_person(score: Metric, run: Run, place: int) -> Metric:
-    return replace(score, source="human", record_id=run.span_id.hex(), position=place)
+    """Make it a person's statement: of several on one span each has a record of its own."""
+    record_id = f"{run.span_id.hex()}-{place}" if place else run.span_id.hex()
+    return replace(score, source="human", record_id=record_id, position=place)

@@ -14,12 +14,15 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from otel_ml.statistics.intervals import corrected_rate
-from otel_ml_collector.span import Link, Span
+from otel_ml_collector.decode.json import decode_json_traces
+from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, make_span
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call
 from tests.otel_ml_collector.stores import Service
 
+ROOT: Final = Path(__file__).parents[3]
+RECORDINGS: Final = ROOT / "tests/recorded/recordings"
 JSON = {"content-type": "application/json"}
 QUEUE: Final = {
     "judge": "grounded",
@@ -196,73 +199,97 @@ def test_pages(service: Service, project: str) -> None:
     assert "ann says" not in judge
 
 
-def read_recipe() -> dict[str, Any]:
-    """Run the block of the docs that writes scores of Langfuse as feedback."""
-    text = (Path(__file__).parents[3] / "docs/how-to/people.md").read_text()
+def read_recipes() -> dict[str, Any]:
+    """Run the block of the docs that writes words of Langfuse and Phoenix as feedback."""
+    text = (ROOT / "docs/how-to/people.md").read_text()
     [block] = [
-        one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Langfuse" in one
+        one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "of_langfuse" in one
     ]
     defined: dict[str, Any] = {}
     exec(block, defined)  # noqa: S102 - a page of ours
     return defined
 
 
-def test_people_of_other_tools(service: Service, project: str) -> None:
-    """Annotations of Phoenix and scores of Langfuse are people's words, beside the judge's."""
-    verdicts = [True, True]
-    runs = take(service, project, verdicts)
-    annotated = replace(
-        runs[0],
-        attributes={
-            **runs[0].attributes,
-            "openinference.span.kind": "CHAIN",
-            "annotations.0.annotation.name": "grounded",
-            "annotations.0.annotation.label": "Yes",
-            "annotations.0.annotation.score": True,
-            "annotations.0.annotation.annotator_kind": "HUMAN",
-            "annotations.0.annotation.identifier": "ann",
-        },
-        end_ns=runs[0].end_ns + MS_NS,
+def take_recorded(service: Service, project: str, name: str) -> tuple[Any, dict[str, str]]:
+    """Store the spans that a real client exported; return its recording, and traces by span."""
+    recording = json.loads((RECORDINGS / f"{name}.json").read_text())
+    spans = decode_json_traces(json.dumps(recording["request"]).encode())
+    service.store.take(project, *spans, now_ns=max(span.end_ns for span in spans))
+    return recording, {span.span_id.hex(): span.trace_id.hex() for span in spans}
+
+
+def listed_runs(service: Service, project: str, where: str) -> list[str]:
+    address = f"/api/v1/projects/{quote(project, safe='')}/runs?where={quote(where)}"
+    return [run["run_id"] for run in ask(service.app, address).json["runs"]]
+
+
+def read_words(service: Service, project: str, run_id: str) -> list[tuple[Any, ...]]:
+    """List what people said of a run: the name, who, and what."""
+    run = ask(service.app, f"/api/v1/runs/{run_id}").json
+    return sorted(
+        (word["judge"], word["annotator"], word["label"], word["score"], word["passed"])
+        for word in run["evaluations"]
+        if word["source"] == "human"
     )
-    feedback = make_span(
-        "feedback",
-        {
-            "openinference.span.kind": "EVALUATOR",
-            "evaluations.0.evaluation.name": "grounded",
-            "evaluations.0.evaluation.label": "No",
-            "evaluations.0.evaluation.score": False,
-            "evaluations.0.evaluation.annotator_kind": "HUMAN",
-            "evaluations.0.evaluation.identifier": "bob",
-        },
-        links=[Link(runs[0].trace_id, runs[0].span_id, {})],
-    )
-    service.store.take(project, annotated, feedback)
-    score = {
-        "id": "s-1",
-        "timestamp": "2026-11-20T08:00:00.000Z",
-        "name": "grounded",
-        "source": "ANNOTATION",
-        "dataType": "BOOLEAN",
-        "value": 0,
-        "stringValue": "False",
-        "comment": "it made that up",
-        "authorUserId": "cyd",
-        "configId": None,
-        "queueId": "q-1",
-        "traceId": runs[1].trace_id.hex(),
-        "observationId": runs[1].span_id.hex(),
-    }
-    body = {"evaluations": [read_recipe()["to_feedback"](score)]}
+
+
+def test_people_of_phoenix(service: Service, project: str) -> None:
+    """Two people's words on one span, one said later and two by Phoenix's client are five."""
+    recording, traces = take_recorded(service, project, "phoenix_people")
+    recipe = read_recipes()["of_phoenix"]
+    listed = recording["listed"]
+    body = {"evaluations": [recipe(word, traces[word["span_id"]]) for word in listed]}
     for _ in range(2):  # sent again it is stored once
         ask_json(service, project, "evaluations", "POST", body)
-    found = ask_json(service, project, "judges/grounded/agreement")
-    assert found["people"]["people"] == 3
-    [version] = found["versions"]
-    assert (version["runs"], version["words"]) == (2, 3)
-    assert version["confusion"] == {
-        "both_pass": 1,
-        "judge_passes": 2,
-        "people_pass": 0,
-        "both_fail": 0,
+        take_recorded(service, project, "phoenix_people")
+    span_id = listed[0]["span_id"]
+    run_id = f"{traces[span_id]}-{span_id}"
+    assert read_words(service, project, run_id) == [
+        ("grounded", "ann", "Yes", 1.0, None),
+        ("grounded", "bob", "No", 0.0, None),
+        ("grounded", "cyd", "Yes", None, None),
+        ("grounded", "dan", "No", None, None),
+        ("grounded", "eve", "Yes", 1.0, None),
+    ]
+    assert listed_runs(service, project, 'label["grounded"] == "Yes"') == [run_id]
+    people = ask_json(service, project, "judges/grounded/agreement")["people"]
+    assert (people["people"], people["runs"]) == (5, 1)
+
+
+def test_people_of_langfuse(service: Service, project: str) -> None:
+    """What Langfuse's client lists of an observation and of its trace are words about the run."""
+    recording, traces = take_recorded(service, project, "langfuse_people")
+    recipe = read_recipes()["of_langfuse"]
+    body = {"evaluations": [recipe(score) for score in recording["listed"]]}
+    for _ in range(2):
+        ask_json(service, project, "evaluations", "POST", body)
+    [(span_id, trace_id)] = traces.items()
+    assert read_words(service, project, f"{trace_id}-{span_id}") == [
+        ("grounded", "cyd", "", None, False),
+        ("stars", "cyd", "", 4.0, None),
+        ("tone", "cyd", "friendly", None, None),
+    ]
+
+
+def test_people_beside_the_judge(service: Service, project: str) -> None:
+    """Words that spans and feedback brought stand in the confusion table, each person's once."""
+    [run] = take(service, project, [True])
+    words = {
+        "openinference.span.kind": "CHAIN",
+        **{
+            f"annotations.{place}.annotation.{name}": value
+            for place, (who, passed) in enumerate((("ann", True), ("bob", False), ("cyd", False)))
+            for name, value in (
+                ("name", "grounded"),
+                ("score", passed),
+                ("annotator_kind", "HUMAN"),
+                ("identifier", who),
+            )
+        },
     }
-    assert version["differing"][-1]["explanation"] in {"it made that up", ""}
+    later = replace(run, attributes={**run.attributes, **words}, end_ns=run.end_ns + MS_NS)
+    for _ in range(2):
+        service.store.take(project, later)
+    [version] = ask_json(service, project, "judges/grounded/agreement")["versions"]
+    assert (version["runs"], version["words"]) == (1, 3)
+    assert (version["confusion"]["both_pass"], version["confusion"]["judge_passes"]) == (1, 2)

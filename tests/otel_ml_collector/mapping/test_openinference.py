@@ -202,11 +202,18 @@ def test_scores() -> None:
         "annotations.0.annotation.name": "thumbs",
         "annotations.0.annotation.score": 1,
         "annotations.0.annotation.annotator_kind": "HUMAN",
+        "annotations.1.annotation.name": "thumbs",
+        "annotations.1.annotation.score": 0,
+        "annotations.1.annotation.annotator_kind": "HUMAN",
+        "annotations.1.annotation.identifier": "bob",
     }
     span = make_span("ask", told, trace_id=TRACE, span_id=SPAN)
+    word = {"source": "human", "record_id": f"{SPAN.hex()}-2", "position": 2}
+    other = {"source": "human", "record_id": f"{SPAN.hex()}-3", "position": 3}
     assert map_all(span).metrics == [
         expect_score("relevance", 0.5, label="so so", explanation="Half of it"),
-        expect_score("thumbs", 1.0, source="human", record_id=SPAN.hex(), position=2),
+        expect_score("thumbs", 1.0, **word),
+        expect_score("thumbs", 0.0, annotator="bob", **other),
     ]
 
 
