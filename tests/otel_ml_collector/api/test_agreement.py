@@ -132,22 +132,28 @@ def test_ranks(service: Service, project: str) -> None:
     assert people["alpha"]["value"] == pytest.approx(expected, rel=1e-9)
 
 
-def correct(service: Service, project: str, **more: Any) -> tuple[Any, list[Span]]:
-    """Judge the first 30 of 60 runs as a queue draws them: of the judge's passes one in 5 fails."""
-    runs = take(service, project, [place % 3 > 0 for place in range(60)])
+def correct(service: Service, project: str, limit: int = 30, **more: Any) -> Any:
+    """Judge the first half of runs as a queue draws them: of the judge's passes one in 5 fails."""
+    runs = take(service, project, [place % 3 > 0 for place in range(2 * limit)])
     verdicts = {id_of(run): place % 3 > 0 for place, run in enumerate(runs)}
     by_id = {id_of(run): run for run in runs}
-    ask_json(service, project, "queues/q", "PUT", {**QUEUE, "people": 1, "limit": 30, **more})
-    for place in range(30):
+    ask_json(service, project, "queues/q", "PUT", {**QUEUE, "people": 1, "limit": limit, **more})
+    for place in range(limit):
         run_id = ask_json(service, project, "queues/q/next?annotator=ann")["run"]["run_id"]
         label = "Yes" if verdicts[run_id] and place % 5 else "No"
         answer(service, project, "ann", by_id[run_id], label)
-    return ask_json(service, project, "judges/grounded/agreement"), runs
+    return ask_json(service, project, "judges/grounded/agreement")
 
 
-def test_corrected(service: Service, project: str) -> None:
+@pytest.fixture(scope="module")
+def corrected(service: Service) -> tuple[str, Any]:
+    """A project whose queue drew 30 of 60 runs at random, and how far its people agree."""
+    return "drawn at random", correct(service, "drawn at random")
+
+
+def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
     """Of runs that were drawn at random the judge's rate is corrected by what people said."""
-    found, _ = correct(service, project)
+    project, found = corrected
     confusion = found["versions"][0]["confusion"]
     shifts = [(-1.0, 1)] * confusion["judge_passes"]
     shifts += [(0.0, 1)] * (30 - confusion["judge_passes"])
@@ -170,8 +176,8 @@ def test_corrected(service: Service, project: str) -> None:
 
 def test_not_corrected(service: Service, project: str) -> None:
     """Runs that were not drawn at random correct nothing: by disagreement, or by own choice."""
-    found, _ = correct(service, project, order="disagreement")
-    assert (found["versions"][0]["runs"], found["corrected"]) == (30, None)
+    found = correct(service, project, limit=8, order="disagreement")
+    assert (found["versions"][0]["runs"], found["corrected"]) == (8, None)
     ask_json(service, project, "queues/q", "PUT", {**QUEUE, "seed": 7})
     chosen = f"{project} by choice"
     runs = take(service, chosen, [True] * 3)
@@ -185,17 +191,17 @@ def test_not_corrected(service: Service, project: str) -> None:
     assert (found["versions"][0]["runs"], found["corrected"]) == (3, None)
 
 
-def test_pages(service: Service, project: str) -> None:
+def test_pages(service: Service, corrected: tuple[str, Any]) -> None:
     """The pages say the same: of the queue, and as a part of the judge's page."""
-    found, _ = correct(service, project)
+    project, found = corrected
     whole = f"{100 * found['corrected']['rate']['value']:.1f}"
     for path in ("queues/q/agreement", "judge-people?judge=grounded"):
-        page = ask(service.app, f"/projects/{project}/{path}")
+        page = ask(service.app, f"/projects/{quote(project)}/{path}")
         assert page.status == 200, page.text
         for told in ("judge passes", "people fail", "corrected by people", whole, "κ", "ann says"):
             assert told in page.text, (path, told)
-    judge = ask(service.app, f"/projects/{project}/judges/grounded").text
-    assert f"/projects/{project}/judge-people?judge=grounded" in judge
+    judge = ask(service.app, f"/projects/{quote(project)}/judges/grounded").text
+    assert f"/projects/{quote(project)}/judge-people?judge=grounded" in judge
     assert "ann says" not in judge
 
 

@@ -71,11 +71,10 @@ def expected(calls: list[Span], order: str) -> list[str]:
     return [id_of(call) for _, call in known]
 
 
-@pytest.mark.parametrize("limit", [1, 7, 60])
-@pytest.mark.parametrize("order", NAMES)
-def test_pages(store: Store, project: str, order: str, limit: int) -> None:
-    """Page by page every run that has a value is there once: the highest first, then the newest."""
-    calls = make_calls(40)
+@pytest.fixture(scope="module")
+def stored_calls(store: Store) -> list[Span]:
+    """Calls of the project *ordered*, in two commits, beside a run that has not ended."""
+    project, calls = "ordered", make_calls(28)
     said = [
         say(call, "aa", at % 4 / 3)
         for at, call in enumerate(calls)
@@ -84,7 +83,14 @@ def test_pages(store: Store, project: str, order: str, limit: int) -> None:
     store.take(project, *said, *calls[::2])
     store.take(project, *calls[1::2])
     store.take(project, make_start(make_call("begun")))
-    assert ids(walk(store, project, limit, order=order)) == expected(calls, order)
+    return calls
+
+
+@pytest.mark.parametrize("limit", [1, 7, 60])
+@pytest.mark.parametrize("order", NAMES)
+def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -> None:
+    """Page by page every run that has a value is there once: the highest first, then the newest."""
+    assert ids(walk(store, "ordered", limit, order=order)) == expected(stored_calls, order)
 
 
 @pytest.mark.parametrize("order", ["slowest", "costliest"])
