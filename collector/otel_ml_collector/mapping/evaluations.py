@@ -14,7 +14,7 @@ from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import is_spoken
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, Present
 from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.values import parse, real_score, to_float, to_text
+from otel_ml_collector.mapping.values import parse, real_score, service_name, to_float, to_text
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
 from otel_ml_collector.span import Span, Value, is_span_id
 from otel_ml_collector.times import LATEST_NS
@@ -24,8 +24,6 @@ EVALUATION: Final = "gen_ai.evaluation.result"
 BAD_EVALUATION: Final = "invalid_evaluation"
 # Why one is that tells a truth whose value is none, or too long, or that says it is no truth.
 BAD_ACTUAL: Final = "invalid_actual"
-# What services are called that have no name.
-_UNNAMED: Final = "unknown_service"
 _PREFIX: Final = "gen_ai.evaluation."
 _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False}
 
@@ -137,7 +135,8 @@ def map_evaluation(
             judge_version=to_text(attributes.get(names.JUDGE_VERSION)),
             record_id="" if source == "judge" else span.span_id.hex(),
             actual=actual,
-            annotator=to_text(attributes.get(names.ANNOTATOR)) or _service_of(span, source),
+            annotator=to_text(attributes.get(names.ANNOTATOR))
+            or (service_name(span.scope.resource) if source == "actual" else ""),
             latency_ms=_finite(attributes.get(names.LATENCY_MS)),
             cost=_finite(attributes.get(names.JUDGE_COST)),
         )
@@ -160,12 +159,6 @@ def _read_actual(attributes: Mapping[str, Value]) -> str | None:
         return write_actual(value)
     except ValueError:
         return None
-
-
-def _service_of(span: Span, source: str) -> str:
-    """Name the service that sent a target; empty when it has no name."""
-    name = to_text(span.scope.resource.get("service.name")) if source == "actual" else ""
-    return "" if name.startswith(_UNNAMED) else name
 
 
 def _score(metric: Metric) -> Metric:

@@ -8,7 +8,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.access import IMPORT, OPEN, Access
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.shared_ids import SpanOwners
-from otel_ml_collector.mapping.values import to_text
+from otel_ml_collector.mapping.values import service_name, to_text
 from otel_ml_collector.span import Scope, Span, Value, is_span_id, is_trace_id
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, LATEST_NS
 
@@ -17,8 +17,6 @@ NOT_ALLOWED: Final = "project_not_allowed"
 # Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
 _ADDRESSED: Final = {".": "_.", "..": "_.."}
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
-# Spec: https://opentelemetry.io/docs/specs/semconv/resource/#service
-_UNKNOWN_SERVICE: Final = "unknown_service"
 _OLDEST_NS: Final = 400 * DAY_NS
 _MAX_PROJECT_CHARS: Final = 128
 
@@ -82,7 +80,7 @@ def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) ->
     if own is not None and len(own) == 1:
         return own[0]
     named = _named(attributes, scope) or filing.header_project
-    service = _service(scope) if filing.by_service and not named else ""
+    service = service_name(scope.resource) if filing.by_service and not named else ""
     project = _ADDRESSED.get(named or service, named or service)
     if project and filing.access.reaches(project):
         return project
@@ -115,9 +113,3 @@ def _named(attributes: Mapping[str, Value], scope: Scope) -> str:
             if part.get(name):
                 return to_text(part[name])
     return ""
-
-
-def _service(scope: Scope) -> str:
-    """Read the service's name; the name that an SDK makes up by default is left out."""
-    name = to_text(scope.resource.get("service.name"))
-    return "" if name.startswith(_UNKNOWN_SERVICE) else name

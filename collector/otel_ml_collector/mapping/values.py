@@ -10,6 +10,8 @@ import orjson
 from otel_ml_collector.span import Value
 
 _CLASS: Final = "<class '"
+# Spec: https://opentelemetry.io/docs/specs/semconv/resource/#service
+_UNKNOWN_SERVICE: Final = "unknown_service"
 
 
 def parse(value: Value) -> object:
@@ -90,6 +92,12 @@ def to_text(value: Value) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else to_json(value)
+
+
+def service_name(resource: Mapping[str, Value]) -> str:
+    """Read the service's name; the name that an SDK makes up by default is left out."""
+    name = to_text(resource.get("service.name"))
+    return "" if name.startswith(_UNKNOWN_SERVICE) else name
 
 
 def to_type_name(value: Value) -> str:
