@@ -68,7 +68,10 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
         if issubclass(kind, Mapping):
             values.update(tags_of(part))
         elif issubclass(kind, Tag):
-            _read_tag(part, values, details)
+            values[part.name] = primitive(part.value)
+            facts = {"type": part.type, "group": part.group}
+            if any(facts.values()):
+                details[part.name] = {key: item for key, item in facts.items() if item}
         elif issubclass(kind, Iterable) and kind not in _TEXT_TYPES:
             for item in part:
                 if not issubclass(type(item), Mapping | Tag):
@@ -79,13 +82,6 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
         else:
             raise invalid("tags", part, _ANY_TAGS)
     return values, details
-
-
-def _read_tag(tag: Tag, values: dict[str, Value], details: Details) -> None:
-    values[tag.name] = primitive(tag.value)
-    facts = {"type": tag.type, "group": tag.group}
-    if any(facts.values()):
-        details[tag.name] = {key: item for key, item in facts.items() if item}
 
 
 def tags_of(given: Mapping[str, object]) -> dict[str, Value]:

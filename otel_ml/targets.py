@@ -225,7 +225,16 @@ class TargetModel(Elsewhere, HasSubject):
         has no version, it is the version without params and content.
         """
         if self._version is None:
-            self._choose_newest()
+            chosen = self._told
+            if self._recorder.page:
+                try:
+                    with self._open_reader(_CHOOSE_S) as reader:
+                        chosen = reader.versions(self.name)[0].digest
+                except unread.NotFound:
+                    pass
+                except unread.ReaderError as error:
+                    _logger.warning("The newest version of %s is not known: %s", self.name, error)
+            self._choose(chosen)
         return self._version or self._told
 
     @property
@@ -378,19 +387,6 @@ class TargetModel(Elsewhere, HasSubject):
         timeout_s -= time.monotonic() - began
         route = recorder.route
         return reading.Reader(route.project, route.api_key, route.endpoint, timeout_s=timeout_s)
-
-    def _choose_newest(self) -> None:
-        """Choose the newest version; that without params where none is known."""
-        chosen = self._told
-        if self._recorder.page:
-            try:
-                with self._open_reader(_CHOOSE_S) as reader:
-                    chosen = reader.versions(self.name)[0].digest
-            except unread.NotFound:
-                pass
-            except unread.ReaderError as error:
-                _logger.warning("The newest version of %s is not known: %s", self.name, error)
-        self._choose(chosen)
 
     def _choose(self, version: str) -> None:
         self._target = {names.TARGET_MODEL: self.name, names.TARGET_VERSION: version}

@@ -577,20 +577,16 @@ def _named(items: Sequence[Item]) -> tuple[Item, ...]:
             item if item.is_named else replace(item, id=name)
             for item, name in zip(kept, ids, strict=True)
         ]
-    return _of_one_source(kept)
-
-
-def _of_one_source(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Let items of the same content be made of one run, whatever their order: a store keeps one."""
+    # Items of the same content are made of one run, whatever their order: a store keeps one.
     sources: dict[str, tuple[str, str]] = {}
-    for item in items:
+    for item in kept:
         own = item.source_session, item.source_run
         sources[item.digest] = max(own, sources.get(item.digest, own))
     return tuple(
         item
         if (item.source_session, item.source_run) == (session, run)
         else replace(item, source_run=run, source_session=session)
-        for item in items
+        for item in kept
         for session, run in (sources[item.digest],)
     )
 

@@ -381,17 +381,12 @@ class Progress:
         name = error_name(error)
         if name not in self.first_errors:
             with untrusted:
+                trace = traceback_of(error)
+                while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+                    trace = trace.tb_next
                 self.first_errors[name] = "".join(
-                    traceback.format_exception(type(error), error, _own_frames_off(error))
+                    traceback.format_exception(type(error), error, trace)
                 )
-
-
-def _own_frames_off(error: BaseException) -> Any:
-    """Begin a traceback with the user's frame."""
-    trace = traceback_of(error)
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    return trace
 
 
 def _is_for_host(error: BaseException) -> bool:

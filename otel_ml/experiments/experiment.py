@@ -464,17 +464,6 @@ def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
         raise invalid("lower_is_better", lower, "a collection of names of judges")
     for name in lower:
         check_text("lower_is_better", name)
-    return ComparisonOptions(
-        cluster=cluster_of(given["cluster"]),
-        margins=dict(margin),
-        lower_is_better=frozenset(lower),
-        is_partial=check_flag("partial", given["partial"]),
-        told=_told_of(given),
-    )
-
-
-def _told_of(given: Mapping[str, Any]) -> dict[str, object]:
-    """Write the options of a comparison that are not the usual ones, for the record."""
     cluster = given["cluster"]
     facts = {
         "margin": dict(given["margin"] or {}),
@@ -482,7 +471,13 @@ def _told_of(given: Mapping[str, Any]) -> dict[str, object]:
         "cluster": "a function" if callable(cluster) else cluster,
         "partial": given["partial"],
     }
-    return {name: value for name, value in facts.items() if value}
+    return ComparisonOptions(
+        cluster=cluster_of(given["cluster"]),
+        margins=dict(margin),
+        lower_is_better=frozenset(lower),
+        is_partial=check_flag("partial", given["partial"]),
+        told={name: value for name, value in facts.items() if value},
+    )
 
 
 def _target_of(

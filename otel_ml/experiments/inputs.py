@@ -265,11 +265,7 @@ def _rebuild_scalar(value: Any, kind: type) -> Any:
     if kind in {bool, types.NoneType} or kind in _TEXTS or isinstance(value, kind):
         return _checked(value, kind)
     made: Callable[[Any], Any] = kind
-    return made(_checked(value, _base_of(kind)))
-
-
-def _base_of(kind: type) -> type:
-    return next(base for base in (str, int, float) if issubclass(kind, base))
+    return made(_checked(value, next(base for base in (str, int, float) if issubclass(kind, base))))
 
 
 def _checked(value: Any, kind: type) -> Any:

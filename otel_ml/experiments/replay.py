@@ -290,7 +290,17 @@ def plan_replay(
         TypeError: One is unknown.
         ReaderError: The collector has no answer, or there is none.
     """
-    given = _check_options(options)
+    given: dict[str, Any] = {**REPLAYED, **options}
+    for key in given.keys() - ReplayOptions.__annotations__.keys():
+        raise TypeError(f"replay() got an unexpected keyword argument {key!r}")
+    check_integer("limit", given["limit"], 1, _MOST_REPLAYED)
+    check_one_of("on_miss", given["on_miss"], {"raise", "call"})
+    resume = given["resume"]
+    if issubclass(type(resume), str) and resume != "auto" and not RUN_ID.fullmatch(resume):
+        raise invalid("resume", resume, "'auto', the run id of a replay, or False")
+    if not issubclass(type(given["stub"]), list | tuple | set | frozenset):
+        raise invalid("stub", given["stub"], "a list of names of traced functions")
+    given["stub"] = [check_text("stub", name) for name in given["stub"]]
     limit, stub = given["limit"], given["stub"]
     # What is wrong with the other options is said before anything is read.
     checked = prepare(recorder, function, [], judges, _common_options(given))
@@ -338,22 +348,6 @@ def plan_replay(
         taken.starts,
         answers,
     )
-
-
-def _check_options(options: ReplayOptions) -> dict[str, Any]:
-    """Take the options with those that were not given."""
-    given: dict[str, Any] = {**REPLAYED, **options}
-    for key in given.keys() - ReplayOptions.__annotations__.keys():
-        raise TypeError(f"replay() got an unexpected keyword argument {key!r}")
-    check_integer("limit", given["limit"], 1, _MOST_REPLAYED)
-    check_one_of("on_miss", given["on_miss"], {"raise", "call"})
-    resume = given["resume"]
-    if issubclass(type(resume), str) and resume != "auto" and not RUN_ID.fullmatch(resume):
-        raise invalid("resume", resume, "'auto', the run id of a replay, or False")
-    if not issubclass(type(given["stub"]), list | tuple | set | frozenset):
-        raise invalid("stub", given["stub"], "a list of names of traced functions")
-    given["stub"] = [check_text("stub", name) for name in given["stub"]]
-    return given
 
 
 def _params_of(given: Mapping[str, Any], runs: Any) -> dict[str, Any]:

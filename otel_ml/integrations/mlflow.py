@@ -379,7 +379,14 @@ class MlflowRun:
         self._model = model
         self._run_id: str = run.info.run_id
         self._start_ns: int = (run.info.start_time or 0) * _MS
-        above = self._runs_above()
+        above: list[str] = []
+        tags = self._run.data.tags
+        while (parent := tags.get(_PARENT)) and parent not in above and len(above) < _MOST_ABOVE:
+            above.append(parent)
+            try:
+                tags = self._client.get_run(parent).data.tags
+            except MlflowException:  # it is gone for good
+                break
         self._parent_id = span_id_of("mlflow run", above[0]) if above else None
         root = above[-1] if above else self._run_id
         self.identity = Identity(
@@ -596,18 +603,6 @@ class MlflowRun:
         if short is not None:
             facts[names.INPUTS_PREVIEW] = short
         return {part: sorted(notes)} if notes else {}
-
-    def _runs_above(self) -> list[str]:
-        """List the runs that this run is nested in, the nearest first."""
-        above: list[str] = []
-        tags = self._run.data.tags
-        while (parent := tags.get(_PARENT)) and parent not in above and len(above) < _MOST_ABOVE:
-            above.append(parent)
-            try:
-                tags = self._client.get_run(parent).data.tags
-            except MlflowException:  # it is gone for good
-                break
-        return above
 
 
 # The model of a run as plain values: where it lies, what it takes and returns.

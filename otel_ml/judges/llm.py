@@ -122,7 +122,13 @@ class LLMJudge(Judge):
         if not minimum < maximum:
             raise invalid("maximum", maximum, f"one above the minimum {minimum!r}")
         if labels is not None:
-            _check_labels(labels)
+            expected = "words and their scores"
+            check_mapping("labels", labels, expected)
+            if not labels:
+                raise invalid("labels", labels, expected)
+            for word, score in labels.items():
+                check_text("labels", word)
+                check_number("labels", score)
         check_integer("retries", retries, 0, _MAX_RETRIES)
         self._retries = retries
         self._scale = _Range(minimum, maximum) if labels is None else _Labels(labels)
@@ -150,16 +156,6 @@ class LLMJudge(Judge):
                 asked = prompt + _AGAIN.format(why=why)
         tries = "1 try" if not self._retries else f"{self._retries + 1} tries"
         raise JudgeError(f"no usable reply in {tries}: {why}")
-
-
-def _check_labels(labels: Mapping[str, float]) -> None:
-    expected = "words and their scores"
-    check_mapping("labels", labels, expected)
-    if not labels:
-        raise invalid("labels", labels, expected)
-    for word, score in labels.items():
-        check_text("labels", word)
-        check_number("labels", score)
 
 
 class _UnusableReply(Exception):

@@ -389,10 +389,6 @@ def _write_single(value: Any, writer: ValueWriter) -> Any:
         return ["Period", value.ordinal, value.freqstr]
     if isinstance(value, pd.Interval):
         return ["Interval", writer.encode(value.left), writer.encode(value.right), value.closed]
-    return _write_many(value, writer)
-
-
-def _write_many(value: Any, writer: ValueWriter) -> Any:
     if isinstance(value, pd.Index):
         return ["Index", _write_index(value, writer)]
     if isinstance(value, pd.api.extensions.ExtensionArray):

@@ -152,7 +152,10 @@ class Parts:
         if source is not None:
             self._show(function, source, depth)
         if depth > 0 or "signature" in self.counts:
-            for name, value in _defaults(function).items():
+            defaults = function.__defaults__ or ()
+            names = function.__code__.co_varnames[: function.__code__.co_argcount]
+            values = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+            for name, value in {**values, **(function.__kwdefaults__ or {})}.items():
                 if is_constant(value):
                     facts.append(f"default {name}={canonical_value(value)}")
                 elif not _is_told(value, source and _default_node(source.node, name)):
@@ -196,7 +199,7 @@ class Parts:
             return f"#{self._numbers[helper]}"
         name = helper.__qualname__
         if not is_same_package(helper.__module__, self.module):
-            if _is_of_user(helper):
+            if PurePath(helper.__code__.co_filename).is_absolute() and not is_of_library(helper):
                 self.note(f"`{name}`, of another package (`{helper.__module__}`)")
             return None
         if depth >= _HELPER_DEPTH:
@@ -289,7 +292,12 @@ class _Following:
         """Return the text by which a read counts; None where nothing of it does."""
         value: Any = self._reader.find(read)
         if value is MISSING or value is os.environ or is_a(value, ModuleType):
-            self._note_missing(read, value)
+            if read == ("open",) and value is MISSING:
+                self._parts.note("contents of files that are opened")
+            elif value is os.environ or (value is os and self._parts.uses("environ", "getenv")):
+                self._parts.note("environment variables")
+            elif read[0] == self._reader.receiver and read[1:] and self._depth == 0:
+                self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
             return None
         if is_a(value, type):
             is_own = read == (self._reader.receiver,)  # what is read of it is read by name
@@ -305,14 +313,6 @@ class _Following:
                 return None
             return self._parts.constant(name, Value(canonical_value(value), value))
         return self._value(read, value, name)
-
-    def _note_missing(self, read: Read, value: object) -> None:
-        if read == ("open",) and value is MISSING:
-            self._parts.note("contents of files that are opened")
-        elif value is os.environ or (value is os and self._parts.uses("environ", "getenv")):
-            self._parts.note("environment variables")
-        elif read[0] == self._reader.receiver and read[1:] and self._depth == 0:
-            self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
 
     def _class(self, kind: type) -> str | None:
         counts = self._parts.counts
@@ -392,13 +392,19 @@ class _Following:
                 methods = self._parts.methods(kind, self._depth)
                 text += f"{{{','.join(methods)}}}" if methods else ""
         elif number is None and not is_record(kind):
-            self._note_object(value, kind, name)
+            if is_a(value, PurePath):
+                self._parts.note(f"`{name}`, a place on this machine")
+            elif not is_a(value, _FUNCTIONS) and not is_quiet(kind):
+                closed = f"`{name}`, {_indefinite(kind)}, which cannot be read"
+                has_attributes = getattr(kind, "__dictoffset__", 0)
+                self._parts.note(f"attributes of `{name}`" if has_attributes else closed)
         named = kind if helper is None else helper
         return Value(text, _Reference(f"<{named.__qualname__}>")) if text else None
 
     def _weigh(self, value: Any, weights: WeightKind, name: str) -> Value:
         """Tell a model object by its weights, and by the methods of its own class."""
-        if self._is_fitted(name):
+        fits = {(*name.split("."), fit) for fit in _FITS}
+        if not fits.isdisjoint(self._reader.reads(self._node)):
             self._parts.note(f"weights of `{name}`, which the function fits")
             return Value(type(value).__qualname__, Weighed(type=type(value).__qualname__))
         shown = Weighed(type=type(value).__qualname__)
@@ -430,18 +436,6 @@ class _Following:
             if number is not None:
                 methods.add(f"{path}={number}")
         return methods
-
-    def _is_fitted(self, name: str) -> bool:
-        fits = {(*name.split("."), fit) for fit in _FITS}
-        return not fits.isdisjoint(self._reader.reads(self._node))
-
-    def _note_object(self, value: object, kind: type, name: str) -> None:
-        if is_a(value, PurePath):
-            self._parts.note(f"`{name}`, a place on this machine")
-        elif not is_a(value, _FUNCTIONS) and not is_quiet(kind):
-            closed = f"`{name}`, {_indefinite(kind)}, which cannot be read"
-            has_attributes = getattr(kind, "__dictoffset__", 0)
-            self._parts.note(f"attributes of `{name}`" if has_attributes else closed)
 
 
 def _state_of(kind: type) -> Iterator[str]:
@@ -505,11 +499,6 @@ def digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _is_of_user(function: FunctionType) -> bool:
-    """Tell a function of the user's that stands in a file from all others."""
-    return PurePath(function.__code__.co_filename).is_absolute() and not is_of_library(function)
-
-
 def _counted(reader: ReadingFunction, read: Read) -> object:
     """Return the value to compare by; a value that does not count is not held on to."""
     value = reader.find(read)
@@ -531,13 +520,6 @@ def _counted(reader: ReadingFunction, read: Read) -> object:
     except (TooManyParts, RuntimeError):
         return MISSING
     return MISSING if value_read is None else _Said(helper, value_read.text)
-
-
-def _defaults(function: FunctionType) -> dict[str, object]:
-    defaults = function.__defaults__ or ()
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    values = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
-    return {**values, **(function.__kwdefaults__ or {})}
 
 
 def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
