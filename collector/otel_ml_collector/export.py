@@ -520,7 +520,8 @@ def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
         count = 0
         for batch in _read_until(reader, query, (start_ns, end_ns), limit):
             count += batch.num_rows
-            limit = _fitting(batch)
+            fitting: int = _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)
+            limit = int(min(max(fitting, 1), 4 * batch.num_rows, _MOST_RUNS))
             yield batch
         if count < reach // 4:
             width = min(2 * width, _WIDEST)
@@ -544,12 +545,6 @@ def _read_until(
             yield batch
         if batch.num_rows < stretch.limit:
             return
-
-
-def _fitting(batch: pa.Table) -> int:
-    """Choose how many runs to read next by how large these were."""
-    fitting: int = _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)
-    return int(min(max(fitting, 1), 4 * batch.num_rows, _MOST_RUNS))
 
 
 def _read_batch(

@@ -97,7 +97,8 @@ def show_home(
     projects = find_projects(reader)
     stats = {group.project: group for group in counted.result().groups}
     costs = [stat.cost for stat in stats.values() if stat.cost is not None]
-    day = _day(now_ns)
+    end_ns = -(-now_ns // HOUR_NS) * HOUR_NS
+    day = Window(end_ns - DAY_NS, end_ns)
     stored_projects = select_projects(projects, find)
     page = cut_slice(stored_projects, read_state(request).first("projects"), _SHOWN_PROJECTS)
     unread = find_all_unread(reader, [item.project for item in page.items if not item.runs])
@@ -141,11 +142,6 @@ def show_today(request: Request, reader: FromReader, project: str) -> Response:
     """Show the findings of a project, as a part of the home page that comes after the rest."""
     findings = find_news(reader, project, time.time_ns(), most=_JUDGED).findings
     return show_page(request, "today.html", {"findings": findings})
-
-
-def _day(now_ns: int) -> Window:
-    end_ns = -(-now_ns // HOUR_NS) * HOUR_NS
-    return Window(end_ns - DAY_NS, end_ns)
 
 
 def _show(

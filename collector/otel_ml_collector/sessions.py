@@ -276,7 +276,10 @@ def _read_session(
     known = figures.result().get(session) or _of_open(session, runs.runs)
     if known is None:
         raise Missing(f"There is no session {session[:80]!r}")
-    turns = _make_turns(runs.runs, now_ns)
+    traces: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for run in runs.runs:
+        traces[run.trace_id].append(run)
+    turns = [_make_turn(of_trace, now_ns) for of_trace in traces.values()]
     stored_session = Session(**dict(known), conversation=turns, next_cursor=runs.next_cursor)
     return stored_session, runs.runs
 
@@ -411,13 +414,6 @@ def _of_open(session: str, runs: Sequence[RunSummary]) -> SessionFigures | None:
     )
 
 
-def _make_turns(runs: Sequence[RunSummary], now_ns: int) -> list[Turn]:
-    traces: defaultdict[str, list[RunSummary]] = defaultdict(list)
-    for run in runs:
-        traces[run.trace_id].append(run)
-    return [_make_turn(of_trace, now_ns) for of_trace in traces.values()]
-
-
 def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
     known = {run.run_id for run in runs}
     tops = [run for run in runs if run.parent_run_id not in known]
@@ -436,7 +432,19 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
         outcome=last.outcome,
         error_type=last.error_type,
         error_message=last.error_message,
-        calls=[_make_call(run) for run in runs if run.kind in {"tool", "retriever"}],
+        calls=[
+            CalledTool(
+                run_id=run.run_id,
+                name=run.model or run.name,
+                inputs=run.inputs,
+                outputs=run.outputs or "",
+                outcome=run.outcome,
+                error_type=run.error_type,
+                latency_ms=run.latency_ms,
+            )
+            for run in runs
+            if run.kind in {"tool", "retriever"}
+        ],
         scores={judge: score for run in runs for judge, score in run.scores.items()},
         passed={judge: passed for run in runs for judge, passed in run.passed.items()},
         runs=len(runs),
@@ -451,18 +459,6 @@ def _find_answer(last: RunSummary, runs: Sequence[RunSummary]) -> str:
         return last.outputs or ""
     calls = [run for run in runs if run.outputs and run.kind not in {"tool", "retriever"}]
     return calls[-1].outputs or "" if calls else ""
-
-
-def _make_call(run: RunSummary) -> CalledTool:
-    return CalledTool(
-        run_id=run.run_id,
-        name=run.model or run.name,
-        inputs=run.inputs,
-        outputs=run.outputs or "",
-        outcome=run.outcome,
-        error_type=run.error_type,
-        latency_ms=run.latency_ms,
-    )
 
 
 _Query = Annotated[SessionsQuery, Depends()]

@@ -115,19 +115,16 @@ class Argument:
                     raise self._wrong(value, "expected true or false")
                 return value
             case "strings":
-                return self._read_strings(value)
+                if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                    raise self._wrong(value, "expected a list of texts")
+                if len(value) > self.high:
+                    raise self._wrong(len(value), f"is more than {self.high}")
+                if len(value) < self.low:
+                    raise self._wrong(len(value), f"is less than {self.low}")
+                return [self._read_text(item) for item in value]
         if not isinstance(value, str):
             raise self._wrong(value, "expected a text")
         return self._read_text(value)
-
-    def _read_strings(self, value: object) -> list[str]:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._wrong(value, "expected a list of texts")
-        if len(value) > self.high:
-            raise self._wrong(len(value), f"is more than {self.high}")
-        if len(value) < self.low:
-            raise self._wrong(len(value), f"is less than {self.low}")
-        return [self._read_text(item) for item in value]
 
     def _read_integer(self, value: object) -> int:
         if not _is_number(value) or not (isinstance(value, int) or value.is_integer()):

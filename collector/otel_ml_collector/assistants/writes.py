@@ -67,7 +67,9 @@ def add_feedback(call: ToolCall) -> Digest:
     ]
     made = feedback.make_feedback(call.reader, call.project, wanted, call.now_ns)
     ids = {run_id: value.record_id for run_id, value in zip(run_ids, made.stored, strict=True)}
-    there = _read_stored(call, ids)
+    values = {"project": call.project, "owners": [*ids], "record_ids": [*ids.values()]}
+    rows = call.reader.rows(_STORED, values)
+    there = {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
     _check_same(call, there, {"judge": judge, **facts})
     new = [evaluation for evaluation in wanted if evaluation.run_id not in there]
     if new:
@@ -158,13 +160,6 @@ def _name_statement(call: ToolCall, run_id: str, facts: Mapping[str, Any]) -> st
     words: list[Any] = [request] if request else ["", call.given["judge"], facts]
     text = orjson.dumps([call.reader.access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
     return f"agent {hashlib.sha256(text).hexdigest()}"
-
-
-def _read_stored(call: ToolCall, ids: Mapping[str, str]) -> dict[str, Row]:
-    """Read the stored statements among some, by run id."""
-    values = {"project": call.project, "owners": [*ids], "record_ids": [*ids.values()]}
-    rows = call.reader.rows(_STORED, values)
-    return {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
 
 
 def _check_same(call: ToolCall, there: Mapping[str, Row], facts: Mapping[str, Any]) -> None:

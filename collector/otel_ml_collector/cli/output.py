@@ -220,7 +220,10 @@ def _fit(
 ) -> tuple[dict[int, int], list[str]]:
     """Choose which columns fit, and how wide they are; also name those that have no room."""
     natural = [max(map(_width, column)) for column in zip(head, *rows, strict=True)]
-    narrow = [_narrow(name, width) for name, width in zip(head, natural, strict=True)]
+    narrow = [
+        min(width, _ID_CHARS if name == "run_id" else _NARROW)
+        for name, width in zip(head, natural, strict=True)
+    ]
     places = [
         place
         for place, name in enumerate(head)
@@ -237,11 +240,6 @@ def _fit(
         loose = [place for place in places if widths[place] > narrow[place]]
         widths[max(loose or places, key=widths.__getitem__)] -= 1
     return widths, hidden
-
-
-def _narrow(name: str, natural: int) -> int:
-    """How narrow a column may get: of an id all that names it stays."""
-    return min(natural, _ID_CHARS if name == "run_id" else _NARROW)
 
 
 def _shortened(name: str, cell: str, width: int) -> str:

@@ -140,7 +140,10 @@ class PlaceOptions:
         try:
             return opened.enter_context(_open_store(self.settings))
         except InUse as error:
-            return self._holder(error, key)
+            for address in (error.address, self.address):
+                if address and is_collector(address):
+                    return _collector_at(address, key)
+            raise CommandFailed(f"{error}, which does not answer", UNREACHABLE) from error
 
     def _source(self, name: str) -> str:
         return self.chosen[name].source
@@ -159,13 +162,6 @@ class PlaceOptions:
             "start one with otel-ml serve, or say which with --endpoint URL or --data-dir DIR",
             UNREACHABLE,
         )
-
-    def _holder(self, error: InUse, key: str | None) -> Workplace:
-        """Find the collector that holds the data directory."""
-        for address in (error.address, self.address):
-            if address and is_collector(address):
-                return _collector_at(address, key)
-        raise CommandFailed(f"{error}, which does not answer", UNREACHABLE) from error
 
     def _key(self) -> str | None:
         if not self.key_file:

@@ -106,7 +106,11 @@ class ItemHistory:
 
     @cached_property
     def _last(self) -> tuple[Sequence[ListedExperiment], int]:
-        return _find_last(self._reader, self._project, self._name, self._now_ns)
+        where = f"dataset == {view.quoted(self._name)}"
+        listed = find_experiments(
+            self._reader, self._project, self._now_ns, where=where, limit=_EXPERIMENTS
+        )
+        return choose_last(listed.experiments)
 
     @property
     def _experiments(self) -> Sequence[ListedExperiment]:
@@ -227,14 +231,6 @@ class ItemHistory:
         ids = [experiment.run_id for experiment in experiments]
         asked = item_parameters(self._project, ids, start_ns, self._state if ids else None)
         return asked | {"owners": [self._owner]}
-
-
-def _find_last(
-    reader: Reader, project: str, name: str, now_ns: int
-) -> tuple[list[ListedExperiment], int]:
-    where = f"dataset == {view.quoted(name)}"
-    listed = find_experiments(reader, project, now_ns, where=where, limit=_EXPERIMENTS)
-    return choose_last(listed.experiments)
 
 
 def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperiment], int]:

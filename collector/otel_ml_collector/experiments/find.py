@@ -853,6 +853,8 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
     alone = estimate_groups(groups, lower_is_better=lower)
     judges = judge_outcomes(now.judges, alone, verdict, lower)
     words = {judge.word for judge in judges.values()}
+    rows = make_rows(reader, project, compared, items_of(compared, "flaky")[:NAMED])
+    firsts = _read_firsts(reader, project, compared, rows, now_ns)
     return Report(
         name=now.name,
         baseline=write_label(before.name, _stored_id(before), before.start_ns) if before else None,
@@ -862,7 +864,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         word=next((word for word in WORST_FIRST if word in words), ""),
         judges=judges,
         shared=verdict.shared.counts if verdict and verdict.shared else None,
-        flaky=_name_flaky(reader, project, compared, now_ns),
+        flaky=[_label(row, firsts) for row in rows],
         flaky_count=count_items(compared, "flaky"),
         worse=_list_worse(reader, project, compared, page, now_ns),
         worse_count=count_items(compared, "regression"),
@@ -904,13 +906,6 @@ def _list_worse(
         )
         for row in rows
     ]
-
-
-def _name_flaky(reader: Reader, project: str, compared: Compared, now_ns: int) -> list[str]:
-    """Name the first items with differing repeats."""
-    rows = make_rows(reader, project, compared, items_of(compared, "flaky")[:NAMED])
-    firsts = _read_firsts(reader, project, compared, rows, now_ns)
-    return [_label(row, firsts) for row in rows]
 
 
 def _read_firsts(

@@ -181,7 +181,15 @@ class RecordClient:
     def __init__(self, target: RecordTarget) -> None:
         self._metadata = (("authorization", f"Bearer {target.key}"),) if target.key else ()
         if target.is_secure:
-            self._channel = grpc.secure_channel(target.address, _credentials(target), _OPTIONS)
+            try:
+                roots = target.ca.read_bytes() if target.ca else None
+            except OSError as error:
+                raise ValueError(
+                    f"The certificates in {target.ca} cannot be read: {error}"
+                ) from error
+            self._channel = grpc.secure_channel(
+                target.address, grpc.ssl_channel_credentials(roots), _OPTIONS
+            )
         else:
             self._channel = grpc.insecure_channel(target.address, _OPTIONS)
         self._stub = RecordServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
@@ -285,11 +293,3 @@ def _is_refusal(code: grpc.StatusCode, items: Sequence[OutgoingRecord], size: in
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return len(items) > 1 or size > _DEFAULT_LIMIT_BYTES
     return code is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def _credentials(target: RecordTarget) -> grpc.ChannelCredentials:
-    try:
-        roots = target.ca.read_bytes() if target.ca else None
-    except OSError as error:
-        raise ValueError(f"The certificates in {target.ca} cannot be read: {error}") from error
-    return grpc.ssl_channel_credentials(roots)

@@ -128,12 +128,9 @@ class RecordForward:
             size += sum(item.message.ByteSize() for item in request)
         if messages.unfit:
             self._numbers.count_sent(self._name, kind, 0, messages.unfit)
-        self._adapt(batch.rows, size)
-
-    def _adapt(self, rows: int, size: int) -> None:
         if size > _LARGE_BYTES:
-            self._rows = max(rows // 2, 1)
-        elif size < _SMALL_BYTES and rows >= self._rows:
+            self._rows = max(batch.rows // 2, 1)
+        elif size < _SMALL_BYTES and batch.rows >= self._rows:
             self._rows = min(self._rows * 2, _MOST_ROWS)
 
     def _fail(self, error: Unavailable) -> None:

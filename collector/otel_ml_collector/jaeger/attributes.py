@@ -241,17 +241,13 @@ def _to_json(value: object) -> str:
         case list():
             return "[" + ",".join(map(_to_json, value)) + "]"
         case float():
-            return _write_float(value)
+            digits, _, exponent = repr(value).partition("e")
+            if value == 0 or _SMALL <= abs(value) < _LARGE:
+                written = format(Decimal(repr(value)), "f")
+                return written.removesuffix(".0")
+            return f"{digits}e{int(exponent):+d}" if exponent else digits
         case _:
             return orjson.dumps(value).decode()
-
-
-def _write_float(value: float) -> str:
-    digits, _, exponent = repr(value).partition("e")
-    if value == 0 or _SMALL <= abs(value) < _LARGE:
-        written = format(Decimal(repr(value)), "f")
-        return written.removesuffix(".0")
-    return f"{digits}e{int(exponent):+d}" if exponent else digits
 
 
 def readings(text: str) -> list[Any]:

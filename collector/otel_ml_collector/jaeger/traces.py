@@ -166,17 +166,16 @@ def make_trace(
     for span in spans:
         if span.resource not in known:
             known[span.resource] = f"p{len(known) + 1}"
-            processes[known[span.resource]] = _process(load_object(span.resource))
+            resource = load_object(span.resource)
+            rest = {
+                name: value for name, value in sorted(resource.items()) if name != "service.name"
+            }
+            service = str(resource.get("service.name") or UNKNOWN_SERVICE)
+            processes[known[span.resource]] = JaegerProcess(serviceName=service, tags=_tags(rest))
         made.append(_span(span, known[span.resource]))
     return JaegerTrace(
         traceID=trace_id, spans=made, processes=processes, warnings=list(warnings) or None
     )
-
-
-def _process(resource: Mapping[str, Any]) -> JaegerProcess:
-    rest = {name: value for name, value in sorted(resource.items()) if name != "service.name"}
-    service = str(resource.get("service.name") or UNKNOWN_SERVICE)
-    return JaegerProcess(serviceName=service, tags=_tags(rest))
 
 
 def _span(span: SpanFacts, process: str) -> JaegerSpan:

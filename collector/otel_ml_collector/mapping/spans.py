@@ -461,20 +461,15 @@ def _rest(alike: _Alike, run_columns: RunColumns, columns: Mapping[str, list[Any
         if bytes in map(type, kept.values()):
             kept[BINARY] = sorted(name for name in kept if type(kept[name]) is bytes)
         if span.status_code and not alike.is_open:
-            _keep_status(span, outcome, message, kept)
+            code = _STATUS_CODES.get(span.status_code, "")
+            if code and (code == "OK" or outcome != "error"):
+                kept[STATUS_CODE] = code
+            if code == "ERROR" and span.status_message[:_MESSAGE_CHARS] != message:
+                kept[STATUS_DESCRIPTION] = span.status_message[:_MESSAGE_CHARS]
         if span.otlp and not alike.is_open:  # a record that announces a run has its own
             kept[OTLP] = span.otlp
         texts.append(to_sorted_json(kept) if kept else "")
     return texts
-
-
-def _keep_status(span: Span, outcome: str, message: str, kept: dict[str, Value]) -> None:
-    """Add the status of a span where outcome and error message say something else."""
-    code = _STATUS_CODES.get(span.status_code, "")
-    if code and (code == "OK" or outcome != "error"):
-        kept[STATUS_CODE] = code
-    if code == "ERROR" and span.status_message[:_MESSAGE_CHARS] != message:
-        kept[STATUS_DESCRIPTION] = span.status_message[:_MESSAGE_CHARS]
 
 
 def _events(span: Span) -> str:

@@ -105,25 +105,22 @@ class Health:
             raise Unavailable("The collector is shutting down")
         self.check_room()
         if self._now_s() - self._written_s >= PROBE_EVERY_S:
-            self._probe()
+            if self._probing.acquire(blocking=False):
+                self._probed_s = self._now_s()
+                try:
+                    self._write_probe()
+                except Exception as error:
+                    raise Unavailable(self._trouble or type(error).__name__) from error
+                finally:
+                    self._probing.release()
+            elif self._now_s() - self._probed_s >= PROBE_EVERY_S:
+                raise Unavailable(f"The store has not answered for {PROBE_EVERY_S:g} s")
         if self._trouble:
             raise Unavailable(self._trouble)
 
     def drain(self) -> None:
         """Be ready no more: the collector ends."""
         self._draining = True
-
-    def _probe(self) -> None:
-        if self._probing.acquire(blocking=False):
-            self._probed_s = self._now_s()
-            try:
-                self._write_probe()
-            except Exception as error:
-                raise Unavailable(self._trouble or type(error).__name__) from error
-            finally:
-                self._probing.release()
-        elif self._now_s() - self._probed_s >= PROBE_EVERY_S:
-            raise Unavailable(f"The store has not answered for {PROBE_EVERY_S:g} s")
 
     def _note(self, trouble: str) -> None:
         self._written_s = self._now_s()

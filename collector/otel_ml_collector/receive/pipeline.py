@@ -282,7 +282,8 @@ class Intake:
         """Store the content of a request: its records, or the body of a large request."""
         if isinstance(records, bytes):
             held.begin(len(records))
-            return await self._wait_for_large(export, records, onward, held)
+            beginning = self._begin_large(export, records, onward, held.hand_over())
+            return await self._end_large(await asyncio.shield(asyncio.create_task(beginning)))
         if len(records) or records.trace_keys:
             await asyncio.wrap_future(self._commit.submit(records, deadline))
         if export.signal is Signal.METRICS:
@@ -324,23 +325,16 @@ class Intake:
             return await self._leave_metrics(received, onward, "", deadline)
         accepted = received - rejected.total()
         if self._forward and onward and accepted:
-            await _pass_on(self._forward, onward, rejected, deadline)
+            if NOT_ALLOWED in rejected:  # bytes with data that the sender may not write
+                self._forward.hold_back(onward)
+            else:
+                await self._forward.pass_on(onward, deadline)
         if export.signal is Signal.LOGS:
             self._telemetry.count_log_records(accepted, rejected)
             refused = Counter({why: rejected[why] for why in rejected.keys() - LEFT_OUT})
             return _answer(refused, "Log records")
         self._telemetry.count_spans(accepted, rejected)
         return _answer(rejected, "Spans")
-
-    async def _wait_for_large(
-        self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
-    ) -> ExportAnswer:
-        """Begin or resume the work on a large request, and wait for its end.
-
-        It is begun, too, where its sender has its answer before.
-        """
-        beginning = self._begin_large(export, body, onward, held.hand_over())
-        return await self._end_large(await asyncio.shield(asyncio.create_task(beginning)))
 
     async def _begin_large(
         self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
@@ -498,16 +492,6 @@ def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
     if own and (len(own) == 1 or not project):
         project = own[0]
     return OtlpRequest(export.body, export.encoding, export.signal, export.form, project, passed)
-
-
-async def _pass_on(
-    forward: OtlpForward, onward: OtlpRequest, rejected: Counter[str], deadline: float
-) -> None:
-    """Forward stored data; bytes with data that the sender may not write stay here."""
-    if NOT_ALLOWED in rejected:
-        forward.hold_back(onward)
-    else:
-        await forward.pass_on(onward, deadline)
 
 
 def begin_digest(export: Export) -> "hashlib.blake2b":

@@ -78,7 +78,17 @@ def tell_price(run: Run, prices: Prices) -> str:
     is_call = run.kind in CALLS and run.latency_ms is not None
     if not is_call or not (run.provider_model or has_tokens(run.tokens)):
         return ""
-    return _tell_missing(run, prices)
+    if not has_tokens(run.tokens):
+        return "" if run.outcome == "error" else "no cost: the call said no tokens"
+    model, provider = run.provider_model, run.provider
+    if not model:
+        return "no cost: the call names no model of a provider"
+    if prices.find(provider, model) is None:
+        whose = f"{provider} has no price of {model}" if provider else f"{model} has no price"
+        return f"no cost: {whose} in the table of prices, nor in the setting `prices`"
+    if prices.cost(provider, model, run.tokens, run.start_ns) is None:
+        return "no cost: the counts of tokens make no sense together"
+    return "no cost: there was no price when it was stored"
 
 
 def _tell_found(run: Run, prices: Prices) -> str:
@@ -102,17 +112,3 @@ def _tell_found(run: Run, prices: Prices) -> str:
 def _is_cost(json_value: JsonValue, cost: float | None) -> bool:
     number = to_float(json_value) if isinstance(json_value, int | float | str) else None
     return number is not None and round_cost(number) == cost
-
-
-def _tell_missing(run: Run, prices: Prices) -> str:
-    if not has_tokens(run.tokens):
-        return "" if run.outcome == "error" else "no cost: the call said no tokens"
-    model, provider = run.provider_model, run.provider
-    if not model:
-        return "no cost: the call names no model of a provider"
-    if prices.find(provider, model) is None:
-        whose = f"{provider} has no price of {model}" if provider else f"{model} has no price"
-        return f"no cost: {whose} in the table of prices, nor in the setting `prices`"
-    if prices.cost(provider, model, run.tokens, run.start_ns) is None:
-        return "no cost: the counts of tokens make no sense together"
-    return "no cost: there was no price when it was stored"

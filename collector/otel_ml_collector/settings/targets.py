@@ -57,16 +57,12 @@ def _read_endpoint(value: object) -> str:
         raise wrong
     if parts.query or parts.fragment or parts.username is not None:
         raise wrong
-    return _read_place(value, parts)
-
-
-def _read_place(text: str, parts: SplitResult) -> str:
     if parts.scheme.startswith("grpc"):
         if parts.port is None or parts.path.strip("/"):
             raise ValueError("expected HOST:PORT after grpc://, and no path")
     elif parts.path.rstrip("/").endswith(("/v1/traces", "/v1/logs", "/v1/metrics")):
         raise ValueError("expected the base address: /v1/traces and /v1/logs are added")
-    return text.rstrip("/")
+    return value.rstrip("/")
 
 
 def _read_headers(value: object) -> tuple[tuple[str, str], ...]:

@@ -284,7 +284,8 @@ class Deleter:
         days = [(deletion.project, day) for day in self._days(deletion)]
         mark_days(self._client, self._memory, days)
         self._memory.calls.forget(deletion.project)
-        self._mask(_places_of_runs(deletion.kind), deletion)
+        condition = _BEFORE if deletion.kind == PROJECT else _DELETED_RUNS
+        self._mask([(table, condition) for table in _RUN_TABLES], deletion)
         if deletion.kind != PROJECT:  # what recorded the same call counts now
             settle_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
@@ -324,12 +325,6 @@ class Deleter:
             SELECT DISTINCT intDiv(start_ns, {day_ns}) * {day_ns} AS day FROM deleted_runs
             WHERE {deleted} ORDER BY day""").fill(day_ns=DAY_NS, deleted=_DELETED)
         return [int(row[0]) for row in self._ask(sql, deletion)]
-
-
-def _places_of_runs(kind: str) -> list[_Place]:
-    """Say where runs stand that are deleted: without them no list tells of the rest."""
-    condition = _BEFORE if kind == PROJECT else _DELETED_RUNS
-    return [(table, condition) for table in _RUN_TABLES]
 
 
 def _places_of_rest(kind: str) -> list[_Place]:

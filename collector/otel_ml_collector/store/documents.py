@@ -159,7 +159,11 @@ class Documents:
                 if wanted.body and not newest and state["number"] >= kind.most:
                     message = f"The project has {kind.most} {kind.name}s already: delete one first"
                     raise BadInput(message, "name")
-                version, saved_ns, save_id = state["version"] + 1, time.time_ns(), _make_id()
+                version, saved_ns, save_id = (
+                    state["version"] + 1,
+                    time.time_ns(),
+                    secrets.token_hex(8),
+                )
                 row = [*asked.values(), wanted.body, version, saved_ns, save_id]
                 self._insert(row, [state["emptied_ns"], state["revision"], lost])
                 if reader.rows(_SAVED, {**asked, "save_id": save_id})[0]["saves"]:
@@ -204,7 +208,3 @@ def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -
 
 def _document(row: Row) -> Document:
     return Document(row["name"], orjson.loads(row["body"]), row["version"], row["saved_ns"])
-
-
-def _make_id() -> str:
-    return secrets.token_hex(8)

@@ -75,7 +75,11 @@ def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object
 def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         if _TAG not in value:
-            yield from _walk_members(path, value, depth)
+            if depth < MOST_DEPTH:
+                for key, member in value.items():
+                    step = write_step(key)
+                    if len(path) + len(step) <= _LONGEST_PATH:
+                        yield from _walk(path + step, member, depth + 1)
         elif value[_TAG] in _IN_PARTS and _TAGGED in value:
             yield from _walk(f"{path}.{_TAGGED}", value[_TAGGED], depth)
         else:
@@ -88,16 +92,6 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
         yield path, None if _REDACTED in value else value[:_MOST_CHARS]
     elif value is not None:
         yield path, value
-
-
-def _walk_members(
-    path: str, members: Mapping[str, Any], depth: int
-) -> Iterator[tuple[str, object]]:
-    if depth < MOST_DEPTH:
-        for key, member in members.items():
-            step = write_step(key)
-            if len(path) + len(step) <= _LONGEST_PATH:
-                yield from _walk(path + step, member, depth + 1)
 
 
 def write_step(key: str) -> str:

@@ -152,7 +152,14 @@ class Writer:
         self._marks.mark(records)
         payloads = self._begin_payloads(records.runs)
         try:
-            self._insert_others(records)
+            self._insert_versions(records.versions)
+            for table in tables.RECORD_TABLES:
+                if table.source:
+                    self._insert(table, getattr(records, table.source))
+            own = [key for key in records.trace_keys if key.is_own]
+            self._insert(tables.TRACE_KEYS, own)
+            self._insert_signs(records.signs)
+            self._insert_arrivals(records.arrivals)
         finally:
             wait(payloads)
         for payload in payloads:
@@ -189,17 +196,6 @@ class Writer:
             )
             for part in self._slices(tables.PAYLOADS, runs)
         ]
-
-    def _insert_others(self, records: Records) -> None:
-        """Insert all but runs and payloads."""
-        self._insert_versions(records.versions)
-        for table in tables.RECORD_TABLES:
-            if table.source:
-                self._insert(table, getattr(records, table.source))
-        own = [key for key in records.trace_keys if key.is_own]
-        self._insert(tables.TRACE_KEYS, own)
-        self._insert_signs(records.signs)
-        self._insert_arrivals(records.arrivals)
 
     def _insert(self, table: tables.Table[Any], rows: Sequence[Any]) -> None:
         for part in self._slices(table, rows):

@@ -348,7 +348,9 @@ class RunNumbers(Collector):
             for place, counts in self._runs.items():
                 runs[self._label(place)].add(counts)
             for (place, judge, digest), score in self._scores.items():
-                version = self._judge_version(place[0], judge, digest)
+                version = _name_version(
+                    self._numbers.get(("judge", (place[0], judge, digest, ""))), digest
+                )
                 scores[(*self._label(place), judge, version)].add(score)
             folded = CounterMetricFamily(
                 "otel_ml_runs_folded",
@@ -369,7 +371,11 @@ class RunNumbers(Collector):
     def _count_run(self, run: Run, is_held: bool) -> None:
         place: Place = (run.project, run.model[:_LABEL_CHARS], run.digest, run.structure)
         if self._tags:
-            place += self._tag_values(run)
+            values = dict.fromkeys(self._tags, "")
+            for tag in run.tags:
+                if tag.name in values:
+                    values[tag.name] = text_of(tag.value)[:_TAG_CHARS]
+            place += tuple(values.values())
         if place not in self._runs:
             place, _ = self._open(place)
         if not self._places.put((run.project, run.trace_id, run.span_id), place):
@@ -450,13 +456,6 @@ class RunNumbers(Collector):
             counts.passed += score.passed
             counts.failed += not score.passed
 
-    def _tag_values(self, run: Run) -> Place:
-        values = dict.fromkeys(self._tags, "")
-        for tag in run.tags:
-            if tag.name in values:
-                values[tag.name] = text_of(tag.value)[:_TAG_CHARS]
-        return tuple(values.values())
-
     def _open(self, place: Place) -> tuple[Place, RunCounts]:
         """Begin a label set, or return the place of all that is beyond the bound."""
         if self._opened >= self._sets:
@@ -479,9 +478,6 @@ class RunNumbers(Collector):
         project, model, digest, _, *tags = place
         number = self._numbers.get(("model", place[:4]))
         return (project, model, _name_version(number, digest), *tags)
-
-    def _judge_version(self, project: str, judge: str, digest: str) -> str:
-        return _name_version(self._numbers.get(("judge", (project, judge, digest, ""))), digest)
 
     def _number_versions(self) -> None:
         """Ask for the numbers of versions that are not known yet, again after 10 s."""

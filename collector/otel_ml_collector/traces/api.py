@@ -60,7 +60,15 @@ class _Bundle:
         for record in trace.records:
             for artifact in record.artifacts:
                 yield from self._add_artifact(artifact, record.project, record.run_id)
-        yield from self._write("manifest.json", [self._manifest(trace)])
+        facts = {
+            "key": trace.key,
+            "runs": self._runs,
+            "artifacts": self._artifacts,
+            "records": trace.records,
+            "truncated": trace.truncated,
+            "hidden_parents": trace.hidden_parents,
+        }
+        yield from self._write("manifest.json", [orjson.dumps(facts, option=orjson.OPT_INDENT_2)])
 
     def _add_run(self, run: Run) -> Iterator[None]:
         name = f"runs/{run.run_id}.json"
@@ -91,17 +99,6 @@ class _Bundle:
             for part in parts:
                 file.write(part)
                 yield
-
-    def _manifest(self, trace: Trace) -> bytes:
-        facts = {
-            "key": trace.key,
-            "runs": self._runs,
-            "artifacts": self._artifacts,
-            "records": trace.records,
-            "truncated": trace.truncated,
-            "hidden_parents": trace.hidden_parents,
-        }
-        return orjson.dumps(facts, option=orjson.OPT_INDENT_2)
 
 
 @router.get("/traces/{key:path}", response_model=None, responses=_TRACE)

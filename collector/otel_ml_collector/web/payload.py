@@ -456,7 +456,9 @@ def make_payload(
     names = [*forms, *([] if isinstance(inner, str) else ["Tree"]), "Raw"]
     form = chosen if chosen in names else names[0]
     if form == "Tree":
-        return Payload(names, form, _tree(value, at, first, nodes))
+        focus, crumbs = descend(value, at)
+        text = _text(focus, first) if at and isinstance(focus, str) else None
+        return Payload(names, form, Tree(crumbs, make_tree(focus, at, first, nodes), text))
     return Payload(names, form, forms[form] if form in forms else write_raw(value))
 
 
@@ -511,12 +513,6 @@ def read_picture(text: str) -> ShownPicture | None:
     if head.why:
         return ShownPicture(None, head.why)
     return ShownPicture(text, width=head.width, height=head.height)
-
-
-def _tree(value: JsonValue, at: str, first: int, nodes: int) -> Tree:
-    focus, crumbs = descend(value, at)
-    text = _text(focus, first) if at and isinstance(focus, str) else None
-    return Tree(crumbs, make_tree(focus, at, first, nodes), text)
 
 
 def write_raw(value: JsonValue) -> Raw:

@@ -53,7 +53,12 @@ def find_names(keys: Iterable[str]) -> OwnNames | None:
     items = [key for key in keys if key.startswith(_PREFIX)]
     if not items:
         return None
-    judges = _judge_names(items)
+    judges = [
+        key.removeprefix(prefix)
+        for key in items
+        for prefix in (names.SCORE_PREFIX, names.PASSED_PREFIX)
+        if key.startswith(prefix)
+    ]
     return OwnNames(_tag_names(items), judges, bool(judges) or names.JUDGES in items)
 
 
@@ -192,15 +197,6 @@ def _tag_names(keys: Iterable[str]) -> list[tuple[str, str]]:
         (key, key.removeprefix(names.TAG_PREFIX))
         for key in keys
         if key.startswith(names.TAG_PREFIX)
-    ]
-
-
-def _judge_names(keys: Iterable[str]) -> list[str]:
-    return [
-        key.removeprefix(prefix)
-        for key in keys
-        for prefix in (names.SCORE_PREFIX, names.PASSED_PREFIX)
-        if key.startswith(prefix)
     ]
 
 

@@ -103,7 +103,15 @@ class Plans:
         keys = tuple(attributes)
         plan = self._plans.get(keys)
         if plan is None:
-            plan = _make_plan(keys)
+            held = own.held_names(keys) | _HELD
+            presents = (find_present(dialect, keys) for dialect in DIALECTS)
+            dialects = tuple(present for present in presents if present is not None)
+            plan = Plan(
+                own.find_names(keys),
+                dialects,
+                find_evidence((present.dialect for present in dialects), keys),
+                tuple(sorted(key for key in keys if key not in held)),
+            )
             if len(keys) <= _MAX_NAMES and sum(map(len, keys)) <= _MAX_CHARS:
                 if len(self._plans) >= _PLANS:
                     self._plans.clear()
@@ -257,18 +265,6 @@ def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
             column = values.column(name)
             for at in places:
                 run_columns.columns["tags"][at][name] = Tag(name, to_text(column[at]))
-
-
-def _make_plan(keys: tuple[str, ...]) -> Plan:
-    held = own.held_names(keys) | _HELD
-    presents = (find_present(dialect, keys) for dialect in DIALECTS)
-    dialects = tuple(present for present in presents if present is not None)
-    return Plan(
-        own.find_names(keys),
-        dialects,
-        find_evidence((present.dialect for present in dialects), keys),
-        tuple(sorted(key for key in keys if key not in held)),
-    )
 
 
 def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:

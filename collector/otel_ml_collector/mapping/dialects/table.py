@@ -430,10 +430,10 @@ class AttributeColumns:
             return [{short: spans[at][name] for short, name in pairs} for at in places]
         if source.schema:
             return [self._read_listed(source.schema, at) for at in places]
-        return [self._read_member(source, at) for at in places]
-
-    def _read_member(self, source: FieldSource, place: int) -> Value:
-        return cast("Value", find_member(self._open(source.names[0], place), source.member))
+        return [
+            cast("Value", find_member(self._open(source.names[0], at), source.member))
+            for at in places
+        ]
 
     def _open(self, name: str, place: int) -> object:
         opened = self._opened.setdefault(name, {})
