@@ -1,7 +1,9 @@
 """A real Alertmanager takes notifications of alerts, groups them, and lets them end."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -10,6 +12,7 @@ from otel_ml_collector.alerts.notification import AlertedSlice, Notification
 from otel_ml_collector.times import HOUR_NS
 from tests.neighbours.programs import running
 from tests.neighbours.prometheus import Alertmanager, Inbox
+from tests.neighbours.test_prometheus import collecting, watching
 from tests.otel_ml_collector.alerts.test_delivery import delivering, states_of
 from tests.otel_ml_collector.alerts.test_messages import NASTY, make_nasty
 from tests.otel_ml_collector.alerts.world import (
@@ -19,8 +22,11 @@ from tests.otel_ml_collector.alerts.world import (
     SINCE_NS,
     make_target,
 )
+from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store, open_store
-from tests.support.collector import wait_until
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess, wait_until
+from tests.support.load import PROTOBUF
 
 _PATIENCE_S: Final = 60.0
 
@@ -94,6 +100,43 @@ def test_collector_that_is_gone_and_back(desk: Desk) -> None:
         wait_until(lambda: told(desk, "again", "resolved") == {"Remax"}, _PATIENCE_S)
     fingerprints = {alert["fingerprint"] for alert in desk.inbox.told("again", "firing")}
     assert len(fingerprints) == 1
+
+
+def send_failures(collector: CollectorProcess) -> None:
+    """Send runs of two clients: those of one fail, those of the other do not."""
+    spans = [
+        make_call(
+            "answer",
+            {"otel_ml.project": "shop", "otel_ml.tag.client": client},
+            start_ns=time.time_ns(),
+            status_code=2 if client == "acme" else 0,
+        )
+        for _ in range(300)
+        for client in ("acme", "other")
+    ]
+    collector.deliver(encode(spans), PROTOBUF)
+
+
+def test_slice_fires_in_prometheus(tmp_path: Path) -> None:
+    """A rule of ``deploy/`` over what the collector computed fires in a real Prometheus."""
+    with (
+        collecting(tmp_path / "data") as collector,
+        watching(tmp_path, collector) as watch,
+    ):
+        send_failures(collector)
+        name = "OtelMlSliceLosesRuns"
+        wait_until(lambda: bool(watch.inbox.told(name, "firing")), 4 * _PATIENCE_S)
+        [alert] = watch.inbox.told(name, "firing")[:1]
+        assert alert["labels"] == {
+            "alertname": name,
+            "model": "answer",
+            "project": "shop",
+            "severity": "warning",
+            "slice": "client = acme",
+        }
+        assert alert["annotations"]["summary"] == (
+            "client = acme does worse than the rest of answer in shop"
+        )
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))

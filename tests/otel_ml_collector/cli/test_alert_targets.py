@@ -1,0 +1,67 @@
+"""A trial is sent to a target of the settings from a shell."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.otlp_sink import Reply, http_sink
+
+
+def try_target(
+    folder: Path, address: str, target: str = "desk"
+) -> "subprocess.CompletedProcess[str]":
+    """Send a trial with a file of settings that has a webhook."""
+    (folder / "otel-ml.toml").write_text(
+        f"""
+        public_url = "https://ml.example"
+        [alert_targets.desk]
+        kind = "webhook"
+        url = "http://{address}/s3cret"
+        secret = "0123456789abcdef"
+        allow_private = true
+        """
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ml_collector", "alerts", "test", target],
+        cwd=folder,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_trial(tmp_path: Path) -> None:
+    """The target gets a signed message, and the shell is told its id."""
+    with http_sink() as sink:
+        done = try_target(tmp_path, sink.address)
+        [sent] = sink.requests
+    document = json.loads(sent.body)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"desk at 127.0.0.1 has taken the trial {document['id']}\n"
+    assert (document["rule"], document["status"]) == ("trial", "firing")
+    assert sent.headers["webhook-signature"].startswith("v1,")
+
+
+def test_trial_that_is_refused(tmp_path: Path) -> None:
+    """What the target answers is said, without the address, which may be a secret."""
+    with http_sink() as sink:
+        sink.replies.append(Reply(500, body=b"/s3cret is broken"))
+        done = try_target(tmp_path, sink.address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "otel-ml: desk at 127.0.0.1 has not taken the trial: 500 Internal Server Error "
+        "/*** is broken\n"
+    )
+
+
+def test_unknown_target(tmp_path: Path) -> None:
+    """A target that the settings do not have is named with one that they do."""
+    done = try_target(tmp_path, "127.0.0.1:9", "desc")
+    assert (done.returncode, done.stderr) == (
+        5,
+        "otel-ml: There is no target 'desc' in the settings: did you mean desk?\n",
+    )
