@@ -44,6 +44,7 @@ _WAITS: Final = (
     ("tests/contract/test_server.py::test_two_collectors", True),
     ("tests/deploy/test_clickhouse.py::test_tables_work", True),
     ("tests/deploy/test_sizing.py::test_runs_take_what_the_page_says", True),
+    ("tests/end_to_end/test_alert_kills.py*", True),
     ("tests/end_to_end/test_artifacts.py::test_memory", True),
     ("tests/end_to_end/test_artifacts.py::test_kill*", True),
     ("tests/end_to_end/test_artifacts.py::test_restart", True),

@@ -131,6 +131,8 @@ def test_defaults(folder: Path) -> None:
         project_from="default",
         sampled_projects=(),
         metrics="leave",
+        alert_targets=(),
+        public_url="",
         trace_url="",
     )
 
