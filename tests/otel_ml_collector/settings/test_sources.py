@@ -277,7 +277,7 @@ def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
             "\nallowed_hosts = [1]",
             "otel-ml.toml:2: Invalid allowed_hosts [1]: expected one value or a list of them",
         ),
-        ("paint = 3", "otel-ml.toml:1: Unknown key 'paint': expected one of allowed_hosts, "),
+        ("paint = 3", "otel-ml.toml:1: Unknown key 'paint': expected one of al"),
         ("http =", "The file otel-ml.toml cannot be read: Invalid value (at end of document)"),
         ("\udcff", "The file otel-ml.toml cannot be read: 'utf-8' codec can't decode"),
     ],
@@ -292,8 +292,9 @@ def test_all_problems(folder: Path) -> None:
     """Everything that is wrong is told at once, a line each, wherever it stands."""
     (folder / "otel-ml.toml").write_text('colour = 1\n# a comment\n"log_level" = "loud"\n')
     given = message_of(flags(http="h"), {"OTEL_ML_GRPC": "g"})
+    names = ", ".join(sorted(flags())[:30])  # a line says no more
     assert given.splitlines() == [
-        f"otel-ml.toml:1: Unknown key 'colour': expected one of {', '.join(sorted(flags()))}",
+        f"otel-ml.toml:1: Unknown key 'colour': expected one of {names} …",
         "Invalid --http 'h': expected HOST:PORT with a port from 0 to 65535",
         "Invalid OTEL_ML_GRPC 'g': expected HOST:PORT with a port from 0 to 65535",
         "otel-ml.toml:3: Invalid log_level 'loud': expected one of debug, info, warning, error",
