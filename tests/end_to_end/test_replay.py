@@ -385,7 +385,7 @@ def test_logged_inputs(client: Client) -> None:
 CALLED: list[str] = []
 
 
-def make_app(client: Client) -> Callable[[str], Any]:  # noqa: C901 - an app of five functions
+def make_app(client: Client) -> Callable[[str], Any]:
     """Make an app of traced functions; what is called for real is noted."""
     CALLED.clear()
 
@@ -550,12 +550,27 @@ def answer(question):
     time.sleep(0.1)
     return f"{question} because"
 """
+# Begins with half of the questions, and answers no other until it is told that it was resumed.
+HELD: Final = """
+import os, time
+
+def answer(question):
+    with open("asked.txt", "a") as file:
+        file.write(f"{question}\\n")
+    while count_asked() > 20 and not os.path.exists("resumed"):
+        time.sleep(0.05)
+    return f"{question} because"
+
+def count_asked():
+    with open("asked.txt") as file:
+        return len(file.readlines())
+"""
 
 
 def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> None:
     """A replay that is killed goes on with the runs that it took, though others came since."""
     record(collector, "killed")
-    (tmp_path / "app.py").write_text(SLOW)
+    (tmp_path / "app.py").write_text(HELD)
     command = [sys.executable, "-m", "otel_ml_collector", "replay", "app.py:answer"]
     where = ["--where", 'model == "answer"', "--limit", "40", "--fail-if", "errors > 0"]
     environment = {
@@ -574,6 +589,7 @@ def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> N
     begun.kill()
     begun.wait()
     before = done()
+    (tmp_path / "resumed").touch()
     record(collector, "killed")
     ended = subprocess.run(
         [*command, *where, "--resume", "auto"],
