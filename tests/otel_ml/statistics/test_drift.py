@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from otel_ml.statistics.distances import Comparison, compare, distance, presence
+from otel_ml.statistics.distances import Comparison, compare, presence
+from otel_ml.statistics.fields import own_distances
 from otel_ml.statistics.sketches import Sketch, bin_of, merge_sketches
 from tests.support.examples import examples
 
@@ -68,14 +69,8 @@ class Stream:
 
 def judge(windows: Sequence[Sketch], new: Sketch) -> Comparison:
     """Judge a window against those before it, as the collector does."""
-
-    def own() -> list[float]:
-        return [
-            distance(merge_sketches([*windows[:at], *windows[at + 1 :]]), window)
-            for at, window in enumerate(windows)
-        ]
-
-    return compare(merge_sketches(windows), new, own=own)
+    reference = merge_sketches(windows)
+    return compare(reference, new, own=lambda: own_distances(reference, windows))
 
 
 LOG_NORMAL: Final = np.exp(np.linspace(-2.5, 3.5, 400))
