@@ -2,12 +2,17 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import pytest
 
+from otel_ml_collector.alerts.find import find_rule
+from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert
 from otel_ml_collector.alerts.series import SeriesWatch
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.alerts import WHOLE_RULE, AlertRow, AlertStateName, AlertStore
+from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.telemetry.series import ComputedSeries
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.otel_ml_collector.api.world import experiment
@@ -140,3 +145,49 @@ def test_once_an_hour(service: Service) -> None:
     assert not rows_of(read_collector(series), "otel_ml_actual_coverage")
     watch.look(NOW_NS + HOUR_NS)
     assert rows_of(read_collector(series), "otel_ml_actual_coverage")
+
+
+def make_row(rule: AlertRule, key: str, state: AlertStateName, digest: str = "") -> AlertRow:
+    """Make the stored state of a slice of a rule."""
+    return AlertRow(
+        project=PROJECT,
+        rule=rule.name,
+        slice=key,
+        state=state,
+        since_ns=NOW_NS,
+        value=0.8,
+        martingale=0.0,
+        window_ns=NOW_NS,
+        body={"digest": digest or rule.digest},
+        evaluator="",
+        version=1,
+    )
+
+
+def test_alerts(service: Service) -> None:
+    """States of alerts are told slice by slice, those of an older rule and of none are not."""
+    store = service.store
+    wanted = WantedAlert(when="error_share > 0.5", by=['tags["client"]'], severity="page")
+    body = wanted.model_dump()
+    Documents(store.connections).save(store.reader, PROJECT, ALERT, "fails", body)
+    rule = find_rule(store.reader, PROJECT, "fails")
+    rows = [
+        make_row(rule, WHOLE_RULE, "inactive"),
+        make_row(rule, '["acme"]', "firing"),
+        make_row(rule, '["other"]', "pending"),
+        make_row(rule, '["older"]', "firing", "of another rule"),
+        replace(make_row(rule, '["acme"]', "firing"), rule="deleted"),
+    ]
+    AlertStore(store.connections).write(rows, [], NOW_NS)
+    series = ComputedSeries()
+    read_collector(series)
+    SeriesWatch(store.reader, series).look(NOW_NS)
+    page = rows_of(read_collector(series), "otel_ml_alert")
+    # By the names of the labels: project, rule, severity, slice, state.
+    assert page == {
+        (PROJECT, "fails", "page", "client = acme", "firing"): 1,
+        (PROJECT, "fails", "page", "client = acme", "pending"): 0,
+        (PROJECT, "fails", "page", "client = other", "firing"): 0,
+        (PROJECT, "fails", "page", "client = other", "pending"): 1,
+        (PROJECT, "fails", "page", "", "failed"): 0,
+    }
