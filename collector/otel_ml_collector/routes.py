@@ -24,6 +24,7 @@ from otel_ml_collector import (
     unread,
     views,
 )
+from otel_ml_collector.alerts import routes as alerts
 from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.comparison import routes as comparison
 from otel_ml_collector.datasets import routes as datasets
@@ -51,6 +52,7 @@ _ROUTERS: Final = (
     judges.api,
     queues.api,
     quality.api,
+    alerts.api,
     datasets.api,
     datasets.writes,
     experiments.api,

@@ -113,6 +113,9 @@ class AlertCondition:
         for figure in self.of(OF_MONITOR):
             if figure.before_ns:
                 raise BadInput(f"{figure.name} has no previous", "when", figure.column)
+            if figure.name == "worse" and figure.than != "version before":
+                message = f'Invalid than {figure.than[:40]!r}: expected "version before"'
+                raise BadInput(message, "when", figure.column)
             if has_by:
                 message = f"{figure.name} is of all runs of the filter: expected no by beside it"
                 raise BadInput(message, "when", figure.column)

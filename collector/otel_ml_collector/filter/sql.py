@@ -330,6 +330,36 @@ def compile_tree(
     return all_of([*map(Condition, counted.conditions), *conditions]), bool(parts)
 
 
+def compile_tests(
+    reader: Reader, project: str, where: str, tests: Sequence[str], apart: Apart
+) -> tuple[Condition, list[Sql]]:
+    """Compile a filter as `compile_where` does, and tests that are made of its runs beside it.
+
+    Returns:
+        The condition with the parameters of all, and the SQL of each test, which is never null.
+
+    Raises:
+        BadInput: The filter or a test is wrong.
+    """
+    tree, trees = parse(where), [parse(test) for test in tests]
+    for part in (tree, *trees):
+        check_patterns(reader, project, part, is_bounded=True)
+    names = {name for part in (tree, *trees) for name in tag_names_of(part)}
+    compiler = _Compiler(of_tag_names(reader, project, apart, names))
+    written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
+    fields = fields_of(tree)
+    counted = find_counted(
+        reader,
+        project,
+        _BOUNDS,
+        repeats=RECORD_OF in fields,
+        items=not fields.isdisjoint(OF_ITEMS),
+        kinds="kind" in fields,
+    )
+    conditions = all_of([*map(Condition, counted.conditions), Condition(written[0])])
+    return replace(conditions, parameters=compiler.values), written[1:]
+
+
 def tag_names_of(tree: Tree | None) -> set[str]:
     """Name the tags that a filter looks at.
 

@@ -1,0 +1,556 @@
+"""Evaluates rules: again and again, each window that is over and was not looked at.
+
+States are read from the store before each look and written after it, so that any number of
+processes may look: the same windows give the same states and the same events. A process that finds
+newer rows of another one leaves the windows to it, and says so.
+"""
+
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from otel_ml_collector.alerts.find import name_slice
+from otel_ml_collector.alerts.measurement import (
+    MOST_SLICES,
+    SETTLE_NS,
+    MeasuredSlices,
+    MeasuredWindows,
+    Measurement,
+    measure,
+)
+from otel_ml_collector.alerts.mutes import MUTE, Mute, make_mute, mute_of
+from otel_ml_collector.alerts.notification import (
+    MOST_ALERTED_SLICES,
+    AlertedSlice,
+    Notification,
+)
+from otel_ml_collector.alerts.rule import (
+    ALERT,
+    AlertRule,
+    FileAlert,
+    SliceKey,
+    make_rule,
+    narrow_filter,
+)
+from otel_ml_collector.alerts.states import (
+    FigureKey,
+    MeasuredSlice,
+    SliceState,
+    advance,
+    begin_afresh,
+    key_of,
+    look_at,
+    note_failure,
+    set_back,
+)
+from otel_ml_collector.errors import BadInput, Missing, Unavailable
+from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.store.alerts import (
+    WHOLE_RULE,
+    AlertEvent,
+    AlertRow,
+    AlertStore,
+    read_alert_rows,
+)
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.documents import Documents, list_all_documents
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.web import view
+
+EVALUATE_S: Final = 60.0
+# Of windows that were missed, so many of the newest are looked at.
+_MOST_MISSED: Final = 100
+# Of what ended, targets are told for so long at each look.
+_TOLD_NS: Final = DAY_NS
+# A slice of which nothing was seen for so long is left alone, unless it fires.
+_LEFT_NS: Final = 7 * DAY_NS
+_SWEEP_NS: Final = DAY_NS
+# Another process that wrote within that time evaluates.
+_OTHER_NS: Final = 3 * MINUTE_NS
+
+_logger = logging.getLogger(__name__)
+
+
+class Announcer(Protocol):
+    """Sends what changed to targets."""
+
+    def announce(self, notification: Notification) -> None:
+        """Store a notification, so that it will be sent; what is known is not stored again."""
+        ...
+
+    def withdraw(self, project: str, rule: str) -> None:
+        """Tell nothing more of a rule, until it is announced again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNumbers:
+    """What the last look at all rules did.
+
+    Attributes:
+        rules: How many there are.
+        windows: How many windows of rules were looked at.
+        failed: How many rules could not be asked.
+        seconds: How long it took.
+        others: Whether another process evaluates the same store.
+    """
+
+    rules: int = 0
+    windows: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    others: bool = False
+
+
+@dataclass(slots=True)
+class WatchedRule:
+    """A rule with the states of its slices.
+
+    Attributes:
+        whole: Of the rule as a whole: up to where its windows were looked at.
+        reason: Why it could not be asked.
+        changed: The slices whose state is to be written.
+    """
+
+    project: str
+    rule: AlertRule
+    whole: SliceState
+    states: dict[str, SliceState]
+    reason: str = ""
+    changed: set[str] = field(default_factory=set)
+    events: list[AlertEvent] = field(default_factory=list)
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """What rules have in common that are measured in one question."""
+        plan = self.rule.plan
+        sure = plan.condition.sure
+        return (
+            self.project,
+            plan.where,
+            plan.by,
+            plan.window_ns,
+            plan.every_ns,
+            self.whole.seen_ns,
+            self.rule.name if sure else "",
+        )
+
+    def put(self, key: str, state: SliceState, reason: str = "") -> None:
+        """Take the new state of a slice, and note a change of it."""
+        before = self.whole if key == WHOLE_RULE else self.states.get(key, SliceState())
+        if state == before:
+            return
+        if key == WHOLE_RULE:
+            self.whole = state
+        else:
+            self.states[key] = state
+        self.changed.add(key)
+        if state.state != before.state:
+            self.events.append(
+                AlertEvent(
+                    project=self.project,
+                    rule=self.rule.name,
+                    time_ns=state.since_ns,
+                    slice=key,
+                    state=state.state,
+                    before=before.state,
+                    value=state.value,
+                    runs=state.runs,
+                    reason=reason,
+                )
+            )
+
+
+class AlertEvaluator:
+    """Looks at the rules of all projects; one thread at a time may use it.
+
+    Args:
+        reader: Reads the store.
+        connections: Where states are written.
+        announcer: Is told what changed.
+        file_alerts: The rules of the configuration file.
+        clock: Tells the time, in nanoseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        connections: Connections,
+        announcer: Announcer,
+        file_alerts: Sequence[FileAlert] = (),
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._reader = reader
+        self._store = AlertStore(connections)
+        self._documents = Documents(connections)
+        self._announcer = announcer
+        self._file_alerts = file_alerts
+        self._clock = clock
+        self._name = secrets.token_hex(8)
+        self._has_filed = False
+        self._swept_ns = 0
+        self._version = 0
+        self._muted: set[tuple[str, str]] = set()
+        self.numbers = AlertNumbers()
+
+    def evaluate(self) -> AlertNumbers:
+        """Look at each window that is over; a second call right behind has nothing to do.
+
+        Raises:
+            Unavailable: The store has trouble: what was not written is found again.
+        """
+        began_s = time.monotonic()
+        if not self._has_filed:
+            self._file()
+            self._has_filed = True
+        now_ns = self._clock()
+        watched, gone, others = self._read(now_ns)
+        windows = self._look(watched, now_ns)
+        self._write([*watched, *gone], now_ns)
+        self._announce(watched, gone, now_ns)
+        if now_ns - self._swept_ns > _SWEEP_NS:
+            self._store.sweep(now_ns)
+            self._swept_ns = now_ns
+        if others and not self.numbers.others:
+            _logger.warning(
+                "Another collector evaluates the rules of alerts of this store: set "
+                "alerts.evaluate = false in all but one of them"
+            )
+        self.numbers = AlertNumbers(
+            rules=len(watched),
+            windows=windows,
+            failed=sum(bool(item.reason) for item in watched),
+            seconds=time.monotonic() - began_s,
+            others=others,
+        )
+        return self.numbers
+
+    def _file(self) -> None:
+        """Save the rules of the configuration file, and delete those that stood there before."""
+        wanted = {(alert.project, alert.name): alert for alert in self._file_alerts}
+        for project, document in list_all_documents(self._reader, ALERT):
+            alert = wanted.get((project, document.name))
+            if alert is not None and alert.body == document.body:
+                del wanted[project, document.name]
+            elif alert is None and document.body.get("origin") == "file":
+                self._documents.delete(self._reader, project, ALERT, document.name)
+        for (project, name), alert in wanted.items():
+            self._documents.save(self._reader, project, ALERT, name, alert.body)
+
+    def _read(self, now_ns: int) -> tuple[list[WatchedRule], list[WatchedRule], bool]:
+        """Read rules with their states; those of rules that are gone or were changed begin afresh.
+
+        Returns:
+            The rules, rules that are gone while something of them fires, and whether another
+            process evaluates.
+        """
+        documents = list_all_documents(self._reader, ALERT)
+        rows: defaultdict[tuple[str, str], list[AlertRow]] = defaultdict(list)
+        others = False
+        for row in read_alert_rows(self._reader):
+            rows[row.project, row.rule].append(row)
+            is_other = row.evaluator not in {"", self._name}
+            others = others or (is_other and now_ns - row.version < _OTHER_NS)
+            self._version = max(self._version, row.version)
+        watched = []
+        for project, document in documents:
+            rule = make_rule(document)
+            watched.append(_watch(project, rule, rows.pop((project, rule.name), []), now_ns))
+        gone = []
+        for (project, name), left in rows.items():
+            stored = next((row.body.get("rule") for row in left if row.slice == WHOLE_RULE), None)
+            if stored and any(row.state in {"firing", "failed"} for row in left):
+                rule = AlertRule.model_validate(stored)
+                item = _watch(project, rule, left, now_ns)
+                for key in [WHOLE_RULE, *item.states]:
+                    before = item.whole if key == WHOLE_RULE else item.states[key]
+                    if before.state in {"firing", "failed"}:
+                        item.put(key, begin_afresh(before, rule.digest, now_ns), "rule deleted")
+                gone.append(item)
+                self._announcer.withdraw(project, name)
+        return watched, gone, others
+
+    def _look(self, watched: Iterable[WatchedRule], now_ns: int) -> int:
+        """Judge the windows that are over, of rules with the same runs in one question."""
+        groups: defaultdict[tuple[object, ...], list[WatchedRule]] = defaultdict(list)
+        for item in watched:
+            groups[item.group].append(item)
+        looked = 0
+        for items in groups.values():
+            windows = find_due(items[0].rule, items[0].whole.seen_ns, now_ns)
+            if windows is None:
+                for item in items:
+                    if item.whole.bad_ns:
+                        self._try([item], _last_window(item.rule, now_ns), now_ns)
+                continue
+            looked += len(items) * windows.number
+            self._try(items, windows, now_ns)
+        return looked
+
+    def _try(self, items: Sequence[WatchedRule], windows: MeasuredWindows, now_ns: int) -> None:
+        """Measure some rules together, and where that fails each by itself."""
+        try:
+            measured = measure(self._reader, _measurement(items, now_ns), windows)
+        except (BadInput, Missing, Unavailable) as error:
+            if len(items) > 1:
+                for item in items:
+                    self._try([item], windows, now_ns)
+                return
+            item = items[0]
+            item.reason = str(error)
+            failed = note_failure(item.whole, now_ns, has_failed=True)
+            item.put(WHOLE_RULE, failed, item.reason)
+            return
+        for item in items:
+            item.put(WHOLE_RULE, note_failure(item.whole, now_ns, has_failed=False))
+            judge_windows(item, measured, windows, now_ns)
+
+    def _write(self, watched: Iterable[WatchedRule], now_ns: int) -> None:
+        self._version = max(self._version + 1, now_ns)
+        rows, events = [], []
+        for item in watched:
+            events += item.events
+            for key in item.changed:
+                state = item.whole if key == WHOLE_RULE else item.states[key]
+                rows.append(
+                    AlertRow(
+                        project=item.project,
+                        rule=item.rule.name,
+                        slice=key,
+                        state=state.state,
+                        since_ns=state.since_ns,
+                        value=state.value,
+                        martingale=state.martingale,
+                        window_ns=state.seen_ns,
+                        body=_write_body(item, key, state),
+                        evaluator=self._name,
+                        version=self._version,
+                    )
+                )
+        self._store.write(rows, events, self._version)
+
+    def _announce(
+        self, watched: Sequence[WatchedRule], gone: Sequence[WatchedRule], now_ns: int
+    ) -> None:
+        """Tell the targets what fires and what ended; of what is muted nothing."""
+        mutes: defaultdict[str, list[Mute]] = defaultdict(list)
+        for project, document in list_all_documents(self._reader, MUTE):
+            mutes[project].append(make_mute(document))
+        for item in [*watched, *gone]:
+            name = (item.project, item.rule.name)
+            notification, is_muted = make_notification(item, mutes[item.project], now_ns)
+            if is_muted and name not in self._muted:
+                self._announcer.withdraw(*name)
+            self._muted = (self._muted | {name}) if is_muted else (self._muted - {name})
+            if notification is not None:
+                self._announcer.announce(notification)
+
+
+def _write_body(item: WatchedRule, key: str, state: SliceState) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "digest": state.digest,
+        "changed_ns": state.changed_ns,
+        "bad_ns": state.bad_ns,
+        "runs": state.runs,
+        "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
+    }
+    if key == WHOLE_RULE:
+        body |= {"reason": item.reason, "rule": item.rule.model_dump()}
+    return body
+
+
+def read_state(row: AlertRow) -> SliceState:
+    """Read the state of a slice from its row."""
+    body = row.body
+    return SliceState(
+        state=row.state,
+        since_ns=row.since_ns,
+        changed_ns=body.get("changed_ns", 0),
+        value=row.value,
+        runs=body.get("runs", 0),
+        martingale=row.martingale,
+        seen_ns=row.window_ns,
+        bad_ns=body.get("bad_ns", 0),
+        judged=tuple((end_ns, bool(is_bad)) for end_ns, is_bad in body.get("judged", ())),
+        digest=body.get("digest", ""),
+    )
+
+
+def _watch(project: str, rule: AlertRule, rows: Sequence[AlertRow], now_ns: int) -> WatchedRule:
+    """Put the stored states beside a rule: those of another rule of its name begin afresh."""
+    states = {row.slice: read_state(row) for row in rows}
+    whole = states.pop(WHOLE_RULE, SliceState(digest=rule.digest))
+    item = WatchedRule(project, rule, whole, states)
+    most_ahead_ns = max(rule.plan.window_ns, HOUR_NS)
+    for key in [WHOLE_RULE, *states]:
+        state = whole if key == WHOLE_RULE else states[key]
+        if state.digest != rule.digest:
+            fresh = begin_afresh(state, rule.digest, now_ns)
+            item.put(key, replace(fresh, seen_ns=0), "rule changed")
+        elif state.seen_ns > now_ns + most_ahead_ns:
+            item.put(key, set_back(state, now_ns))
+    return item
+
+
+def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | None:
+    """Find the windows that are over and were not looked at; None where there is none.
+
+    A rule begins with the newest one. Of many that were missed the oldest are left out.
+    """
+    plan = rule.plan
+    last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
+    first_ns = last_ns if not seen_ns else (seen_ns // plan.every_ns + 1) * plan.every_ns
+    first_ns = max(first_ns, last_ns - (_MOST_MISSED - 1) * plan.every_ns)
+    if first_ns > last_ns:
+        return None
+    number = (last_ns - first_ns) // plan.every_ns + 1
+    return MeasuredWindows(first_ns, plan.every_ns, number, plan.window_ns)
+
+
+def _last_window(rule: AlertRule, now_ns: int) -> MeasuredWindows:
+    plan = rule.plan
+    last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
+    return MeasuredWindows(last_ns, plan.every_ns, 1, plan.window_ns)
+
+
+def _measurement(items: Sequence[WatchedRule], now_ns: int) -> Measurement:
+    figures: dict[FigureKey, Figure] = {}
+    for item in items:
+        for figure in item.rule.plan.condition.figures:
+            figures.setdefault(key_of(figure), figure)
+    plan = items[0].rule.plan
+    return Measurement(
+        project=items[0].project,
+        where=plan.where,
+        by=plan.by,
+        figures=tuple(figures.values()),
+        sure=plan.condition.sure,
+        now_ns=now_ns,
+    )
+
+
+def judge_windows(
+    item: WatchedRule, measured: MeasuredSlices, windows: MeasuredWindows, now_ns: int
+) -> None:
+    """Judge windows in turn, up to the first that waits for its scores or truths."""
+    rule, plan = item.rule, item.rule.plan
+    for end_ns in windows.ends_ns:
+        slices = measured.get(end_ns, {})
+        waits = any(not own.is_in for own in slices.values())
+        if waits and now_ns < end_ns + plan.delay_ns:
+            return
+        every = {key.text for key in slices}
+        if not plan.by:
+            every.add("[]")
+        every |= {
+            key
+            for key, state in item.states.items()
+            if state.state == "firing" or state.seen_ns > end_ns - _LEFT_NS
+        }
+        chosen = sorted(every, key=lambda key: (key not in item.states, key))[:MOST_SLICES]
+        for key in chosen:
+            own = slices.get(SliceKey(key)) or empty_slice(rule)
+            before = item.states.get(key, SliceState(digest=rule.digest))
+            look = look_at(plan, end_ns, own, before, len(chosen))
+            item.put(key, advance(before, look, plan))
+        item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns))
+
+
+def empty_slice(rule: AlertRule) -> MeasuredSlice:
+    """Return the figures of a window without runs: sums are 0, all else has no value."""
+    numbers = {
+        key_of(figure): 0.0
+        for figure in rule.plan.condition.figures
+        if figure.name in {"runs", "cost", "tokens"} and not figure.before_ns
+    }
+    return MeasuredSlice(0, numbers)
+
+
+def make_notification(
+    item: WatchedRule, mutes: Sequence[Mute], now_ns: int
+) -> tuple[Notification | None, bool]:
+    """Make what targets are told of a rule: None while there is nothing to tell.
+
+    Returns:
+        The notification, and whether all that fires is muted.
+    """
+    project, rule, whole = item.project, item.rule, item.whole
+    by = rule.plan.by
+
+    def is_muted(key: str) -> bool:
+        text = "[]" if key == WHOLE_RULE else key
+        return mute_of(mutes, rule.name, SliceKey(text), by, now_ns) is not None
+
+    every = {**item.states, WHOLE_RULE: whole}
+    alarms = {key: state for key, state in every.items() if state.state in {"firing", "failed"}}
+    loud = {key: state for key, state in alarms.items() if not is_muted(key)}
+    changed_ns = max(
+        (state.changed_ns for key, state in every.items() if not is_muted(key)), default=0
+    )
+    if not changed_ns or (not loud and (alarms or now_ns - changed_ns > _TOLD_NS)):
+        return None, bool(alarms) and not loud
+    told = loud or {
+        key: state
+        for key, state in every.items()
+        if state.changed_ns == changed_ns and not is_muted(key)
+    }
+    worst = _order(rule, {key: state for key, state in told.items() if key != WHOLE_RULE})
+    names = [name_slice(SliceKey(key), by) for key, _ in worst]
+    value = next((state.value for _, state in worst if state.value is not None), None)
+    annotations = rule.annotate(", ".join(names[:MOST_ALERTED_SLICES]) or "all", write_value(value))
+    if whole.state == "failed":
+        annotations["failed"] = "The rule cannot be asked"
+    start_ns = max((state.seen_ns for _, state in worst), default=now_ns) - rule.plan.window_ns
+    return (
+        Notification(
+            project=project,
+            rule=rule.name,
+            severity=rule.severity,
+            status="firing" if loud else "resolved",
+            changed_ns=changed_ns,
+            notify=tuple(rule.notify),
+            annotations=annotations,
+            slices=tuple(
+                AlertedSlice(
+                    labels=SliceKey(key).labels(by),
+                    value=state.value,
+                    since_ns=state.since_ns,
+                    path=view.address(
+                        project,
+                        "runs",
+                        where=narrow_filter(rule.where, SliceKey(key).where(by)),
+                        start=to_rfc3339(max(start_ns, 0)),
+                    ),
+                )
+                for key, state in worst[:MOST_ALERTED_SLICES]
+            ),
+            more_slices=max(len(worst) - MOST_ALERTED_SLICES, 0),
+            when=rule.when,
+            window=rule.window,
+            path=view.address(project, "alert-rule", edit=rule.name),
+        ),
+        False,
+    )
+
+
+def _order(rule: AlertRule, told: Mapping[str, SliceState]) -> list[tuple[str, SliceState]]:
+    """Order slices, the worst first: by the first figure, as the condition's sign says."""
+    text = rule.when
+    lowest_first = "<" in text and ">" not in text
+
+    def rank(item: tuple[str, SliceState]) -> tuple[bool, float, str]:
+        value = item[1].value
+        number = 0.0 if value is None else value
+        return value is None, number if lowest_first else -number, item[0]
+
+    return sorted(told.items(), key=rank)
+
+
+def write_value(value: float | None) -> str:
+    """Write a figure as messages do."""
+    return "no value" if value is None else f"{value:.4g}"

@@ -1,0 +1,660 @@
+"""Measures the figures of rules: all slices and windows of one filter in one question to the store.
+
+Scores, payloads and metrics are joined only where a figure is of them; truth, and what must be
+certain, is a question of its own.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from otel_ml.statistics.truth import is_early, usual_at
+from otel_ml_collector.alerts.conditions import (
+    OF_JUDGES,
+    OF_MONITOR,
+    OF_TRUTH,
+    QUANTILES,
+    SureLimit,
+)
+from otel_ml_collector.alerts.monitored import measure_monitored
+from otel_ml_collector.alerts.rule import Dimension, SliceKey
+from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, key_of
+from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
+from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.filter.grammar import Field, read_field
+from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
+from otel_ml_collector.quality.target import SavedTarget
+from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart, find_counted, points
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counted, named, shares
+from otel_ml_collector.store.predictions import write_rows
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rollup import EXACT
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
+from otel_ml_collector.store.sql import (
+    EMPTY,
+    Condition,
+    Sql,
+    identifier,
+    join_sql,
+    parameter,
+    substitute,
+)
+from otel_ml_collector.store.tables import LENT_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
+from otel_ml_collector.store.versions import all_version_numbers
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+
+# A rule has no more slices: those with most runs.
+MOST_SLICES: Final = 200
+_MOST_ROWS: Final = 500_000
+# Means of sessions are told apart to a thousandth, on the side where all is well.
+_STEPS: Final = 1_000
+# Of so many days before it is learned how soon the truth comes.
+_COURSE_NS: Final = 60 * DAY_NS
+# Runs are in so soon after they began, or later where they take longer.
+SETTLE_NS: Final = MINUTE_NS // 2
+_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_IN_TIME: Final = _BOUNDS.sql
+_PLACES: Final = Sql("""range(
+  toUInt32(greatest(intDiv(start_ns - {origin:Int64}, {every:Int64}) + 1, 1)),
+  toUInt32(least(intDiv(start_ns - {origin:Int64} + {window:Int64}, {every:Int64}),
+    {places:Int64}) + 1))""")
+_JSON_NUMBER: Final = Sql("""if(JSONType({raw}) IN ('Int64', 'UInt64', 'Double')
+  AND isFinite(JSONExtractFloat({raw})), toNullable(JSONExtractFloat({raw})), NULL)""")
+_LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
+  argMaxIf(if(mode = 'clear', nan, value), (time_ns, record_id, position), mode != 'single'),
+  argMin(value, (time_ns, record_id, position)))""")
+_VERSION: Final = Sql("""transform(
+  concat(toString(digest), ':', toString(structure), ':', toString(model)),
+  {version_keys:Array(String)}, {version_numbers:Array(String)}, '')""")
+_MEASURED: Final = Sql("""
+  SELECT place, slices, count() AS runs, {aggregates}
+  FROM ({cells}) GROUP BY place, slices HAVING NOT has(slices, '')
+  ORDER BY place, runs DESC, slices LIMIT {slices_at_most} BY place LIMIT {most}""")
+_MEANS: Final = Sql("""
+  SELECT place, slices, mean, count() AS units FROM (
+    SELECT place, slices, unit, {rounded} / {steps} AS mean
+    FROM ({cells}) WHERE isNotNull(x_0) GROUP BY place, slices, unit)
+  GROUP BY place, slices, mean HAVING NOT has(slices, '') ORDER BY place, slices, mean
+  LIMIT {most}""")
+_TRUTH: Final = Sql("""
+  SELECT place, slices, count() AS foretold, countIf(came != '') AS here,
+    countIf(came != '' AND said = came) AS right, countIf(said = {positive:String} AND came != '')
+    AS said_so, countIf(came = {positive:String}) AS came_so,
+    countIf(said = came AND came = {positive:String}) AS hits,
+    sumIf(abs(assumeNotNull(amount) - assumeNotNull(truth)), came != '' AND isNotNull(amount)
+      AND isNotNull(truth)) AS errors, avg({now:Int64} - toFloat64(start_ns)) AS age_ns
+  FROM ({rows}) AS foretelling
+  INNER JOIN (
+    SELECT trace_id AS its_trace, span_id AS its_span, place, slices FROM ({cells})
+  ) AS cell
+    ON its_trace = foretelling.trace_id AND its_span = foretelling.span_id
+  GROUP BY place, slices HAVING NOT has(slices, '') ORDER BY place, slices LIMIT {most}""")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredWindows:
+    """Windows of one length that end at equal distances.
+
+    Attributes:
+        first_ns: Where the first of them ends.
+        every_ns: How far the ends are apart.
+        number: How many there are.
+        window_ns: How long each is.
+    """
+
+    first_ns: int
+    every_ns: int
+    number: int
+    window_ns: int
+
+    @property
+    def ends_ns(self) -> list[int]:
+        """Where they end, rising."""
+        return [self.first_ns + place * self.every_ns for place in range(self.number)]
+
+    @property
+    def span(self) -> Window:
+        """The time that they cover."""
+        return Window(self.first_ns - self.window_ns, self.ends_ns[-1])
+
+    def before(self, length_ns: int) -> "MeasuredWindows":
+        """Return the windows that long before."""
+        return replace(self, first_ns=self.first_ns - length_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What is measured of the runs of a filter.
+
+    Attributes:
+        figures: Each once.
+        sure: What must be certain; rules of several such limits are measured apart.
+        now_ns: The time of asking.
+    """
+
+    project: str
+    where: str
+    by: tuple[Dimension, ...]
+    figures: tuple[Figure, ...]
+    sure: SureLimit | None
+    now_ns: int
+
+
+# The figures of each slice, by the end of each window.
+MeasuredSlices = Mapping[int, Mapping[SliceKey, MeasuredSlice]]
+
+
+def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
+    """Measure the figures of some windows, by slice; a slice without a run is not in the answer.
+
+    Raises:
+        BadInput: The filter or a figure is wrong.
+        Missing: There is no such target.
+        Unavailable: The store has trouble.
+    """
+    merged: defaultdict[int, dict[SliceKey, MeasuredSlice]] = defaultdict(dict)
+    offsets = sorted({0, *(figure.before_ns for figure in asked.figures)})
+    for before_ns in offsets:
+        figures = tuple(figure for figure in asked.figures if figure.before_ns == before_ns)
+        own = replace(asked, figures=figures, sure=asked.sure if not before_ns else None)
+        for end_ns, slices in _measure(reader, own, windows.before(before_ns)).items():
+            of_window = merged[end_ns + before_ns]
+            for key, measured in slices.items():
+                of_window[key] = _merge(of_window.get(key), measured, is_now=not before_ns)
+    return merged
+
+
+def _merge(known: MeasuredSlice | None, measured: MeasuredSlice, *, is_now: bool) -> MeasuredSlice:
+    """Add the figures of an earlier time to those of a window."""
+    if is_now:
+        return measured
+    known = known or MeasuredSlice(0, is_in=True)
+    return replace(
+        known,
+        numbers={**known.numbers, **measured.numbers},
+        counts={**known.counts, **measured.counts},
+    )
+
+
+def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
+    plain = [figure for figure in asked.figures if figure.name not in (*OF_TRUTH, *OF_MONITOR)]
+    question = _Question.of(reader, asked, windows, plain)
+    measured: defaultdict[int, dict[SliceKey, MeasuredSlice]] = defaultdict(dict)
+    ends_ns = windows.ends_ns
+    for row in question.ask(question.write_measured()):
+        key = SliceKey.of(row["slices"])
+        measured[ends_ns[row["place"] - 1]][key] = question.read(row)
+    if asked.sure is not None:
+        limit = _Question.of(reader, asked, windows, [asked.sure.figure])
+        means: defaultdict[tuple[int, SliceKey], dict[float, int]] = defaultdict(dict)
+        for row in limit.ask(limit.write_means(is_above=asked.sure.is_above)):
+            key = SliceKey.of(row["slices"])
+            means[ends_ns[row["place"] - 1], key][min(max(row["mean"], 0.0), 1.0)] = row["units"]
+        for (end_ns, key), of_slice in means.items():
+            if key in measured[end_ns]:
+                measured[end_ns][key] = replace(measured[end_ns][key], means=of_slice)
+    for figure in asked.figures:
+        if figure.name in OF_TRUTH:
+            _add_truth(question, asked, windows=windows, figure=figure, measured=measured)
+        elif figure.name in OF_MONITOR:
+            for end_ns in ends_ns:
+                value, runs = measure_monitored(
+                    reader,
+                    asked.project,
+                    asked.where,
+                    figure,
+                    Window(end_ns - windows.window_ns, end_ns),
+                )
+                key = SliceKey("[]")
+                known = measured[end_ns].get(key, MeasuredSlice(0))
+                measured[end_ns][key] = replace(
+                    known,
+                    numbers={**known.numbers, key_of(figure): value},
+                    counts={**known.counts, key_of(figure): max(runs, known.runs)},
+                )
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A figure as a column of each run, and how it is added up.
+
+    Attributes:
+        value: SQL of a nullable number of a run.
+        total: SQL over the column ``x_N`` of a group of runs.
+    """
+
+    figure: Figure
+    value: Sql
+    total: Sql
+
+    def add_up(self, place: int) -> Sql:
+        """Write its total over a group of runs, where it is the column of a place."""
+        return substitute(self.total, Sql("x_N"), Sql("x_{n}").fill(n=place))
+
+
+_MEAN: Final = Sql("toFloat64(sum({exact})) / 1e15 / count(x_N)").fill(
+    exact=EXACT.fill(number=Sql("ifNull(x_N, 0)"))
+)
+_SHARE: Final = Sql("sum(x_N) / count(x_N)")
+# By figure: the column, and how it is added up.
+_PLAIN: Final[Mapping[str, tuple[Sql, Sql]]] = {
+    "runs": (Sql("1"), Sql("count()")),
+    "error_share": (Sql("outcome = 'error'"), _SHARE),
+    "cost": (
+        Sql("own_cost"),
+        Sql("toFloat64(sum({exact})) / 1e15").fill(
+            exact=EXACT.fill(number=Sql("ifNull(own_cost, 0)"))
+        ),
+    ),
+    "tokens": (Sql("own_tokens"), Sql("sum(own_tokens)")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One question: which runs, in which slices and windows, with which columns."""
+
+    reader: Reader
+    columns: Sequence[_Column]
+    condition: Condition
+    apart: Apart
+    joins: Sql
+    slices: Sql
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, reader: Reader, asked: Measurement, windows: MeasuredWindows, figures: Sequence[Figure]
+    ) -> "_Question":
+        """Write the question for some figures."""
+        apart = find_apart(reader, asked.project)
+        tests = [figure for figure in figures if figure.name == "share"]
+        condition, written = compile_tests(
+            reader, asked.project, asked.where, [figure.of for figure in tests], apart
+        )
+        columns = _Columns(apart)
+        own = dict(zip(map(key_of, tests), written, strict=True))
+        made = [
+            columns.add(place, item, own.get(key_of(item))) for place, item in enumerate(figures)
+        ]
+        values = {
+            "project": asked.project,
+            "start": windows.span.start_ns,
+            "end": windows.span.end_ns,
+            "origin": windows.first_ns - windows.every_ns,
+            "every": windows.every_ns,
+            "window": windows.window_ns,
+            "places": windows.number,
+            **condition.parameters,
+            **columns.values,
+        }
+        slices = []
+        for place, dimension in enumerate(asked.by):
+            slices.append(_write_slice(dimension, place, apart))
+            if dimension.is_tag:
+                values[f"tag_{place}"] = f"{dimension.name}="
+        if any(dimension.name == "version" and not dimension.is_tag for dimension in asked.by):
+            numbers = all_version_numbers(reader, asked.project, "model")
+            values["version_keys"] = [
+                f"{digest}:{structure}:{name}" for name, digest, structure in numbers
+            ] or [""]
+            values["version_numbers"] = [str(number) for number in numbers.values()] or [""]
+        joins = [columns.joins]
+        if apart.tags and any(dimension.is_tag for dimension in asked.by):
+            joins.append(
+                Sql("""
+                  LEFT JOIN ({late}) AS late_tag
+                  ON late_trace = runs.trace_id AND late_span = runs.span_id""").fill(
+                    late=all_late_tags(apart)
+                )
+            )
+        if apart.settled:
+            joins.append(shares(_IN_TIME))
+        return cls(
+            reader=reader,
+            columns=made,
+            condition=condition,
+            apart=apart,
+            joins=join_sql("", joins),
+            slices=Sql("[{slices}]").fill(slices=join_sql(", ", slices))
+            if slices
+            else Sql("CAST([] AS Array(String))"),
+            values=values,
+        )
+
+    @property
+    def cells(self) -> Sql:
+        """The runs in each of their windows, with the columns."""
+        session = named(Sql("session")) if self.apart.named else Sql("session")
+        cost = counted("cost") if self.apart.settled else Sql("cost")
+        tokens = join_sql(
+            " + ",
+            [
+                Sql("ifNull({n}, 0)").fill(
+                    n=counted(name) if self.apart.settled else identifier(name, [name])
+                )
+                for name in ("input_tokens", "output_tokens")
+            ],
+        )
+        xs = [
+            Sql(", CAST({value} AS Nullable(Float64)) AS x_{n}").fill(value=column.value, n=place)
+            for place, column in enumerate(self.columns)
+        ]
+        return Sql("""
+          SELECT runs.trace_id AS trace_id, runs.span_id AS span_id, arrayJoin({places}) AS place,
+            {slices} AS slices,
+            if({session} != '', concat('s', {session}), concat('t', runs.trace_id)) AS unit,
+            {cost} AS own_cost, {tokens} AS own_tokens {xs}
+          FROM {recorded} {joins} WHERE {bounds} AND ({condition})""").fill(
+            places=_PLACES,
+            slices=self.slices,
+            session=session,
+            cost=cost,
+            tokens=tokens,
+            xs=join_sql("", xs),
+            recorded=RECORDED,
+            joins=self.joins,
+            bounds=_IN_TIME,
+            condition=self.condition.sql,
+        )
+
+    def write_measured(self) -> Sql:
+        """Write the question for all figures."""
+        aggregates = [
+            Sql("{total} AS v_{n}, count(x_{n}) AS n_{n}").fill(total=column.add_up(place), n=place)
+            for place, column in enumerate(self.columns)
+        ]
+        return _MEASURED.fill(
+            aggregates=join_sql(", ", aggregates) if aggregates else Sql("0 AS none"),
+            cells=self.cells,
+            slices_at_most=MOST_SLICES,
+            most=_MOST_ROWS,
+        )
+
+    def write_means(self, *, is_above: bool) -> Sql:
+        """Write the question for the means of sessions of the only figure."""
+        rounded = Sql("floor({m})") if is_above else Sql("ceil({m})")
+        mean = Sql("avg(x_0) * {steps}").fill(steps=_STEPS)
+        return _MEANS.fill(
+            rounded=rounded.fill(m=mean), steps=_STEPS, cells=self.cells, most=_MOST_ROWS
+        )
+
+    def ask(self, sql: Sql) -> list[Row]:
+        """Ask it."""
+        return self.reader.rows(sql, self.values)
+
+    def read(self, row: Row) -> MeasuredSlice:
+        """Read the figures of a slice in a window."""
+        numbers: dict[FigureKey, float] = {}
+        counts: dict[FigureKey, int] = {}
+        is_in = True
+        for place, column in enumerate(self.columns):
+            key, value = key_of(column.figure), row[f"v_{place}"]
+            numbers[key] = math.nan if value is None else float(value)
+            if column.figure.name not in {"runs", "cost", "tokens"}:
+                counts[key] = row[f"n_{place}"]
+            if column.figure.name in OF_JUDGES:
+                is_in = is_in and row[f"n_{place}"] >= row["runs"]
+        return MeasuredSlice(row["runs"], numbers, counts, is_in)
+
+
+class _Columns:
+    """Writes the columns of figures, and the joins that these need.
+
+    Attributes:
+        values: The parameters, by name.
+    """
+
+    def __init__(self, apart: Apart) -> None:
+        self._apart = apart
+        self._judges: list[str] = []
+        self._paths: list[tuple[Sql, Sql]] = []
+        self._payload_columns: set[str] = set()
+        self._metrics: list[Sql] = []
+        self.values: dict[str, Any] = {}
+
+    def add(self, place: int, figure: Figure, test: Sql | None) -> _Column:
+        """Write the column of a figure."""
+        if figure.name in OF_JUDGES:
+            return self._of_judge(figure)
+        if figure.name == "share":
+            return _Column(figure, test or Sql("0"), _SHARE)
+        if figure.name in _PLAIN:
+            return _Column(figure, *_PLAIN[figure.name])
+        field = read_field(figure.of)
+        if figure.name == "missing":
+            return _Column(figure, self._missing(place, field), _SHARE)
+        value = self._number(place, field)
+        if figure.name in QUANTILES:
+            total = Sql("quantileExactOrNull({q} / 1000)(x_N)").fill(
+                q=round(1_000 * QUANTILES[figure.name])
+            )
+            return _Column(figure, value, total)
+        totals = {"mean": _MEAN, "min": Sql("minOrNull(x_N)"), "max": Sql("maxOrNull(x_N)")}
+        return _Column(figure, value, totals[figure.name])
+
+    def _of_judge(self, figure: Figure) -> _Column:
+        if figure.of not in self._judges:
+            self.values[f"judge_{len(self._judges)}"] = figure.of
+            self._judges.append(figure.of)
+        column = {"pass_rate": "passed", "mean_score": "score", "judge_errors": "failed"}
+        value = Sql("{column}_{n}").fill(
+            column=identifier(column[figure.name], column.values()),
+            n=self._judges.index(figure.of),
+        )
+        return _Column(figure, value, _MEAN if figure.name == "mean_score" else _SHARE)
+
+    def _number(self, place: int, field: Field) -> Sql:
+        match field.name:
+            case "latency_ms":
+                return Sql("latency_ns / 1e6")
+            case "cost":
+                return Sql("own_cost")
+            case "tokens_per_second":
+                return TOKENS_PER_SECOND
+        kind = FIELD_NAMES[field.name].kind
+        if kind is Kind.METRIC:
+            self.values[f"metric_{place}"] = field.key
+            self._metrics.append(
+                Sql("""
+                  LEFT JOIN (
+                    SELECT trace_id AS m_trace_{n}, span_id AS m_span_{n},
+                      toNullable({last}) AS metric_{n}
+                    FROM ({points}) GROUP BY trace_id, span_id
+                  ) AS metric_of_{n}
+                    ON m_trace_{n} = runs.trace_id AND m_span_{n} = runs.span_id""").fill(
+                    n=place,
+                    last=_LAST_POINT,
+                    points=points(parameter(f"metric_{place}", "String"), self._apart),
+                )
+            )
+            return Sql("if(isFinite(metric_{n}), metric_{n}, NULL)").fill(n=place)
+        if kind in {Kind.PAYLOAD, Kind.JSON}:
+            return self._at(place, field, _JSON_NUMBER)
+        return Sql("`{name}`").fill(name=identifier(field.name, FIELD_NAMES))
+
+    def _missing(self, place: int, field: Field) -> Sql:
+        raw = Sql("""if({column} = '', NULL,
+          toNullable(toFloat64({raw} IN ('', 'null'))))""").fill(
+            column=identifier(field.name, FIELD_NAMES), raw=Sql("{raw}")
+        )
+        return self._at(place, field, raw)
+
+    def _at(self, place: int, field: Field, pattern: Sql) -> Sql:
+        """Write what stands at a path of a payload."""
+        column = identifier(field.name, FIELD_NAMES)
+        self._payload_columns.add(field.name)
+        steps = []
+        for depth, step in enumerate(field.path):
+            name = f"path_{place}_{depth}"
+            if isinstance(step, int):
+                self.values[name] = step + (step >= 0)
+                steps.append(parameter(name, "Int64"))
+            else:
+                self.values[name] = step
+                steps.append(parameter(name, "String"))
+        raw = column
+        if steps:
+            raw = Sql("JSONExtractRaw({column}, {steps})").fill(
+                column=column, steps=join_sql(", ", steps)
+            )
+        self._paths.append((pattern.fill(raw=raw), Sql("at_{n}").fill(n=place)))
+        return Sql("at_{n}").fill(n=place)
+
+    @property
+    def joins(self) -> Sql:
+        """The joins that the columns need."""
+        return join_sql("", [self._scores, self._payloads, *self._metrics])
+
+    @property
+    def _scores(self) -> Sql:
+        if not self._judges:
+            return EMPTY
+        said = []
+        for place in range(len(self._judges)):
+            judge = parameter(f"judge_{place}", "String")
+            said.append(
+                Sql("""
+                  anyIf(toFloat64(passed), judge = {judge} AND NOT failed) AS passed_{n},
+                  anyIf(if(isFinite(score), score, NULL), judge = {judge} AND NOT failed)
+                    AS score_{n},
+                  maxOrNullIf(toFloat64(failed), judge = {judge}) AS failed_{n}""").fill(
+                    judge=judge, n=place
+                )
+            )
+        judges = [parameter(f"judge_{place}", "String") for place in range(len(self._judges))]
+        every = Sql("{judge} IN ({judges})").fill(
+            judge=Sql("{judge}"), judges=join_sql(", ", judges)
+        )
+        return Sql("""
+          LEFT JOIN (
+            SELECT trace_id AS said_trace, span_id AS said_span, {said}
+            FROM ({newest}) GROUP BY trace_id, span_id
+          ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""").fill(
+            said=join_sql(", ", said),
+            newest=newest_scores(
+                all_scores(IN_WINDOW, judges=every, is_told=self._apart.told_scores), by=BY_JUDGE
+            ),
+        )
+
+    @property
+    def _payloads(self) -> Sql:
+        if not self._paths:
+            return EMPTY
+        rows = Sql("""
+            SELECT * FROM payloads WHERE {bounds}
+              AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {bounds})""").fill(
+            bounds=_IN_TIME, deliveries=DELIVERIES
+        )
+        lent = {
+            name: column for name, column in LENT_PAYLOAD.items() if name in self._payload_columns
+        }
+        if self._apart.same_calls and lent:
+            rows = fill_payloads(rows, lent, _IN_TIME)
+        columns = [Sql("{v} AS {n}").fill(v=value, n=name) for value, name in self._paths]
+        return Sql("""
+          LEFT JOIN (
+            SELECT start_ns AS p_start, trace_id AS p_trace, span_id AS p_span, rank AS p_rank,
+              {columns}
+            FROM ({rows})
+          ) AS payload ON p_start = runs.start_ns AND p_trace = runs.trace_id
+            AND p_span = runs.span_id AND p_rank = runs.rank""").fill(
+            columns=join_sql(", ", columns), rows=rows
+        )
+
+
+def _write_slice(dimension: Dimension, place: int, apart: Apart) -> Sql:
+    """Write the value of a run by which slices are told apart; empty where it has none."""
+    if not dimension.is_tag:
+        if dimension.name == "version":
+            return _VERSION
+        return Sql("toString({n})").fill(n=identifier(dimension.name, FIELD_NAMES))
+    mark = parameter(f"tag_{place}", "String")
+    own = Sql("""substring(arrayFirst(kv -> startsWith(kv, {mark}), tag_kv),
+      length({mark}) + 1)""").fill(mark=mark)
+    if not apart.tags:
+        return own
+    # The newest holds, also if it came late: the time of a run's own is its end.
+    newest = Sql("arrayFirst(tag -> concat(tag.1, '=') = {mark}, late)").fill(mark=mark)
+    return Sql("""if({newest}.1 != '' AND ({newest}.3 >= start_ns + latency_ns OR {own} = ''),
+      {newest}.2, {own})""").fill(newest=newest, own=own)
+
+
+def _add_truth(
+    question: _Question,
+    asked: Measurement,
+    *,
+    windows: MeasuredWindows,
+    figure: Figure,
+    measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
+) -> None:
+    """Add a figure of predictions with their truth; of a window whose truth is not in it is NaN."""
+    reader = question.reader
+    target = find_target(reader, asked.project, figure.of)
+    course, ages = _read_course(reader, asked, target)
+    at_last = max((share for share in course if share is not None), default=None)
+    counted_runs = find_counted(reader, asked.project, _BOUNDS)
+    sql = _TRUTH.fill(
+        rows=write_rows(target.rule, counted_runs, question.apart),
+        cells=question.cells,
+        most=_MOST_ROWS,
+    )
+    values = {
+        **target.rule.parameters,
+        "positive": target.positive,
+        "now": asked.now_ns,
+        **question.values,
+    }
+    key = key_of(figure)
+    for row in reader.rows(sql, values):
+        of_window = measured[windows.ends_ns[row["place"] - 1]]
+        slice_key = SliceKey.of(row["slices"])
+        known = of_window.get(slice_key, MeasuredSlice(row["foretold"]))
+        usual = usual_at(course, ages, row["age_ns"])
+        is_late = bool(is_early(row["here"], row["foretold"], usual, at_last)) or not row["here"]
+        value, count = _score_truth(figure.name, row)
+        of_window[slice_key] = replace(
+            known,
+            numbers={**known.numbers, key: math.nan if is_late else value},
+            counts={**known.counts, key: count},
+            is_in=known.is_in and not is_late,
+        )
+
+
+def _score_truth(name: str, row: Row) -> tuple[float, int]:
+    """Return a figure, and of how many predictions it is."""
+    first, second = {
+        "accuracy": (row["right"], row["here"]),
+        "precision": (row["hits"], row["said_so"]),
+        "recall": (row["hits"], row["came_so"]),
+        "mae": (row["errors"], row["here"]),
+    }[name]
+    return (first / second if second else math.nan), row["here"]
+
+
+def _read_course(
+    reader: Reader, asked: Measurement, target: SavedTarget
+) -> tuple[list[float | None], list[float]]:
+    """Read how soon the truth of a target usually comes: kept for an hour."""
+    hour = asked.now_ns // (60 * MINUTE_NS)
+
+    def ask() -> tuple[list[float | None], list[float]]:
+        window = Window(max(asked.now_ns - _COURSE_NS, 0), asked.now_ns + 1)
+        quality = find_quality(
+            reader, QualityQuestion(asked.project, target, window, "", DAY_NS, asked.now_ns)
+        )
+        return (
+            [point.share for point in quality.course],
+            [point.age_s * 1e9 for point in quality.course],
+        )
+
+    return reader.memory.work_out(
+        ("truth course", asked.project, target.name, target.version, hour),
+        ask,
+        lambda course: len(course[0]),
+    )

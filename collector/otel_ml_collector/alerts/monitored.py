@@ -1,0 +1,74 @@
+"""Figures of rules that the monitor finds: drift of a field, the worst slice, a worse version."""
+
+import math
+
+from otel_ml_collector.alerts.conditions import model_of
+from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.filter.grammar import conjuncts
+from otel_ml_collector.monitor.drift import FieldsPast, FieldsQuestion, find_drift
+from otel_ml_collector.monitor.releases import find_releases
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
+from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS, HOUR_NS
+
+_LENGTHS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: "7d"}
+
+
+def measure_monitored(
+    reader: Reader, project: str, where: str, figure: Figure, window: Window
+) -> tuple[float, int]:
+    """Measure such a figure of a window, and say of how many runs it is.
+
+    Raises:
+        BadInput: What it is held against, or the filter, cannot be read.
+    """
+    match figure.name:
+        case "drift":
+            return _measure_drift(reader, project, where, figure, window)
+        case "excess":
+            query = SlicesQuery(
+                project, where, figure.of, start_ns=window.start_ns, end_ns=window.end_ns
+            )
+            slices = find_slices(reader, query, window.end_ns)
+            return max((part.excess for part in slices.slices), default=0.0), slices.runs
+    return _find_worse(reader, project, where, figure, window)
+
+
+def _measure_drift(
+    reader: Reader, project: str, where: str, figure: Figure, window: Window
+) -> tuple[float, int]:
+    """Return the largest distance of a part that drifted, 0 where none did, NaN for too few runs.
+
+    Judged is the newest whole hour, day or week by the end of the window, as on the field's page.
+    """
+    question = FieldsQuestion(
+        reader,
+        project,
+        model_of(where) or "",
+        window.end_ns,
+        last=_LENGTHS[window.end_ns - window.start_ns],
+        than=figure.than,
+        where=where if len(conjuncts(where)) > 1 else "",
+    )
+    answer = find_drift(question)
+    drift = next((drift for drift in answer.drifts if drift.name == figure.of), None)
+    if drift is None or drift.word == "too few":
+        return math.nan, answer.runs
+    return max((part.comparison.distance for part in drift.drifted), default=0.0), answer.runs
+
+
+def _find_worse(
+    reader: Reader, project: str, where: str, figure: Figure, window: Window
+) -> tuple[float, int]:
+    """Return whether the newest version is surely worse than the one before: 1, else 0.
+
+    NaN where there is no new version, or it has no such figure.
+    """
+    for release in find_releases(reader, project, window.end_ns, model_of(where)):
+        if release.dimension == "version":
+            for part in release.figures:
+                if part.name == figure.of:
+                    return float(part.word == "worse"), part.runs
+    return math.nan, 0

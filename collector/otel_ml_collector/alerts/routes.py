@@ -1,0 +1,206 @@
+"""The JSON API of rules of alerts: saved, looked at, checked over the past, muted."""
+
+import re
+import secrets
+import time
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.access import ADMIN, ANNOTATE, Access
+from otel_ml_collector.alerts.find import (
+    AlertChange,
+    Alerts,
+    AlertState,
+    find_alert,
+    find_alerts,
+    find_changes_of,
+    find_rule,
+)
+from otel_ml_collector.alerts.history import AlertHistory, check_rule, make_unsaved
+from otel_ml_collector.alerts.mutes import (
+    MUTE,
+    Mute,
+    Mutes,
+    WantedMute,
+    check_mute,
+    find_mutes,
+    make_mute,
+)
+from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert, make_plan, make_rule
+from otel_ml_collector.api.bodies import JsonRoute
+from otel_ml_collector.api.parameters import FromReader, needs, reader_for
+from otel_ml_collector.errors import BadInput, Conflict, Missing
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.services import service_of
+from otel_ml_collector.store.documents import Documents, read_document
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, from_rfc3339, read_length
+
+_SINCE: Final = "30d"
+_MOST_SINCE_NS: Final = 400 * DAY_NS
+_DIGIT: Final = re.compile(r"\d{4}-")
+
+api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
+
+AlertPath = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+Base = Annotated[
+    int | None,
+    Query(ge=0, description="The version that is to be the newest, 0 for none; without it any"),
+]
+Since = Annotated[
+    str, Query(max_length=64, description="How long ago, such as 30d, or a time of RFC 3339")
+]
+# Whoever may change which targets are told of what.
+FromAdmin = Annotated[Reader, Depends(reader_for(ADMIN))]
+FromPerson = Annotated[Reader, Depends(reader_for(ANNOTATE, ADMIN))]
+ToMute = Annotated[Access, Depends(needs(ANNOTATE, ADMIN))]
+FromStore = Annotated[Documents, Depends(service_of(Documents))]
+
+
+class AlertChanges(BaseModel):
+    """Changes of the states of rules, the newest first."""
+
+    changes: list[AlertChange] = Field(description="At most 500")
+
+
+def read_since(text: str, now_ns: int) -> int:
+    """Read how long ago, or a time.
+
+    Raises:
+        BadInput: It is neither, or too long ago.
+    """
+    if _DIGIT.match(text):
+        start_ns = from_rfc3339(text, "since")
+    else:
+        length_ns = read_length(text)
+        if length_ns is None:
+            raise BadInput(f"Invalid since {text!r}: expected such as 30d, or a time", "since")
+        start_ns = now_ns - length_ns
+    if not now_ns - _MOST_SINCE_NS <= start_ns < now_ns:
+        raise BadInput(f"Invalid since {text!r}: expected at most 400 days ago", "since")
+    return start_ns
+
+
+@api.get("/projects/{project:path}/alerts")
+def get_alerts(project: str, reader: FromReader) -> Alerts:
+    """List the rules of a project with their states, the worst first, and the mutes."""
+    return find_alerts(reader, project, time.time_ns())
+
+
+@api.get("/projects/{project:path}/alert-changes")
+def get_alert_changes(
+    project: str,
+    reader: FromReader,
+    since: Since = _SINCE,
+    rule: Annotated[str, Query(max_length=64)] = "",
+) -> AlertChanges:
+    """List what changed in the states of rules, the newest first, at most 500."""
+    start_ns = read_since(since, time.time_ns())
+    return AlertChanges(changes=find_changes_of(reader, project, start_ns, rule))
+
+
+@api.post("/projects/{project:path}/alert-check")
+def check_wanted_alert(
+    project: str, wanted: WantedAlert, reader: FromReader, since: Since = _SINCE
+) -> AlertHistory:
+    """Say when a rule that is not saved would have fired."""
+    _check(reader, project, wanted)
+    now_ns = time.time_ns()
+    start_ns = read_since(since, now_ns)
+    return check_rule(reader, project, make_unsaved(wanted), start_ns, now_ns)
+
+
+@api.get("/projects/{project:path}/alerts/{alert}")
+def get_alert(project: str, alert: AlertPath, reader: FromReader) -> AlertState:
+    """Read a rule with its state."""
+    return find_alert(reader, project, alert, time.time_ns())
+
+
+@api.get("/projects/{project:path}/alerts/{alert}/check")
+def check_alert(
+    project: str, alert: AlertPath, reader: FromReader, since: Since = _SINCE
+) -> AlertHistory:
+    """Say when a rule would have fired, as it is now: at most 3,000 windows, the newest."""
+    now_ns = time.time_ns()
+    rule = find_rule(reader, project, alert)
+    return check_rule(reader, project, rule, read_since(since, now_ns), now_ns)
+
+
+@api.put("/projects/{project:path}/alerts/{alert}")
+def put_alert(
+    *,
+    project: str,
+    alert: AlertPath,
+    wanted: WantedAlert,
+    reader: FromAdmin,
+    store: FromStore,
+    base: Base = None,
+) -> AlertRule:
+    """Save a rule under its name; where windows are judged otherwise it starts afresh."""
+    _check(reader, project, wanted)
+    _refuse_filed(reader, project, alert)
+    return make_rule(store.save(reader, project, ALERT, alert, wanted.model_dump(), base=base))
+
+
+@api.delete("/projects/{project:path}/alerts/{alert}")
+def delete_alert(
+    *, project: str, alert: AlertPath, reader: FromAdmin, store: FromStore, base: Base = None
+) -> AlertRule:
+    """Delete a rule, and answer what it was; what fires ends with it."""
+    _refuse_filed(reader, project, alert)
+    return make_rule(store.delete(reader, project, ALERT, alert, base=base))
+
+
+@api.get("/projects/{project:path}/mutes")
+def get_mutes(project: str, reader: FromReader) -> Mutes:
+    """List the mutes of a project that have not ended, by name."""
+    return Mutes(mutes=find_mutes(reader, project, time.time_ns()))
+
+
+@api.post("/projects/{project:path}/mutes")
+def add_mute(
+    project: str, wanted: WantedMute, reader: FromPerson, access: ToMute, store: FromStore
+) -> Mute:
+    """Mute what a rule, or every rule, says of some slices: it is computed, shown, and not sent."""
+    check_mute(wanted)
+    if wanted.rule:
+        find_rule(reader, project, wanted.rule)
+    return save_mute(reader, project, wanted, access.name, store)
+
+
+def save_mute(reader: Reader, project: str, wanted: WantedMute, who: str, store: Documents) -> Mute:
+    """Save a mute under a name of its own.
+
+    Raises:
+        BadInput: There are too many.
+    """
+    body = {**wanted.model_dump(), "who": wanted.who or who}
+    return make_mute(store.save(reader, project, MUTE, secrets.token_hex(8), body, base=0))
+
+
+@api.delete("/projects/{project:path}/mutes/{mute}")
+def delete_mute(project: str, mute: AlertPath, reader: FromPerson, store: FromStore) -> Mute:
+    """End a mute, and answer what it was."""
+    return make_mute(store.delete(reader, project, MUTE, mute))
+
+
+def _check(reader: Reader, project: str, wanted: WantedAlert) -> None:
+    make_plan(wanted)
+    compile_where(reader, project, wanted.where, is_bounded=True)
+
+
+def _refuse_filed(reader: Reader, project: str, name: str) -> None:
+    """Refuse to change a rule of the configuration file.
+
+    Raises:
+        Conflict: It is one.
+    """
+    try:
+        body = read_document(reader, project, ALERT, name).body
+    except Missing:
+        return
+    if body.get("origin") == "file":
+        message = f"The alert {name!r} stands in the configuration file: change it there"
+        raise Conflict(message)
