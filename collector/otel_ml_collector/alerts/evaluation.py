@@ -500,9 +500,12 @@ def make_notification(
         if state.changed_ns == changed_ns and not is_muted(key)
     }
     worst = _order(rule, {key: state for key, state in told.items() if key != WHOLE_RULE})
-    names = [name_slice(SliceKey(key), by) for key, _ in worst]
+    names = [
+        SliceKey(key).values[0] if len(by) == 1 else name_slice(SliceKey(key), by)
+        for key, _ in worst[:MOST_ALERTED_SLICES]
+    ]
     value = next((state.value for _, state in worst if state.value is not None), None)
-    annotations = rule.annotate(", ".join(names[:MOST_ALERTED_SLICES]) or "all", write_value(value))
+    annotations = rule.annotate(", ".join(filter(None, names)) or "all", write_value(value))
     if whole.state == "failed":
         annotations["failed"] = "The rule cannot be asked"
     start_ns = max((state.seen_ns for _, state in worst), default=now_ns) - rule.plan.window_ns

@@ -289,7 +289,7 @@ def _draw_days(
             spans = [(start_ns, own[0].time_ns, own[0].before)]
         else:
             spans = [(max(row.since_ns, first_ns), row.window_ns, row.state)]
-        for event, later in zip(own, [*own[1:], None], strict=True):
+        for event, later in zip(own, [*own[1:], None][: len(own)], strict=True):
             end_ns = row.window_ns if later is None else later.time_ns
             spans.append((event.time_ns, end_ns, event.state))
         for start_ns, end_ns, state in spans:

@@ -195,6 +195,9 @@ def _find_fault(key: str, value: object) -> str:
         return f"Unknown key {key!r}: {suggest(key, _KNOWN)}"
     if isinstance(value, list):
         is_right = setting.takes_many and all(isinstance(item, str) for item in value)
+        is_right = is_right or (
+            setting.takes_tables and all(isinstance(item, dict) for item in value)
+        )
     elif isinstance(value, dict):
         is_right = setting.takes_table
     else:
@@ -206,8 +209,8 @@ def _find_fault(key: str, value: object) -> str:
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
-    if isinstance(value, dict):
+    if isinstance(value, list | dict):
         return json.dumps(value, default=str)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,7 +2,7 @@
 
 # ruff: noqa: RUF009 - what `setting` returns is a field
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +23,12 @@ from otel_ml_collector.settings.targets import (
 from otel_ml_collector.settings.values import (
     MOST_DAYS,
     Address,
+    AlertSettings,
     address_here,
     hide_password,
     one_of,
     read_address,
+    read_alerts,
     read_file,
     read_folder,
     read_name,
@@ -36,6 +38,7 @@ from otel_ml_collector.settings.values import (
     read_public_url,
     read_store,
     read_switch,
+    read_tables,
     read_tags,
     read_trace_url,
     whole_number,
@@ -53,6 +56,7 @@ class Setting:
         read: Makes the value of a text, or raises ValueError with what would be right.
         help: What it is for.
         takes_table: In the file it may be a table; as text that is a JSON object.
+        takes_tables: In the file it may be several tables of its name; as text a JSON list.
         show: Makes of its text what may be shown, without what is secret in it.
         name: The key in the file: its field in `Settings`.
     """
@@ -62,6 +66,7 @@ class Setting:
     help: str
     takes_table: bool = False
     show: Callable[[str], str] = hide_password
+    takes_tables: bool = False
     name: str = ""
 
     @property
@@ -92,9 +97,12 @@ def setting(
     *,
     takes_table: bool = False,
     show: Callable[[str], str] = hide_password,
+    takes_tables: bool = False,
 ) -> Any:
     """Declare a field of `Settings`; the arguments are those of `Setting`."""
-    return field(metadata={"setting": Setting(default, read, about, takes_table, show)})
+    return field(
+        metadata={"setting": Setting(default, read, about, takes_table, show, takes_tables)}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +226,18 @@ class Settings:
         "",
         read_public_url,
         "where people reach these pages, for links in messages: https://otel-ml.example",
+    )
+    alert: tuple[Mapping[str, Any], ...] = setting(
+        "",
+        read_tables,
+        "rules of alerts, each a table [[alert]] of the file, or a JSON list of objects",
+        takes_tables=True,
+    )
+    alerts: AlertSettings = setting(
+        "evaluate=true",
+        read_alerts,
+        "evaluate=false: rules of alerts are not looked at here, but by another collector",
+        takes_table=True,
     )
     trace_url: str = setting(
         "",

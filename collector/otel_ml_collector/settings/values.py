@@ -1,6 +1,7 @@
 """Readers of settings: each makes a value of a text, or raises an error with the expected form."""
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
 _MAX_PROJECTS: Final = 1_000
+_MAX_TABLES: Final = 500
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
 
@@ -113,6 +115,48 @@ def read_projects(text: str) -> tuple[str, ...]:
 def label_of(tag: str) -> str:
     """Name the label of a tag for Prometheus, which takes letters, digits and underscores."""
     return f"tag_{_NO_LABEL.sub('_', tag)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """How rules of alerts are looked at.
+
+    Attributes:
+        evaluate: Whether this collector does; of several before one store one does.
+    """
+
+    evaluate: bool = True
+
+
+def read_alerts(text: str) -> AlertSettings:
+    """Read ``evaluate=false``, or the same as a JSON object."""
+    wrong = ValueError("expected evaluate=true or evaluate=false")
+    if not text.lstrip().startswith("{"):
+        name, _, value = text.partition("=")
+        if name.strip() != "evaluate":
+            raise wrong
+        return AlertSettings(read_switch(value.strip()))
+    try:
+        table = json.loads(text)
+    except ValueError:
+        raise wrong from None
+    if table.keys() - {"evaluate"} or not isinstance(table.get("evaluate", True), bool):
+        raise wrong
+    return AlertSettings(**table)
+
+
+def read_tables(text: str) -> tuple[Mapping[str, Any], ...]:
+    """Read a JSON list of objects; nothing for none."""
+    wrong = ValueError(f"expected a JSON list of at most {_MAX_TABLES} objects")
+    try:
+        tables = json.loads(text) if text else []
+    except ValueError:
+        raise wrong from None
+    if not isinstance(tables, list) or len(tables) > _MAX_TABLES:
+        raise wrong
+    if not all(isinstance(table, dict) for table in tables):
+        raise wrong
+    return tuple(tables)
 
 
 def read_folder(text: str) -> Path:

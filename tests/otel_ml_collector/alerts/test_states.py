@@ -1,0 +1,240 @@
+"""Courses of the state of a slice: what windows make of it, one after another."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.alerts.rule import AlertRule, RulePlan
+from otel_ml_collector.alerts.states import (
+    FAILED_AFTER_NS,
+    MeasuredSlice,
+    SliceState,
+    WindowLook,
+    WindowWord,
+    advance,
+    begin_afresh,
+    look_at,
+    note_failure,
+    set_back,
+)
+from otel_ml_collector.times import HOUR_NS, MINUTE_NS
+
+SAVED: Final = "2026-11-01T00:00:00.000000000Z"
+WORDS: Final[dict[str, WindowWord]] = {"b": "bad", "g": "good", "n": "no data"}
+SHORT: Final = {
+    "inactive": "i",
+    "pending": "p",
+    "firing": "F",
+    "no data": "n",
+    "failed": "X",
+}
+START_NS: Final = 1_000 * HOUR_NS
+
+
+def make_rule(**parts: Any) -> AlertRule:
+    wanted = {"when": "error_share > 0.1", "window": "1h", "every": "1h", **parts}
+    return AlertRule(name="errors", version=1, saved_time=SAVED, **wanted)
+
+
+def run(plan: RulePlan, course: str, state: SliceState | None = None) -> tuple[str, SliceState]:
+    """Run a course: a letter a window, `.` for one that nobody looked at."""
+    state = state or SliceState()
+    end_ns = max(state.seen_ns, START_NS)
+    states = ""
+    for letter in course:
+        end_ns += plan.every_ns
+        if letter == ".":
+            states += "."
+            continue
+        state = advance(state, WindowLook(end_ns, WORDS[letter], 0.5, 100), plan)
+        states += SHORT[state.state]
+    return states, state
+
+
+COURSES: Final = [
+    # hold, keep, the windows, the state after each
+    ("1 of 1", "0s", "ggg", "iii"),
+    ("1 of 1", "0s", "b", "F"),
+    ("1 of 1", "0s", "gbg", "iFi"),
+    ("1 of 1", "0s", "bbg", "FFi"),
+    ("1 of 1", "0s", "bgb", "FiF"),
+    ("1 of 1", "1h", "bgg", "Fii"),
+    ("1 of 1", "2h", "bgg", "FFi"),
+    ("1 of 1", "3h", "bggg", "FFFi"),
+    ("1 of 1", "2h", "bgbgg", "FFFFi"),
+    ("1 of 1", "0s", "bn", "FF"),
+    ("1 of 1", "0s", "bnng", "FFFi"),
+    ("1 of 1", "0s", "n", "n"),
+    ("1 of 1", "0s", "nnb", "nnF"),
+    ("1 of 1", "0s", "ng", "ni"),
+    ("1 of 1", "0s", "gn", "in"),
+    ("1 of 1", "0s", "b...b", "F...F"),
+    ("1 of 1", "0s", "b...g", "F...i"),
+    ("1 of 1", "2h", "b.n.g", "F.F.i"),
+    ("2 of 3", "0s", "b", "p"),
+    ("2 of 3", "0s", "bb", "pF"),
+    ("2 of 3", "0s", "bgb", "ppF"),
+    ("2 of 3", "0s", "bggb", "pppp"),
+    ("2 of 3", "0s", "bgggb", "pppip"),
+    ("2 of 3", "0s", "bbg", "pFF"),
+    ("2 of 3", "0s", "bbgg", "pFFp"),
+    ("2 of 3", "0s", "bbggg", "pFFpi"),
+    ("2 of 3", "0s", "bnb", "pnF"),
+    ("2 of 3", "0s", "bnnnb", "pnnnF"),
+    ("2 of 3", "0s", "bngnb", "pnpnF"),
+    ("2 of 3", "0s", "b..b", "p..F"),
+    ("2 of 3", "4h", "bbgggg", "pFFFFi"),
+    ("2 of 3", "0s", "bbnnn", "pFFFF"),
+    ("3 of 3", "0s", "bbgbbb", "pppppF"),
+    ("3 of 5", "0s", "bgbgb", "ppppF"),
+    ("2 of 2", "0s", "bgbgbb", "pppppF"),
+    ("1 of 3", "0s", "bggg", "FFFi"),
+]
+
+
+@pytest.mark.parametrize(("hold", "keep", "course", "expected"), COURSES)
+def test_courses(hold: str, keep: str, course: str, expected: str) -> None:
+    """Windows one after another give these states."""
+    assert run(make_rule(hold=hold, keep=keep).plan, course)[0] == expected
+
+
+@pytest.mark.parametrize(("hold", "keep", "course", "expected"), COURSES)
+def test_restart(hold: str, keep: str, course: str, expected: str) -> None:
+    """A window that is looked at again, as after a kill between its event and its state, is one."""
+    plan = make_rule(hold=hold, keep=keep).plan
+    state, states, end_ns = SliceState(), "", START_NS
+    for letter in course:
+        end_ns += plan.every_ns
+        if letter == ".":
+            states += "."
+            continue
+        look = WindowLook(end_ns, WORDS[letter], 0.5, 100)
+        once = advance(state, look, plan)
+        assert advance(state, look, plan) == once
+        state = advance(once, replace(look, word="bad"), plan)
+        states += SHORT[state.state]
+    assert states == expected
+
+
+def test_overlap() -> None:
+    """Windows that overlap count as one for hold: four quarters of an hour are no two windows."""
+    plan = make_rule(every="15m", hold="2 of 3", keep="0s").plan
+    assert run(plan, "bbbb")[0] == "pppp"
+    assert run(plan, "bbbbb")[0] == "ppppF"
+
+
+def test_changed_rule() -> None:
+    """A changed rule starts afresh, and what fired of it has ended."""
+    _, state = run(make_rule(hold="1 of 1").plan, "b")
+    after = begin_afresh(state, "other", START_NS + 9 * HOUR_NS)
+    assert (after.state, after.changed_ns) == ("inactive", START_NS + 9 * HOUR_NS)
+    assert after.judged == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("severity", "page"), ("notify", ["oncall"]), ("annotations", {"a": "b"})]
+)
+def test_same_rule(name: str, value: object) -> None:
+    """Who is told, and in which words, does not make another rule of it."""
+    assert make_rule(**{name: value}).digest == make_rule().digest
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("when", "error_share > 0.2"), ("where", 'model == "a"'), ("hold", "1 of 1"), ("min_runs", 5)],
+)
+def test_other_rule(name: str, value: object) -> None:
+    """What windows are judged by makes another rule of it."""
+    assert make_rule(**{name: value}).digest != make_rule().digest
+
+
+def test_clock_back() -> None:
+    """Windows that are to come, by a clock that was set back, are looked at when they come."""
+    plan = make_rule(hold="1 of 1", keep="0s").plan
+    _, state = run(plan, "ggggb")
+    now_ns = START_NS + 2 * HOUR_NS
+    state = set_back(state, now_ns)
+    assert (state.state, state.seen_ns, state.bad_ns) == ("firing", now_ns, now_ns)
+    look = WindowLook(now_ns + HOUR_NS, "good", 0.0, 100)
+    assert advance(state, look, plan).state == "inactive"
+
+
+def test_failure() -> None:
+    """A rule that cannot be asked is an alert after 15 minutes, and none once it can be again."""
+    state = note_failure(SliceState(), START_NS, has_failed=True)
+    assert state.state == "inactive"
+    state = note_failure(state, START_NS + FAILED_AFTER_NS - 1, has_failed=True)
+    assert state.state == "inactive"
+    failed = note_failure(state, START_NS + FAILED_AFTER_NS, has_failed=True)
+    assert (failed.state, failed.since_ns) == ("failed", START_NS + FAILED_AFTER_NS)
+    again = note_failure(failed, START_NS + HOUR_NS, has_failed=False)
+    assert (again.state, again.changed_ns) == ("inactive", START_NS + HOUR_NS)
+    assert note_failure(again, START_NS + 2 * HOUR_NS, has_failed=True).state == "inactive"
+
+
+KEY: Final = ("error_share", "", "", 0)
+
+
+def measured(value: float, runs: int = 200) -> MeasuredSlice:
+    wrong = round(value * runs)
+    return MeasuredSlice(
+        runs, {KEY: value}, {KEY: runs}, means={1.0: wrong, 0.0: runs - wrong} if runs else {}
+    )
+
+
+def test_too_few() -> None:
+    """A window with fewer runs than the rule asks for is not judged, however bad it is."""
+    plan = make_rule(min_runs=50).plan
+    assert look_at(plan, START_NS, measured(0.9, 49), SliceState()).word == "no data"
+    assert look_at(plan, START_NS, measured(0.9, 50), SliceState()).word == "bad"
+
+
+def test_unknown() -> None:
+    """A figure without a value is no data, and not a comparison that is false."""
+    plan = make_rule(when="not error_share < 0.1").plan
+    look = look_at(plan, START_NS, MeasuredSlice(100), SliceState())
+    assert (look.word, look.value) == ("no data", None)
+
+
+def test_surely() -> None:
+    """A figure that sits at its threshold does not fire; one that is far beyond it soon does."""
+    plan = make_rule(when="surely(error_share > 0.1)", every="").plan
+    state = SliceState()
+    for place in range(1, 60):
+        look = look_at(plan, START_NS + place * HOUR_NS, measured(0.1), state)
+        state = advance(state, look, plan)
+    assert state.state == "inactive"
+    words = []
+    for place in range(60, 63):
+        look = look_at(plan, START_NS + place * HOUR_NS, measured(0.25), state)
+        state = advance(state, look, plan)
+        words.append(look.word)
+    assert words[:3].count("bad") >= 1
+    assert state.state == "firing"
+
+
+def test_surely_ends() -> None:
+    """What was certain fires until the figure itself is good again, and bets begin anew then."""
+    plan = make_rule(when="surely(error_share > 0.1)", keep="1h").plan
+    state = SliceState(state="firing", seen_ns=START_NS)
+    look = look_at(plan, START_NS + HOUR_NS, measured(0.11), state)
+    assert (look.word, look.martingale) == ("bad", 0.0)
+    state = advance(state, look, plan)
+    state = advance(state, look_at(plan, START_NS + 2 * HOUR_NS, measured(0.05), state), plan)
+    assert state.state == "inactive"
+
+
+def test_shared() -> None:
+    """Slices of one rule share its bound on false alarms."""
+    plan = make_rule(when="surely(error_share > 0.1)").plan
+    before = SliceState(martingale=5_000.0)
+    one = look_at(plan, START_NS, measured(0.1), before, 1)
+    many = look_at(plan, START_NS, measured(0.1), before, 50)
+    assert (one.word, many.word) == ("bad", "good")
+
+
+def test_minutes() -> None:
+    """A rule looks four times a window, and once a minute at most, unless it says otherwise."""
+    assert make_rule(every="").plan.every_ns == 15 * MINUTE_NS
+    assert make_rule(every="", window="2m").plan.every_ns == MINUTE_NS
