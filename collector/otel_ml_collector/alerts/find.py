@@ -196,8 +196,15 @@ def _make_alerts(
     alerts = [
         _make_alert(rule, rows[rule.name], changes[rule.name], mutes, now_ns) for rule in rules
     ]
-    alerts.sort(key=lambda alert: (alert.is_muted, STATES.index(alert.state), alert.rule.name))
+    alerts.sort(key=_rank)
     return Alerts(alerts=alerts, mutes=mutes)
+
+
+def _rank(alert: AlertState) -> tuple[float, str]:
+    """Order rules: the worst first, and what is muted behind all that is not quiet."""
+    place = float(STATES.index(alert.state))
+    quiet = STATES.index("inactive")
+    return (quiet - 0.5 if alert.is_muted and place < quiet else place), alert.rule.name
 
 
 def _make_alert(
@@ -210,7 +217,7 @@ def _make_alert(
     rows = [row for row in rows if row.body.get("digest") == rule.digest]
     whole = next((row for row in rows if row.slice == WHOLE_RULE), None)
     slices = [_make_slice(rule, row, mutes, now_ns) for row in rows if row.slice != WHOLE_RULE]
-    slices.sort(key=lambda part: (part.muted is not None, STATES.index(part.state), part.name))
+    slices.sort(key=lambda part: (STATES.index(part.state), part.muted is not None, part.name))
     has_failed = whole is not None and whole.state == "failed"
     states = [part.state for part in slices]
     state: AlertStateName = min(states, key=STATES.index, default="no data")

@@ -16,7 +16,7 @@ from otel_ml_collector.store.alerts import AlertStateName
 from otel_ml_collector.times import MINUTE_NS
 
 # The worst first.
-STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "no data", "inactive")
+STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "inactive", "no data")
 WindowWord = Literal["bad", "good", "no data"]
 # A rule that could not be asked for so long is an alert itself.
 FAILED_AFTER_NS: Final = 15 * MINUTE_NS

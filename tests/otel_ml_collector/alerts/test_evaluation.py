@@ -193,7 +193,7 @@ def test_muted(service: Service) -> None:
 
 def test_check(service: Service) -> None:
     """The past of a rule says when it would have fired, without a state being stored."""
-    rule = make_unsaved(WantedAlert(**{**RULE, "hold": "1 of 1"}))
+    rule = make_unsaved(WantedAlert.model_validate({**RULE, "hold": "1 of 1"}))
     history = check_rule(service.store.reader, "s", rule, END_NS - 6 * HOUR_NS, END_NS + MINUTE_NS)
     assert [(firing.slice, firing.hours, firing.worst) for firing in history.firings] == [
         ("client = Remax", 2.0, 0.4)
