@@ -59,6 +59,7 @@ from otel_ml_collector.store.alerts import (
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.telemetry.service import AlertLook
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web import view
 
@@ -86,25 +87,6 @@ class Announcer(Protocol):
     def withdraw(self, project: str, rule: str) -> None:
         """Tell nothing more of a rule, until it is announced again."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class AlertNumbers:
-    """What the last look at all rules did.
-
-    Attributes:
-        rules: How many there are.
-        windows: How many windows of rules were looked at.
-        failed: How many rules could not be asked.
-        seconds: How long it took.
-        others: Whether another process evaluates the same store.
-    """
-
-    rules: int = 0
-    windows: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    others: bool = False
 
 
 @dataclass(slots=True)
@@ -196,9 +178,9 @@ class AlertEvaluator:
         self._swept_ns = 0
         self._version = 0
         self._muted: set[tuple[str, str]] = set()
-        self.numbers = AlertNumbers()
+        self.numbers = AlertLook()
 
-    def evaluate(self) -> AlertNumbers:
+    def evaluate(self) -> AlertLook:
         """Look at each window that is over; a second call right behind has nothing to do.
 
         Raises:
@@ -216,17 +198,17 @@ class AlertEvaluator:
         if now_ns - self._swept_ns > _SWEEP_NS:
             self._store.sweep(now_ns)
             self._swept_ns = now_ns
-        if others and not self.numbers.others:
+        if others and not self.numbers.has_others:
             _logger.warning(
                 "Another collector evaluates the rules of alerts of this store: set "
                 "alerts.evaluate = false in all but one of them"
             )
-        self.numbers = AlertNumbers(
+        self.numbers = AlertLook(
             rules=len(watched),
-            windows=windows,
+            windows=self.numbers.windows + windows,
             failed=sum(bool(item.reason) for item in watched),
             seconds=time.monotonic() - began_s,
-            others=others,
+            has_others=others,
         )
         return self.numbers
 

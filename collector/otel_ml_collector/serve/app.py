@@ -26,6 +26,8 @@ from starlette.responses import Response
 
 from otel_ml_collector import keys, routes
 from otel_ml_collector.alerts.delivery import AlertDelivery
+from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
+from otel_ml_collector.alerts.rule import read_file_alerts
 from otel_ml_collector.alerts.series import SeriesWatch
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
@@ -90,6 +92,7 @@ from otel_ml_collector.telemetry.runs import RunNumbers
 from otel_ml_collector.telemetry.series import ComputedSeries
 from otel_ml_collector.telemetry.service import (
     MEDIA_TYPE,
+    AlertLookNumbers,
     AlertSendNumbers,
     LossNumbers,
     OtlpForwardNumbers,
@@ -144,6 +147,7 @@ class Collector:
     record_forwards: Sequence[RecordForward]
     otlp_forward: OtlpForward
     alert_delivery: AlertDelivery
+    alert_evaluator: AlertEvaluator | None
     series: SeriesWatch
 
     def send_away(self) -> None:
@@ -170,6 +174,7 @@ def open_collector(settings: Settings) -> Collector:
     Raises:
         BadSetting: The store cannot be opened, or its keys cannot be read.
     """
+    file_alerts = read_file_alerts(settings.alert)
     connections = connect(settings.store)
     with _closing_on_trouble(connections, "The keys cannot be read"):
         keyring = Keyring(KeyStore(connections), required=settings.require_keys)
@@ -222,6 +227,11 @@ def open_collector(settings: Settings) -> Collector:
         public_url=settings.page_url,
     )
     alert_delivery.start()
+    alert_evaluator = None
+    if settings.alerts.evaluate:
+        alert_evaluator = AlertEvaluator(reader, connections, alert_delivery, file_alerts)
+        looks = AlertLookNumbers(lambda: alert_evaluator.numbers)
+        telemetry.register(looks)
     return Collector(
         pipeline=pipeline,
         uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
@@ -248,6 +258,7 @@ def open_collector(settings: Settings) -> Collector:
         clocks=clocks,
         otlp_forward=otlp_forward,
         alert_delivery=alert_delivery,
+        alert_evaluator=alert_evaluator,
         series=SeriesWatch(reader, series),
     )
 
@@ -411,6 +422,20 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 "Series of drift, slices, truth and experiments were not computed",
                 first_s=30.0,
             ),
+        ),
+        *(
+            (
+                (
+                    Duty(
+                        evaluator.evaluate,
+                        EVALUATE_S,
+                        "Rules of alerts were not looked at",
+                        first_s=5.0,
+                    ),
+                ),
+            )
+            if (evaluator := collector.alert_evaluator)
+            else ()
         ),
         # What records a call that another run counts for is known by then.
         (Duty(collector.runs.settle, 0.25, "Calls that are recorded twice count twice"),),

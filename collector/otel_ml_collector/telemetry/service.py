@@ -19,7 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from otel_ml_collector.errors import Unavailable
@@ -469,6 +469,58 @@ class OtlpForwardNumbers(Collector):
             size.add_metric([target], waiting.bytes)
         counters = (self._forwarded, self._bytes, self._partial, self._retries, self._dropped)
         return chain((requests, size), *(counter.collect() for counter in counters))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLook:
+    """What the last look at all rules of alerts did.
+
+    Attributes:
+        rules: How many there are.
+        windows: How many windows of rules were judged since the start.
+        failed: How many rules could not be asked.
+        seconds: How long it took.
+        has_others: Whether another process evaluates the same store.
+    """
+
+    rules: int = 0
+    windows: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    has_others: bool = False
+
+
+class AlertLookNumbers(Collector):
+    """Tells of the last look at the rules of alerts."""
+
+    def __init__(self, read: Callable[[], AlertLook]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Name no metric ahead: none is there before the first look."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metrics."""
+        look = self._read()
+        for name, text, value in (
+            ("rules", "Rules of alerts", look.rules),
+            (
+                "rules_failed",
+                "Rules of alerts that could not be asked at the last look",
+                look.failed,
+            ),
+            ("look_seconds", "How long the last look at the rules of alerts took", look.seconds),
+            (
+                "evaluators_others",
+                "Whether another collector looks at the rules of this store, 0 or 1",
+                int(look.has_others),
+            ),
+        ):
+            yield GaugeMetricFamily(f"otel_ml_alert_{name}", text, value)
+        yield CounterMetricFamily(
+            "otel_ml_alert_windows", "Windows of rules of alerts that were looked at", look.windows
+        )
 
 
 class AlertSendNumbers(Collector):

@@ -222,7 +222,7 @@ def test_two_processes(service: Service) -> None:
     )
     first.evaluate()
     second.evaluate()
-    assert (first.numbers.others, second.numbers.others) == (False, True)
+    assert (first.numbers.has_others, second.numbers.has_others) == (False, True)
     assert told.lines == ["firing Century,Remax"]
     events = read_alert_events(service.store.reader, "s", 0, "a")
     assert [event.state for event in events] == ["firing", "firing"]
