@@ -199,6 +199,11 @@ def fill(service: Service) -> dict[str, str]:
     assert answered.status == 200, answered.text
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/targets/churned", TARGET)
     assert answered.status == 200, answered.text
+    answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/alerts/slow", ALERT)
+    assert answered.status == 200, answered.text
+    answered = send(service, "POST", f"/api/v1/projects/{PROJECT}/mutes", MUTE)
+    assert answered.status == 200, answered.text
+    mute = answered.json["name"]
     path = f"/api/v1/projects/{PROJECT}/objects?ref=table"
     (found,) = ask(service.app, path).json["objects"]
     return {
@@ -213,6 +218,8 @@ def fill(service: Service) -> dict[str, str]:
         "name": "slow",
         "queue": "grounded",
         "target": "churned",
+        "alert": "slow",
+        "mute": mute,
         "session": "session-5",
         "user": "user-9",
     }
@@ -230,6 +237,22 @@ QUEUE: Final = {
     "dataset": "judged",
 }
 TARGET: Final = {"model": "answer", "kind": "class", "positive": "yes"}
+ALERT: Final = {
+    "where": 'model == "answer"',
+    "when": "p90(latency_ms) > 2000",
+    "window": "6h",
+    "by": ['tags["client"]'],
+    "severity": "page",
+    "notify": ["oncall"],
+    "annotations": {"summary": "{{ by }}: {{ value }} ms over {{ window }}"},
+}
+MUTE: Final = {
+    "rule": "slow",
+    "where": 'client == "bigshot"',
+    "until": "2100-01-01T00:00:00Z",
+    "who": "mira",
+    "why": "known since Monday",
+}
 QA: Final = {"name": "qa"}
 TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
 # What fields are held against.
@@ -272,6 +295,10 @@ QUESTIONS: Final[dict[str, Question]] = {
     ),
     "PUT /projects/{project}/queues/{queue}": Question(body=QUEUE),
     "PUT /projects/{project}/targets/{target}": Question(body=TARGET),
+    "PUT /projects/{project}/alerts/{alert}": Question(body=ALERT),
+    "GET /projects/{project}/alerts/{alert}/check": Question({"since": "2d"}),
+    "POST /projects/{project}/alert-check": Question({"since": "2d"}, body=ALERT),
+    "POST /projects/{project}/mutes": Question(body=MUTE),
     "GET /projects/{project}/targets/{target}": Question(
         {"start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z", "bucket": "hour"}
     ),
@@ -321,7 +348,17 @@ QUESTIONS: Final[dict[str, Question]] = {
 }
 # Those that take something away are asked last, keys after all others: from then on one is needed.
 _LAST: Final = ("PUT", "POST", "DELETE")
-_DELETED: Final = ("views", "queues", "targets", "runs", "sessions", "users", "models")
+_DELETED: Final = (
+    "views",
+    "queues",
+    "targets",
+    "mutes",
+    "alerts",
+    "runs",
+    "sessions",
+    "users",
+    "models",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from otel_ml_collector.price import Price
 from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
 from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
-from otel_ml_collector.settings.values import Address
+from otel_ml_collector.settings.values import Address, AlertSettings
 from otel_ml_collector.store.migrations import connect
 
 PAGE: Final = Path(__file__).parents[3] / "docs/configuration.md"
@@ -48,6 +48,16 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
     ("no_mcp", ["true", "false", "true"], [True, False, True]),
     ("mcp_writes", ["true", "false", "true"], [True, False, True]),
+    (
+        "alert",
+        ['[{"name": "a"}]', '[{"name": "b"}, {}]', ""],
+        [({"name": "a"},), ({"name": "b"}, {}), ()],
+    ),
+    (
+        "alerts",
+        ["evaluate=false", '{"evaluate": true}', "evaluate=false"],
+        [AlertSettings(evaluate=False), AlertSettings(), AlertSettings(evaluate=False)],
+    ),
     ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
     ("sampled_projects", ["shop, Bank", "*", ""], [("shop", "Bank"), ("*",), ()]),
     (
@@ -134,6 +144,8 @@ def test_defaults(folder: Path) -> None:
         alert_targets=(),
         public_url="",
         trace_url="",
+        alert=(),
+        alerts=AlertSettings(evaluate=True),
     )
 
 
