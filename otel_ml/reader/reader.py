@@ -528,6 +528,49 @@ class Reader(HasCard):
         found: dict[str, Any] = self._get(*path)
         return found
 
+    def alerts(self) -> dict[str, Any]:
+        """List the rules of alerts with their states, the worst first, and the mutes.
+
+        As ``GET .../alerts`` answers: `alerts`, each with its `rule`, `state`, `slices` and `days`,
+        and `mutes`.
+        """
+        alerts: dict[str, Any] = self._get("alerts")
+        return alerts
+
+    def check_alert(self, name: str, *, since: str = "30d") -> dict[str, Any]:
+        """Say when a rule of alerts would have fired, as it is now; nothing is stored by it.
+
+        As ``GET .../alerts/{alert}/check`` answers: `firings`, the newest first, and the windows of
+        the `slices` that fired longest.
+
+        Args:
+            name: The name of the rule.
+            since: How long ago, such as ``30d``, or a time.
+
+        Raises:
+            NotFound: There is no rule of that name.
+        """
+        asked = {"since": check_text("since", since)}
+        path = ("alerts", check_text("name", name), "check")
+        history: dict[str, Any] = self._get(*path, **asked)
+        return history
+
+    def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
+        """Save a rule of alerts, in place of what has its name.
+
+        A key needs the scope admin.
+
+        Args:
+            name: Its name.
+            wanted: The fields of a rule, such as ``when='error_share > 0.05', window="1h"``.
+
+        Raises:
+            BadQuery: A field is wrong.
+        """
+        path = ("projects", self.project, "alerts", check_text("name", name))
+        saved: dict[str, Any] = self._api.ask(Question(path, method="PUT", body=wanted))
+        return saved
+
     def targets(self) -> dict[str, Any]:
         """List the targets of the project, and the names of truths that have none.
 
