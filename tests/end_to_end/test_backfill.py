@@ -356,6 +356,33 @@ def test_command(
         assert message in capsys.readouterr().err
 
 
+PRICED: Final = """
+from otel_ml import Judge, Score
+
+def rate(outputs):
+    return Score(1.0, cost=0.25)
+
+priced = Judge("priced", "Says its price.", rate)
+"""
+
+
+def test_cost_is_said_beforehand(
+    client: Client,
+    collector: CollectorProcess,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What answers of the judge have cost is said of as many as are to be judged."""
+    (tmp_path / "priced.py").write_text(PRICED)
+    place = ["--project", client.project, "--endpoint", collector.endpoint]
+    command = ["judge", f"{tmp_path / 'priced.py'}:priced", "--where", 'model == "answer"', *place]
+    assert main([*command, "--limit", "4", "--write"]) == 0
+    assert "an answer has cost" not in capsys.readouterr().err
+    assert main([*command, "--sample", "0.5", "--concurrency", "2"]) == 0
+    message = "30 to be judged, 2 at once; an answer has cost 0.25 $: about 7.50 $ in all"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_killed_and_begun_again(
     client: Client, collector: CollectorProcess, judges: str, how: signal.Signals
