@@ -205,6 +205,7 @@ _HARDER: Final = (
     "tests/otel_ml/statistics/test_betting.py::test_windows_between*",
     "tests/otel_ml/statistics/test_drift.py*",
     "tests/otel_ml/statistics/test_release.py::test_nothing_changed",
+    "tests/otel_ml/versions/test_bounded.py*",
     "tests/otel_ml_collector/api/test_any_request.py*",
     "tests/otel_ml_collector/api/test_bundle.py::test_many_runs",
     "tests/otel_ml_collector/assistants/test_tools.py::test_numbers_are_the_api_s",
