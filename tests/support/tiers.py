@@ -19,6 +19,7 @@ _WAITS: Final = (
     ("tests/neighbours/*", True),
     ("tests/integrations/*", True),
     ("tests/otel_ml/statistics/test_drift_streams.py*", True),
+    ("tests/otel_ml_collector/alerts/test_false_alarms.py::test_bound[[]2000*", True),
     ("tests/otel_ml_collector/alerts/test_delivery.py::test_killed_before_it_was_sent", True),
     ("tests/origins/test_frameworks.py*", True),
     ("tests/browser/*[[]*dark*", True),
