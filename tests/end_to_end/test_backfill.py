@@ -23,7 +23,7 @@ from otel_ml.reader import Reader
 from otel_ml.reader.api import Api, Question
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml_collector.cli import main
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 
 RUNS: Final = 60
 
@@ -395,11 +395,13 @@ def test_killed_and_begun_again(
     ]
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 60
-        while sum(v == 2 for _, v, _ in said_of(collector, client.project)) < 3:
-            assert time.monotonic() < deadline
-            if process.poll() is not None:
-                break
+        wait_until(
+            lambda: (
+                process.poll() is not None
+                or sum(v == 2 for _, v, _ in said_of(collector, client.project)) >= 3
+            ),
+            60,
+        )
         process.send_signal(how)
         status = process.wait(30)
     assert status in {130, -how, 0}
