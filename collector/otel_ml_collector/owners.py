@@ -5,6 +5,9 @@ Run ids begin with a hex digit, so they sort before `FIRST`, and all other owner
 
 from typing import Final
 
+from otel_ml.records import Run
+from otel_ml_collector.records import text_of
+
 TRACE_KEY_CHARS: Final = 256
 KEY: Final = "key:"
 TAG: Final = "tag:"
@@ -19,6 +22,12 @@ FIRST: Final = KEY
 def own_key(key: str) -> str:
     """Name the trace that has a key, whatever runs it has or will have."""
     return KEY + key[:TRACE_KEY_CHARS]
+
+
+def tag_texts(run: Run) -> list[str]:
+    """List the texts of a run's tags, ``name=value``, and the text of its response."""
+    texts = [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
+    return [*texts, f"{RESPONSE}{run.response_id}"] if run.response_id else texts
 
 
 def own_tag(text: str) -> str:

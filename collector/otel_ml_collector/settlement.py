@@ -5,18 +5,23 @@ for each run that names none: that of the root, else of the first run that names
 trace that was once of an experiment stays that, also when the run that named it is deleted: its
 other runs were no production.
 
+A late record by trace key is about the roots of the traces that have the key: the calls whose
+parent is none. A late record by tag is about every run that was given the tag, on its span or
+later. The runs, their keys and their tags may come after the record.
+
 The rule looks at the runs of a trace alone, so the order in which they came changes nothing. Why
 so: docs/design/021-counted-once.md.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from operator import attrgetter
 from typing import Final
 
 from otel_ml.records import Run
+from otel_ml_collector.owners import own_key, own_tag
 from otel_ml_collector.same_calls import CallRun, CallShare, find_shares_of
 
 TraceId = tuple[str, bytes]
@@ -42,10 +47,12 @@ class Settlement:
     Attributes:
         share: The amounts that count; None where its own count.
         names: The names that its trace gives it.
+        owners: The keys and tags that name it, of those with late records, in order.
     """
 
     share: CallShare | None = None
     names: TraceNames = NO_NAMES
+    owners: Sequence[str] = ()
 
 
 NOTHING: Final = Settlement()
@@ -124,6 +131,33 @@ def lend_names(
         if lacking:
             lent[run.span_id] = TraceNames(**lacking)
     return lent
+
+
+def name_owners(
+    runs: Iterable[CallRun],
+    tags: Mapping[bytes, Collection[str]],
+    keys: Collection[str],
+    annotated: Collection[str],
+) -> dict[bytes, Sequence[str]]:
+    """Tell which keys and tags name the runs of a trace, by span id.
+
+    Args:
+        runs: All runs of the trace, each once, in any order.
+        tags: The texts of the tags of each, late ones too, by span id.
+        keys: The keys of the trace, its id among them.
+        annotated: The owners that have late records.
+    """
+    runs = [*runs]
+    calls = {run.span_id for run in runs if run.kind != "span"}
+    by_key = {own_key(key) for key in keys}.intersection(annotated)
+    owners: dict[bytes, Sequence[str]] = {}
+    for run in runs:
+        named = {own_tag(text) for text in tags.get(run.span_id, ())}.intersection(annotated)
+        if run.span_id in calls and run.parent_span_id not in calls:
+            named |= by_key
+        if named:
+            owners[run.span_id] = tuple(sorted(named))
+    return owners
 
 
 def _precedence(run: CallRun) -> tuple[bool, int, bytes]:

@@ -394,7 +394,8 @@ CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   session String COMMENT 'session of its trace',
   user String COMMENT 'user of its trace',
   experiment String COMMENT 'experiment of its trace',
-  is_whole Bool COMMENT 'whether its own payload has an input and an output'
+  is_whole Bool COMMENT 'whether its own payload has an input and an output',
+  owners Array(String) COMMENT 'the keys and tags with late records that name it'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/settled', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))

@@ -49,6 +49,12 @@ class Store:
             self.watch.look()
         return records
 
+    def settle(self) -> None:
+        """Settle all that is stored and was not looked at, as a collector does that starts."""
+        watch = CallWatch(self.connections)
+        while watch.look():
+            pass
+
 
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:

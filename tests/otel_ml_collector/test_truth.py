@@ -60,7 +60,9 @@ def tell(target: Span, **told: Value) -> Span:
 def post(service: Service, project: str, *evaluations: dict[str, Any]) -> Answered:
     body = json.dumps({"evaluations": evaluations}).encode()
     path = f"/api/v1/projects/{quote(project)}/evaluations"
-    return ask(service.app, path, method="POST", headers=JSON, body=[body])
+    answered = ask(service.app, path, method="POST", headers=JSON, body=[body])
+    service.store.settle()
+    return answered
 
 
 def read(service: Service, project: str, run: Span) -> Any:

@@ -33,7 +33,7 @@ from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places, read_trace_keys
 from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.targets import about_runs
+from otel_ml_collector.store.targets import NAMED_RUNS
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.images import PIXELS, read_head
 
@@ -386,11 +386,11 @@ def _find_logged(
     if not reader.rows(condition + Sql(" LIMIT 1"), parameters):
         return owners
     sql = Sql("""
-        SELECT DISTINCT owner FROM ({about_runs})
-        WHERE lower(hex(trace_id)) IN {traces:Array(String)}
+        SELECT DISTINCT owner FROM ({named_runs}) WHERE owner IN ({logged})
+          AND lower(hex(trace_id)) IN {traces:Array(String)}
           AND ({run:String} = ''
             OR concat(lower(hex(trace_id)), '-', lower(hex(span_id))) = {run:String})
-        LIMIT {owners}""").fill(about_runs=about_runs(condition), owners=_MOST_OWNERS)
+        LIMIT {owners}""").fill(named_runs=NAMED_RUNS, logged=condition, owners=_MOST_OWNERS)
     return [*owners, *(row["owner"] for row in reader.rows(sql, parameters))]
 
 

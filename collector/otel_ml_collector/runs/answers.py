@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
-from itertools import chain
 from typing import Any, Final
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -24,9 +23,8 @@ from otel_ml.records import (
     tokens_of,
 )
 from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
-from otel_ml_collector.owners import is_run, own_key, own_tag
+from otel_ml_collector.owners import is_run, own_tag
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.logs import (
     MetricValue,
     RunLine,
@@ -37,7 +35,7 @@ from otel_ml_collector.runs.logs import (
     read_lines,
     values_of,
 )
-from otel_ml_collector.store.apart import Apart, find_apart, find_owners
+from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import NAMED
 from otel_ml_collector.store.reader import (
     JsonValue,
@@ -50,7 +48,6 @@ from otel_ml_collector.store.reader import (
 )
 from otel_ml_collector.store.runs import (
     Key,
-    find_calls,
     find_holders,
     read_evaluations,
     read_late_tags,
@@ -63,7 +60,6 @@ from otel_ml_collector.store.versions import Numbers, read_version_numbers, vers
 from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16
-_OWNERS_AT_ONCE: Final = 1_000
 _AS_STORED: Final = tuple(field_.name for field_ in fields(RunFields))
 
 
@@ -375,18 +371,19 @@ def find_said(
     asked = asked or AskedEvaluations()
     evaluations = asked.take(reader, project, recorded) if apart.scores else []
     keys = _keys_of(reader, project, rows) if apart.keys else {}
-    tags = _by_owner(read_late_tags(reader, project, recorded)) if apart.tags else {}
-    owners = {run_id: [run_id] for run_id in run_ids}
-    if apart.told:
-        owners = _find_owners(reader, apart, rows, keys, tags)
+    owners = {
+        run_id: [run_id, *(settled[run_id]["owners"] if run_id in settled else ())]
+        for run_id in run_ids
+    }
     for run_id, other in others.items():
         owners[run_id] += [item.run_id for item in other]
         if apart.responses and other:
             responses = read_responses(reader, project, [_row_of(item) for item in other])
             owners[run_id] += {own_tag(text) for text in responses.values()} - {*owners[run_id]}
-    more = sorted({owner for named in owners.values() for owner in named if not is_run(owner)})
+    named = sorted({owner for of_run in owners.values() for owner in of_run})
+    more = [owner for owner in named if not is_run(owner)]
+    tags = _by_owner(read_late_tags(reader, project, named)) if apart.tags else {}
     if more:
-        tags |= _by_owner(read_late_tags(reader, project, more))
         evaluations = [*evaluations, *read_evaluations(reader, project, more)]
     made = _by_owner(evaluations)
     judges = {row["judge"] for row in evaluations}
@@ -456,58 +453,6 @@ def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, lis
     for row in read_trace_keys(reader, project, sorted({row["trace_id"] for row in rows})):
         keys[row["trace_id"]].append(row["key"])
     return keys
-
-
-def _find_owners(
-    reader: Reader,
-    apart: Apart,
-    rows: Sequence[Row],
-    keys: Mapping[str, Sequence[str]],
-    late_tags: Mapping[str, Sequence[Row]],
-) -> dict[str, list[str]]:
-    """List the owners under which runs may have late records, by run id."""
-    project = rows[0]["project"]
-    owners = {run_id_of(row): [run_id_of(row)] for row in rows}
-    calls = [row for row in rows if row["kind"] != "span"]
-    by_key = {run_id_of(row): _owners_of_keys(row, keys) for row in calls}
-    by_tag = {run_id_of(row): _owners_of_tags(row, late_tags) for row in rows}
-    responses = read_responses(reader, project, rows) if apart.responses else {}
-    for run_id, response in responses.items():
-        by_tag[run_id].append(own_tag(response))
-    asked = sorted(set(chain(*by_key.values(), *by_tag.values())))
-    known = {
-        owner
-        for place in range(0, len(asked), _OWNERS_AT_ONCE)
-        for owner in find_owners(
-            reader, project, asked[place : place + _OWNERS_AT_ONCE], apart.told_tables
-        )
-    }
-    keyed = [row for row in calls if known.intersection(by_key[run_id_of(row)])]
-    roots = _roots(reader, project, keyed)
-    for run_id, named in owners.items():
-        named += [owner for owner in by_key.get(run_id, []) if owner in known and run_id in roots]
-        named += [owner for owner in by_tag.get(run_id, []) if owner in known]
-    return owners
-
-
-def _owners_of_keys(row: Row, keys: Mapping[str, Sequence[str]]) -> list[str]:
-    """Name the keys that a run's trace has: the user's own ones, and its id."""
-    return [own_key(key) for key in (*keys.get(row["trace_id"], []), row["trace_id"])]
-
-
-def _owners_of_tags(row: Row, late_tags: Mapping[str, Sequence[Row]]) -> list[str]:
-    """Name the tags that a run was given, on its span or later."""
-    own = [(name, value) for name, value in row["tags"].items()]
-    late = [(tag["name"], tag["value"]) for tag in late_tags.get(run_id_of(row), [])]
-    return sorted({own_tag(f"{name}={text_of(load_json(value))}") for name, value in own + late})
-
-
-def _roots(reader: Reader, project: str, rows: Sequence[Row]) -> set[str]:
-    """Return the model calls among some that have no model call as their parent."""
-    parents = {run_id_of(row): f"{row['trace_id']}-{row['parent_span_id']}" for row in rows}
-    above = {parent for parent in parents.values() if not parent.endswith(f"-{NO_PARENT}")}
-    calls = find_calls(reader, project, sorted(above))
-    return {run_id for run_id, parent in parents.items() if parent not in calls}
 
 
 def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:

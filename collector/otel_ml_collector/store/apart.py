@@ -70,8 +70,9 @@ class Apart:
         sessions, users: Ended runs that name any.
         named: Runs whose session or user their trace names.
         open_runs: Runs with a start record.
-        told_tags, told_scores, told_metrics, told_lines, told_artifacts: Late records of trace keys
-            , tags and versions of models; truths are among the scores.
+        told: Runs that a key or a tag names of which something was told.
+        told_tags, told_scores, told_metrics: Late records of trace keys, tags and versions of
+            models; truths are among the scores.
         responses: Records about responses of a provider.
         same_calls: Runs whose settled amounts differ from their own.
         lacking: Runs that lack an input or an output which another record of their call may have.
@@ -92,34 +93,16 @@ class Apart:
     users: bool
     named: bool
     open_runs: bool
+    told: bool
     told_tags: bool
     told_scores: bool
     told_metrics: bool
-    told_lines: bool
-    told_artifacts: bool
     responses: bool
     same_calls: bool
     lacking: bool
     experiments: bool
     made_items: bool
     judge_calls: bool
-
-    @property
-    def told(self) -> bool:
-        """Whether there are late records of trace keys or tags."""
-        others = self.told_metrics or self.told_lines or self.told_artifacts
-        return self.told_tags or self.told_scores or others
-
-    @property
-    def told_tables(self) -> list[Table[Any]]:
-        """The tables that hold records of trace keys or tags."""
-        has = (
-            (LATE_LOGS, self.told_lines),
-            (LATE_TAGS, self.told_tags),
-            (METRICS, self.told_scores or self.told_metrics),
-            (OBJECTS, self.told_artifacts),
-        )
-        return [table for table, is_told in has if is_told]
 
     @property
     def names(self) -> list[str]:
@@ -130,7 +113,7 @@ class Apart:
     @property
     def settled(self) -> bool:
         """Whether anything holds of a run that its own row does not say."""
-        return self.same_calls or self.named
+        return self.same_calls or self.named or self.told
 
     @property
     def tables(self) -> list[Table[Any]]:
@@ -205,6 +188,7 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "users": _Sign(RUNS, Sql("user != ''"), "runs", lambda run: run.user != ""),
     "named": _Sign(SETTLED, Sql("session != '' OR user != ''")),
     "open_runs": _Sign(OPEN_RUNS, _ALL, "open_runs"),
+    "told": _Sign(SETTLED, Sql("notEmpty(owners)")),
     "told_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
     "told_scores": _Sign(
         METRICS,
@@ -218,8 +202,6 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         "metrics",
         lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
     ),
-    "told_lines": _Sign(LATE_LOGS, _TOLD, "logs", lambda line: not is_run(line.owner)),
-    "told_artifacts": _Sign(OBJECTS, _TOLD, "artifacts", lambda entry: not is_run(entry.owner)),
     "responses": _Sign(
         METRICS,
         Sql("startsWith(owner, '{responses}')").fill(responses=Sql(TAG) + Sql(RESPONSE)),
@@ -350,13 +332,12 @@ def find_owners(
     reader: Reader,
     project: str,
     owners: Sequence[str],
-    tables: Sequence[Table[Any]] = OWNED,
 ) -> set[str]:
-    """Find the owners, among some, that have any late records in some tables."""
-    if not owners or not tables:
+    """Find the owners, among some, that have any late records."""
+    if not owners:
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
-    sql = _owners_in(tables, ours)
+    sql = _owners_in(OWNED, ours)
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 

@@ -182,6 +182,83 @@ _LENT: Final = Sql("""
     first=_ROOT_FIRST,
 )
 
+# Runs that keys or tags name of which something was told, as `settlement.name_owners` rules it.
+_TOLD_OWNERS: Final = Sql("""
+              SELECT DISTINCT project, owner FROM (
+                SELECT toString(project) AS project, owner FROM late_logs
+                UNION ALL SELECT toString(project), owner FROM late_tags
+                UNION ALL SELECT toString(project), owner FROM metrics
+                UNION ALL SELECT toString(project), owner FROM objects)
+              WHERE startsWith(owner, 'key:') OR startsWith(owner, 'tag:')""")
+_TAGGED_RUNS: Final = Sql("""
+              SELECT toString(project) AS project, start_ns, trace_id, span_id, parent_span_id,
+                toString(kind) AS kind, tag_kv FROM runs FINAL
+              WHERE project IN (SELECT project FROM ({told}))
+              UNION ALL
+              SELECT toString(project), start_ns, trace_id, span_id, parent_span_id,
+                toString(kind), tag_kv FROM open_runs FINAL
+              WHERE project IN (SELECT project FROM ({told}))
+                AND (project, trace_id, span_id) NOT IN (
+                  SELECT project, trace_id, span_id FROM runs
+                  WHERE (project, start_ns) IN (SELECT project, start_ns FROM open_runs))""").fill(
+    told=_TOLD_OWNERS
+)
+_NAMED_BY_OWNERS: Final = Sql("""
+            INSERT INTO settled ({columns}, owners, rank)
+            SELECT {taken}, run.owners, toUnixTimestamp64Nano(now64(9))
+            FROM (
+              SELECT project, start_ns, trace_id, span_id,
+                arraySort(groupUniqArray(owner)) AS owners
+              FROM (
+                SELECT project, start_ns, trace_id, span_id, concat('key:', keyed.key) AS owner
+                FROM ({runs}) AS calls
+                INNER JOIN ({keyed}) AS keyed
+                  ON keyed.project = calls.project AND keyed.trace_id = calls.trace_id
+                WHERE kind != 'span' AND (project, trace_id, parent_span_id) NOT IN (
+                  SELECT project, trace_id, span_id FROM ({runs})
+                  WHERE kind != 'span' AND (project, trace_id) IN (
+                    SELECT project, trace_id FROM ({keyed})))
+                UNION ALL
+                SELECT project, start_ns, trace_id, span_id, concat('tag:', text) AS owner
+                FROM (
+                  SELECT project, start_ns, trace_id, span_id, arrayJoin(tag_kv) AS text
+                  FROM ({runs})
+                  UNION ALL
+                  SELECT runs.project, start_ns, trace_id, span_id, late.text
+                  FROM ({runs}) AS runs
+                  INNER JOIN (
+                    SELECT toString(project) AS project, owner,
+                      concat(name, '=', if(startsWith(value, '"'), JSONExtractString(value), value))
+                        AS text
+                    FROM late_tags WHERE owner < 'key:'
+                  ) AS late ON late.project = runs.project
+                    AND late.owner = concat(lower(hex(trace_id)), '-', lower(hex(span_id))))
+                WHERE (project, concat('tag:', text)) IN (SELECT project, owner FROM ({told})))
+              GROUP BY project, start_ns, trace_id, span_id
+            ) AS run
+            LEFT JOIN (SELECT *, 1 AS is_there FROM settled FINAL) AS known
+              ON known.project = run.project AND known.trace_id = run.trace_id
+              AND known.span_id = run.span_id AND known.start_ns = run.start_ns
+            SETTINGS max_partitions_per_insert_block = 0, join_use_nulls = 0""").fill(
+    columns=Sql("""project, start_ns, trace_id, span_id, record_of, others, input_tokens,
+              output_tokens, cached_tokens, reasoning_tokens, cache_creation_tokens, cost, provider,
+              provider_model, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
+              latency_ns, tag_kv, counts, session, user, experiment, is_whole"""),
+    taken=Sql("""run.project, run.start_ns, run.trace_id, run.span_id, known.record_of,
+              known.others, known.input_tokens, known.output_tokens, known.cached_tokens,
+              known.reasoning_tokens, known.cache_creation_tokens, known.cost, known.provider,
+              known.provider_model, known.inputs_preview, known.outputs_preview,
+              known.first_token_ms, known.stream_chunks, known.latency_ns, known.tag_kv,
+              known.is_there AND known.counts, known.session, known.user, known.experiment,
+              known.is_whole"""),
+    runs=_TAGGED_RUNS,
+    keyed=Sql("""
+                  SELECT DISTINCT toString(project) AS project, key, trace_id FROM trace_index
+                  WHERE (project, concat('key:', key)) IN (SELECT project, owner FROM ({told}))
+                    AND trace_id != toFixedString('', 16)""").fill(told=_TOLD_OWNERS),
+    told=_TOLD_OWNERS,
+)
+
 # Tables of older schemas, whose rows are in others now: backups may have them.
 DROPPED: Final = {
     "same_calls": _SAME_CALLS,
@@ -400,6 +477,8 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     [],
     # Nor does the table of notifications.
     [],
+    # Which runs keys and tags name, of which something was told, is settled of them.
+    [_NAMED_BY_OWNERS],
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

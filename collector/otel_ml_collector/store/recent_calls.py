@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from otel_ml.records import Run
+from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, is_telling
 from otel_ml_collector.settlement import SettledRun, Settlement, naming_run_of
 
@@ -29,6 +30,7 @@ class RecentTrace:
     Attributes:
         runs: By span id; runs without facts of a call are links of a chain.
         open_runs: Those that said that they began, also when they have ended since.
+        tags: The texts of the tags of each run, by span id.
         settled: Their settlements, by span id.
         ranks, open_ranks: The rank of each run's delivery, by span id.
         settled_ranks: The rank of each run's settlement, by span id.
@@ -38,6 +40,7 @@ class RecentTrace:
 
     runs: dict[bytes, CallRun] = field(default_factory=dict)
     open_runs: dict[bytes, CallRun] = field(default_factory=dict)
+    tags: dict[bytes, Sequence[str]] = field(default_factory=dict)
     settled: dict[bytes, Settlement] = field(default_factory=dict)
     ranks: dict[bytes, int] = field(default_factory=dict)
     open_ranks: dict[bytes, int] = field(default_factory=dict)
@@ -52,6 +55,7 @@ class RecentTrace:
             return False
         self.ranks[run.span_id] = run.rank
         self.runs[run.span_id] = call_run_of(run) if is_telling(run) else naming_run_of(run)
+        self.tags[run.span_id] = tag_texts(run)
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
         self.end_ns = max(self.end_ns, run.end_ns)
         return True
@@ -62,6 +66,8 @@ class RecentTrace:
             return False
         self.open_ranks[run.span_id] = run.rank
         self.open_runs[run.span_id] = naming_run_of(run)
+        if run.span_id not in self.runs:
+            self.tags[run.span_id] = tag_texts(run)
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
         return True
 
@@ -171,6 +177,7 @@ class RecentCalls:
                 trace,
                 runs=trace.runs.copy(),
                 open_runs=trace.open_runs.copy(),
+                tags=trace.tags.copy(),
                 settled=trace.settled.copy(),
             )
 

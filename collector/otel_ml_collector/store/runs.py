@@ -60,6 +60,7 @@ _FIRST_KEYED: Final = Sql(" LIMIT {most}").fill(most=_KEYED)
 # The key of `metrics`.
 _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
 
+_SETTLED_BESIDE: Final = SETTLED.names("project", "start_ns", "trace_id", "span_id", "rank")
 KEY: Final = Sql("start_ns, {ids}, rank").fill(ids=IDS)
 # Of few rows: as texts, because a subquery that makes ids of them takes longer to plan.
 OF_SPANS: Final = Sql("lower(hex(span_id)) IN {spans:Array(String)}")
@@ -284,8 +285,14 @@ def read_settled(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str,
         columns=SETTLED.select("project"), these=OF_KEYS
     )
     keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
-    found = reader.rows(sql, key_parameters(project, keys), BY_KEY)
-    return {run_id_of(row): row for row in winners(found, span_of)}
+    settled = reader.rows(sql, key_parameters(project, keys), BY_KEY)
+    settled.sort(key=_order_of_settled)
+    return {run_id_of(row): row for row in winners(settled, span_of)}
+
+
+def _order_of_settled(row: Row) -> tuple[str, ...]:
+    """Sort key of settlements of a rank: what came in several groups was settled in each."""
+    return tuple(str(row[name]) for name in _SETTLED_BESIDE)
 
 
 def read_trace(
@@ -620,28 +627,6 @@ def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[s
         {row["owner"] for row in rows if row["is_metric"]},
         {row["owner"] for row in rows if not row["is_metric"]},
     )
-
-
-def find_calls(reader: Reader, project: str, run_ids: Sequence[str]) -> set[str]:
-    """Find the model calls among some stored runs, also open runs."""
-    if not run_ids:
-        return set()
-    traces = Sql("key IN {traces:Array(String)}")
-    sql = Sql("""
-        SELECT {ids} FROM {deliveries}
-        WHERE project = {project:String} AND kind != 'span' AND {by_ids}
-          AND start_ns >= (SELECT minOrNull(start_ns) FROM trace_index WHERE {traces})
-          AND start_ns <= (SELECT maxOrNull(end_ns) FROM trace_index WHERE {traces})
-        UNION ALL
-        SELECT {ids} FROM open_runs
-        WHERE project = {project:String} AND kind != 'span' AND {by_ids}
-        """).fill(deliveries=DELIVERIES, ids=IDS, by_ids=BY_IDS, traces=traces)
-    parameters = {
-        "project": project,
-        "ids": list(run_ids),
-        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
-    }
-    return set(map(run_id_of, reader.rows(sql, parameters)))
 
 
 def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:

@@ -31,12 +31,11 @@ from otel_ml.records import (
     Run,
     columns_of,
 )
-from otel_ml_collector.owners import FIRST, RESPONSE, is_run
+from otel_ml_collector.owners import FIRST, RESPONSE, is_run, tag_texts
 from otel_ml_collector.records import (
     Arrivals,
     ProcessSign,
     TraceKey,
-    text_of,
 )
 from otel_ml_collector.settlement import NAMES, SettledRun
 from otel_ml_collector.store.lives import Follows, Life
@@ -270,11 +269,6 @@ def _tag_map(run: Run) -> list[tuple[str, str]]:
     return [(tag.name, _json(tag.value)) for tag in run.tags]
 
 
-def _tag_tokens(run: Run) -> list[str]:
-    tokens = [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
-    return [*tokens, f"{RESPONSE}{run.response_id}"] if run.response_id else tokens
-
-
 def _tag_details(run: Run) -> str:
     described = [tag for tag in run.tags if tag.type or tag.group]
     if not described:
@@ -337,7 +331,7 @@ _KEY: Final = (*_RUN_KEY,)
 _TAG_KV: Final = Stored(
     "tag_kv",
     "Array(String)",
-    _tag_tokens,
+    tag_texts,
     "name=text, for equality from the index alone",
     after="tags",
 )
@@ -756,7 +750,8 @@ def _others(settled: SettledRun) -> str:
 
 # What holds of a run and is not what its own row says: what counts of it, which is nothing where it
 # records the same call as another; what all records of its call say together, where it is the one
-# that counts; and the session, the user and the experiment of its trace, where it names none. It is
+# that counts; the session, the user and the experiment of its trace, where it names none; and the
+# keys and tags that name it, of which something was told. It is
 # worked out of the runs of a trace, open ones too, whenever that changes.
 SETTLED: Final[Table[SettledRun]] = Table(
     "settled",
@@ -792,6 +787,12 @@ SETTLED: Final[Table[SettledRun]] = Table(
             "Bool",
             attrgetter("share.facts.is_whole"),
             "whether its own payload has an input and an output",
+        ),
+        Stored(
+            "owners",
+            "Array(String)",
+            attrgetter("settlement.owners"),
+            "the keys and tags with late records that name it",
         ),
     ],
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",

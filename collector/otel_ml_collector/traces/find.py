@@ -156,7 +156,7 @@ def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> 
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
     apart = find_apart(reader, project)
-    is_told = key != trace_id and apart.told and own in find_owners(reader, project, [own])
+    is_told = key != trace_id and own in find_owners(reader, project, [own])
     others = [] if is_whole else list_lost_owners(reader, project, trace_id)
     loose = find_loose_lines(reader, project, trace_id, _RECORDS) if apart.lines else {}
     return [

@@ -109,9 +109,7 @@ def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
 
 def settle(store: Store) -> None:
     """Look at all that is stored and was not looked at."""
-    watch = CallWatch(store.connections)
-    while watch.look():
-        pass
+    store.settle()
 
 
 def api(service: Service, project: str, path: str) -> Any:
@@ -310,7 +308,7 @@ def settled(service: Service, project: str) -> list[Any]:
         ) AS run USING (trace_id, span_id)
         WHERE project = {project:String} AND (record_of != toFixedString('', 8)
           OR others NOT IN ('', '[]') OR settled.session != '' OR settled.user != ''
-          OR settled.experiment != '' OR (counts AND
+          OR settled.experiment != '' OR notEmpty(owners) OR (counts AND
           (settled.input_tokens, settled.output_tokens, settled.cost) IS DISTINCT FROM
           (run.input_tokens, run.output_tokens, run.cost)))
         ORDER BY trace_id, span_id""")
@@ -320,7 +318,7 @@ def settled(service: Service, project: str) -> list[Any]:
 @settings(max_examples=examples(40, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_new(service: Service, seed: int) -> None:
-    """Redelivered in any order, scored late and partly deleted it is settled as if it was new."""
+    """Redelivered in any order, told of late and partly deleted it is settled as if it was new."""
     project, draw = f"settled {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
     number = 2_000 + draw.randrange(100_000)
     spans = [span for place in range(2) for span in make_answer(number + place)]
@@ -331,6 +329,13 @@ def test_settled_as_new(service: Service, seed: int) -> None:
             span.attributes |= {name: f"{name} of {span.name}"}  # type: ignore[operator]
     item = draw.choice(spans)
     item.attributes |= {"otel_ml.experiment": EXPERIMENT}  # type: ignore[operator]
+    item.attributes |= {"otel_ml.trace_key": f"order {number}"}  # type: ignore[operator]
+    for span in draw.sample(spans, 3):
+        span.attributes |= {"otel_ml.tag.client": "acme"}  # type: ignore[operator]
+    told = [
+        *make_told(spans[0], f"order {number}", "client=acme", "client=bigshot"),
+        make_record("update", item, {"otel_ml.tag.client": "bigshot"}, span_id=b"late tag"),
+    ]
     begun = [
         make_start(span, {name: span.attributes[name] for name in NAMED if name in span.attributes})
         for span in draw.sample(spans, 3)
@@ -339,7 +344,7 @@ def test_settled_as_new(service: Service, seed: int) -> None:
         replace(span, attributes={**span.attributes, **dict.fromkeys(USED.keys() - {KEPT}, "")})
         for span in draw.sample(spans, 2)
     ]
-    sent = [*spans, *shorter, *begun, *draw.sample(spans, 3)]
+    sent = [*spans, *shorter, *begun, *told, *draw.sample(spans, 3)]
     draw.shuffle(sent)
     writers = [Writer(service.store.connections) for _ in range(2)]
     cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
@@ -358,9 +363,83 @@ def test_settled_as_new(service: Service, seed: int) -> None:
         anew,
         *(span for span in [*spans, *shorter] if span.span_id != deleted.span_id),
         *(start for start in begun if start.parent_span_id != deleted.span_id),
+        *told,
     )
     settle(service.store)
+    assert {owner for row in settled(service, anew) for owner in row[-1]} >= {
+        f"key:order {number}",
+        "tag:client=bigshot",
+    }
     assert settled(service, project) == settled(service, anew)
+
+
+def make_told(near: Span, key: str, *tags: str) -> list[Span]:
+    """Make evaluations of the runs that a trace key or tags name."""
+    owners: list[tuple[str, Value]] = [("trace_key", key), *(("tag", tag) for tag in tags)]
+    return [
+        make_record(
+            "evaluation",
+            near,
+            {
+                "otel_ml.judge.name": "j",
+                "otel_ml.score.value": 0.5,
+                f"otel_ml.target.{name}": owner,
+            },
+            span_id=b"told %03d" % place,
+        )
+        for place, (name, owner) in enumerate(owners)
+    ]
+
+
+@pytest.mark.parametrize("order", ["told first", "told last", "read from the store"])
+def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> None:
+    """What is told of a key or a tag names its runs, whenever it comes, and no other runs."""
+    chain, own, *others = make_answer(61)
+    chain.attributes |= {"otel_ml.trace_key": project}  # type: ignore[operator]
+    own.attributes |= {"otel_ml.tag.client": project}  # type: ignore[operator]
+    told = make_told(chain, project, f"client={project}", "client=nobody")
+    calls = [chain, own, *others]
+    for spans in (told, calls) if order == "told first" else (calls, told):
+        records = map_spans(spans, Filing(project, NOW_NS))
+        service.store.writer.write(records)
+        if order != "read from the store":
+            service.store.watch.note(records, service.store.writer.stamped_ns or 0)
+            service.store.watch.look()
+    settle(service.store)
+    runs = {id_of(chain): [f"key:{project}"], id_of(own): [f"tag:client={project}"]}
+    sql = Sql("""SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, owners
+      FROM settled FINAL WHERE project = {project:String} AND notEmpty(owners)""")
+    rows = service.store.reader.rows(sql, {"project": project})
+    assert {row["run_id"]: row["owners"] for row in rows} == runs
+    scored = api(service, project, "runs?where=scores%5B%22j%22%5D+%3E+0")["runs"]
+    assert {run["run_id"] for run in scored} == {*runs}
+
+
+def test_projects_at_once(service: Service, project: str) -> None:
+    """A look over many projects asks as often as over a few, and settles what it settles of one."""
+    asked = list[int]()
+    for projects in (3, 60):
+        watch = CallWatch(service.store.connections)
+        watch.look()
+        for place in range(projects):
+            records = map_spans(make_answer(71), Filing(f"{project} {projects} {place}", NOW_NS))
+            service.store.writer.write(replace(records, runs=[records.runs[0]]))
+            service.store.writer.write(replace(records, runs=records.runs[1:]))
+            watch.note(records, service.store.writer.stamped_ns or 0)
+        before = count_questions(service)
+        watch.look()
+        asked.append(count_questions(service) - before)
+    alone = settled(service, f"{project} 3 0")
+    assert alone != []
+    assert [settled(service, f"{project} 60 {place}") for place in range(60)] == [alone] * 60
+    assert asked[1] < asked[0] + 5
+
+
+def count_questions(service: Service) -> int:
+    """Count what the engine was asked so far."""
+    sql = Sql("SELECT sum(value) AS asked FROM system.events WHERE event = 'SelectQuery'")
+    [row] = service.store.reader.rows(sql, {})
+    return int(row["asked"])
 
 
 NAMED: Final = ("session.id", "user.id")

@@ -309,6 +309,44 @@ def test_whole_runs_of_an_older_store(tmp_path: Path) -> None:
         assert service.store.reader.rows(sql, {"project": "p20"}) == [{"is_whole": True}]
 
 
+def test_keys_and_tags_of_an_older_store(tmp_path: Path) -> None:
+    """Of an older store, too, it is settled which runs keys and tags name of which is told."""
+    told: dict[str, Value] = {"otel_ml.judge.name": "j", "otel_ml.score.value": 0.5}
+    used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
+    call = make_call(attributes={**used, "otel_ml.trace_key": "order", "otel_ml.tag.client": "a"})
+    ids = {"trace_id": call.trace_id, "parent_span_id": call.span_id}
+    inner = make_span("chat", used, scope=Scope({}, "s", "", {}), **ids)
+    targets: list[dict[str, Value]] = [
+        {"otel_ml.target.trace_key": "order"},
+        {"otel_ml.target.tag": "client=a"},
+        {"otel_ml.target.tag": "client=late"},
+        {"otel_ml.target.tag": "client=nobody"},
+    ]
+    sql = Sql("""SELECT * EXCEPT rank FROM settled FINAL WHERE project = {project:String}
+      ORDER BY span_id""")
+    with open_service(tmp_path / "today") as service:
+        service.store.take(
+            "p23",
+            call,
+            inner,
+            make_record("update", inner, {"otel_ml.tag.client": "late"}),
+            *(
+                make_record("evaluation", call, told | target, span_id=b"told %03d" % place)
+                for place, target in enumerate(targets)
+            ),
+        )
+        expected = service.store.reader.rows(sql, {"project": "p23"})
+        rows = read_tables(service, 23)
+    assert sorted(owner for row in expected for owner in row["owners"]) == [
+        "key:order",
+        "tag:client=a",
+        "tag:client=late",
+    ]
+    make_old(tmp_path / "old", 23, rows)
+    with open_service(tmp_path / "old") as service:
+        assert service.store.reader.rows(sql, {"project": "p23"}) == expected
+
+
 def make_backup(folder: Path, version: int, backup: Path) -> None:
     """Write a backup of an older store, as the first programs that could did."""
     tables: dict[str, dict[str, dict[str, int]]] = {}
