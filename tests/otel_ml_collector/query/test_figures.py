@@ -6,7 +6,19 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.filter.figures import Figure, Vocabulary, holds, parse_figures, verdicts_of
+from otel_ml_collector.filter.figures import (
+    CONDITION,
+    FIELD,
+    PATH,
+    Calculation,
+    Figure,
+    SureComparison,
+    TermComparison,
+    Vocabulary,
+    holds,
+    parse_figures,
+    verdicts_of,
+)
 
 VOCABULARY: Final = Vocabulary(
     "condition",
@@ -14,6 +26,22 @@ VOCABULARY: Final = Vocabulary(
     {"errors": "", "runs": "", "cost": "", "pass_rate": "judge", "p90": "number"},
     frozenset({"worse", "maybe-worse"}),
 )
+WATCHED: Final = Vocabulary(
+    "condition",
+    "when",
+    {
+        "cost": "",
+        "error_share": "",
+        "p90": FIELD,
+        "share": CONDITION,
+        "drift": PATH,
+        "worse": "judge",
+    },
+    than={"drift": "28d", "worse": "version before"},
+    signs=frozenset({"worse"}),
+    watches=True,
+)
+DAY_NS: Final = 86_400 * 10**9
 NUMBERS: Final = {("errors", ""): 2.0, ("runs", ""): 100.0, ("pass_rate", "grounded"): 0.9}
 
 
@@ -107,3 +135,59 @@ def test_verdicts() -> None:
     """The words of a condition that are verdicts are known before it is asked."""
     condition = parse_figures("not (errors > 0 or maybe-worse) and worse", VOCABULARY)
     assert [*verdicts_of(condition)] == ["maybe-worse", "worse"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("p90(latency_ms) > 2", TermComparison(Figure("p90", "latency_ms", 0), ">", 2)),
+        (
+            "share(latency_ms > 200ms) > 0.1",
+            TermComparison(Figure("share", "latency_ms > 200ms", 0), ">", 0.1),
+        ),
+        (
+            "drift(len(inputs.items)) > 0.1",
+            TermComparison(Figure("drift", "len(inputs.items)", 0, "28d"), ">", 0.1),
+        ),
+        (
+            'worse("a", than="previous 7d")',
+            TermComparison(Figure("worse", "a", 0, "previous 7d"), ">", 0),
+        ),
+        (
+            'cost > 2 * previous("7d")',
+            TermComparison(
+                Figure("cost", "", 0),
+                ">",
+                Calculation(2, "*", Figure("cost", "", 11, before_ns=7 * DAY_NS)),
+            ),
+        ),
+        (
+            "surely(error_share > 0.05)",
+            SureComparison(TermComparison(Figure("error_share", "", 7), ">", 0.05), 0),
+        ),
+    ],
+)
+def test_watched(text: str, expected: object) -> None:
+    """A figure may be of a field, a condition, an earlier time, against something, and sure."""
+    assert parse_figures(text, WATCHED) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("p90(latenc) > 1", 4, "Unknown field 'latenc'"),
+        ("cost > 1 and share(latency_ms >) > 1", 31, "This is no expression"),
+        ('cost > previous("soon")', 7, 'Expected a length of time as in previous("1d")'),
+        ('cost > error_share + previous("1d")', 21, "previous is that of one figure"),
+        ("surely(cost)", 0, "Expected a comparison as in surely(error_share > 0.05)"),
+        ('drift(inputs.a, then="7d") > 1', 0, 'Expected drift(path, than="28d")'),
+        ('p90(latency_ms, than="7d") > 1', 0, "Expected p90(field)"),
+        ("p90 > 2", 0, "Expected p90(field), found p90"),
+    ],
+)
+def test_wrong_watched(text: str, column: int, message: str) -> None:
+    """Such a figure that is wrong is refused with the column."""
+    with pytest.raises(BadInput) as refused:
+        parse_figures(text, WATCHED)
+    assert message in str(refused.value)
+    assert refused.value.column == column

@@ -1,0 +1,111 @@
+"""Looks at 200 rules of 50 slices each over a full store, and prints the CPU of a minute's look.
+
+``python -m tests.bench.alerts [RUNS]``: the processor time of the process, with the threads of
+the store, so that other programs on the machine do not count.
+"""
+
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from otel_ml_collector.alerts.evaluation import AlertEvaluator
+from otel_ml_collector.alerts.notification import Notification
+from otel_ml_collector.alerts.rule import ALERT, WantedAlert, make_plan
+from otel_ml_collector.store.alerts import read_alert_rows
+from otel_ml_collector.store.documents import Documents
+from otel_ml_collector.times import HOUR_NS, MINUTE_NS
+from tests.otel_ml_collector.query.test_judges import say, tell
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
+from tests.otel_ml_collector.stores import Store, open_store
+
+RULES: Final = 200
+SLICES: Final = 50
+DAYS: Final = 30
+_AT_ONCE: Final = 2_000
+_KINDS: Final = (
+    'pass_rate("grounded") < 0.9',
+    "error_share > 0.05",
+    "p90(latency_ms) > 2000",
+    "share(latency_ms > 1000) > 0.1",
+)
+
+
+class Silent:
+    """Nobody is told: what delivery costs is measured elsewhere."""
+
+    def announce(self, notification: Notification) -> None:
+        """Tell nobody."""
+
+    def withdraw(self, project: str, rule: str) -> None:
+        """Take nothing back."""
+
+
+def fill(store: Store, runs: int) -> None:
+    """Store runs of 50 clients over 30 days."""
+    store.take("p", tell("j1"))
+    step_ns = DAYS * 24 * HOUR_NS // runs
+    for first in range(0, runs, _AT_ONCE):
+        spans = []
+        for place in range(first, min(first + _AT_ONCE, runs)):
+            # Every second one is of the last ten minutes, so that each slice is in each window.
+            late_ns = place * 10 * MINUTE_NS // runs
+            start_ns = NOW_NS - (late_ns if place % 2 else place * step_ns)
+            run = make_call(
+                "answer",
+                {
+                    "otel_ml.model.version": "v1",
+                    "otel_ml.tag.client": f"client-{place // 2 % SLICES}",
+                },
+                start_ns=start_ns,
+                end_ns=start_ns + (50 + place % 400) * MS_NS,
+            )
+            spans += [run, say(run, "j1", float(place % 11 > 0))]
+        store.take("p", *spans)
+
+
+def save(store: Store, *, alike: bool) -> None:
+    """Save the rules: of the same runs, or each of a filter of its own."""
+    documents = Documents(store.connections)
+    for place in range(RULES):
+        wanted = WantedAlert(
+            where='model == "answer"'
+            if alike
+            else f'model == "answer" and latency_ms > {place / 10}',
+            when=_KINDS[place % len(_KINDS)],
+            window="4m",
+            by=['tags["client"]'],
+            min_runs=0,
+        )
+        make_plan(wanted)
+        documents.save(store.reader, "p", ALERT, f"rule-{place}", wanted.model_dump())
+
+
+def main() -> None:
+    """Measure, and print."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    for alike in (True, False):
+        with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "store") as store:
+            fill(store, runs)
+            save(store, alike=alike)
+            clock = iter(range(NOW_NS + MINUTE_NS, NOW_NS + HOUR_NS, MINUTE_NS))
+            evaluator = AlertEvaluator(
+                store.reader, store.connections, Silent(), clock=partial(next, clock)
+            )
+            evaluator.evaluate()
+            for _ in range(2):
+                cpu_s, wall_s = time.process_time(), time.monotonic()
+                numbers = evaluator.evaluate()
+                cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+            rows = len(read_alert_rows(store.reader))
+            kind = "the same filter" if alike else "a filter each"
+            sys.stdout.write(
+                f"{numbers.rules} rules of {kind}, {rows:,} states, {runs:,} runs: "
+                f"{cpu_s:.2f} s of CPU, {wall_s:.2f} s, {numbers.failed} failed\n"
+            )
+
+
+if __name__ == "__main__":
+    main()
