@@ -105,8 +105,8 @@ def check_signature(sent: Sent) -> dict[str, Any]:
 
 def ids_of(sink: Sink, status: str) -> set[str]:
     """List the ids of the messages with a status."""
-    told = [check_signature(sent) for sent in sink.requests]
-    return {document["id"] for document in told if document["status"] == status}
+    messages = [check_signature(sent) for sent in sink.requests]
+    return {document["id"] for document in messages if document["status"] == status}
 
 
 def has_failed(collector: CollectorProcess) -> bool:

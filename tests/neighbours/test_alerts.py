@@ -63,7 +63,7 @@ def make_falls(rule: str, *clients: str, status: Any = "firing") -> Notification
     return replace(FALLS, rule=rule, slices=slices, status=status, changed_ns=changed_ns)
 
 
-def told(desk: Desk, rule: str, status: str) -> set[str]:
+def clients_of(desk: Desk, rule: str, status: str) -> set[str]:
     """List the clients of whom the Alertmanager has told."""
     return {alert["labels"]["tags_client"] for alert in desk.inbox.told(rule, status)}
 
@@ -74,7 +74,7 @@ def test_fires_and_ends(desk: Desk) -> None:
     target = make_target("alertmanager", desk.alertmanager.address)
     with delivering(desk.store, target, again_s=0.5, public_url=PUBLIC_URL) as delivery:
         delivery.announce(make_falls("falls", *clients))
-        wait_until(lambda: told(desk, "falls", "firing") == clients, _PATIENCE_S)
+        wait_until(lambda: clients_of(desk, "falls", "firing") == clients, _PATIENCE_S)
         alerts = [
             alert for alert in desk.alertmanager.alerts() if alert["labels"]["alertname"] == "falls"
         ]
@@ -84,7 +84,7 @@ def test_fires_and_ends(desk: Desk) -> None:
             "https://ml.example/projects/shop/alerts/grounded%20falls"
         }
         delivery.announce(make_falls("falls", *clients, status="resolved"))
-        wait_until(lambda: told(desk, "falls", "resolved") == clients, _PATIENCE_S)
+        wait_until(lambda: clients_of(desk, "falls", "resolved") == clients, _PATIENCE_S)
     assert states_of(desk.store, FALLS.project)[:2] == ["sent", "sent"]
 
 
@@ -93,11 +93,11 @@ def test_collector_that_is_gone_and_back(desk: Desk) -> None:
     target = make_target("alertmanager", desk.alertmanager.address)
     with delivering(desk.store, target, again_s=0.2) as delivery:
         delivery.announce(make_falls("again", "Remax"))
-        wait_until(lambda: told(desk, "again", "firing") == {"Remax"}, _PATIENCE_S)
+        wait_until(lambda: clients_of(desk, "again", "firing") == {"Remax"}, _PATIENCE_S)
     with delivering(desk.store, target, again_s=0.2) as delivery:
         delivery.announce(make_falls("again", "Remax"))
         delivery.announce(make_falls("again", "Remax", status="resolved"))
-        wait_until(lambda: told(desk, "again", "resolved") == {"Remax"}, _PATIENCE_S)
+        wait_until(lambda: clients_of(desk, "again", "resolved") == {"Remax"}, _PATIENCE_S)
     fingerprints = {alert["fingerprint"] for alert in desk.inbox.told("again", "firing")}
     assert len(fingerprints) == 1
 

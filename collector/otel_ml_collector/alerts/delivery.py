@@ -106,7 +106,7 @@ class AlertDelivery:
             if key in self._known:
                 return
             stored = self._box.of_change(*key)
-            withdrawn = [one for one in stored if one.state == "withdrawn"]
+            withdrawn = [known for known in stored if known.state == "withdrawn"]
             if not stored:
                 self._store(notification)
             elif withdrawn:

@@ -63,14 +63,14 @@ def post(target: AlertTarget, request: AlertRequest) -> None:
     except Undelivered:
         raise
     except (OSError, http.client.HTTPException, ValueError, UnicodeError) as error:
-        told = target.hide_secrets(_shorten(str(error)))
-        raise Undelivered(f"{type(error).__name__}: {told}".rstrip(": ")) from None
+        reason = target.hide_secrets(_shorten(str(error)))
+        raise Undelivered(f"{type(error).__name__}: {reason}".rstrip(": ")) from None
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    told = target.hide_secrets(_shorten(f"{status} {reason} {answer.decode('utf-8', 'replace')}"))
+    shown = target.hide_secrets(_shorten(f"{status} {reason} {answer.decode('utf-8', 'replace')}"))
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise Undelivered(f"{status}: a redirect, which is not followed")
-    raise Undelivered(told, is_final=status in _REFUSALS, retry_after_s=rest_s)
+    raise Undelivered(shown, is_final=status in _REFUSALS, retry_after_s=rest_s)
 
 
 def is_allowed(address: str, *, allow_private: bool) -> bool:

@@ -159,7 +159,7 @@ def _measure_drift(reader: Reader, project: str, now_ns: int) -> Measured:
 def _measure_slices(reader: Reader, project: str, now_ns: int) -> Measured:
     query = SlicesQuery(project, start_ns=now_ns - DAY_NS, end_ns=now_ns)
     slices = find_slices(reader, query, now_ns).slices
-    rows = [((told.model, told.name), told.excess) for told in slices if told.excess > 0]
+    rows = [((part.model, part.name), part.excess) for part in slices if part.excess > 0]
     return {"slice_excess_runs": rows[:_MOST_SLICES]}
 
 

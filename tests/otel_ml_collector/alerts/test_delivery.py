@@ -148,7 +148,7 @@ def test_refused_for_good(store: Store, project: str) -> None:
 
 def test_order_of_a_rule(store: Store, project: str) -> None:
     """That a rule is resolved comes after that it fires, also when the target was away."""
-    falls, resolved = (replace(one, project=project) for one in (FALLS, RESOLVED))
+    falls, resolved = (replace(change, project=project) for change in (FALLS, RESOLVED))
     with http_sink() as sink:
         sink.replies += [Reply(500)] * 3
         target = make_target("webhook", sink.address)
@@ -200,17 +200,17 @@ def test_found_by_target(store: Store, project: str) -> None:
         with delivering(store, target, quiet, first_rest_s=60) as delivery:
             delivery.announce(falls)
             wait_until(lambda: read_deliveries(store.reader, project, 9)[-1]["tries"] == 1)
-            found = find_deliveries(store.reader, project, delivery.targets).targets
+            targets = find_deliveries(store.reader, project, delivery.targets).targets
     shown = [
-        (told.name, told.kind, told.waiting, told.failed, told.sent_time, told.trouble)
-        for told in found
+        (target.name, target.kind, target.waiting, target.failed, target.sent_time, target.trouble)
+        for target in targets
     ]
     assert shown == [
         ("nobody", "", 0, 1, None, NO_TARGET),
         ("oncall", "webhook", 1, 0, None, "503 Service Unavailable down"),
         ("quiet", "webhook", 0, 0, None, ""),
     ]
-    [delivered] = found[1].deliveries
+    [delivered] = targets[1].deliveries
     assert (delivered.id, delivered.rule, delivered.state) == (falls.id, falls.rule, "waiting")
     other = find_deliveries(store.reader, project, [], rule="another rule")
     assert other.targets == []
@@ -271,7 +271,7 @@ def alerts_of(sink: Sink, project: str) -> list[dict[str, Any]]:
 
 def test_told_again_while_firing(store: Store, project: str) -> None:
     """An Alertmanager is told again of what fires until it is resolved, and then no more."""
-    falls, resolved = (replace(one, project=project) for one in (FALLS, RESOLVED))
+    falls, resolved = (replace(change, project=project) for change in (FALLS, RESOLVED))
     with (
         http_sink() as sink,
         delivering(store, make_target("alertmanager", sink.address), again_s=0.05) as delivery,

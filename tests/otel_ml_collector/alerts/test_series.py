@@ -31,13 +31,13 @@ def make_answers() -> list[Span]:
     spans = []
     for place in range(200):
         client = "acme" if place % 2 else "other"
-        told: dict[str, Value] = {"otel_ml.tag.client": client}
+        attributes: dict[str, Value] = {"otel_ml.tag.client": client}
         is_error = client == "acme" and place % 10 != 1
         start_ns = NOW_NS - HOUR_NS + place * 1_000_000
         spans.append(
             make_call(
                 "answer",
-                told,
+                attributes,
                 start_ns=start_ns,
                 end_ns=start_ns + 1_000_000,
                 status_code=2 if is_error else 0,
@@ -51,8 +51,8 @@ def make_predictions() -> list[Span]:
     spans = []
     for place, came in enumerate(("yes", "yes", "yes", "no", None)):
         start_ns = NOW_NS - 2 * HOUR_NS + place * MINUTE_NS
-        told: dict[str, Value] = {"otel_ml.outputs": '{"label": "yes", "p": 0.75}'}
-        run = make_call("predict", told, start_ns=start_ns, end_ns=start_ns + 1_000_000)
+        outputs: dict[str, Value] = {"otel_ml.outputs": '{"label": "yes", "p": 0.75}'}
+        run = make_call("predict", outputs, start_ns=start_ns, end_ns=start_ns + 1_000_000)
         spans.append(run)
         if came is not None:
             spans.append(tell(run, came, start_ns + MINUTE_NS))
