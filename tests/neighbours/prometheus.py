@@ -95,9 +95,10 @@ class Prometheus(Program):
             Of each series its labels and its values, those that are no numbers among them.
         """
         now_s = time.time()
-        found = self.ask("query_range", query=query, start=now_s - 60, end=now_s, step=1)
+        answer = self.ask("query_range", query=query, start=now_s - 60, end=now_s, step=1)
         return [
-            (one["metric"], [float(value) for _, value in one["values"]]) for one in found["result"]
+            (series["metric"], [float(value) for _, value in series["values"]])
+            for series in answer["result"]
         ]
 
     def has_read(self, times: int) -> bool:
@@ -157,8 +158,8 @@ class Inbox:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                inbox.alerts += told["alerts"]
+                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                inbox.alerts += message["alerts"]
                 self.send_response(200)
                 self.end_headers()
 
@@ -172,9 +173,9 @@ class Inbox:
     def told(self, alert: str, status: str) -> list[dict[str, Any]]:
         """List what it was told of an alert: ``firing`` or ``resolved``."""
         return [
-            one
-            for one in self.alerts
-            if one["labels"]["alertname"] == alert and one["status"] == status
+            known
+            for known in self.alerts
+            if known["labels"]["alertname"] == alert and known["status"] == status
         ]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Finds what targets of alerts were told, and what became of it, for API and pages."""
+"""Finds what targets of alerts were sent, and what became of it, for API and pages."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class NotificationDelivery(BaseModel):
         description="Names the change of state; a message that comes twice has it twice"
     )
     rule: str
-    status: str = Field(description="What is told: firing or resolved")
+    status: str = Field(description="firing or resolved")
     state: DeliveryState = Field(
         description="sent: the target has it; failed: it was given up; withdrawn: it was muted or "
         "deleted"

@@ -27,7 +27,7 @@ from otel_ml_collector.times import HOUR_NS
 
 # So long a notification is tried again.
 GIVEN_UP_NS: Final = HOUR_NS
-# An Alertmanager is told so often of what fires.
+# An Alertmanager hears so often what fires.
 AGAIN_S: Final = 60.0
 _SHORTEST_REST_S: Final = 1.0
 _LONGEST_REST_S: Final = 300.0
@@ -38,7 +38,7 @@ _MOST_FIRING: Final = 1_000
 _MOST_NAMED_TARGETS: Final = 8
 _KNOWN_IDS: Final = 20_000
 # Without a word it is looked so often whether something waits: what another collector has stored.
-_LOOK_S: Final = 60.0
+_LOOK_AGAIN_S: Final = 60.0
 _END_S: Final = 10.0
 NO_TARGET: Final = "There is no target of this name in the settings"
 
@@ -55,7 +55,7 @@ class AlertDelivery:
         public_url: Where people reach the pages.
         clock: Tells the time, in nanoseconds since the epoch.
         first_rest_s: The pause after the first failure; it doubles, up to five minutes.
-        again_s: Seconds between two times that an Alertmanager is told of what fires.
+        again_s: Seconds between two times that an Alertmanager hears what fires.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class AlertDelivery:
         """Store a notification, so that it will be sent; durable on return.
 
         To be called at every look at a rule that fires, or that has ended to: what is known under
-        its id is not stored again, unless it was withdrawn. What resolves goes to those who were
-        told that the rule fires, and is left out when nobody was.
+        its id is not stored again, unless it was withdrawn. What resolves goes to those who have
+        heard that the rule fires, and is left out when nobody has.
 
         Raises:
             Unavailable: The store has trouble: announce it again.
@@ -230,7 +230,7 @@ class AlertLine:
         again_s = time.monotonic()
         while not self._stopped.is_set():
             self._woken.clear()
-            rest_s = _LOOK_S
+            rest_s = _LOOK_AGAIN_S
             with going_on(partial(self._warn, "trouble")):
                 if self.target.kind == "alertmanager" and time.monotonic() >= again_s:
                     again_s = time.monotonic() + self._again_s
@@ -249,7 +249,7 @@ class AlertLine:
             batch = self._box.waiting(self.target.name, _READ_AT_ONCE)
             if not batch:
                 self._numbers.set_waiting(self.target.name, 0)
-                return _LOOK_S
+                return _LOOK_AGAIN_S
             self._numbers.set_waiting(self.target.name, self._box.count_waiting(self.target.name))
             for stored in batch:
                 if self._stopped.is_set():

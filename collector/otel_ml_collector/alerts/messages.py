@@ -23,7 +23,7 @@ from otel_ml_collector.times import MINUTE_NS, SECOND_NS, to_rfc3339
 # An Alertmanager that hears nothing more of an alert lets it end after that time.
 LASTS_NS: Final = 5 * MINUTE_NS
 _MOST_ANNOTATIONS: Final = 20
-_NAME_CHARS: Final = 200
+_LABEL_NAME_CHARS: Final = 200
 _ANNOTATION_CHARS: Final = 4_000
 # Spec: https://docs.slack.dev/reference/block-kit/blocks/header-block
 _SLACK_HEADER_CHARS: Final = 150
@@ -56,7 +56,7 @@ def make_alert_request(
 
     Args:
         target: Where it goes.
-        notification: What is told.
+        notification: Its content.
         public_url: Where people reach the pages.
         now_ns: The time of this try.
     """
@@ -71,7 +71,7 @@ def make_alert_request(
 def make_alerts(notification: Notification, public_url: str, now_ns: int) -> list[dict[str, Any]]:
     """Make the alerts of an Alertmanager, one a slice.
 
-    Those that fire end in five minutes unless they are told again; resolved ones have ended.
+    Those that fire end in five minutes unless they are sent again; resolved ones have ended.
 
     Spec: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
     """
@@ -189,7 +189,7 @@ def _clean(text: str, most_chars: int = _ANNOTATION_CHARS) -> str:
 
 def _annotations(notification: Notification) -> list[tuple[str, str]]:
     named = list(notification.annotations.items())[:_MOST_ANNOTATIONS]
-    return [(_clean(name, _NAME_CHARS), _clean(text)) for name, text in named]
+    return [(_clean(name, _LABEL_NAME_CHARS), _clean(text)) for name, text in named]
 
 
 def _link(public_url: str, path: str) -> str:
@@ -227,7 +227,7 @@ def _annotate(notification: Notification, alerted: AlertedSlice, public_url: str
 
 def _label_name(name: str, taken: Mapping[str, str]) -> str:
     """Name a label or annotation as an Alertmanager takes it, and as none is named yet."""
-    plain = _NOT_IN_NAMES.sub("_", name[:_NAME_CHARS]).strip("_")
+    plain = _NOT_IN_NAMES.sub("_", name[:_LABEL_NAME_CHARS]).strip("_")
     if not plain or plain[0].isdigit() or plain in _OWN_LABELS:
         plain = f"slice_{plain}"
     free = plain
@@ -267,7 +267,9 @@ def _plain_text(text: str, most_chars: int) -> dict[str, Any]:
 
 def _markdown(text: str, link: str, name: str) -> dict[str, Any]:
     """Write text with a link behind it."""
-    linked = f"<{link}|{name}>" if link and len(link) < _SLACK_TEXT_CHARS - _NAME_CHARS else ""
+    linked = (
+        f"<{link}|{name}>" if link and len(link) < _SLACK_TEXT_CHARS - _LABEL_NAME_CHARS else ""
+    )
     room = _SLACK_TEXT_CHARS - len(linked)
     shown = _fit(_clean(text), room, _escape_slack) + linked
     return {"type": "mrkdwn", "text": shown or " ", "verbatim": True}

@@ -38,7 +38,7 @@ class AlertedSlice:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What targets are told of a rule.
+    """What targets hear of a rule.
 
     Attributes:
         project: The rule's project.

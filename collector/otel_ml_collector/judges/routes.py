@@ -28,7 +28,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, percent, read_state
 
-_HEIGHT: Final = 110
+_CURVE_HEIGHT: Final = 110
 _GAP: Final = 0.85
 _SHOWN_VERSIONS: Final = 50
 _number = attrgetter("version")
@@ -107,8 +107,8 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
         FigureBar(
             left=place * width,
             width=width * _GAP,
-            height=_HEIGHT * bar.evaluations / most,
-            failed=_HEIGHT * (bar.judged - bar.passed) / most,
+            height=_CURVE_HEIGHT * bar.evaluations / most,
+            failed=_CURVE_HEIGHT * (bar.judged - bar.passed) / most,
             label=f"{bar.low:g} to {bar.high:g}: {bar.evaluations:,} runs, "
             f"{bar.judged - bar.passed:,} of them not passed",
             where=bar.where,
@@ -137,7 +137,7 @@ def draw_buckets(
             FigureBar(
                 left=100 * (bucket.start_ns - window.start_ns) / (window.end_ns - window.start_ns),
                 width=width * _GAP,
-                height=max(_HEIGHT * (share or 0), 2),
+                height=max(_CURVE_HEIGHT * (share or 0), 2),
                 failed=0,
                 label=f"{view.moment(bucket.start_time)}: {label}, {bucket.evaluations:,} runs"
                 + (f", {bucket.errors:,} errors" if bucket.errors else ""),

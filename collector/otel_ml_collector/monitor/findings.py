@@ -92,6 +92,11 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     every = list(findings)
     released = {finding.where for finding in every if finding.kind == "release"}
     return sorted(
-        (one for one in every if one.kind != "slice" or one.where not in released),
-        key=lambda one: (_RANKS[one.kind], -one.size, one.sentence, one.where),
+        (finding for finding in every if finding.kind != "slice" or finding.where not in released),
+        key=lambda finding: (
+            _RANKS[finding.kind],
+            -finding.size,
+            finding.sentence,
+            finding.where,
+        ),
     )

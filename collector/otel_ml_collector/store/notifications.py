@@ -1,4 +1,4 @@
-"""What targets of alerts are told and what became of it: kept before it is sent, for a year."""
+"""What targets of alerts are sent and what became of it: kept before it is sent, for a year."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _CHANGE: Final = Sql("""
 SELECT {all} FROM notifications FINAL
 WHERE project = {project:String} AND id = {id:String} ORDER BY target""").fill(all=_ALL)
 # Bodies are read of those alone that are asked for.
-_NAMED: Final = Sql("""
+_OF_KEYS: Final = Sql("""
 SELECT {all} FROM notifications FINAL
 WHERE (project, target, id) IN ({keys})
 ORDER BY tried_ns, changed_ns""")
@@ -37,7 +37,7 @@ SELECT project, {target:String} AS target, newest.1 AS id FROM (
   GROUP BY project, rule)
 WHERE newest.2 = 'firing' AND newest.3 IN ('sent', 'failed')
 LIMIT {limit:UInt32}""")
-_NEWEST: Final = Sql("""
+_NEWEST_OF_RULE: Final = Sql("""
 SELECT {all} FROM notifications FINAL
 WHERE project = {project:String} AND rule = {rule:String}
 ORDER BY changed_ns DESC, announced_ns DESC LIMIT 1 BY target""").fill(all=_ALL)
@@ -124,7 +124,7 @@ class NotificationBox:
 
     def newest(self, project: str, rule: str) -> list[StoredNotification]:
         """Read the newest notification of a rule at each target."""
-        return self._read(_NEWEST, {"project": project, "rule": rule})
+        return self._read(_NEWEST_OF_RULE, {"project": project, "rule": rule})
 
     def open(self, project: str, rule: str) -> list[StoredNotification]:
         """Read the notifications of a rule that wait, or tell that it fires."""
@@ -132,12 +132,12 @@ class NotificationBox:
 
     def waiting(self, target: str, limit: int) -> list[StoredNotification]:
         """Read the notifications to try next, of each rule the oldest."""
-        sql = _NAMED.fill(all=_ALL, keys=_WAITING)
+        sql = _OF_KEYS.fill(all=_ALL, keys=_WAITING)
         return self._read(sql, {"target": target, "limit": limit})
 
     def firing(self, target: str, limit: int) -> list[StoredNotification]:
         """Read the newest notifications of rules that a target knows to fire."""
-        sql = _NAMED.fill(all=_ALL, keys=_FIRING)
+        sql = _OF_KEYS.fill(all=_ALL, keys=_FIRING)
         return self._read(sql, {"target": target, "limit": limit})
 
     def count_waiting(self, target: str) -> int:

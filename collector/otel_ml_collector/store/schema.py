@@ -275,7 +275,7 @@ CREATE TABLE IF NOT EXISTS forward_cursors (
 ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS {durable}
 """).fill(durable=DURABLE)
 
-# What each target of alerts is told, and what became of it: the row with the highest version holds.
+# What each target of alerts is sent, and what became of it: the row with the highest version holds.
 NOTIFICATIONS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS notifications (
   project LowCardinality(String),
