@@ -26,7 +26,7 @@ from otel_ml.late import late
 from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.runs import UNSET, Run, read_baggage
-from otel_ml.spans import ELSEWHERE, attach, detach, is_sampled, reset
+from otel_ml.spans import ELSEWHERE, RunSpan, attach, current_context, detach, is_sampled, reset
 from otel_ml.stubs import STUBBED
 from otel_ml.versions.held_runs import HELD
 from otel_ml.versions.structure import stream_part
@@ -83,6 +83,8 @@ class Call(Run):
         "stage",
     )
 
+    _by_call = True
+
     # A call is made by `Call.__new__` as `UNOPENED`, then opened within the `try` that ends it: so
     # what a handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
 
@@ -98,14 +100,14 @@ class Call(Run):
                 return False
             start = recorder.start or recorder.open()
             start_ns = time_ns()
-            self._outer = current = context_api.get_current()
+            self._outer = current = current_context()
             first = traced.start_attributes
             span = start(traced.span_name, current, start_ns, first, False)
             recorded = is_sampled(span)
             self._traced = traced
             self._inputs: dict[str, Any] = {}
             self._cost_ns = 0
-            super().__init__(recorder if recorded else None, span, start_ns, first, True)
+            super().__init__(recorder if recorded else None, span, start_ns, first)
             self.context = self._context_in(current)
             self.stage = OPEN
             if recorded:
@@ -115,7 +117,15 @@ class Call(Run):
                 if current:
                     self._facts.update(read_baggage(current))
                 self._inputs = inputs = traced.bind(args, kwargs)
-                if traced.capture.inputs:
+                if traced.is_plain and type(span) is RunSpan and span.defers:
+                    text, notes = recorder.redaction.write(inputs)
+                    if notes or recorder.watch is not None:
+                        self._put_text(names.INPUTS, "inputs", inputs, text, notes)
+                    else:
+                        span.variables, span.inputs = self._facts, text
+                        span.weight += len(text)
+                        self._unasked = True
+                elif traced.capture.inputs:
                     self._put(names.INPUTS, "inputs", inputs)
                 else:
                     self._note("inputs", LEFT_OUT)
@@ -142,6 +152,8 @@ class Call(Run):
         self.context = self._outer = _NOWHERE
         is_known = True
         try:
+            if self._unasked and self._finish_plain(output, end_ns):
+                return None
             self._close(end_ns)
             recorder = self._recorder
             if recorder is not None:
@@ -171,6 +183,30 @@ class Call(Run):
             self._hand_over_later(end_ns)
         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
         return None
+
+    def _finish_plain(self, output: object, end_ns: int) -> bool:
+        """End a call that nobody asked for; what it says is put together when it is sent.
+
+        Returns:
+            Whether it is: not where its output or its version needs a longer look.
+        """
+        self._ended = True
+        recorder, span = self._recorder, self._span
+        # Looked at after that: who asks from now on sends what it adds.
+        if not self._unasked or recorder is None or recorder.identity is not self._identity:
+            return False
+        if type(output) not in _NO_STREAMS or type(span) is not RunSpan or not span.defers:
+            return False
+        constants = self._traced.known_constants(output, end_ns, recorder)
+        if constants is None:
+            return False
+        text, notes = recorder.redaction.write(output)
+        if notes:
+            return False
+        recorder.open_runs.remove(self)
+        span.end_call(text, constants, recorder.count, end_ns)
+        recorder.cost.add(time_ns() - end_ns + self._cost_ns)
+        return True
 
     def fail(
         self, error: BaseException, token: Token[Context] | None = None, output: object = None
@@ -265,6 +301,7 @@ class Call(Run):
         """Say how many chunks a stream gave, how soon the first came, how many were kept."""
         if not self._span.is_recording():  # it is handed over, and no more ours
             return
+        self._ask()
         if kept < chunks:
             self._note("outputs", TRUNCATED)
         self._facts[names.STREAM_CHUNKS] = chunks
@@ -347,6 +384,7 @@ class Call(Run):
     def say_stubbed(self, run_id: str) -> None:
         """Say that a recorded run answered in place of the function."""
         if self.stage == OPEN:
+            self._ask()
             self._facts[names.STUBBED_FROM] = run_id
 
     def _describe_response(

@@ -24,6 +24,7 @@ from otel_ml.capture.description import is_unsaid
 from otel_ml.errors import hand_on, quiet, untrusted
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
+from otel_ml.spans import Attributes
 from otel_ml.tags import Value, tags_of
 from otel_ml.versions.held_runs import Job
 from otel_ml.versions.structure import (
@@ -63,6 +64,8 @@ def capture_mode(given: str | None) -> CaptureMode:
     mode = given or os.environ.get(VARIABLE, "").strip().lower() or "all"
     return CaptureMode(inputs=mode in {"all", "inputs"}, outputs=mode in {"all", "outputs"})
 
+
+_ALL: Final = CaptureMode(inputs=True, outputs=True)
 
 if TYPE_CHECKING:
     from otel_ml.genai import generative
@@ -212,6 +215,8 @@ class TracedFunction:
             names.KIND: names.OPERATIONS.get(kind, kind),
             names.MODEL_NAME: self.name,
         }
+        # Whether its calls say no more than their payloads and version by themselves.
+        self.is_plain = not (self.judges or self.tags) and self.capture == _ALL
         self.span_name = self.name
         self.generative: generative.Generative | None = None
         if kind in names.OPERATIONS:
@@ -224,6 +229,7 @@ class TracedFunction:
         self._versions: dict[object, _Version] = {}
 
     def _generate(self, kind: str) -> None:
+        self.is_plain = False
         options = self.options
         self.generative = generative.Generative(
             kind,
@@ -268,6 +274,16 @@ class TracedFunction:
                 return DYNAMIC, DYNAMIC
             digest = self._structures[text] = structure_digest(text)
         return text, digest
+
+    def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
+        """Return what all runs of an output's version say; None where `describe_version` is due."""
+        if self._marks is not None and self._marks.are_other(now_ns):
+            return None
+        versions = self._versions
+        version = versions.get(flat_shape(output)) or versions.get(shape(output))
+        if version is None or now_ns >= version.due_ns or version.identity is not recorder.identity:
+            return None
+        return version.constants
 
     def describe_version(
         self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder

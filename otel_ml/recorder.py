@@ -448,7 +448,12 @@ class Recorder:
 
     def stamp(self, attributes: dict[str, Any]) -> None:
         """Write the next sequence number of the project."""
-        attributes[_SEQ] = self._sequence = next(self._numbers)
+        attributes[_SEQ] = self.count()
+
+    def count(self) -> int:
+        """Return the next sequence number of the project."""
+        self._sequence = number = next(self._numbers)
+        return number
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> "Delivery":
         """Wait for judges, then deliver the queue; returns the outcome.

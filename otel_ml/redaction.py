@@ -11,11 +11,12 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
-from otel_ml.capture.values import LIMIT_BYTES, Encoded, encode
+from otel_ml.capture.values import ALONE, LIMIT_BYTES, Encoded, encode, encode_whole, glance
 from otel_ml.errors import hand_on, quiet
 
 REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"
+_WHOLE: Final[frozenset[str]] = frozenset()
 
 # The value of a key with one of these words is hidden; ``_`` is any separator or none.
 SECRET_KEYS: Final = (
@@ -106,8 +107,8 @@ class Redaction:
                 fields: dict[object, object] = value
                 if self._harmless.issuperset(fields) and (
                     is_flat
+                    or text.find("{", 1) < 0
                     or _LEAVES.issuperset(map(type, fields.values()))
-                    or text.count("{") == 1
                 ):
                     return False
             elif "{" not in text and type(value) in _PLAIN:
@@ -118,6 +119,22 @@ class Redaction:
         except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
             hand_on(error)
             return True  # what cannot be read is looked into
+
+    def write(self, value: object) -> tuple[str, frozenset[str]]:
+        """Encode a payload as `encode` does; the usual one, short, flat, of known keys, at once."""
+        seen = glance(value)
+        if seen and self._redact is None:
+            try:
+                if self._secret is None or self._harmless.issuperset(value):  # type: ignore[arg-type]  # a dict
+                    return orjson.dumps(value, option=ALONE).decode(), _WHOLE
+            except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
+                hand_on(error)
+        text = encode_whole(value, seen)
+        if not text:
+            return self.encode(value, is_too_long=text is not None)
+        if self.concerns(value, text, is_flat=seen is True):
+            return self.hide(text)
+        return text, _WHOLE
 
     def encode(
         self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False

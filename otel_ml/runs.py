@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
@@ -25,7 +25,7 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import text_of
-from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, encode_whole, glance, preview
+from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, preview, preview_of
 from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
 from otel_ml.metrics import (
@@ -79,7 +79,6 @@ _REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
 _IN_TRACE: Final = 64
 _SURELY_SHORT: Final = PREVIEW_BYTES // 4  # a character takes up to four bytes
-_WHOLE: Final[frozenset[str]] = frozenset()
 _NO_NOTES: Final[dict[str, list[str]]] = {}
 UNSET: Final = object()
 _LATENCY_MS: Final = names.LATENCY_MS
@@ -435,7 +434,6 @@ class Run(Handle, HasCard):
     """
 
     __slots__ = (
-        "_by_call",
         "_constants",
         "_ended",
         "_facts",
@@ -446,8 +444,11 @@ class Run(Handle, HasCard):
         "_span",
         "_start_ns",
         "_tags",
+        "_unasked",
         "_waiting",
     )
+
+    _by_call = False  # it ends with its call
 
     def __init__(
         self,
@@ -455,13 +456,11 @@ class Run(Handle, HasCard):
         span: trace.Span,
         start_ns: int,
         constants: Mapping[str, Value],
-        by_call: bool = False,
     ) -> None:
         self._recorder = recorder  # None for a run that is not recorded
         self._identity = None if recorder is None else recorder.identity
         self._span = span
         self._start_ns = start_ns  # 0 where the span is none of ours
-        self._by_call = by_call
         self._constants = constants
         mark = MARKS.get()
         self._facts: dict[str, Value] = {} if mark is None else {**mark}
@@ -470,6 +469,17 @@ class Run(Handle, HasCard):
         self._notes = _NO_NOTES
         self._output: object = UNSET
         self._ended = False
+        self._unasked = False
+
+    def _ask(self) -> "Run":
+        """Return the run to somebody who may add to it: from now on it is described as it goes."""
+        if self._unasked:
+            self._unasked = False
+            span = self._span
+            if type(span) is RunSpan and self._recorder is not None:
+                # Another mapping: the one before may be on its way.
+                self._facts = span.describe(previews=self._recorder.wants_previews)
+        return self
 
     @property
     def _card(self) -> Card:
@@ -605,6 +615,7 @@ class Run(Handle, HasCard):
     def _close(self, end_ns: int, error: BaseException | None = None) -> None:
         """Fix outcome and latency: a judge that speaks later does not lengthen the run."""
         self._ended = True
+        self._ask()
         recorder = self._recorder
         if recorder is None:
             return
@@ -720,12 +731,9 @@ class Run(Handle, HasCard):
         waiting = self._grow()
         waiting.said.update(tags)
         known = {**tag_attributes(tags, waiting.details), **self._constants, **self._facts}
-        inputs = known.get(names.INPUTS)
+        inputs = known.get(names.INPUTS, getattr(self._span, "inputs", None))
         if isinstance(inputs, str) and names.INPUTS_PREVIEW not in known:
-            short = None
-            if len(inputs) > _SURELY_SHORT:
-                short = preview(orjson.loads(inputs), inputs)
-            known[names.INPUTS_PREVIEW] = short or inputs
+            known[names.INPUTS_PREVIEW] = preview_of(inputs) or inputs
         above = getattr(self._span, "parent", None)
         parent = None if above is None else f"{above.span_id:016x}"
         about = start_attributes(known, self.id, parent)
@@ -813,15 +821,12 @@ class Run(Handle, HasCard):
         recorder = self._recorder
         if recorder is None:
             return
-        redaction = recorder.redaction
-        seen = glance(value)
-        text = encode_whole(value, seen)
-        if not text:
-            text, notes = redaction.encode(value, is_too_long=text is not None)
-        elif redaction.concerns(value, text, is_flat=seen is True):
-            text, notes = redaction.hide(text)
-        else:
-            notes = _WHOLE
+        text, notes = recorder.redaction.write(value)
+        self._put_text(key, part, value, text, notes)
+
+    def _put_text(
+        self, key: str, part: str, value: object, text: str, notes: Collection[str]
+    ) -> None:
         if notes:
             self._note(part, *notes)
             if NOTE in notes:
@@ -830,7 +835,7 @@ class Run(Handle, HasCard):
         facts[key] = text
         if len(text) > _SURELY_SHORT:
             self._weigh(len(text))
-            if notes or recorder.wants_previews:
+            if notes or (self._recorder is not None and self._recorder.wants_previews):
                 short = preview(value, text)
                 if short is not None:
                     facts[key + ".preview"] = short
@@ -1010,4 +1015,4 @@ def current_run() -> Run:
     Outside any run it is a run that is not recorded, so that the call may stand anywhere.
     """
     run = context_api.get_value(_RUN_KEY)
-    return run if isinstance(run, Run) else NO_RUN
+    return run._ask() if isinstance(run, Run) else NO_RUN

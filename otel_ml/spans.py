@@ -61,7 +61,7 @@ from opentelemetry.util import types
 from otel_ml import attributes as names
 from otel_ml.errors import hand_on, traceback_of
 from otel_ml.process import MARKS, renew_in_child
-from otel_ml.wire import shorten, within
+from otel_ml.wire import call_attributes, shorten, within
 
 _logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ Attributes = Mapping[str, Any]
 BARE_BYTES: Final = 1_024
 UNSET: Final = Status(StatusCode.UNSET)
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
+_MOST_OF_CALL: Final = 32  # attributes of a call that nobody adds to are fewer
 _STARTED_WITH: Final = 3  # project, kind and name, which are written again
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # since SDK 1.42
@@ -90,9 +91,9 @@ ELSEWHERE: Final = (ValueError, RuntimeError)
 
 
 def _context_functions() -> tuple[
-    Callable[[Context], Token[Context]], Callable[[Token[Context]], None]
+    Callable[[Context], Token[Context]], Callable[[Token[Context]], None], Callable[[], Context]
 ]:
-    """Return the functions that make a context current, and the context before it again.
+    """Return functions that make a context current, make the one before it so, and read it.
 
     OpenTelemetry's own functions do this through four calls. Where its context lives in a variable
     of `contextvars`, as it does unless somebody replaced it, the variable is set directly: a stream
@@ -101,11 +102,11 @@ def _context_functions() -> tuple[
     runtime: Any = getattr(context_api, "_RUNTIME_CONTEXT", None)
     variable: Any = getattr(runtime, "_current_context", None)
     if type(runtime) is not ContextVarsRuntimeContext or not isinstance(variable, ContextVar):
-        return context_api.attach, context_api.detach
-    return variable.set, variable.reset
+        return context_api.attach, context_api.detach, context_api.get_current
+    return variable.set, variable.reset, variable.get
 
 
-attach, reset = _context_functions()
+attach, reset, current_context = _context_functions()
 
 
 def detach(token: Token[Context]) -> None:
@@ -165,6 +166,7 @@ class Home:
         limits: The provider's, for attributes that the host adds to a span of ours.
         processor: Gets every span at its start and end; None when `take` does.
         take: Gets every span at its end, instead of processors.
+        defers: Whether a call may be described when it is sent, see `RunSpan.end_call`.
     """
 
     origin: HasResource
@@ -172,6 +174,7 @@ class Home:
     limits: SpanLimits
     processor: SpanProcessor | None = None
     take: "Callable[[RunSpan], None] | None" = None
+    defers: bool = False
 
     @property
     def scope(self) -> InstrumentationScope:
@@ -180,7 +183,16 @@ class Home:
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """The span of a run."""
+    """The span of a run.
+
+    Attributes:
+        variables: What this run says, but for what the next fields say.
+        constants: What other runs say as well.
+        inputs: The whole JSON of the input of a call that nobody asked for; else None.
+        outputs: Likewise of its output, once it ended by `end_call`.
+        number: Its sequence number then.
+        weight: About what it takes in a queue, in bytes.
+    """
 
     # Slots under the names that ReadableSpan reads: its own properties serve them as well.
     __slots__ = (
@@ -197,8 +209,11 @@ class RunSpan(ReadableSpan, trace.Span):
         "_status",
         "constants",
         "flags",
+        "inputs",
         "is_queued",
         "linked",
+        "number",
+        "outputs",
         "span_id",
         "trace_id",
         "trace_state",
@@ -236,6 +251,9 @@ class RunSpan(ReadableSpan, trace.Span):
         self.linked: tuple[Link, ...] = ()
         self._status = UNSET
         self._cut = 0
+        self.inputs: str | None = None
+        self.outputs: str | None = None
+        self.number = 0
         self.weight = BARE_BYTES
         self.is_queued = False  # set by the queue that holds it
 
@@ -278,7 +296,7 @@ class RunSpan(ReadableSpan, trace.Span):
     def attributes(self) -> types.Attributes:
         """All attributes: the host's, then our own."""
         return MappingProxyType(
-            {**(self._given or _NO_ATTRIBUTES), **self.variables, **self.constants}
+            {**(self._given or _NO_ATTRIBUTES), **self.describe(), **self.constants}
         )
 
     @property
@@ -443,6 +461,11 @@ class RunSpan(ReadableSpan, trace.Span):
         self.add_event("exception", {**attribute_values, **(attributes or {})}, timestamp)
 
     @property
+    def defers(self) -> bool:
+        """Whether it may end by `end_call`: it goes to a queue of ours, and nobody added to it."""
+        return self._home.defers and self._given is None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it has only ids, times, a parent, shared links, and the attributes of a run."""
         return (
@@ -468,6 +491,33 @@ class RunSpan(ReadableSpan, trace.Span):
             variables, constants = within(variables, longest), within(constants, longest)
         self.variables = variables
         self.constants = constants
+        self.inputs = None
+
+    def end_call(
+        self, outputs: str, constants: Attributes, count: Callable[[], int], end_ns: int
+    ) -> None:
+        """End as a call that returned, with its `inputs`, and is described when it is sent.
+
+        Args:
+            outputs: The whole JSON of its output.
+            constants: As for `write`.
+            count: Gives its sequence number.
+            end_ns: When it returned.
+        """
+        self.constants = constants
+        self.outputs = outputs
+        self.weight += len(outputs)
+        self._hand_on(end_ns, count)
+
+    def describe(self, *, previews: bool = True) -> dict[str, Any]:
+        """Return what this run says, in a dict of its own."""
+        if self.inputs is None:
+            return dict(self.variables)
+        took_ns = (self._end_time or 0) - (self._start_time or 0)
+        ended = took_ns, self.number, self.outputs or ""
+        return call_attributes(
+            self.variables, self.inputs, ended if self.number else None, previews=previews
+        )
 
     def end(self, end_time: int | None = None) -> None:
         """End the span, at `end_time` in ns or now, and hand it on. A second call does nothing."""
@@ -480,7 +530,13 @@ class RunSpan(ReadableSpan, trace.Span):
             given = 0 if self._given is None else len(self._given)
             if len(self.variables) + len(self.constants) + given > limit:
                 self._shorten(limit)
-        self._end_time = time_ns() if end_time is None else end_time
+        self._hand_on(time_ns() if end_time is None else end_time)
+
+    def _hand_on(self, end_ns: int, count: Callable[[], int] | None = None) -> None:
+        if count is not None:
+            self.number = count()
+        self._end_time = end_ns
+        home = self._home
         if home.take is not None:
             is_taken = False
             try:
@@ -522,7 +578,7 @@ class RunSpan(ReadableSpan, trace.Span):
 def is_sampled(span: trace.Span) -> bool:
     """Tell whether a span is to be exported; of our own without making its context."""
     if type(span) is RunSpan:
-        return bool(span.flags & TraceFlags.SAMPLED)
+        return bool(span.flags & _SAMPLED)
     return span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
@@ -768,7 +824,10 @@ def start_of_own(
     take: Callable[[RunSpan], None],
 ) -> Start:
     """Start spans under a provider of this client alone: they go only to `take`."""
-    home = Home(provider, make_scope, SpanLimits(), take=take)
+    limits = SpanLimits()
+    most, longest = limits.max_span_attributes, limits.max_span_attribute_length
+    defers = longest is None and (most is None or most >= _MOST_OF_CALL)
+    home = Home(provider, make_scope, limits, take=take, defers=defers)
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
 
 
@@ -874,11 +933,20 @@ class _RunTracer:
         usual = self._rules[:2] + self._rules[3:4] if self._rules is not None else ()
         self._follows = usual == (_always,) * 3
         self._root_flags = TraceFlags(random | (_SAMPLED if self._follows else 0))
+        self._is_usual = self._follows and home.processor is None
 
     def start(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
     ) -> trace.Span:
         """Start a span; a span that is not recorded costs no more than its ids."""
+        if not self._is_usual or context.get(SPAN_KEY) is not None:
+            return self._start_any(name, context, start_ns, attributes, kept)
+        ids = self._trace_id(), self._span_id()
+        return RunSpan(self._home, name, *ids, self._root_flags, None, None, start_ns, attributes)
+
+    def _start_any(
+        self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
+    ) -> trace.Span:
         above: Any = context.get(SPAN_KEY)
         parent: SpanContext | None = None if above is None else above.get_span_context()
         if parent is None or not parent.is_valid:

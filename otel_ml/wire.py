@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml.capture.values import LIMIT_BYTES, clean, encode
+from otel_ml.capture.values import LIMIT_BYTES, clean, encode, preview_of
 from otel_ml.errors import traceback_of, untrusted
 from otel_ml.redaction import Redaction
 from otel_ml.tags import Value, finite
@@ -84,6 +84,35 @@ class Subject:
     name: str
     version: str = ""
     run_id: str = ""
+
+
+def call_attributes(
+    said: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
+) -> dict[str, Any]:
+    """Describe a call.
+
+    Args:
+        said: What else is known of it.
+        inputs: Its whole JSON.
+        ended: How long it took, in ns, its number, and the whole JSON of its output; None for a
+            call that is open.
+        previews: Whether previews are wanted beside whole payloads.
+    """
+    facts: dict[str, Any] = {**said, names.INPUTS: inputs}
+    short = preview_of(inputs) if previews else None
+    if short is not None:
+        facts[names.INPUTS_PREVIEW] = short
+    if ended is None:
+        return facts
+    took_ns, number, outputs = ended
+    facts[names.LATENCY_MS] = took_ns / 1e6
+    facts[names.OUTCOME] = "ok"
+    facts[names.SEQ] = number
+    facts[names.OUTPUTS] = outputs
+    short = preview_of(outputs) if previews else None
+    if short is not None:
+        facts[names.OUTPUTS_PREVIEW] = short
+    return facts
 
 
 class HasSubject:

@@ -44,7 +44,7 @@ _FLOAT_BYTES: Final = 16  # of most floats; the exact number would cost their te
 
 
 # A date may have a time zone of the host's, a dataclass attributes that are not set or computed.
-_ALONE: Final = (
+ALONE: Final = (
     orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
 
@@ -207,7 +207,7 @@ def _dump(value: object, seen: bool | None = None) -> bytes | None:
     leaves alone values that need the host's code: those are copied.
     """
     try:
-        raw = orjson.dumps(value, option=_ALONE)
+        raw = orjson.dumps(value, option=ALONE)
     except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
         hand_on(error)
         return _dump_copy(value)
@@ -220,7 +220,7 @@ def _dump(value: object, seen: bool | None = None) -> bytes | None:
 
 def _dump_alone(value: object) -> bytes | None:
     """Encode values that need no code of the host's; any other value raises."""
-    raw = orjson.dumps(value, option=_ALONE)
+    raw = orjson.dumps(value, option=ALONE)
     return _dump_copy(value) if raw.rfind(_NULL) >= 0 and _is_infinite_within(value) else raw
 
 
@@ -277,7 +277,7 @@ class _Copier:
                 raise OverflowError
             if self._tries and depth:
                 try:
-                    raw = orjson.dumps(value, option=_ALONE)
+                    raw = orjson.dumps(value, option=ALONE)
                     if not (raw.rfind(_NULL) >= 0 and _is_infinite_within(value)):
                         return orjson.Fragment(raw)
                 except TypeError as error:  # what orjson raises, and nothing of the host's values
@@ -329,7 +329,7 @@ class _Copier:
 
 def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str | None:
     """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
-    if len(text) <= limit_bytes and (text.isascii() or len(text.encode()) <= limit_bytes):
+    if _is_short(text, limit_bytes):
         return None
     for dump in (_dump_alone, _dump):
         try:
@@ -345,6 +345,15 @@ def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str |
     if not raw or len(raw) > limit_bytes:
         return _encode_bounded(value, limit_bytes).text
     return raw.decode()
+
+
+def preview_of(text: str) -> str | None:
+    """Return the preview of a value of which only the whole text is left, see `preview`."""
+    return None if _is_short(text, PREVIEW_BYTES) else preview(orjson.loads(text), text)
+
+
+def _is_short(text: str, limit_bytes: int) -> bool:
+    return len(text) <= limit_bytes and (text.isascii() or len(text.encode()) <= limit_bytes)
 
 
 def _sketch(value: object, room: int) -> object:

@@ -124,6 +124,7 @@ class ItemCall(Call):
         if not self.open(traced, *call):
             return False
         with quiet("evaluate"):
+            self._ask()
             self._facts.update(about.facts)
             self._facts[names.ITEM_ID] = self._facts[names.TEST_CASE_NAME] = item.id
             self._facts[names.ITEM_DIGEST] = item.digest

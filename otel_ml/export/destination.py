@@ -17,12 +17,16 @@ from otel_ml.export.settings import TRACES_PATH, ExportSettings
 class OtlpDestination(HttpSender):
     """Sends batches as OTLP over HTTP."""
 
+    _previews = True  # the receiver's last wish
+
     def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
         """Send a batch, once."""
-        encoded = batch.encode()
+        encoded = batch.encode(previews=self._previews)
         if encoded.failed == batch.count:
             return Answer(delivered=False, message="not encodable")
         answer = self.post(encoded.body, min(timeout_s, self._settings.timeout_s))
+        if answer.delivered:
+            self._previews = answer.wants_previews
         if not answer.delivered or not encoded.failed:
             return answer
         message = answer.message or "not encodable"

@@ -29,6 +29,8 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from otel_ml import attributes as names
+from otel_ml.capture.values import preview_of
 from otel_ml.errors import hand_on, quiet
 from otel_ml.spans import RunSpan
 
@@ -346,7 +348,38 @@ _constants: Final[dict[int, tuple[Mapping[str, Any], bytes]]] = {}
 _shared_links: Final[dict[int, tuple[tuple[Link, ...], bytes]]] = {}
 
 
-def encode_span(span: ReadableSpan) -> bytes:
+# What each call says, see `otel_ml.wire.call_attributes`.
+_INPUTS: Final = _write_key(names.INPUTS)
+_INPUTS_PREVIEW: Final = _write_key(names.INPUTS_PREVIEW)
+_OUTPUTS: Final = _write_key(names.OUTPUTS)
+_OUTPUTS_PREVIEW: Final = _write_key(names.OUTPUTS_PREVIEW)
+_SEQ: Final = _write_key(names.SEQ)
+_ATTRIBUTE_HEADS: Final = make_heads(b"\x4a")
+_OK: Final = b"".join(wrap(_ATTRIBUTE_HEADS, (_write_key(names.OUTCOME), _write_value("ok"))))
+_LATENCY_MS: Final = _write_key(names.LATENCY_MS)
+_LATENCY_HEAD: Final = _ATTRIBUTE_HEADS[len(_LATENCY_MS + _write_double(0.0))] + _LATENCY_MS
+
+
+def _write_call(parts: list[bytes], span: RunSpan, previews: bool) -> None:
+    """Append what a call says that ended by `RunSpan.end_call`, as `RunSpan.describe` has it."""
+    heads, number = _ATTRIBUTE_HEADS, _INTS[span.number]
+    _write_payload(parts, span.inputs or "", _INPUTS, _INPUTS_PREVIEW if previews else None)
+    took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
+    parts += (_LATENCY_HEAD, _write_double(took_ms), _OK)
+    parts += (heads[len(_SEQ) + len(number)], _SEQ, number)
+    _write_payload(parts, span.outputs or "", _OUTPUTS, _OUTPUTS_PREVIEW if previews else None)
+
+
+def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes | None) -> None:
+    written = text.encode()
+    head = _STRING_HEADS[len(written)]
+    parts += (_ATTRIBUTE_HEADS[len(key) + len(head) + len(written)], key, head, written)
+    short = None if preview_key is None else preview_of(text)
+    if preview_key is not None and short is not None:
+        _write_payload(parts, short, preview_key, None)
+
+
+def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
     """Write a span as a Span message, without a tag and a length around it.
 
     Of a span of another make only public properties are read. An attribute that cannot be
@@ -354,6 +387,7 @@ def encode_span(span: ReadableSpan) -> bytes:
 
     Args:
         span: A span that has ended; an open span is written without its end.
+        previews: Whether previews stand beside the payloads of calls that are described here.
 
     Raises:
         Exception: The span is invalid: no context, ids that do not fit, a time that is no integer.
@@ -373,7 +407,10 @@ def encode_span(span: ReadableSpan) -> bytes:
             _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
             _LOCAL_PARENT if parent is None else _encode_parent(parent),
         ]
-        _ATTRIBUTES.write(parts, span.variables)
+        if span.variables:
+            _ATTRIBUTES.write(parts, span.variables)
+        if span.number:
+            _write_call(parts, span, previews)
         parts += (known[1] if known else _encode_constants(span.constants), _UNSET_FIELD)
         if span.linked:
             links = _shared_links.get(id(span.linked))
@@ -518,8 +555,8 @@ class EncodedRequest(NamedTuple):
     failed: int
 
 
-def encode_spans(spans: Sequence[ReadableSpan]) -> EncodedRequest:
-    """Write spans of any make as an export request. Never raises.
+def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> EncodedRequest:
+    """Write spans of any make as an export request, see `encode_span`. Never raises.
 
     Spans of equal resources and, within them, of equal scopes stand together, in their order:
     equal as the SDK has it, or the same on the wire.
@@ -530,7 +567,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> EncodedRequest:
     count = 0
     for span in spans:
         with quiet("encode"):  # spans of any make
-            written = encode_span(span)
+            written = encode_span(span, previews=previews)
             resource = span.resource
             scope = span.instrumentation_scope
             if origin is None or resource is not origin[0] or scope is not origin[1]:

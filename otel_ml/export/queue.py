@@ -117,10 +117,14 @@ class SpanBatch:
         self.count = len(spans)
         self._encoded: EncodedRequest | None = None
 
-    def encode(self) -> "EncodedRequest":
-        """Return the request's body, and how many spans could not be written into it."""
+    def encode(self, *, previews: bool = True) -> "EncodedRequest":
+        """Return the request's body, and how many spans could not be written into it.
+
+        Args:
+            previews: Whether previews are wanted of calls that are described now.
+        """
         if self._encoded is None:
-            self._encoded = encoder.encode_spans(self.spans)
+            self._encoded = encoder.encode_spans(self.spans, previews=previews)
         return self._encoded
 
     def halves(self) -> "list[SpanBatch]":
@@ -153,7 +157,7 @@ class SpooledBatch:
         self.whole = whole
         self._payloads = payloads
 
-    def encode(self) -> "EncodedRequest":
+    def encode(self, *, previews: bool = True) -> "EncodedRequest":
         """Return the request's body."""
         envelope = _unpack(self.whole.batch.envelope)
         return encoder.EncodedRequest(
@@ -247,8 +251,8 @@ class SpooledSpans:
             if self._is_new:
                 self._is_new = False
                 self._spool.surround(_pack(self._envelope()))
-            context = span.context
-            key = context.trace_id.to_bytes(16, "big") + context.span_id.to_bytes(8, "big")
+            ids = span if type(span) is RunSpan else span.context
+            key = ids.trace_id.to_bytes(16, "big") + ids.span_id.to_bytes(8, "big")
             return self._spool.append(key, self._encode(span), held=held)
         return False
 

@@ -13,6 +13,7 @@ DYNAMIC: Final = "dynamic"
 # Of a list as many elements count: half of them from its beginning, half from its end, so that
 # neither a longer answer nor what closes it opens a version.
 _ELEMENTS: Final = 16
+_END: Final = _ELEMENTS // 2
 _LEAVES_A_STEP: Final = 4
 _MAX_KEYS: Final = 64
 _KEYS_COMPARED: Final = 512
@@ -103,15 +104,16 @@ def _shape(value: object, left: list[int]) -> object:
             raise TypeError  # a map: its keys are data
         kinds = tuple(map(type, items.values()))
         if not _LEAVES.issuperset(kinds):
-            return dict, keys, tuple([_shape(item, left) for item in items.values()])
+            parts = zip(kinds, items.values(), strict=True)
+            return dict, keys, tuple([k if k in _LEAVES else _shape(v, left) for k, v in parts])
         return dict, keys, kinds
     if kind is list or kind is tuple:
         elements: Sequence[object] = value  # type: ignore[assignment]  # just checked
         part = _ends(elements)
-        found = frozenset(map(type, part))
-        if _LEAVES.issuperset(found):
-            _step(left, len(found) + len(part) // _LEAVES_A_STEP)
-            return list, found
+        part_kinds = frozenset(map(type, part))
+        if part_kinds <= _LEAVES:
+            _step(left, len(part_kinds) + len(part) // _LEAVES_A_STEP)
+            return list, part_kinds
         _step(left, len(part))
         return list, frozenset([_shape(item, left) for item in part])
     if issubclass(kind, dict | list | tuple):
@@ -123,7 +125,8 @@ def _ends(items: Sequence[Any]) -> Sequence[Any]:
     """Cut a list to its first and last elements."""
     if len(items) <= _ELEMENTS:
         return items
-    return [*items[: _ELEMENTS // 2], *items[-_ELEMENTS // 2 :]]
+    first, last = items[:_END], items[-_END:]
+    return first + last if type(items) is list else [*first, *last]  # type: ignore[operator]
 
 
 def _is_table(kind: type) -> bool:

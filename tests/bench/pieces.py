@@ -171,7 +171,7 @@ class _Pieces:
 
     def _new_run(self) -> Run:
         span = self._new_span()
-        return Run(self._recorder, span, time.time_ns(), self._traced.start_attributes, True)
+        return Run(self._recorder, span, time.time_ns(), self._traced.start_attributes)
 
     def _new_call(self) -> Call:
         call: Call = new(Call)
@@ -204,7 +204,7 @@ class _Pieces:
         recorder, first, context = self._recorder, self._traced.start_attributes, Context()
         return _time(
             _many(self._new_span),
-            lambda span: Run(recorder, span, 0, first, True)._context_in(context),
+            lambda span: Run(recorder, span, 0, first)._context_in(context),
         )
 
     def _bind(self) -> float:

@@ -1,0 +1,161 @@
+"""Calls that nobody asked for while they ran: they are described when they are sent."""
+
+import contextvars
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_official
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from otel_ml import Client, current_run
+from otel_ml.capture.values import encode, preview, preview_of
+from otel_ml.export.encoder import encode_span
+from otel_ml.runs import Run
+from otel_ml.spans import RunSpan
+from tests.otel_ml.recording import Recording, attributes, stable
+from tests.otel_ml.strategies import any_values
+
+LONG: Final = "lorem ipsum " * 200
+JSON: Final = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=400),
+    lambda inner: (
+        st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=8), inner, max_size=20)
+    ),
+    max_leaves=60,
+)
+
+
+@functools.cache
+def echo() -> tuple[Recording, Callable[[object], object]]:
+    recording = Recording(join=False)
+    return recording, recording.client.trace(name="model")(lambda question: question)
+
+
+def calls_of(recording: Recording) -> list[RunSpan]:
+    return [span for span in recording.runs() if isinstance(span, RunSpan)]
+
+
+@given(value=any_values)
+def test_call_is_written_as_the_official_encoder_writes_it(value: object) -> None:
+    """A call is on the wire what the official encoder makes of its attributes."""
+    recording, traced = echo()
+    recording.exporter.clear()
+    for _ in range(2):  # the second one has a version that is known
+        traced(value)
+    for span in calls_of(recording):
+        request = encode_official([span])
+        [written] = request.resource_spans[0].scope_spans[0].spans
+        assert Span.FromString(encode_span(span)) == written
+
+
+def test_call_says_the_same_when_it_is_asked_for() -> None:
+    """A call says the same whether or not somebody looked at its run while it went on."""
+    recording = Recording(join=False)
+
+    @recording.client.trace
+    def answer(question: str, asks: bool) -> dict[str, str]:
+        if asks:
+            current_run()
+        return {"answer": question}
+
+    for _ in range(2):
+        answer(LONG, asks=True)
+    answer(LONG, asks=False)
+    _, asked, plain = map(stable, recording.runs())
+    inputs = "otel_ml.inputs", "otel_ml.inputs.preview"
+    assert list(asked) == list(plain)
+    assert {k: v for k, v in asked.items() if k not in inputs} == {
+        k: v for k, v in plain.items() if k not in inputs
+    }
+    assert json.loads(plain["otel_ml.inputs"]) == {"question": LONG, "asks": False}
+
+
+def test_call_keeps_its_values_as_they_were() -> None:
+    """What a program changes once its call has returned is not in the run."""
+    recording = Recording(join=False)
+    traced = recording.client.trace(name="model")(lambda items: {"items": items})
+    items: list[Any] = [1]
+    traced(items)
+    traced(items)
+    items.append(LONG)
+    said = [attributes(span) for span in recording.runs()]
+    assert {span["otel_ml.inputs"] for span in said} == {'{"items":[1]}'}
+    assert {span["otel_ml.outputs"] for span in said} == {'{"items":[1]}'}
+
+
+def test_attribute_of_the_host_stands_beside() -> None:
+    """A call whose current span got an attribute of the host's has it beside its own."""
+    recording = Recording(join=False)
+
+    @recording.client.trace
+    def answer(question: str) -> str:
+        trace.get_current_span().set_attribute("of.host", question)
+        return question
+
+    for _ in range(2):
+        answer("why?")
+    for run in map(attributes, recording.runs()):
+        assert run["of.host"] == "why?"
+        assert (run["otel_ml.inputs"], run["otel_ml.outputs"]) == ('{"question":"why?"}', '"why?"')
+
+
+def test_run_that_is_asked_for_late_takes_more() -> None:
+    """A run that another context finds after its end still takes a tag, as a record of its own."""
+    recording = Recording(join=False)
+    contexts: list[contextvars.Context] = []
+
+    @recording.client.trace
+    def answer(question: str) -> str:
+        contexts.append(contextvars.copy_context())
+        return question
+
+    for _ in range(2):
+        answer("why?")
+
+    def find() -> Run:
+        run = current_run()
+        run.tag(late="yes")
+        return run
+
+    run = contexts[1].run(find)
+    [update] = recording.records("update")
+    assert attributes(update)["otel_ml.tag.late"] == "yes"
+    assert run.id == f"{update.context.trace_id:032x}-{update.parent.span_id:016x}"  # type: ignore[union-attr]  # it has one
+    assert "ok" in repr(run)
+
+
+def test_numbers_follow_each_other() -> None:
+    """Calls that are described late and those that are not share one sequence."""
+    recording = Recording(join=False)
+    plain = recording.client.trace(name="plain")(lambda: 1)
+    asking = recording.client.trace(name="asking")(lambda: current_run().id)
+    for _ in range(3):
+        plain()
+        asking()
+    numbers = [attributes(span)["otel_ml.seq"] for span in recording.runs()]
+    assert numbers == [*range(numbers[0], numbers[0] + 6)]
+    assert recording.client.stats().sequence == numbers[-1]
+
+
+@given(value=JSON)
+def test_preview_of_a_text_is_that_of_its_value(value: object) -> None:
+    """A preview that is made of a payload's whole text is the one of the payload itself."""
+    text, notes = encode(value)
+    if not notes:
+        assert preview_of(text) == preview(value, text)
+
+
+def test_disabled_client_describes_nothing() -> None:
+    """A call within a block that records nothing leaves no run."""
+    recording = Recording(join=False)
+    client: Client = recording.client
+    traced = client.trace(name="model")(lambda: 1)
+    traced()
+    with client.disabled():
+        traced()
+    assert len(recording.runs()) == 1
