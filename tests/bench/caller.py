@@ -2,6 +2,9 @@
 
 Every contender runs each workload in a process of its own, by hand and ours in turn; the ratio is
 the median of the rounds' ratios, so that what else the machine does counts little.
+
+Long payloads are sent to two sinks in turn, as what a call says of them differs: one answers as our
+collector does, which makes previews itself, one as any other receiver. Of short ones nothing does.
 """
 
 import json
@@ -20,7 +23,14 @@ from tests.bench.timed import Timed, time_contender
 ROUNDS: Final = 5
 _HEADS: Final = (
     *("a traced call", "ratio", "floor", "stretch", ""),
-    *("ours, µs", "by hand, µs", "by the thread's CPU", "arrived", "by hand"),
+    *(
+        "ours, µs",
+        "by hand, µs",
+        "by the thread's CPU",
+        "caller + sender, CPU µs a call",
+        "by hand",
+    ),
+    *("arrived", "by hand"),
 )
 
 
@@ -28,7 +38,7 @@ _WALL: Final = operator.attrgetter("wall_us")
 _CPU: Final = operator.attrgetter("cpu_us")
 _CPU_A_SPAN: Final = operator.attrgetter("cpu_a_span_us")
 
-Pair: TypeAlias = tuple[str, str, str]
+Pair: TypeAlias = tuple[str, str, str, bool]
 Rounds: TypeAlias = dict[Pair, list[tuple[Timed, Timed]]]
 
 
@@ -40,6 +50,7 @@ class Row:
         floor: The ratio to reach; None where it is only printed, and so is `stretch`.
         figure: What is compared.
         reference: The contender to compare with.
+        to_collector: Whether the sink answers as our collector does.
     """
 
     title: str
@@ -49,17 +60,19 @@ class Row:
     stretch: float | None = None
     figure: Callable[[Timed], float] = _WALL
     reference: str = "by hand"
+    to_collector: bool = False
 
     @property
     def pair(self) -> Pair:
         """What has to be timed for it."""
-        return self.reference, self.contender, self.workload
+        return self.reference, self.contender, self.workload, self.to_collector
 
 
 _OFF: Final = "by hand, sampled out"
 ROWS: Final = (
     Row("tiny values", "ours", "tiny", 0.25, 0.15),
-    Row("4 KB in, 2 KB out", "ours", "large", 0.30, 0.20),
+    Row("4 KB in, 2 KB out, to our collector", "ours", "large", 0.30, 0.20, to_collector=True),
+    Row("4 KB in, 2 KB out, to another receiver", "ours", "large", 0.30, 0.20),
     Row("3 nested spans", "ours", "nested", 0.30, 0.20),
     Row("async, 100 at a time", "ours", "async", 0.30, 0.20),
     Row("stream of 50 chunks", "ours", "stream", 0.30, 0.20),
@@ -80,10 +93,11 @@ def measure(rounds: int = ROUNDS) -> Rounds:
     """
     pairs = list(dict.fromkeys(row.pair for row in ROWS))
     found: Rounds = {pair: [] for pair in pairs}
-    with open_sink(keep=True) as endpoint:
-        default = _features(time_contender("default", "tiny", endpoint))
+    with open_sink(keep=True) as stranger, open_sink(keep=True, is_as_collector=True) as collector:
+        default = _features(time_contender("default", "tiny", stranger))
         for pair in pairs * rounds:
-            reference, contender, workload = pair
+            reference, contender, workload, to_collector = pair
+            endpoint = collector if to_collector else stranger
             both = [time_contender(name, workload, endpoint) for name in (reference, contender)]
             if contender == "ours":
                 assert _features(both[1]) == default, (both[1].configuration, default)
@@ -101,8 +115,9 @@ runpy.run_module("tests.bench.timed", run_name="__main__")
 def measure_beside(tree: Tree) -> Mapping[str, float]:
     """Time what a call costs with the code of a tree: the wall, and CPU of the caller's thread."""
     found = {}
-    with open_sink() as endpoint:
+    with open_sink() as stranger, open_sink(is_as_collector=True) as collector:
         for row in ROWS:
+            endpoint = collector if row.to_collector else stranger
             if row.figure is not _WALL or row.reference == _OFF:
                 continue
             printed = tree.run(_TIMED.format(row.contender, row.workload, endpoint))
@@ -138,6 +153,7 @@ def _cells(row: Row, rounds: Sequence[tuple[Timed, Timed]]) -> list[str]:
         spread(ours, digits=1),
         spread(by_hand, digits=1),
         _thread_ratio(rounds) if row.figure is _WALL else "",
+        *(_by_thread(rounds) if row.figure is _WALL else ("", "")),
         f"{statistics.median(other.arrived for _, other in rounds):.0%}",
         f"{statistics.median(one.arrived for one, _ in rounds):.0%}",
     ]
@@ -146,3 +162,12 @@ def _cells(row: Row, rounds: Sequence[tuple[Timed, Timed]]) -> list[str]:
 def _thread_ratio(rounds: Sequence[tuple[Timed, Timed]]) -> str:
     """What the ratio would be if no thread ever waited: others on the machine disturb it little."""
     return f"{statistics.median(other.thread_us / one.thread_us for one, other in rounds):.2f}"
+
+
+def _by_thread(rounds: Sequence[tuple[Timed, Timed]]) -> tuple[str, str]:
+    """CPU of the caller's thread and of all others, which send; for a call of ours, and by hand."""
+    return tuple(  # type: ignore[return-value]  # two, as there are two contenders
+        f"{statistics.median(timed.thread_us for timed in times):.1f} + "
+        f"{statistics.median(timed.cpu_us - timed.thread_us for timed in times):.1f}"
+        for times in ([other for _, other in rounds], [one for one, _ in rounds])
+    )

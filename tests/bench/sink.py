@@ -13,17 +13,23 @@ from multiprocessing.connection import Connection
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_ml import attributes as names
+
 
 @contextmanager
-def open_sink(*, keep: bool = False, port: int = 0) -> Iterator[str]:
+def open_sink(*, keep: bool = False, port: int = 0, is_as_collector: bool = False) -> Iterator[str]:
     """Serve until the block ends; yields the base address.
 
     Args:
         keep: Keep the requests, so that `count` can read them.
         port: Of loopback; 0 takes a free one.
+        is_as_collector: Say that it makes previews itself, as a collector does that forwards
+            nothing.
     """
     receiver, sender = get_context("spawn").Pipe(duplex=False)
-    process = get_context("spawn").Process(target=_serve, args=(sender, keep, port), daemon=True)
+    process = get_context("spawn").Process(
+        target=_serve, args=(sender, keep, port, is_as_collector), daemon=True
+    )
     process.start()
     try:
         yield receiver.recv()
@@ -49,9 +55,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, keep: bool, port: int) -> None:
+    def __init__(self, keep: bool, port: int, is_as_collector: bool) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.keep = keep
+        self.is_as_collector = is_as_collector
         self.bodies: list[bytes] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -90,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
+        if self.server.is_as_collector:
+            self.send_header(names.PREVIEWS_HEADER, "own")
         self.end_headers()
         self.wfile.write(body)
 
@@ -97,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _serve(sender: "Connection[str, str]", keep: bool, port: int) -> None:
-    server = _Server(keep, port)
+def _serve(sender: "Connection[str, str]", keep: bool, port: int, is_as_collector: bool) -> None:
+    server = _Server(keep, port, is_as_collector)
     sender.send(f"http://127.0.0.1:{server.server_port}")
     server.serve_forever()
