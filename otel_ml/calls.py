@@ -107,7 +107,7 @@ class Call(Run):
             self._traced = traced
             self._inputs: dict[str, Any] = {}
             self._cost_ns = 0
-            super().__init__(recorder if recorded else None, span, start_ns, first)
+            Run.__init__(self, recorder if recorded else None, span, start_ns, first)
             self.context = self._context_in(current)
             self.stage = OPEN
             if recorded:

@@ -393,6 +393,7 @@ def _model_name(function: Callable[..., Any]) -> str:
 
 Binder = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
 
+_PAIR: Final = 2
 _SIMPLE: Final = frozenset(
     {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}
 )
@@ -431,9 +432,13 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
     }
 
     count = len(names)
+    first, second = (*names, "", "")[:_PAIR]  # a zip takes four times as long
+    is_pair = count == _PAIR and not skip
     left_out = tuple(parameters)[:skip]
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if is_pair and not kwargs and len(args) == _PAIR:
+            return {first: args[0], second: args[1]}
         positional = args[skip:] if skip else args
         if not kwargs and len(positional) == count:
             return dict(zip(names, positional))  # noqa: B905 - just compared; `strict` costs time
