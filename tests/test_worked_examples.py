@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
 
@@ -175,7 +177,7 @@ def read_example(title: str) -> list[Edit]:
 
 
 def copy_product(folder: Path) -> None:
-    """Copy what is committed of the product into a folder."""
+    """Copy what is committed of the product into a folder, and what is compiled of it."""
     listed = subprocess.run(
         ["git", "ls-files", "otel_ml", "collector", "proto"],
         cwd=ROOT,
@@ -184,9 +186,11 @@ def copy_product(folder: Path) -> None:
         text=True,
     )
     for name in listed.stdout.split():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
+        compiled = cache_from_source(name) if name.endswith(".py") else ""
+        for path in filter(None, (name, compiled)):
+            if (ROOT / path).is_file():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / path, folder / path)  # with its time, by which it is current
 
 
 def run_in(folder: Path, program: str, data: Path) -> None:

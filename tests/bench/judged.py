@@ -1,14 +1,20 @@
 """Judging what is stored: equal inputs and people's words in a large store, and a backfill.
 
-The store is filled by its engine, a part at a time, so that a million runs take a minute. What is
-asked is asked over HTTP, of a collector of its own.
+The store is filled by its engine, a part at a time, in memory where that can be. What is asked is
+asked over HTTP, of a collector of its own; the judge runs in a process of its own.
 """
 
-import resource
+import json
+import os
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +33,8 @@ _PART: Final = 100_000
 # A word of a person on each so many-th run.
 _EVERY: Final = 200
 _TIMES: Final = 5
+# So that it ends on a busy machine, too: what is judged by then is what is measured.
+_MOST_S: Final = 150
 _VERSIONS: Final = ("a", "b")
 _FLOOR_RUNS_A_SECOND: Final = 2_000
 _KEY: Final = Sql("""
@@ -63,13 +71,13 @@ _FILL: Final = (
 )
 
 
-def fill(service: Service, runs: int) -> None:
+def fill(service: Service, first: int, runs: int) -> None:
     """Store runs of two versions with payloads, scores of a judge and words of a person."""
     for version in _VERSIONS:  # that these versions are known
         service.store.take(PROJECT, make_call(attributes={"otel_ml.model.version": version}))
     client = service.store.connections.open()
-    first_ns = NOW_NS - runs * SECOND_NS // 1_000 - SECOND_NS
-    for start in range(0, runs, _PART):
+    first_ns = NOW_NS - RUNS * SECOND_NS // 1_000 - SECOND_NS
+    for start in range(first, runs, _PART):
         for statement in _FILL:
             told: dict[str, Sql | int] = {
                 "key": _KEY.fill(project=Sql("judged"), first=first_ns),
@@ -81,25 +89,50 @@ def fill(service: Service, runs: int) -> None:
             client.command(statement.fill(**told))
 
 
-def report(runs: int = RUNS, judged: int = JUDGED) -> None:
-    """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder:
+def report(judged: int = JUDGED, runs: int = RUNS) -> None:
+    """Measure in phases, each printed as it ends: judging first, then questions of more runs."""
+    with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
         data_dir = Path(folder) / "data"
-        with open_service(data_dir) as service:
-            fill(service, runs)
-        collector = CollectorProcess(data_dir)
-        try:
-            collector.wait_ready()
-            with Reader(PROJECT, endpoint=collector.endpoint, timeout_s=60) as reader:
-                _report_questions(reader, runs)
-            _report_backfill(collector, judged)
-        finally:
-            collector.stop()
+        with _phase(f"stored {judged:,} runs"), open_service(data_dir) as service:
+            fill(service, 0, judged)
+        with _serving(data_dir) as collector:
+            few, many = (_judge_apart(collector, count) for count in (judged // 10, judged))
+        _print_backfill(few, many)
+        with _phase(f"stored {runs - judged:,} more"), open_service(data_dir) as service:
+            fill(service, judged, runs)
+        with (
+            _serving(data_dir) as collector,
+            Reader(PROJECT, endpoint=collector.endpoint, timeout_s=60) as reader,
+        ):
+            _report_questions(reader, runs)
+
+
+def _in_memory() -> str | None:
+    """Name a folder whose disk is memory, where there is one: the disk is not what is measured."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a folder made in it
+
+
+@contextmanager
+def _phase(name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    load = os.getloadavg()[0]
+    print(f"{name}: {time.perf_counter() - began:,.0f} s, load {load:.1f}", flush=True)
+
+
+@contextmanager
+def _serving(data_dir: Path) -> Iterator[CollectorProcess]:
+    collector = CollectorProcess(data_dir)
+    try:
+        collector.wait_ready()
+        yield collector
+    finally:
+        collector.stop()
 
 
 def _report_questions(reader: Reader, runs: int) -> None:
-    found = reader.variability("answer")
-    where = found["groups"][0]["where"]
+    variability = reader.variability("answer")
+    where = variability["groups"][0]["where"]
     digest = where.rpartition(" and ")[2]
     asked: dict[str, Callable[[], object]] = {
         "how alike the answers of two versions are": lambda: reader.variability("answer"),
@@ -115,33 +148,99 @@ def _report_questions(reader: Reader, runs: int) -> None:
             ask()
             took.append(1_000 * (time.perf_counter() - began))
         rows.append((name, f"{statistics.median(took):,.0f}", f"{max(took):,.0f}"))
-    print_table((f"{runs:,} runs", "median ms", "slowest ms"), rows)
+    load = os.getloadavg()[0]
+    print_table((f"{runs:,} runs, load {load:.1f}", "median ms", "slowest ms"), rows)
 
 
-def _report_backfill(collector: CollectorProcess, judged: int) -> None:
-    client = Client(PROJECT, endpoint=collector.endpoint, join=False)
+@dataclass(frozen=True)
+class JudgedRuns:
+    """What it took to judge stored runs, in a process of its own.
+
+    Attributes:
+        runs: How many were judged.
+        cpu_s: CPU time of the process.
+        wall_s: Time by the clock.
+        before_mb: Most of its memory before the first run was read.
+        most_mb: Most of its memory at the end.
+        served_s: CPU time of the collector meanwhile.
+    """
+
+    runs: int
+    cpu_s: float
+    wall_s: float
+    before_mb: float
+    most_mb: float
+    served_s: float = 0.0
+
+
+def judge_stored(endpoint: str, count: int) -> JudgedRuns:
+    """Judge so many stored runs with a judge that does nothing."""
+    client = Client(PROJECT, endpoint=endpoint, join=False)
     judge = Judge("trivial", "Passes always", lambda outputs: 1, lambda score: True)
-    began, cpu = time.perf_counter(), time.process_time()
     before_mb = _peak_mb()
-    with Reader(PROJECT, endpoint=collector.endpoint) as reader:
-        change = client.judge(reader.runs('model == "answer"', limit=judged), judge)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(_MOST_S)  # a backfill that is interrupted keeps what is done
+    began, cpu = time.perf_counter(), time.process_time()
+    with Reader(PROJECT, endpoint=endpoint, timeout_s=60) as reader:
+        change = client.judge(reader.runs('model == "answer"', limit=count), judge)
+    signal.alarm(0)
     cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - began
     client.close()
-    of_core = len(change.runs) / cpu_s
+    return JudgedRuns(len(change.runs), cpu_s, wall_s, before_mb, _peak_mb())
+
+
+def _judge_apart(collector: CollectorProcess, count: int) -> JudgedRuns:
+    """Judge in a new process, whose memory is that of judging alone."""
+    command = [sys.executable, "-m", "tests.bench.judged", collector.endpoint, str(count)]
+    before_s = _cpu_s(collector.pid)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    served_s = _cpu_s(collector.pid) - before_s
+    figures = JudgedRuns(**json.loads(done.stdout), served_s=served_s)
+    print(
+        f"judged {figures.runs:,}: {figures.wall_s:,.0f} s, load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+    return figures
+
+
+def _print_backfill(few: JudgedRuns, many: JudgedRuns) -> None:
+    of_core = many.runs / many.cpu_s
+    a_run_kb = 1_024 * (many.most_mb - few.most_mb) / max(many.runs - few.runs, 1)
     rows = (
-        ("runs judged", f"{len(change.runs):,}", "", ""),
+        ("runs judged", f"{many.runs:,}", "", ""),
         (
             "a second of the caller's core",
             f"{of_core:,.0f}",
             f"{_FLOOR_RUNS_A_SECOND:,}",
             verdict(of_core >= _FLOOR_RUNS_A_SECOND),
         ),
-        ("a second by the clock", f"{len(change.runs) / wall_s:,.0f}", "", ""),
-        ("memory of the caller before, MB", f"{before_mb:,.0f}", "", ""),
-        ("at most, MB", f"{_peak_mb():,.0f}", "", ""),
+        ("a second of the collector's", f"{many.runs / many.served_s:,.0f}", "", ""),
+        ("a second by the clock", f"{many.runs / many.wall_s:,.0f}", "", ""),
+        ("memory of the caller before, MB", f"{many.before_mb:,.0f}", "", ""),
+        (f"at most, {few.runs:,} runs, MB", f"{few.most_mb:,.0f}", "", ""),
+        (f"at most, {many.runs:,} runs, MB", f"{many.most_mb:,.0f}", "", ""),
+        ("each run more, kB", f"{a_run_kb:.2f}", "", ""),
     )
     print_table(("judging stored runs", "measured", "floor", ""), rows)
 
 
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time of a process and all of its threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the most memory of this process: `getrusage` tells that of the parent before, too."""
+    [line] = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    ]
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    told = asdict(judge_stored(sys.argv[1], int(sys.argv[2])))
+    del told["served_s"]
+    print(json.dumps(told))

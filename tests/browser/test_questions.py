@@ -140,7 +140,7 @@ def test_what_was_said(chromium: Browser, own_collector: CollectorProcess) -> No
 def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProcess) -> None:
     """The project's page says which version is worse and by how much, its link of which client."""
     now_ns = time.time_ns()
-    of_v2 = {"first_ns": now_ns - 6 * HOUR_NS, "step_ns": 80 * SECOND_NS, "runs": 200}
+    first_ns, step_ns = now_ns - 6 * HOUR_NS, 80 * SECOND_NS
     spans = [
         tell("a1"),
         *make_runs(
@@ -154,10 +154,24 @@ def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProc
             **{"otel_ml.tag.client": lambda place: (CLIENT, "zeta")[place % 2]},
         ),
         *make_runs(
-            "answer", "v2", 0.9, seed=2, **of_v2, **{"otel_ml.tag.client": lambda _: CLIENT}
+            "answer",
+            "v2",
+            0.9,
+            seed=2,
+            first_ns=first_ns,
+            step_ns=step_ns,
+            runs=200,
+            **{"otel_ml.tag.client": lambda _: CLIENT},
         ),
         *make_runs(
-            "answer", "v2", 0.4, seed=3, **of_v2, **{"otel_ml.tag.client": lambda _: "zeta"}
+            "answer",
+            "v2",
+            0.4,
+            seed=3,
+            first_ns=first_ns,
+            step_ns=step_ns,
+            runs=200,
+            **{"otel_ml.tag.client": lambda _: "zeta"},
         ),
     ]
     clicks = open_project(chromium, own_collector, spans)

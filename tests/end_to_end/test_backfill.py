@@ -23,7 +23,7 @@ from otel_ml.reader import Reader
 from otel_ml.reader.api import Api, Question
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml_collector.cli import main
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 
 RUNS: Final = 60
 
@@ -356,6 +356,33 @@ def test_command(
         assert message in capsys.readouterr().err
 
 
+PRICED: Final = """
+from otel_ml import Judge, Score
+
+def rate(outputs):
+    return Score(1.0, cost=0.25)
+
+priced = Judge("priced", "Says its price.", rate)
+"""
+
+
+def test_cost_is_said_beforehand(
+    client: Client,
+    collector: CollectorProcess,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What answers of the judge have cost is said of as many as are to be judged."""
+    (tmp_path / "priced.py").write_text(PRICED)
+    place = ["--project", client.project, "--endpoint", collector.endpoint]
+    command = ["judge", f"{tmp_path / 'priced.py'}:priced", "--where", 'model == "answer"', *place]
+    assert main([*command, "--limit", "4", "--write"]) == 0
+    assert "an answer has cost" not in capsys.readouterr().err
+    assert main([*command, "--sample", "0.5", "--concurrency", "2"]) == 0
+    message = "30 to be judged, 2 at once; an answer has cost 0.25 $: about 7.50 $ in all"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_killed_and_begun_again(
     client: Client, collector: CollectorProcess, judges: str, how: signal.Signals
@@ -368,11 +395,13 @@ def test_killed_and_begun_again(
     ]
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 60
-        while sum(v == 2 for _, v, _ in said_of(collector, client.project)) < 3:
-            assert time.monotonic() < deadline
-            if process.poll() is not None:
-                break
+        wait_until(
+            lambda: (
+                process.poll() is not None
+                or sum(v == 2 for _, v, _ in said_of(collector, client.project)) >= 3
+            ),
+            60,
+        )
         process.send_signal(how)
         status = process.wait(30)
     assert status in {130, -how, 0}

@@ -266,6 +266,28 @@ def test_verdict_of_any_order(service: Service, seed: int) -> None:
     )
 
 
+def test_variability_of_repeats(service: Service) -> None:
+    """Repeats of an item that differ are counted, beside those of the baseline, item by item."""
+    steady = make_experiment(31, items=30, repeats=2)
+    unsteady = make_experiment(32, baseline=id_of(steady), items=30, repeats=2)
+    for experiment, again in ((steady, "p" * 30), (unsteady, "f" * 15 + "p" * 15)):
+        runs = [*make_runs(experiment, "p" * 30), *make_runs(experiment, again, repeat=1)]
+        service.store.take("repeats", experiment, *runs, now_ns=NOW_NS + 100 * SECOND_NS)
+    path = "projects/repeats/experiments"
+    variability = ask(service.app, f"/api/v1/{path}/{id_of(unsteady)}/variability").json
+    assert (variability["inputs"], variability["repeated"]) == (30, 60)
+    assert (variability["runs"], variability["left_out"]) == (60, {})
+    assert variability["differing"]["value"] == variability["agreement"]["value"] == 0.5
+    [spread] = variability["spreads"]
+    # Of half of the items two scores are 1 apart, of the others 0.
+    assert (spread["judge"], spread["spread"]["value"]) == ("exact", 0.5)
+    assert variability["word"] == "less steady"
+    start = "two runs of one input agree in 50.0 %, 100.0 % before: 50 points less steady ("
+    assert variability["sentence"].startswith(start)
+    assert start in ask(service.app, f"/{path}/{id_of(unsteady)}").text
+    assert ask(service.app, f"/api/v1/{path}/{id_of(steady)}/variability").json["word"] == ""
+
+
 def test_another_baseline(service: Service) -> None:
     """A baseline may be chosen, or none; one that is not here is said."""
     asked = get(service, f"/{id_of(FIRST)}?baseline={id_of(SECOND)}")

@@ -29,8 +29,10 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import Interval, JudgeVersionName
 from otel_ml_collector.web.view import quoted
 
-# Of each version, so that the answer takes a second and not the memory of all payloads.
+# Of each version and of all of them, so that the answer takes a second and not the memory of all
+# payloads.
 MOST_RUNS: Final = 10_000
+_MOST_IN_ALL: Final = 20_000
 MOST_VERSIONS: Final = 8
 GROUPS: Final = 20
 MOST_GROUPS: Final = 100
@@ -138,7 +140,8 @@ def find_variability(
 ) -> ModelVariability:
     """Find how alike the answers of a model's versions to the same inputs are.
 
-    Runs of production alone are looked at, of each version the newest 10,000.
+    Runs of production alone are looked at, of each version the newest 10,000, or fewer of more than
+    two versions: 20,000 in all.
 
     Args:
         reader: The store.
@@ -161,7 +164,8 @@ def find_variability(
         if number not in known:
             raise Missing(f"Model {model!r} has no version {number}")
     wanted = sorted({*known[-MOST_VERSIONS:], *chosen}, reverse=True)
-    version_answers = read_version_answers(reader, project, model, wanted, MOST_RUNS)
+    most = min(MOST_RUNS, _MOST_IN_ALL // len(wanted))
+    version_answers = read_version_answers(reader, project, model, wanted, most)
     words = _JudgeWords(reader, project, version_answers.values())
     repeated = {number: words.repeated(of) for number, of in version_answers.items()}
     after = version or next((number for number in wanted if repeated[number]), None)
@@ -177,14 +181,14 @@ def find_variability(
         versions=[
             VersionVariability(
                 version=number,
-                **words.describe(version_answers[number], repeated[number], MOST_RUNS),
+                **words.describe(version_answers[number], repeated[number], most),
             )
             for number in wanted
         ],
         comparison=_compare(repeated, after, before) if after and before else None,
         version=after,
         groups=groups,
-        most_runs=MOST_RUNS,
+        most_runs=most,
     )
 
 

@@ -226,9 +226,9 @@ def open_collector(settings: Settings) -> Collector:
         alerted,
         public_url=settings.page_url,
     )
-    alert_delivery.start()
     alert_evaluator = None
-    if settings.alerts.evaluate:
+    if settings.alerts.evaluate:  # else another one looks and sends
+        alert_delivery.start()
         alert_evaluator = AlertEvaluator(reader, connections, alert_delivery, file_alerts)
         looks = AlertLookNumbers(lambda: alert_evaluator.numbers)
         telemetry.register(looks)

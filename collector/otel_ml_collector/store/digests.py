@@ -13,14 +13,18 @@ from otel_ml_collector.store.sql import Sql
 # Objects below so many levels keep the order in which their members came: messages with parts that
 # have arguments are five deep.
 _LEVELS: Final = 6
-_OBJECT: Final = Sql("""concat(char(123), arrayStringConcat(arraySort(arrayMap(
-    member_{level} -> concat(toJSONString(member_{level}.1), ':', {inner}),
-    JSONExtractKeysAndValuesRaw({text}))), ','), char(125))""")
-_LIST: Final = Sql("""concat('[', arrayStringConcat(arrayMap(
-    part_{level} -> {inner}, JSONExtractArrayRaw({text})), ','), ']')""")
-_EITHER: Final = Sql(
-    "multiIf(startsWith({text}, char(123)), {object}, startsWith({text}, '['), {list}, {text})"
-)
+# Members of an object by name, or parts of a list by place. What is inside stands there once: twice
+# a level it would be 64 times, and the engine would plan for seconds.
+_FORM: Final = Sql("""if(NOT startsWith({text}, char(123)) AND NOT startsWith({text}, '['), {text},
+    concat(left({text}, 1), arrayStringConcat(arraySort(
+      (in_form, in_place) -> (if(startsWith({text}, '['), '', in_form), in_place),
+      arrayMap(in_{level} -> concat(in_{level}.1, {inner}), {members}),
+      arrayEnumerate({members})), ','),
+    if(startsWith({text}, '['), ']', char(125))))""")
+_MEMBERS: Final = Sql("""if(startsWith({text}, '['),
+    arrayMap(in_part -> ('', in_part), JSONExtractArrayRaw({text})),
+    arrayMap(in_member -> (concat(toJSONString(in_member.1), ':'), in_member.2),
+      JSONExtractKeysAndValuesRaw({text})))""")
 _HEX: Final = Sql("lower(hex(reinterpretAsFixedString({number})))")
 WORDS_CHARS: Final = 16
 # A value that was described in short: its type, and a part of it. Two that differ may read alike.
@@ -38,13 +42,8 @@ def canonical(text: Sql) -> Sql:
 def _form(text: Sql, level: int) -> Sql:
     if not level:
         return text
-    member = Sql("member_{level}.2").fill(level=level)
-    part = Sql("part_{level}").fill(level=level)
-    return _EITHER.fill(
-        text=text,
-        object=_OBJECT.fill(level=level, text=text, inner=_form(member, level - 1)),
-        list=_LIST.fill(level=level, text=text, inner=_form(part, level - 1)),
-    )
+    inner = _form(Sql("in_{level}.2").fill(level=level), level - 1)
+    return _FORM.fill(text=text, level=level, members=_MEMBERS.fill(text=text), inner=inner)
 
 
 def words_number(text: Sql) -> Sql:

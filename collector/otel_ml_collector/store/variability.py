@@ -21,13 +21,20 @@ from otel_ml_collector.times import HOUR_NS
 
 _INPUTS_TEXT: Final = Sql("inputs")
 _OUTPUTS_TEXT: Final = Sql("outputs")
-# The newest runs of each version that is asked about.
-_RUNS_OF_VERSIONS: Final = Sql("""
-    SELECT start_ns, trace_id, span_id, rank, outcome, number, '' AS item
-    FROM (
+# The runs of the versions that are asked about, from a time on.
+_OF_VERSIONS: Final = Sql("""
+    SELECT * FROM (
       SELECT start_ns, trace_id, span_id, rank, outcome, {number} AS number FROM {recorded}
-      WHERE {counted} AND model = {model:String})
-    WHERE number IN {wanted:Array(UInt32)}
+      WHERE {counted} AND model = {model:String} AND start_ns >= {oldest:Int64})
+    WHERE number IN {wanted:Array(UInt32)}""")
+# When the oldest of them began that is looked at: what is older is read once, and just its columns.
+_OLDEST: Final = Sql("""
+    SELECT min(start_ns) AS oldest FROM (
+      SELECT number, start_ns FROM ({runs})
+      ORDER BY number, start_ns DESC LIMIT {most:UInt32} BY number)""")
+# The newest runs of each version.
+_RUNS_OF_VERSIONS: Final = Sql("""
+    SELECT start_ns, trace_id, span_id, rank, outcome, number, '' AS item FROM ({runs})
     ORDER BY number, start_ns DESC, trace_id, span_id LIMIT {most:UInt32} BY number""")
 # The runs of an experiment over items, of which an item stands for its inputs.
 _RUNS_OF_ITEMS: Final = Sql("""
@@ -142,11 +149,20 @@ def read_version_answers(
         wanted: The numbers of the versions.
         most: How many runs of each are looked at, the newest.
     """
-    runs = _RUNS_OF_VERSIONS.fill(
+    runs = _OF_VERSIONS.fill(
         number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql
     )
-    asked = {**of_versions(reader, project, model), "wanted": list(wanted), "most": most}
-    answers = _read_answers(reader, project, runs, asked, by_item=False)
+    asked: dict[str, Any] = {
+        **of_versions(reader, project, model),
+        "project": project,
+        "wanted": list(wanted),
+        "most": most,
+        "oldest": 0,
+    }
+    [row] = reader.rows(_OLDEST.fill(runs=runs), asked)
+    asked["oldest"] = row["oldest"]
+    newest = _RUNS_OF_VERSIONS.fill(runs=runs)
+    answers = _read_answers(reader, project, newest, asked, by_item=False)
     return {number: answers.get(number, _NO_ANSWERS) for number in wanted}
 
 

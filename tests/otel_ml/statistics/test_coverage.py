@@ -1,6 +1,6 @@
 """How often each interval holds the truth, and how often nothing is called worse, by simulation.
 
-The night tries each cell 100 times with wide bounds, and a commit every fifth of them; `make soak`
+The night tries each cell 100 times with wide bounds, a commit every seventh of them; `make soak`
 tries all of them 1,000 times, where at least 93 % is asked for. `-s` prints the figures.
 """
 
@@ -39,8 +39,8 @@ Draw = np.random.Generator
 Like = tuple[float, float]
 
 TRIES: Final = int(os.environ.get("OTEL_ML_TEST_SIMULATIONS", "100"))
-# Five is no divisor of how many values a parameter has: each value is in some cell that is tried.
-EVERY: Final = 1 if AT_NIGHT or "OTEL_ML_TEST_SIMULATIONS" in os.environ else 5
+# Seven is no divisor of how many values a parameter has: each value is in some cell that is tried.
+EVERY: Final = 1 if AT_NIGHT or "OTEL_ML_TEST_SIMULATIONS" in os.environ else 7
 FLOOR: Final = 0.93
 # Three standard errors of a share of 93 %.
 NOISE: Final = 3 * math.sqrt(FLOOR * (1 - FLOOR) / TRIES)

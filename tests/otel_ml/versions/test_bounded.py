@@ -4,8 +4,9 @@ import random
 
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
+from tests.support.examples import examples
 
-CALLS = 10_000
+CALLS = examples(10_000, 2_000)
 
 
 def flapping(seed: int) -> object:
@@ -16,7 +17,7 @@ def flapping(seed: int) -> object:
 
 
 def test_flapping_outputs_open_few_versions(collector: CollectorProcess) -> None:
-    """Ten thousand outputs of random shapes open one version and one further."""
+    """Thousands of outputs of random shapes open one version and one further."""
     client = Client("flapping", endpoint=collector.endpoint)
     model = client.trace(name="model")(flapping)
     for seed in range(CALLS):

@@ -10,7 +10,9 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.models.variability import ModelVariability, find_variability
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.variability import read_version_answers
 from tests.otel_ml_collector.query.test_judges import listed, say, tell
+from tests.otel_ml_collector.query.test_search import make_second
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
 from tests.otel_ml_collector.stores import Store
 
@@ -218,6 +220,33 @@ def test_records_of_one_call(store: Store, project: str) -> None:
         )
         store.take(project, outer, replace(outer))
     assert find(store, project).versions[0].repeated == 2
+
+
+def test_inputs_of_another_record(store: Store, project: str) -> None:
+    """Runs whose inputs another record of their call says are of one input, as any."""
+    used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
+    own: dict[str, Value] = {"otel_ml.model.version": "a", "otel_ml.outputs": '"1"'}
+    message = json.dumps([{"role": "user", "content": "why"}])
+    for place in range(3):
+        start_ns = NOW_NS + place * SECOND_NS
+        lacking = make_call(attributes={**used, **own}, start_ns=start_ns)
+        other = make_second(lacking, {**used, "gen_ai.input.messages": message})
+        store.take(project, lacking, other)
+    found = find(store, project)
+    [version], [group] = found.versions, found.groups
+    assert (version.runs, version.left_out) == (3, {})
+    assert (version.inputs, version.repeated, group.different) == (1, 3, 1)
+    assert listed(store, project, group.where) == 3
+
+
+def test_newest_runs_alone(store: Store, project: str) -> None:
+    """Of each version so many runs are looked at, the newest of each."""
+    for version in ("a", "b"):
+        ask_often(store, project, [({"q": 1}, "old")] * 3 + [({"q": 2}, 1)] * 2, version)
+    answers = read_version_answers(store.reader, project, "answer", [1, 2], 3)
+    for number in (1, 2):
+        [group] = answers[number].repeated
+        assert (answers[number].runs, len(group.runs), len(group.answers)) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("where", ['inputs_digest > "a"', 'inputs_digest["a"] == "b"'])
