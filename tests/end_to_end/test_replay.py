@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # without stubs
 import pytest
+from PIL import Image
 
 from otel_ml import Client, Judge, Score, load_result
 from otel_ml.arguments import InvalidArgumentError
@@ -378,6 +379,27 @@ def test_logged_inputs(client: Client) -> None:
     assert sorted(run.outputs for run in result.runs) == expected[:2]
     # What the third one logged under that name was another array.
     assert result.left_out == {"inputs not kept as numpy.ndarray": 1}
+
+
+def test_logged_image(client: Client) -> None:
+    """An image comes from what the run logged under the parameter's name, pixel by pixel."""
+
+    @client.trace(name="brightest")
+    def production(image: Image.Image) -> int:
+        client.current_run().log("image", image)
+        return int(np.asarray(image).max())
+
+    for brightest in (90, 200):
+        pixels = np.arange(brightest + 1, dtype="uint8")[-48:].reshape(6, 8)
+        production(Image.fromarray(pixels))
+    assert client.flush()
+
+    def today(image: Image.Image) -> int:
+        return int(np.asarray(image).max()) + 1
+
+    result = client.replay(today, 'model == "brightest"')
+    assert sorted(run.outputs for run in result.runs) == [91, 201]
+    assert result.left_out == {}
 
 
 # What they call.
