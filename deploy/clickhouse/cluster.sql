@@ -596,6 +596,34 @@ CREATE TABLE IF NOT EXISTS otel_ml.sketches ON CLUSTER otel_ml (
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/sketches', '{replica}') ORDER BY (project, model, day_ns, hour_ns, field)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
 
+CREATE TABLE IF NOT EXISTS otel_ml.predictions ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  rule LowCardinality(String) COMMENT 'hash of what makes a prediction of an output',
+  day_ns Int64 COMMENT 'where the day begins, UTC',
+  computed_ns Int64,
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  unit UInt64 COMMENT 'hash of its session, or else of its trace',
+  said String COMMENT 'the class; 1 of a number and of a ranking',
+  amount Nullable(Float64) COMMENT 'the number, or the probability of the class',
+  items Array(String) COMMENT 'of a ranking the first ones'
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/predictions', '{replica}') ORDER BY (project, rule, day_ns, computed_ns, start_ns)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.predicted ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  rule LowCardinality(String),
+  day_ns Int64,
+  predicted_ns SimpleAggregateFunction(max, Int64)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/predicted', '{replica}') ORDER BY (project, rule, day_ns)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+
 CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (
   project LowCardinality(String),
   kind LowCardinality(String),

@@ -35,7 +35,12 @@ from otel_ml_collector.quality.target import (
 from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
-from otel_ml_collector.store.predictions import COLUMNS, PredictionRule, write_rows
+from otel_ml_collector.store.predictions import (
+    COLUMNS,
+    PredictionRule,
+    read_kept_days,
+    write_rows,
+)
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
@@ -350,10 +355,13 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
     rule, project = question.target.rule, question.project
     apart = find_apart(reader, project)
     counted = find_counted(reader, project, _BOUNDS)
-    sql = write_rows(rule, counted, apart)
+    kept = read_kept_days(reader, project, rule, question.window.start_ns, question.window.end_ns)
+    sql = write_rows(rule, counted, apart, kept)
     values = {
         **rule.parameters,
+        **kept.parameters,
         "project": project,
+        "rule": rule.key,
         "start": question.window.start_ns,
         "end": question.window.end_ns,
         "step": question.step_ns,

@@ -77,6 +77,7 @@ from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.notifications import NotificationBox
 from otel_ml_collector.store.outbox import Outbox
+from otel_ml_collector.store.predictions import keep_due
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.retention import Days, Purger, Retention
@@ -452,6 +453,11 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: sketch_due(rollup, collector.connections.memory, clock),
                 30.0,
                 "Fields were not sketched",
+            ),
+            Duty(
+                lambda: keep_due(rollup, clock),
+                30.0,
+                "Predictions of targets were not kept",
             ),
         ),
         (

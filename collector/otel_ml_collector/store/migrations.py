@@ -474,6 +474,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
                 HAVING min(inputs != '' AND outputs != ''))"""),
     ],
     # States of alerts and their changes are tables, which need no step.
+    # What runs foretold by targets is kept of the days that are here once the collector runs.
     [],
     # Nor does the table of notifications.
     [],

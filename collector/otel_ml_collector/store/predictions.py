@@ -1,17 +1,31 @@
 """Predictions with their truth, by run: what a run foretold, and the newest truth of a name.
 
-A truth names a run, a trace key or a tag and is joined when it is read, whichever came first. Of
-days that are over the rows are kept beside the rollups, so that no payload is read again.
+A truth names a run, a trace key or a tag and is joined when it is read, whichever came first. What
+runs foretold is kept of days that are over, under the marks of the rollup, so that no payload is
+read again; a truth is no part of that, so however late it comes it changes no day.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Final, Literal
 
+import orjson
+
 from otel_ml_collector.store.apart import Apart, words
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, CountedRuns, named, shares
-from otel_ml_collector.store.sql import EMPTY, Sql, join_sql, parameter
+from otel_ml_collector.store.counted import (
+    DELIVERIES,
+    RECORDED,
+    Bounds,
+    CountedRuns,
+    named,
+    shares,
+)
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.rollup import STATES
+from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, join_sql, parameter
 from otel_ml_collector.store.tables import LENT_PAYLOAD, fill_payloads
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 TARGET: Final = "target"
 PredictionKind = Literal["class", "number", "ranking"]
@@ -33,11 +47,13 @@ _ITEMS_OF: Final = Sql("""arrayMap(item -> {text}, if(JSONType({raw}) = 'Array',
 # empty where none is here; since when that is known.
 COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, said, amount,
   came, truth, told_ns""")
-_ROWS: Final = Sql("""
+# The part of these that the run itself says, with the items of a ranking.
+_FORETOLD: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, said, amount,
+  items""")
+_PREDICTIONS: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
-    {said} AS said, {amount} AS amount, {came} AS came, {truth} AS truth,
-    if(came = '', 0, truths.first_ns) AS told_ns
+    {said} AS said, {amount} AS amount, {items} AS items
   FROM (
     SELECT start_ns, trace_id, span_id, rank, toString(model) AS model,
       toString(digest) AS digest, toString(structure) AS structure,
@@ -49,12 +65,92 @@ _ROWS: Final = Sql("""
     FROM ({payloads}) WHERE raw NOT IN ('', 'null')
   ) AS payload ON payload.start_ns = run.start_ns AND payload.trace_id = run.trace_id
     AND payload.span_id = run.span_id AND payload.rank = run.rank
-  {join} JOIN ({truths}) AS truths
-    ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id
   WHERE said != ''""")
 _PAYLOADS: Final = Sql("""
     SELECT * FROM payloads WHERE {bounds}
       AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {bounds} AND {of_model})""")
+_KEPT: Final = Sql("""
+  SELECT {columns} FROM predictions
+  WHERE project = {project:String} AND rule = {rule:String}
+    AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+    AND (day_ns, computed_ns) IN (
+      SELECT arrayJoin(arrayZip({kept_days:Array(Int64)}, {kept_at:Array(Int64)})))""").fill(
+    columns=_FORETOLD
+)
+_JOINED: Final = Sql("""
+  SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
+    run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
+    run.said AS said, {amount} AS amount, {came} AS came, {truth} AS truth,
+    if(came = '', 0, truths.first_ns) AS told_ns
+  FROM ({predictions}) AS run
+  {join} JOIN ({truths}) AS truths
+    ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id""")
+_NOT_KEPT: Final = Sql("""intDiv(start_ns, {day_ns}) * {day_ns}
+  NOT IN {kept_days:Array(Int64)}""").fill(day_ns=DAY_NS)
+# The runs of a question that no kept day has.
+_BOUNDS: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"))
+
+_SETTLED_NS: Final = MINUTE_NS
+_REPLACED_NS: Final = 10 * MINUTE_NS
+_MOST_DAYS: Final = 1_000
+# A duty that comes again in half a minute takes no longer: the collector has other work.
+_BUDGET_S: Final = 10.0
+_DOCUMENTS: Final = Sql("""
+SELECT project, argMax(body, version) AS text FROM documents WHERE kind = {kind:String}
+GROUP BY project, name HAVING text != '' ORDER BY project, name""")
+_PREDICTED: Final = Sql("""
+SELECT project, rule, day_ns, max(predicted_ns) AS predicted_ns FROM predicted
+GROUP BY project, rule, day_ns""")
+_DUE: Final = Sql("""
+SELECT states.project, wanted.rule, states.day_ns
+FROM ({states}) AS states
+INNER JOIN (
+  SELECT pair.1 AS project, pair.2 AS rule FROM (
+    SELECT arrayJoin(arrayZip({projects:Array(String)}, {rules:Array(String)})) AS pair)
+) AS wanted ON wanted.project = states.project
+LEFT JOIN ({predicted}) AS predicted ON predicted.project = states.project
+  AND predicted.rule = wanted.rule AND predicted.day_ns = states.day_ns
+WHERE states.marked_ns >= predicted.predicted_ns
+  AND states.marked_ns < toUnixTimestamp64Nano(now64(9)) - {settled_ns}
+  AND states.day_ns + {over_ns} < toUnixTimestamp64Nano(now64(9))
+ORDER BY states.day_ns DESC, states.project, wanted.rule LIMIT {most}""").fill(
+    states=STATES.fill(ours=Sql("project IN {projects:Array(String)}")),
+    predicted=_PREDICTED,
+    settled_ns=_SETTLED_NS,
+    over_ns=DAY_NS + _SETTLED_NS,
+    most=_MOST_DAYS,
+)
+_KEPT_DAYS: Final = Sql("""
+SELECT states.day_ns AS day_ns, predicted.predicted_ns AS predicted_ns
+FROM ({states}) AS states
+INNER JOIN (
+  SELECT day_ns, max(predicted_ns) AS predicted_ns FROM predicted
+  WHERE project = {project:String} AND rule = {rule:String} GROUP BY day_ns
+) AS predicted ON predicted.day_ns = states.day_ns
+WHERE predicted.predicted_ns > states.marked_ns
+  AND states.day_ns + {day_ns} > {start:Int64} AND states.day_ns < {end:Int64}
+ORDER BY day_ns""").fill(states=STATES.fill(ours=Sql("project = {project:String}")), day_ns=DAY_NS)
+_STORE_NOW: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
+_REPLACED: Final = Sql("""FROM predictions WHERE project = {project:String}
+  AND rule = {rule:String} AND day_ns = {day:Int64} AND computed_ns < {before:Int64}""")
+# Of a target that was deleted, or that is another one now.
+_ORPHANS: Final = Sql("""
+SELECT project, rule, max(predicted_ns) AS newest_ns FROM ({predicted})
+WHERE (project, rule) NOT IN (
+  SELECT arrayJoin(arrayZip({projects:Array(String)}, {rules:Array(String)})))
+GROUP BY project, rule HAVING newest_ns < {before:Int64} LIMIT {most}""").fill(
+    predicted=_PREDICTED, most=_MOST_DAYS
+)
+_ORPHANED: Final = tuple(
+    Sql("""DELETE FROM {table} WHERE project = {project:String}
+      AND rule = {rule:String} AND {time} <= {newest:Int64}""").fill(table=table, time=time)
+    for table, time in (
+        (Sql("predicted"), Sql("predicted_ns")),
+        (Sql("predictions"), Sql("computed_ns")),
+    )
+)
+# Nobody waits for it.
+_LATER: Final = {"lightweight_deletes_sync": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,44 +186,201 @@ class PredictionRule:
         }
         return {**steps, "model": self.model, "truth": self.truth, "k": self.k}
 
+    @property
+    def key(self) -> str:
+        """The name under which its predictions are kept: a hash of what makes them, not its own."""
+        k = self.k if self.kind == "ranking" else 0
+        parts = [self.model, self.kind, [*self.path], self.chance and [*self.chance], k]
+        return sha256(orjson.dumps(parts)).hexdigest()[:16]
 
-def write_rows(rule: PredictionRule, counted: CountedRuns, apart: Apart) -> Sql:
+
+def read_rule(name: str, version: int, body: Mapping[str, Any]) -> PredictionRule:
+    """Read a rule from the document of a target."""
+    return PredictionRule(
+        name=name,
+        version=version,
+        model=body["model"],
+        kind=body["kind"],
+        truth=body["truth"] or name,
+        path=body["path"],
+        chance=body["chance"],
+        k=body["k"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDays:
+    """The days in a window of which the predictions of a rule are kept as they stand.
+
+    Attributes:
+        days: Where each begins, with when it was computed.
+        start_ns: Where the window begins.
+    """
+
+    days: Mapping[int, int]
+    start_ns: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The values of the parameters of `write_rows`: runs are read from the first other day."""
+        first_ns = self.start_ns
+        while (day_ns := first_ns // DAY_NS * DAY_NS) in self.days:
+            first_ns = day_ns + DAY_NS
+        return {
+            "kept_days": [*self.days],
+            "kept_at": [*self.days.values()],
+            "unkept": first_ns,
+        }
+
+
+def read_kept_days(
+    reader: Reader, project: str, rule: PredictionRule, start_ns: int, end_ns: int
+) -> KeptDays:
+    """Read of which days in a window the predictions of a rule are kept as they stand."""
+    values = {"project": project, "rule": rule.key, "start": start_ns, "end": end_ns}
+    rows = reader.rows(_KEPT_DAYS, values) if rule.model else []
+    return KeptDays({row["day_ns"]: row["predicted_ns"] for row in rows}, start_ns)
+
+
+def write_rows(rule: PredictionRule, counted: CountedRuns, apart: Apart, kept: KeptDays) -> Sql:
     """Write the SQL for the predictions of runs that count, each with its truth.
+
+    Its parameters are those of the rule and of the kept days, and `project`, `rule`, `start` and
+    `end`.
 
     Args:
         rule: Of the target.
-        counted: Which runs: those that began from the parameter `start` to the parameter `end`.
+        counted: Which runs, within any bounds: those that began from `start` to `end` are meant.
         apart: What of the project came apart from its runs.
+        kept: The days whose payloads need not be read.
 
     Returns:
         SQL that selects `COLUMNS`.
     """
-    bounds = counted.bounds.sql
-    of_model = Sql("model = {model:String}") if rule.model else Sql("model != ''")
-    payloads = _PAYLOADS.fill(bounds=bounds, deliveries=DELIVERIES, of_model=of_model)
-    if apart.same_calls:
-        payloads = fill_payloads(payloads, {"outputs": LENT_PAYLOAD["outputs"]}, bounds)
-    raw = _at("path", rule.path)
-    said, amount, came, truth = _FORMS[rule.kind]
-    return _ROWS.fill(
-        said=said,
+    bounds = replace(_BOUNDS, days=_NOT_KEPT) if kept.days else _BOUNDS
+    predictions = _write_predictions(
+        rule,
+        replace(counted, bounds=bounds),
+        settled=apart.settled,
+        lends=apart.same_calls,
+    )
+    if kept.days:
+        predictions = join_sql(" UNION ALL ", [_KEPT, predictions])
+    amount, came, truth = _TRUTHS[rule.kind]
+    return _JOINED.fill(
+        predictions=predictions,
         amount=amount,
         came=came,
         truth=truth,
-        session=named(Sql("session")) if apart.settled else Sql("session"),
-        recorded=RECORDED,
-        shares=shares(bounds) if apart.settled else EMPTY,
-        counted=counted.sql,
-        of_model=of_model,
-        raw=raw,
-        chance=Sql("NULL")
-        if rule.chance is None
-        else _NUMBER_OF.fill(raw=_at("chance", rule.chance)),
-        payloads=payloads,
         # Of a truth without a target only the runs that have it.
         join=Sql("LEFT") if rule.model else Sql("INNER"),
         truths=words(Sql("{truth:String}"), Sql("'actual'"), apart),
     )
+
+
+def _write_predictions(
+    rule: PredictionRule, counted: CountedRuns, *, settled: bool = True, lends: bool = True
+) -> Sql:
+    """Write the SQL for what runs that count foretold, from their payloads.
+
+    Args:
+        rule: Of the target.
+        counted: Which runs.
+        settled: Whether a trace may name the session of a run.
+        lends: Whether a payload may lack what another record of the call has.
+
+    Returns:
+        SQL that selects `_FORETOLD`.
+    """
+    bounds = counted.bounds.sql
+    of_model = Sql("model = {model:String}") if rule.model else Sql("model != ''")
+    payloads = _PAYLOADS.fill(bounds=bounds, deliveries=DELIVERIES, of_model=of_model)
+    if lends:
+        payloads = fill_payloads(payloads, {"outputs": LENT_PAYLOAD["outputs"]}, bounds)
+    said, amount, items = _FORMS[rule.kind]
+    return _PREDICTIONS.fill(
+        said=said,
+        amount=amount,
+        items=items,
+        session=named(Sql("session")) if settled else Sql("session"),
+        recorded=RECORDED,
+        shares=shares(bounds) if settled else EMPTY,
+        counted=counted.sql,
+        of_model=of_model,
+        raw=_at("path", rule.path),
+        chance=Sql("NULL")
+        if rule.chance is None
+        else _NUMBER_OF.fill(raw=_at("chance", rule.chance)),
+        payloads=payloads,
+    )
+
+
+def keep_due(client: StoreClient, clock: Callable[[], float]) -> int:
+    """Keep what runs foretold by each target, of days that are over, changed, and were left alone.
+
+    The newest days come first. What takes more than ten seconds goes on with the next call.
+
+    Args:
+        client: Of this thread.
+        clock: Tells the time in seconds.
+
+    Returns:
+        How many days of targets that were.
+    """
+    began_s = clock()
+    documents = client.query(_DOCUMENTS, {"kind": TARGET}).result_rows
+    rules = {
+        (project, rule.key): rule
+        for project, text in documents
+        for rule in [read_rule("", 0, orjson.loads(text))]
+    }
+    wanted = {"projects": [key[0] for key in rules], "rules": [key[1] for key in rules]}
+    due = client.query(_DUE, wanted).result_rows if rules else []
+    done = 0
+    for project, key, day_ns in due:
+        keep_day(client, project, rules[project, key], day_ns)
+        done += 1
+        if clock() - began_s > _BUDGET_S:
+            return done
+    _drop_orphans(client, wanted)
+    return done
+
+
+def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: int) -> None:
+    """Keep what the runs of a day foretold, as they stand; a second call is harmless."""
+    now_ns = client.query(_STORE_NOW).result_rows[0][0]
+    values = {
+        **rule.parameters,
+        "project": project,
+        "rule": rule.key,
+        "day": day_ns,
+        "unkept": day_ns,
+        "end": day_ns + DAY_NS,
+        "computed": now_ns,
+        "before": now_ns - _REPLACED_NS,
+    }
+    rows = Sql("""
+        INSERT INTO predictions (project, rule, day_ns, computed_ns, {columns})
+        SELECT {project:String}, {rule:String}, {day:Int64}, {computed:Int64}, {columns}
+        FROM ({predictions})""").fill(
+        columns=_FORETOLD, predictions=_write_predictions(rule, CountedRuns(_BOUNDS))
+    )
+    client.command(rows, values)
+    state = [[project, rule.key, day_ns, now_ns]]
+    client.insert("predicted", state, column_names=["project", "rule", "day_ns", "predicted_ns"])
+    if client.query(Sql("SELECT 1 ") + _REPLACED + Sql(" LIMIT 1"), values).result_rows:
+        client.command(Sql("DELETE ") + _REPLACED, values, settings=dict(_LATER))
+
+
+def _drop_orphans(client: StoreClient, wanted: Mapping[str, Any]) -> None:
+    """Delete what was kept for rules that no target has any more."""
+    before_ns = client.query(_STORE_NOW).result_rows[0][0] - _REPLACED_NS
+    for project, rule, newest_ns in client.query(
+        _ORPHANS, {**wanted, "before": before_ns}
+    ).result_rows:
+        values = {"project": project, "rule": rule, "newest": newest_ns}
+        for orphaned in _ORPHANED:
+            client.command(orphaned, values, settings=dict(_LATER))
 
 
 def _at(name: Literal["path", "chance"], path: Sequence[str | int]) -> Sql:
@@ -151,28 +404,42 @@ def _items(raw: Sql) -> Sql:
 
 _RAW: Final = Sql("payload.raw")
 _CAME: Final = Sql("truths.newest")
-# By kind: the prediction as text, its number, and the same of the truth. Of a class the number is
-# the probability, of a ranking the share of the first k that are relevant.
-_FORMS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql, Sql]]] = {
+_NO_NUMBER: Final = Sql("CAST(NULL AS Nullable(Float64))")
+_NO_ITEMS: Final = Sql("CAST([] AS Array(String))")
+_IS_NUMBER: Final = Sql("if(isNull({number}), '', '1')")
+# By kind, from the payload: the prediction as text, its number, and the items of a ranking. Of a
+# class the number is the probability.
+_FORMS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
     "class": (
         _word(_RAW, 1),
-        Sql("if(payload.chance BETWEEN 0 AND 1, payload.chance, NULL)"),
-        _word(_CAME, 2),
-        Sql("CAST(NULL AS Nullable(Float64))"),
+        Sql("if(payload.chance BETWEEN 0 AND 1, toNullable(payload.chance), NULL)"),
+        _NO_ITEMS,
     ),
     "number": (
-        Sql("if(isNull({number}), '', '1')").fill(number=_NUMBER_OF.fill(raw=_RAW)),
+        _IS_NUMBER.fill(number=_NUMBER_OF.fill(raw=_RAW)),
         _NUMBER_OF.fill(raw=_RAW),
-        Sql("if(isNull({number}), '', '1')").fill(number=_NUMBER_OF.fill(raw=_CAME)),
-        _NUMBER_OF.fill(raw=_CAME),
+        _NO_ITEMS,
     ),
     "ranking": (
         Sql("if(JSONType({raw}) = 'Array', '1', '')").fill(raw=_RAW),
-        Sql("""length(arrayIntersect(
-          arraySlice({items}, 1, {k:UInt32}), {relevant})) / {k:UInt32}""").fill(
-            items=_items(_RAW), relevant=_items(_CAME)
+        _NO_NUMBER,
+        Sql("arraySlice({items}, 1, {k:UInt32})").fill(items=_items(_RAW)),
+    ),
+}
+# By kind, beside the truth: the number of the prediction, and text and number of the truth. Of a
+# ranking the first is the share of the first k that are relevant.
+_TRUTHS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
+    "class": (Sql("run.amount"), _word(_CAME, 2), _NO_NUMBER),
+    "number": (
+        Sql("run.amount"),
+        _IS_NUMBER.fill(number=_NUMBER_OF.fill(raw=_CAME)),
+        _NUMBER_OF.fill(raw=_CAME),
+    ),
+    "ranking": (
+        Sql("""toNullable(length(arrayIntersect(run.items, {relevant})) / {k:UInt32})""").fill(
+            relevant=_items(_CAME)
         ),
         Sql("if({raw} IN ('', 'null'), '', '1')").fill(raw=_CAME),
-        Sql("CAST(NULL AS Nullable(Float64))"),
+        _NO_NUMBER,
     ),
 }

@@ -38,7 +38,8 @@ _RUNS_LEFT: Final = Sql(
 _OLD_CALLS: Final = Sql("""{ours} AND start_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
     SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_IN_PROJECTS, left=_RUNS_LEFT)
-_OLD_SCORES: Final = _OLD_CALLS + Sql(" AND time_ns < {before:Int64}")
+# The same of rows that tell when they were made.
+_OLD_WORDS: Final = _OLD_CALLS + Sql(" AND {time} < {before:Int64}")
 _OLD_TRACES: Final = Sql("""{ours} AND end_ns < {before:Int64}
   AND (project, trace_id) NOT IN (SELECT project, trace_id {left})""").fill(
     ours=_IN_PROJECTS, left=_RUNS_LEFT
@@ -62,8 +63,10 @@ def _find_old(life: Life) -> Sql | None:
     match life.follows:
         case Follows.RUN if life.stamp:
             return _OLD
+        case Follows.RUN if life.time:
+            return _OLD_WORDS.fill(time=identifier(life.time, [life.time]))
         case Follows.RUN:
-            return _OLD_SCORES if life.time else _OLD_CALLS
+            return _OLD_CALLS
         case Follows.OWNER:
             return _OLD_OWNED
         case Follows.KEY:

@@ -206,6 +206,39 @@ ENGINE = MergeTree ORDER BY (project, model, day_ns, hour_ns, field)
 SETTINGS index_granularity = 256, {durable}
 """).fill(durable=DURABLE)
 
+# What runs foretold by the rule of a target, whose truth may come later: of each day as often as it
+# was computed; and when that was, by the store's clock.
+PREDICTIONS: Final = Sql("""
+CREATE TABLE IF NOT EXISTS predictions (
+  project LowCardinality(String),
+  rule LowCardinality(String) COMMENT 'hash of what makes a prediction of an output',
+  day_ns Int64 COMMENT 'where the day begins, UTC',
+  computed_ns Int64,
+  start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  trace_id FixedString(16),
+  span_id FixedString(8),
+  model LowCardinality(String),
+  digest LowCardinality(String),
+  structure LowCardinality(String),
+  unit UInt64 COMMENT 'hash of its session, or else of its trace',
+  said String COMMENT 'the class; 1 of a number and of a ranking',
+  amount Nullable(Float64) COMMENT 'the number, or the probability of the class',
+  items Array(String) COMMENT 'of a ranking the first ones'
+)
+ENGINE = MergeTree ORDER BY (project, rule, day_ns, computed_ns, start_ns)
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
+PREDICTED: Final = Sql("""
+CREATE TABLE IF NOT EXISTS predicted (
+  project LowCardinality(String),
+  rule LowCardinality(String),
+  day_ns Int64,
+  predicted_ns SimpleAggregateFunction(max, Int64)
+)
+ENGINE = AggregatingMergeTree ORDER BY (project, rule, day_ns)
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
+
 # What a project keeps under names of its own. The row with the highest version holds. Of inserts
 # that start from the same state the engine takes one: it knows the last thousand.
 DOCUMENTS: Final = Sql("""
@@ -314,6 +347,8 @@ TABLES: Final = (
     HOURLY_RUNS,
     HOURLY_SCORES,
     SKETCHES,
+    PREDICTIONS,
+    PREDICTED,
     DOCUMENTS,
     ALERTS,
     ALERT_EVENTS,
@@ -337,4 +372,5 @@ LIVES: Final = (
     Life(Sql("hourly_runs"), Follows.PROJECT, "computed_ns"),
     Life(Sql("hourly_scores"), Follows.PROJECT, "computed_ns"),
     Life(Sql("sketches"), Follows.PROJECT, "computed_ns"),
+    Life(Sql("predictions"), Follows.RUN, "computed_ns"),
 )

@@ -18,7 +18,8 @@ from tests.otel_ml_collector.stores import Service, open_service
 
 JSON: Final = {"content-type": "application/json"}
 HOUR_NS: Final = 3_600 * SECOND_NS
-TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
+# In the first hour of a day that is yesterday: its runs are none of the future.
+TODAY_NS: Final = (time.time_ns() - HOUR_NS) // DAY_NS * DAY_NS
 TARGET: Final = {
     "model": "predict",
     "prediction": "outputs.label",

@@ -38,6 +38,8 @@ TABLES: Final = [
     "objects",
     "open_runs",
     "payloads",
+    "predicted",
+    "predictions",
     "processes",
     "retention",
     "runs",

@@ -1,0 +1,223 @@
+"""Tests of kept predictions: the same answers as from payloads, whatever happens to the runs."""
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.quality.find import find_target
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.predictions import keep_day, keep_due, read_kept_days
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.writer import Writer
+from tests.otel_ml_collector.quality.test_quality import call, get, make_run, save, tell
+from tests.otel_ml_collector.spans import DAY_NS, SECOND_NS
+from tests.otel_ml_collector.stores import Service, Store, open_service
+
+FIRST_NS: Final = (time.time_ns() // DAY_NS - 5) * DAY_NS
+DAYS: Final = 3
+PER_DAY: Final = 12
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with open_service(tmp_path_factory.mktemp("kept")) as service:
+        yield service
+
+
+def take(service: Service, project: str, spans: Sequence[Span]) -> None:
+    """Take spans by a writer of their own, which has marked no day yet."""
+    store = service.store
+    writer = Store(store.connections, Writer(store.connections), store.reader)
+    writer.take(project, *spans, now_ns=time.time_ns())
+
+
+def make_runs(seed: int, runs: int = DAYS * PER_DAY) -> list[Span]:
+    """Make runs over three days that foretell a class, a number and a ranking, with sessions."""
+    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    spans = []
+    for place in range(runs):
+        p = draw.random()
+        outputs = {
+            "label": "yes" if p > 0.5 else "no",
+            "p": p,
+            "minutes": draw.uniform(1, 9),
+            "best": draw.sample("abcdef", 4),
+        }
+        run = make_run(FIRST_NS + place * DAYS * DAY_NS // runs, outputs, order=f"{seed}-{place}")
+        session = {"session.id": draw.choice(["s1", "s2", ""])}
+        spans.append(replace(run, attributes={**run.attributes, **session}))
+    return spans
+
+
+def tell_all(runs: Sequence[Span], seed: int = 0) -> list[Span]:
+    """Say of every second run what came."""
+    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    return [
+        tell(run, value, run.start_ns + 3_600 * SECOND_NS, name)
+        for run in runs[::2]
+        for name, value in (
+            ("churned", draw.choice(["yes", "no"])),
+            ("minutes", draw.uniform(1, 9)),
+            ("best", draw.sample("abcdef", 2)),
+        )
+    ]
+
+
+def save_all(service: Service, project: str) -> None:
+    save(service, project)
+    plain = {"positive": "", "probability": ""}
+    save(service, project, "minutes", kind="number", prediction="outputs.minutes", **plain)
+    save(service, project, "best", kind="ranking", prediction="outputs.best", k=2, **plain)
+
+
+def keep(store: Store, project: str) -> None:
+    """Keep the predictions of all targets, of the three days as they stand."""
+    client = store.connections.open()
+    for name in ("churned", "minutes", "best"):
+        rule = find_target(store.reader, project, name).rule
+        for day in range(DAYS):
+            keep_day(client, project, rule, FIRST_NS + day * DAY_NS)
+
+
+def list_kept(store: Store, project: str, name: str = "churned") -> list[int]:
+    """List the days whose payloads are not read."""
+    rule = find_target(store.reader, project, name).rule
+    kept = read_kept_days(store.reader, project, rule, FIRST_NS, time.time_ns())
+    return [(day_ns - FIRST_NS) // DAY_NS for day_ns in kept.days]
+
+
+def answers(service: Service, project: str) -> dict[str, Any]:
+    """Ask for the quality of all three targets, each whole and of a slice; numbers are rounded."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            return round(value, 9)
+        if isinstance(value, dict):
+            return {name: plain(of_name) for name, of_name in value.items()}
+        return [plain(entry) for entry in value] if isinstance(value, list) else value
+
+    asked = {}
+    for name in ("churned", "minutes", "best"):
+        for where in ("", "latency_ms < 1e9 and outputs.p > 0.3"):
+            end = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime())
+            answer = get(
+                service,
+                f"{project}/targets/{name}",
+                where=where,
+                start=time.strftime("%Y-%m-%dT06:00:00Z", time.gmtime(FIRST_NS / 1e9)),
+                end=end,
+                bucket="day",
+            )
+            del answer["target"]["saved_time"]
+            for point in answer["points"]:  # how old it is now
+                del point["usual"]
+            asked[name + where] = plain(answer)
+    return asked
+
+
+def test_same_answers(service: Service) -> None:
+    """Kept or not the answer is the same: after redelivery, late truth and a second writer."""
+    store = service.store
+    runs = make_runs(1)
+    more = make_runs(2, 6)
+    for project in ("plain", "kept"):
+        take(service, project, runs[:30])
+        save_all(service, project)
+    keep(store, "kept")
+    assert list_kept(store, "kept") == [0, 1, 2]
+    take(service, "kept", runs[10:])  # twice what is there, and six more of the last day
+    take(service, "plain", runs[10:])
+    assert list_kept(store, "kept") == [], "what changed is read from the payloads"
+    keep(store, "kept")
+    truths = tell_all([*runs, *more])
+    take(service, "kept", truths)  # of runs that are to come, too
+    take(service, "plain", truths)
+    assert list_kept(store, "kept", "best") == [0, 1, 2], "a truth changes no day"
+    take(service, "kept", more)
+    take(service, "plain", more)
+    assert list_kept(store, "kept") == []
+    expected = answers(service, "plain")
+    assert expected["churned"]["runs"] > expected["churned"]["here"] > 10
+    assert answers(service, "kept") == expected
+    keep(store, "kept")
+    assert list_kept(store, "kept") == [0, 1, 2]
+    assert answers(service, "kept") == expected
+
+
+def test_deletion(service: Service) -> None:
+    """A deleted run leaves the kept predictions at once, and its day is read anew."""
+    store = service.store
+    runs = make_runs(3)
+    gone = runs[PER_DAY]  # the first of the second day
+    take(service, "gone", [*runs, *tell_all(runs)])
+    save_all(service, "gone")
+    take(
+        service, "left", [run for run in [*runs, *tell_all(runs)] if run.trace_id != gone.trace_id]
+    )
+    save_all(service, "left")
+    keep(store, "gone")
+    Deleter(store.connections, Tombstones(store.connections)).delete(
+        "gone", "run", f"{gone.trace_id.hex()}-{gone.span_id.hex()}"
+    )
+    assert list_kept(store, "gone") == [0, 2]
+    rows = store.connections.open().query(
+        Sql("SELECT count() FROM predictions WHERE project = 'gone' AND trace_id = {trace:String}"),
+        {"trace": gone.trace_id.decode("latin-1")},
+    )
+    assert rows.result_rows == [(0,)]
+    assert answers(service, "gone") == answers(service, "left")
+
+
+def test_nightly_import(service: Service) -> None:
+    """Truths of many orders, told by tag, are joined as they come: no day is computed again."""
+    store = service.store
+    runs = make_runs(4)
+    take(service, "import", runs)
+    save_all(service, "import")
+    keep(store, "import")
+    at_ns = time.time_ns()
+    truths = [
+        tell(run, "yes", at_ns + place, tag=f"order=4-{place}") for place, run in enumerate(runs)
+    ]
+    marks = Sql(
+        "SELECT day_ns, max(marked_ns) FROM daily WHERE project = 'import' GROUP BY day_ns ORDER BY day_ns"
+    )
+    before = store.connections.open().query(marks).result_rows
+    for first in range(0, len(truths), 12):
+        take(service, "import", truths[first : first + 12])
+    assert store.connections.open().query(marks).result_rows == before
+    assert list_kept(store, "import") == [0, 1, 2]
+    answer = get(service, "import/targets/churned", last="30d")
+    assert (answer["runs"], answer["here"]) == (len(runs), len(runs))
+    said = [json.loads(str(run.attributes["otel_ml.outputs"]))["label"] for run in runs]
+    [accuracy] = [one["value"]["value"] for one in answer["figures"] if one["name"] == "accuracy"]
+    assert accuracy == pytest.approx(said.count("yes") / len(said))
+
+
+def test_due(service: Service) -> None:
+    """Days that were left alone for a minute are kept by themselves, for each target once."""
+    store = service.store
+    client = store.connections.open()
+    take(service, "due", make_runs(5, 3))
+    save_all(service, "due")
+    assert keep_due(client, time.monotonic) == 0
+    at_once = {"mutations_sync": 2}
+    client.command(Sql("ALTER TABLE daily UPDATE marked_ns = 1 WHERE 1"), settings=at_once)
+    assert keep_due(client, time.monotonic) >= 9
+    assert list_kept(store, "due", "minutes") == [0, 1, 2]
+    assert keep_due(client, time.monotonic) == 0
+    call(service, "DELETE", "due/targets/best")
+    client.command(
+        Sql("ALTER TABLE predicted UPDATE predicted_ns = 2 WHERE project = 'due'"),
+        settings=at_once,
+    )
+    keep_due(client, time.monotonic)
+    rules = Sql("SELECT uniqExact(rule) FROM predicted WHERE project = 'due'")
+    assert client.query(rules).result_rows == [(2,)], "nothing is kept for a target that is gone"
