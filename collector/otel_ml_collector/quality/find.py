@@ -361,7 +361,6 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
         **rule.parameters,
         **kept.parameters,
         "project": project,
-        "rule": rule.key,
         "start": question.window.start_ns,
         "end": question.window.end_ns,
         "step": question.step_ns,

@@ -280,6 +280,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     ],
     # Objects, artifacts and artifact_chunks are tables, which need no step.
     [],
+    [],
     [
         Sql("""
             ALTER TABLE late_logs
@@ -341,6 +342,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               ADD COLUMN IF NOT EXISTS annotator LowCardinality(String) AFTER actual"""),
     ],
     # Aliases of versions and lineage of runs are tables, which need no step.
+    [],
     [],
     [
         Sql("""
@@ -474,6 +476,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
                 HAVING min(inputs != '' AND outputs != ''))"""),
     ],
     # States of alerts and their changes are tables, which need no step.
+    [],
     # What runs foretold by targets is kept of the days that are here once the collector runs.
     [],
     # Nor does the table of notifications.

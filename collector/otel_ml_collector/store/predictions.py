@@ -87,8 +87,9 @@ _JOINED: Final = Sql("""
     ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id""")
 _NOT_KEPT: Final = Sql("""intDiv(start_ns, {day_ns}) * {day_ns}
   NOT IN {kept_days:Array(Int64)}""").fill(day_ns=DAY_NS)
+_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # The runs of a question that no kept day has.
-_BOUNDS: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"))
+_REST: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"), days=_NOT_KEPT)
 
 _SETTLED_NS: Final = MINUTE_NS
 _REPLACED_NS: Final = 10 * MINUTE_NS
@@ -215,10 +216,12 @@ class KeptDays:
     Attributes:
         days: Where each begins, with when it was computed.
         start_ns: Where the window begins.
+        key: That of the rule.
     """
 
     days: Mapping[int, int]
     start_ns: int
+    key: str
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -230,6 +233,7 @@ class KeptDays:
             "kept_days": [*self.days],
             "kept_at": [*self.days.values()],
             "unkept": first_ns,
+            "rule": self.key,
         }
 
 
@@ -239,32 +243,33 @@ def read_kept_days(
     """Read of which days in a window the predictions of a rule are kept as they stand."""
     values = {"project": project, "rule": rule.key, "start": start_ns, "end": end_ns}
     rows = reader.rows(_KEPT_DAYS, values) if rule.model else []
-    return KeptDays({row["day_ns"]: row["predicted_ns"] for row in rows}, start_ns)
+    return KeptDays({row["day_ns"]: row["predicted_ns"] for row in rows}, start_ns, rule.key)
 
 
-def write_rows(rule: PredictionRule, counted: CountedRuns, apart: Apart, kept: KeptDays) -> Sql:
+def write_rows(
+    rule: PredictionRule, counted: CountedRuns, apart: Apart, kept: KeptDays | None = None
+) -> Sql:
     """Write the SQL for the predictions of runs that count, each with its truth.
 
-    Its parameters are those of the rule and of the kept days, and `project`, `rule`, `start` and
-    `end`.
+    Its parameters are those of the rule and of the kept days, and `project`, `start` and `end`.
 
     Args:
         rule: Of the target.
         counted: Which runs, within any bounds: those that began from `start` to `end` are meant.
         apart: What of the project came apart from its runs.
-        kept: The days whose payloads need not be read.
+        kept: The days whose payloads need not be read; None for none.
 
     Returns:
         SQL that selects `COLUMNS`.
     """
-    bounds = replace(_BOUNDS, days=_NOT_KEPT) if kept.days else _BOUNDS
+    has_kept = kept is not None and bool(kept.days)
     predictions = _write_predictions(
         rule,
-        replace(counted, bounds=bounds),
+        replace(counted, bounds=_REST if has_kept else _WINDOW),
         settled=apart.settled,
         lends=apart.same_calls,
     )
-    if kept.days:
+    if has_kept:
         predictions = join_sql(" UNION ALL ", [_KEPT, predictions])
     amount, came, truth = _TRUTHS[rule.kind]
     return _JOINED.fill(
@@ -354,7 +359,7 @@ def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: in
         "project": project,
         "rule": rule.key,
         "day": day_ns,
-        "unkept": day_ns,
+        "start": day_ns,
         "end": day_ns + DAY_NS,
         "computed": now_ns,
         "before": now_ns - _REPLACED_NS,
@@ -363,7 +368,7 @@ def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: in
         INSERT INTO predictions (project, rule, day_ns, computed_ns, {columns})
         SELECT {project:String}, {rule:String}, {day:Int64}, {computed:Int64}, {columns}
         FROM ({predictions})""").fill(
-        columns=_FORETOLD, predictions=_write_predictions(rule, CountedRuns(_BOUNDS))
+        columns=_FORETOLD, predictions=_write_predictions(rule, CountedRuns(_WINDOW))
     )
     client.command(rows, values)
     state = [[project, rule.key, day_ns, now_ns]]

@@ -186,9 +186,8 @@ def test_nightly_import(service: Service) -> None:
     truths = [
         tell(run, "yes", at_ns + place, tag=f"order=4-{place}") for place, run in enumerate(runs)
     ]
-    marks = Sql(
-        "SELECT day_ns, max(marked_ns) FROM daily WHERE project = 'import' GROUP BY day_ns ORDER BY day_ns"
-    )
+    marks = Sql("""SELECT day_ns, max(marked_ns) FROM daily WHERE project = 'import'
+      GROUP BY day_ns ORDER BY day_ns""")
     before = store.connections.open().query(marks).result_rows
     for first in range(0, len(truths), 12):
         take(service, "import", truths[first : first + 12])
