@@ -24,6 +24,7 @@ from otel_ml_collector import (
     unread,
     views,
 )
+from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
 from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.comparison import routes as comparison
@@ -82,6 +83,7 @@ _ROUTERS: Final = (
     judges.pages,
     queue_pages.pages,
     quality_pages.pages,
+    alert_pages.pages,
     datasets.pages,
     experiments.pages,
     comparison.pages,

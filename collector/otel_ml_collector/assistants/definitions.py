@@ -282,12 +282,12 @@ TOOLS: Final[Mapping[str, Tool]] = {
         Tool(
             "overview",
             "Where to begin. Without a project: the projects, with runs and errors since then and "
-            "the last run ever. With one: totals, versions with latency and scores, findings (of "
+            "the last run ever. With one: alerts that fire, totals, versions, findings (of "
             "24 h: slices such as a client that do worse than the rest, new values), new versions "
             "beside what ran before (worse, or still watched), groups of errors (new: none in the "
             "seven days before), newest experiments with their verdicts.",
             (_PROJECT, _SINCE, _UNTIL, _WHERE),
-            ("totals", "versions", "findings", "releases", "errors", "experiments"),
+            ("firing", "totals", "versions", "findings", "releases", "errors", "experiments"),
         ),
         Tool(
             "find_runs",

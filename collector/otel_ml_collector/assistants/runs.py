@@ -8,6 +8,7 @@ from typing import Any, Final
 from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
 from otel_ml.statistics.release import RELEASE_WORDS
+from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
     ToolCall,
@@ -296,6 +297,9 @@ def look_over(call: ToolCall) -> Digest:
             lambda shown: call.go_on("statistics", group="version", limit=_LISTED_RUNS),
         ),
     }
+    firing = find_firing(call.reader, call.project, call.now_ns)
+    if firing:
+        parts = {"firing": _list_firing(firing), **parts}
     # New versions stand in a table of their own, also those that are not worse.
     others = [contributor for contributor in CONTRIBUTORS if contributor is not watched.contribute]
     findings = find_findings(make_question(call.reader, call.project, call.now_ns), others)
@@ -333,6 +337,27 @@ def look_over(call: ToolCall) -> Digest:
     if experiments.rows:
         parts["experiments"] = experiments
     return Digest(parts, url=call.runs_page())
+
+
+def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
+    """List the rules that fire, or cannot be asked, with their worst slice."""
+    rows = []
+    for alert in alerts[:_IN_OVERVIEW]:
+        worst = next((part for part in alert.slices if part.state == "firing"), None)
+        state = f"{alert.state}, muted" if alert.is_muted else alert.state
+        rows.append(
+            [
+                alert.rule.name,
+                state,
+                alert.rule.when,
+                worst.value if worst else None,
+                worst.name if worst else alert.reason,
+                alert.since,
+                worst.where if worst else alert.rule.where,
+            ]
+        )
+    columns = ("alert", "state", "when", "value", "for", "since", "where")
+    return DigestTable(columns, rows, len(alerts))
 
 
 def _list_projects(call: ToolCall) -> Digest:

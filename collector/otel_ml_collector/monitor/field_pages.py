@@ -20,6 +20,7 @@ from otel_ml_collector.monitor.fields import (
     find_field,
     find_fields,
 )
+from otel_ml_collector.monitor.suggestions import suggest_for_field
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -213,6 +214,7 @@ def show_field(
         histogram = report.histograms[0]
     context = {
         "report": report,
+        "suggestion": suggest_for_field(report, asked.last) if report.word == "drift" else None,
         "start": write_time(question.window.start_ns),
         "end": write_time(question.window.end_ns),
         "since": write_time(from_rfc3339(report.since, "since")) if report.since else "",

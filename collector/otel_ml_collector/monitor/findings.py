@@ -36,6 +36,7 @@ class Finding:
         start_ns: The first nanosecond of the time in which it holds.
         end_ns: The end of that time, which is not in it.
         size: How many runs it costs or concerns; of one kind the largest stands first.
+        figure: Of a version that is worse the figure by which it is; empty of all else.
     """
 
     kind: FindingKind
@@ -45,6 +46,7 @@ class Finding:
     start_ns: int
     end_ns: int
     size: float
+    figure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

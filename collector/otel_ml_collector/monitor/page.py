@@ -15,6 +15,11 @@ from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.monitor.find import MonitorState, find_monitor
 from otel_ml_collector.monitor.findings import Finding, FindingKind
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
+from otel_ml_collector.monitor.suggestions import (
+    Suggestion,
+    suggest_for_release,
+    suggest_for_slice,
+)
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, find_stats, span_of
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
@@ -48,7 +53,11 @@ class SliceCurve:
 
 @dataclass(frozen=True, slots=True)
 class FindingLine:
-    """A finding as pages list it."""
+    """A finding as pages list it.
+
+    Attributes:
+        suggestion: The form of a rule that would have fired; None where there is none.
+    """
 
     word: str
     is_wrong: bool
@@ -57,6 +66,7 @@ class FindingLine:
     start_time: str
     end_time: str
     size: str
+    suggestion: Suggestion | None
 
 
 def list_findings(findings: Sequence[Finding]) -> list[FindingLine]:
@@ -70,6 +80,9 @@ def list_findings(findings: Sequence[Finding]) -> list[FindingLine]:
             start_time=to_rfc3339(finding.start_ns),
             end_time=to_rfc3339(finding.end_ns),
             size=_write_size(round(finding.size)),
+            suggestion=suggest_for_release(finding.model, finding.figure)
+            if finding.figure
+            else None,
         )
         for finding in findings
     ]
@@ -122,6 +135,7 @@ def show_slice(
     window, _ = span
     context = {
         "slice": known,
+        "suggestion": suggest_for_slice(known, state.slices.figures, last) if known else None,
         "name": known.name if known else where,
         "model": model,
         "last": last,

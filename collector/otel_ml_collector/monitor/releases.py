@@ -702,4 +702,5 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         start_ns=release.began_ns,
         end_ns=now_ns,
         size=lost,
+        figure=worst.name if release.dimension == "version" else "",
     )

@@ -11,6 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.verdict import WORST_FIRST, Word
+from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
@@ -42,14 +43,18 @@ from otel_ml_collector.web import view
 ModelGroup = Literal["model", "provider_model", "version"]
 _ERROR_GROUPS: Final = 50
 _NEW_ERRORS: Final = 5
+_FIRING: Final = 20
 # Versions that are compared with the one before them, and experiments that are looked at for the
 # newest verdict.
 JUDGED: Final = 4
 _LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
 # What is found, the worst first; verdicts that say nothing bad stand behind.
-_FINDING_WORDS: Final = ("worse", "new error", "crashed", "inconclusive", "no different", "better")
-_WRONG: Final = frozenset(_FINDING_WORDS[:3])
+_FINDING_WORDS: Final = (
+    *("firing", "worse", "new error", "crashed"),
+    *("inconclusive", "no different", "better"),
+)
+_WRONG: Final = frozenset(_FINDING_WORDS[:4])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,17 @@ class OverviewQuery(FiguresQuery):
 class ProjectFinding(BaseModel):
     """A sentence about a project that leads to the runs that it is about."""
 
-    word: Literal["worse", "new error", "crashed", "inconclusive", "no different", "better"]
+    word: Literal[
+        "firing", "worse", "new error", "crashed", "inconclusive", "no different", "better"
+    ]
     is_wrong: bool
-    subject: str = Field(description="What it is about: a version, an experiment, a type of error")
+    subject: str = Field(
+        description="What it is about: an alert, a version, an experiment, a type of error"
+    )
     sentence: str
-    by: Literal["experiment", "production", "errors", "runs"] = Field(
-        description="What says it: an experiment, runs of two versions, failed or unfinished runs"
+    by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
+        description="What says it: an alert, an experiment, runs of two versions, failed or "
+        "unfinished runs"
     )
     size: float = Field(description="How large it is; among those of one word the largest is first")
     where: str = Field(description="The filter that lists its runs")
@@ -200,6 +210,7 @@ def _make_news(
     versions: Sequence[NewestVersion],
 ) -> OverviewNews:
     window, _ = span_of(last, now_ns)
+    alerts = [_tell_alert(alert) for alert in find_firing(reader, project, now_ns)][:_FIRING]
     findings = [_tell_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
     findings += _tell_crashed(reader, project, window, now_ns)
     decided: set[str] = set()
@@ -222,6 +233,7 @@ def _make_news(
             findings.append(finding)
     experiment = _tell_experiment(reader, project, now_ns, decided)
     findings += [experiment] if experiment else []
+    findings += [finding for finding in alerts if finding.is_wrong]
     # Of verdicts that say nothing bad the newest one is said.
     calm = [finding for finding in findings if not finding.is_wrong]
     findings = [finding for finding in findings if finding.is_wrong]
@@ -229,6 +241,7 @@ def _make_news(
         key=lambda finding: (_FINDING_WORDS.index(finding.word), -finding.size, finding.subject)
     )
     findings += sorted(calm, key=lambda entry: entry.time or "", reverse=True)[:1]
+    findings += [finding for finding in alerts if not finding.is_wrong]  # muted
     return OverviewNews(
         findings=findings,
         newest_versions=judged,
@@ -326,6 +339,34 @@ def _worst(
         for amount in amounts
     ]
     return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
+
+
+def _tell_alert(alert: AlertState) -> ProjectFinding:
+    """Say that a rule fires, or cannot be asked; one that is muted too says both."""
+    firing = [part for part in alert.slices if part.state == "firing"]
+    parts = [alert.rule.when]
+    if alert.state == "failed":
+        parts = [f"it cannot be asked: {alert.reason}"]
+    elif firing:
+        value = "" if firing[0].value is None else f", it is {firing[0].value:.4g}"
+        name = firing[0].name and f" for {firing[0].name}"
+        more = f" and {len(firing) - 1:,} more" if len(firing) > 1 else ""
+        parts = [f"{alert.rule.when}{value}{name}{more}"]
+    if alert.is_muted:
+        mute = alert.muted or next((part.muted for part in firing if part.muted), None)
+        parts.append(f"muted until {mute.until[:16].replace('T', ' ')}" if mute else "muted")
+    return ProjectFinding(
+        word="firing",
+        is_wrong=not alert.is_muted,
+        subject=alert.rule.name,
+        sentence=", ".join(parts),
+        by="alert",
+        size=len(firing),
+        where=firing[0].where if firing else alert.rule.where,
+        runs=firing[0].runs if firing else None,
+        time=alert.since,
+        run_id="",
+    )
 
 
 def _tell_error(group: ErrorGroup) -> ProjectFinding:

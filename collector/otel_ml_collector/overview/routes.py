@@ -73,9 +73,10 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
     facts = {
         "asked": asked,
         "news": news,
+        "firing": [one for one in wrong if one.by == "alert"],
         "monitored": list_findings(monitored[:_MONITORED]),
         "more": max(len(monitored) - _MONITORED, 0),
-        "wrong": wrong,
+        "wrong": [one for one in wrong if one.by != "alert"],
         "calm": [finding for finding in news.findings if not finding.is_wrong],
         "looked_at": _tell_looked_at(news, slices),
     }

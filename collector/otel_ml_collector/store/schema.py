@@ -373,4 +373,5 @@ LIVES: Final = (
     Life(Sql("hourly_scores"), Follows.PROJECT, "computed_ns"),
     Life(Sql("sketches"), Follows.PROJECT, "computed_ns"),
     Life(Sql("predictions"), Follows.RUN, "computed_ns"),
+    Life(Sql("predicted"), Follows.PROJECT, "predicted_ns"),
 )

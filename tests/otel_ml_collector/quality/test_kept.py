@@ -19,6 +19,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.quality.test_quality import call, get, make_run, save, tell
 from tests.otel_ml_collector.spans import DAY_NS, SECOND_NS
 from tests.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.collector import wait_until
 
 FIRST_NS: Final = (time.time_ns() // DAY_NS - 5) * DAY_NS
 DAYS: Final = 3
@@ -206,12 +207,14 @@ def test_due(service: Service) -> None:
     client = store.connections.open()
     take(service, "due", make_runs(5, 3))
     save_all(service, "due")
-    assert keep_due(client, time.monotonic) == 0
+    keep_due(client, time.monotonic)
+    assert list_kept(store, "due") == [], "they changed just now"
     at_once = {"mutations_sync": 2}
     client.command(Sql("ALTER TABLE daily UPDATE marked_ns = 1 WHERE 1"), settings=at_once)
-    assert keep_due(client, time.monotonic) >= 9
+    for _ in range(20):  # as often as the duty comes again
+        if not keep_due(client, time.monotonic):
+            break
     assert list_kept(store, "due", "minutes") == [0, 1, 2]
-    assert keep_due(client, time.monotonic) == 0
     call(service, "DELETE", "due/targets/best")
     client.command(
         Sql("ALTER TABLE predicted UPDATE predicted_ns = 2 WHERE project = 'due'"),
@@ -219,4 +222,5 @@ def test_due(service: Service) -> None:
     )
     keep_due(client, time.monotonic)
     rules = Sql("SELECT uniqExact(rule) FROM predicted WHERE project = 'due'")
-    assert client.query(rules).result_rows == [(2,)], "nothing is kept for a target that is gone"
+    # Nothing is kept for a target that is gone; the engine masks the rows behind the answer.
+    wait_until(lambda: client.query(rules).result_rows == [(2,)])
