@@ -63,6 +63,12 @@ class RatioSums(_Sums):
     with_miss: int = 0
     n: int = 0
 
+    def subtracted_from(self, whole: "RatioSums") -> "RatioSums":
+        """Return the sums of the rest of a whole whose clusters are each in one part alone."""
+        return RatioSums(
+            *(getattr(whole, field.name) - getattr(self, field.name) for field in fields(self))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SpreadSums(_Sums):
@@ -97,6 +103,31 @@ class SpreadSums(_Sums):
 def add_up(sums: Iterable[RatioSums]) -> RatioSums:
     """Add the sums of several days or versions up."""
     return reduce(add, sums, RatioSums())
+
+
+def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:
+    """Return the interval of the difference of two independent figures, from their own intervals.
+
+    Source: Zou, Donner, Construction of confidence limits about effect measures, Statistics in
+    Medicine 27 (2008).
+    """
+    difference = own.value - rest.value
+    return (
+        difference - math.hypot(own.value - own.low, rest.high - rest.value),
+        difference + math.hypot(own.high - own.value, rest.value - rest.low),
+    )
+
+
+def differ_by_chance(own: Estimate, rest: Estimate) -> float:
+    """Return how likely chance makes two independent figures differ as much, on both sides."""
+    low, high = difference_of(own, rest)
+    difference = own.value - rest.value
+    room = difference - low if difference > 0 else high - difference
+    if not math.isfinite(room):
+        return 1.0
+    if room <= 0:
+        return 0.0 if difference else 1.0
+    return math.erfc(abs(difference) / room * normal_quantile((1 + CONFIDENCE) / 2) / math.sqrt(2))
 
 
 def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:

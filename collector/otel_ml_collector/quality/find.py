@@ -8,12 +8,14 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.intervals import Estimate, benjamini_hochberg
 from otel_ml.statistics.truth import (
     AgedBucket,
     RatioSums,
     SpreadSums,
     calibrate,
+    differ_by_chance,
+    difference_of,
     explained_of,
     is_early,
     mean_of,
@@ -33,7 +35,7 @@ from otel_ml_collector.quality.target import (
     write_body,
 )
 from otel_ml_collector.store.apart import find_apart, find_counted
-from otel_ml_collector.store.counted import DELIVERIES, Bounds
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
 from otel_ml_collector.store.predictions import (
     COLUMNS,
@@ -129,6 +131,24 @@ class CoursePoint(BaseModel):
     share: float
 
 
+class QualitySlice(BaseModel):
+    """The runs with one value of a tag, held against the rest by the first figure."""
+
+    name: str = Field(description="Such as plan = monthly")
+    condition: str = Field(description="The filter of its runs, without the model")
+    here: int = Field(description="Its runs that have a truth")
+    coverage: float = Field(description="The share of its runs that has one")
+    value: Interval
+    rest: Interval
+    difference: float = Field(description="Slice less rest")
+    low: float = Field(description="Of the difference, 95 %")
+    high: float
+    word: Literal["worse", "better", "no different"] = Field(
+        description="By more than its margin, and than chance gives among all slices"
+    )
+    excess: float = Field(description="Runs wrong at least beyond those of the rest; 0 of numbers")
+
+
 class TargetQuality(BaseModel):
     """How good predictions were, once their truth came, at the time of the prediction."""
 
@@ -151,6 +171,10 @@ class TargetQuality(BaseModel):
     course: list[CoursePoint] = Field(description="The usual course of the truth, by age")
     wrong: int | None = Field(description="How many runs were wrong, of a class")
     wrong_where: str = Field(description="The filter that lists these; empty where none can")
+    slices: list[QualitySlice] = Field(
+        description="Values of tags with at least 30 truths, the worst first, at most 50, by the "
+        "first figure; empty unless `slices` asks for them"
+    )
 
 
 class Targets(BaseModel):
@@ -217,6 +241,7 @@ _OF_NUMBER: Final = {
 _OF_RANKING: Final = {
     "precision_at_k": _Figure(Sql("if({here}, amount, 0)").fill(here=_HERE), _HERE, "mean"),
 }
+_LESS_IS_BETTER: Final = frozenset({"brier", "log_loss", "mae", "rmse"})
 _ESTIMATES: Final = {"rate": rate_of, "mean": mean_of, "root": root_of}
 _SPREAD: Final = Sql("""
   SELECT count() AS clusters, sum(n) AS n, sum(e) AS error, sum(t) AS truth, sum(s) AS squares,
@@ -235,6 +260,7 @@ class QualityQuestion:
     Attributes:
         where: A filter of runs; empty for all.
         step_ns: How long a bucket is.
+        slices: Whether slices are to be held against the rest.
     """
 
     project: str
@@ -243,6 +269,7 @@ class QualityQuestion:
     where: str
     step_ns: int
     now_ns: int
+    slices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +364,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         ],
         wrong=None if right is None else round(right.n * (1 - right.value)),
         wrong_where=_any_of([pair.where for pair in wrong]),
+        slices=_find_slices(rows, next(iter(figures.items()))) if question.slices and here else [],
     )
 
 
@@ -439,6 +467,88 @@ def _interval(estimate: Estimate | None) -> Interval | None:
 def _explain(rows: _Rows) -> Interval | None:
     [row] = rows.ask(_SPREAD.fill(error=_ERROR, here=_HERE, rows=rows.sql))
     return _interval(explained_of(SpreadSums(**row))) if row["clusters"] else None
+
+
+_LEAST_IN_SLICE: Final = 30
+_MOST_TOKENS: Final = 2_000
+_MOST_VALUES: Final = 200
+_SHOWN_SLICES: Final = 50
+_CHANCE_OF_ONE: Final = 0.05
+# Below these a difference does not matter: of a share, and of others relative to the rest.
+_RATE_MARGIN: Final = 0.02
+_MEAN_MARGIN: Final = 0.05
+_TAGGED: Final = Sql("""
+  SELECT foretold.*, tagged.tokens AS tokens FROM ({rows}) AS foretold
+  INNER JOIN (
+    SELECT trace_id, span_id, arrayDistinct(tag_kv) AS tokens FROM {recorded} WHERE {bounds}
+  ) AS tagged ON tagged.trace_id = foretold.trace_id AND tagged.span_id = foretold.span_id""")
+_TOKENS: Final = Sql("""
+  SELECT token FROM (SELECT arrayJoin(tokens) AS token FROM ({tagged}) WHERE {here})
+  GROUP BY token HAVING count() >= {least} ORDER BY count() DESC, token LIMIT {most}""")
+_OF_TOKENS: Final = Sql("""arrayJoin(arrayPushFront(
+  arrayFilter(token -> has({tokens:Array(String)}, token), tokens), ''))""")
+
+
+def _find_slices(rows: _Rows, first: tuple[str, _Figure]) -> list[QualitySlice]:
+    """Hold the values of tags that runs carry against the rest of the runs, by one figure.
+
+    A tag with more than 200 frequent values tells single runs apart, and is left out.
+    """
+    name, figure = first
+    tagged = _TAGGED.fill(rows=rows.sql, recorded=RECORDED, bounds=_BOUNDS.sql)
+    asked = _TOKENS.fill(tagged=tagged, here=_HERE, least=_LEAST_IN_SLICE, most=_MOST_TOKENS)
+    tokens = [row["token"] for row in rows.ask(asked)]
+    values = Counter(token.partition("=")[0] for token in tokens)
+    tokens = [token for token in tokens if values[token.partition("=")[0]] <= _MOST_VALUES]
+    if not tokens:
+        return []
+    of_tags = _Rows(rows.reader, tagged, {**rows.values, "tokens": tokens}, rows.rule)
+    sums = {row["place"]: row for row in _sum(of_tags, {**_COVERAGE, name: figure}, _OF_TOKENS)}
+    whole = _read(sums.pop(""), 1)
+    estimate = _ESTIMATES[figure.form]
+    compared = []
+    for token, row in sums.items():
+        own, covered = _read(row, 1), _read(row, 0)
+        rest = own.subtracted_from(whole)
+        sides = estimate(own), estimate(rest)
+        if rest.n >= _LEAST_IN_SLICE and sides[0] is not None and sides[1] is not None:
+            compared.append((token, covered, sides[0], sides[1]))
+    return _judge_slices(compared, name, is_rate=figure.form == "rate")
+
+
+def _judge_slices(
+    compared: Sequence[tuple[str, RatioSums, Estimate, Estimate]], name: str, *, is_rate: bool
+) -> list[QualitySlice]:
+    """Say which slices differ by more than a margin and than chance gives, the worst first."""
+    chances = benjamini_hochberg([differ_by_chance(own, rest) for *_, own, rest in compared])
+    sign = -1 if name in _LESS_IS_BETTER else 1
+    slices = []
+    for (token, covered, own, rest), chance in zip(compared, chances, strict=True):
+        low, high = difference_of(own, rest)
+        value = own.value - rest.value
+        margin = _RATE_MARGIN if is_rate else _MEAN_MARGIN * abs(rest.value)
+        matters = abs(value) > margin and chance < _CHANCE_OF_ONE
+        is_worse = sign * value < 0
+        tag, _, text = token.partition("=")
+        lost = max(-high if sign > 0 else low, 0.0) * own.n if is_rate else 0.0
+        slices.append(
+            QualitySlice(
+                name=f"{tag} = {text}",
+                condition=f"tags[{view.quoted(tag)}] == {view.quoted(text)}",
+                here=int(covered.first),
+                coverage=covered.first / covered.second,
+                value=Interval.model_validate(own),
+                rest=Interval.model_validate(rest),
+                difference=value,
+                low=low,
+                high=high,
+                word=("worse" if is_worse else "better") if matters else "no different",
+                excess=lost,
+            )
+        )
+    words = ("worse", "no different", "better")
+    slices.sort(key=lambda one: (words.index(one.word), -one.excess, sign * one.difference))
+    return slices[:_SHOWN_SLICES]
 
 
 _BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")

@@ -84,6 +84,13 @@ def write_figure(name: str, value: float | None) -> str:
     return f"{100 * value:.1f}\u202f%" if name in _RATES else f"{value:.3g}"
 
 
+def write_difference(name: str, difference: float) -> str:
+    """Write how far a slice is from the rest: a share in points."""
+    sign = "+" if difference > 0 else "\u2212" if difference < 0 else ""
+    size = abs(difference)
+    return f"{sign}{100 * size:.1f}" if name in _RATES else f"{sign}{size:.3g}"
+
+
 def write_interval(name: str, interval: Interval | None) -> str:
     """Write the bounds of a figure; empty where there are none."""
     if interval is None or interval.low is None or interval.high is None:
@@ -204,7 +211,9 @@ def show_target(
     wanted: Annotated[QualityShown, Query()],
 ) -> Response:
     """How good the predictions of a target were, by the time of the prediction."""
-    quality = find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))
+    asked_slices = wanted.model_copy(update={"slices": True})
+    question = make_question(reader, project, target, asked_slices, time.time_ns())
+    quality = find_quality(reader, question)
     drawn = [one for one in quality.figures if one.name != "r2"]
     chosen = wanted.figure if any(one.name == wanted.figure for one in drawn) else ""
     chosen = chosen or (drawn[0].name if drawn else "")
@@ -224,6 +233,7 @@ def show_target(
         "table": _make_table(quality),
         "write_figure": write_figure,
         "write_interval": write_interval,
+        "write_difference": write_difference,
         "api": view.api_address("projects", project, "targets", target, **asked),
         "python": f"reader.target({target!r}).quality(last={wanted.last!r})",
     }

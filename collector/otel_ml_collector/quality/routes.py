@@ -59,6 +59,7 @@ class WantedQuality(BaseModel):
         None, description="How long a bucket is; about sixty in the window unless told"
     )
     where: str = Field("", description="A filter of the runs, such as a slice or a version")
+    slices: bool = Field(False, description="Whether values of tags are held against the rest")
 
 
 def make_question(
@@ -86,7 +87,13 @@ def make_question(
     if (end_ns - start_ns) / step_ns > _MOST_POINTS:
         raise BadInput(f"Too many buckets: expected at most {_MOST_POINTS}", "bucket")
     return QualityQuestion(
-        project, find_target(reader, project, target), window, wanted.where, step_ns, now_ns
+        project,
+        find_target(reader, project, target),
+        window,
+        wanted.where,
+        step_ns,
+        now_ns,
+        slices=wanted.slices,
     )
 
 

@@ -197,6 +197,38 @@ def test_slice(service: Service) -> None:
     assert figures_of(answer)["accuracy"] == pytest.approx(sum(right) / len(right))
 
 
+def test_worst_slices(service: Service) -> None:
+    """Values of tags are held against the rest of the runs whose truth is here, the worst first."""
+    project = "slices"
+    runs = [
+        make_run(
+            TODAY_NS - place * 60 * SECOND_NS,
+            {"label": "yes"},
+            plan="monthly" if place % 4 == 0 else "yearly",
+            order=str(place),
+        )
+        for place in range(160)
+    ]
+    # Of monthly every second is wrong, of the others one in twenty.
+    wrong = {place for place in range(160) if place % 8 == 0 or place % 20 == 3}
+    truths = [
+        tell(run, "no" if place in wrong else "yes", TODAY_NS) for place, run in enumerate(runs)
+    ]
+    take(service, project, [*runs, *truths])
+    save(service, project, probability="")
+    answer = get(service, f"{project}/targets/churned", slices="true")
+    assert [one["name"] for one in answer["slices"]] == ["plan = monthly", "plan = yearly"]
+    worst, best = answer["slices"]
+    assert (worst["word"], best["word"]) == ("worse", "better")
+    assert (worst["here"], worst["value"]["value"]) == (40, 0.5)
+    assert worst["rest"]["value"] == best["value"]["value"] == 1 - 8 / 120
+    assert worst["low"] < worst["difference"] == 0.5 - (1 - 8 / 120) < worst["high"] < 0
+    assert 5 < worst["excess"] < 40 * 0.44
+    narrowed = get(service, f"{project}/targets/churned", where=worst["condition"])
+    assert narrowed["here"] == 40
+    assert get(service, f"{project}/targets/churned")["slices"] == []
+
+
 def test_unsaved_target(service: Service) -> None:
     """A truth without a target is held against the whole output."""
     runs = [make_run(TODAY_NS - place * HOUR_NS, "yes", "say") for place in range(4)]
