@@ -1,0 +1,252 @@
+"""The unusual of one run: fields outside of what is usual or new, and slices that stand out.
+
+Its fields are held against the sketches of the 28 days before its day, so no other payload is read.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from otel_ml.statistics.fields import FieldSketch, write_number, write_share
+from otel_ml.statistics.sketches import Sketch, bounds_of
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
+from otel_ml_collector.monitor.slices import RunSlice, find_slices
+from otel_ml_collector.runs.find import Run, find_run
+from otel_ml_collector.store.apart import find_counted
+from otel_ml_collector.store.counted import DELIVERIES, Bounds
+from otel_ml_collector.store.field_values import (
+    SECTIONS,
+    VersionFields,
+    merge_versions,
+    section_of,
+    sketch_runs,
+)
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sketches import (
+    SketchQuestion,
+    read_sample,
+    read_sketched_days,
+    read_sketches,
+)
+from otel_ml_collector.store.sql import Condition, Sql
+from otel_ml_collector.times import DAY_NS, LATEST_NS
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, show_page
+
+_DAYS: Final = 28
+# Fewer values do not tell what is usual.
+_LEAST: Final = 100
+# Beyond this share of values on one side a number is out of the usual; rarer a value is rare.
+_TAIL: Final = 0.005
+_MOST_FIELDS: Final = 20
+# The page begins with them.
+_SEEN_ANYWAY: Final = frozenset({"outcome", "error_type"})
+_MOST_SLICES: Final = 5
+_THIS_RUN: Final = Sql("""trace_id = toFixedString(unhex({run_trace:String}), 16)
+  AND span_id = toFixedString(unhex({run_span:String}), 8)""")
+_IS_IN: Final = Sql("""
+  SELECT 1 FROM {deliveries} WHERE {bounds} AND {this} AND ({condition}) LIMIT 1""")
+_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualField:
+    """A field of a run that is not as usual.
+
+    Attributes:
+        path: As a filter has it.
+        value: What the run has; empty where it lacks the field.
+        sentence: Why it is unusual.
+    """
+
+    path: str
+    value: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualRun:
+    """What is unusual of a run.
+
+    Attributes:
+        runs: Of how many runs is known what is usual; too few tell nothing.
+        slices: Those of the day until its end that it belongs to, and that do worse.
+    """
+
+    runs: int
+    fields: list[UnusualField]
+    slices: list[RunSlice]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether so many runs are known that anything would be told."""
+        return self.runs >= _LEAST
+
+
+def find_unusual(reader: Reader, run: Run) -> UnusualRun:
+    """Find what is unusual of a run of a model."""
+    own = _read_own(reader, run)
+    usual = _read_usual(reader, run)
+    fields = [*compare_with_usual(own, usual)] if own else []
+    return UnusualRun(usual.sections.get("run", 0), fields[:_MOST_FIELDS], _find_own(reader, run))
+
+
+def _read_own(reader: Reader, run: Run) -> VersionFields | None:
+    """Read the fields of the run itself; None of a run that does not count."""
+    span = (run.start_ns, run.start_ns + 1)
+    bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+    counted_runs = find_counted(reader, run.project, bounds)
+    condition = Condition(_THIS_RUN, _ids_of(run))
+    rows = read_sample(
+        reader.rows, run.project, span, counted_runs, condition, model=run.model or "", most=1
+    )
+    return next(iter(sketch_runs(rows, {}).values()), None)
+
+
+def _read_usual(reader: Reader, run: Run) -> VersionFields:
+    """Read what the fields of the model had in the 28 days before the day of the run."""
+    day_ns = run.start_ns // DAY_NS * DAY_NS
+    days = {
+        day: computed_ns
+        for day, computed_ns in read_sketched_days(reader, run.project).items()
+        if day_ns - _DAYS * DAY_NS <= day < day_ns
+    }
+    of_model = Condition(Sql("model = {of_model:String}"), {"of_model": run.model or ""})
+    question = SketchQuestion(run.project, days, 0, day_ns, LATEST_NS, condition=of_model)
+    return merge_versions(read_sketches(reader, question).get(run.model or "", {}).values())
+
+
+def _ids_of(run: Run) -> dict[str, Any]:
+    trace, _, span = run.run_id.partition("-")
+    return {"run_trace": trace, "run_span": span}
+
+
+def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[UnusualField]:
+    """Yield the fields of a run that are not as usual, by path.
+
+    Args:
+        own: Of this run alone.
+        usual: Of all runs of the reference.
+    """
+    for path, field in sorted(own.fields.items()):
+        runs = usual.sections.get(section_of(path), 0)
+        if runs < _LEAST or not field.n or path in _SEEN_ANYWAY:
+            continue
+        before = usual.fields.get(path)
+        value = _value_of(field)
+        if before is None or not before.n:
+            yield UnusualField(path, value, f"new: none of {runs:,} runs had it")
+        elif before.n >= _LEAST and (sentence := _tell(field, before)):
+            yield UnusualField(path, value, sentence)
+    for path, before in sorted(usual.fields.items()):
+        section = section_of(path)
+        runs = usual.sections.get(section, 0)
+        is_lacking = path not in own.fields and own.sections.get(section, 0)
+        if section in SECTIONS and is_lacking and runs >= _LEAST and before.n >= (1 - _TAIL) * runs:
+            yield UnusualField(path, "", f"missing: {write_share(before.n / runs)} of runs have it")
+
+
+def _value_of(field: FieldSketch) -> str:
+    if field.number.low is not None:
+        return write_number(field.number.low)
+    return next(iter(field.category.values), "")
+
+
+def _tell(field: FieldSketch, before: FieldSketch) -> str:
+    """Say why a value is unusual; empty where it is as usual."""
+    if before.kind == "number":
+        if field.number.low is None:
+            return "no number, as it was before"
+        return _tell_number(field.number.low, before.number, "")
+    if before.kind == "category":
+        value = next(iter(field.category.values), None)
+        if value is None:
+            return ""
+        count = before.category.values.get(value, 0)
+        if not count and not before.category.rest:
+            return f"a new value: none of {before.category.n:,} had it"
+        share = (count or 1) / before.category.n
+        return f"a rare value: {write_share(share)} have it" if share < _TAIL else ""
+    if before.kind == "text":
+        words, usual_words = field.text.parts.get("words"), before.text.parts.get("words")
+        if words and usual_words and words.low is not None:
+            return _tell_number(words.low, usual_words, " words")
+    return ""
+
+
+def _tell_number(value: float, usual: Sketch, unit: str) -> str:
+    low, high = usual_range(usual)
+    if low <= value <= high:
+        return ""
+    side = "lower" if value < low else "higher"
+    own = f"{write_number(value)}{unit}, " if unit else ""
+    return f"{own}{side} than usual, {write_number(low)} to {write_number(high)}{unit}"
+
+
+def usual_range(sketch: Sketch) -> tuple[float, float]:
+    """Return between which numbers all but half a per cent on each side lie, by bins."""
+    ordered = sorted((bounds_of(key), count) for key, (count, _, _) in sketch.bins.items())
+    least = sketch.n * _TAIL
+
+    def first_beyond(bins: Iterable[tuple[tuple[float, float], int]], side: int) -> float:
+        seen = 0
+        for bounds, count in bins:
+            seen += count
+            if seen > least:
+                return bounds[side]
+        return 0.0
+
+    low, high = first_beyond(ordered, 0), first_beyond(reversed(ordered), 1)
+    if sketch.low is not None and sketch.high is not None:
+        low, high = max(low, sketch.low), min(high, sketch.high)
+    return low, high
+
+
+def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
+    """Find the slices of the run that do worse than the rest, in the day around it."""
+    query = SlicesQuery(
+        run.project,
+        f"model == {view.quoted(run.model or '')}",
+        start_ns=max(run.start_ns - DAY_NS // 2, 0),
+        end_ns=run.start_ns + DAY_NS // 2,
+    )
+    slices = find_slices(reader, query, run.start_ns + DAY_NS // 2).slices
+    worse = [item for item in slices if item.word == "worse"][: 4 * _MOST_SLICES]
+    return [*filter(partial(_is_in, reader, run), worse)][:_MOST_SLICES]
+
+
+def _is_in(reader: Reader, run: Run, item: RunSlice) -> bool:
+    condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)
+    sql = _IS_IN.fill(
+        deliveries=DELIVERIES, bounds=_BOUNDS.sql, this=_THIS_RUN, condition=condition.sql
+    )
+    values: Mapping[str, Any] = {
+        "project": run.project,
+        "start": run.start_ns,
+        "end": run.start_ns + 1,
+        **_ids_of(run),
+        **condition.parameters,
+    }
+    rows: list[Row] = reader.rows(sql, values)
+    return bool(rows)
+
+
+@pages.get("/projects/{project:path}/run-unusual/{run_id}")
+def show_unusual(
+    request: Request,
+    project: str,
+    run_id: Annotated[str, Path(max_length=64)],
+    reader: FromReader,
+) -> Response:
+    """What is unusual of a run, as a part of its page that comes after the rest."""
+    run = find_run(reader, run_id, project, now_ns=LATEST_NS)
+    found = find_unusual(reader, run) if run.model and run.latency_ms is not None else None
+    return show_page(request, "run_unusual.html", {"found": found, "run": run})
