@@ -36,6 +36,17 @@ _WIDTH: Final = 120  # of tables that go to a file
 _SCRIPTS: Final = ("train", "tune", "agent")
 _INTERRUPTED: Final = 130
 _WORSE: Final = 1  # the status of a comparison
+_SCREENED: Final = "breast-cancer"
+# A device sends no texture for most of a day: it fires once that day, and ends.
+_RULE: Final = {
+    "where": 'model == "screen"',
+    "when": 'missing(inputs.measurements["mean texture"]) > 0.1',
+    "window": "6h",
+    "hold": "1 of 1",
+    "keep": "0s",
+    "min_runs": 20,
+    "severity": "page",
+}
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -113,6 +124,7 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
             stack.enter_context(script)
         for script in scripts:
             script.wait_end()
+    Api(collector.address).put("projects", _SCREENED, "alerts", "texture missing", body=_RULE)
     requests = make_requests()
     write_questions(folder / "questions.jsonl")
     _serve(steps, folder, collector, requests, "as it is")

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from examples.demo.records import Records
+from examples.demo.records import Json, Records
 
 _RUNS: Final = 300
 _VERSIONS: Final = 2
@@ -11,6 +11,7 @@ _JUDGES: Final = 2
 _POINTS: Final = 10
 _ARTIFACTS: Final = 2
 _WORSE: Final = 1
+_FIRED: Final = 1
 
 
 def find_missing(records: Records) -> list[str]:
@@ -20,6 +21,7 @@ def find_missing(records: Records) -> list[str]:
         judge["judge"] for found in versions for version in found for judge in version["judges"]
     }
     verdicts = [found["verdict"] for found in records.experiments if found["verdict"]]
+    firings = [firing for found in records.alerts for firing in found["firings"]]
     wanted = (
         ("runs", _RUNS, sum(project["runs"] for project in records.projects)),
         ("versions of one model", _VERSIONS, max(map(len, versions), default=0)),
@@ -27,6 +29,7 @@ def find_missing(records: Records) -> list[str]:
         ("judges", _JUDGES, len(judges)),
         ("artifacts", _ARTIFACTS, sum(project["artifacts"] for project in records.projects)),
         ("experiments that got worse", _WORSE, sum(one["word"] == "worse" for one in verdicts)),
+        ("alerts that would have fired and ended", _FIRED, sum(map(_is_over, firings))),
         (
             "points of one metric",
             _POINTS,
@@ -38,3 +41,7 @@ def find_missing(records: Records) -> list[str]:
         for what, least, count in wanted
         if count < least
     ]
+
+
+def _is_over(firing: Json) -> bool:
+    return firing["end"] is not None

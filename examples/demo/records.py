@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -35,9 +35,20 @@ class Api:
         Raises:
             DemoError: The answer is an error.
         """
+        return self._send("GET", parts, fields=parameters)
+
+    def put(self, *parts: str, body: Json) -> Json:
+        """Save a resource at a path of these parts.
+
+        Raises:
+            DemoError: The answer is an error.
+        """
+        return self._send("PUT", parts, json=body)
+
+    def _send(self, method: str, parts: Sequence[str], **content: Any) -> Json:
         path = "/".join(quote(part, safe="") for part in parts)
         try:
-            answer = self._pool.request("GET", f"{self._base}/{path}", fields=parameters)
+            answer = self._pool.request(method, f"{self._base}/{path}", **content)
         except urllib3.exceptions.HTTPError as error:
             raise DemoError(f"The API did not answer /{path}: {error}") from error
         if answer.status != 200:  # noqa: PLR2004 - HTTP's word for ok
@@ -67,6 +78,7 @@ class Records:
         errors: The newest runs of each project that failed.
         series: All metric series.
         experiments: What came of each experiment, the newest first.
+        alerts: Of each rule of alerts when it would have fired.
     """
 
     projects: list[Json]
@@ -76,6 +88,7 @@ class Records:
     errors: Mapping[str, list[Json]]
     series: list[Series]
     experiments: list[Json]
+    alerts: list[Json]
 
 
 def read_records(api: Api, newest: int = 4) -> Records:
@@ -98,7 +111,14 @@ def read_records(api: Api, newest: int = 4) -> Records:
         errors=runs('outcome == "error"'),
         series=[series for name in names for series in _read_series(api, name)],
         experiments=[found for name in names for found in _read_experiments(api, name)],
+        alerts=[found for name in names for found in _check_alerts(api, name)],
     )
+
+
+def _check_alerts(api: Api, project: str) -> list[Json]:
+    alerts = api.ask("projects", project, "alerts")["alerts"]
+    names = [alert["rule"]["name"] for alert in alerts]
+    return [api.ask("projects", project, "alerts", name, "check") for name in names]
 
 
 def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: float = 30.0) -> None:

@@ -109,9 +109,16 @@ def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
                 runs = {one["project"]: one["runs"] for one in json.load(answer)["projects"]}
             findings = f"{served[1]}/api/v1/projects/breast-cancer/findings"
             wait_until(lambda: BROKEN in first_finding(findings), TIMEOUT_S)
+            rule = f"{served[1]}/api/v1/projects/breast-cancer/alerts/texture%20missing/check"
+            with urlopen(rule, timeout=30) as answer:
+                [fired] = json.load(answer)["firings"]
         finally:
             collector.terminate()
     assert runs["docs-search"] >= 300
+    # A device sent no texture from midnight on; at six in the evening it was repaired.
+    assert fired["start"][:10] == fired["end"][:10]
+    assert fired["start"][11:] < "06:00"
+    assert fired["end"][11:] > "18:00"
 
 
 def test_demo_edits_once(recorded_demo: Path) -> None:
@@ -157,7 +164,14 @@ def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
 def test_demo_misses_everything_in_an_empty_store() -> None:
     """Every promise of the demo is missing while the API shows nothing."""
     nothing = Records(
-        projects=[], models={}, versions={}, newest={}, errors={}, series=[], experiments=[]
+        projects=[],
+        models={},
+        versions={},
+        newest={},
+        errors={},
+        series=[],
+        experiments=[],
+        alerts=[],
     )
     assert find_missing(nothing) == [
         "runs: the API shows 0, expected at least 300",
@@ -166,5 +180,6 @@ def test_demo_misses_everything_in_an_empty_store() -> None:
         "judges: the API shows 0, expected at least 2",
         "artifacts: the API shows 0, expected at least 2",
         "experiments that got worse: the API shows 0, expected at least 1",
+        "alerts that would have fired and ended: the API shows 0, expected at least 1",
         "points of one metric: the API shows 0, expected at least 10",
     ]

@@ -1,7 +1,7 @@
 """Sends ten days of screened tumours with the times that they have.
 
-On the last day a device sends no texture in one of four cases. Nothing fails, and nobody is told:
-the field is found by what the days before had.
+On the last day, until six in the evening, a device sends no texture in one of three cases. Nothing
+fails: the field is found by what the days before had, and a rule of alerts would have fired.
 """
 
 import json
@@ -19,7 +19,8 @@ MODEL: Final = "screen"
 BROKEN: Final = "mean texture"
 _DAYS: Final = 10
 _A_DAY: Final = 150
-_BROKEN_EVERY: Final = 4
+_BROKEN_EVERY: Final = 3
+_REPAIRED: Final = 0.75  # of the day
 _SHOWN: Final = 8  # measurements
 _SEED: Final = 5
 _DAY_NS: Final = 24 * 60 * 60 * 1_000_000_000
@@ -35,7 +36,9 @@ def screen(client: Client) -> None:
     for day in range(_DAYS):
         places = generator.integers(0, len(data.test.targets), _A_DAY)
         measured = data.test.features[places]
-        is_broken = (np.arange(_A_DAY) % _BROKEN_EVERY == 0) & (day == _DAYS - 1)
+        cases = np.arange(_A_DAY)
+        is_ill = (day == _DAYS - 1) & (cases < _REPAIRED * _A_DAY)
+        is_broken = is_ill & (cases % _BROKEN_EVERY == 0)
         column = data.feature_names.index(BROKEN)
         measured[is_broken, column] = data.train.features[:, column].mean()
         shares = model.predict_proba(measured)[:, 0].tolist()
