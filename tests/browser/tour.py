@@ -24,6 +24,7 @@ from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import WRONG, run_keys
 
+SCREENED = "/projects/breast-cancer"
 DOCS = "/projects/docs-search"
 NIGHTLY = "/projects/nightly"
 WHERE = 'model == "answer" and scores["grounded"] < 0.5 and tags["client"] == "acme"'
@@ -134,6 +135,11 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("monitor", f"{DOCS}/monitor"),
         Stop("monitor-empty", "/projects/nothing-here/monitor"),
         Stop("slice", f"{DOCS}/monitor", _open_slice),
+        Stop("alerts", f"{SCREENED}/alerts"),
+        Stop("alerts-empty", "/projects/nothing-here/alerts"),
+        Stop("alert", f"{SCREENED}/alerts/texture%20missing"),
+        Stop("alert-rule", f"{SCREENED}/alert-rule?edit=texture+missing"),
+        Stop("alert-rule-wrong", f"{SCREENED}/alert-rule?when=runs+%3E"),
         Stop("datasets", f"{DOCS}/datasets"),
         Stop("datasets-empty", "/projects/nothing-here/datasets"),
         Stop("dataset", f"{DOCS}/datasets/questions"),

@@ -1,0 +1,78 @@
+"""Alerts in a browser: a rule begins at a slice that does worse, and is on with a click more."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from otel_ml_collector.span import Span
+from tests.browser.conftest import Tab, open_tab
+from tests.otel_ml_collector.spans import SECOND_NS, make_call
+from tests.otel_ml_collector.wire import encode
+from tests.support.collector import CollectorProcess, running
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<b>x</b>\u202e&\"'"
+
+
+def make_runs() -> Iterator[Span]:
+    """Make runs of two clients over 20 hours, of which one fails in the last hours."""
+    now_ns = time.time_ns() - 60 * SECOND_NS
+    for hour in range(20):
+        for place in range(16):
+            client = "acme" if place % 2 else HOSTILE
+            start_ns = now_ns - (hour * 60 + place * 3) * 60 * SECOND_NS
+            yield make_call(
+                "answer",
+                {"otel_ml.tag.client": client, "otel_ml.inputs": json.dumps({"n": place})},
+                start_ns=start_ns,
+                end_ns=start_ns + SECOND_NS,
+                status_code=2 if client == "acme" and hour < 8 and place % 4 == 1 else 0,
+            )
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    with running(tmp_path_factory.mktemp("data")) as opened:
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "shop"}
+        opened.deliver(encode([*make_runs()]), headers)
+        yield opened
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(
+    request: pytest.FixtureRequest, chromium: Browser, collector: CollectorProcess
+) -> Iterator[Tab]:
+    width = 1280 if request.param == "light" else 390
+    with open_tab(chromium, collector.endpoint, request.param, width, 900) as opened:
+        yield opened
+
+
+def test_alert_on_a_slice(tab: Tab, shots: Path) -> None:
+    """From the slice the form is filled in, shows its past, and one click more turns it on."""
+    page = tab.open("/projects/shop/monitor")
+    page.locator("#slices tbody tr").first.get_by_role("link").first.click()
+    page.get_by_role("link", name="Alert on this").click()
+    expect(page.locator("#past h2")).to_contain_text("Would have fired")
+    expect(page.locator("#past h2")).not_to_contain_text("fired 0")
+    name = f"acme fails {page.viewport_size['width'] if page.viewport_size else 0}"
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("When").fill("error_share > 1")
+    page.get_by_label("When").blur()
+    expect(page.locator("#past h2")).to_contain_text("Would have fired 0 times")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+    page.screenshot(path=shots / f"alert-rule-{name[-4:].strip()}.png", full_page=True)
+    page.get_by_role("button", name="Turn on").click()
+    expect(page.locator("h1")).to_have_text(name)
+    expect(page.locator("#past h2")).to_contain_text("Would have fired 0 times")
+    page.locator("#mute summary").click()
+    page.get_by_label("Why").fill(HOSTILE)
+    page.get_by_role("button", name="Mute").click()
+    expect(page.locator("#mutes")).to_contain_text("<b>x</b>")
+    page.get_by_role("link", name="Alerts").click()
+    expect(page.locator("#alerts tbody tr").filter(has_text=name)).to_contain_text("muted")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+    page.screenshot(path=shots / f"alerts-{name[-4:].strip()}.png", full_page=True)
