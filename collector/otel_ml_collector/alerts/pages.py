@@ -98,11 +98,11 @@ async def _read_form(request: Request) -> dict[str, str]:
     async for part in request.stream():
         body += part
         if len(body) > _FORM_BYTES:
-            raise BadInput("The form is too long")
+            raise BadInput("The form is too long", "form")
     try:
         return dict(parse_qsl(body.decode(), max_num_fields=_MOST_FIELDS))
     except ValueError as error:
-        raise BadInput("The form cannot be read") from error
+        raise BadInput("The form cannot be read", "form") from error
 
 
 FormFields = Annotated[dict[str, str], Depends(_read_form)]
@@ -285,7 +285,7 @@ def mute_rule(
     try:
         form = MuteForm(**fields)
     except ValidationError as error:
-        raise BadInput(f"Invalid mute: {error.errors()[0]['msg']}") from error
+        raise BadInput(f"Invalid mute: {error.errors()[0]['msg']}", "mute") from error
     if form.length not in MUTE_LENGTHS:
         raise BadInput(f"Invalid length: expected one of {', '.join(MUTE_LENGTHS)}", "length")
     wanted = WantedMute(

@@ -17,7 +17,8 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import RunSlice, find_slices
-from otel_ml_collector.runs.find import Run, find_run
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
