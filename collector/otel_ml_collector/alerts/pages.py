@@ -120,12 +120,12 @@ def _check_form(fields: dict[str, str]) -> RuleForm:
 def show_alerts(request: Request, project: str, reader: FromReader) -> Response:
     """The rules of a project: what fires, what is noisy, what is muted by whom until when."""
     now_ns = time.time_ns()
-    found = find_alerts(reader, project, now_ns)
-    alerts = found.alerts
+    stored = find_alerts(reader, project, now_ns)
+    alerts = stored.alerts
     context = {
         **_frame(request),
         "alerts": [(alert, draw_days(alert.days)) for alert in alerts],
-        "mutes": found.mutes,
+        "mutes": stored.mutes,
         "firing": sum(alert.firing > 0 for alert in alerts),
         "pending": sum(alert.state == "pending" for alert in alerts),
         "failed": sum(alert.state == "failed" for alert in alerts),
