@@ -19,6 +19,9 @@ _STALE: Final = "acme"
 _FROM_TRAIN: Final = 20
 _FROM_TEST: Final = 40
 _TURNS: Final = 5
+# So many questions are asked so often: how alike the answers are stands on the model's page.
+_ASKED_AGAIN: Final = 24
+_TIMES: Final = 3
 _THREADS: Final = 8
 _TIMEOUT_S: Final = 30
 _SEED: Final = 11
@@ -42,7 +45,17 @@ def make_requests() -> list[Request]:
         request.body["client"] = chance.choice(_CLIENTS)
     _repeat_questions(requests)
     chance.shuffle(requests)
-    return requests
+    return [*requests, *_ask_again(requests)]
+
+
+def _ask_again(requests: Sequence[Request]) -> list[Request]:
+    """Let clients ask questions again that they asked before, in the same conversation."""
+    asked = [
+        request
+        for request in requests
+        if request.model[1] == "ask" and request.status == _OK and request.body["client"] != _STALE
+    ]
+    return asked[:_ASKED_AGAIN] * (_TIMES - 1)
 
 
 def _repeat_questions(requests: Sequence[Request]) -> None:
