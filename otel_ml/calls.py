@@ -185,7 +185,7 @@ class Call(Run):
         return None
 
     def _finish_plain(self, output: object, end_ns: int) -> bool:
-        """End a call that nobody asked for; what it says is put together when it is sent.
+        """End a call that nobody asked for; it is described when it is sent.
 
         Returns:
             Whether it is: not where its output or its version needs a longer look.

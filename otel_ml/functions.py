@@ -276,7 +276,7 @@ class TracedFunction:
         return text, digest
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
-        """Return what all runs of an output's version say; None where `describe_version` is due."""
+        """Return the attributes of an output's version; None where `describe_version` is due."""
         if self._marks is not None and self._marks.are_other(now_ns):
             return None
         versions = self._versions

@@ -121,7 +121,7 @@ class Redaction:
             return True  # what cannot be read is looked into
 
     def write(self, value: object) -> tuple[str, frozenset[str]]:
-        """Encode a payload as `encode` does; the usual one, short, flat, of known keys, at once."""
+        """Encode a payload as `encode` does; short flat payloads of known keys at once."""
         seen = glance(value)
         if seen and self._redact is None:
             try:

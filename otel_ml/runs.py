@@ -472,12 +472,12 @@ class Run(Handle, HasCard):
         self._unasked = False
 
     def _ask(self) -> "Run":
-        """Return the run to somebody who may add to it: from now on it is described as it goes."""
+        """Return the run to code that may add to it: from now on it is described as it goes."""
         if self._unasked:
             self._unasked = False
             span = self._span
             if type(span) is RunSpan and self._recorder is not None:
-                # Another mapping: the one before may be on its way.
+                # Another mapping: the span's own may be on its way.
                 self._facts = span.describe(previews=self._recorder.wants_previews)
         return self
 

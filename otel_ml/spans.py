@@ -93,7 +93,7 @@ ELSEWHERE: Final = (ValueError, RuntimeError)
 def _context_functions() -> tuple[
     Callable[[Context], Token[Context]], Callable[[Token[Context]], None], Callable[[], Context]
 ]:
-    """Return functions that make a context current, make the one before it so, and read it.
+    """Return functions that make a context current, restore its predecessor, and read it.
 
     OpenTelemetry's own functions do this through four calls. Where its context lives in a variable
     of `contextvars`, as it does unless somebody replaced it, the variable is set directly: a stream
@@ -510,7 +510,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self._hand_on(end_ns, count)
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return what this run says, in a dict of its own."""
+        """Return the attributes of this run alone, in a dict of its own."""
         if self.inputs is None:
             return dict(self.variables)
         took_ns = (self._end_time or 0) - (self._start_time or 0)

@@ -87,18 +87,18 @@ class Subject:
 
 
 def call_attributes(
-    said: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
+    known: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
 ) -> dict[str, Any]:
     """Describe a call.
 
     Args:
-        said: What else is known of it.
+        known: Other attributes of it.
         inputs: Its whole JSON.
         ended: How long it took, in ns, its number, and the whole JSON of its output; None for a
             call that is open.
         previews: Whether previews are wanted beside whole payloads.
     """
-    facts: dict[str, Any] = {**said, names.INPUTS: inputs}
+    facts: dict[str, Any] = {**known, names.INPUTS: inputs}
     short = preview_of(inputs) if previews else None
     if short is not None:
         facts[names.INPUTS_PREVIEW] = short

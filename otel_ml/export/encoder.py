@@ -361,7 +361,7 @@ _LATENCY_HEAD: Final = _ATTRIBUTE_HEADS[len(_LATENCY_MS + _write_double(0.0))] +
 
 
 def _write_call(parts: list[bytes], span: RunSpan, previews: bool) -> None:
-    """Append what a call says that ended by `RunSpan.end_call`, as `RunSpan.describe` has it."""
+    """Append the fields of a call that ended by `RunSpan.end_call`, see `RunSpan.describe`."""
     heads, number = _ATTRIBUTE_HEADS, _INTS[span.number]
     _write_payload(parts, span.inputs or "", _INPUTS, _INPUTS_PREVIEW if previews else None)
     took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
