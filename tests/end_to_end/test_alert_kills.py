@@ -81,7 +81,7 @@ def sending(collector: CollectorProcess, status_code: int) -> Iterator[None]:
             )
             try:
                 collector.post("/v1/traces", encode([run]), PROTOBUF)
-            except OSError:  # it was killed
+            except (OSError, ValueError):  # it was killed, or has no address yet
                 continue
 
     thread = threading.Thread(target=send)
