@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ INVALIDS: Final = 0.01
 _NOT_VALID: Final = {"drift": -1, "drift_idx": -1, "alert": False, "valid": False}
 _STEPS: Final = 100
 _THRESHOLDS: Final = "a mapping with components and scores"
+_PARTS: Final = ("components", "scores")
+_FIGURES: Final = ("drift", "invalids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,11 @@ def contrast(
         Reports by component, and by score.
 
     Raises:
-        ValueError: The thresholds are none.
+        ValueError: The thresholds are none, or are of a name that neither profile has.
     """
     by_component, by_score = _read_thresholds(thresholds)
+    _refuse_unknown(by_component, {*reference.components, *other.components}, "component")
+    _refuse_unknown(by_score, {*reference.scores, *other.scores}, "score")
     pairs = {
         name: (component, other.components[name])
         for name, component in reference.components.items()
@@ -168,6 +172,7 @@ def _read_thresholds(
     thresholds: object,
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     limits = check_mapping("thresholds", thresholds, _THRESHOLDS)
+    _refuse_unknown(limits, _PARTS, "part")
     components = {
         str(name): {
             str(figure): check_number("thresholds", number, 0)
@@ -177,6 +182,8 @@ def _read_thresholds(
             "thresholds", limits.get("components", {}), _THRESHOLDS
         ).items()
     }
+    for figures in components.values():
+        _refuse_unknown(figures, _FIGURES, "figure")
     scores = {
         str(name): check_number("thresholds", number, 0)
         for name, number in check_mapping(
@@ -184,6 +191,18 @@ def _read_thresholds(
         ).items()
     }
     return components, scores
+
+
+def _refuse_unknown(names: Iterable[object], known: Collection[str], noun: str) -> None:
+    """Refuse thresholds of names that nothing has: a misspelt one would mute nothing.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name in names:
+        if name not in known:
+            expected = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"Invalid thresholds: there is no {noun} {name!r}, only {expected}")
 
 
 def widest_place(before: Sketch, after: Sketch) -> float | str | None:

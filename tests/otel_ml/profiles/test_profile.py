@@ -292,6 +292,23 @@ def test_thresholds_mute() -> None:
         first.contrast(second, {"components": {"age": {"drift": "much"}}})
 
 
+@pytest.mark.parametrize(
+    ("thresholds", "name"),
+    [
+        ({"components": {"agee": {"drift": 1.0}}}, "agee"),
+        ({"components": {"age": {"drifts": 1.0}}}, "drifts"),
+        ({"scores": {"mean agee": 0.5}}, "mean agee"),
+        ({"component": {}}, "component"),
+    ],
+)
+def test_unknown_thresholds(
+    built: ModelProfile, thresholds: dict[str, dict[str, Any]], name: str
+) -> None:
+    """A threshold of something that neither profile has is refused by its name."""
+    with pytest.raises(ValueError, match=f"there is no .*{name!r}"):
+        built.contrast(built, thresholds)
+
+
 def test_missing_values_are_an_alert(built: ModelProfile) -> None:
     """Values that are missing in one run of ten are an alert of invalid values."""
     broken = INPUTS.assign(age=[None if place % 10 == 0 else age for place, age in enumerate(AGES)])
