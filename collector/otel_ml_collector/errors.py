@@ -6,6 +6,7 @@ and answers `Unavailable`, never "unknown", on which an OTLP client drops its da
 * `receive`: the edge of a request, also of an upload;
 * `api.problems`: unforeseen errors of a question, as an answer;
 * `serve.app`: the loop of recurring duties, which tries it again later;
+* `store.sketches`: a day whose sketches fail, which keeps no other day waiting;
 * `forward.otlp`: the loop that sends, which keeps the request;
 * `cli.doctor`: a check, which then is the doctor's finding;
 * `receive.health`: the probe of the store, which answers that the collector is not ready;

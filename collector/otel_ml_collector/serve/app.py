@@ -83,7 +83,7 @@ from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.retention import Days, Purger, Retention
 from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.runs import find_experiment_traces
-from otel_ml_collector.store.sketches import sketch_due
+from otel_ml_collector.store.sketches import SketchDuty
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
@@ -450,7 +450,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 "The daily rollup was not computed",
             ),
             Duty(
-                lambda: sketch_due(rollup, collector.connections.memory, clock),
+                SketchDuty(rollup, collector.connections.memory, clock).run,
                 30.0,
                 "Fields were not sketched",
             ),

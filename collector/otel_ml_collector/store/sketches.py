@@ -4,7 +4,7 @@ They are made of the runs that count, under the same marks as the rollup: a day'
 where they were made after it was marked last. Nothing is done for them when runs arrive.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from otel_ml.statistics.fields import FieldSketch
 from otel_ml.statistics.sketches import Kind, Sketch
+from otel_ml_collector.log import going_on
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import (
     RECORDED,
@@ -144,28 +145,57 @@ _COLUMNS: Final = (
 _INSERT_ROWS: Final = 5_000
 
 
-def sketch_due(client: StoreClient, memory: Memory, clock: Callable[[], float]) -> int:
-    """Make the sketches of days that are over, changed, and have been left alone for a minute.
+class SketchDuty:
+    """Makes the sketches of days that are over, changed, and have been left alone for a minute.
 
-    The newest days come first. What takes more than ten seconds goes on with the next call.
+    The newest days come first, and those that failed come last, so that none keeps others waiting.
 
     Args:
-        client: Of this thread.
+        client: Of the thread on which it is done.
         memory: What is known of projects; it forgets their days.
         clock: Tells the time in seconds.
-
-    Returns:
-        Of how many days.
     """
-    began_s = clock()
-    done = 0
-    for project, day_ns, _ in client.query(_DUE).result_rows:
-        now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
-        sketch_day(client, memory, project, day_ns, now_ns)
-        done += 1
-        if clock() - began_s > _BUDGET_S:
-            break
-    return done
+
+    def __init__(self, client: StoreClient, memory: Memory, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._memory = memory
+        self._clock = clock
+        self._failures: Counter[tuple[str, int]] = Counter()
+
+    def run(self) -> int:
+        """Sketch what is due; what takes more than ten seconds goes on with the next call.
+
+        Returns:
+            Of how many days.
+
+        Raises:
+            Exception: That of the first day that failed, after the others were sketched.
+        """
+        began_s = self._clock()
+        due = [(project, day_ns) for project, day_ns, _ in self._client.query(_DUE).result_rows]
+        self._failures = Counter({day: self._failures[day] for day in due if day in self._failures})
+        done = 0
+        troubles: list[Exception] = []
+        for day in sorted(due, key=lambda day: self._failures[day]):
+            failed = len(troubles)
+            with going_on(troubles.append):
+                sketch_day(self._client, self._memory, *day, read_store_time(self._client))
+            if len(troubles) > failed:
+                self._failures[day] += 1
+            else:
+                done += 1
+                del self._failures[day]
+            if self._clock() - began_s > _BUDGET_S:
+                break
+        if troubles:
+            raise troubles[0]
+        return done
+
+
+def read_store_time(client: StoreClient) -> int:
+    """Return the time by the store's clock, in nanoseconds since the epoch."""
+    now_ns: int = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+    return now_ns
 
 
 def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, now_ns: int) -> None:

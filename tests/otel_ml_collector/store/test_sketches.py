@@ -4,20 +4,22 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.field_values import VersionFields, read_values
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sketches import (
+    SketchDuty,
     SketchQuestion,
     read_sketched_days,
     read_sketches,
     sketch_day,
-    sketch_due,
 )
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
@@ -141,12 +143,41 @@ def test_due(store: Store) -> None:
     """A day that is over is sketched by itself once it was left alone for a minute."""
     take(store, "due", make_runs(7))
     client = store.connections.open()
-    assert sketch_due(client, store.connections.memory, time.monotonic) == 0
+    duty = SketchDuty(client, store.connections.memory, time.monotonic)
+    assert duty.run() == 0
     age = Sql("""INSERT INTO daily (project, day_ns, marked_ns)
       SELECT 'aged', {day:Int64}, toUnixTimestamp64Nano(now64(9)) - 120000000000""")
     client.command(age, {"day": DAY_START_NS})
-    assert sketch_due(client, store.connections.memory, time.monotonic) == 1
-    assert sketch_due(client, store.connections.memory, time.monotonic) == 0
+    assert duty.run() == 1
+    assert duty.run() == 0
+
+
+def test_failing_day(store: Store) -> None:
+    """A day whose sketches always fail keeps no other day waiting, and is told."""
+    client = store.connections.open()
+    broken_ns = DAY_START_NS + DAY_NS
+    runs = [
+        replace(run, start_ns=run.start_ns + DAY_NS, end_ns=run.end_ns + DAY_NS)
+        for run in make_runs(11, 2 * RUNS)
+        if run.name == "ask"
+    ]
+    take(store, "failing", make_runs(12), runs)
+    client.command(Sql("DELETE FROM daily WHERE project = 'failing'"))
+    mark = Sql("""INSERT INTO daily (project, day_ns, marked_ns)
+      SELECT 'failing', arrayJoin([{day:Int64}, {broken:Int64}]),
+        toUnixTimestamp64Nano(now64(9)) - 120000000000""")
+    client.command(mark, {"day": DAY_START_NS, "broken": broken_ns})
+    trouble = Sql("ALTER TABLE sketches ADD CONSTRAINT trouble CHECK day_ns != {day:Int64}")
+    client.command(trouble, {"day": broken_ns})
+    clock = iter(range(0, 10_000, 100))  # each day takes all of the time that there is
+    duty = SketchDuty(client, store.connections.memory, lambda: float(next(clock)))
+    with pytest.raises(ClickHouseError, match="trouble"):
+        duty.run()
+    assert duty.run() == 1
+    assert [*read_sketched_days(store.reader, "failing")] == [DAY_START_NS]
+    client.command(Sql("ALTER TABLE sketches DROP CONSTRAINT trouble"))
+    assert duty.run() == 1
+    assert [*read_sketched_days(store.reader, "failing")] == [DAY_START_NS, broken_ns]
 
 
 @pytest.mark.parametrize(
