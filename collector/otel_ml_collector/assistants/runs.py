@@ -21,8 +21,7 @@ from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.monitor import releases as watched
-from otel_ml_collector.monitor.find import CONTRIBUTORS
+from otel_ml_collector.monitor.find import CONTRIBUTORS, NEW_VERSIONS
 from otel_ml_collector.monitor.findings import find_findings, make_question
 from otel_ml_collector.monitor.releases import find_releases
 from otel_ml_collector.projects import find_projects
@@ -301,8 +300,11 @@ def look_over(call: ToolCall) -> Digest:
     if firing:
         parts = {"firing": _list_firing(firing), **parts}
     # New versions stand in a table of their own, also those that are not worse.
-    others = [contributor for contributor in CONTRIBUTORS if contributor is not watched.contribute]
-    findings = find_findings(make_question(call.reader, call.project, call.now_ns), others)
+    others = [contributor for contributor in CONTRIBUTORS if contributor is not NEW_VERSIONS]
+    gathered = find_findings(make_question(call.reader, call.project, call.now_ns), others)
+    findings = gathered.findings
+    if gathered.missing:
+        parts["not_looked_at"] = gathered.missing
     if findings:
         parts["findings"] = DigestTable(
             ("kind", "says", "where"),

@@ -513,6 +513,8 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
         with check_project(api, project) as check:
             answer = api.get("projects", project, "findings", last=last, than=than)
             check(answer["findings"])
+        if answer["missing"]:
+            click.echo(f"Not answered in time: {', '.join(answer['missing'])}", err=True)
         return write_rows(answer["findings"], answer, form, _FINDING_COLUMNS)
 
 

@@ -9,63 +9,94 @@ from otel_ml_collector.monitor.findings import (
     Contributor,
     Finding,
     FindingsQuestion,
+    GatheredFindings,
+    ask_ahead,
     find_findings,
+    gather_findings,
     make_question,
-    order_findings,
 )
+from otel_ml_collector.monitor.releases import Release, find_releases, tell_worse_releases
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import Slices, find_slices, tell_worse
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import MINUTE_NS
 
-# Whoever has something to tell: each answers `FindingsQuestion` with a list of `Finding`.
-CONTRIBUTORS: Final[tuple[Contributor, ...]] = (
-    drift.contribute,
-    releases.contribute,
-    slices.contribute,
-    tag_values.contribute,
-)
+FIELDS: Final = Contributor("fields", drift.contribute)
+NEW_VERSIONS: Final = Contributor("new versions", releases.contribute)
+SLICES: Final = Contributor("slices", slices.contribute)
+TAG_VALUES: Final = Contributor("new values of tags", tag_values.contribute)
+CONTRIBUTORS: Final = (FIELDS, NEW_VERSIONS, SLICES, TAG_VALUES)
 
 
 def find_project_findings(
     reader: Reader, project: str, now_ns: int, *, last: Past = "24h", than: Before = "28d"
-) -> list[Finding]:
+) -> GatheredFindings:
     """Say what is wrong in a project, or other than before, worst first."""
     return find_findings(make_question(reader, project, now_ns, last=last, than=than), CONTRIBUTORS)
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorState:
-    """What the page Monitor shows: the findings of a project, the worst first, and its slices."""
+    """What the page Monitor shows.
+
+    Attributes:
+        findings: Of the project, the worst first.
+        missing: The subjects that the store did not answer in time.
+        slices: None where they are missing.
+        releases: What is new in the last 14 days, judged; none where that is missing.
+    """
 
     findings: list[Finding]
-    slices: Slices
+    missing: list[str]
+    slices: Slices | None
+    releases: list[Release]
 
 
 def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
-    """Find the content of the page Monitor; within a minute it is asked for once."""
+    """Find the content of the page Monitor; within a minute it is asked for once.
+
+    Raises:
+        Unavailable: The store answers nothing of it.
+    """
     question = make_question(reader, project, now_ns, last=last)
     return reader.memory.work_out(
         ("monitor", project, last, now_ns // MINUTE_NS),
         lambda: _find_monitor(question),
-        lambda state: len(state.findings) + len(state.slices.slices),
+        # What lacks something is asked for again.
+        lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),
     )
 
 
+_NOT_KEPT: Final = 10**9
+
+
+def _count_slices(state: MonitorState) -> int:
+    return len(state.slices.slices) if state.slices else 0
+
+
 def _find_monitor(question: FindingsQuestion) -> MonitorState:
-    """Ask all contributors, and for the slices only once."""
+    """Ask all contributors; slices and releases are kept beside what is found by them."""
     reader, window = question.reader, question.window
-    asked = [
-        reader.ahead(_ask, contributor, question)
-        for contributor in CONTRIBUTORS
-        if contributor is not slices.contribute
-    ]
     query = SlicesQuery(question.project, start_ns=window.start_ns, end_ns=window.end_ns)
-    answer = find_slices(reader, query, question.now_ns)
-    findings = [finding for item in asked for finding in item.result()]
-    return MonitorState(order_findings([*findings, *tell_worse(answer.slices, window)]), answer)
-
-
-def _ask(_: Reader, contributor: Contributor, question: FindingsQuestion) -> list[Finding]:
-    return contributor(question)
+    asked_slices = reader.ahead(find_slices, query, question.now_ns)
+    asked_releases = reader.ahead(find_releases, question.project, question.now_ns)
+    others = {
+        contributor.subject: ask_ahead(contributor, question)
+        for contributor in (FIELDS, TAG_VALUES)
+    }
+    gathered = gather_findings(
+        {
+            **others,
+            NEW_VERSIONS.subject: lambda: tell_worse_releases(
+                asked_releases.result(), question.now_ns
+            ),
+            SLICES.subject: lambda: tell_worse(asked_slices.result().slices, window),
+        }
+    )
+    return MonitorState(
+        gathered.findings,
+        gathered.missing,
+        None if SLICES.subject in gathered.missing else asked_slices.result(),
+        [] if NEW_VERSIONS.subject in gathered.missing else asked_releases.result(),
+    )

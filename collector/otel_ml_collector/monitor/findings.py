@@ -1,9 +1,10 @@
 """Findings: what is wrong in a project, or other than before, one sentence each, worst first."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
+from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
@@ -67,7 +68,29 @@ class FindingsQuestion:
     now_ns: int
 
 
-Contributor: TypeAlias = Callable[[FindingsQuestion], list[Finding]]
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """One sort of findings.
+
+    Attributes:
+        subject: What it looks at, as a sentence names it.
+        find: Answers the question; it asks nothing ahead itself.
+    """
+
+    subject: str
+    find: Callable[[FindingsQuestion], list[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredFindings:
+    """The findings of all contributors, worst first.
+
+    Attributes:
+        missing: The subjects of contributors that the store did not answer in time.
+    """
+
+    findings: list[Finding]
+    missing: list[str]
 
 
 def make_question(
@@ -79,11 +102,47 @@ def make_question(
     return FindingsQuestion(reader, project, window, reference, now_ns)
 
 
-def find_findings(question: FindingsQuestion, contributors: Sequence[Contributor]) -> list[Finding]:
-    """Ask all contributors and put their findings in order, worst first."""
-    return order_findings(
-        finding for contributor in contributors for finding in contributor(question)
+def find_findings(
+    question: FindingsQuestion, contributors: Sequence[Contributor]
+) -> GatheredFindings:
+    """Ask all contributors at once and put their findings in order, worst first.
+
+    Raises:
+        Unavailable: The store answers none of them.
+    """
+    return gather_findings(
+        {contributor.subject: ask_ahead(contributor, question) for contributor in contributors}
     )
+
+
+def ask_ahead(contributor: Contributor, question: FindingsQuestion) -> Callable[[], list[Finding]]:
+    """Ask a contributor on another thread; the call that is returned waits for its answer."""
+    return question.reader.ahead(_ask, contributor, question).result
+
+
+def _ask(_: Reader, contributor: Contributor, question: FindingsQuestion) -> list[Finding]:
+    return contributor.find(question)
+
+
+def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> GatheredFindings:
+    """Wait for what was asked, and go on without what the store does not answer in time.
+
+    Args:
+        asked: By subject the call that waits for its answer.
+
+    Raises:
+        Unavailable: The store answers none of them.
+    """
+    findings: list[Finding] = []
+    troubles: dict[str, Unavailable] = {}
+    for subject, wait in asked.items():
+        try:
+            findings += wait()
+        except Unavailable as error:
+            troubles[subject] = error
+    if troubles and len(troubles) == len(asked):
+        raise next(iter(troubles.values()))
+    return GatheredFindings(order_findings(findings), [*troubles])
 
 
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -122,7 +122,11 @@ def show_slice(
     of_model = f"model == {view.quoted(model)}"
     state = find_monitor(reader, project, last, now_ns)
     known = next(
-        (item for item in state.slices.slices if (item.model, item.condition) == (model, where)),
+        (
+            item
+            for item in (state.slices.slices if state.slices else ())
+            if (item.model, item.condition) == (model, where)
+        ),
         None,
     )
     asked_rest = reader.ahead(
@@ -170,13 +174,14 @@ def show_monitor(
 
 def _describe(state: MonitorState, last: Past) -> dict[str, object]:
     """Make the content of the part with findings and slices."""
-    slices = [item for item in state.slices.slices if item.dimension != "outcome"]
+    answer = state.slices
+    slices = [item for item in answer.slices if item.dimension != "outcome"] if answer else []
     rows = [item for item in slices if any(cell.n for cell in item.cells)][:_ROWS]
     # A figure that no slice has is no column.
     had = {cell.figure for row in rows for cell in row.cells if cell.n}
     findings = list_findings(state.findings)
     wrong = [finding for finding in findings if finding.is_wrong]
-    figures = [figure for figure in state.slices.figures if figure.name in had]
+    figures = [figure for figure in (answer.figures if answer else ()) if figure.name in had]
     # The column that stays on a phone: what the worst slice lost most by.
     worst = max(
         (cell for cell in rows[0].cells if cell.n) if rows else (),
@@ -194,7 +199,8 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
         "slices": rows,
         "found": len(slices),
         "figures": figures,
-        "answer": state.slices,
+        "answer": answer,
+        "missing": state.missing,
         "shade": shade,
     }
 
@@ -230,7 +236,7 @@ def _draw(
     """Draw the figures of a slice and of the rest over time."""
     cells = {cell.figure: cell for cell in known.cells} if known else {}
     curves = []
-    for figure in state.slices.figures:
+    for figure in state.slices.figures if state.slices else ():
         read = _READ.get(figure.name) or _read_judge(figure)
         if read is None:
             continue

@@ -7,7 +7,7 @@ delivered twice, late or in another order they give the same answer.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -30,7 +30,7 @@ from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.runs import Window, write_nothing
 from otel_ml_collector.store.scores import all_scores, find_lower_judges, newest_scores
 from otel_ml_collector.store.sql import ALWAYS, EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.versions import (
@@ -384,7 +384,7 @@ WITH sides AS (
     outcome = 'error' AS has_failed,
     [('errors', toNullable(toFloat64(has_failed))),
      ('missing outputs', if(outcome = 'ok',
-       toFloat64(outputs_preview IN ('', 'null', '""', '[]', '{}')), NULL)),
+       toFloat64({no_outputs}), NULL)),
      ('latency', if(has_failed OR latency_ns <= 0, NULL, round(log(latency_ns) * 50) / 50)),
      ('tokens', if(has_failed OR {tokens} <= 0, NULL, round(log({tokens}) * 50) / 50)),
      ('cost', if(has_failed OR ifNull({cost}, 0) <= 0, NULL, round(log({cost}) * 50) / 50))
@@ -476,6 +476,7 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release
     every_before, every = (-(-runs // _MOST_RUNS) for runs in change.runs)
     sql = _UNITS.fill(
         window=_write_window(),
+        no_outputs=write_nothing(Sql("outputs_preview")),
         session=named(Sql("session")) if apart.named else Sql("session"),
         tokens=join_sql(
             " + ",
@@ -676,9 +677,12 @@ def _difference_of(of: FigureVerdict) -> Interval:
 def contribute(question: FindingsQuestion) -> list[Finding]:
     """Find the releases that are worse, whenever they began in the last 14 days."""
     releases = find_releases(question.reader, question.project, question.now_ns)
-    return [
-        _make_finding(release, question.now_ns) for release in releases if release.word == "worse"
-    ]
+    return tell_worse_releases(releases, question.now_ns)
+
+
+def tell_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Finding]:
+    """Make findings of the releases that are worse."""
+    return [_make_finding(release, now_ns) for release in releases if release.word == "worse"]
 
 
 def _make_finding(release: Release, now_ns: int) -> Finding:

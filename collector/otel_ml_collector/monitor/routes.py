@@ -23,6 +23,10 @@ class Findings(BaseModel):
     findings: list[Finding] = Field(
         description="Broken data, models that changed, slices by runs lost, other traffic"
     )
+    missing: list[str] = Field(
+        description="What the store did not answer in time, such as slices: of that nothing is "
+        "said; empty where all of it was looked at"
+    )
 
 
 @api.get("/projects/{project:path}/findings")
@@ -38,9 +42,8 @@ def get_findings(
 
     Nothing has to be set up. Runs of experiments, and calls that judges make, are left out.
     """
-    return Findings(
-        findings=find_project_findings(reader, project, time.time_ns(), last=last, than=than)
-    )
+    gathered = find_project_findings(reader, project, time.time_ns(), last=last, than=than)
+    return Findings(findings=gathered.findings, missing=gathered.missing)
 
 
 @api.get("/projects/{project:path}/slices")

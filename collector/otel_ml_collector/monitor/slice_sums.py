@@ -18,7 +18,7 @@ from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart
 from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.runs import Window, write_nothing
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers
@@ -49,7 +49,7 @@ _FIELD_TOKENS: Final = Sql("""
   concat('\\x01outcome=', outcome)""")
 # A logarithm is kept to a 64th and a score to a millionth, so that sums are the same in any order.
 _LOG: Final = Sql("round((log({value}) - {centre}) * 64) / 64")
-_NO_INPUTS: Final = Sql("""inputs_preview IN ('', 'null', '""', '[]', '{}')""")
+_NO_INPUTS: Final = write_nothing(Sql("inputs_preview"))
 
 
 @dataclass(frozen=True, slots=True)

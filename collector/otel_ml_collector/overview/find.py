@@ -17,6 +17,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
     find_experiment,
     find_experiments,
+    find_experiments_of,
 )
 from otel_ml_collector.figures import (
     FiguresBeside,
@@ -29,6 +30,7 @@ from otel_ml_collector.figures import (
 )
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import NewVersion, find_new_versions
+from otel_ml_collector.monitor.releases import Release
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.stats import Past, span_of
@@ -166,18 +168,39 @@ def find_overview(reader: Reader, project: str, query: OverviewQuery, now_ns: in
 
 
 def find_news(
-    reader: Reader, project: str, now_ns: int, last: Past = "24h", *, most: int = JUDGED
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    last: Past = "24h",
+    *,
+    most: int = JUDGED,
+    releases: Sequence[Release] = (),
 ) -> OverviewNews:
     """Say what is wrong in a project, or what its newest verdict is, the worst first.
 
-    Of at most so many of its newest versions.
+    Args:
+        reader: The store.
+        project: Whose news.
+        now_ns: The time of the question.
+        last: What is said of runs and errors is of so many hours or days.
+        most: Of at most so many of its newest versions.
+        releases: What monitoring judged already: of these versions recorded runs are not compared
+            once more.
     """
     window, _ = span_of(last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
     versions = [_describe_version(version) for version in _find_versions(reader, project, now_ns)][
         :most
     ]
-    return _make_news(reader, project, now_ns, last=last, errors=errors.result(), versions=versions)
+    return _make_news(
+        reader,
+        project,
+        now_ns,
+        last=last,
+        errors=errors.result(),
+        versions=versions,
+        releases=releases,
+    )
 
 
 def _find_errors(reader: Reader, project: str, window: Window, now_ns: int) -> ErrorGroups:
@@ -208,16 +231,34 @@ def _make_news(
     last: Past,
     errors: ErrorGroups,
     versions: Sequence[NewestVersion],
+    releases: Sequence[Release] = (),
 ) -> OverviewNews:
     window, _ = span_of(last, now_ns)
     alerts = [_tell_alert(alert) for alert in find_firing(reader, project, now_ns)][:_FIRING]
     findings = [_tell_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
     findings += _tell_crashed(reader, project, window, now_ns)
+    known = {
+        (release.model, release.candidate.version): release
+        for release in releases
+        if release.dimension == "version"
+    }
     decided: set[str] = set()
     judged: list[NewestVersion] = []
     for place, version in enumerate(versions):
         if place >= JUDGED:
             judged.append(version)
+            continue
+        release = known.get((version.model, version.version))
+        if release is not None and not find_experiments_of(
+            reader, project, version.model, version.version, now_ns
+        ):
+            of_release = _tell_release(version, release)
+            judged.append(
+                version.model_copy(
+                    update={"word": of_release.word, "sentence": of_release.sentence}
+                )
+            )
+            findings.append(of_release)
             continue
         try:
             verdict = find_verdict(
@@ -284,6 +325,24 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFi
         time=version.first_seen_time,
         run_id=experiment.run_id if experiment else "",
         versions=(version.model, version.version, version.before),
+    )
+
+
+def _tell_release(version: NewestVersion, release: Release) -> ProjectFinding:
+    """Say of a version what monitoring says of it; what it still watches is not decided."""
+    before = release.baseline.version
+    return ProjectFinding(
+        word="inconclusive" if release.word == "watching" else release.word,
+        is_wrong=release.word == "worse",
+        subject=view.numbered(version.model, version.version),
+        sentence=release.sentence,
+        by="production",
+        size=float(release.candidate.runs),
+        where=release.candidate.where,
+        runs=release.candidate.runs,
+        time=version.first_seen_time,
+        run_id="",
+        versions=(version.model, version.version, version.before if before is None else before),
     )
 
 

@@ -1,6 +1,7 @@
 """The overview of a project: its JSON, its page, and what of the page comes after the rest."""
 
 import time
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -16,7 +17,7 @@ from otel_ml_collector.figures import (
     make_tiles,
 )
 from otel_ml_collector.loss import find_gaps
-from otel_ml_collector.monitor.find import find_monitor
+from otel_ml_collector.monitor.find import CONTRIBUTORS, MonitorState, find_monitor
 from otel_ml_collector.monitor.page import list_findings
 from otel_ml_collector.overview.find import (
     Overview,
@@ -55,12 +56,12 @@ def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview
 def show_news(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
     """What is to be said of a project, as a part of its page that comes after the rest."""
     now_ns = time.time_ns()
-    news = find_news(reader, project, now_ns, asked.last)
-    try:
+    state: MonitorState | None = None
+    # Of the rest the page tells all the same.
+    with suppress(StoreTimeout):
         state = find_monitor(reader, project, asked.last, now_ns)
-        found, slices = state.findings, state.slices.judged
-    except StoreTimeout:  # of the rest the page tells all the same
-        found, slices = [], None
+    found = state.findings if state else []
+    news = find_news(reader, project, now_ns, asked.last, releases=state.releases if state else ())
     # A version that is worse is told once, as a release before all else.
     released = {one.where for one in found if one.kind == "release"}
     wrong = [
@@ -78,7 +79,7 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
         "more": max(len(monitored) - _MONITORED, 0),
         "wrong": [one for one in wrong if one.by != "alert"],
         "calm": [finding for finding in news.findings if not finding.is_wrong],
-        "looked_at": _tell_looked_at(news, slices),
+        "looked_at": _tell_looked_at(news, state),
     }
     return show_page(request, "news.html", facts)
 
@@ -124,16 +125,12 @@ def _find_known(reader: Reader, project: str) -> Any:
     return stored_project if stored_project.runs else None
 
 
-def _tell_looked_at(news: OverviewNews, slices: int | None) -> str:
+def _tell_looked_at(news: OverviewNews, state: MonitorState | None) -> str:
     """Say what was looked at, so that silence is no guess."""
-    parts = [
-        f"{number:,} {word if number == 1 else f'{word}s'}"
-        for number, word in (
-            (news.versions_compared, "new version"),
-            (news.error_groups, "error group"),
-            (slices or 0, "slice"),
-        )
-    ]
-    if slices is None:
-        parts[-1] = "no slices, for the store did not answer in time"
-    return f"Looked at: {', '.join(parts)}."
+    counts = [(news.versions_compared, "new version"), (news.error_groups, "error group")]
+    if state and state.slices:
+        counts.append((state.slices.judged, "slice"))
+    parts = [f"{number:,} {word if number == 1 else f'{word}s'}" for number, word in counts]
+    text = f"Looked at: {', '.join(parts)}."
+    missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
+    return f"{text} The store did not answer in time: {', '.join(missing)}." if missing else text

@@ -134,6 +134,11 @@ class Window:
     end_ns: int
 
 
+def write_nothing(preview: Sql) -> Sql:
+    """Write the condition that a preview of inputs or outputs shows nothing: no value, or none."""
+    return Sql("""{preview} IN ('', 'null', '""', '[]', '{}')""").fill(preview=preview)
+
+
 @dataclass(frozen=True, slots=True)
 class Ordering:
     """The ordering of a list, the highest first; of equal values the newer run first.

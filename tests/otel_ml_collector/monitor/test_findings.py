@@ -1,6 +1,46 @@
-"""Tests of findings: which stands first."""
+"""Tests of findings: which stands first, and what is said where some are missing."""
 
-from otel_ml_collector.monitor.findings import Finding, FindingKind, order_findings
+import pytest
+
+from otel_ml_collector.errors import StoreTimeout
+from otel_ml_collector.monitor.findings import (
+    Contributor,
+    Finding,
+    FindingKind,
+    FindingsQuestion,
+    find_findings,
+    make_question,
+    order_findings,
+)
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS
+from tests.otel_ml_collector.stores import Store
+
+NOW_NS = 20_000 * DAY_NS
+
+
+def take_too_long(question: FindingsQuestion) -> list[Finding]:
+    """Ask the store something that it does not answer in time."""
+    slow = Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1")
+    question.reader.rows(slow, {}, {"max_execution_time": 0.1})
+    return []
+
+
+SLOW = Contributor("slices", take_too_long)
+
+
+def test_contributor_that_times_out(store: Store) -> None:
+    """What the store does not answer in time is named, beside the findings of all others."""
+    broken = make_finding("broken", 1)
+    question = make_question(store.reader, "shop", NOW_NS)
+    gathered = find_findings(question, [SLOW, Contributor("fields", lambda _: [broken])])
+    assert (gathered.findings, gathered.missing) == ([broken], ["slices"])
+
+
+def test_nothing_is_answered(store: Store) -> None:
+    """Where the store answers nothing, that is no answer without findings."""
+    with pytest.raises(StoreTimeout):
+        find_findings(make_question(store.reader, "shop", NOW_NS), [SLOW])
 
 
 def make_finding(
