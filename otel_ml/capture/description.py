@@ -5,18 +5,22 @@ import datetime
 import enum
 import functools
 import io
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from itertools import islice
+from operator import mul, sub
 from typing import Any, Final
 
 from otel_ml.errors import untrusted
+from otel_ml.statistics.projections import MOST_NUMBERS, is_embedding, project
 
 HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
 
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
+_THUMBNAIL: Final = 64  # pixels of a side
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
 _NOT_GIVEN: Final = frozenset({"NotGiven", "Omit"})
 
@@ -135,10 +139,20 @@ def _describe_numpy(value: Any) -> object:
 
 
 def _elements(array: Any) -> dict[str, object]:
-    """Return the elements of a small array of numpy, the first ones of another."""
+    """Return the elements of a small array of numpy, the first ones of another.
+
+    Of a vector, such as an embedding, also what fields are compared by.
+    """
     if array.size <= _SMALL:
         return {"values": array.tolist()}
-    return {"head": first_elements(array, HEAD)}
+    head = {"head": first_elements(array, HEAD)}
+    if array.ndim != 1 or array.dtype.kind != "f" or array.size > MOST_NUMBERS:
+        return head
+    numbers = array.tolist()
+    if not is_embedding(numbers):
+        return head
+    projected = project(numbers)
+    return {**head, "norm": projected.norm, "projections": [*projected.projections]}
 
 
 def first_elements(array: Any, count: int) -> list[Any]:
@@ -221,7 +235,31 @@ def _describe_table(value: Any) -> object:
 def _describe_image(value: Any) -> object:
     if not hasattr(value, "mode"):
         return None
-    return {"type": "PIL.Image", "mode": value.mode, "size": list(value.size)}
+    described = {"type": "PIL.Image", "mode": value.mode, "size": list(value.size)}
+    return {**described, **_measure_image(value)}
+
+
+def _measure_image(image: Any) -> dict[str, float]:
+    """Measure how an image looks, from 64 by 64 of its pixels; nothing of one that is not read yet.
+
+    Brightness is the mean of its grey values from 0 to 255, contrast their standard deviation,
+    sharpness the mean square of the steps between neighbouring pixels in its middle.
+    """
+    owned = vars(image)  # to ask for its pixels would read the file
+    if owned.get("_im", owned.get("im")) is None or min(image.size) < 1:
+        return {}
+    thumbnail = image.resize((_THUMBNAIL, _THUMBNAIL), 0).convert("L").tobytes()
+    left, top = (max((length - _THUMBNAIL) // 2, 0) for length in image.size)
+    width, height = (min(length, _THUMBNAIL) for length in image.size)
+    middle = image.crop((left, top, left + width, top + height)).convert("L").tobytes()
+    mean = sum(thumbnail) / len(thumbnail)
+    squares = sum(map(mul, thumbnail, thumbnail)) / len(thumbnail)
+    steps = [*map(sub, middle[1:], middle)]
+    return {
+        "brightness": round(mean, 2),
+        "contrast": round(math.sqrt(max(squares - mean * mean, 0.0)), 2),
+        "sharpness": round(sum(map(mul, steps, steps)) / max(len(steps), 1), 2),
+    }
 
 
 # By package, so that none is loaded for it: who has such a value has loaded it.

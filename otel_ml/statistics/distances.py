@@ -15,6 +15,7 @@ from statistics import fmean, stdev, variance
 from typing import Final, Literal, TypeAlias
 
 from otel_ml.statistics.intervals import benjamini_hochberg
+from otel_ml.statistics.projections import PROJECTED
 from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
 
 DriftWord: TypeAlias = Literal["drift", "as before", "too few"]
@@ -30,6 +31,8 @@ _CELLS: Final = 100
 # From here on the normal distribution stands for that of Poisson.
 _MANY: Final = 30.0
 _TERMS: Final = 1_000
+# Of an embedding's projections so many are resampled.
+_FARTHEST: Final = 4
 _TINY: Final = 1e-300
 
 # Where a distribution function changes: its slope and its jump there.
@@ -118,8 +121,8 @@ def distance(reference: Sketch, window: Sketch) -> float:
 
     Numbers: Wasserstein's over the reference's interquartile range, or what `scale` says; where
     the reference was one number, the share that is another. Categories: Jensen–Shannon's. Texts:
-    the largest of their parts. A vocabulary: that of the share of words never seen before. 0 where
-    one of them has no values.
+    the largest of their parts. A vocabulary: that of the share of words never seen before. An
+    embedding: the mean of its projections'. 0 where one of them has no values.
     """
     if not reference.n or not window.n:
         return 0.0
@@ -134,6 +137,9 @@ def distance(reference: Sketch, window: Sketch) -> float:
         return jensen_shannon(reference, window)
     if reference.kind == "vocabulary":
         return jensen_shannon(_seen(0.0, window.n), _seen(unseen(reference, window), window.n))
+    if reference.kind == "embedding":
+        gaps = distances_of_projections(reference, window)
+        return fmean(gaps.values()) if gaps else 0.0
     return max(
         (
             distance(part, window.parts[name])
@@ -142,6 +148,15 @@ def distance(reference: Sketch, window: Sketch) -> float:
         ),
         default=0.0,
     )
+
+
+def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, float]:
+    """Return the distance of each projection of an embedding, by its name."""
+    return {
+        name: distance(reference.parts[name], window.parts[name])
+        for name in PROJECTED
+        if name in reference.parts and name in window.parts
+    }
 
 
 def unseen(reference: Sketch, window: Sketch) -> float:
@@ -179,6 +194,12 @@ def chance(reference: Sketch, window: Sketch) -> float:
         names = [name for name in reference.parts if name in window.parts]
         tails = [chance(reference.parts[name], window.parts[name]) for name in names]
         return min(min(tails, default=1.0) * max(len(tails), 1), 1.0)
+    if reference.kind == "embedding":
+        gaps = distances_of_projections(reference, window)
+        # The farthest of them decide, held to a bound for all.
+        farthest = sorted(gaps, key=lambda name: (-gaps[name], name))[:_FARTHEST]
+        tails = [chance(reference.parts[name], window.parts[name]) for name in farthest]
+        return min(min(tails, default=1.0) * max(len(gaps), 1), 1.0)
     if reference.kind == "vocabulary":
         reference, window = _seen(0.0, reference.n), _seen(unseen(reference, window), window.n)
     if reference.kind == "number":

@@ -20,6 +20,7 @@ from otel_ml.statistics.distances import (
     compare,
     correct_together,
     distance,
+    distances_of_projections,
     kolmogorov_smirnov,
     presence,
     quantile,
@@ -27,6 +28,7 @@ from otel_ml.statistics.distances import (
     unseen,
     usual_distance,
 )
+from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 from otel_ml.statistics.sketches import (
     FEW_VALUES,
     LONGEST_VALUE,
@@ -39,18 +41,21 @@ from otel_ml.statistics.sketches import (
     is_category,
     merge_sketches,
     moments_of,
+    sketch_embeddings,
     sketch_values,
     write_value,
 )
 
-FieldKind: TypeAlias = Literal["number", "category", "text"]
+FieldKind: TypeAlias = Literal["number", "category", "text", "embedding"]
 
 # Of a value that was redacted or cut: it is there, and nothing of it is kept.
 HIDDEN: Final = "hidden"
-TYPES: Final = ("number", "text", "bool")
+TYPES: Final = ("number", "text", "bool", "embedding")
 EMPTY_NUMBER: Final = Sketch("number")
 EMPTY_CATEGORY: Final = Sketch("category")
 EMPTY_TEXT: Final = Sketch("text")
+EMPTY_EMBEDDING: Final = Sketch("embedding")
+_SCALARS: Final = ("number", "text", "bool")
 VALUE: Final = "value"
 MISSING: Final = "missing"
 TYPE: Final = "type"
@@ -71,10 +76,11 @@ class FieldSketch:
 
     Attributes:
         runs: How many runs could have it.
-        types: How many had a number, a text, a bool, or something `HIDDEN`.
+        types: How many had a number, a text, a bool, an embedding, or something `HIDDEN`.
         number: Of its numbers.
         category: Of all its values: the largest counts, where these are nearly all.
         text: Of its texts.
+        embedding: Of its embeddings.
     """
 
     runs: int = 0
@@ -82,6 +88,7 @@ class FieldSketch:
     number: Sketch = EMPTY_NUMBER
     category: Sketch = EMPTY_CATEGORY
     text: Sketch = EMPTY_TEXT
+    embedding: Sketch = EMPTY_EMBEDDING
 
     @property
     def n(self) -> int:
@@ -97,6 +104,8 @@ class FieldSketch:
     def kind(self) -> FieldKind:
         """Its kind, by what is there; a category where nothing is."""
         numbers, texts = self.types.get("number", 0), self.types.get("text", 0)
+        if self.n and self.types.get("embedding", 0) >= MOSTLY * self.n:
+            return "embedding"
         values = self.category.values
         is_varied = self.category.rest > 0 or len(values) > FEW_VALUES
         if self.n and numbers >= MOSTLY * self.n and is_varied:
@@ -107,9 +116,8 @@ class FieldSketch:
 
     def of_kind(self, kind: FieldKind) -> Sketch:
         """Return the sketch that is compared of a kind."""
-        if kind == "number":
-            return self.number
-        return self.category if kind == "category" else self.text
+        sketches = {"number": self.number, "category": self.category, "text": self.text}
+        return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
         """Return what is compared of it: its value or the parts of its texts, presence, type."""
@@ -135,7 +143,7 @@ def sketch_field(
     """Sketch the values of a field that were there.
 
     Args:
-        values: Numbers, texts, booleans; a number that is not finite is left out.
+        values: Numbers, texts, booleans, embeddings; a number that is not finite is left out.
         clusters: The session of each value.
         runs: How many runs could have it.
         hidden: How many had a value of which nothing is kept.
@@ -148,6 +156,8 @@ def sketch_field(
             chosen, sessions = by_type["text"]
         elif isinstance(value, (int, float)) and math.isfinite(value):
             chosen, sessions = by_type["number"]
+        elif isinstance(value, Projected):
+            chosen, sessions = by_type["embedding"]
         else:
             continue
         chosen.append(value)
@@ -155,13 +165,18 @@ def sketch_field(
     types = {name: len(by_type[name][0]) for name in TYPES if name in by_type}
     if hidden:
         types[HIDDEN] = hidden
-    numbers, texts = by_type.get("number"), by_type.get("text")
+    numbers, texts, embeddings = (by_type.get(name) for name in ("number", "text", "embedding"))
     return FieldSketch(
         runs,
         types,
         sketch_values(numbers[0], kind="number", clusters=numbers[1]) if numbers else EMPTY_NUMBER,
-        _sketch_repeated([by_type[name] for name in TYPES if name in by_type]),
+        _sketch_repeated([by_type[name] for name in _SCALARS if name in by_type]),
         sketch_values(texts[0], kind="text", clusters=texts[1]) if texts else EMPTY_TEXT,
+        sketch_embeddings(
+            [value for value in embeddings[0] if isinstance(value, Projected)], embeddings[1]
+        )
+        if embeddings
+        else EMPTY_EMBEDDING,
     )
 
 
@@ -216,6 +231,7 @@ def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
         merge_sketches((sketch.number for sketch in of_all), "number"),
         _keep_repeated(merge_sketches((sketch.category for sketch in of_all), "category")),
         merge_sketches((sketch.text for sketch in of_all if sketch.text.n), "text"),
+        merge_sketches((sketch.embedding for sketch in of_all if sketch.embedding.n), "embedding"),
     )
 
 
@@ -487,6 +503,15 @@ def moved_share(before: Sketch, after: Sketch) -> float:
         return kolmogorov_smirnov(before, after)
     if after.kind == "vocabulary":
         return unseen(before, after)
+    if after.kind == "embedding":
+        return max(
+            (
+                kolmogorov_smirnov(before.parts[name], after.parts[name])
+                for name in PROJECTED
+                if name in before.parts and name in after.parts
+            ),
+            default=0.0,
+        )
     values = before.values.keys() | after.values.keys()
     rest = abs(before.rest / before.n - after.rest / after.n)
     return (rest + math.fsum(abs(_gain(value, before, after)) for value in values)) / 2
@@ -577,6 +602,8 @@ def describe_part(part: PartDrift) -> str:
         return describe[part.name](part.reference, part.window)
     if part.window.kind == "number":
         return _describe_numbers(part.reference, part.window, "")
+    if part.window.kind == "embedding":
+        return _describe_embeddings(part.reference, part.window)
     return _describe_shares(part.reference, part.window, "value ")
 
 
@@ -620,6 +647,16 @@ def _describe_numbers(before: Sketch, after: Sketch, unit: str) -> str:
         if write_number(first) != write_number(last):
             numbers.append(written)
     return ", ".join(numbers[:2])
+
+
+def _describe_embeddings(before: Sketch, after: Sketch) -> str:
+    gaps = distances_of_projections(before, after)
+    moved = sum(gap > MARGIN for gap in gaps.values())
+    words = [f"{moved} of {len(gaps)} projections moved"] if gaps else []
+    if NORM in before.parts and NORM in after.parts:
+        length = _describe_numbers(before.parts[NORM], after.parts[NORM], "")
+        words += [f"length {length}"] if length else []
+    return ", ".join(words)
 
 
 def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Literal, TypeAlias, cast
 
-Kind: TypeAlias = Literal["number", "category", "text", "vocabulary"]
+from otel_ml.statistics.projections import NORM, PROJECTED, Projected
+
+Kind: TypeAlias = Literal["number", "category", "text", "vocabulary", "embedding"]
 # How many values, the sum of their places in the bin, and the sum of the squares of these.
 Bin: TypeAlias = tuple[int, int, int]
 
@@ -75,7 +77,7 @@ class Sketch:
         high: The largest number.
         bins: Numbers by the key of their bin; the buckets of hashed words of a vocabulary.
         values: The largest counts of a category, at most 200.
-        parts: Sketches of the parts of a text.
+        parts: Sketches of the parts of a text, or of the projections of an embedding.
     """
 
     kind: Kind
@@ -161,7 +163,7 @@ class Sketch:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError("Invalid sketch: expected what Sketch.to_dict returned") from error
-        if kind not in ("number", "category", "text", "vocabulary"):
+        if kind not in ("number", "category", "text", "vocabulary", "embedding"):
             raise ValueError(
                 f"Invalid kind of a sketch {kind!r}: expected number, category or text"
             )
@@ -257,6 +259,21 @@ def sketch_values(
     if kind == "category":
         return _sketch_categories([write_value(value) for value in present], of, missing)
     return _sketch_texts([write_value(value) for value in present], of, missing)
+
+
+def sketch_embeddings(values: Sequence[Projected], clusters: Sequence[Hashable]) -> Sketch:
+    """Make the sketch of a field of embeddings: of their lengths and of their projections.
+
+    Args:
+        values: Projected.
+        clusters: The session of each.
+    """
+    parts = {NORM: _sketch_numbers([value.norm for value in values], clusters, 0)}
+    for place, name in enumerate(PROJECTED):
+        numbers = [value.projections[place] for value in values]
+        parts[name] = _sketch_numbers(numbers, clusters, 0)
+    clustered = max(part.clustered for part in parts.values())
+    return Sketch("embedding", len(values), clustered=clustered, parts=parts)
 
 
 def _is_number(value: object) -> bool:

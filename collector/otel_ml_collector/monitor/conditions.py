@@ -29,7 +29,9 @@ def write_where(model: str, drift: FieldDrift) -> str:
     """Write the filter for the runs by which a field changed; that of its model where none can."""
     of_model = f"model == {quoted(model)}"
     part = (drift.drifted or drift.parts or (None,))[0]
-    condition = _write_condition(drift, part) if part else ""
+    # No condition of the language looks into the numbers of an embedding.
+    is_open = part is not None and "embedding" not in (drift.kind, drift.window.kind)
+    condition = _write_condition(drift, part) if part and is_open else ""
     if not condition:
         return of_model
     where = f"{of_model} and {condition}"

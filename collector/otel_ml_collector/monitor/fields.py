@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
@@ -11,6 +12,9 @@ from otel_ml.statistics.distances import (
     FEWEST_VALUES,
     MARGIN,
     distance,
+    distances_of_projections,
+    kolmogorov_smirnov,
+    population_stability,
     quantile,
     unseen,
     usual_distance,
@@ -31,6 +35,7 @@ from otel_ml.statistics.fields import (
     write_number,
     write_share,
 )
+from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 from otel_ml.statistics.sketches import (
     Sketch,
     bin_of,
@@ -120,6 +125,13 @@ class FieldPart(BaseModel):
     reference: str = Field(description="Its median, mean or largest share, as text")
     window: str
     distance: float
+    ks: float | None = Field(
+        description="Kolmogorov–Smirnov's statistic, from 0 to 1, of numbers alone; it decides "
+        "nothing"
+    )
+    psi: float | None = Field(
+        description="The population stability index, of categories alone; it decides nothing"
+    )
     margin: float = Field(description="A distance below it does not matter")
     usual: float | None = Field(
         description="What the reference's own windows stay below; null where they are fewer than 7"
@@ -304,7 +316,11 @@ def find_field(question: FieldsQuestion, name: str) -> FieldReport:
 
 
 def _describe(part: PartDrift) -> FieldPart:
+    both = (part.reference, part.window)
+    is_filled = all(side.n for side in both)
     return FieldPart(
+        ks=kolmogorov_smirnov(*both) if is_filled and part.window.kind == "number" else None,
+        psi=population_stability(*both) if is_filled and part.window.kind == "category" else None,
         part=part.name,
         title=_PART_TITLES[part.name],
         reference=_tell(part, part.reference),
@@ -328,6 +344,8 @@ def _tell(part: PartDrift, sketch: Sketch) -> str:
         return write_share(sketch.mean)
     if sketch.kind == "number":
         return write_number(quantile(sketch, 0.5))
+    if sketch.kind == "embedding":
+        return f"length {write_number(quantile(sketch.parts[NORM], 0.5))}"
     value = MISSING if part.name == MISSING else _most_moved(part)
     share = write_share(sketch.values.get(value, 0) / sketch.n)
     return share if part.name == MISSING else f"{value} {share}"
@@ -524,6 +542,7 @@ def _weigh(part: PartDrift, value: object) -> float:
         return 0.0
     if part.name == TYPE:
         kind = "bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+        kind = "embedding" if isinstance(value, Projected) else kind
         return float(kind == gained_value(part.reference, part.window))
     if part.name == VALUE and part.window.kind == "category":
         written = write_value(value)
@@ -546,13 +565,25 @@ def _weigh(part: PartDrift, value: object) -> float:
         return new / max(len(words), 1)
     if part.name in measure:
         return _weigh_number(part, measure[part.name]())
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return _weigh_number(part, float(value)) if is_number else 0.0  # type: ignore[arg-type]
+    weigh = _weigh_embedding if isinstance(value, Projected) else _weigh_number
+    return weigh(part, value)
 
 
-def _weigh_number(part: PartDrift, number: float) -> float:
+def _weigh_embedding(part: PartDrift, value: object) -> float:
+    """Weigh an embedding by the projection that moved most."""
+    gaps = distances_of_projections(part.reference, part.window)
+    if not gaps or not isinstance(value, Projected):
+        return 0.0
+    name = max(gaps, key=lambda name: (gaps[name], name))
+    moved = replace(part, reference=part.reference.parts[name], window=part.window.parts[name])
+    return _weigh_number(moved, value.projections[PROJECTED.index(name)])
+
+
+def _weigh_number(part: PartDrift, number: object) -> float:
     """Weigh a number by how much its own bin, and its side, are more frequent than before."""
     side = gained_side(part.reference, part.window)
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
+        return 0.0
     if side is None or (number >= side[0]) != side[1]:
         return 0.0
     key = bin_of(number)[0]

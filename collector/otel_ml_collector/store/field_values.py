@@ -14,6 +14,13 @@ from typing import Any, Final, Literal
 import orjson
 
 from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field
+from otel_ml.statistics.projections import (
+    NORM,
+    PROJECTIONS,
+    Projected,
+    is_embedding,
+    project,
+)
 from otel_ml_collector.store.reader import Row
 
 Section = Literal["inputs", "outputs", "params", "run", "errors"]
@@ -41,6 +48,8 @@ _TAG: Final = "$"
 _TAGGED: Final = "v"
 _IN_PARTS: Final = frozenset({"fields", "member", "tuple", "set", "frozenset"})
 _REDACTED: Final = "[redacted]"
+# Of an array or a table, and of an image.
+_SIZES: Final = ("shape", "size")
 _Version = tuple[str, str, str]
 
 
@@ -66,8 +75,10 @@ def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
 def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object]]:
     """Walk through the scalar values of a payload, each with its path.
 
-    A list gives its length as `len(path)`, and of a conversation its last message. Of what was
-    redacted or reduced by its sender None stands there.
+    A list gives its length as `len(path)`, and of a conversation its last message; of many numbers
+    it is an embedding, too. An array, a table or an image gives what was described of it: its shape
+    or size, and such as the brightness. Of what was redacted or reduced by its sender None stands
+    there.
     """
     yield from _walk(section, payload, 0)
 
@@ -80,18 +91,43 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
                     step = write_step(key)
                     if len(path) + len(step) <= _LONGEST_PATH:
                         yield from _walk(path + step, member, depth + 1)
+            yield from _walk_described(path, value)
         elif value[_TAG] in _IN_PARTS and _TAGGED in value:
             yield from _walk(f"{path}.{_TAGGED}", value[_TAGGED], depth)
         else:
             yield path, None
     elif isinstance(value, list):
         yield f"len({path})", len(value)
+        if is_embedding(value):
+            yield path, project(value)
         if depth < MOST_DEPTH and value and isinstance(value[-1], dict) and "role" in value[-1]:
             yield from _walk(f"{path}[-1]", value[-1], depth + 1)
     elif isinstance(value, str):
         yield path, None if _REDACTED in value else value[:_MOST_CHARS]
     elif value is not None:
         yield path, value
+
+
+def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Walk through what the description of an array, a table or an image has beside its members."""
+    if not isinstance(value.get("type"), str):
+        return
+    for name in _SIZES:
+        sizes = value.get(name)
+        if isinstance(sizes, list) and len(sizes) <= MOST_DEPTH:
+            yield from (
+                (f"{path}.{name}[{place}]", size)
+                for place, size in enumerate(sizes)
+                if isinstance(size, int)
+            )
+    norm, projections = value.get(NORM), value.get("projections")
+    if (
+        isinstance(norm, float)
+        and isinstance(projections, list)
+        and len(projections) == PROJECTIONS
+        and is_embedding([norm, *projections])
+    ):
+        yield path, Projected(norm, tuple(projections))
 
 
 def write_step(key: str) -> str:

@@ -12,7 +12,8 @@ from operator import itemgetter
 from typing import Any, Final
 
 from otel_ml.statistics.fields import FieldSketch
-from otel_ml.statistics.sketches import Kind, Sketch
+from otel_ml.statistics.projections import NORM, PROJECTED
+from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch
 from otel_ml_collector.log import going_on
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import (
@@ -62,8 +63,10 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "digits": "number",
     "capitals": "number",
     "vocabulary": "vocabulary",
+    "embedding": "embedding",
+    **dict.fromkeys((NORM, *PROJECTED), "number"),
 }
-_WHOLE: Final = ("number", "category", "text")
+_WHOLE: Final = ("number", "category", "text", "embedding")
 # A sum of such fractions is the same in any order.
 _FRACTION: Final = 1024
 # The same for the judges' rule of choosing: the span id times an odd constant, modulo 2**64.
@@ -553,11 +556,18 @@ def _read_sketch(kind: Kind, row: Row) -> Sketch:
 
 def _read_field(types: Mapping[str, int], sketches: Mapping[str, Sketch]) -> FieldSketch:
     text = sketches.get("text", Sketch("text"))
-    parts = {name: sketch for name, sketch in sketches.items() if name not in _WHOLE}
+    embedding = sketches.get("embedding", Sketch("embedding"))
+    parts = {name: sketch for name, sketch in sketches.items() if name in TEXT_PARTS}
+    projected = {
+        name: sketch
+        for name, sketch in sketches.items()
+        if name not in _WHOLE and name not in TEXT_PARTS
+    }
     return FieldSketch(
         0,
         dict(types),
         sketches.get("number", Sketch("number")),
         sketches.get("category", Sketch("category")),
         Sketch("text", text.n, 0, text.clustered, parts=parts),
+        Sketch("embedding", embedding.n, 0, embedding.clustered, parts=projected),
     )

@@ -1,0 +1,68 @@
+"""Embeddings as a few numbers: fixed random projections, and the length of the vector."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Final
+
+PROJECTIONS: Final = 32
+# Fewer numbers are a list, and not an embedding.
+FEWEST_NUMBERS: Final = 16
+MOST_NUMBERS: Final = 8_192
+NORM: Final = "norm"
+# The parts of an embedding: its projections, in their order.
+PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
+_SIGNS: Final = tuple(
+    random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - the same in each process
+)
+_DIGITS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """An embedding as a field's value.
+
+    Attributes:
+        norm: Its length.
+        projections: As many numbers as `PROJECTIONS`.
+    """
+
+    norm: float
+    projections: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """Tell its length."""
+        return f"embedding of length {self.norm:.4g}"
+
+
+def project(numbers: Sequence[float]) -> Projected:
+    """Project a vector: each projection sums every 32nd number, with fixed random signs.
+
+    Args:
+        numbers: Finite, at most `MOST_NUMBERS`.
+
+    Source: Charikar, Chen, Farach-Colton, Finding frequent items in data streams, Theoretical
+    Computer Science 312 (2004); of sums by random signs distances are kept on average.
+    """
+    scaled = [
+        sum(map(mul, numbers[place::PROJECTIONS], _SIGNS[place::PROJECTIONS]))
+        for place in range(PROJECTIONS)
+    ]
+    norm = math.sqrt(sum(map(mul, numbers, numbers)))
+    return Projected(_round(norm), tuple(_round(number) for number in scaled))
+
+
+def _round(number: float) -> float:
+    return float(f"{number:.{_DIGITS}g}")
+
+
+def is_embedding(numbers: Sequence[object]) -> bool:
+    """Tell whether a list is of finite numbers, and long enough to be an embedding."""
+    return (
+        FEWEST_NUMBERS <= len(numbers) <= MOST_NUMBERS
+        and {*map(type, numbers)} <= {float, int}
+        and float in {*map(type, numbers)}
+        and all(map(math.isfinite, numbers))  # type: ignore[arg-type]
+    )
