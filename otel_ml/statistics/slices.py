@@ -242,7 +242,7 @@ class _Comparison:
         difference = value - rest
         p = 1.0 if difference == 0 else 0.0
         if difference and error:
-            p = student_p(difference / error, degrees)
+            p = _chance_of(difference / error, degrees)
         if figure.kind == "rate" and (chance := _few_events_p(part, every, effects)) is not None:
             p = chance
         spread = max(every.squares / every.n - (every.t / every.n) ** 2, 0.0)
@@ -256,6 +256,17 @@ class _Comparison:
             p=p,
             deviation=math.sqrt(spread),
         )
+
+
+# Such chances are far above any that is told: they are only so exact as that needs.
+_LIKELY: Final = 1.0
+
+
+def _chance_of(ratio: float, degrees: float) -> float:
+    """Return how likely chance gives a ratio of t; of a small one by the normal distribution."""
+    if abs(ratio) < _LIKELY:
+        return math.erfc(abs(ratio) / math.sqrt(2))
+    return student_p(ratio, degrees)
 
 
 def _design_effects(

@@ -35,10 +35,12 @@ _LEAST_SHOWN: Final = 10
 _MOST_MODELS: Final = 10
 _MOST_JUDGES: Final = 8
 # Of runs that are in more slices together than that, a share of the traces is counted.
-_MOST_MEMBERSHIPS: Final = 500_000
+_MOST_MEMBERSHIPS: Final = 250_000
 MOST_ROWS: Final = 50_000
 # The name of a slice of a column begins so in the store; no tag's does.
 FIELD_MARK: Final = "\x01"
+# Of the traces every so many-th is counted.
+_SAMPLE: Final = Sql("cityHash64(trace_id) % {every:UInt32} = 0")
 _LABELED: Final = ("environment", "release", "provider_model", "outcome")
 _LEFT_OUT: Final = ("session", "user")
 
@@ -143,7 +145,7 @@ class AskedRuns:
             **condition.parameters,
         }
         sql = Sql("""
-            SELECT model, count() AS runs, sum(length(tag_kv)) AS tags
+            SELECT model, count() AS runs, sum(tag_kv.size0) AS tags
             FROM {recorded} WHERE {bounds} AND ({condition}) AND model != ''
             GROUP BY model ORDER BY runs DESC, model LIMIT {most}
             """).fill(
@@ -166,12 +168,18 @@ class AskedRuns:
     @property
     def sql(self) -> Sql:
         """The condition on runs."""
-        sampled = Sql("AND cityHash64(trace_id) % {every:UInt32} = 0")
         return Sql("{bounds} AND ({condition}) AND model IN {models:Array(String)} {sampled}").fill(
             bounds=_IN_TIME.sql,
             condition=self.condition.sql,
-            sampled=sampled if self.every > 1 else EMPTY,
+            sampled=Sql("AND {sample}").fill(sample=_SAMPLE) if self.every > 1 else EMPTY,
         )
+
+    @property
+    def score_sql(self) -> Sql:
+        """The condition on scores: those of the runs that are counted."""
+        if self.every == 1:
+            return IN_WINDOW
+        return Sql("{in_window} AND {sample}").fill(in_window=IN_WINDOW, sample=_SAMPLE)
 
     @property
     def tokens(self) -> Sql:
@@ -188,16 +196,23 @@ class AskedRuns:
     @property
     def source(self) -> Sql:
         """The runs, with the columns that their tokens need."""
+        return self.with_joins(EMPTY)
+
+    def with_joins(self, joins: Sql) -> Sql:
+        """Write the runs, with the columns that their tokens need, joined to others."""
         late = EMPTY
         if self.apart.tags:
             late = Sql("""LEFT JOIN ({late}) AS late_tag
               ON late_trace = trace_id AND late_span = span_id""").fill(
                 late=all_late_tags(self.apart)
             )
-        return Sql("{recorded} {late} {shares}").fill(
+        return Sql("{recorded} {late} {shares} {joins} {chosen}").fill(
             recorded=RECORDED,
+            joins=joins,
             late=late,
             shares=shares(_IN_TIME.sql) if self.apart.settled else EMPTY,
+            # Chosen before their tags are read, which are most of what is read.
+            chosen=Sql("PREWHERE {sample}").fill(sample=_SAMPLE) if self.every > 1 else EMPTY,
         )
 
 
@@ -252,7 +267,7 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
         FROM ({newest}) WHERE NOT failed GROUP BY judge, judge_version
         ORDER BY n DESC, judge, judge_version LIMIT {most}
         """).fill(
-        newest=newest_scores(all_scores(IN_WINDOW, is_told=asked.apart.told_scores)),
+        newest=newest_scores(all_scores(asked.score_sql, is_told=asked.apart.told_scores)),
         most=_MOST_JUDGES,
     )
     columns: list[FigureColumn] = []
@@ -406,7 +421,7 @@ _COUNTED: Final = Sql("""
   SELECT model, {unit} AS unit, arrayFilter(id -> id > 0, arrayDistinct(arrayMap(token ->
       transform(token, {labels:Array(String)}, {numbers:Array(UInt64)}, toUInt64(0)),
       {tokens}))) AS own_ids, {ids} AS ids, {figures}
-  FROM {source} {scores} WHERE {asked}""")
+  FROM {source} WHERE {asked}""")
 _IDS: Final = Sql("arrayPushFront(own_ids, toUInt64(0))")
 _PAIR_IDS: Final = Sql("""arrayPushFront(arrayFilter(pair -> has({pairs:Array(UInt64)}, pair),
   arrayDistinct(arrayFlatten(arrayMap(first -> arrayMap(second ->
@@ -474,8 +489,7 @@ def count_slices(
                 for place, figure in enumerate(figures)
             ],
         ),
-        source=asked.source,
-        scores=_join_scores(asked, figures),
+        source=asked.with_joins(_join_scores(asked, figures)),
         asked=asked.sql,
     )
     places = range(len(figures))
@@ -539,5 +553,5 @@ def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
           FROM ({newest}) WHERE NOT failed GROUP BY trace_id, span_id
         ) AS scored ON scored_trace = trace_id AND scored_span = span_id""").fill(
         columns=join_sql(", ", columns),
-        newest=newest_scores(all_scores(IN_WINDOW, is_told=asked.apart.told_scores)),
+        newest=newest_scores(all_scores(asked.score_sql, is_told=asked.apart.told_scores)),
     )

@@ -120,13 +120,13 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     figures = choose_figures(reader, query, asked)
     dimensions = find_dimensions(reader, query, asked)
     rows = count_slices(reader, asked, figures, dimensions) if asked.models else []
-    slices = _judge(asked, figures, rows, dimensions, query.where)
+    slices, judged = _judge(asked, figures, rows, dimensions, query.where)
     if query.pairs:
         pairs = _choose_pairs(slices, dimensions)
         rows = count_slices(reader, asked, figures, dimensions, pairs) if pairs else []
-        slices = _keep_worse_pairs(
-            _judge(asked, figures, rows, dimensions, query.where), slices, figures
-        )
+        of_pairs, _ = _judge(asked, figures, rows, dimensions, query.where)
+        slices = _keep_worse_pairs(of_pairs, slices, figures)
+        judged = len(slices)
     numbers = version_numbers(
         reader, query.project, "judge", {figure.judge for figure in figures} - {""}
     )
@@ -136,8 +136,8 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
         runs=asked.runs // asked.every,
         share=1 / asked.every,
         figures=[_describe_figure(figure, numbers) for figure in figures],
-        slices=slices[:_MOST_SHOWN],
-        judged=len(slices),
+        slices=slices,
+        judged=judged,
         left_out=[*dimensions.left_out],
     )
 
@@ -148,8 +148,8 @@ def _judge(
     rows: Sequence[Row],
     dimensions: SliceDimensions,
     where: str,
-) -> list[RunSlice]:
-    """Judge all slices at once, and order them."""
+) -> tuple[list[RunSlice], int]:
+    """Judge all slices at once; return those that tell most, in order, and how many there are."""
     every = {row["model"]: row for row in rows if row["id"] == 0}
     slices = [
         (row, its)
@@ -181,33 +181,56 @@ def _judge(
     for (slice_place, place), verdict in zip(asked_of, verdicts, strict=True):
         n = round(_moments(slices[slice_place][0], place).n)
         cells[slice_place].append((figures[place], verdict, n))
+    order = sorted(
+        range(len(slices)), key=lambda place: _order(*slices[place], cells[place], asked.every)
+    )
     made = [
         _make_slice(
-            row, its, cells[place], of_model=every[row["model"]]["runs"], asked=asked, where=where
+            *slices[place],
+            cells[place],
+            of_model=every[slices[place][0]["model"]]["runs"],
+            asked=asked,
+            where=where,
         )
-        for place, (row, its) in enumerate(slices)
+        for place in order[:_MOST_SHOWN]
     ]
-    made.sort(key=lambda entry: entry[0])
-    return [value for _, value in made]
+    return made, len(slices)
 
 
 def _moments(row: Row, place: int) -> ClusterMoments:
     return ClusterMoments(*row[f"m{place}"])
 
 
-_Order = tuple[float, float, int, str]
+_Verdicts = Sequence[tuple[FigureColumn, RestVerdict, int]]
+
+
+def _order(
+    row: Row, its: SliceCondition, cells: _Verdicts, every: int
+) -> tuple[float, float, int, str]:
+    """Order slices by the runs that they lost, then by how much worse they surely are."""
+    runs = row["runs"]
+    excess = max((_measure_excess(*cell, runs * every) or 0.0 for cell in cells), default=0.0)
+    weights = [_weight(verdict) for _, verdict, _ in cells if verdict.word == "worse"]
+    return -excess, -max(weights, default=0.0) * runs, -runs, f"{row['model']} {its.name}"
+
+
+def _measure_excess(figure: FigureColumn, verdict: RestVerdict, _: int, runs: int) -> float | None:
+    """Return how many runs a slice lost by a figure; None where that is no share of runs."""
+    if figure.kind != "rate" or verdict.difference is None:
+        return None
+    return _digits(verdict.lost * runs)
 
 
 def _make_slice(
     row: Row,
     its: SliceCondition,
-    cells: Sequence[tuple[FigureColumn, RestVerdict, int]],
+    cells: _Verdicts,
     *,
     of_model: int,
     asked: AskedRuns,
     where: str,
-) -> tuple[_Order, RunSlice]:
-    """Make a slice of its verdicts, with its sort key."""
+) -> RunSlice:
+    """Make a slice of its verdicts."""
     runs = row["runs"]
     made = [_make_cell(figure, verdict, n, runs * asked.every) for figure, verdict, n in cells]
     items = [
@@ -219,11 +242,10 @@ def _make_slice(
         key=lambda entry: (entry[1].word != "worse", -(entry[2].excess or 0.0), -_weight(entry[1]))
     )
     excess = max((cell.excess or 0.0 for cell in made), default=0.0)
-    weight = max((_weight(value) for _, value, _ in items if value.word == "worse"), default=0.0)
     words = {value.word for _, value, _ in cells}
     word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
     model_where = f"model == {view.quoted(row['model'])}"
-    made_slice = RunSlice(
+    return RunSlice(
         model=row["model"],
         name=its.name,
         dimension=its.dimension,
@@ -236,7 +258,6 @@ def _make_slice(
         sentence=_write_sentence(its.name, items),
         cells=made,
     )
-    return (-excess, -weight * runs, -runs, f"{row['model']} {its.name}"), made_slice
 
 
 _WORDS: Final[tuple[SliceWord, ...]] = ("worse", "better", "no different", "too few")
@@ -258,7 +279,7 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
         value=_digits(verdict.value, centre if is_amount else 1.0),
         rest=_digits(verdict.rest, centre if is_amount else 1.0),
         difference=None if difference is None else Interval.model_validate(difference),
-        excess=_digits(verdict.lost * runs) if figure.kind == "rate" and difference else None,
+        excess=_measure_excess(figure, verdict, n, runs),
         strength=verdict.strength,
         shown=f"n {n:,}" if difference is None else _show(figure.kind, difference.value),
     )
