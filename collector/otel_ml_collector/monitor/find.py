@@ -19,7 +19,10 @@ from otel_ml_collector.monitor.releases import Release, find_releases, tell_wors
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import Slices, find_slices, tell_worse
 from otel_ml_collector.stats import Past
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.scores import IN_WINDOW, SCORES
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import MINUTE_NS
 
 FIELDS: Final = Contributor("fields", drift.contribute)
@@ -53,15 +56,41 @@ class MonitorState:
     releases: list[Release]
 
 
+# What was worked out is kept for so long: a version is judged by windows that end meanwhile.
+_KEPT_NS: Final = 5 * MINUTE_NS
+# Where so many runs were delivered, more that come meanwhile are waited for.
+_MANY: Final = 50_000
+_DELIVERED: Final = Sql("""
+    SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
+      SELECT (count(), max(time_ns)) FROM {scores}
+      WHERE project = {project:String} AND {in_window}) AS scored, (
+      SELECT max(marked_ns) FROM daily WHERE project = {project:String}) AS marked_ns
+    FROM {deliveries} WHERE project = {project:String}
+      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
+    scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
+)
+
+
 def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
-    """Find the content of the page Monitor; within a minute it is asked for once.
+    """Find the content of the page Monitor.
+
+    It is worked out again when more was delivered; of many runs, after five minutes.
 
     Raises:
+        Missing: The project may not be read.
         Unavailable: The store answers nothing of it.
     """
     question = make_question(reader, project, now_ns, last=last)
+    values = {
+        "project": project,
+        "start": question.reference.start_ns,
+        "end": question.window.end_ns,
+    }
+    # Asked each time: that it may be asked is the reader's right, and no other's answer.
+    [delivered] = reader.rows(_DELIVERED, values)
+    state = "" if delivered["runs"] > _MANY else repr(delivered)
     return reader.memory.work_out(
-        ("monitor", project, last, now_ns // MINUTE_NS),
+        ("monitor", project, last, now_ns // _KEPT_NS, state),
         lambda: _find_monitor(question),
         # What lacks something is asked for again.
         lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),

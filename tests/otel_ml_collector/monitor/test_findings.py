@@ -1,8 +1,11 @@
 """Tests of findings: which stands first, and what is said where some are missing."""
 
+from dataclasses import replace
+
 import pytest
 
-from otel_ml_collector.errors import StoreTimeout
+from otel_ml_collector.errors import Missing, StoreTimeout
+from otel_ml_collector.monitor.find import find_monitor
 from otel_ml_collector.monitor.findings import (
     Contributor,
     Finding,
@@ -14,6 +17,7 @@ from otel_ml_collector.monitor.findings import (
 )
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
+from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store
 
 NOW_NS = 20_000 * DAY_NS
@@ -35,6 +39,22 @@ def test_contributor_that_times_out(store: Store) -> None:
     question = make_question(store.reader, "shop", NOW_NS)
     gathered = find_findings(question, [SLOW, Contributor("fields", lambda _: [broken])])
     assert (gathered.findings, gathered.missing) == ([broken], ["slices"])
+
+
+def test_kept_answer_of_another_key(store: Store) -> None:
+    """An answer that is kept is told to nobody who may not read its project."""
+    assert find_monitor(store.reader, "shop", "24h", NOW_NS).findings == []
+    theirs = store.reader.narrow(replace(store.reader.access, projects=("other",)))
+    with pytest.raises(Missing):
+        find_monitor(theirs, "shop", "24h", NOW_NS)
+
+
+def test_kept_answer_follows_what_arrives(store: Store) -> None:
+    """Within minutes nothing is worked out again, unless something was delivered."""
+    first = find_monitor(store.reader, "news", "24h", NOW_NS)
+    assert find_monitor(store.reader, "news", "24h", NOW_NS + 1) is first
+    store.take("news", make_call("buy", start_ns=NOW_NS - 5 * 10**9, end_ns=NOW_NS - 10**9))
+    assert find_monitor(store.reader, "news", "24h", NOW_NS + 2) is not first
 
 
 def test_nothing_is_answered(store: Store) -> None:
