@@ -25,6 +25,8 @@ REFERENCE: Final = 28
 JUDGED: Final = 7
 SIZES: Final = (100, 10_000, 1_000_000)
 FOUND_AT: Final = 2_000
+# Runs of a window that are drawn one by one, in their sessions.
+DRAWN: Final = 1_000
 # As many values make the shares of which windows are drawn.
 _BASE: Final = 4_000
 # Sessions of 1 to 50 runs that are half alike: by so much a run says less.
@@ -184,6 +186,34 @@ def make_stream(
         yield draw_window(bases[is_weekend], runs, draw, _DESIGN if has_sessions else 1.0)
 
 
+def draw_sessions(kind: str, runs: int, draw: random.Random) -> FieldSketch:
+    """Draw a window run by run: sessions of 1 to 50 runs that are half alike."""
+    values: list[object] = []
+    sessions: list[int] = []
+    session = 0
+    while len(values) < runs:
+        mean, said = draw.gauss(0, 1), draw.choice("aaaabbbccdefgh")
+        for _ in range(draw.randint(1, 50)):
+            number = 10 + (mean + draw.gauss(0, 1)) / math.sqrt(2)
+            other = draw.choice("aaaabbbccdefgh")
+            values.append(number if kind == "number" else said if draw.random() < 0.7 else other)
+            sessions.append(session)
+        session += 1
+    return sketch_field(values[:runs], sessions[:runs], runs=runs)
+
+
+def count_false_of_sessions(runs: int, streams: int = STREAMS) -> Outcomes:
+    """Count the windows in which drift is said of sessions that are drawn, and nothing changed."""
+    judged = drifted = 0
+    for kind, seed in product(("number", "category"), range(streams)):
+        draw = random.Random(f"{kind} {runs} {seed}")  # noqa: S311 - the same each time
+        windows = [draw_sessions(kind, runs, draw) for _ in range(REFERENCE + JUDGED)]
+        for day in range(REFERENCE, len(windows)):
+            judged += 1
+            drifted += is_drift(windows[day - REFERENCE : day], windows[day])
+    return Outcomes(judged, drifted)
+
+
 def is_drift(windows: Sequence[FieldSketch], window: FieldSketch) -> bool:
     """Tell whether drift is said of a window after these."""
     reference = Reference(
@@ -233,6 +263,15 @@ def report() -> None:
                 "at most 2 %",
             )
         )
+    outcomes = count_false_of_sessions(DRAWN)
+    rows.append(
+        (
+            f"no change, {DRAWN:,} runs a window in sessions of 1 to 50, each drawn",
+            f"{outcomes.drifted} of {outcomes.windows:,} windows",
+            f"{outcomes.share:.2%}",
+            "at most 2 %",
+        )
+    )
     for name in CHANGES:
         outcomes = count_found(name)
         rows.append(

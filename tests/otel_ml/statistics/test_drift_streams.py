@@ -2,13 +2,26 @@
 
 import pytest
 
-from tests.bench.drift import CHANGES, SIZES, count_false, count_found
+from tests.bench.drift import (
+    CHANGES,
+    DRAWN,
+    SIZES,
+    count_false,
+    count_false_of_sessions,
+    count_found,
+)
 
 
 @pytest.mark.parametrize("runs", SIZES)
 def test_no_change(runs: int) -> None:
     """Where nothing changed drift is said in at most 2 % of windows, at any number of runs."""
     assert count_false(runs, streams=3).share <= 0.02
+
+
+@pytest.mark.nightly
+def test_sessions_that_are_drawn() -> None:
+    """Where sessions of 1 to 50 runs are drawn one by one, drift is said in at most 2 %."""
+    assert count_false_of_sessions(DRAWN).share <= 0.02
 
 
 @pytest.mark.parametrize("name", CHANGES)
