@@ -33,7 +33,7 @@ from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
-from otel_ml_collector.monitor import field_pages, fields, unusual
+from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
 from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import routes as overview
@@ -60,6 +60,7 @@ _ROUTERS: Final = (
     comparison.api,
     monitor.api,
     fields.api,
+    profiles.api,
     sessions.api,
     metrics.api,
     loss.router,
@@ -88,6 +89,7 @@ _ROUTERS: Final = (
     experiments.pages,
     comparison.pages,
     field_pages.pages,
+    profiles.pages,
     unusual.pages,
     sessions.pages,
     metrics.pages,

@@ -381,6 +381,15 @@ class Reader(HasCard):
         )
         return answer
 
+    def profiles(self) -> list[dict[str, Any]]:
+        """List the profiles that clients have sent to the project, the newest version of each.
+
+        Each as ``GET .../profiles`` answers: its `name`, `number`, `version`, and `components`. The
+        fields of a model are held against one by ``reader.fields(model, than="profile:NAME")``.
+        """
+        profiles: list[dict[str, Any]] = self._get("profiles")["profiles"]
+        return profiles
+
     def field(
         self, name: str, *, model: str, last: str = "24h", than: str = "28d", where: str = ""
     ) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""Profiles that clients have sent: in the JSON API and on a page, with what each looks at."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, ValidationError
+from starlette.responses import Response
+
+from otel_ml.statistics.distances import quantile
+from otel_ml.statistics.fields import write_number, write_share
+from otel_ml.statistics.sketches import Sketch
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.versions import all_version_numbers, read_versions
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+_MOST_PROFILES: Final = 100
+api = APIRouter(prefix="/api/v1")
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+class ProfileComponent(BaseModel):
+    """A value that a profile looks at."""
+
+    name: str
+    side: Literal["input", "output", "actual", "eval"]
+    field: str = Field(description="Where it is read; empty where a function of the client does")
+    kind: str = Field(description="number, category or text; empty before it was built")
+    n: int = Field(description="Of how many runs it was built")
+    missing: float | None = Field(description="Share of them that had no value; null for none")
+    typical: str = Field(description="Its median, or its largest share, as text")
+    low: float | None = Field(description="A smaller value is invalid; null for no bound")
+    high: float | None
+
+
+class StoredProfile(BaseModel):
+    """The newest version of a profile."""
+
+    name: str
+    number: int = Field(description="The small number of this version")
+    version: str = Field(description="Its author's own word for it")
+    tag: str = Field(description="name@version: the group of the tags that it gives to runs")
+    first_seen_time: str
+    than: str = Field(description="What `fields` takes to be held against it")
+    components: list[ProfileComponent]
+    scores: list[str] = Field(description="The names of its scores")
+
+
+class StoredProfiles(BaseModel):
+    """The profiles of a project."""
+
+    profiles: list[StoredProfile] = Field(description="The newest version of each, by name")
+
+
+def find_profiles(reader: Reader, project: str) -> list[StoredProfile]:
+    """List the newest versions of a project's profiles by name, at most 100 of them."""
+    names = sorted({name for name, _, _ in all_version_numbers(reader, project, "profile")})
+    newest = {
+        row["name"]: row
+        for row in read_versions(reader, project, "profile", names[:_MOST_PROFILES])
+    }
+    profiles = [_read_profile(row) for row in newest.values()]
+    return [profile for profile in profiles if profile is not None]
+
+
+def _read_profile(row: Mapping[str, Any]) -> StoredProfile | None:
+    """Read a document; None where it is none of a profile, as anybody may have sent it."""
+    try:
+        document = orjson.loads(row["definition"])
+        return StoredProfile(
+            name=row["name"],
+            number=row["number"],
+            version=document["version"],
+            tag=f"{document['name']}@{document['version']}",
+            first_seen_time=to_rfc3339(row["first_ns"]),
+            than=f"profile:{row['name']}:v{row['number']}",
+            components=[_read_component(component) for component in document["components"]],
+            scores=[score["name"] for score in document["scores"]],
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError):
+        return None
+
+
+def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
+    sketch = Sketch.from_dict(component["sketch"]) if "sketch" in component else None
+    runs = sketch.n + sketch.missing if sketch else 0
+    return ProfileComponent(
+        name=component["name"],
+        side=component["side"],
+        field=component.get("field", ""),
+        kind=sketch.kind if sketch else "",
+        n=sketch.n if sketch else 0,
+        missing=sketch.missing / runs if sketch and runs else None,
+        typical=_tell_typical(sketch) if sketch and sketch.n else "",
+        low=component.get("low"),
+        high=component.get("high"),
+    )
+
+
+def _tell_typical(sketch: Sketch) -> str:
+    if sketch.kind == "number":
+        return write_number(quantile(sketch, 0.5))
+    if sketch.kind == "text":
+        return f"{write_number(quantile(sketch.parts['words'], 0.5))} words"
+    value = max(sketch.values, key=lambda value: (sketch.values[value], value), default="")
+    return f"{value} {write_share(sketch.values.get(value, 0) / sketch.n)}"
+
+
+@api.get("/projects/{project:path}/profiles")
+def get_profiles(project: str, reader: FromReader) -> StoredProfiles:
+    """List the profiles that clients have sent, with what each looks at, by name.
+
+    The fields of a model are held against one by `than=profile:NAME`.
+    """
+    return StoredProfiles(profiles=find_profiles(reader, project))
+
+
+@pages.get("/projects/{project:path}/profiles")
+def show_profiles(request: Request, project: str, reader: FromReader) -> Response:
+    """The profiles of a project, each with what it looks at."""
+    context = {
+        "profiles": find_profiles(reader, project),
+        "api": view.api_address("projects", project, "profiles"),
+        "python": python_call("profiles"),
+    }
+    return show_page(request, "profiles.html", context)
