@@ -145,7 +145,7 @@ def _elements(array: Any) -> dict[str, object]:
     """
     if array.size <= _SMALL:
         return {"values": array.tolist()}
-    head = {"head": first_elements(array, HEAD)}
+    head: dict[str, object] = {"head": first_elements(array, HEAD)}
     if array.ndim != 1 or array.dtype.kind != "f" or array.size > MOST_NUMBERS:
         return head
     numbers = array.tolist()

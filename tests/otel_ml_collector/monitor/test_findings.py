@@ -16,11 +16,8 @@ from otel_ml_collector.monitor.findings import (
     order_findings,
 )
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.times import DAY_NS
-from tests.otel_ml_collector.spans import make_call
+from tests.otel_ml_collector.spans import NOW_NS, make_call
 from tests.otel_ml_collector.stores import Store
-
-NOW_NS = 20_000 * DAY_NS
 
 
 def take_too_long(question: FindingsQuestion) -> list[Finding]:
