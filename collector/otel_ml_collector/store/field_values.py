@@ -50,6 +50,7 @@ _IN_PARTS: Final = frozenset({"fields", "member", "tuple", "set", "frozenset"})
 _REDACTED: Final = "[redacted]"
 # Of an array or a table, and of an image.
 _SIZES: Final = ("shape", "size")
+_PROJECTIONS: Final = "projections"
 _Version = tuple[str, str, str]
 
 
@@ -89,7 +90,8 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
             if depth < MOST_DEPTH:
                 for key, member in value.items():
                     step = write_step(key)
-                    if len(path) + len(step) <= _LONGEST_PATH:
+                    is_read = key == _PROJECTIONS and NORM in value  # as the field itself
+                    if len(path) + len(step) <= _LONGEST_PATH and not is_read:
                         yield from _walk(path + step, member, depth + 1)
             yield from _walk_described(path, value)
         elif value[_TAG] in _IN_PARTS and _TAGGED in value:
@@ -120,7 +122,7 @@ def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, 
                 for place, size in enumerate(sizes)
                 if isinstance(size, int)
             )
-    norm, projections = value.get(NORM), value.get("projections")
+    norm, projections = value.get(NORM), value.get(_PROJECTIONS)
     if (
         isinstance(norm, float)
         and isinstance(projections, list)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from otel_ml.statistics.projections import Projected, project
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.field_values import VersionFields, read_values
@@ -191,6 +192,28 @@ def test_failing_day(store: Store) -> None:
         ({"a": "the [redacted] key"}, {"inputs.a": None}),
         ({"a": {"$": "repr", "v": "…"}}, {"inputs.a": None}),
         ({"$": "fields", "v": {"x": 2}, "of": "m.C"}, {"inputs.v.x": 2}),
+        (
+            {"type": "PIL.Image", "mode": "L", "size": [8, 6], "brightness": 7.5},
+            {
+                "inputs.type": "PIL.Image",
+                "inputs.mode": "L",
+                "len(inputs.size)": 2,
+                "inputs.size[0]": 8,
+                "inputs.size[1]": 6,
+                "inputs.brightness": 7.5,
+            },
+        ),
+        ([0.5] * 16, {"len(inputs)": 16, "inputs": project([0.5] * 16)}),
+        (
+            {"type": "numpy.ndarray", "shape": [300], "norm": 2.5, "projections": [0.25] * 32},
+            {
+                "inputs.type": "numpy.ndarray",
+                "len(inputs.shape)": 1,
+                "inputs.shape[0]": 300,
+                "inputs.norm": 2.5,
+                "inputs": Projected(2.5, (0.25,) * 32),
+            },
+        ),
         (
             {"messages": [{"role": "user", "content": "hi"}]},
             {
