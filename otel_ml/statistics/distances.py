@@ -111,6 +111,8 @@ def population_stability(reference: Sketch, window: Sketch) -> float:
     """Return the population stability index of a category; an absent value counts half a run."""
     index = 0.0
     for before, after in _value_shares(reference, window):
+        if not before and not after:
+            continue  # such as the rest of values, where all are kept
         low, high = max(before, 0.5 / reference.n), max(after, 0.5 / window.n)
         index += (high - low) * math.log(high / low)
     return index

@@ -189,6 +189,6 @@ def _part(path: str, project: str | None) -> str:
     rest = path.removeprefix(f"/projects/{project}/")
     if rest.startswith("queues"):  # people judge as judges do
         return "judges"
-    if rest.startswith(("fields", "targets", "alert")):
+    if rest.startswith(("fields", "profiles", "targets", "alert")):
         return "monitor"
     return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

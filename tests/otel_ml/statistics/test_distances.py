@@ -125,6 +125,7 @@ def test_population_stability() -> None:
         -0.3 * math.log(0.3 / 0.6) + 0.2 * math.log(0.6 / 0.4) + 0.095 * math.log(0.1 / 0.005)
     )
     assert population_stability(first, second) == pytest.approx(expected)
+    assert population_stability(first, sketch_values(["a"] * 6 + ["b"] * 4)) == 0
 
 
 @pytest.mark.parametrize("shape", [0.5, 1.0, 3.0, 40.0, 500.0])
