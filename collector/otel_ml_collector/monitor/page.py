@@ -139,7 +139,9 @@ def show_slice(
     window, _ = span
     context = {
         "slice": known,
-        "suggestion": suggest_for_slice(known, state.slices.figures, last) if known else None,
+        "suggestion": suggest_for_slice(known, state.slices.figures, last)
+        if known and state.slices
+        else None,
         "name": known.name if known else where,
         "model": model,
         "last": last,

@@ -3,7 +3,7 @@
 All figures are of `stats`: runs of experiments, and calls of judges, are in none of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
@@ -57,6 +57,12 @@ _FINDING_WORDS: Final = (
     *("inconclusive", "no different", "better"),
 )
 _WRONG: Final = frozenset(_FINDING_WORDS[:4])
+# What monitoring still watches, the verdict on all recorded runs may tell already.
+_DECIDED: Final[Mapping[str, Word]] = {
+    "worse": "worse",
+    "no different": "no different",
+    "better": "better",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +190,8 @@ def find_news(
         now_ns: The time of the question.
         last: What is said of runs and errors is of so many hours or days.
         most: Of at most so many of its newest versions.
-        releases: What monitoring judged already: of these versions recorded runs are not compared
-            once more.
+        releases: What monitoring judged already: of versions that it decided on, recorded runs are
+            not compared once more.
     """
     window, _ = span_of(last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
@@ -240,7 +246,7 @@ def _make_news(
     known = {
         (release.model, release.candidate.version): release
         for release in releases
-        if release.dimension == "version"
+        if release.dimension == "version" and release.word in _DECIDED
     }
     decided: set[str] = set()
     judged: list[NewestVersion] = []
@@ -329,10 +335,10 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFi
 
 
 def _tell_release(version: NewestVersion, release: Release) -> ProjectFinding:
-    """Say of a version what monitoring says of it; what it still watches is not decided."""
+    """Say of a version what monitoring decided."""
     before = release.baseline.version
     return ProjectFinding(
-        word="inconclusive" if release.word == "watching" else release.word,
+        word=_DECIDED[release.word],
         is_wrong=release.word == "worse",
         subject=view.numbered(version.model, version.version),
         sentence=release.sentence,
