@@ -608,7 +608,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.predictions ON CLUSTER otel_ml (
   digest LowCardinality(String),
   structure LowCardinality(String),
   unit UInt64 COMMENT 'hash of its session, or else of its trace',
-  said String COMMENT 'the class; 1 of a number and of a ranking',
+  predicted String COMMENT 'the class; 1 of a number and of a ranking',
   amount Nullable(Float64) COMMENT 'the number, or the probability of the class',
   items Array(String) COMMENT 'of a ranking the first ones'
 )

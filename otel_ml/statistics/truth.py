@@ -1,9 +1,9 @@
 """Quality of predictions whose truth came later, from counts and sums of clusters.
 
-Every figure is a ratio of two sums over runs: what was right by what was said, squared errors by
-runs. Runs of one session are not independent, so a cluster counts as one: a store adds up the runs
-of each cluster, then the clusters with their squares and products, and these sums are all that a
-figure with its interval needs. Sums of several days add up to those of all.
+Every figure is a ratio of two sums over runs: what was right by what was predicted, squared errors
+by runs. Runs of one session are not independent, so a cluster counts as one: a store adds up the
+runs of each cluster, then the clusters with their squares and products, and these sums are all that
+a figure with its interval needs. Sums of several days add up to those of all.
 """
 
 import math
@@ -136,7 +136,7 @@ def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     Wilson's interval with the size that as exact a simple sample would have, by the linearised
     variance of a ratio over clusters, and Student's t. Where fewer than ten clusters, or a tenth of
     them, hit or miss, how alike the runs of a cluster are cannot be known: each counts as one. F1
-    is the ratio of twice the hits to what was said and what came together.
+    is the ratio of twice the hits to what was predicted and what came together.
 
     Args:
         sums: The first amount is at most the second, in every cluster.
@@ -250,19 +250,19 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Runs of which about the same probability was said.
+    """Runs of which about the same probability was predicted.
 
     Attributes:
-        said: The mean of what was said.
+        predicted: The mean of what was predicted.
         came: The share of runs where it came.
     """
 
-    said: float
+    predicted: float
     came: Estimate
 
 
 def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
-    """Return the calibration curve: what was said against what came, by bins of what was said.
+    """Return the calibration curve: predicted against came, by bins of the predicted.
 
     Args:
         bins: Of each bin the sum of probabilities, and the sums of what came by runs; empty bins
@@ -270,7 +270,7 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
 
     Source: Murphy and Winkler, Reliability of subjective probability forecasts, Applied Statistics
     26 (1977); Bröcker and Smith, Increasing the reliability of reliability diagrams, Weather and
-    Forecasting 22 (2007), for what was said in a bin: its mean, not its middle.
+    Forecasting 22 (2007), for what was predicted in a bin: its mean, not its middle.
     """
     curve = []
     for total, sums in bins:

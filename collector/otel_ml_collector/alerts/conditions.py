@@ -47,7 +47,7 @@ VOCABULARY: Final = Vocabulary(
 )
 # Figures from 0 to 1 that are the mean of something about each run.
 _SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "judge_errors"})
-_LENGTHS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
+_DRIFT_WINDOWS_NS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
 _VALUED: Final = frozenset({Kind.NUMBER, Kind.DURATION, Kind.PAYLOAD, Kind.JSON, Kind.METRIC})
 _NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "resource"})
 SureSign = Literal["<", ">"]
@@ -104,7 +104,7 @@ class AlertCondition:
         return [figure for figure in self.figures if figure.name in names]
 
     def check_fit(self, where: str, window_ns: int, *, has_by: bool) -> None:
-        """Refuse what the monitor cannot be asked for.
+        """Refuse figures that the monitor cannot answer.
 
         Raises:
             BadInput: A figure is of one model, and the filter names none; or the window is none
@@ -122,7 +122,7 @@ class AlertCondition:
             if figure.name != "excess" and model_of(where) is None:
                 message = f'{figure.name} is of a model: expected where to say model == "..."'
                 raise BadInput(message, "where")
-            if figure.name == "drift" and window_ns not in _LENGTHS:
+            if figure.name == "drift" and window_ns not in _DRIFT_WINDOWS_NS:
                 message = "drift is judged by whole hours, days or weeks: expected 1h, 1d or 7d"
                 raise BadInput(message, "window")
 
@@ -197,7 +197,7 @@ def _check(figure: Figure) -> None:
 
 
 def _read_limit(sure: SureComparison) -> SureLimit:
-    """Read what must be certain.
+    """Read the comparison of surely(...).
 
     Raises:
         BadInput: It is no comparison of a share of runs with a number.

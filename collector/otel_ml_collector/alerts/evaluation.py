@@ -78,10 +78,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Announcer(Protocol):
-    """Sends what changed to targets."""
+    """Sends changes to targets."""
 
     def announce(self, notification: Notification) -> None:
-        """Store a notification, so that it will be sent; what is known is not stored again."""
+        """Store a notification, so that it will be sent; a known one is not stored again."""
         ...
 
     def withdraw(self, project: str, rule: str) -> None:
@@ -109,7 +109,7 @@ class WatchedRule:
 
     @property
     def group(self) -> tuple[object, ...]:
-        """What rules have in common that are measured in one question."""
+        """The common part of rules that are measured in one question."""
         plan = self.rule.plan
         sure = plan.condition.sure
         return (
@@ -319,7 +319,7 @@ class AlertEvaluator:
     def _announce(
         self, watched: Sequence[WatchedRule], gone: Sequence[WatchedRule], now_ns: int
     ) -> None:
-        """Tell the targets what fires and what ended; of what is muted nothing."""
+        """Tell the targets of rules that fire or ended, without the muted ones."""
         mutes: defaultdict[str, list[Mute]] = defaultdict(list)
         for project, document in list_all_documents(self._reader, MUTE):
             mutes[project].append(make_mute(document))
@@ -456,7 +456,7 @@ def empty_slice(rule: AlertRule) -> MeasuredSlice:
 def make_notification(
     item: WatchedRule, mutes: Sequence[Mute], now_ns: int
 ) -> tuple[Notification | None, bool]:
-    """Make what targets are told of a rule: None while there is nothing to tell.
+    """Make the notification of a rule: None while there is nothing to tell.
 
     Returns:
         The notification, and whether all that fires is muted.

@@ -280,7 +280,7 @@ def _count_fired(events: Sequence[AlertEvent]) -> tuple[int, int]:
 def _draw_days(
     rows: Sequence[AlertRow], events: Sequence[AlertEvent], now_ns: int
 ) -> list[DayWord]:
-    """Say of each day what was the worst of it, over all slices."""
+    """Return the worst state of each day, over all slices."""
     first_ns = _first_day(now_ns)
     worst = [0] * DAYS
     by_slice: defaultdict[str, list[AlertEvent]] = defaultdict(list)

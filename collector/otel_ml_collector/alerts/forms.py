@@ -10,7 +10,7 @@ from otel_ml_collector.errors import BadInput
 
 # Between commas, of which there may be some in quotes.
 _PARTS: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
-_LENGTHS: Final = ("window", "every", "hold", "keep", "delay")
+_TEXT_FIELDS: Final = ("window", "every", "hold", "keep", "delay")
 
 _Short = Annotated[str, Field(max_length=64)]
 _Long = Annotated[str, Field(max_length=4_000)]
@@ -70,7 +70,7 @@ def fill_form(rule: AlertRule) -> RuleForm:
         notify=", ".join(rule.notify),
         summary=rule.annotations.get("summary", ""),
         base=str(rule.version),
-        **{name: getattr(rule, name) for name in _LENGTHS},
+        **{name: getattr(rule, name) for name in _TEXT_FIELDS},
     )
 
 

@@ -49,15 +49,15 @@ from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # A rule has no more slices: those with most runs.
 MOST_SLICES: Final = 200
-_MOST_ROWS: Final = 500_000
+_MOST_MEASURED: Final = 500_000
 # Means of sessions are told apart to a thousandth, on the side where all is well.
 _STEPS: Final = 1_000
 # Of so many days before it is learned how soon the truth comes.
 _COURSE_NS: Final = 60 * DAY_NS
 # Runs are in so soon after they began, or later where they take longer.
 SETTLE_NS: Final = MINUTE_NS // 2
-_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-_IN_TIME: Final = _BOUNDS.sql
+_MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_IN_TIME: Final = _MEASURED_TIME.sql
 _PLACES: Final = Sql("""range(
   toUInt32(greatest(intDiv(start_ns - {origin:Int64}, {every:Int64}) + 1, 1)),
   toUInt32(least(intDiv(start_ns - {origin:Int64} + {window:Int64}, {every:Int64}),
@@ -67,7 +67,7 @@ _JSON_NUMBER: Final = Sql("""if(JSONType({raw}) IN ('Int64', 'UInt64', 'Double')
 _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
   argMaxIf(if(mode = 'clear', nan, value), (time_ns, record_id, position), mode != 'single'),
   argMin(value, (time_ns, record_id, position)))""")
-_VERSION: Final = Sql("""transform(
+_VERSION_NUMBER: Final = Sql("""transform(
   concat(toString(digest), ':', toString(structure), ':', toString(model)),
   {version_keys:Array(String)}, {version_numbers:Array(String)}, '')""")
 _MEASURED: Final = Sql("""
@@ -82,9 +82,10 @@ _MEANS: Final = Sql("""
   LIMIT {most}""")
 _TRUTH: Final = Sql("""
   SELECT place, slices, count() AS foretold, countIf(came != '') AS here,
-    countIf(came != '' AND said = came) AS right, countIf(said = {positive:String} AND came != '')
-    AS said_so, countIf(came = {positive:String}) AS came_so,
-    countIf(said = came AND came = {positive:String}) AS hits,
+    countIf(came != '' AND predicted = came) AS right,
+    countIf(predicted = {positive:String} AND came != '') AS said_so,
+    countIf(came = {positive:String}) AS came_so,
+    countIf(predicted = came AND came = {positive:String}) AS hits,
     sumIf(abs(assumeNotNull(amount) - assumeNotNull(truth)), came != '' AND isNotNull(amount)
       AND isNotNull(truth)) AS errors, avg({now:Int64} - toFloat64(start_ns)) AS age_ns
   FROM ({rows}) AS foretelling
@@ -128,7 +129,7 @@ class MeasuredWindows:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What is measured of the runs of a filter.
+    """A question for figures of the runs of a filter.
 
     Attributes:
         figures: Each once.
@@ -242,7 +243,7 @@ _MEAN: Final = Sql("toFloat64(sum({exact})) / 1e15 / count(x_N)").fill(
 )
 _SHARE: Final = Sql("sum(x_N) / count(x_N)")
 # By figure: the column, and how it is added up.
-_PLAIN: Final[Mapping[str, tuple[Sql, Sql]]] = {
+_COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
     "runs": (Sql("1"), Sql("count()")),
     "error_share": (Sql("outcome = 'error'"), _SHARE),
     "cost": (
@@ -373,7 +374,7 @@ class _Question:
             aggregates=join_sql(", ", aggregates) if aggregates else Sql("0 AS none"),
             cells=self.cells,
             slices_at_most=MOST_SLICES,
-            most=_MOST_ROWS,
+            most=_MOST_MEASURED,
         )
 
     def write_means(self, *, is_above: bool) -> Sql:
@@ -381,7 +382,7 @@ class _Question:
         rounded = Sql("floor({m})") if is_above else Sql("ceil({m})")
         mean = Sql("avg(x_0) * {steps}").fill(steps=_STEPS)
         return _MEANS.fill(
-            rounded=rounded.fill(m=mean), steps=_STEPS, cells=self.cells, most=_MOST_ROWS
+            rounded=rounded.fill(m=mean), steps=_STEPS, cells=self.cells, most=_MOST_MEASURED
         )
 
     def ask(self, sql: Sql) -> list[Row]:
@@ -424,8 +425,8 @@ class _Columns:
             return self._of_judge(figure)
         if figure.name == "share":
             return _Column(figure, test or Sql("0"), _SHARE)
-        if figure.name in _PLAIN:
-            return _Column(figure, *_PLAIN[figure.name])
+        if figure.name in _COLUMN_OF:
+            return _Column(figure, *_COLUMN_OF[figure.name])
         field = read_field(figure.of)
         if figure.name == "missing":
             return _Column(figure, self._missing(place, field), _SHARE)
@@ -486,7 +487,7 @@ class _Columns:
         return self._at(place, field, raw)
 
     def _at(self, place: int, field: Field, pattern: Sql) -> Sql:
-        """Write what stands at a path of a payload."""
+        """Write the value at a path of a payload."""
         column = identifier(field.name, FIELD_NAMES)
         self._payload_columns.add(field.name)
         steps = []
@@ -572,7 +573,7 @@ def _write_slice(dimension: Dimension, place: int, apart: Apart) -> Sql:
     """Write the value of a run by which slices are told apart; empty where it has none."""
     if not dimension.is_tag:
         if dimension.name == "version":
-            return _VERSION
+            return _VERSION_NUMBER
         return Sql("toString({n})").fill(n=identifier(dimension.name, FIELD_NAMES))
     mark = parameter(f"tag_{place}", "String")
     own = Sql("""substring(arrayFirst(kv -> startsWith(kv, {mark}), tag_kv),
@@ -598,11 +599,11 @@ def _add_truth(
     target = find_target(reader, asked.project, figure.of)
     course, ages = _read_course(reader, asked, target)
     at_last = max((share for share in course if share is not None), default=None)
-    counted_runs = find_counted(reader, asked.project, _BOUNDS)
+    counted_runs = find_counted(reader, asked.project, _MEASURED_TIME)
     sql = _TRUTH.fill(
         rows=write_rows(target.rule, counted_runs, question.apart),
         cells=question.cells,
-        most=_MOST_ROWS,
+        most=_MOST_MEASURED,
     )
     values = {
         **target.rule.parameters,

@@ -38,7 +38,7 @@ _OWN_LABELS: Final = frozenset({"alertname", "project", "severity"})
 
 @dataclass(frozen=True, slots=True)
 class AlertRequest:
-    """What is posted to a target.
+    """A request to a target.
 
     Attributes:
         body: JSON.
@@ -182,7 +182,7 @@ def _write(document: object) -> bytes:
 
 
 def _clean(text: str, most_chars: int = _ANNOTATION_CHARS) -> str:
-    """Replace what no text shows, and halves of characters, which JSON does not take."""
+    """Replace characters that no text shows, and halves of characters, which JSON does not take."""
     whole = text[:most_chars].encode("utf-8", "replace").decode()
     return _CONTROL.sub(" ", whole)
 
@@ -276,7 +276,7 @@ def _markdown(text: str, link: str, name: str) -> dict[str, Any]:
 
 
 def _escape_slack(text: str) -> str:
-    """Escape what begins a mention or a link.
+    """Escape the characters that begin a mention or a link.
 
     Spec: https://docs.slack.dev/messaging/formatting-message-text#escaping
     """

@@ -13,7 +13,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 
-_LENGTHS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: "7d"}
+_PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: "7d"}
 
 
 def measure_monitored(
@@ -48,7 +48,7 @@ def _measure_drift(
         project,
         model_of(where) or "",
         window.end_ns,
-        last=_LENGTHS[window.end_ns - window.start_ns],
+        last=_PAST_OF_NS[window.end_ns - window.start_ns],
         than=figure.than,
         where=where if len(conjuncts(where)) > 1 else "",
     )

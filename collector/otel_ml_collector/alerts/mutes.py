@@ -24,7 +24,7 @@ MUTE: Final = DocumentKind("mute", most=500, limit_bytes=16 * 1024)
 
 
 class WantedMute(BaseModel):
-    """What is not to be sent, until when, and why."""
+    """A mute to be saved: of which slices, until when, and why."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -38,7 +38,7 @@ class AlertedSlice:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What targets hear of a rule.
+    """The message about a rule that targets get.
 
     Attributes:
         project: The rule's project.
@@ -95,7 +95,7 @@ def write_notification(notification: Notification) -> str:
 
 
 def read_notification(text: str) -> Notification:
-    """Read what `write_notification` has written."""
+    """Read the text of `write_notification`."""
     document: dict[str, Any] = json.loads(text)
     slices = tuple(AlertedSlice(**alerted) for alerted in document.pop("slices"))
     notify = tuple(document.pop("notify"))

@@ -45,7 +45,7 @@ _FORM_BYTES: Final = 64 * 1024
 _MOST_FIELDS: Final = 30
 _CHANGES: Final = 50
 _SHOWN_DAYS: Final = 30
-_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
+_RULE_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
 MUTE_LENGTHS: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "1d": DAY_NS, "7d": 7 * DAY_NS}
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -169,7 +169,7 @@ def save_rule(
     """Save a rule, which is watched from now on; what is wrong is said above the form."""
     form = _check_form(fields)
     edit = form.name if form.base else ""
-    if not _NAME.fullmatch(form.name):
+    if not _RULE_NAME.fullmatch(form.name):
         problem = "Expected a name of 1 to 64 characters, without a slash"
         return _show_form(request, project, form, edit, problem=problem)
     base = int(form.base) if form.base.isdecimal() else 0
@@ -300,7 +300,7 @@ def mute_rule(
 
 
 def _frame(request: Request) -> dict[str, Any]:
-    """Say what whoever looks may do."""
+    """Return the rights of the reader of the page."""
     access = access_of(request.scope)
     may_write = access.has(ADMIN)
     return {

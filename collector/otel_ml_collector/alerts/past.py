@@ -14,7 +14,7 @@ from otel_ml_collector.alerts.history import (
 from otel_ml_collector.filter.figures import Figure, SureComparison, TermComparison, leaves_of
 from otel_ml_collector.times import from_rfc3339
 
-_HEIGHT: Final = 150.0
+_CHART_HEIGHT: Final = 150.0
 _WIDTH: Final = 1_000.0
 _MOST_CURVES: Final = 3
 _MOST_SPELLS: Final = 20
@@ -161,7 +161,7 @@ def _draw(
         high += abs(high) or 1.0
 
     def height(value: float) -> float:
-        return _HEIGHT * (1 - (value - low) / (high - low))
+        return _CHART_HEIGHT * (1 - (value - low) / (high - low))
 
     stretches: list[list[str]] = [[]]
     for point in points:

@@ -28,9 +28,9 @@ _MOST_WINDOW_NS: Final = 30 * DAY_NS
 _MOST_KEEP_NS: Final = 30 * DAY_NS
 _MOST_DELAY_NS: Final = 90 * DAY_NS
 _HOLD: Final = re.compile(r"(\d{1,2}) of (\d{1,2})", re.ASCII)
-_PLACE: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
+_PLACEHOLDER: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
 # What windows are judged by.
-_JUDGED: Final = {
+_JUDGED_FIELDS: Final = {
     *("where", "when", "window", "every", "by", "hold", "keep", "min_runs", "delay"),
     "windows_between",
 }
@@ -100,7 +100,7 @@ class WantedAlert(BaseModel):
     @classmethod
     def _is_plain(cls, annotations: dict[str, str]) -> dict[str, str]:
         for text in annotations.values():
-            for name in _PLACE.findall(text):
+            for name in _PLACEHOLDER.findall(text):
                 if name.strip() not in TEMPLATE_NAMES:
                     raise ValueError(
                         f"Unknown {{{{{name[:40]}}}}}: expected one of {', '.join(TEMPLATE_NAMES)}"
@@ -242,14 +242,14 @@ class AlertRule(WantedAlert):
 
         Who is told, and in which words, does not matter.
         """
-        parts = self.model_dump(include=_JUDGED)
+        parts = self.model_dump(include=_JUDGED_FIELDS)
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
     def annotate(self, by: str, value: str) -> dict[str, str]:
         """Fill the annotations: plain texts in their places, each once."""
         values = {"by": by, "value": value, "window": self.window, "rule": self.name}
         return {
-            name: _PLACE.sub(lambda match: values[match[1].strip()], text)
+            name: _PLACEHOLDER.sub(lambda match: values[match[1].strip()], text)
             for name, text in self.annotations.items()
         }
 

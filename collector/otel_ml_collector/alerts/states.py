@@ -25,7 +25,7 @@ FigureKey = tuple[str, str, str, int]
 
 
 def key_of(figure: Figure) -> FigureKey:
-    """Return what tells a figure apart from others."""
+    """Return the key of a figure."""
     return (figure.name, figure.of, figure.than, figure.before_ns)
 
 
@@ -50,7 +50,7 @@ class MeasuredSlice:
 
 @dataclass(frozen=True, slots=True)
 class WindowLook:
-    """What a window says of a slice.
+    """A window of a slice, judged.
 
     Attributes:
         end_ns: Where it ends.

@@ -93,7 +93,7 @@ class UnusualRun:
 
 
 def find_unusual(reader: Reader, run: Run) -> UnusualRun:
-    """Find what is unusual of a run of a model."""
+    """Find the unusual of a run of a model."""
     own = _read_own(reader, run)
     usual = _read_usual(reader, run)
     fields = [*compare_with_usual(own, usual)] if own else []
@@ -113,7 +113,7 @@ def _read_own(reader: Reader, run: Run) -> VersionFields | None:
 
 
 def _read_usual(reader: Reader, run: Run) -> VersionFields:
-    """Read what the fields of the model had in the 28 days before the day of the run."""
+    """Read the fields of the model in the 28 days before the day of the run."""
     day_ns = run.start_ns // DAY_NS * DAY_NS
     days = {
         day: computed_ns

@@ -96,31 +96,31 @@ class QualityPoint(BaseModel):
 
 
 class QualityClass(BaseModel):
-    """One class: of the runs that have a truth how many were said and came to be of it."""
+    """One class: of the runs that have a truth how many were predicted and came to be of it."""
 
     name: str
-    said: int
+    predicted: int
     came: int
     right: int
-    runs: int = Field(description="Runs that said it, also without a truth")
+    runs: int = Field(description="Runs that predicted it, also without a truth")
     coverage: float | None = Field(description="The share of these that has a truth")
     figures: list[QualityFigure] = Field(description="precision, recall, f1")
-    where: str = Field(description="The filter of runs that said it")
+    where: str = Field(description="The filter of runs that predicted it")
 
 
 class ConfusedRuns(BaseModel):
-    """Runs that said one class, and of which one came."""
+    """Runs that predicted one class, and of which one came."""
 
-    said: str
+    predicted: str
     came: str
     runs: int
     where: str = Field(description="The filter that lists them")
 
 
 class CalibratedBin(BaseModel):
-    """Runs of which about the same probability was said."""
+    """Runs of which about the same probability was predicted."""
 
-    said: float = Field(description="The mean of what was said")
+    predicted: float = Field(description="The mean of what was predicted")
     came: Interval = Field(description="The share in which the positive class came")
 
 
@@ -165,7 +165,9 @@ class TargetQuality(BaseModel):
     guess_accuracy: float | None = Field(description="How often that would be right")
     points: list[QualityPoint] = Field(description="By the time of the prediction, oldest first")
     versions: list[QualityPoint] = Field(description="By version of the model, newest first")
-    classes: list[QualityClass] = Field(description="The most frequent 20 that were said or came")
+    classes: list[QualityClass] = Field(
+        description="The most frequent 20 that were predicted or came"
+    )
     confusion: list[ConfusedRuns]
     calibration: list[CalibratedBin]
     course: list[CoursePoint] = Field(description="The usual course of the truth, by age")
@@ -201,10 +203,10 @@ class _Figure:
 
 
 _HERE: Final = Sql("came != ''")
-_RIGHT: Final = Sql("(came != '' AND said = came)")
-_SAID: Final = Sql("(came != '' AND said = {positive:String})")
+_RIGHT: Final = Sql("(came != '' AND predicted = came)")
+_SAID: Final = Sql("(came != '' AND predicted = {positive:String})")
 _CAME: Final = Sql("(came = {positive:String})")
-_HIT: Final = Sql("(said = came AND came = {positive:String})")
+_HIT: Final = Sql("(predicted = came AND came = {positive:String})")
 _PRICED: Final = Sql("(came != '' AND isNotNull(amount))")
 _COVERAGE: Final = {"coverage": _Figure(_HERE, Sql("1"))}
 _OF_CLASS: Final = {"accuracy": _Figure(_RIGHT, _HERE)}
@@ -338,7 +340,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     classes, confusion, guess = (
         _find_classes(rows, question) if target.kind == "class" else ([], [], None)
     )
-    wrong = [pair for pair in confusion if pair.said != pair.came]
+    wrong = [pair for pair in confusion if pair.predicted != pair.came]
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
         target=target,
@@ -668,45 +670,45 @@ def _find_classes(
     """Find the classes, which came instead of which, and the one that came most."""
     counts = rows.ask(
         Sql("""
-          SELECT said, came, count() AS n FROM ({rows}) GROUP BY said, came
-          ORDER BY n DESC, said, came LIMIT 10000""").fill(rows=rows.sql)
+          SELECT predicted, came, count() AS n FROM ({rows}) GROUP BY predicted, came
+          ORDER BY n DESC, predicted, came LIMIT 10000""").fill(rows=rows.sql)
     )
-    said = Counter[str]()
+    predicted = Counter[str]()
     checked = Counter[str]()
     came = Counter[str]()
     right = Counter[str]()
     for row in counts:
-        said[row["said"]] += row["n"]
+        predicted[row["predicted"]] += row["n"]
         if row["came"]:
-            checked[row["said"]] += row["n"]
+            checked[row["predicted"]] += row["n"]
             came[row["came"]] += row["n"]
-            right[row["said"]] += row["n"] * (row["said"] == row["came"])
-    chosen = sorted({*said, *came}, key=lambda entry: (-said[entry] - came[entry], entry))[
-        :_MOST_CLASSES
-    ]
+            right[row["predicted"]] += row["n"] * (row["predicted"] == row["came"])
+    chosen = sorted(
+        {*predicted, *came}, key=lambda entry: (-predicted[entry] - came[entry], entry)
+    )[:_MOST_CLASSES]
     positive = question.target.positive
     chosen.sort(key=lambda entry: entry != positive)
     figures = {
-        "precision": _Figure(Sql("said = came"), Sql("said = class")),
-        "recall": _Figure(Sql("said = came"), Sql("came = class")),
-        "f1": _Figure(Sql("2 * (said = came)"), Sql("(said = class) + (came = class)")),
+        "precision": _Figure(Sql("predicted = came"), Sql("predicted = class")),
+        "recall": _Figure(Sql("predicted = came"), Sql("came = class")),
+        "f1": _Figure(Sql("2 * (predicted = came)"), Sql("(predicted = class) + (came = class)")),
     }
     sums = _sum(
         _Rows(rows.reader, rows.sql, {**rows.values, "classes": chosen}, rows.rule),
         figures,
         Sql("class"),
-        Sql("""ARRAY JOIN arrayDistinct([said, came]) AS class
+        Sql("""ARRAY JOIN arrayDistinct([predicted, came]) AS class
           WHERE {here} AND class IN {classes:Array(String)}""").fill(here=_HERE),
     )
     by_class = {row["place"]: _estimate(figures, row, 0) for row in sums}
     classes = [
         QualityClass(
             name=name,
-            said=checked[name],
+            predicted=checked[name],
             came=came[name],
             right=right[name],
-            runs=said[name],
-            coverage=checked[name] / said[name] if said[name] else None,
+            runs=predicted[name],
+            coverage=checked[name] / predicted[name] if predicted[name] else None,
             figures=by_class.get(name, []),
             where=_where_said(question.target, name),
         )
@@ -714,13 +716,13 @@ def _find_classes(
     ]
     confusion = [
         ConfusedRuns(
-            said=row["said"],
+            predicted=row["predicted"],
             came=row["came"],
             runs=row["n"],
-            where=_where(question.target, row["said"], row["came"]),
+            where=_where(question.target, row["predicted"], row["came"]),
         )
         for row in counts
-        if row["came"] and row["said"] in chosen and row["came"] in chosen
+        if row["came"] and row["predicted"] in chosen and row["came"] in chosen
     ]
     most = max(came, key=lambda entry: (came[entry], entry), default=None)
     return classes, confusion, None if most is None else (most, came[most])
@@ -728,19 +730,22 @@ def _find_classes(
 
 def _calibrate(rows: _Rows) -> list[CalibratedBin]:
     """Make the calibration curve, of ten bins."""
-    figures = {"came": _Figure(_CAME, Sql("1")), "said": _Figure(Sql("amount"), Sql("1"), "mean")}
+    figures = {
+        "came": _Figure(_CAME, Sql("1")),
+        "predicted": _Figure(Sql("amount"), Sql("1"), "mean"),
+    }
     place = Sql("least(toUInt32(floor(assumeNotNull(amount) * {bins})), {bins} - 1)").fill(
         bins=_BINS
     )
     sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=_PRICED))
     return [
-        CalibratedBin(said=item.said, came=Interval.model_validate(item.came))
+        CalibratedBin(predicted=item.predicted, came=Interval.model_validate(item.came))
         for item in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
     ]
 
 
 def _where_said(target: SavedTarget, text: str) -> str:
-    """Write the filter of runs that said a class; empty where the language has none for it."""
+    """Write the filter of runs that predicted a class; empty where the language has none for it."""
     if not target.model or "… " in text:
         return ""
     return f"model == {view.quoted(target.model)} and {_equals(target.prediction, text)}"

@@ -68,7 +68,7 @@ class CoverageCurve:
 
 
 class QualityShown(WantedQuality):
-    """What the page of a target is asked.
+    """The parameters of the page of a target.
 
     Attributes:
         figure: The figure that is drawn over time; empty for the first one.
@@ -178,16 +178,18 @@ def _width(quality: TargetQuality, point: QualityPoint) -> float:
 
 
 def _make_table(quality: TargetQuality) -> list[dict[str, Any]]:
-    """Make the rows of the confusion table: of each class that was said how often which came."""
-    cells = {(one.said, one.came): one for one in quality.confusion}
+    """Make the rows of the confusion table: of each predicted class how often which came."""
+    cells = {(one.predicted, one.came): one for one in quality.confusion}
     names = [one.name for one in quality.classes]
     return [
         {
-            "said": said,
-            "cells": [cells.get((said, came)) for came in names],
-            "runs": sum(cells[said, came].runs for came in names if (said, came) in cells),
+            "predicted": predicted,
+            "cells": [cells.get((predicted, came)) for came in names],
+            "runs": sum(
+                cells[predicted, came].runs for came in names if (predicted, came) in cells
+            ),
         }
-        for said in names
+        for predicted in names
     ]
 
 

@@ -34,7 +34,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
 
 _MOST_POINTS: Final = 400
 _BUCKETS: Final = {"hour": HOUR_NS, "day": DAY_NS, "week": 7 * DAY_NS}
-_LENGTHS: Final = {"24h": DAY_NS, "7d": 7 * DAY_NS, "30d": 30 * DAY_NS, "60d": 60 * DAY_NS}
+_PAST_NS: Final = {"24h": DAY_NS, "7d": 7 * DAY_NS, "30d": 30 * DAY_NS, "60d": 60 * DAY_NS}
 LastDays = Literal["24h", "7d", "30d", "60d"]
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
@@ -77,7 +77,7 @@ def make_question(
         start_ns = from_rfc3339(wanted.start, "start")
     else:
         # Whole buckets, so that a question asked a minute later has the same ones.
-        length_ns = _LENGTHS[wanted.last]
+        length_ns = _PAST_NS[wanted.last]
         step = step_ns or choose_step(Window(0, length_ns))
         start_ns = max((end_ns - length_ns) // step * step, 0)
     if start_ns >= end_ns:

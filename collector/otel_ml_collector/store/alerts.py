@@ -15,7 +15,7 @@ from otel_ml_collector.times import DAY_NS
 AlertStateName = Literal["inactive", "pending", "firing", "no data", "failed"]
 # The slice of the row of a rule as a whole.
 WHOLE_RULE: Final = ""
-_MOST_ROWS: Final = 200_000
+_MOST_STATES: Final = 200_000
 MOST_EVENTS: Final = 10_000
 _KEPT_NS: Final = 365 * DAY_NS
 # The row of a slice that was seen no more is of no use after that time.
@@ -100,7 +100,7 @@ class AlertEvent:
 
 def read_alert_rows(reader: Reader, project: str | None = None) -> list[AlertRow]:
     """Read the states of a project, or of all that may be read."""
-    values: dict[str, Any] = {"limit": _MOST_ROWS}
+    values: dict[str, Any] = {"limit": _MOST_STATES}
     if project is None:
         return [_row(row) for row in reader.rows(_OF_ALL, values)]
     return [_row(row) for row in reader.rows(_OF_PROJECT, {**values, "project": project})]

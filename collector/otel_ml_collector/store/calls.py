@@ -122,7 +122,7 @@ _OF_KEY_OR_TAG: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{
 
 
 def _late_records(columns: Sql, where: Sql) -> Sql:
-    """Write the SQL for what was told of keys and tags."""
+    """Write the SQL for records about keys and tags."""
     rows = Sql("SELECT {columns} FROM {table} WHERE {where}")
     return join_sql(
         " UNION ALL ",
@@ -430,7 +430,7 @@ def _divide(places: Sequence[Row]) -> Iterator[list[Row]]:
 def write_settled(
     client: StoreClient, memory: Memory, settled: Sequence[SettledRun], *, mark: bool
 ) -> None:
-    """Store what is settled of some runs, after the memory knows of their projects.
+    """Store settlements, after the memory knows of their projects.
 
     With `mark`, the statistics of days that are over are computed again.
     """
@@ -610,7 +610,7 @@ def _find_named(client: StoreClient, annotated: Mapping[str, Collection[str]]) -
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Divide what one question takes as a list."""
+    """Divide a list into those that one question takes."""
     for first in range(0, len(items), _OWNERS):
         yield items[first : first + _OWNERS]
 

@@ -107,13 +107,13 @@ class NotificationBox:
         self._lock = threading.Lock()
 
     def put(self, notifications: Sequence[StoredNotification]) -> None:
-        """Store notifications, or what became of them; durable on return."""
+        """Store notifications with their state; durable on return."""
         rows = [list(astuple(notification)) for notification in notifications]
         with self._lock, store_trouble():
             self._client.insert("notifications", rows, column_names=_NOTIFICATION_COLUMNS)
 
     def change(self, notification: StoredNotification, **changes: Any) -> StoredNotification:
-        """Store what became of a notification, and return it."""
+        """Store the new state of a notification, and return it."""
         changed = replace(notification, version=notification.version + 1, **changes)
         self.put([changed])
         return changed

@@ -45,15 +45,15 @@ _ITEMS_OF: Final = Sql("""arrayMap(item -> {text}, if(JSONType({raw}) = 'Array',
     JSONExtractArrayRaw({raw}), [{raw}]))""")
 # Of a run that foretold something: the prediction as text, its number, and the same of the truth,
 # empty where none is here; since when that is known.
-COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, said, amount,
-  came, truth, told_ns""")
+COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
+  amount, came, truth, told_ns""")
 # The part of these that the run itself says, with the items of a ranking.
-_FORETOLD: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, said, amount,
-  items""")
+_FORETOLD: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
+  amount, items""")
 _PREDICTIONS: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
-    {said} AS said, {amount} AS amount, {items} AS items
+    {predicted} AS predicted, {amount} AS amount, {items} AS items
   FROM (
     SELECT start_ns, trace_id, span_id, rank, toString(model) AS model,
       toString(digest) AS digest, toString(structure) AS structure,
@@ -65,7 +65,7 @@ _PREDICTIONS: Final = Sql("""
     FROM ({payloads}) WHERE raw NOT IN ('', 'null')
   ) AS payload ON payload.start_ns = run.start_ns AND payload.trace_id = run.trace_id
     AND payload.span_id = run.span_id AND payload.rank = run.rank
-  WHERE said != ''""")
+  WHERE predicted != ''""")
 _PAYLOADS: Final = Sql("""
     SELECT * FROM payloads WHERE {bounds}
       AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {bounds} AND {of_model})""")
@@ -80,7 +80,7 @@ _KEPT: Final = Sql("""
 _JOINED: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
-    run.said AS said, {amount} AS amount, {came} AS came, {truth} AS truth,
+    run.predicted AS predicted, {amount} AS amount, {came} AS came, {truth} AS truth,
     if(came = '', 0, truths.first_ns) AS told_ns
   FROM ({predictions}) AS run
   {join} JOIN ({truths}) AS truths
@@ -302,9 +302,9 @@ def _write_predictions(
     payloads = _PAYLOADS.fill(bounds=bounds, deliveries=DELIVERIES, of_model=of_model)
     if lends:
         payloads = fill_payloads(payloads, {"outputs": LENT_PAYLOAD["outputs"]}, bounds)
-    said, amount, items = _FORMS[rule.kind]
+    predicted, amount, items = _FORMS[rule.kind]
     return _PREDICTIONS.fill(
-        said=said,
+        predicted=predicted,
         amount=amount,
         items=items,
         session=named(Sql("session")) if settled else Sql("session"),

@@ -473,7 +473,7 @@ class OtlpForwardNumbers(Collector):
 
 @dataclass(frozen=True, slots=True)
 class AlertLook:
-    """What the last look at all rules of alerts did.
+    """The last look at all rules of alerts.
 
     Attributes:
         rules: How many there are.

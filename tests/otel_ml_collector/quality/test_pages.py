@@ -21,7 +21,7 @@ def test_page(service: Service) -> None:
     """The page has the figures, the early buckets hatched, the table and a link to wrong runs."""
     page = read(service, "churn/targets/churned?last=30d&bucket=day")
     here = sum(one.came is not None for one in FORETOLD)
-    wrong = sum(one.came not in {None, one.said} for one in FORETOLD)
+    wrong = sum(one.came not in {None, one.predicted} for one in FORETOLD)
     assert f"of {here} predictions whose truth is here" in page
     assert f">{wrong} runs were wrong</a>" in page
     assert page.count("<title>less than usual</title>") >= 2
@@ -54,5 +54,5 @@ def test_run_page(service: Service) -> None:
     run_id = f"{foretold.run.trace_id.hex()}-{foretold.run.span_id.hex()}"
     page = read(service, f"churn/runs/{run_id}")
     truths = page.partition('id="truths"')[2]
-    assert foretold.said in truths
+    assert foretold.predicted in truths
     assert f"{foretold.p}" not in truths.partition("</table>")[0]

@@ -38,7 +38,7 @@ class Foretold:
 
     run: Span
     day: int
-    said: str
+    predicted: str
     p: float
     came: str | None
 
@@ -126,7 +126,7 @@ def test_figures(service: Service) -> None:
     """All figures of a class are those of scikit-learn over the runs whose truth is here."""
     answer = get(service, "churn/targets/churned", last="30d")
     here = [one for one in FORETOLD if one.came is not None]
-    came, said = [one.came for one in here], [one.said for one in here]
+    came, said = [one.came for one in here], [one.predicted for one in here]
     hits = [float(one == "yes") for one in came]
     chances = [one.p for one in here]
     assert (answer["runs"], answer["here"]) == (len(FORETOLD), len(here))
@@ -140,7 +140,7 @@ def test_figures(service: Service) -> None:
             "log_loss": metrics.log_loss(hits, chances),
         }
     )
-    confusion = {(one["said"], one["came"]): one["runs"] for one in answer["confusion"]}
+    confusion = {(one["predicted"], one["came"]): one["runs"] for one in answer["confusion"]}
     table = metrics.confusion_matrix(came, said, labels=["yes", "no"])
     assert confusion == {
         ("yes", "yes"): table[0][0],
@@ -168,16 +168,16 @@ def test_coverage(service: Service) -> None:
     assert answer["points"][LOST_DAY]["figures"][0] == {"name": "accuracy", "value": None}
     assert answer["points"][0]["coverage"] == 1
     assert [one["share"] for one in answer["course"] if one["age_s"] == 86_400] == [0]
-    covered = {one["name"]: (one["runs"], one["said"]) for one in answer["classes"]}
+    covered = {one["name"]: (one["runs"], one["predicted"]) for one in answer["classes"]}
     for name, (runs, said) in covered.items():
-        own = [one for one in FORETOLD if one.said == name]
+        own = [one for one in FORETOLD if one.predicted == name]
         assert (runs, said) == (len(own), sum(one.came is not None for one in own))
 
 
 def test_wrong_runs(service: Service) -> None:
     """The runs that were wrong, and those of a cell, open as lists."""
     answer = get(service, "churn/targets/churned")
-    wrong = [one for one in FORETOLD if one.came not in {None, one.said}]
+    wrong = [one for one in FORETOLD if one.came not in {None, one.predicted}]
     listed = get(service, "churn/runs", where=answer["wrong_where"], limit="500")["runs"]
     assert {one["run_id"] for one in listed} == {
         f"{one.run.trace_id.hex()}-{one.run.span_id.hex()}" for one in wrong
@@ -192,7 +192,7 @@ def test_slice(service: Service) -> None:
     """A filter narrows the runs, as a slice does."""
     answer = get(service, "churn/targets/churned", where='tags["plan"] == "a"')
     own = [one for place, one in enumerate(FORETOLD) if place % 2 == 0]
-    right = [one.said == one.came for one in own if one.came is not None]
+    right = [one.predicted == one.came for one in own if one.came is not None]
     assert answer["runs"] == len(own)
     assert figures_of(answer)["accuracy"] == pytest.approx(sum(right) / len(right))
 
