@@ -27,7 +27,7 @@ _NOT_VALID: Final = {"drift": -1, "drift_idx": -1, "alert": False, "valid": Fals
 _STEPS: Final = 100
 _THRESHOLDS: Final = "a mapping with components and scores"
 _PARTS: Final = ("components", "scores")
-_FIGURES: Final = ("drift", "invalids")
+_CONTRASTED: Final = ("drift", "invalids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _read_thresholds(
         ).items()
     }
     for figures in components.values():
-        _refuse_unknown(figures, _FIGURES, "figure")
+        _refuse_unknown(figures, _CONTRASTED, "figure")
     scores = {
         str(name): check_number("thresholds", number, 0)
         for name, number in check_mapping(

@@ -17,7 +17,7 @@ PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
 _SIGNS: Final = tuple(
     random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - the same in each process
 )
-_DIGITS: Final = 6
+_PROJECTED_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def project(numbers: Sequence[float]) -> Projected:
 
 
 def _round(number: float) -> float:
-    return float(f"{number:.{_DIGITS}g}")
+    return float(f"{number:.{_PROJECTED_DIGITS}g}")
 
 
 def is_embedding(numbers: Sequence[object]) -> bool:

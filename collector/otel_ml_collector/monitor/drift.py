@@ -66,7 +66,7 @@ _MOST_HOURS_NS: Final = 7 * DAY_NS
 _DRAWN_NS: Final = 28 * DAY_NS
 _DAYS_BEFORE: Final = re.compile(r"(\d{1,2})d|24h", re.ASCII)
 _MOST_DAYS_BEFORE: Final = 90
-_VERSION: Final = re.compile(r"version(?::(\d{1,9}))?", re.ASCII)
+_VERSION_OF: Final = re.compile(r"version(?::(\d{1,9}))?", re.ASCII)
 _BETWEEN: Final = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)", re.ASCII)
 _DATASET: Final = re.compile(r"dataset:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOTALL)
 _PROFILE: Final = re.compile(r"profile:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOTALL)
@@ -212,7 +212,7 @@ def read_than(question: FieldsQuestion) -> Than:
             days = length_ns // DAY_NS
             name = f"the {days} days before" if days > 1 else "the day before"
             return Than(name, Window(window.start_ns - length_ns, window.start_ns))
-    if match := _VERSION.fullmatch(text):
+    if match := _VERSION_OF.fullmatch(text):
         number = int(match[1] or 0)
         name = f"version {number}" if number else "the version before"
         return Than(name, version=number)

@@ -57,7 +57,7 @@ class MonitorState:
 
 
 # What was worked out is kept for so long: a version is judged by windows that end meanwhile.
-_KEPT_NS: Final = 5 * MINUTE_NS
+_KEPT_ANSWER_NS: Final = 5 * MINUTE_NS
 # Where so many runs were delivered, more that come meanwhile are waited for.
 _MANY: Final = 50_000
 _DELIVERED: Final = Sql("""
@@ -90,7 +90,7 @@ def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Monit
     [delivered] = reader.rows(_DELIVERED, values)
     state = "" if delivered["runs"] > _MANY else repr(delivered)
     return reader.memory.work_out(
-        ("monitor", project, last, now_ns // _KEPT_NS, state),
+        ("monitor", project, last, now_ns // _KEPT_ANSWER_NS, state),
         lambda: _find_monitor(question),
         # What lacks something is asked for again.
         lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),

@@ -17,7 +17,7 @@ Suggestion = Mapping[str, str]
 # For the last so long, a window of which several are in it.
 _WINDOWS: Final[Mapping[str, str]] = {"1h": "15m", "24h": "6h", "7d": "1d", "30d": "7d"}
 _FIELD_WINDOWS: Final[Mapping[str, str]] = {"1h": "1h", "24h": "1d", "7d": "7d"}
-_PLAIN: Final[Mapping[str, str]] = {
+_PLAIN_TAG: Final[Mapping[str, str]] = {
     "errors": "error_share",
     "latency": "p50(latency_ms)",
     "cost": "mean(cost)",
@@ -40,7 +40,7 @@ def suggest_for_slice(
     if worst is None or worst.value is None or worst.rest is None:
         return None
     figure = by_name[worst.figure]
-    written = _PLAIN.get(figure.name, "")
+    written = _PLAIN_TAG.get(figure.name, "")
     if figure.judge:
         name = "pass_rate" if figure.kind == "rate" else "mean_score"
         written = f"{name}({view.quoted(figure.judge)})"
