@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
@@ -25,12 +26,13 @@ from otel_ml_collector.access import ANNOTATE, INGEST, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadInput, Rejected
+from otel_ml_collector.errors import BadInput, Rejected, Unavailable
 from otel_ml_collector.mapping.filing import StartWindow
-from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.owners import TRACE_KEY_CHARS, own_key, own_tag
 from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
+from otel_ml_collector.store.calls import NamedRuns
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
@@ -224,6 +226,14 @@ def _key_of(wanted_evaluation: WantedEvaluation) -> str:
     return wanted_evaluation.trace_id or (wanted_evaluation.trace_key or "")[:TRACE_KEY_CHARS]
 
 
+def _owner_of(wanted_evaluation: WantedEvaluation) -> str:
+    """Name the key or tag that a statement is about; empty where it is about a run."""
+    if wanted_evaluation.tag is not None:
+        return own_tag(wanted_evaluation.tag)
+    key = _key_of(wanted_evaluation)
+    return own_key(key) if key else ""
+
+
 def identify(project: str, given: str) -> bytes:
     """Make the ids of a span, trace first: of a given id always the same ones."""
     if not given:
@@ -365,6 +375,10 @@ async def post_evaluations(
             make_feedback, reader, project, wanted.evaluations, time.time_ns()
         )
         await store_request(pipeline, held, feedback.body, access, project)
+    if owners := {owner for owner in map(_owner_of, wanted.evaluations) if owner}:
+        # What is stored stays stored: with trouble the next look settles its runs.
+        with suppress(Unavailable):
+            await run_sync(find_service(request, NamedRuns).settle, project, owners)
     return StoredEvaluations(evaluations=list(feedback.stored))
 
 

@@ -18,7 +18,7 @@ from otel_ml_collector.store.backup import restore
 from tests.otel_ml_collector.deleting import make_told
 from tests.otel_ml_collector.spans import id_of
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, running
+from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.disk import LimitedDisk, kinds, open_disk
 from tests.support.program import otel_ml
 
@@ -26,9 +26,11 @@ HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project":
 
 
 def send(collector: CollectorProcess, mark: str) -> list[str]:
-    """Send a trace; return the paths of questions about it, and about all."""
+    """Send a trace, and wait for what is told of its key; return the paths of questions."""
     told = make_told(mark, f"session {mark}", f"user {mark}", f"model {mark}")
     collector.deliver(encode(told), HEADERS)
+    run = f"/api/v1/projects/kept/runs/{id_of(told[0])}"
+    wait_until(lambda: '"people":1.0' in collector.get_text(run))
     conditions = [
         f'session == "session {mark}"',
         f'tags["client"] == "{mark}"',
@@ -36,7 +38,7 @@ def send(collector: CollectorProcess, mark: str) -> list[str]:
     ]
     of_project, model = "/api/v1/projects/kept", quote(f"model {mark}")
     return [
-        f"{of_project}/runs/{id_of(told[0])}",
+        run,
         f"{of_project}/runs/{id_of(told[1])}",
         *(f"{of_project}/runs?where={quote(where)}" for where in conditions),
         f"{of_project}/models/{model}/versions",

@@ -41,5 +41,8 @@ def map_all(*logs: Log, project: str | None = None) -> Records:
 
 
 def take(store: Store, project: str, *logs: Log) -> None:
-    """Store log records as one group."""
-    store.writer.write(map_all(*logs, project=project))
+    """Store log records as one group, and settle what is new."""
+    records = map_all(*logs, project=project)
+    store.writer.write(records)
+    store.watch.note(records, store.writer.stamped_ns or 0)
+    store.watch.look()

@@ -60,9 +60,7 @@ def tell(target: Span, **told: Value) -> Span:
 def post(service: Service, project: str, *evaluations: dict[str, Any]) -> Answered:
     body = json.dumps({"evaluations": evaluations}).encode()
     path = f"/api/v1/projects/{quote(project)}/evaluations"
-    answered = ask(service.app, path, method="POST", headers=JSON, body=[body])
-    service.store.settle()
-    return answered
+    return ask(service.app, path, method="POST", headers=JSON, body=[body])
 
 
 def read(service: Service, project: str, run: Span) -> Any:

@@ -69,7 +69,7 @@ from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.storage import read_sizes
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
-from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.calls import CallWatch, NamedRuns
 from otel_ml_collector.store.connection import Connections, Memory
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
@@ -329,6 +329,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         settings,
         *(getattr(collector, field.name) for field in fields(collector)),
         Documents(collector.connections),
+        NamedRuns(collector.connections),
         Listening(collector.reader, pace),
         Places(),
         RunsInHand(),

@@ -91,6 +91,8 @@ _NEWEST: Final = 1_000
 _READ_AT_ONCE: Final = 100_000
 # Keys and tags in one question.
 _OWNERS: Final = 5_000
+# Of a statement so many traces are settled before it is answered.
+_NAMED_AT_ONCE: Final = 1_000
 _MARK_EVERY_S: Final = 10.0
 # An insert makes a part of each month that it touches.
 _MONTHS_NS: Final = 1_000 * DAY_NS
@@ -831,6 +833,33 @@ def _find_annotated(records: Records) -> dict[str, set[str]]:
         if record.owner.startswith((KEY, TAG)):
             annotated[record.project].add(record.owner)
     return annotated
+
+
+class NamedRuns:
+    """Settles the runs of a statement about keys or tags, before it is answered.
+
+    Where it names more than 1,000 traces, the look behind the commit does that.
+
+    Args:
+        connections: The store.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._memory = connections.memory
+        self._guard = threading.Lock()
+
+    def settle(self, project: str, owners: Collection[str]) -> None:
+        """Settle the runs that some keys and tags of a project name.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._guard, store_trouble():
+            self._memory.note(project, [_ANNOTATED])
+            traces = _find_named(self._client, {project: owners})
+            if len(traces) <= _NAMED_AT_ONCE:
+                settle(self._client, self._memory, sorted(traces))
 
 
 class CallWatch:

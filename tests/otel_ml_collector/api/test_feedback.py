@@ -16,9 +16,7 @@ THUMB = {"judge": "thumbs", "passed": True}
 def post(service: Service, project: str, *evaluations: dict[str, Any]) -> Answered:
     body = json.dumps({"evaluations": evaluations}).encode()
     path = f"/api/v1/projects/{project}/evaluations"
-    answered = ask(service.app, path, method="POST", headers=JSON, body=[body])
-    service.store.settle()
-    return answered
+    return ask(service.app, path, method="POST", headers=JSON, body=[body])
 
 
 def said(service: Service, run_id: str) -> list[tuple[str, str, float | None, bool | None]]:

@@ -21,6 +21,7 @@ from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.serve.middleware import Gate
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.times import DAY_NS, to_rfc3339
 from tests.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.otel_ml_collector.spans import (
     id_of,
@@ -56,6 +57,7 @@ class World:
     experiment: Span
     over: Span
     object_id: str
+    mute: str
 
     @property
     def keyring(self) -> Keyring:
@@ -98,6 +100,8 @@ class World:
             "name": f"view-{MARK}",
             "queue": f"queue-{MARK}",
             "target": f"target-{MARK}",
+            "alert": f"alert-{MARK}",
+            "mute": self.mute,
             "session": MARK,
             "user": MARK,
             "field": "latency_ms",
@@ -189,9 +193,16 @@ def fill(service: Service) -> World:
         "otel_ml.target.kind": "judge",
         "otel_ml.model.definition": f'{{"source": "{MARK}"}}',
     }
+    document = {"name": MARK, "version": "1", "components": [], "scores": []}
+    profile: dict[str, Value] = {
+        **rubric,
+        "otel_ml.target.model": f"profile-{MARK}",
+        "otel_ml.target.kind": "profile",
+        "otel_ml.model.definition": json.dumps(document),
+    }
     service.store.take(
         "theirs",
-        *(make_span("otel_ml.update", of, start_ns=now_ns) for of in (name, rubric)),
+        *(make_span("otel_ml.update", of, start_ns=now_ns) for of in (name, rubric, profile)),
         *(theirs, make_record("update", theirs, points), make_record("update", theirs, about_key)),
         make_start(make_call(f"open-{MARK}", start_ns=now_ns)),
         *(item := make_item(MARK), *make_versions(f"view-{MARK}", {MARK: item})),
@@ -216,7 +227,9 @@ def fill(service: Service) -> World:
     views = "/api/v1/projects/theirs/views"
     view = json.dumps({"parameters": {"where": f'model == "{MARK}"'}}).encode()
     ask(service.app, f"{views}/view-{MARK}", method="PUT", headers=JSON, body=[view])
+    rule = {"where": f'model == "{MARK}"', "when": "error_share > 0.1"}
     documents: dict[str, dict[str, Any]] = {
+        "alerts/alert": rule,
         "queues/queue": {"judge": f"judge-{MARK}", "labels": [{"label": MARK, "passed": True}]},
         "targets/target": {"model": f"model-{MARK}"},
     }
@@ -229,8 +242,12 @@ def fill(service: Service) -> World:
             body=[json.dumps(document).encode()],
         )
         assert saved.status == 200, saved.text
+    until = to_rfc3339(now_ns + DAY_NS)
+    mute = json.dumps({"rule": f"alert-{MARK}", "until": until, "why": MARK}).encode()
+    mutes = "/api/v1/projects/theirs/mutes"
+    muted = ask(service.app, mutes, method="POST", headers=JSON, body=[mute])
     found = ask(service.app, f"/api/v1/projects/theirs/objects?ref=ref-{MARK}").json["objects"]
-    return World(service, theirs, tried, over, found[0]["obj_id"])
+    return World(service, theirs, tried, over, found[0]["obj_id"], muted.json["name"])
 
 
 def test_roads(world: World) -> None:
@@ -243,6 +260,9 @@ def test_roads(world: World) -> None:
     blind.add("/api/v1/projects/theirs/unread")  # nothing of a project that has runs
     blind.add("/api/v1/projects/theirs/findings")  # nothing is wrong there
     blind.add("/projects/theirs/monitor/findings")
+    blind.add("/api/v1/projects/theirs/alert-changes")  # nothing has changed there
+    blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
+    blind.add(f"/projects/theirs/run-unusual/{id_of(world.theirs)}")
     blind |= {
         address for _, address in world.roads() if address.endswith(("/release", "/releases"))
     }
@@ -305,6 +325,8 @@ def test_scopes(world: World, scope: str) -> None:
 
 def needs_of(method: str, address: str) -> Collection[str]:
     """The scopes of which any one is enough for a route."""
+    if "/mutes" in address or address.endswith("/mute"):
+        return ["read"] if method == "GET" else ["annotate", "admin"]
     if "/targets/" in address and method in {"PUT", "DELETE"}:
         return []  # both read and annotate: whoever saves a target says which outputs it shows
     at = address.partition("/queues")[2]
@@ -323,6 +345,8 @@ def need_of(method: str, address: str) -> str:
     """The scope that a route needs."""
     if address.endswith(("/retention", "/purge")) or address.startswith(ADMINISTERED):
         return "admin"
+    if "/alerts/" in address or address.endswith("/alert-rule"):
+        return "read" if method == "GET" else "admin"
     if "/views/" in address or address.endswith(
         ("/evaluations", "/aliases", "/items", "/runs", "/tags")
     ):
@@ -353,7 +377,8 @@ def test_nobody(world: World) -> None:
     for headers in ({}, {"authorization": f"Bearer omk_{'0' * 16}_{'0' * 64}"}, {"cookie": "a=b"}):
         for method, address in world.roads():
             answered = ask(world.service.app, address, method=method, headers=headers)
-            if address.startswith(("/api/", "/jaeger/", "/openapi.json", "/mcp")):
+            is_form = method == "POST" and address.startswith("/projects/")
+            if is_form or address.startswith(("/api/", "/jaeger/", "/openapi.json", "/mcp")):
                 assert answered.status == 401, (method, address)
                 assert answered.headers["www-authenticate"] == "Bearer"
             else:
