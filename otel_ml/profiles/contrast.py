@@ -201,8 +201,8 @@ def _refuse_unknown(names: Iterable[object], known: Collection[str], noun: str) 
     """
     for name in names:
         if name not in known:
-            expected = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"Invalid thresholds: there is no {noun} {name!r}, only {expected}")
+            expected = ", ".join(sorted(known)) or f"no {noun}"
+            raise ValueError(f"Invalid {noun} {name!r} of thresholds: expected {expected}")
 
 
 def widest_place(before: Sketch, after: Sketch) -> float | str | None:

@@ -577,6 +577,11 @@ class Reader(HasCard):
             BadQuery: A field is wrong.
         """
         path = ("projects", self.project, "alerts", check_text("name", name))
+        for field, value in wanted.items():
+            try:
+                orjson.dumps(value)
+            except TypeError as error:
+                raise invalid(field, value, "a value of JSON") from error
         saved: dict[str, Any] = self._api.ask(Question(path, method="PUT", body=wanted))
         return saved
 

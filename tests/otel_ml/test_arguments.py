@@ -160,6 +160,17 @@ DATA: Final = sort("wrapper")
 NONE: Final = sort("None")
 ALIAS: Final = sort("'text'", "word")
 THINGS: Final = NAME
+
+
+def _is_json(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+IN_JSON: Final = sort(*(name for name, value in VALUES.items() if _is_json(value)))
 TRACED: Final = {
     "name": OPTIONAL_NAME,
     "kind": KIND,
@@ -376,7 +387,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "actuals": sort("[1]", "frame"),
     },
     "otel_ml.ModelProfile.build_from": {"runs": sort()},
-    "otel_ml.ModelProfile.contrast": {"other": sort(), "thresholds": OPTIONAL_MAPPING},
+    "otel_ml.ModelProfile.contrast": {"other": sort(), "thresholds": sort("None", "{}")},
     "otel_ml.ModelProfile.from_dict": {"document": sort(), "extractors": EXTRACTORS},
     "otel_ml.ModelProfile.load": {"path": PATH, "extractors": EXTRACTORS},
     "otel_ml.ModelProfile.save": {"directory": PATH},
@@ -500,6 +511,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "against": also(sort("5"), "None"),
     },
     "otel_ml.reader.Reader.releases": {"model": OPTIONAL_NAME},
+    "otel_ml.reader.Reader.check_alert": {"name": NAME, "since": NAME},
+    "otel_ml.reader.Reader.save_alert": {"name": NAME, "wanted": IN_JSON},
     "otel_ml.reader.Reader.fields": {
         "model": NAME,
         "last": NAME,
@@ -667,6 +680,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Dataset.load": {"name": "a", "reader": UNANSWERED},
     "otel_ml.load_result": {"run_id": RUN_ID, "reader": UNANSWERED},
     "otel_ml.run": {"name": "a"},
+    "otel_ml.reader.Reader.check_alert": {"name": "a"},
+    "otel_ml.reader.Reader.save_alert": {"name": "a"},
     "otel_ml.reader.Reader.compare": {"of": ["a:v1", "a:v2"]},
     "otel_ml.reader.Reader.version": {"model": "a", "number": 1},
     "otel_ml.reader.Reader.fields": {"model": "a"},

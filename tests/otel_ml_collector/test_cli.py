@@ -71,7 +71,7 @@ def test_alone(tmp_path: Path) -> None:
     assert [name for name, _ in told] == [
         *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
         *("sessions", "models", "release", "findings", "slices", "variability", "fields"),
-        *("targets", "alias", "metrics", "export", "evaluate"),
+        *("targets", "alerts", "alias", "metrics", "export", "evaluate"),
         *("judge", "replay", "dataset", "queue", "experiments", "compare", "baseline", "mcp"),
         *("storage", "retention", "backup", "restore"),
     ]
