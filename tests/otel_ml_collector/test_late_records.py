@@ -64,8 +64,10 @@ class Api:
         return answer.body.decode(errors="replace")
 
     def deliver(self, order: str, *spans: Span) -> None:
+        """Send spans in an order; keys and tags are settled as a collector does soon after."""
         for request in ORDERS[order](spans):
             self.send(*request)
+        self._service.store.settle()
 
     def get(self, path: str, **parameters: str) -> Any:
         query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
