@@ -151,12 +151,19 @@ _NEW: Final = Sql("""
     first=Sql(FIRST),
     most=_NEW_RUNS,
 )
+_OPEN_OF_TRACES: Final = Sql("""{ours} AND trace_id IN (
+    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_IN_PROJECTS)
+# A trace of open runs alone stands in no index yet.
 _PLACES: Final = Sql("""
     SELECT toString(project) AS project, key AS trace_id, min(start_ns) AS start,
       max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
-    FROM trace_index WHERE key IN {traces:Array(String)} AND {ours}
-    GROUP BY project, key""").fill(ours=_IN_PROJECTS)
-_OPEN_OF_TRACES: Final = Sql("""{ours} AND trace_id IN (
+    FROM (
+      SELECT project, key, start_ns, end_ns FROM trace_index
+      WHERE key IN {traces:Array(String)} AND {ours}
+      UNION ALL SELECT project, lower(hex(trace_id)), start_ns, start_ns FROM open_runs
+      WHERE {of_traces})
+    GROUP BY project, key""").fill(ours=_IN_PROJECTS, of_traces=_OPEN_OF_TRACES)
+_OF_TRACES: Final = Sql("""{ours} AND trace_id IN (
     SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_IN_PROJECTS)
 _OF_TRACES: Final = Sql("start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND {open}").fill(
     open=_OPEN_OF_TRACES
@@ -343,10 +350,25 @@ _TELLING_PROJECTS: Final = Sql(
 _MARKS: Final = Sql("""
     SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'settled ')
     GROUP BY name""")
-_LAST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) AS last FROM {deliveries}").fill(
-    deliveries=DELIVERIES
+
+
+def _arrivals(end: Sql) -> Sql:
+    """Write the SQL for the first or last arrival of all that a look finds.
+
+    A killed collector may have stored feedback of a key behind the last run.
+    """
+    told = (table.sql for table in _TELLING_TABLES)
+    tables = (DELIVERIES, Sql("open_runs"), Sql("trace_keys"), *told)
+    rows = Sql("SELECT {end}(arrived_ns) AS arrived_ns FROM {table}")
+    return join_sql(" UNION ALL ", [rows.fill(end=end, table=table) for table in tables])
+
+
+_LAST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) AS last FROM ({arrivals})").fill(
+    arrivals=_arrivals(Sql("max"))
 )
-_FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM {deliveries}").fill(deliveries=DELIVERIES)
+_FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM ({arrivals}) WHERE arrived_ns > 0").fill(
+    arrivals=_arrivals(Sql("min"))
+)
 _LAST_ENDS: Final = Sql("""
     SELECT toString(project) AS project, max(end_ns) AS end_ns FROM (
       SELECT project, max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {ours}
