@@ -163,8 +163,6 @@ _PLACES: Final = Sql("""
       UNION ALL SELECT project, lower(hex(trace_id)), start_ns, start_ns FROM open_runs
       WHERE {of_traces})
     GROUP BY project, key""").fill(ours=_IN_PROJECTS, of_traces=_OPEN_OF_TRACES)
-_OF_TRACES: Final = Sql("""{ours} AND trace_id IN (
-    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=_IN_PROJECTS)
 _OF_TRACES: Final = Sql("start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND {open}").fill(
     open=_OPEN_OF_TRACES
 )
