@@ -652,7 +652,10 @@ def test_no_question_is_longer(service: Service, project: str) -> None:
     service.store.take(project, make_answer(11)[1])
     api(service, project, "runs")
     known, is_settled = service.store.connections.memory.recall(project)
-    assert (known - {"quiet"}, is_settled) == (set(), True)  # quiet: nothing is told of its keys
+    assert (known - {"quiet"}, is_settled) == (
+        frozenset(),
+        True,
+    )  # quiet: nothing is told of its keys
 
 
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
