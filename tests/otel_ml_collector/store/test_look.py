@@ -7,10 +7,10 @@ from typing import Final
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.sql import Sql
-from tests.otel_ml_collector.spans import MS_NS
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, make_span, make_start
 from tests.otel_ml_collector.store.test_calls import make_answer, settle
 from tests.otel_ml_collector.stores import Store, open_store
 
@@ -65,3 +65,21 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
     assert len(settled) > 3 * 50 * 12
     rows, questions = reads[4]
     assert [read for read in reads[4:] if read[1] > questions or read[0] > rows + 100] == []
+
+
+def test_killed_before_it_looked(tmp_path: Path) -> None:
+    """Feedback of a tag that was stored last, without a look, is settled by the next collector."""
+    tag: dict[str, Value] = {"otel_ml.tag.order": 7}
+    told: dict[str, Value] = {
+        "otel_ml.record": "evaluation",
+        "otel_ml.judge.name": "liked",
+        "otel_ml.score.value": 1.0,
+        "otel_ml.target.tag": "order=7",
+    }
+    with open_store(tmp_path) as store:
+        store.take("p", make_call("ended", tag))
+        for span in (make_start(make_call("open"), tag), make_span("e", told)):
+            store.writer.write(map_spans([span], Filing("p", NOW_NS)))
+        settle(store)
+        named = Sql("SELECT count() FROM settled FINAL WHERE has(owners, 'tag:order=7')")
+        assert store.connections.open().query(named).result_rows == [(2,)]
