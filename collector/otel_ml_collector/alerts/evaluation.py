@@ -173,6 +173,8 @@ class AlertEvaluator:
         self._announcer = announcer
         self._file_alerts = file_alerts
         self._clock = clock
+        # What stands there from before may be of this collector, until it was started again.
+        self._began_ns = clock()
         self._name = secrets.token_hex(8)
         self._has_filed = False
         self._swept_ns = 0
@@ -236,7 +238,7 @@ class AlertEvaluator:
         others = False
         for row in read_alert_rows(self._reader):
             rows[row.project, row.rule].append(row)
-            is_other = row.evaluator not in {"", self._name}
+            is_other = row.evaluator not in {"", self._name} and row.version > self._began_ns
             others = others or (is_other and now_ns - row.version < _OTHER_NS)
             self._version = max(self._version, row.version)
         watched = []
@@ -437,7 +439,7 @@ def judge_windows(
         chosen = sorted(every, key=lambda key: (key not in item.states, key))[:MOST_SLICES]
         for key in chosen:
             own = slices.get(SliceKey(key)) or empty_slice(rule)
-            before = item.states.get(key, SliceState(digest=rule.digest))
+            before = item.states.get(key, SliceState(since_ns=end_ns, digest=rule.digest))
             look = look_at(plan, end_ns, own, before, len(chosen))
             item.put(key, advance(before, look, plan))
         item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns))
