@@ -4,14 +4,18 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
-from otel_ml_collector.settings.values import NAME, read_file, table_of, whole_number
+from otel_ml_collector.settings.values import (
+    read_flag,
+    read_path,
+    read_table,
+    read_whole,
+    readers_of,
+)
 
 AlertTargetKind = Literal["alertmanager", "slack", "webhook"]
 
@@ -87,20 +91,6 @@ def _read_target_headers(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(headers)
 
 
-def _read_flag(value: object) -> bool:
-    if value is True or value is False:
-        return value
-    raise ValueError("expected true or false")
-
-
-def _read_seconds(value: object) -> int:
-    return whole_number("seconds", 1, 60)(str(value))
-
-
-def _read_tls_ca(value: object) -> Path | None:
-    return read_file(str(value))
-
-
 @dataclass(frozen=True, slots=True)
 class AlertTarget:
     """A place that is told of alerts: each field but the name is a key of its table.
@@ -124,9 +114,9 @@ class AlertTarget:
     headers: Annotated[tuple[tuple[str, str], ...], _read_target_headers] = field(
         default=(), repr=False
     )
-    allow_private: Annotated[bool, _read_flag] = False
-    timeout_s: Annotated[int, _read_seconds] = 10
-    tls_ca: Annotated[Path | None, _read_tls_ca] = None
+    allow_private: Annotated[bool, read_flag] = False
+    timeout_s: Annotated[int, read_whole("seconds", 1, 60)] = 10
+    tls_ca: Annotated[Path | None, read_path] = None
 
     @property
     def parts(self) -> SplitResult:
@@ -169,11 +159,7 @@ class AlertTarget:
 
 
 # By key: what reads it.
-_ALERT_TARGET_KEYS: Final[Mapping[str, Callable[[object], Any]]] = {
-    name: kind.__metadata__[0]
-    for name, kind in get_type_hints(AlertTarget, include_extras=True).items()
-    if name != "name"
-}
+_ALERT_TARGET_KEYS: Final = readers_of(AlertTarget)
 _SHOWN_KEYS: Final = frozenset({"kind", "allow_private", "timeout_s", "tls_ca"})
 
 
@@ -219,20 +205,8 @@ def _read_tables(text: str) -> dict[str, Any]:
 
 
 def _read_alert_target(name: str, table: object) -> AlertTarget:
-    if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
     example = "{kind = 'alertmanager', url = 'http://alertmanager:9093'}"
-    values: dict[str, Any] = {}
-    for key, value in table_of(name, table, f" such as {example}").items():
-        if key not in _ALERT_TARGET_KEYS:
-            near = get_close_matches(key, _ALERT_TARGET_KEYS, n=1)
-            right = f"did you mean {near[0]}?" if near else "expected one of "
-            names = "" if near else ", ".join(_ALERT_TARGET_KEYS)
-            raise ValueError(f"{name}: unknown key {key!r}: {right}{names}")
-        try:
-            values[key] = _ALERT_TARGET_KEYS[key](value)
-        except ValueError as error:
-            raise ValueError(f"{name}.{key}: {error}") from error
+    values = read_table(name, table, _ALERT_TARGET_KEYS, example)
     if missing := {"kind", "url"} - values.keys():
         raise ValueError(f"{name}: expected {' and '.join(sorted(missing))}")
     target = AlertTarget(name, **values)

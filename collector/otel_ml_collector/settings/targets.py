@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from otel_ml_collector.settings.values import (
@@ -16,9 +14,11 @@ from otel_ml_collector.settings.values import (
     Address,
     hide_password,
     problem_of,
-    read_file,
-    table_of,
-    whole_number,
+    read_flag,
+    read_path,
+    read_table,
+    read_whole,
+    readers_of,
 )
 
 _MOST_TARGETS: Final = 8
@@ -88,21 +88,6 @@ def _read_signals(value: object) -> frozenset[str]:
     return frozenset(names)
 
 
-def _read_bool(value: object) -> bool:
-    if value is True or value is False:
-        return value
-    raise ValueError("expected true or false")
-
-
-def _number(unit: str, least: int, most: int) -> Callable[[object], int]:
-    read = whole_number(unit, least, most)
-    return lambda entry: read(str(entry))
-
-
-def _read_path(value: object) -> Path | None:
-    return read_file(str(value))
-
-
 @dataclass(frozen=True, slots=True)
 class OtlpTarget:
     """A place that OTLP is forwarded to: each field but the name is a key of its table.
@@ -125,17 +110,17 @@ class OtlpTarget:
 
     name: str
     endpoint: Annotated[str, _read_endpoint]
-    required: Annotated[bool, _read_bool] = False
+    required: Annotated[bool, read_flag] = False
     signals: Annotated[frozenset[str], _read_signals] = _FORWARDED
-    takes_json: Annotated[bool, _read_bool] = True
+    takes_json: Annotated[bool, read_flag] = True
     headers: Annotated[tuple[tuple[str, str], ...], _read_headers] = field(default=(), repr=False)
-    timeout_s: Annotated[int, _number("seconds", 1, 60)] = 10
-    retry_s: Annotated[int, _number("seconds", 1, 86_400)] = 3_600
-    queue_bytes: Annotated[int, _number("bytes", 1, 2**40)] = 64 * _MIB
-    queue_requests: Annotated[int, _number("requests", 1, 1_000_000)] = 10_000
-    tls_ca: Annotated[Path | None, _read_path] = None
-    tls_cert: Annotated[Path | None, _read_path] = None
-    tls_key: Annotated[Path | None, _read_path] = None
+    timeout_s: Annotated[int, read_whole("seconds", 1, 60)] = 10
+    retry_s: Annotated[int, read_whole("seconds", 1, 86_400)] = 3_600
+    queue_bytes: Annotated[int, read_whole("bytes", 1, 2**40)] = 64 * _MIB
+    queue_requests: Annotated[int, read_whole("requests", 1, 1_000_000)] = 10_000
+    tls_ca: Annotated[Path | None, read_path] = None
+    tls_cert: Annotated[Path | None, read_path] = None
+    tls_key: Annotated[Path | None, read_path] = None
 
     @property
     def is_grpc(self) -> bool:
@@ -164,11 +149,7 @@ class OtlpTarget:
 
 
 # By key: what reads it.
-_READERS: Final[Mapping[str, Callable[[object], Any]]] = {
-    name: kind.__metadata__[0]
-    for name, kind in get_type_hints(OtlpTarget, include_extras=True).items()
-    if name != "name"
-}
+_READERS: Final = readers_of(OtlpTarget)
 
 
 def read_otlp_targets(text: str) -> tuple[OtlpTarget, ...]:
@@ -217,19 +198,7 @@ def _tables_of(text: str) -> dict[str, Any]:
 
 
 def _read_target(name: str, table: object) -> OtlpTarget:
-    if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
-    example = "{endpoint = 'http://tempo:4318'}"
-    values: dict[str, Any] = {}
-    for key, value in table_of(name, table, f" such as {example}").items():
-        if key not in _READERS:
-            near = get_close_matches(key, _READERS, n=1)
-            right = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_READERS)}"
-            raise ValueError(f"{name}: unknown key {key!r}: {right}")
-        try:
-            values[key] = _READERS[key](value)
-        except ValueError as error:
-            raise ValueError(f"{name}.{key}: {error}") from error
+    values = read_table(name, table, _READERS, "{endpoint = 'http://tempo:4318'}")
     if "endpoint" not in values:
         raise ValueError(f"{name}: expected an endpoint")
     target = OtlpTarget(name, **values)

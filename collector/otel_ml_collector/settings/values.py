@@ -5,8 +5,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 from urllib.parse import SplitResult, urlsplit
 
 MOST_DAYS: Final = 36_500
@@ -293,3 +294,63 @@ def _is_host(text: str) -> bool:
     except ValueError:
         return _HOST_NAME.fullmatch(text) is not None
     return True
+
+
+def read_flag(value: object) -> bool:
+    """Read the value of a table that is true or false.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value is True or value is False:
+        return value
+    raise ValueError("expected true or false")
+
+
+def read_whole(unit: str, least: int, most: int) -> Callable[[object], int]:
+    """Make the reader of a whole number in a table, as `whole_number` reads it of a text."""
+    read = whole_number(unit, least, most)
+    return lambda entry: read(str(entry))
+
+
+def read_path(value: object) -> Path | None:
+    """Read the value of a table that is the path of a file, as `read_file` does of a text."""
+    return read_file(str(value))
+
+
+def readers_of(target: type) -> Mapping[str, Callable[[object], Any]]:
+    """Return the readers of a table's keys: of each field but the name its annotation."""
+    return {
+        name: kind.__metadata__[0]
+        for name, kind in get_type_hints(target, include_extras=True).items()
+        if name != "name"
+    }
+
+
+def read_table(
+    name: str, table: object, readers: Mapping[str, Callable[[object], Any]], example: str
+) -> dict[str, Any]:
+    """Read the table of a target under its name.
+
+    Args:
+        name: The name.
+        table: As it was written.
+        readers: The reader of each key that it may have.
+        example: Such a table.
+
+    Raises:
+        ValueError: With what would be right.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
+    values: dict[str, Any] = {}
+    for key, value in table_of(name, table, f" such as {example}").items():
+        if key not in readers:
+            near = get_close_matches(key, readers, n=1)
+            right = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(readers)}"
+            raise ValueError(f"{name}: unknown key {key!r}: {right}")
+        try:
+            values[key] = readers[key](value)
+        except ValueError as error:
+            raise ValueError(f"{name}.{key}: {error}") from error
+    return values
