@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
@@ -50,7 +50,6 @@ _SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "jud
 _DRIFT_WINDOWS_NS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
 _VALUED: Final = frozenset({Kind.NUMBER, Kind.DURATION, Kind.PAYLOAD, Kind.JSON, Kind.METRIC})
 _NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "resource"})
-SureSign = Literal["<", ">"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,9 +183,6 @@ class VersionFields:
         return replace(own, runs=runs)
 
 
-NO_FIELDS: Final = VersionFields({}, {})
-
-
 def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
     """Add the fields of versions or hours up, of which the 100 in most runs are kept."""
     sections: Counter[str] = Counter()
