@@ -13,6 +13,7 @@ from otel_ml_collector.alerts.history import (
 )
 from otel_ml_collector.filter.figures import Figure, SureComparison, TermComparison, leaves_of
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.web.axis import AxisLabel
 
 _CHART_HEIGHT: Final = 150.0
 _WIDTH: Final = 1_000.0
@@ -21,14 +22,6 @@ _MOST_SPELLS: Final = 20
 _MOST_POINTS: Final = 1_000
 _LEAST_WIDTH: Final = 0.4
 _HOUR_MS: Final = 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class PastLabel:
-    """A label of an axis: per cent from the left, or pixels from the top."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +55,8 @@ class PastCurve:
     name: str
     line: str
     limit: float | None
-    up: Sequence[PastLabel]
-    across: Sequence[PastLabel]
+    up: Sequence[AxisLabel]
+    across: Sequence[AxisLabel]
     spells: Sequence[FiredSpell]
 
 
@@ -181,10 +174,10 @@ def _draw(
         line="".join(lines),
         limit=None if limit is None else height(limit),
         up=[
-            PastLabel(height(low + share * (high - low)), f"{low + share * (high - low):.3g}")
+            AxisLabel(height(low + share * (high - low)), f"{low + share * (high - low):.3g}")
             for share in (0.0, 0.5, 1.0)
         ],
-        across=[PastLabel(0.0, points[0].time[:10]), PastLabel(100.0, points[-1].time[:10])],
+        across=[AxisLabel(0.0, points[0].time[:10]), AxisLabel(100.0, points[-1].time[:10])],
         spells=spells,
     )
 

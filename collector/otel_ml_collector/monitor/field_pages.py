@@ -23,6 +23,7 @@ from otel_ml_collector.monitor.fields import (
 from otel_ml_collector.monitor.suggestions import suggest_for_field
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.axis import AxisLabel
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _HEIGHT: Final = 180.0
@@ -31,14 +32,6 @@ _LABELS: Final = 4
 _LASTS: Final = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-
-@dataclass(frozen=True, slots=True)
-class AxisLabel:
-    """A label at a place of an axis: per cent from the left, or pixels from the top."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
