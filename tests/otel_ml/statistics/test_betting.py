@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from otel_ml.statistics.betting import (
     add_window,
@@ -22,7 +23,8 @@ from tests.support.examples import examples
 Draw = np.random.Generator
 N: Final = 200
 WINDOWS: Final = 1_000
-STREAMS: Final = examples(at_night=2_000, on_commit=40)
+STREAMS: Final = 2_000
+SESSION_STREAMS: Final = examples(at_night=200, on_commit=4)
 
 
 def passes(draw: Draw, rate: float, runs: int, windows: int) -> list[dict[float, int]]:
@@ -108,6 +110,40 @@ def test_fair(limit: float, runs: int) -> None:
     assert mean == pytest.approx(1, abs=1e-9)
 
 
+def count_alarms(passed: NDArray[np.int64], runs: int, rate: float, *, is_above: bool) -> int:
+    """Count the alarms of streams, all at once: a window multiplies the sum before it and 1.
+
+    Args:
+        passed: How many runs of each window pass: a row for each stream.
+        runs: Of how many.
+        rate: The limit.
+        is_above: As of `find_alarms`.
+    """
+    factors = np.array(
+        [
+            add_window(0.0, {1.0: number, 0.0: runs - number}, rate, is_above=is_above)
+            for number in range(runs + 1)
+        ]
+    )
+    totals, alarms = np.zeros(len(passed)), 0
+    for window in passed.T:
+        totals = factors[window] * (1 + totals)
+        alarms += int((totals > N).sum())
+        totals[totals > N] = 0.0
+    return alarms
+
+
+def test_streams_at_once() -> None:
+    """Streams that are counted all at once have the alarms of each by itself."""
+    passed = np.random.default_rng(5).binomial(50, 0.8, (10, 80))
+    each = [
+        find_alarms([{1.0: n, 0.0: 50 - n} for n in row], 0.9, windows_between=N)
+        for row in passed.tolist()
+    ]
+    assert sum(map(len, each)) > 10
+    assert count_alarms(passed, 50, 0.9, is_above=False) == sum(map(len, each))
+
+
 @pytest.mark.parametrize(
     ("rate", "runs"), [(0.9, 200), (0.9, 10), (0.5, 50), (0.99, 200), (0.05, 30)]
 )
@@ -115,15 +151,9 @@ def test_windows_between_false_alarms(rate: float, runs: int) -> None:
     """At the threshold there are at least N windows between two false alarms, on average."""
     draw = np.random.default_rng([int(1_000 * rate), runs])
     for is_above in (False, True):
-        alarms = sum(
-            len(
-                find_alarms(
-                    passes(draw, rate, runs, WINDOWS), rate, is_above=is_above, windows_between=N
-                )
-            )
-            for _ in range(STREAMS // 2)
-        )
-        windows = STREAMS // 2 * WINDOWS
+        passed = draw.binomial(runs, rate, (STREAMS, WINDOWS))
+        alarms = count_alarms(passed, runs, rate, is_above=is_above)
+        windows = passed.size
         print(f"rate {rate}, {runs} a window: {windows / max(alarms, 1):,.0f} windows between")  # noqa: T201 - with `-s`
         # Three standard errors of a count that is as large as it may be.
         assert alarms <= windows / N + 3 * math.sqrt(windows / N)
@@ -134,9 +164,9 @@ def test_windows_between_false_alarms_of_sessions() -> None:
     draw = np.random.default_rng(7)
     alarms = sum(
         len(find_alarms(sessions(draw, 0.9, 12, WINDOWS), 0.9, windows_between=N))
-        for _ in range(STREAMS // 10)
+        for _ in range(SESSION_STREAMS)
     )
-    windows = STREAMS // 10 * WINDOWS
+    windows = SESSION_STREAMS * WINDOWS
     print(f"sessions: {windows / max(alarms, 1):,.0f} windows between")  # noqa: T201 - with `-s`
     assert alarms <= windows / N + 3 * math.sqrt(windows / N)
 
