@@ -1,5 +1,6 @@
 """Conditions of rules: the figures that they may be over, and what a figure needs to be asked."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,13 +22,18 @@ from otel_ml_collector.filter.figures import (
 )
 from otel_ml_collector.filter.grammar import FieldComparison, conjuncts, parse, read_field
 from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.monitor.drift import parse_than
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.times import DAY_NS, HOUR_NS, read_length
 
 QUANTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 OF_JUDGES: Final = ("pass_rate", "mean_score", "judge_errors")
 OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
 # What the monitor finds of a model, a window at a time.
 OF_MONITOR: Final = ("drift", "excess", "worse")
+_VERSION_BEFORE: Final = "version before"
+_PREVIOUS_TIME: Final = re.compile(r"previous (\d+[a-z]+)", re.ASCII)
+_MOST_PREVIOUS_NS: Final = 90 * DAY_NS
 VOCABULARY: Final = Vocabulary(
     "condition",
     "when",
@@ -41,7 +47,7 @@ VOCABULARY: Final = Vocabulary(
         "excess": "figure",
         "worse": "judge",
     },
-    than={"drift": "28d", "worse": "version before"},
+    than={"drift": "28d", "worse": _VERSION_BEFORE},
     signs=frozenset({"worse"}),
     watches=True,
 )
@@ -98,32 +104,75 @@ class AlertCondition:
         """The figure that a message tells: the first one."""
         return self.figures[0]
 
+    @property
+    def judges(self) -> frozenset[str]:
+        """The judges whose scores it is over; of what is no judge there are no versions."""
+        before = [figure for figure in self.of(OF_MONITOR) if read_previous(figure) is not None]
+        return frozenset(figure.of for figure in [*self.of(OF_JUDGES), *before])
+
     def of(self, names: tuple[str, ...]) -> list[Figure]:
         """List the figures of some names."""
         return [figure for figure in self.figures if figure.name in names]
 
-    def check_fit(self, where: str, window_ns: int, *, has_by: bool) -> None:
+    def check_fit(self, where: str, window_ns: int, *, is_by_version: bool) -> None:
         """Refuse figures that the monitor cannot answer.
 
         Raises:
             BadInput: A figure is of one model, and the filter names none; or the window is none
-                that it is judged by.
+                that it is judged by, or what it is held against is nothing that is known.
         """
         for figure in self.of(OF_MONITOR):
             if figure.before_ns:
                 raise BadInput(f"{figure.name} has no previous", "when", figure.column)
-            if figure.name == "worse" and figure.than != "version before":
-                message = f'Invalid than {figure.than[:40]!r}: expected "version before"'
-                raise BadInput(message, "when", figure.column)
-            if has_by:
-                message = f"{figure.name} is of all runs of the filter: expected no by beside it"
-                raise BadInput(message, "when", figure.column)
-            if figure.name != "excess" and model_of(where) is None:
+            previous_ns = read_previous(figure)
+            if figure.name == "worse":
+                _check_worse(figure, window_ns, is_by_version=is_by_version)
+            needs_model = figure.name == "drift" or (figure.name == "worse" and previous_ns is None)
+            if needs_model and model_of(where) is None:
                 message = f'{figure.name} is of a model: expected where to say model == "..."'
                 raise BadInput(message, "where")
-            if figure.name == "drift" and window_ns not in _DRIFT_WINDOWS_NS:
-                message = "drift is judged by whole hours, days or weeks: expected 1h, 1d or 7d"
-                raise BadInput(message, "window")
+            if figure.name == "drift":
+                if window_ns not in _DRIFT_WINDOWS_NS:
+                    message = "drift is judged by whole hours, days or weeks: expected 1h, 1d or 7d"
+                    raise BadInput(message, "window")
+                _check_drift(figure, window_ns)
+
+
+def read_previous(figure: Figure) -> int | None:
+    """Read of what is held against the time before how long that is; None of other figures."""
+    match = _PREVIOUS_TIME.fullmatch(figure.than)
+    return read_length(match[1]) if match and figure.name == "worse" else None
+
+
+def _check_worse(figure: Figure, window_ns: int, *, is_by_version: bool) -> None:
+    """Refuse what a verdict cannot be held against.
+
+    Raises:
+        BadInput: It is neither the version nor a time before, or one that is too short or long.
+    """
+    previous_ns = read_previous(figure)
+    if previous_ns is not None:
+        if not window_ns <= previous_ns <= _MOST_PREVIOUS_NS:
+            message = "Expected the time before to be as long as the window at least, at most 90d"
+            raise BadInput(message, "when", figure.column)
+    elif figure.than != _VERSION_BEFORE:
+        message = f'Invalid than {figure.than[:40]!r}: expected "version before" or "previous 7d"'
+        raise BadInput(message, "when", figure.column)
+    elif is_by_version:
+        message = "worse is of the newest version: expected no by version beside it"
+        raise BadInput(message, "when", figure.column)
+
+
+def _check_drift(figure: Figure, window_ns: int) -> None:
+    """Refuse what a field cannot be held against.
+
+    Raises:
+        BadInput: It is nothing that is known.
+    """
+    try:
+        parse_than(figure.than, Window(0, window_ns), min(window_ns, DAY_NS))
+    except BadInput as error:
+        raise BadInput(str(error), "when", figure.column) from error
 
 
 def model_of(where: str) -> str | None:

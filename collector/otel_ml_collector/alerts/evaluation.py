@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from otel_ml_collector.alerts.conditions import OF_MONITOR, OF_TRUTH
 from otel_ml_collector.alerts.find import name_slice
 from otel_ml_collector.alerts.measurement import (
     MOST_SLICES,
@@ -20,6 +21,7 @@ from otel_ml_collector.alerts.measurement import (
     MeasuredSlices,
     MeasuredWindows,
     Measurement,
+    find_judge_changes,
     measure,
 )
 from otel_ml_collector.alerts.mutes import MUTE, Mute, make_mute, mute_of
@@ -42,6 +44,8 @@ from otel_ml_collector.alerts.states import (
     SliceState,
     advance,
     begin_afresh,
+    forget_before,
+    is_waiting,
     key_of,
     look_at,
     note_failure,
@@ -66,11 +70,18 @@ from otel_ml_collector.web import view
 EVALUATE_S: Final = 60.0
 # Of windows that were missed, so many of the newest are looked at.
 _MOST_MISSED: Final = 100
-# Of what ended, targets are told for so long at each look.
-_TOLD_NS: Final = DAY_NS
+_MOST_MISSED_MONITORED: Final = 10
+# Beside these, windows that wait for their truth; they are looked at again within the hour.
+_MOST_WAITING: Final = 3_000
+_MOST_WAIT_NS: Final = 90 * DAY_NS
+_LOOK_AGAIN_NS: Final = HOUR_NS
+# Of what ended, targets are told at each look: also where nobody looked for a while, or where the
+# truth of a window came late.
+_TOLD_NS: Final = 100 * DAY_NS
 # A slice of which nothing was seen for so long is left alone, unless it fires.
 _LEFT_NS: Final = 7 * DAY_NS
 _SWEEP_NS: Final = DAY_NS
+OTHER_JUDGE: Final = "another version of a judge"
 # Another process that wrote within that time evaluates.
 _OTHER_NS: Final = 3 * MINUTE_NS
 
@@ -96,6 +107,7 @@ class WatchedRule:
     Attributes:
         whole: Of the rule as a whole: up to where its windows were looked at.
         reason: Why it could not be asked.
+        judge_changes: When other versions of its judges began.
         changed: The slices whose state is to be written.
     """
 
@@ -104,8 +116,14 @@ class WatchedRule:
     whole: SliceState
     states: dict[str, SliceState]
     reason: str = ""
+    judge_changes: Sequence[int] = ()
     changed: set[str] = field(default_factory=set)
     events: list[AlertEvent] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from other rules, and from what it was before a change."""
+        return self.project, self.rule.name, self.rule.digest
 
     @property
     def group(self) -> tuple[object, ...]:
@@ -180,6 +198,8 @@ class AlertEvaluator:
         self._swept_ns = 0
         self._version = 0
         self._muted: set[tuple[str, str]] = set()
+        # When rules are looked at again whose windows wait for truths.
+        self._later: dict[tuple[str, str, str], int] = {}
         self.numbers = AlertLook()
 
     def evaluate(self) -> AlertLook:
@@ -262,8 +282,23 @@ class AlertEvaluator:
     def _look(self, watched: Iterable[WatchedRule], now_ns: int) -> int:
         """Judge the windows that are over, of rules with the same runs in one question."""
         groups: defaultdict[tuple[object, ...], list[WatchedRule]] = defaultdict(list)
+        judges: defaultdict[str, set[str]] = defaultdict(set)
+        self._later = {key: at_ns for key, at_ns in self._later.items() if at_ns > now_ns}
         for item in watched:
-            groups[item.group].append(item)
+            if item.key not in self._later:
+                groups[item.group].append(item)
+            judges[item.project] |= item.rule.plan.condition.judges
+        changes = {
+            project: find_judge_changes(self._reader, project, names)
+            for project, names in judges.items()
+        }
+        for item in watched:
+            of_project = changes[item.project]
+            item.judge_changes = [
+                change_ns
+                for judge in item.rule.plan.condition.judges
+                for change_ns in of_project.get(judge, ())
+            ]
         looked = 0
         for items in groups.values():
             windows = find_due(items[0].rule, items[0].whole.seen_ns, now_ns)
@@ -274,6 +309,11 @@ class AlertEvaluator:
                 continue
             looked += len(items) * windows.number
             self._try(items, windows, now_ns)
+            for item in items:
+                plan = item.rule.plan
+                is_behind = item.whole.seen_ns < windows.ends_ns[-1] and not item.reason
+                if is_behind and plan.condition.of(OF_TRUTH):
+                    self._later[item.key] = now_ns + min(plan.every_ns, _LOOK_AGAIN_NS)
         return looked
 
     def _try(self, items: Sequence[WatchedRule], windows: MeasuredWindows, now_ns: int) -> None:
@@ -388,8 +428,14 @@ def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | No
     """
     plan = rule.plan
     last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
+    most = _MOST_MISSED
+    if plan.condition.of(OF_TRUTH):  # they wait long
+        delay_ns = _MOST_WAIT_NS if plan.truth_delay_ns is None else plan.truth_delay_ns
+        most += min(delay_ns // plan.every_ns, _MOST_WAITING)
+    if plan.condition.of(OF_MONITOR):  # each is a question of its own
+        most = _MOST_MISSED_MONITORED
     first_ns = last_ns if not seen_ns else (seen_ns // plan.every_ns + 1) * plan.every_ns
-    first_ns = max(first_ns, last_ns - (_MOST_MISSED - 1) * plan.every_ns)
+    first_ns = max(first_ns, last_ns - (most - 1) * plan.every_ns)
     if first_ns > last_ns:
         return None
     number = (last_ns - first_ns) // plan.every_ns + 1
@@ -425,8 +471,9 @@ def judge_windows(
     rule, plan = item.rule, item.rule.plan
     for end_ns in windows.ends_ns:
         slices = measured.get(end_ns, {})
-        waits = any(not own.is_in for own in slices.values())
-        if waits and now_ns < end_ns + plan.delay_ns:
+        if any(is_waiting(plan, end_ns, own, now_ns) for own in slices.values()):
+            if not item.whole.seen_ns:  # so that it begins here, also where newer ones are over
+                item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns - plan.every_ns))
             return
         every = {key.text for key in slices}
         if not plan.by:
@@ -440,8 +487,10 @@ def judge_windows(
         for key in chosen:
             own = slices.get(SliceKey(key)) or empty_slice(rule)
             before = item.states.get(key, SliceState(since_ns=end_ns, digest=rule.digest))
-            look = look_at(plan, end_ns, own, before, len(chosen))
-            item.put(key, advance(before, look, plan))
+            fresh = forget_before(before, end_ns, item.judge_changes)
+            look = look_at(plan, end_ns, own, fresh, slices=len(chosen), changes=item.judge_changes)
+            reason = "" if fresh == before else OTHER_JUDGE
+            item.put(key, advance(fresh, look, plan), reason)
         item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns))
 
 

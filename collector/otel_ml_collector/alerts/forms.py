@@ -28,7 +28,7 @@ class RuleForm(BaseModel):
     keep: _Short = ""
     by: _Long = ""
     min_runs: _Short = "30"
-    delay: _Short = "10m"
+    delay: _Short = ""
     severity: _Short = "warning"
     notify: _Long = ""
     summary: _Long = ""

@@ -17,6 +17,7 @@ from otel_ml_collector.alerts.measurement import (
     SETTLE_NS,
     MeasuredWindows,
     Measurement,
+    find_judge_changes,
     measure,
 )
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey, WantedAlert
@@ -25,6 +26,7 @@ from otel_ml_collector.alerts.states import (
     WindowLook,
     WindowWord,
     advance,
+    forget_before,
     look_at,
 )
 from otel_ml_collector.store.alerts import AlertStateName
@@ -36,6 +38,7 @@ MOST_WINDOWS: Final = 3_000
 _AT_ONCE: Final = 500
 # What the monitor finds is asked a window at a time.
 _MOST_MONITORED: Final = 60
+_MOST_MONITORED_BY: Final = 15
 _MOST_DRAWN: Final = 8
 _MOST_FIRINGS: Final = 500
 
@@ -111,7 +114,9 @@ def check_rule(
     plan = rule.plan
     is_monitored = bool(plan.condition.of(OF_MONITOR))
     last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
-    most = _MOST_MONITORED if is_monitored else MOST_WINDOWS
+    most = MOST_WINDOWS
+    if is_monitored:
+        most = _MOST_MONITORED_BY if plan.by else _MOST_MONITORED
     first_ns = -(-start_ns // plan.every_ns) * plan.every_ns
     first_ns = min(max(first_ns, last_ns - (most - 1) * plan.every_ns, plan.window_ns), last_ns)
     ends_ns = range(first_ns, last_ns + 1, plan.every_ns)
@@ -123,6 +128,11 @@ def check_rule(
         sure=plan.condition.sure,
         now_ns=now_ns,
     )
+    changes = [
+        change_ns
+        for of_judge in find_judge_changes(reader, project, plan.condition.judges).values()
+        for change_ns in of_judge
+    ]
     replayed: dict[str, _Replayed] = {} if plan.by else {"[]": _fresh(rule)}
     for place in range(0, len(ends_ns), _AT_ONCE):
         some_ns = ends_ns[place : place + _AT_ONCE]
@@ -134,11 +144,10 @@ def check_rule(
                 if key not in replayed and len(replayed) < MOST_SLICES:
                     replayed[key] = _fresh(rule)
             for key, item in replayed.items():
-                look = look_at(
-                    plan, end_ns, slices.get(key) or empty_slice(rule), item.state, len(replayed)
-                )
-                after = advance(item.state, look, plan)
-                _note(item, look, after, rule=rule, key=key)
+                own = slices.get(key) or empty_slice(rule)
+                fresh = forget_before(item.state, end_ns, changes)
+                look = look_at(plan, end_ns, own, fresh, slices=len(replayed), changes=changes)
+                _note(item, look, advance(fresh, look, plan), rule=rule, key=key)
     for key, item in replayed.items():
         if item.state.state == "firing":
             item.firings.append(_make_firing(item, rule, key, last_ns, is_over=False))

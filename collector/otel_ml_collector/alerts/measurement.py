@@ -5,26 +5,30 @@ certain, is a question of its own.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from otel_ml.statistics.release import Unit, judge_release
 from otel_ml.statistics.truth import is_early, usual_at
+from otel_ml.statistics.verdict import LEAST_RUNS
 from otel_ml_collector.alerts.conditions import (
     OF_JUDGES,
     OF_MONITOR,
     OF_TRUTH,
     QUANTILES,
     SureLimit,
+    read_previous,
 )
 from otel_ml_collector.alerts.monitored import measure_monitored
-from otel_ml_collector.alerts.rule import Dimension, SliceKey
-from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, key_of
+from otel_ml_collector.alerts.rule import Dimension, SliceKey, narrow_filter
+from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, TruthWord, key_of
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.monitor.releases import make_figure
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart, find_counted, points
@@ -33,7 +37,13 @@ from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
+from otel_ml_collector.store.scores import (
+    BY_JUDGE,
+    IN_WINDOW,
+    all_scores,
+    find_lower_judges,
+    newest_scores,
+)
 from otel_ml_collector.store.sql import (
     EMPTY,
     Condition,
@@ -44,9 +54,11 @@ from otel_ml_collector.store.sql import (
     substitute,
 )
 from otel_ml_collector.store.tables import LENT_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
-from otel_ml_collector.store.versions import all_version_numbers
+from otel_ml_collector.store.versions import all_version_numbers, read_version_starts
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
+# Of so many slices, those with most runs, the monitor is asked: each is a question of its own.
+MOST_MONITORED_SLICES: Final = 20
 # A rule has no more slices: those with most runs.
 MOST_SLICES: Final = 200
 _MOST_MEASURED: Final = 500_000
@@ -54,6 +66,12 @@ _MOST_MEASURED: Final = 500_000
 _STEPS: Final = 1_000
 # Of so many days before it is learned how soon the truth comes.
 _COURSE_NS: Final = 60 * DAY_NS
+# How long truths are waited for: beyond the time by which nearly all are here, and without any
+# course that is known.
+_NEARLY_ALL: Final = 0.95
+_PATIENCE: Final = 1.5
+_MOST_PATIENCE_NS: Final = 90 * DAY_NS
+_UNKNOWN_COURSE_NS: Final = 14 * DAY_NS
 # Runs are in so soon after they began, or later where they take longer.
 SETTLE_NS: Final = MINUTE_NS // 2
 _MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
@@ -80,14 +98,25 @@ _MEANS: Final = Sql("""
     FROM ({cells}) WHERE isNotNull(x_0) GROUP BY place, slices, unit)
   GROUP BY place, slices, mean HAVING NOT has(slices, '') ORDER BY place, slices, mean
   LIMIT {most}""")
+# A sum of whole numbers is the same in any order: values are kept to a millionth.
+_MILLIONTHS: Final = 1_000_000
+_UNITS_OF_SLICES: Final = Sql("""
+  SELECT slices, column, total, n, count() AS units FROM (
+    SELECT slices, unit, pair.1 AS column, count() AS n,
+      sum(toInt64(round(least(greatest(assumeNotNull(pair.2), -1e9), 1e9) * {whole}))) AS total
+    FROM ({cells}) ARRAY JOIN [{pairs}] AS pair
+    WHERE isNotNull(pair.2) GROUP BY slices, unit, column)
+  GROUP BY slices, column, total, n HAVING NOT has(slices, '')
+  ORDER BY slices, column, total, n LIMIT {most}""")
 _TRUTH: Final = Sql("""
   SELECT place, slices, count() AS foretold, countIf(came != '') AS here,
     countIf(came != '' AND predicted = came) AS right,
     countIf(predicted = {positive:String} AND came != '') AS said_so,
     countIf(came = {positive:String}) AS came_so,
     countIf(predicted = came AND came = {positive:String}) AS hits,
-    sumIf(abs(assumeNotNull(amount) - assumeNotNull(truth)), came != '' AND isNotNull(amount)
-      AND isNotNull(truth)) AS errors, avg({now:Int64} - toFloat64(start_ns)) AS age_ns
+    sum(if(came = '', 0, ifNull(abs(CAST(amount AS Nullable(Float64))
+      - CAST(truth AS Nullable(Float64))), 0))) AS errors,
+    avg({now:Int64} - toFloat64(start_ns)) AS age_ns
   FROM ({rows}) AS foretelling
   INNER JOIN (
     SELECT trace_id AS its_trace, span_id AS its_span, place, slices FROM ({cells})
@@ -169,6 +198,14 @@ def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Mea
     return merged
 
 
+def find_judge_changes(
+    reader: Reader, project: str, judges: Collection[str]
+) -> dict[str, list[int]]:
+    """Find when other versions of judges began, by judge: what they say begins anew then."""
+    starts = read_version_starts(reader, project, "judge", judges)
+    return {judge: of_judge[1:] for judge, of_judge in starts.items()}
+
+
 def _merge(known: MeasuredSlice | None, measured: MeasuredSlice, *, is_now: bool) -> MeasuredSlice:
     """Add the figures of an earlier time to those of a window."""
     if is_now:
@@ -201,23 +238,91 @@ def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Me
     for figure in asked.figures:
         if figure.name in OF_TRUTH:
             _add_truth(question, asked, windows=windows, figure=figure, measured=measured)
+        elif read_previous(figure) is not None:
+            for end_ns in ends_ns:
+                window = Window(end_ns - windows.window_ns, end_ns)
+                _add_verdicts(reader, asked, window, figure=figure, measured=measured[end_ns])
         elif figure.name in OF_MONITOR:
             for end_ns in ends_ns:
-                value, runs = measure_monitored(
-                    reader,
-                    asked.project,
-                    asked.where,
-                    figure,
-                    Window(end_ns - windows.window_ns, end_ns),
-                )
-                key = SliceKey("[]")
-                known = measured[end_ns].get(key, MeasuredSlice(0))
-                measured[end_ns][key] = replace(
-                    known,
-                    numbers={**known.numbers, key_of(figure): value},
-                    counts={**known.counts, key_of(figure): max(runs, known.runs)},
-                )
+                window = Window(end_ns - windows.window_ns, end_ns)
+                _add_monitored(reader, asked, window, figure=figure, measured=measured[end_ns])
     return measured
+
+
+def _add_monitored(
+    reader: Reader,
+    asked: Measurement,
+    window: Window,
+    *,
+    figure: Figure,
+    measured: dict[SliceKey, MeasuredSlice],
+) -> None:
+    """Add a figure that the monitor finds: of all runs, or of the slices with most runs."""
+    largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
+    for key in largest[:MOST_MONITORED_SLICES] if asked.by else [SliceKey("[]")]:
+        where = narrow_filter(asked.where, key.where(asked.by))
+        value, runs = measure_monitored(reader, asked.project, where, figure, window)
+        known = measured.get(key, MeasuredSlice(0))
+        measured[key] = replace(
+            known,
+            numbers={**known.numbers, key_of(figure): value},
+            counts={**known.counts, key_of(figure): max(runs, known.runs)},
+        )
+
+
+def _add_verdicts(
+    reader: Reader,
+    asked: Measurement,
+    window: Window,
+    *,
+    figure: Figure,
+    measured: dict[SliceKey, MeasuredSlice],
+) -> None:
+    """Add whether a window is surely worse than the time before it: 1, else 0.
+
+    NaN where that time has too few runs to be held against. What another version of a judge said
+    is none of it.
+    """
+    length_ns = read_previous(figure) or 0
+    changes = find_judge_changes(reader, asked.project, [figure.of]).get(figure.of, [])
+    last_ns = max((at_ns for at_ns in changes if at_ns < window.start_ns), default=0)
+    before = Window(max(window.start_ns - length_ns, last_ns, 0), window.start_ns)
+    kinds = VERDICT_COLUMNS.get(figure.of)
+    is_judge = kinds is None
+    figures = kinds or (
+        ("passed", Figure("pass_rate", figure.of, 0)),
+        ("scored", Figure("mean_score", figure.of, 0)),
+    )
+    sides: list[dict[tuple[SliceKey, str], Counter[Unit]]] = []
+    for side in (before, window):
+        length = side.end_ns - side.start_ns
+        windows = MeasuredWindows(side.end_ns, length, 1, length)
+        question = _Question.of(reader, asked, windows, [item for _, item in figures])
+        units: defaultdict[tuple[SliceKey, str], Counter[Unit]] = defaultdict(Counter)
+        for row in question.ask(question.write_units()):
+            mean = row["total"] / _MILLIONTHS
+            of_slice = SliceKey.of(row["slices"]), figures[row["column"]][0]
+            units[of_slice][Unit("", mean, row["n"], mean / row["n"])] += row["units"]
+        sides.append(units)
+    lower = find_lower_judges(reader, asked.project, [figure.of]) if is_judge else frozenset()
+    for key, known in measured.items():
+        value, runs = math.nan, 0
+        for kind, _ in figures:
+            old, new = (side.get((key, kind), Counter()) for side in sides)
+            if old.total() and new.total():
+                units_of = make_figure(figure.of, kind, old, [new])
+                if kind == "scored" and figure.of in lower:
+                    units_of = replace(units_of, lower_is_better=True)
+                [verdict] = judge_release([units_of])
+                runs = verdict.runs
+                if sum(unit.n * count for unit, count in old.items()) >= LEAST_RUNS:
+                    value = float(verdict.word == "worse")
+                break
+        measured[key] = replace(
+            known,
+            numbers={**known.numbers, key_of(figure): value},
+            counts={**known.counts, key_of(figure): runs},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +347,8 @@ _MEAN: Final = Sql("toFloat64(sum({exact})) / 1e15 / count(x_N)").fill(
     exact=EXACT.fill(number=Sql("ifNull(x_N, 0)"))
 )
 _SHARE: Final = Sql("sum(x_N) / count(x_N)")
+# Logarithms of what a run took, in steps that add up the same in any order.
+_LOG: Final = Sql("if(outcome = 'error' OR NOT {v} > 0, NULL, round(log({v}) * 50) / 50)")
 # By figure: the column, and how it is added up.
 _COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
     "runs": (Sql("1"), Sql("count()")),
@@ -253,6 +360,16 @@ _COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
         ),
     ),
     "tokens": (Sql("own_tokens"), Sql("sum(own_tokens)")),
+    "log_latency": (_LOG.fill(v=Sql("latency_ns")), _MEAN),
+    "log_tokens": (_LOG.fill(v=Sql("own_tokens")), _MEAN),
+    "log_cost": (_LOG.fill(v=Sql("ifNull(own_cost, 0)")), _MEAN),
+}
+
+
+# Figures of every run that a window is held against the time before by, with their kinds.
+VERDICT_COLUMNS: Final[Mapping[str, Sequence[tuple[str, Figure]]]] = {
+    "errors": [("errors", Figure("error_share", "", 0))],
+    **{name: [(name, Figure(f"log_{name}", "", 0))] for name in ("latency", "tokens", "cost")},
 }
 
 
@@ -383,6 +500,16 @@ class _Question:
         mean = Sql("avg(x_0) * {steps}").fill(steps=_STEPS)
         return _MEANS.fill(
             rounded=rounded.fill(m=mean), steps=_STEPS, cells=self.cells, most=_MOST_MEASURED
+        )
+
+    def write_units(self) -> Sql:
+        """Write the question for the units of its figures: how many are alike, by slice."""
+        pairs = [Sql("(toUInt8({n}), x_{n})").fill(n=place) for place, _ in enumerate(self.columns)]
+        return _UNITS_OF_SLICES.fill(
+            whole=_MILLIONTHS,
+            pairs=join_sql(", ", pairs),
+            cells=self.cells,
+            most=_MOST_MEASURED,
         )
 
     def ask(self, sql: Sql) -> list[Row]:
@@ -599,6 +726,7 @@ def _add_truth(
     target = find_target(reader, asked.project, figure.of)
     course, ages = _read_course(reader, asked, target)
     at_last = max((share for share in course if share is not None), default=None)
+    settled_ns = _find_settled(course, ages, at_last)
     counted_runs = find_counted(reader, asked.project, _MEASURED_TIME)
     sql = _TRUTH.fill(
         rows=write_rows(target.rule, counted_runs, question.apart),
@@ -623,8 +751,27 @@ def _add_truth(
             known,
             numbers={**known.numbers, key: math.nan if is_late else value},
             counts={**known.counts, key: count},
-            is_in=known.is_in and not is_late,
+            truth=_worst_truth(known.truth, is_late=is_late, is_due=row["age_ns"] < settled_ns),
         )
+
+
+def _worst_truth(known: TruthWord, *, is_late: bool, is_due: bool) -> TruthWord:
+    if not is_late or known == "due":
+        return known
+    return "due" if is_due else "overdue"
+
+
+def _find_settled(
+    course: Sequence[float | None], ages: Sequence[float], at_last: float | None
+) -> float:
+    """Return the age at which truths that are not here are waited for no longer.
+
+    Half as long again as nearly all of them usually take.
+    """
+    for age_ns, share in zip(ages, course, strict=True):
+        if at_last and share is not None and share >= _NEARLY_ALL * at_last:
+            return min(_PATIENCE * age_ns, _MOST_PATIENCE_NS)
+    return _UNKNOWN_COURSE_NS
 
 
 def _score_truth(name: str, row: Row) -> tuple[float, int]:

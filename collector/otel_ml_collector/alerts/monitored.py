@@ -3,6 +3,7 @@
 import math
 
 from otel_ml_collector.alerts.conditions import model_of
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.monitor.drift import FieldsPast, FieldsQuestion, find_drift
@@ -19,7 +20,7 @@ _PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: 
 def measure_monitored(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
 ) -> tuple[float, int]:
-    """Measure such a figure of a window, and say of how many runs it is.
+    """Measure such a figure of a window, and of how many runs it is.
 
     Raises:
         BadInput: What it is held against, or the filter, cannot be read.
@@ -28,12 +29,22 @@ def measure_monitored(
         case "drift":
             return _measure_drift(reader, project, where, figure, window)
         case "excess":
-            query = SlicesQuery(
-                project, where, figure.of, start_ns=window.start_ns, end_ns=window.end_ns
-            )
-            slices = find_slices(reader, query, window.end_ns)
-            return max((part.excess for part in slices.slices), default=0.0), slices.runs
+            return _find_excess(reader, project, where, figure, window)
     return _find_worse(reader, project, where, figure, window)
+
+
+def _find_excess(
+    reader: Reader, project: str, where: str, figure: Figure, window: Window
+) -> tuple[float, int]:
+    """Return how many runs the worst slice lost; NaN where nothing has the figure."""
+    query = SlicesQuery(project, where, figure.of, start_ns=window.start_ns, end_ns=window.end_ns)
+    try:
+        slices = find_slices(reader, query, window.end_ns)
+    except BadInput as error:
+        if error.field == "figure":  # a judge that did not speak in this window
+            return math.nan, 0
+        raise
+    return max((part.excess for part in slices.slices), default=0.0), slices.runs
 
 
 def _measure_drift(
@@ -66,7 +77,8 @@ def _find_worse(
 
     NaN where there is no new version, or it has no such figure.
     """
-    for release in find_releases(reader, project, window.end_ns, model_of(where)):
+    narrowed = where if len(conjuncts(where)) > 1 else ""
+    for release in find_releases(reader, project, window.end_ns, model_of(where), narrowed):
         if release.dimension == "version":
             for part in release.figures:
                 if part.name == figure.of:

@@ -27,6 +27,7 @@ _MOST_STEPS: Final = 60
 _MOST_WINDOW_NS: Final = 30 * DAY_NS
 _MOST_KEEP_NS: Final = 30 * DAY_NS
 _MOST_DELAY_NS: Final = 90 * DAY_NS
+_USUAL_DELAY_NS: Final = 10 * MINUTE_NS
 _HOLD: Final = re.compile(r"(\d{1,2}) of (\d{1,2})", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
 # What windows are judged by.
@@ -74,8 +75,9 @@ class WantedAlert(BaseModel):
         default=30, description="A window with fewer runs, or scores, is not judged"
     )
     delay: _Length = Field(
-        default="10m",
-        description="How long a window waits for its scores and truths before it is judged",
+        default="",
+        description="How long a window waits for its scores and truths before it is judged: 10m "
+        "unless told, and for truths as long as they usually take",
     )
     severity: Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9_.-]+$")] = "warning"
     notify: Annotated[list[_Name], Field(max_length=8)] = Field(
@@ -136,6 +138,8 @@ class RulePlan:
         where: The filter of the runs.
         condition: When a window is bad.
         hold: How many bad windows of how many.
+        delay_ns: How long a window waits at most for its scores.
+        truth_delay_ns: The same for its truths; None for as long as these usually take.
         windows_between: As of the rule.
     """
 
@@ -148,6 +152,7 @@ class RulePlan:
     keep_ns: int
     min_runs: int
     delay_ns: int
+    truth_delay_ns: int | None
     windows_between: int
 
 
@@ -179,6 +184,7 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
     by = tuple(map(_read_dimension, wanted.by))
     if len({dimension.name for dimension in by}) < len(by):
         raise BadInput("Invalid by: expected each name once", "by")
+    delay_ns = _read(wanted.delay, "delay", 0, _MOST_DELAY_NS) if wanted.delay else None
     plan = RulePlan(
         where=wanted.where,
         condition=condition,
@@ -188,10 +194,12 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         hold=(1, 1) if condition.sure else hold,
         keep_ns=_read(wanted.keep, "keep", 0, _MOST_KEEP_NS) if wanted.keep else window_ns,
         min_runs=wanted.min_runs,
-        delay_ns=_read(wanted.delay, "delay", 0, _MOST_DELAY_NS),
+        delay_ns=_USUAL_DELAY_NS if delay_ns is None else delay_ns,
+        truth_delay_ns=delay_ns,
         windows_between=wanted.windows_between,
     )
-    condition.check_fit(wanted.where, window_ns, has_by=bool(by))
+    is_by_version = any(item.name == "version" and not item.is_tag for item in by)
+    condition.check_fit(wanted.where, window_ns, is_by_version=is_by_version)
     return plan
 
 

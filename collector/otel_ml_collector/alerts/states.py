@@ -18,6 +18,7 @@ from otel_ml_collector.times import MINUTE_NS
 # The worst first.
 STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "inactive", "no data")
 WindowWord = Literal["bad", "good", "no data"]
+TruthWord = Literal["in", "due", "overdue"]
 # A rule that could not be asked for so long is an alert itself.
 FAILED_AFTER_NS: Final = 15 * MINUTE_NS
 # A figure is told apart by all but the place at which it stands.
@@ -37,7 +38,9 @@ class MeasuredSlice:
         runs: Recorded runs in it.
         numbers: Each figure; NaN where it has no value.
         counts: Of how many runs each is.
-        is_in: Whether all scores and truths that belong to it are here.
+        is_in: Whether all scores that belong to it are here.
+        truth: Whether its truths are here; those that are due usually come later than now, those
+            that are overdue do not.
         means: Of what must be certain: how many sessions have which mean.
     """
 
@@ -45,6 +48,7 @@ class MeasuredSlice:
     numbers: Mapping[FigureKey, float] = field(default_factory=dict)
     counts: Mapping[FigureKey, int] = field(default_factory=dict)
     is_in: bool = True
+    truth: TruthWord = "in"
     means: Means = field(default_factory=dict)
 
 
@@ -93,8 +97,45 @@ class SliceState:
     digest: str = ""
 
 
+def is_waiting(plan: RulePlan, end_ns: int, measured: MeasuredSlice, now_ns: int) -> bool:
+    """Tell whether a window waits for scores or truths that belong to it."""
+    if not measured.is_in and now_ns < end_ns + plan.delay_ns:
+        return True
+    if plan.truth_delay_ns is None:
+        return measured.truth == "due"
+    return measured.truth != "in" and now_ns < end_ns + plan.truth_delay_ns
+
+
+def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> SliceState:
+    """Return the state before a window, without what was judged before the newest change in it.
+
+    Figures of another version of a judge are not these: what fired by them ends, and what bets and
+    bad windows were counted begins anew.
+
+    Args:
+        before: The state.
+        end_ns: Where the window ends.
+        changes: When other versions of the judges of the rule began, of which figures are.
+    """
+    if not any(0 < before.seen_ns <= change_ns < end_ns for change_ns in changes):
+        return before
+    cleared = replace(before, judged=(), martingale=0.0, bad_ns=0, seen_ns=end_ns)
+    return replace(_enter(cleared, "no data"), seen_ns=before.seen_ns)
+
+
+def is_mixed(plan: RulePlan, end_ns: int, changes: Sequence[int]) -> bool:
+    """Tell whether several versions of a judge spoke in a window."""
+    return any(end_ns - plan.window_ns < change_ns < end_ns for change_ns in changes)
+
+
 def look_at(
-    plan: RulePlan, end_ns: int, measured: MeasuredSlice, before: SliceState, slices: int = 1
+    plan: RulePlan,
+    end_ns: int,
+    measured: MeasuredSlice,
+    before: SliceState,
+    *,
+    slices: int = 1,
+    changes: Sequence[int] = (),
 ) -> WindowLook:
     """Judge a window of a slice.
 
@@ -104,6 +145,7 @@ def look_at(
         measured: Its figures.
         before: The state before it.
         slices: How many slices the rule has: they share its bound on false alarms.
+        changes: When other versions of its judges began: a window in which several spoke is none.
     """
     condition = plan.condition
     main = measured.numbers.get(key_of(condition.main), math.nan)
@@ -111,7 +153,8 @@ def look_at(
     counts = [measured.counts.get(key_of(figure), measured.runs) for figure in condition.figures]
     numbers = [measured.numbers.get(key_of(figure), math.nan) for figure in condition.figures]
     total = before.martingale
-    if min([measured.runs, *counts]) < plan.min_runs or any(map(math.isnan, numbers)):
+    is_judged = min([measured.runs, *counts]) >= plan.min_runs and not any(map(math.isnan, numbers))
+    if not is_judged or is_mixed(plan, end_ns, changes):
         return WindowLook(end_ns, "no data", value, measured.runs, total)
 
     def number_of(figure: Figure) -> float:

@@ -202,12 +202,20 @@ def read_than(question: FieldsQuestion) -> Than:
     Raises:
         BadInput: It is none of that.
     """
-    text, window = question.than, question.window
+    return parse_than(question.than, question.window, question.bucket_ns)
+
+
+def parse_than(text: str, window: Window, bucket_ns: int) -> Than:
+    """Read the reference of a window, as `FieldsQuestion.than` writes it.
+
+    Raises:
+        BadInput: It is none of that.
+    """
     if match := _DAYS_BEFORE.fullmatch(text):
         days = int(match[1] or 1)
         if 1 <= days <= _MOST_DAYS_BEFORE:
             length_ns = days * DAY_NS
-            if question.bucket_ns < DAY_NS:
+            if bucket_ns < DAY_NS:
                 length_ns = min(length_ns, _MOST_HOURS_NS)
             days = length_ns // DAY_NS
             name = f"the {days} days before" if days > 1 else "the day before"

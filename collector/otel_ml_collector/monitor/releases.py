@@ -23,6 +23,7 @@ from otel_ml.statistics.release import (
     judge_release,
 )
 from otel_ml.statistics.verdict import AmountVerdict
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
@@ -177,15 +178,26 @@ _IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 
 
 def find_releases(
-    reader: Reader, project: str, now_ns: int, model: str | None = None
+    reader: Reader, project: str, now_ns: int, model: str | None = None, where: str = ""
 ) -> list[Release]:
-    """Judge what is new in a project, or in one model, in the last 14 days, the newest first."""
+    """Judge what is new in a project, or in one model, in the last 14 days, the newest first.
+
+    Args:
+        reader: The store.
+        project: The project.
+        now_ns: The end of the time that counts.
+        model: Only of this model.
+        where: Only runs of this filter are compared.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
     changes = find_changes(reader, project, now_ns, model)[:_MOST_JUDGED]
     versions = [change.model for change in changes if change.dimension == "version"]
     definitions = find_definitions(reader, project, versions) if versions else {}
     releases = []
     for change in changes:
-        release = _judge(reader, project, change, now_ns)
+        release = _judge(reader, project, change, now_ns, where)
         own = definitions.get(change.model, {})
         if change.version in own:
             before = own.get(change.baseline_version or 0)
@@ -370,7 +382,7 @@ def _write_window() -> Sql:
 
 
 # The runs of both sides: those of the baseline began before the new one did.
-_SIDES: Final = Sql("""{counted} AND model = {model:String} AND (
+_SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AND (
   (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
   OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")
 # A sum of whole numbers is the same in any order: values are kept to a millionth.
@@ -420,12 +432,18 @@ FROM (
 GROUP BY ALL ORDER BY ALL LIMIT {most}""")
 
 
-def _ask(reader: Reader, project: str, change: Change, end_ns: int) -> tuple[Sql, dict[str, Any]]:
+def _ask(
+    reader: Reader, project: str, change: Change, end_ns: int, where: str
+) -> tuple[Sql, dict[str, Any]]:
     """Write which runs are compared, with the parameters of that."""
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
     sides = _SIDES.fill(
-        counted=find_counted(reader, project, _IN_TIME).sql, label=_LABELS[change.dimension]
+        counted=find_counted(reader, project, _IN_TIME).sql,
+        condition=condition.sql,
+        label=_LABELS[change.dimension],
     )
     return sides, {
+        **condition.parameters,
         "project": project,
         "model": change.model,
         "start": max(change.began_ns - _BEFORE_NS, 0),
@@ -465,12 +483,12 @@ def _choose_strata(reader: Reader, sides: Sql, values: Mapping[str, Any]) -> tup
     return chosen, [row["token"] for row in often[:_MOST_STRATA]]
 
 
-def _judge(reader: Reader, project: str, change: Change, now_ns: int) -> Release:
+def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
     """Judge a change by the windows that are over."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
     windows = _count_windows(now_ns - change.began_ns - delay_ns)
     end_ns = change.began_ns + (_find_window(windows - 1)[1] if windows else 0)
-    sides, values = _ask(reader, project, change, end_ns)
+    sides, values = _ask(reader, project, change, end_ns, where)
     tag, strata = _choose_strata(reader, sides, values)
     apart = find_apart(reader, project)
     every_before, every = (-(-runs // _MOST_RUNS) for runs in change.runs)
@@ -523,7 +541,7 @@ def _make_figures(
         side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
         side[unit] += row["units"]
     figures = [
-        _make_figure(name, name, before[name], after[name])
+        make_figure(name, name, before[name], after[name])
         for name in (_ERRORS, _MISSING, *_AMOUNTS)
         if name in before and name in after
     ]
@@ -542,7 +560,7 @@ def _make_figures(
             key = f"{kind} {digest} {judge}"
             if len(chosen) == 1 and key in before and key in after and judge not in digests:
                 digests[judge] = digest
-                figures.append(_make_figure(judge, kind, before[key], after[key]))
+                figures.append(make_figure(judge, kind, before[key], after[key]))
     scored = [figure.name for figure in figures if figure.kind == "score"]
     lower = find_lower_judges(reader, project, scored)
     return [
@@ -551,7 +569,7 @@ def _make_figures(
     ], digests
 
 
-def _make_figure(
+def make_figure(
     name: str, kind: str, before: Counter[Unit], after: Sequence[Counter[Unit]]
 ) -> FigureUnits:
     """Make a figure; of scores and amounts with the range that the baseline tells."""

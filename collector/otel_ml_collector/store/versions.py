@@ -1,7 +1,7 @@
 """The small numbers of model versions, their rank by first arrival, and the names that move."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -116,6 +116,21 @@ def _read_numbered(
     sql = VERSIONS.fill(definition=definition, named=named)
     parameters = {"project": project, "kinds": list(kinds), "names": list(names or [])}
     return [row for row in number_versions(reader.rows(sql, parameters)) if row["last_ns"] > 0]
+
+
+def read_version_starts(
+    reader: Reader, project: str, kind: str, names: Collection[str]
+) -> dict[str, list[int]]:
+    """Return when each version of some models or judges arrived first, by name, the oldest first.
+
+    Returns:
+        Nanoseconds since the epoch, one for each number; without a name that has no version.
+    """
+    starts: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for row in _read_numbered(reader, project, [kind], sorted(names)) if names else ():
+        of_name = starts[row["name"]]
+        of_name[row["number"]] = min(of_name.get(row["number"], row["first_ns"]), row["first_ns"])
+    return {name: sorted(of_name.values()) for name, of_name in starts.items()}
 
 
 def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:

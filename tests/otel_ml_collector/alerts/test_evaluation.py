@@ -36,11 +36,13 @@ RULE: Final = {
 }
 
 
-def make_hour(hour: int, client: str, passed: int, runs: int = 20, project: str = "") -> list[Span]:
-    """Make the runs of a client in the hour that begins so many hours before the end."""
+def make_hour(
+    hour: int, client: str, passed: int, *, version: str = "j1", last_ns: int = END_NS
+) -> list[Span]:
+    """Make the 20 runs of a client in the hour that begins so many hours before the end."""
     spans: list[Span] = []
-    for place in range(runs):
-        start_ns = END_NS - hour * HOUR_NS + place * MINUTE_NS
+    for place in range(20):
+        start_ns = last_ns - hour * HOUR_NS + place * MINUTE_NS
         run = make_call(
             "answer",
             {
@@ -52,7 +54,7 @@ def make_hour(hour: int, client: str, passed: int, runs: int = 20, project: str 
             end_ns=start_ns + (100 + 10 * place) * MS_NS,
             status_code=2 if place < 2 else 0,
         )
-        spans += [run, say(run, "j1", float(place < passed))]
+        spans += [run, say(run, version, float(place < passed))]
     return spans
 
 

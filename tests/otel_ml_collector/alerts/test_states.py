@@ -229,8 +229,8 @@ def test_shared() -> None:
     """Slices of one rule share its bound on false alarms."""
     plan = make_rule(when="surely(error_share > 0.1)").plan
     before = SliceState(martingale=5_000.0)
-    one = look_at(plan, START_NS, measured(0.1), before, 1)
-    many = look_at(plan, START_NS, measured(0.1), before, 50)
+    one = look_at(plan, START_NS, measured(0.1), before, slices=1)
+    many = look_at(plan, START_NS, measured(0.1), before, slices=50)
     assert (one.word, many.word) == ("bad", "good")
 
 
