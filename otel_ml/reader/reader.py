@@ -564,6 +564,22 @@ class Reader(HasCard):
         history: dict[str, Any] = self._get(*path, **asked)
         return history
 
+    def alert_deliveries(self, rule: str = "") -> dict[str, Any]:
+        """List what was sent of rules of alerts, by target, the newest first, at most 20 of each.
+
+        As ``GET .../alert-deliveries`` answers: `targets`, each with its `deliveries`: when each
+        was delivered, after how many `tries`, and the `trouble` of the last one.
+
+        Args:
+            rule: Only of this rule; empty for all.
+
+        Raises:
+            NotFound: There is no rule of that name.
+        """
+        asked = {"rule": check_text("rule", rule, may_be_empty=True)}
+        deliveries: dict[str, Any] = self._get("alert-deliveries", **asked)
+        return deliveries
+
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Save a rule of alerts, in place of what has its name.
 

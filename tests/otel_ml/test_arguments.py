@@ -512,6 +512,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     },
     "otel_ml.reader.Reader.releases": {"model": OPTIONAL_NAME},
     "otel_ml.reader.Reader.check_alert": {"name": NAME, "since": NAME},
+    "otel_ml.reader.Reader.alert_deliveries": {"rule": LONG_TEXT},
     "otel_ml.reader.Reader.save_alert": {"name": NAME, "wanted": IN_JSON},
     "otel_ml.reader.Reader.fields": {
         "model": NAME,

@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
+from otel_ml_collector.alerts.find import find_rule, find_rules
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.store.notifications import DeliveryState, read_deliveries
 from otel_ml_collector.store.reader import Reader, Row
@@ -30,6 +31,7 @@ class NotificationDelivery(BaseModel):
     changed_time: str = Field(description="When the state changed, RFC 3339")
     announced_time: str = Field(description="When it was to be sent first, RFC 3339")
     tried_time: str | None = Field(description="When it was tried last; null before")
+    delivered_time: str | None = Field(description="When the target took it; null before")
     trouble: str = Field(description="What was wrong at the last try; empty when it was taken")
 
 
@@ -48,7 +50,7 @@ class ToldTarget(BaseModel):
 
 
 class Deliveries(BaseModel):
-    """The targets of the settings, and others that rules have named, by name."""
+    """The targets that rules name, and what each of them was sent, by name."""
 
     targets: list[ToldTarget]
 
@@ -73,6 +75,20 @@ def find_deliveries(
             _make_target(name, kinds.get(name, ""), rows[name]) for name in sorted({*kinds, *rows})
         ]
     )
+
+
+def find_deliveries_of(
+    reader: Reader, project: str, targets: Sequence[AlertTarget], rule: str = ""
+) -> Deliveries:
+    """Find what was sent of a project's rules, or of one: only targets that these name are told.
+
+    Raises:
+        Missing: There is no rule of that name.
+    """
+    rules = [find_rule(reader, project, rule)] if rule else find_rules(reader, project)
+    names = {name for saved in rules for name in saved.notify}
+    own = [target for target in targets if target.name in names]
+    return find_deliveries(reader, project, own, rule)
 
 
 def _make_target(name: str, kind: str, rows: Sequence[Row]) -> ToldTarget:
@@ -100,6 +116,7 @@ def _make_delivery(row: Row) -> NotificationDelivery:
         changed_time=to_rfc3339(row["changed_ns"]),
         announced_time=to_rfc3339(row["announced_ns"]),
         tried_time=_time(row["tried_ns"]),
+        delivered_time=_time(row["tried_ns"]) if row["state"] == "sent" else None,
         trouble=row["trouble"],
     )
 

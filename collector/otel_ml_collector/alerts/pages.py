@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import ADMIN, ANNOTATE, access_of
+from otel_ml_collector.alerts.deliveries import find_deliveries_of
 from otel_ml_collector.alerts.find import (
     DayWord,
     find_alert,
@@ -28,6 +29,7 @@ from otel_ml_collector.alerts.routes import (
     AlertPath,
     FromAdmin,
     FromPerson,
+    FromSettings,
     FromStore,
     ToMute,
     add_mute,
@@ -222,8 +224,10 @@ def show_past(
 
 
 @pages.get("/projects/{project:path}/alerts/{alert}")
-def show_alert(request: Request, project: str, alert: AlertPath, reader: FromReader) -> Response:
-    """A rule: its figure and threshold over time, its slices, what changed, and its mutes."""
+def show_alert(
+    request: Request, project: str, alert: AlertPath, reader: FromReader, settings: FromSettings
+) -> Response:
+    """A rule: its figure and threshold over time, its slices, what changed, was sent, is muted."""
     now_ns = time.time_ns()
     state = find_alert(reader, project, alert, now_ns)
     rule = state.rule
@@ -237,6 +241,7 @@ def show_alert(request: Request, project: str, alert: AlertPath, reader: FromRea
             project, "alert-past", **fill_form(rule).model_dump(exclude={"name", "base"})
         ),
         "changes": find_changes_of(reader, project, start_ns, alert, _CHANGES),
+        "targets": find_deliveries_of(reader, project, settings.alert_targets, alert).targets,
         "mutes": [
             mute for mute in find_mutes(reader, project, now_ns) if mute.rule in {"", rule.name}
         ],

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import ADMIN, ANNOTATE, Access
+from otel_ml_collector.alerts.deliveries import Deliveries, find_deliveries_of
 from otel_ml_collector.alerts.find import (
     AlertChange,
     Alerts,
@@ -34,6 +35,7 @@ from otel_ml_collector.api.parameters import FromReader, needs, reader_for
 from otel_ml_collector.errors import BadInput, Conflict, Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.services import service_of
+from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.documents import Documents, read_document
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, from_rfc3339, read_length
@@ -57,6 +59,7 @@ FromAdmin = Annotated[Reader, Depends(reader_for(ADMIN))]
 FromPerson = Annotated[Reader, Depends(reader_for(ANNOTATE, ADMIN))]
 ToMute = Annotated[Access, Depends(needs(ANNOTATE, ADMIN))]
 FromStore = Annotated[Documents, Depends(service_of(Documents))]
+FromSettings = Annotated[Settings, Depends(service_of(Settings))]
 
 
 class AlertChanges(BaseModel):
@@ -99,6 +102,17 @@ def get_alert_changes(
     """List what changed in the states of rules, the newest first, at most 500."""
     start_ns = read_since(since, time.time_ns())
     return AlertChanges(changes=find_changes_of(reader, project, start_ns, rule))
+
+
+@api.get("/projects/{project:path}/alert-deliveries")
+def get_alert_deliveries(
+    project: str,
+    reader: FromReader,
+    settings: FromSettings,
+    rule: Annotated[str, Query(max_length=64)] = "",
+) -> Deliveries:
+    """List what was sent of rules: to which target, when it took it, after how many tries."""
+    return find_deliveries_of(reader, project, settings.alert_targets, rule)
 
 
 @api.post("/projects/{project:path}/alert-check")

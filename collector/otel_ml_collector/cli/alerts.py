@@ -16,6 +16,10 @@ from otel_ml_collector.times import read_length, to_rfc3339
 
 _COLUMNS: Final = ("state", "name", "when", "for", "since", "fired", "brief", "reason")
 _FIRINGS: Final = ("start", "end", "hours", "slice", "worst")
+_SENT: Final = (
+    *("target", "kind", "rule", "status", "state", "tries"),
+    *("changed_time", "delivered_time", "trouble"),
+)
 _MUTES: Final = ("name", "rule", "where", "until", "who", "why")
 _TRIAL_SETTINGS: Final = ("alert_targets", "public_url", "http", "tls_cert", "tls_key")
 
@@ -55,6 +59,25 @@ def check_alert(asked: PlaceOptions, project: str, *, name: str, since: str, for
                 err=True,
             )
         return write_rows(found["firings"], found, form, _FIRINGS)
+
+
+@alerts.command("sent", epilog=HELP, short_help="say what targets were sent")
+@with_place
+@with_project
+@click.argument("name", default="", metavar="[NAME]")
+@with_form
+def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
+    """List what targets were sent of the rules of a project, or of one: the newest 20 of each."""
+    with asked.open() as place, place.reader(project) as reader:
+        found = reader.alert_deliveries(name)
+        rows = [
+            {**sent, "target": target["name"], "kind": target["kind"]}
+            for target in found["targets"]
+            for sent in target["deliveries"]
+        ]
+        with check_project(place.api(), project) as check:
+            check(rows)
+        return write_rows(rows, found, form, _SENT)
 
 
 @alerts.command("mute", epilog=HELP, short_help="send nothing of a rule for a while")

@@ -261,6 +261,7 @@ def test_roads(world: World) -> None:
     blind.add("/api/v1/projects/theirs/findings")  # nothing is wrong there
     blind.add("/projects/theirs/monitor/findings")
     blind.add("/api/v1/projects/theirs/alert-changes")  # nothing has changed there
+    blind.add("/api/v1/projects/theirs/alert-deliveries")  # nothing was sent there
     blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
     blind.add(f"/projects/theirs/run-unusual/{id_of(world.theirs)}")
     blind |= {
