@@ -58,5 +58,5 @@ def test_large_text_is_not_cut(chromium: Browser, demo: CollectorProcess) -> Non
         page.goto(demo.endpoint + path)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= 640, path
-    expect(page.get_by_role("heading", name="answer")).to_be_visible()
+    expect(page.get_by_role("heading", name="answer", exact=True)).to_be_visible()
     page.close()

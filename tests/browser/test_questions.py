@@ -179,7 +179,7 @@ def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProc
     expect(worst).to_contain_text(re.compile(r"answer:v2 is worse than answer:v1: grounded: .* be"))
     expect(worst).to_contain_text(re.compile(r"\d points worse \(\d+ to \d+\), n = 400/400"))
     expect(worst).to_contain_text('most where tags["client"] == "zeta"')
-    clicks.on(worst.get_by_role("link"))
+    clicks.on(worst.get_by_role("link", name="is worse than"))
     expect(clicks.page.locator("input[role=combobox]")).to_have_value(
         'model == "answer" and version == 2'
     )

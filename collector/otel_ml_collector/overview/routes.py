@@ -71,11 +71,13 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
     ]
     versions = {one.where for one in wrong if one.by == "production"}
     monitored = [one for one in found if one.kind != "slice" or one.where not in versions]
+    shown = monitored[:_MONITORED]
     facts = {
         "asked": asked,
         "news": news,
         "firing": [one for one in wrong if one.by == "alert"],
-        "monitored": list_findings(monitored[:_MONITORED]),
+        "monitored": list_findings([one for one in shown if one.kind != "traffic"]),
+        "traffic": list_findings([one for one in shown if one.kind == "traffic"]),
         "more": max(len(monitored) - _MONITORED, 0),
         "wrong": [one for one in wrong if one.by != "alert"],
         "calm": [finding for finding in news.findings if not finding.is_wrong],
