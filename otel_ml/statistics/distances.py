@@ -10,11 +10,12 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import accumulate, pairwise
 from statistics import fmean, stdev, variance
 from typing import Final, Literal, TypeAlias
 
-from otel_ml.statistics.intervals import benjamini_hochberg
+from otel_ml.statistics.intervals import benjamini_hochberg, student_quantile
 from otel_ml.statistics.projections import PROJECTED
 from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
 
@@ -25,6 +26,9 @@ MARGIN: Final = 0.1
 CALIBRATED: Final = 7
 FEWEST_VALUES: Final = 100
 CHANCE: Final = 0.01
+# Windows of days have one of the same weekday so often; of fewer of these nothing is usual.
+_WEEK: Final = 7
+_FEWEST_WEEKS: Final = 3
 _RESAMPLINGS: Final = 200
 # Neighbouring bins are joined to so many cells before they are resampled.
 _CELLS: Final = 100
@@ -394,10 +398,27 @@ class Comparison:
 def usual_distance(own: Sequence[float]) -> float | None:
     """Return what the distances of the reference's own windows stay under; None of fewer than 7.
 
+    The larger of their mean and 3 standard deviations, and what one more window of the same weekday
+    stays under in 99 of 100 cases (the prediction interval of Student's t): a weekend's days are
+    alike, and far from the others.
+
     Args:
-        own: Of each of its windows from the rest of it.
+        own: Of each of its windows from the rest of it, the last one before what is judged.
     """
-    return fmean(own) + 3 * stdev(own) if len(own) >= CALIBRATED else None
+    if len(own) < CALIBRATED:
+        return None
+    usual = fmean(own) + 3 * stdev(own)
+    weekday = own[-_WEEK::-_WEEK]
+    if len(weekday) < _FEWEST_WEEKS:
+        return usual
+    reach = _reach(len(weekday)) * stdev(weekday)
+    return max(usual, fmean(weekday) + reach)
+
+
+@cache
+def _reach(n: int) -> float:
+    """Return in how many standard deviations of `n` numbers one more of them is almost surely."""
+    return student_quantile(1 - CHANCE, n - 1) * math.sqrt(1 + 1 / n)
 
 
 def compare(

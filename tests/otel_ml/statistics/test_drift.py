@@ -104,7 +104,7 @@ STREAM: Final = {
 }
 
 
-@pytest.mark.parametrize("n", [100, 10_000, 1_000_000])
+@pytest.mark.parametrize("n", [100, 300, 10_000, 1_000_000])
 @pytest.mark.parametrize("name", STREAM)
 def test_no_change(name: str, n: int) -> None:
     """Of streams that do not change drift is said in at most 2 % of windows, at any n."""
