@@ -168,11 +168,22 @@ def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVari
     Model assisted survey sampling (1992), section 5.8.
     """
     part, every = of_slice, of_all
-    n_rest = every.n - part.n
-    if not (part.n > 0 and n_rest > 0):
+    if not (part.n > 0 and every.n > part.n):
         raise ValueError("No runs on a side: expected at least one")
+    return _vary(part, every, _rest_squares(part, every))
+
+
+class _Squares(NamedTuple):
+    """The sums of squares and products over the sessions of the rest."""
+
+    nn: float
+    tn: float
+    tt: float
+
+
+def _vary(part: ClusterMoments, every: ClusterMoments, rest: _Squares) -> MeanVariances:
+    n_rest = every.n - part.n
     mean, mean_of_rest = part.t / part.n, (every.t - part.t) / n_rest
-    rest = _rest_squares(part, every)
     own = part.tt - 2 * mean * part.tn + mean**2 * part.nn
     other = rest.tt - 2 * mean_of_rest * rest.tn + mean_of_rest**2 * rest.nn
     both = (
@@ -184,14 +195,6 @@ def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVari
     return MeanVariances(
         max(own, 0.0) / part.n**2, max(other, 0.0) / n_rest**2, both / (part.n * n_rest)
     )
-
-
-class _Squares(NamedTuple):
-    """The sums of squares and products over the sessions of the rest."""
-
-    nn: float
-    tn: float
-    tt: float
 
 
 def _rest_squares(part: ClusterMoments, every: ClusterMoments) -> _Squares:
@@ -219,40 +222,49 @@ class _Comparison:
     def of(cls, figure: SliceFigure) -> "_Comparison | None":
         """Compare; None where a side has too few runs or sessions."""
         part, every = figure.of_slice, figure.of_all
-        n_rest, clusters_of_rest = every.n - part.n, every.clusters - part.whole
-        if min(part.n, n_rest) < LEAST_SLICE:
+        n, n_rest = part.n, every.n - part.n
+        clusters, clusters_of_rest = part.clusters, every.clusters - part.whole
+        if n < LEAST_SLICE or n_rest < LEAST_SLICE:
             return None
-        if min(part.clusters, clusters_of_rest) < LEAST_CLUSTERS:
+        if clusters < LEAST_CLUSTERS or clusters_of_rest < LEAST_CLUSTERS:
             return None
-        variances = mean_variances(part, every)
-        own = variances.of_slice * part.clusters / (part.clusters - 1)
+        is_rate = figure.kind == "rate"
+        if is_rate and every.t in (0, every.n):  # no run differs from another
+            mean = every.t / every.n
+            return cls(mean, mean, 0.0, 1.0, round(n), round(clusters), 1.0, 0.0)
+        squares = _rest_squares(part, every)
+        variances = _vary(part, every, squares)
+        own = variances.of_slice * clusters / (clusters - 1)
         other = variances.of_rest * clusters_of_rest / (clusters_of_rest - 1)
         # What a side is worth where the runs of a session are all alike (Kish 1965, 11.7).
-        alike = (part.n**2 / part.nn, n_rest**2 / max(_rest_squares(part, every).nn, 1.0))
-        if figure.kind == "rate":
+        alike = (n**2 / part.nn, n_rest**2 / max(squares.nn, 1.0))
+        if is_rate:
             effects = _design_effects(part, every, (own, other), alike)
             single = every.t / every.n * (1 - every.t / every.n)
             # Thirty runs without an error do not vary at all, and are no certainty.
-            own = max(own, single * effects[0] / part.n)
+            own = max(own, single * effects[0] / n)
             other = max(other, single * effects[1] / n_rest)
         variance = max(own + other - 2 * variances.together, 0.0)
         degrees = _degrees((own, other), alike)
-        value, rest = part.t / part.n, (every.t - part.t) / n_rest
+        value, rest = part.t / n, (every.t - part.t) / n_rest
         error = math.sqrt(variance)
         difference = value - rest
+        ratio = difference / error if error else math.copysign(math.inf, difference)
         p = 1.0 if difference == 0 else 0.0
         if difference and error:
-            p = _chance_of(difference / error, degrees)
-        if figure.kind == "rate" and (chance := _few_events_p(part, every, effects)) is not None:
-            p = chance
+            p = _chance_of(ratio, degrees)
+        # What is likely anyway is not counted out.
+        if is_rate and difference and abs(ratio) >= _LIKELY:
+            chance = _few_events_p(part, every, effects)
+            p = p if chance is None else chance
         spread = max(every.squares / every.n - (every.t / every.n) ** 2, 0.0)
         return cls(
             value=value,
             rest=rest,
             error=error,
             degrees=degrees,
-            n=round(part.n),
-            clusters=round(part.clusters),
+            n=round(n),
+            clusters=round(clusters),
             p=p,
             deviation=math.sqrt(spread),
         )
@@ -299,14 +311,9 @@ def _degrees(variances: tuple[float, float], alike: tuple[float, float]) -> floa
     Source: Welch, Biometrika 34 (1947), with the number of sessions as Carter, Schnepel and
     Steigerwald (2017) count them, see `intervals`.
     """
-    every = sum(variances)
-    parts = (
-        variance**2 / max(worth - 1, 1.0)
-        for variance, worth in zip(variances, alike, strict=True)
-        if variance
-    )
-    below = math.fsum(parts)
-    return max(every**2 / below, 1.0) if below else 1.0
+    own, other = variances
+    below = own * own / max(alike[0] - 1, 1.0) + other * other / max(alike[1] - 1, 1.0)
+    return max((own + other) ** 2 / below, 1.0) if below else 1.0
 
 
 def _few_events_p(

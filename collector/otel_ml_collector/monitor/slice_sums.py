@@ -1,6 +1,8 @@
-"""Sums of slices: of which runs, by which figures, in which slices, in one question to the store.
+"""Sums of slices: of which runs, by which figures, in which slices, of one reading of the runs.
 
-The store answers with a row for each slice, so the answer is bounded however many runs there are.
+The store answers with the runs that are counted, a share of very many, each with its slices and its
+figures. They are grouped here, as columns of Arrow: tags are most of what the store reads, so it
+reads them once.
 """
 
 from collections import defaultdict
@@ -8,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from fastapi import Query
 
-from otel_ml.statistics.slices import FAULT_MARGIN, FigureKind
+from otel_ml.statistics.slices import FAULT_MARGIN, ClusterMoments, FigureKind
 from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
@@ -37,8 +41,11 @@ _MOST_JUDGES: Final = 8
 # Of runs that are in more slices together than that, a share of the traces is counted.
 _MOST_MEMBERSHIPS: Final = 250_000
 MOST_ROWS: Final = 50_000
+# More runs are not read at once, even where a few traces have nearly all of them.
+_MOST_READ: Final = 1_000_000
 # The name of a slice of a column begins so in the store; no tag's does.
 FIELD_MARK: Final = "\x01"
+_NO_VERSION: Final = f"{FIELD_MARK}version=:"
 # Of the traces every so many-th is counted.
 _SAMPLE: Final = Sql("cityHash64(trace_id) % {every:UInt32} = 0")
 _LABELED: Final = ("environment", "release", "provider_model", "outcome")
@@ -356,54 +363,48 @@ class SliceDimensions:
 PAIR: Final = 2**32
 
 
-def find_dimensions(reader: Reader, query: SlicesQuery, asked: AskedRuns) -> SliceDimensions:
-    """Find the largest values of the largest dimensions."""
-    sql = Sql("""
-        SELECT name, groupArray({values})((token, runs)) AS labels, sum(runs) AS given,
-          count() AS distinct_values
-        FROM (
-          SELECT arrayJoin(arrayDistinct({tokens})) AS token, count() AS runs,
-            substring(token, 1, position(token, '=') - 1) AS name
-          FROM {source} WHERE {asked} GROUP BY token
-          HAVING NOT endsWith(token, '=') AND token != '\\x01version=:'
-            AND NOT startsWith(token, '{response}')
-          ORDER BY runs DESC, token
-        )
-        GROUP BY name ORDER BY given DESC, name LIMIT {most}
-        """).fill(
-        values=MOST_VALUES,
-        tokens=asked.tokens,
-        source=asked.source,
-        asked=asked.sql,
-        response=Sql(RESPONSE),
-        most=4 * MOST_DIMENSIONS,
-    )
+def find_dimensions(
+    reader: Reader, query: SlicesQuery, asked: AskedRuns, runs: pa.Table
+) -> SliceDimensions:
+    """Find the largest values of the largest dimensions of the runs that were read."""
     left_out = [name for name in _LEFT_OUT if getattr(asked.apart, f"{name}s")]
     ids: dict[str, int] = {}
     slices: dict[tuple[int, str], SliceCondition] = {}
     numbers = _number_versions(reader, query.project)
     known: dict[object, int] = {}
     dimensions = 0
-    for row in reader.rows(sql, asked.values) if asked.models else ():
-        if row["distinct_values"] > MOST_DISTINCT:
-            left_out.append(row["name"].removeprefix(FIELD_MARK))
-            continue
-        if dimensions >= MOST_DIMENSIONS:
-            left_out.append(row["name"].removeprefix(FIELD_MARK))
+    for name, labels in _group_labels(runs)[: 4 * MOST_DIMENSIONS]:
+        if len(labels) > MOST_DISTINCT or dimensions >= MOST_DIMENSIONS:
+            left_out.append(name.removeprefix(FIELD_MARK))
             continue
         dimensions += 1
-        for label, runs in row["labels"]:
-            value = label[len(row["name"]) + 1 :]
+        for label, count in labels[:MOST_VALUES]:
+            value = label[len(name) + 1 :]
             versions: Sequence[tuple[str, str]] = [("", value)]
-            if row["name"] == f"{FIELD_MARK}version":
+            if name == f"{FIELD_MARK}version":
                 versions = numbers.get(value, ())
-            if runs < _LEAST_SHOWN or not versions:
+            if count < _LEAST_SHOWN or not versions:
                 continue
-            number = known.setdefault((row["name"], *versions), len(known) + 1)
+            number = known.setdefault((name, *versions), len(known) + 1)
             ids[label] = number
             for model, text in versions:
-                slices[number, model] = SliceCondition(((row["name"], text),))
+                slices[number, model] = SliceCondition(((name, text),))
     return SliceDimensions(ids, slices, left_out)
+
+
+def _group_labels(runs: pa.Table) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Group the labels of runs by their names: those of most runs first, of each its largest."""
+    counts = pc.value_counts(pc.list_flatten(runs["labels"]))
+    names: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for label, count in zip(
+        counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True
+    ):
+        name, _, value = label.partition("=")
+        if value and label != _NO_VERSION and not label.startswith(RESPONSE):
+            names[name].append((label, count))
+    for labels in names.values():
+        labels.sort(key=lambda entry: (-entry[1], entry[0]))
+    return sorted(names.items(), key=lambda entry: (-sum(n for _, n in entry[1]), entry[0]))
 
 
 def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, str]]]:
@@ -416,72 +417,27 @@ def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, 
     return numbers
 
 
-# The runs that are counted: the numbers of the slices that they are in, and their figures.
+# The runs that are counted: their slices by label, and their figures. Sessions of two models are
+# two units.
 _COUNTED: Final = Sql("""
-  SELECT model, {unit} AS unit, arrayFilter(id -> id > 0, arrayDistinct(arrayMap(token ->
-      transform(token, {labels:Array(String)}, {numbers:Array(UInt64)}, toUInt64(0)),
-      {tokens}))) AS own_ids, {ids} AS ids, {figures}
-  FROM {source} WHERE {asked}""")
-_IDS: Final = Sql("arrayPushFront(own_ids, toUInt64(0))")
-_PAIR_IDS: Final = Sql("""arrayPushFront(arrayFilter(pair -> has({pairs:Array(UInt64)}, pair),
-  arrayDistinct(arrayFlatten(arrayMap(first -> arrayMap(second ->
-    least(first, second) * toUInt64(4294967296) + greatest(first, second), own_ids), own_ids)))),
-  toUInt64(0))""")
+  SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit,
+    arrayDistinct({tokens}) AS labels, {figures}
+  FROM {source} WHERE {asked} LIMIT {most}""")
 _FIGURE: Final = Sql("""({given}) AS h{place},
   if(h{place}, assumeNotNull(toFloat64({value})), 0) AS v{place}""")
-# Each session in each of its slices, beside the sums of all its runs. A run's numbers of slices are
-# taken apart from it before they are joined, else each would carry all others along.
-_IN_UNITS: Final = Sql("""
-  SELECT model, unit, id, count() AS members_in, {sums}
-  FROM (
-    SELECT model, unit, {totals}, member.1 AS ids, {members}
-    FROM (
-      SELECT model, unit, {whole}, groupArray(tuple(ids, {columns})) AS members
-      FROM ({runs}) GROUP BY model, unit
-    )
-    ARRAY JOIN members AS member
-  )
-  ARRAY JOIN ids AS id
-  GROUP BY model, unit, id""")
-_WHOLE: Final = Sql("sum(h{place}) AS a{place}, sum(v{place}) AS b{place}")
-_SUMS: Final = Sql("""sum(h{place}) AS n{place}, sum(v{place}) AS t{place},
-  sum(v{place} * v{place}) AS q{place}, any(a{place}) AS c{place}, any(b{place}) AS d{place}""")
-_MEMBER: Final = Sql("member.{h} AS h{place}, member.{v} AS v{place}")
-# In the order of `ClusterMoments`.
-_MOMENTS: Final = Sql("""[toFloat64(countIf(n{place} > 0)),
-  toFloat64(countIf(n{place} > 0 AND n{place} = c{place})),
-  toFloat64(sum(n{place})), sum(t{place}), toFloat64(sum(n{place} * n{place})),
-  sum(t{place} * n{place}), sum(t{place} * t{place}),
-  toFloat64(sum(n{place} * c{place})), sum(t{place} * c{place}),
-  sum(n{place} * d{place}), sum(t{place} * d{place}), sum(q{place}),
-  toFloat64(countIf(t{place} > 0)), toFloat64(countIf(t{place} < n{place}))] AS m{place}""")
 
 
-def count_slices(
-    reader: Reader,
-    asked: AskedRuns,
-    figures: Sequence[FigureColumn],
-    dimensions: SliceDimensions,
-    pairs: Sequence[int] | None = None,
-) -> list[Row]:
-    """Ask the one question: the moments of each figure, by model and slice.
-
-    Args:
-        reader: The store.
-        asked: Which runs.
-        figures: By what they are compared.
-        dimensions: The slices.
-        pairs: Numbers of pairs, in place of the slices alone.
+def read_counted(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColumn]) -> pa.Table:
+    """Read the runs that are counted.
 
     Returns:
-        Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and
-        of each figure its moments.
+        A row for each: `of_model`, `unit` (its session, else its trace), `labels` (its slices), and
+        of each figure `h` (whether it has it) and `v` (its value).
     """
     session = named(Sql("session")) if asked.apart.named else Sql("session")
-    runs = _COUNTED.fill(
+    sql = _COUNTED.fill(
         unit=Sql("if({s} != '', cityHash64({s}), cityHash64(trace_id))").fill(s=session),
         tokens=asked.tokens,
-        ids=_IDS if pairs is None else _PAIR_IDS,
         figures=join_sql(
             ", ",
             [
@@ -491,39 +447,162 @@ def count_slices(
         ),
         source=asked.with_joins(_join_scores(asked, figures)),
         asked=asked.sql,
+        most=_MOST_READ,
     )
-    places = range(len(figures))
-    in_units = _IN_UNITS.fill(
-        sums=join_sql(", ", [_SUMS.fill(place=at) for at in places]),
-        totals=join_sql(", ", [Sql("a{place}, b{place}").fill(place=at) for at in places]),
-        members=join_sql(
-            ", ", [_MEMBER.fill(h=2 * at + 2, v=2 * at + 3, place=at) for at in places]
-        ),
-        whole=join_sql(", ", [_WHOLE.fill(place=at) for at in places]),
-        columns=join_sql(", ", [Sql("h{place}, v{place}").fill(place=at) for at in places]),
-        runs=runs,
-    )
-    sql = Sql("""
-        SELECT model, id, sum(members_in) AS runs, {moments} FROM ({in_units})
-        GROUP BY model, id ORDER BY model, id LIMIT {most}
-        """).fill(
-        moments=join_sql(", ", [_MOMENTS.fill(place=at) for at in places]),
-        in_units=in_units,
-        most=MOST_ROWS,
-    )
-    values = {
-        **asked.values,
-        "labels": list(dimensions.ids) or [""],
-        "numbers": list(dimensions.ids.values()) or [0],
-        "pairs": list(pairs or [0]),
-    }
+    values = dict(asked.values)
     for figure in figures:
         if figure.judge:
             values |= {
                 f"judge_{figure.place}": figure.judge,
                 f"digest_{figure.place}": figure.digest,
             }
-    return reader.rows(sql, values)
+    return reader.arrow(sql, values)
+
+
+def count_slices(
+    runs: pa.Table,
+    figures: Sequence[FigureColumn],
+    dimensions: SliceDimensions,
+    pairs: Sequence[int] | None = None,
+) -> list[Row]:
+    """Count the moments of each figure, by model and slice.
+
+    Args:
+        runs: As `read_counted` returns them.
+        figures: By what they are compared.
+        dimensions: The slices.
+        pairs: Numbers of pairs, in place of the slices alone.
+
+    Returns:
+        Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and
+        of each figure its moments, `m0` and so on, in the order of `ClusterMoments`.
+    """
+    ids, places = _list_members(runs, dimensions)
+    if pairs is not None:
+        ids, places = _pair_members(ids, places, pairs)
+    # All runs of a model are a slice, too.
+    ids = pa.concat_arrays([pa.repeat(pa.scalar(0, pa.int64()), runs.num_rows), ids])
+    places = pa.concat_arrays([pa.array(range(runs.num_rows), pa.int64()), places])
+    sums = _sum_units(runs, ids, places, range(len(figures)))
+    models = runs["of_model"].combine_chunks().dictionary_encode().dictionary.to_pylist()
+    counted = sums.group_by(["model", "id"]).aggregate(
+        [(name, "sum") for name in sums.column_names if name not in {"model", "id"}]
+    )
+    names = [[f"{name}{place}_sum" for name in _MOMENTS] for place in range(len(figures))]
+    moments = [
+        zip(*(counted[name].to_pylist() for name in of_figure), strict=True) for of_figure in names
+    ]
+    heads = (counted[name].to_pylist() for name in ("model", "id", "members_sum"))
+    rows = [
+        {"model": models[model], "id": number, "runs": members}
+        | {f"m{place}": sums for place, sums in enumerate(of_figures)}
+        for model, number, members, *of_figures in zip(*heads, *moments, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row["model"], row["id"]))
+
+
+# The names of `ClusterMoments`.
+_MOMENTS: Final = ClusterMoments._fields
+
+
+def _list_members(runs: pa.Table, dimensions: SliceDimensions) -> tuple[pa.Array, pa.Array]:
+    """List which runs are in which slices: numbers of slices, and the places of the runs."""
+    labels = runs["labels"].combine_chunks()
+    each = pc.list_flatten(labels).dictionary_encode()
+    numbers = [dimensions.ids.get(label, 0) for label in each.dictionary.to_pylist()]
+    ids = pa.array(numbers, pa.int64()).take(each.indices)
+    is_slice = pc.greater(ids, 0)
+    places = pc.list_parent_indices(labels).cast(pa.int64())
+    return ids.filter(is_slice), places.filter(is_slice)
+
+
+def _pair_members(
+    ids: pa.Array, places: pa.Array, pairs: Sequence[int]
+) -> tuple[pa.Array, pa.Array]:
+    """List which runs are in both slices of a pair."""
+    parts = {part for pair in pairs for part in divmod(pair, PAIR)}
+    members: defaultdict[int, set[int]] = defaultdict(set)
+    for number, place in zip(ids.to_pylist(), places.to_pylist(), strict=True):
+        if number in parts:
+            members[number].add(place)
+    both = [
+        (pair, place)
+        for pair in pairs
+        for place in sorted(members[pair // PAIR] & members[pair % PAIR])
+    ]
+    return (
+        pa.array([pair for pair, _ in both], pa.int64()),
+        pa.array([place for _, place in both], pa.int64()),
+    )
+
+
+def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequence[int]) -> pa.Table:
+    """Sum each session in each of its slices, beside the sums of all its runs.
+
+    Returns:
+        A row for each session and slice: `model`, `id`, `members`, and its part of each moment.
+    """
+    units = runs["unit"].combine_chunks().dictionary_encode().indices
+    models = runs["of_model"].combine_chunks().dictionary_encode().indices
+    columns: dict[str, pa.Array] = {"unit": units, "model": models}
+    for at in figures:
+        value = runs[f"v{at}"].combine_chunks()
+        columns |= {
+            f"n{at}": runs[f"h{at}"].combine_chunks().cast(pa.float64()),
+            f"t{at}": value,
+            f"q{at}": pc.multiply(value, value),
+        }
+    every = pa.table(columns)
+    whole = every.group_by("unit").aggregate(
+        [("model", "min"), *((f"{name}{at}", "sum") for at in figures for name in "nt")]
+    )
+    whole = whole.sort_by("unit")  # so that the number of a unit is its place
+    members = every.select([name for name in columns if name != "model"]).take(places)
+    summed = (
+        members.append_column("id", ids)
+        .group_by(["id", "unit"])
+        .aggregate(
+            [([], "count_all"), *((f"{name}{at}", "sum") for at in figures for name in "ntq")]
+        )
+    )
+    of_unit = whole.take(summed["unit"])
+    sums = {
+        "model": of_unit["model_min"],
+        "id": summed["id"],
+        "members": summed["count_all"],
+    }
+    for at in figures:
+        n, t, squares = (summed[f"{name}{at}_sum"] for name in "ntq")
+        moments = _multiply(n, t, of_unit[f"n{at}_sum"], of_unit[f"t{at}_sum"], squares)
+        sums |= {f"{name}{at}": column for name, column in moments._asdict().items()}
+    return pa.table(sums)
+
+
+def _multiply(
+    n: pa.ChunkedArray,
+    t: pa.ChunkedArray,
+    n_of_unit: pa.ChunkedArray,
+    t_of_unit: pa.ChunkedArray,
+    squares: pa.ChunkedArray,
+) -> Any:
+    """Make the part of each session in the moments, a column each."""
+    has_any = pc.greater(n, 0)
+    return ClusterMoments(
+        clusters=has_any.cast(pa.float64()),
+        whole=pc.and_(has_any, pc.equal(n, n_of_unit)).cast(pa.float64()),
+        n=n,
+        t=t,
+        nn=pc.multiply(n, n),
+        tn=pc.multiply(t, n),
+        tt=pc.multiply(t, t),
+        n_of_all=pc.multiply(n, n_of_unit),
+        t_of_all=pc.multiply(t, n_of_unit),
+        n_to_all=pc.multiply(n, t_of_unit),
+        t_to_all=pc.multiply(t, t_of_unit),
+        squares=squares,
+        with_event=pc.greater(t, 0).cast(pa.float64()),
+        without_event=pc.less(t, n).cast(pa.float64()),
+    )
 
 
 _SAID: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS said_{place},

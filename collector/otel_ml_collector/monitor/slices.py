@@ -33,6 +33,7 @@ from otel_ml_collector.monitor.slice_sums import (
     choose_figures,
     count_slices,
     find_dimensions,
+    read_counted,
 )
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
@@ -118,12 +119,13 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     window = query.window(now_ns)
     asked = AskedRuns.of(reader, query, window)
     figures = choose_figures(reader, query, asked)
-    dimensions = find_dimensions(reader, query, asked)
-    rows = count_slices(reader, asked, figures, dimensions) if asked.models else []
+    runs = read_counted(reader, asked, figures)
+    dimensions = find_dimensions(reader, query, asked, runs)
+    rows = count_slices(runs, figures, dimensions)
     slices, judged = _judge(asked, figures, rows, dimensions, query.where)
     if query.pairs:
         pairs = _choose_pairs(slices, dimensions)
-        rows = count_slices(reader, asked, figures, dimensions, pairs) if pairs else []
+        rows = count_slices(runs, figures, dimensions, pairs) if pairs else []
         of_pairs, _ = _judge(asked, figures, rows, dimensions, query.where)
         slices = _keep_worse_pairs(of_pairs, slices, figures)
         judged = len(slices)
@@ -159,28 +161,32 @@ def _judge(
         # What nearly all runs have in common is no slice: there is no rest.
         and every[row["model"]]["runs"] - row["runs"] >= LEAST_RUNS
     ]
-    asked_of = [
-        (slice_place, place)
-        for slice_place, (_, its) in enumerate(slices)
-        for place, figure in enumerate(figures)
-        if not (figure.name == "errors" and its.dimension == "outcome")
-    ]
-    verdicts = judge_slices(
-        [
-            SliceFigure(
-                figures[place].kind,
-                lower_is_better=figures[place].lower_is_better,
-                of_slice=_moments(slices[slice_place][0], place),
-                of_all=_moments(every[slices[slice_place][0]["model"]], place),
-                margin=figures[place].margin,
+    of_models = {
+        model: [_moments(row, place) for place in range(len(figures))]
+        for model, row in every.items()
+    }
+    asked_of: list[tuple[int, int]] = []
+    compared: list[SliceFigure] = []
+    for slice_place, (row, its) in enumerate(slices):
+        of_model = of_models[row["model"]]
+        for place, figure in enumerate(figures):
+            if figure.name == "errors" and its.dimension == "outcome":
+                continue
+            asked_of.append((slice_place, place))
+            compared.append(
+                SliceFigure(
+                    figure.kind,
+                    lower_is_better=figure.lower_is_better,
+                    of_slice=_moments(row, place),
+                    of_all=of_model[place],
+                    margin=figure.margin,
+                )
             )
-            for slice_place, place in asked_of
-        ]
-    )
     cells: defaultdict[int, list[tuple[FigureColumn, RestVerdict, int]]] = defaultdict(list)
-    for (slice_place, place), verdict in zip(asked_of, verdicts, strict=True):
-        n = round(_moments(slices[slice_place][0], place).n)
-        cells[slice_place].append((figures[place], verdict, n))
+    for (slice_place, place), of_figure, verdict in zip(
+        asked_of, compared, judge_slices(compared), strict=True
+    ):
+        cells[slice_place].append((figures[place], verdict, round(of_figure.of_slice.n)))
     order = sorted(
         range(len(slices)), key=lambda place: _order(*slices[place], cells[place], asked.every)
     )
@@ -209,8 +215,9 @@ def _order(
 ) -> tuple[float, float, int, str]:
     """Order slices by the runs that they lost, then by how much worse they surely are."""
     runs = row["runs"]
-    excess = max((_measure_excess(*cell, runs * every) or 0.0 for cell in cells), default=0.0)
-    weights = [_weight(verdict) for _, verdict, _ in cells if verdict.word == "worse"]
+    worse = [cell for cell in cells if cell[1].word == "worse"]
+    excess = max((_measure_excess(*cell, runs * every) or 0.0 for cell in worse), default=0.0)
+    weights = [_weight(verdict) for _, verdict, _ in worse]
     return -excess, -max(weights, default=0.0) * runs, -runs, f"{row['model']} {its.name}"
 
 
