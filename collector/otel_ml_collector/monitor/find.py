@@ -48,16 +48,20 @@ class MonitorState:
         missing: The subjects that the store did not answer in time.
         slices: None where they are missing.
         releases: What is new in the last 14 days, judged; none where that is missing.
+        made_ns: When it was worked out.
     """
 
     findings: list[Finding]
     missing: list[str]
     slices: Slices | None
     releases: list[Release]
+    made_ns: int
 
 
 # What was worked out is kept for so long: a version is judged by windows that end meanwhile.
-_KEPT_ANSWER_NS: Final = 5 * MINUTE_NS
+KEPT_ANSWER_NS: Final = 5 * MINUTE_NS
+# Until a newer answer of many runs is worked out, one of so many times that is shown.
+_SHOWN_TIMES: Final = 6
 # Where so many runs were delivered, more that come meanwhile are waited for.
 _MANY: Final = 50_000
 _DELIVERED: Final = Sql("""
@@ -81,20 +85,46 @@ def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Monit
         Unavailable: The store answers nothing of it.
     """
     question = make_question(reader, project, now_ns, last=last)
-    values = {
-        "project": project,
-        "start": question.reference.start_ns,
-        "end": question.window.end_ns,
-    }
-    # Asked each time: that it may be asked is the reader's right, and no other's answer.
-    [delivered] = reader.rows(_DELIVERED, values)
-    state = "" if delivered["runs"] > _MANY else repr(delivered)
     return reader.memory.work_out(
-        ("monitor", project, last, now_ns // _KEPT_ANSWER_NS, state),
+        _name_answer(question, last),
         lambda: _find_monitor(question),
         # What lacks something is asked for again.
         lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),
     )
+
+
+def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
+    """Return what was worked out of many runs in the last half hour, without working anything out.
+
+    Returns:
+        The newest such content, and None where there is none, or runs are few.
+
+    Raises:
+        Missing: The project may not be read.
+        Unavailable: The store answers nothing of it.
+    """
+    *name, slot, state = _name_answer(make_question(reader, project, now_ns, last=last), last)
+    if state:
+        return None
+    keys = ((*name, slot - age, state) for age in range(_SHOWN_TIMES + 1))
+    answers = (reader.memory.recall_answer(key) for key in keys)
+    kept: MonitorState | None = next((answer for answer in answers if answer is not None), None)
+    return kept
+
+
+def _name_answer(question: FindingsQuestion, last: Past) -> tuple[str, str, Past, int, str]:
+    """Name an answer by its time and the state of the store that fixes it, empty of many runs.
+
+    Asked each time: that it may be asked is the reader's right, and no other's answer.
+    """
+    values = {
+        "project": question.project,
+        "start": question.reference.start_ns,
+        "end": question.window.end_ns,
+    }
+    [delivered] = question.reader.rows(_DELIVERED, values)
+    state = "" if delivered["runs"] > _MANY else repr(delivered)
+    return ("monitor", question.project, last, question.now_ns // KEPT_ANSWER_NS, state)
 
 
 _NOT_KEPT: Final = 10**9
@@ -128,4 +158,5 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
         gathered.missing,
         None if SLICES.subject in gathered.missing else asked_slices.result(),
         [] if NEW_VERSIONS.subject in gathered.missing else asked_releases.result(),
+        question.now_ns,
     )

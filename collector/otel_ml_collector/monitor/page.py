@@ -12,7 +12,12 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
-from otel_ml_collector.monitor.find import MonitorState, find_monitor
+from otel_ml_collector.monitor.find import (
+    KEPT_ANSWER_NS,
+    MonitorState,
+    find_kept_monitor,
+    find_monitor,
+)
 from otel_ml_collector.monitor.findings import Finding, FindingKind
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.monitor.suggestions import (
@@ -94,11 +99,27 @@ def _write_size(runs: int) -> str:
 
 @pages.get("/projects/{project:path}/monitor/findings")
 def show_findings(
-    request: Request, project: str, reader: FromReader, last: FromLast = "24h"
+    request: Request,
+    project: str,
+    reader: FromReader,
+    *,
+    last: FromLast = "24h",
+    fresh: Annotated[bool, Query(description="Not what was worked out before")] = False,
 ) -> Response:
-    """Findings and slices, as a part of the page Monitor that comes after the rest."""
-    state = find_monitor(reader, project, last, time.time_ns())
-    return show_page(request, "monitor_findings.html", _describe(state, last))
+    """Findings and slices, as a part of the page Monitor that comes after the rest.
+
+    What was worked out of many runs in the last half hour is shown at once, and asks for its
+    successor where five minutes went by.
+    """
+    now_ns = time.time_ns()
+    kept = None if fresh else find_kept_monitor(reader, project, last, now_ns)
+    state = kept or find_monitor(reader, project, last, now_ns)
+    age_ns = now_ns - state.made_ns
+    context = {
+        **_describe(state, last),
+        "made_time": to_rfc3339(state.made_ns) if age_ns >= KEPT_ANSWER_NS else "",
+    }
+    return show_page(request, "monitor_findings.html", context)
 
 
 @pages.get("/projects/{project:path}/monitor/slice")

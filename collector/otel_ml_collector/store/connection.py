@@ -119,6 +119,11 @@ class Memory:
                     self._answers.popitem(last=False)
         return made
 
+    def recall_answer(self, key: Hashable) -> Any:
+        """Return the answer that `work_out` keeps under a key; None where it keeps none."""
+        with self._guard:
+            return self._answers[key][0] if key in self._answers else None
+
     @property
     def generation(self) -> int:
         """A number that changes whenever numbers were forgotten: earlier reads may be outdated."""

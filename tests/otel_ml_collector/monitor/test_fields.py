@@ -1,14 +1,18 @@
 """Fields of a model that drifted, from recorded runs, through the API, with nothing set up."""
 
 import json
+import math
 import random
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from scipy.stats import ks_2samp
 
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.connection import Connections
@@ -165,6 +169,58 @@ def test_report(service: Service) -> None:
     assert [point["is_drift"] for point in report["curve"]] == [False] * (DAYS - 2) + [True]
     assert report["is_calibrated"]
     assert {run["value"] for run in report["runs"]} == {"visa"}
+
+
+def read_inputs(model: str, day: int, write: Callable[[random.Random], Any], name: str) -> Any:
+    """Return the values of an input that the runs of a day were given."""
+    inputs = [
+        json.loads(str(span.attributes["otel_ml.inputs"]))
+        for span in make_day(model, day, RUNS, write)
+    ]
+    return [payload[name] for payload in inputs if name in payload]
+
+
+def read_both(name: str) -> tuple[list[Any], list[Any]]:
+    """Return the values of the model whose data broke: those before, and yesterday's."""
+    before = [value for day in range(2, DAYS) for value in read_inputs("broken", day, pay, name)]
+    return before, read_inputs("broken", 1, pay_broken, name)
+
+
+def get_part(service: Service, field: str, part: str = "value") -> Any:
+    report = get(service, f"fields/{field}?model=broken")
+    return next(entry for entry in report["parts"] if entry["part"] == part)
+
+
+def test_kolmogorov_smirnov(service: Service) -> None:
+    """Of numbers the report has Kolmogorov and Smirnov's statistic, as scipy has it of the runs."""
+    value = get_part(service, "inputs.amount")
+    assert value["ks"] == pytest.approx(ks_2samp(*read_both("amount")).statistic, abs=0.02)
+    assert value["psi"] is None
+
+
+def test_population_stability(service: Service) -> None:
+    """Of categories the report has the population stability index, as its formula of the runs."""
+    before, after = (Counter(values) for values in read_both("card"))
+    expected = 0.0
+    for name in before | after:
+        # A value that one side lacks counts as half a run.
+        low, high = (max(side[name], 0.5) / side.total() for side in (before, after))
+        expected += (high - low) * math.log(high / low)
+    value = get_part(service, "inputs.card")
+    assert value["psi"] == pytest.approx(expected)
+    assert value["ks"] is None
+
+
+def test_page_of_both(service: Service) -> None:
+    """The page of a field shows both beside the distance, and a dash where one says nothing."""
+    for field, name in (("inputs.amount", "ks"), ("inputs.card", "psi")):
+        shown = get_part(service, field)[name]
+        page = ask(service.app, f"/projects/p/fields/{field}?model=broken").text
+        row = page.partition('<tr><td class="wrap">Value</td>')[2].partition("</tr>")[0]
+        cells = re.findall(r'<td class="n opt mute">([^<]*)</td>', row)
+        assert len(cells) == 2
+        assert cells[name == "ks"] == "–"
+        assert float(cells[name == "psi"]) == pytest.approx(shown, abs=0.006)
 
 
 def test_findings(service: Service) -> None:

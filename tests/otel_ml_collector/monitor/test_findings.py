@@ -1,11 +1,12 @@
 """Tests of findings: which stands first, and what is said where some are missing."""
 
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
 from otel_ml_collector.errors import Missing, StoreTimeout
-from otel_ml_collector.monitor.find import find_monitor
+from otel_ml_collector.monitor.find import find_kept_monitor, find_monitor
 from otel_ml_collector.monitor.findings import (
     Contributor,
     Finding,
@@ -16,6 +17,7 @@ from otel_ml_collector.monitor.findings import (
     order_findings,
 )
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import MINUTE_NS
 from tests.otel_ml_collector.spans import NOW_NS, make_call
 from tests.otel_ml_collector.stores import Store
 
@@ -52,6 +54,30 @@ def test_kept_answer_follows_what_arrives(store: Store) -> None:
     assert find_monitor(store.reader, "news", "24h", NOW_NS + 1) is first
     store.take("news", make_call("buy", start_ns=NOW_NS - 5 * 10**9, end_ns=NOW_NS - 10**9))
     assert find_monitor(store.reader, "news", "24h", NOW_NS + 2) is not first
+
+
+# More than are looked at anew with each delivery.
+MANY: Final = Sql("""
+    INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, rank)
+    SELECT 'large', {start:Int64} - number, leftPad(toString(number), 16, '0'),
+      leftPad(toString(number), 8, '0'), 'model', 'buy', 'buy', 1
+    FROM numbers(50001)""")
+
+
+def test_older_answer_of_many_runs(store: Store) -> None:
+    """Of many runs the answer of minutes ago is there at once, until half an hour went by."""
+    store.connections.open().command(MANY, parameters={"start": NOW_NS - MINUTE_NS})
+    assert find_kept_monitor(store.reader, "large", "24h", NOW_NS) is None
+    first = find_monitor(store.reader, "large", "24h", NOW_NS)
+    later_ns = NOW_NS + 6 * MINUTE_NS
+    assert find_kept_monitor(store.reader, "large", "24h", later_ns) is first
+    newer = find_monitor(store.reader, "large", "24h", later_ns)
+    assert (first.made_ns, newer.made_ns) == (NOW_NS, later_ns)
+    assert find_kept_monitor(store.reader, "large", "24h", later_ns) is newer
+    assert find_kept_monitor(store.reader, "large", "24h", NOW_NS + 45 * MINUTE_NS) is None
+    theirs = store.reader.narrow(replace(store.reader.access, projects=("other",)))
+    with pytest.raises(Missing):
+        find_kept_monitor(theirs, "large", "24h", later_ns)
 
 
 def test_nothing_is_answered(store: Store) -> None:

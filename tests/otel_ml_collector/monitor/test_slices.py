@@ -10,8 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from otel_ml_collector.monitor.find import find_monitor
 from otel_ml_collector.span import Span
+from otel_ml_collector.times import MINUTE_NS, to_rfc3339
 from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.monitor.test_findings import MANY
 from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.spans import MS_NS, make_call, make_record
 from tests.otel_ml_collector.stores import Service, Store, open_service
@@ -209,6 +212,19 @@ def test_page(service: Service) -> None:
     one = ask(service.app, opened).text
     assert '<h1 class="wrap">client = Remax</h1>' in one
     assert one.count("<polyline") == 6
+
+
+def test_page_of_many_runs(service: Service) -> None:
+    """A page of an older answer says since when, and asks for what came since."""
+    now_ns = time.time_ns()
+    made_ns = now_ns - 6 * MINUTE_NS
+    service.store.connections.open().command(MANY, parameters={"start": made_ns})
+    find_monitor(service.store.reader, "large", "24h", made_ns)
+    older = ask(service.app, "/projects/large/monitor/findings").text
+    assert f'As of <time datetime="{to_rfc3339(made_ns)}">' in older
+    (address,) = re.findall(r'hx-get="([^"]*fresh=true[^"]*)"', older)
+    assert "As of" not in ask(service.app, html.unescape(address)).text
+    assert "As of" not in ask(service.app, "/projects/large/monitor/findings").text
 
 
 def test_other_project_of_a_key(service: Service) -> None:
