@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, TAG
-from otel_ml_collector.store.calls import settle_deleted
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
@@ -21,6 +20,7 @@ from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.scores import SCORES
+from otel_ml_collector.store.settlements import settle_deleted
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import (
     DONE,

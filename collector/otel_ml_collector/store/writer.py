@@ -17,11 +17,11 @@ from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Recor
 from otel_ml_collector.settlement import settle_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
-from otel_ml_collector.store.calls import write_settled
 from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
+from otel_ml_collector.store.settlements import write_settled
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS

@@ -1,0 +1,330 @@
+"""Reads the runs of traces as the rules of `same_calls` and `settlement` look at them.
+
+A question names traces of several projects, and reads those of one stretch of time.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml.records import tokens_of
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.same_calls import CallFacts, CallRun, CallShare, OtherRecord, name_scope
+from otel_ml_collector.settlement import NAMES, Settlement, TraceNames
+from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
+from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SETTLED
+
+# Traces, keys or tags in one question.
+_AT_ONCE: Final = 5_000
+# Of one trace: beyond these, runs count as they say.
+_TELLING: Final = 20_000
+_MOST_SPANS: Final = 200_000
+_UNHURRIED: Final = {"max_execution_time": 60}
+
+# Where a run is: its project, start, trace id and span id.
+Key = tuple[str, int, bytes, bytes]
+# A trace: its project, and its id in hex.
+Trace = tuple[str, str]
+
+IS_TELLING: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
+  OR cost IS NOT NULL
+  OR (kind IN ('model', 'embedding') AND (outcome = 'error' OR provider_model != ''))
+  OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
+IN_PROJECTS: Final = Sql("project IN {projects:Array(String)}")
+TRACE_IDS: Final = Sql("""toString(project) AS project, lower(hex(trace_id)) AS trace_id,
+  lower(hex(span_id)) AS span_id""")
+_OPEN_IN_TRACES: Final = Sql("""{ours} AND trace_id IN (
+    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=IN_PROJECTS)
+# A trace of open runs alone stands in no index yet.
+_PLACES: Final = Sql("""
+    SELECT toString(project) AS project, key AS trace_id, min(start_ns) AS start,
+      max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
+    FROM (
+      SELECT project, key, start_ns, end_ns FROM trace_index
+      WHERE key IN {traces:Array(String)} AND {ours}
+      UNION ALL SELECT project, lower(hex(trace_id)), start_ns, start_ns FROM open_runs
+      WHERE {of_traces})
+    GROUP BY project, key""").fill(ours=IN_PROJECTS, of_traces=_OPEN_IN_TRACES)
+_IN_TRACES: Final = Sql("start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND {open}").fill(
+    open=_OPEN_IN_TRACES
+)
+_CALL_RUNS: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
+      provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
+      {response} AS response, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
+      span_kind = 'client' AS is_client
+    FROM {deliveries} WHERE {of_traces} AND {tells}
+    ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.project, runs.trace_id""").fill(
+    deliveries=DELIVERIES,
+    ids=TRACE_IDS,
+    tokens=OF_TOKENS,
+    response=RESPONSE_ID,
+    of_traces=_IN_TRACES,
+    tells=IS_TELLING,
+    most=_TELLING,
+)
+_SCOPES: Final = Sql("""
+    SELECT {ids}, scope, rank, inputs != '' AND outputs != '' AS is_whole FROM payloads
+    WHERE {ours} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=TRACE_IDS, ours=IN_PROJECTS)
+_OTHER_SPANS: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
+    FROM {deliveries} WHERE {of_traces} AND NOT ({tells})
+    LIMIT {most} BY runs.project, runs.trace_id""").fill(
+    deliveries=DELIVERIES, ids=TRACE_IDS, of_traces=_IN_TRACES, tells=IS_TELLING, most=_MOST_SPANS
+)
+NAMING: Final = join_sql(
+    ", ", [Sql("toString({n}) AS {n}").fill(n=identifier(name, NAMES)) for name in NAMES]
+)
+NAMES_ANY: Final = join_sql(
+    " OR ", [Sql("{n} != ''").fill(n=identifier(name, NAMES)) for name in NAMES]
+)
+# The runs of those traces in which anything is named, open ones too.
+_NAMES_OF: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, start_ns, rank, has_ended, {naming}
+    FROM (
+      SELECT project, trace_id, span_id, parent_span_id, start_ns, rank, {naming}, 1 AS has_ended
+      FROM {deliveries} WHERE {of_traces}
+      UNION ALL
+      SELECT project, trace_id, span_id, parent_span_id, start_ns, rank, {naming}, 0 AS has_ended
+      FROM open_runs WHERE {open}
+    ) AS runs
+    WHERE (project, trace_id) IN (
+      SELECT project, trace_id FROM {deliveries} WHERE {of_traces} AND ({any})
+      UNION ALL SELECT project, trace_id FROM open_runs WHERE {open} AND ({any})
+      UNION ALL SELECT project, trace_id FROM settled WHERE {of_traces} AND experiment != '')
+    LIMIT {most} BY runs.project, runs.trace_id""").fill(
+    deliveries=DELIVERIES,
+    ids=TRACE_IDS,
+    naming=NAMING,
+    any=NAMES_ANY,
+    of_traces=_IN_TRACES,
+    open=_OPEN_IN_TRACES,
+    most=_MOST_SPANS,
+)
+# All runs of traces, open ones too, with the texts of their tags.
+_TAGGED: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, toString(kind) AS kind, start_ns,
+      rank, has_ended, tag_kv
+    FROM (
+      SELECT project, trace_id, span_id, parent_span_id, kind, start_ns, rank, tag_kv,
+        1 AS has_ended FROM {deliveries} WHERE {of_traces}
+      UNION ALL
+      SELECT project, trace_id, span_id, parent_span_id, kind, start_ns, rank, tag_kv,
+        0 AS has_ended FROM open_runs WHERE {open}
+    ) AS runs LIMIT {most} BY runs.project, runs.trace_id""").fill(
+    deliveries=DELIVERIES,
+    ids=TRACE_IDS,
+    of_traces=_IN_TRACES,
+    open=_OPEN_IN_TRACES,
+    most=_MOST_SPANS,
+)
+_OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
+    columns=SETTLED.select("tag_kv"), response=RESPONSE_ID
+)
+_SETTLEMENTS: Final = _OF_SETTLED + Sql(" WHERE ") + _IN_TRACES
+_SHARES: Final = _OF_SETTLED + Sql("""
+    WHERE {ours} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ours=IN_PROJECTS)
+
+
+def read_rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
+    """Ask what nobody waits for: it may take longer than a question of a user."""
+    sql, split = split_long_values(sql, values)
+    return list(client.query(sql, split, settings=dict(_UNHURRIED)).named_results())
+
+
+def divide(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Divide a list into those that one question takes."""
+    for first in range(0, len(items), _AT_ONCE):
+        yield items[first : first + _AT_ONCE]
+
+
+def name_run(row: Row) -> tuple[str, str]:
+    """Return the project and the id of a run."""
+    return row["project"], run_id_of(row)
+
+
+def group_by_trace(rows: Iterable[Row]) -> dict[Trace, list[Row]]:
+    """Group rows of runs by their trace."""
+    entries: defaultdict[Trace, list[Row]] = defaultdict(list)
+    for row in rows:
+        entries[row["project"], row["trace_id"]].append(row)
+    return dict(entries)
+
+
+def ids_of(traces: Iterable[Trace]) -> dict[str, list[str]]:
+    """Return the parameters that name some traces, and others of the same ids and projects."""
+    projects, ids = {project for project, _ in traces}, {trace_id for _, trace_id in traces}
+    return {"projects": sorted(projects), "traces": sorted(ids)}
+
+
+def read_places(client: StoreClient, traces: Iterable[Trace]) -> dict[Trace, Row]:
+    """Read the `start` and `end` of those traces that have runs, beside the store's `now_ns`."""
+    rows = read_rows(client, _PLACES, ids_of(traces))
+    return {(row["project"], row["trace_id"]): row for row in rows}
+
+
+def read_settlements(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
+    """Read the settled rows of the runs of traces."""
+    return group_by_trace(read_rows(client, _SETTLEMENTS, values))
+
+
+def read_shares(client: StoreClient, runs: Collection[Key]) -> dict[str, CallShare]:
+    """Read the amounts that count of those of some runs of which they are settled, by run id."""
+    values = {
+        "projects": sorted({project for project, *_ in runs}),
+        "starts": sorted({start_ns for _, start_ns, *_ in runs}),
+        "spans": sorted({span_id.hex() for *_, span_id in runs}),
+    }
+    rows = read_rows(client, _SHARES, values)
+    return {run_id_of(row): _make_share(row) for row in rows if row["counts"]}
+
+
+def read_calls(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
+    """Read the runs of traces that say anything of a call, of each the delivery that won."""
+    return group_by_trace(winners(read_rows(client, _CALL_RUNS, values), name_run))
+
+
+def read_links(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
+    """Read the other runs of traces, which tell what stands inside of what."""
+    return group_by_trace(winners(read_rows(client, _OTHER_SPANS, values), name_run))
+
+
+def read_naming(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[CallRun]]:
+    """Read the runs of those traces in which anything is named; of one that ended its end."""
+    rows = group_by_trace(_keep_ends(read_rows(client, _NAMES_OF, values)))
+    return {trace: [*map(_naming_run, of_trace)] for trace, of_trace in rows.items()}
+
+
+def _keep_ends(rows: Sequence[Row]) -> list[Row]:
+    """Keep of each run the delivery that won, of one that ended its end."""
+    ended = winners((row for row in rows if row["has_ended"]), name_run)
+    known = {*map(name_run, ended)}
+    still_open = winners((row for row in rows if not row["has_ended"]), name_run)
+    return [*ended, *(row for row in still_open if name_run(row) not in known)]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedRuns:
+    """The runs of a trace with the texts of their tags, by span id."""
+
+    runs: Collection[CallRun]
+    tags: Mapping[bytes, Sequence[str]]
+
+
+def read_tagged(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, TaggedRuns]:
+    """Read the runs of traces with their tags."""
+    rows = group_by_trace(_keep_ends(read_rows(client, _TAGGED, values)))
+    return {
+        trace: TaggedRuns(
+            [*map(make_link, of_trace)],
+            {bytes.fromhex(row["span_id"]): row["tag_kv"] for row in of_trace},
+        )
+        for trace, of_trace in rows.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedBy:
+    """What the payload of a run tells of its record: its instrumentation, and whether it is whole.
+
+    Attributes:
+        is_whole: Whether it has an input and an output.
+    """
+
+    scope: str = ""
+    is_whole: bool = False
+
+
+NOT_KEPT: Final = RecordedBy()
+
+
+def read_scopes(client: StoreClient, calls: Sequence[Row]) -> dict[tuple[str, str], RecordedBy]:
+    """Read by which instrumentations some runs were recorded, as far as it is kept."""
+    if not calls:
+        return {}
+    values = {
+        "projects": sorted({row["project"] for row in calls}),
+        "starts": sorted({row["start_ns"] for row in calls}),
+        "spans": sorted({row["span_id"] for row in calls}),
+    }
+    rows = winners(read_rows(client, _SCOPES, values), name_run)
+    return {
+        name_run(row): RecordedBy(name_scope(row["scope"]), bool(row["is_whole"])) for row in rows
+    }
+
+
+def make_call_run(row: Row, recorded: RecordedBy) -> CallRun:
+    """Make the facts that the rules of `same_calls` compare, of a row of `read_calls`."""
+    parent = bytes.fromhex(row["parent_span_id"])
+    return CallRun(
+        bytes.fromhex(row["span_id"]),
+        parent if any(parent) else b"",
+        row["kind"],
+        row["start_ns"],
+        row["start_ns"] + row["latency_ns"],
+        recorded.scope,
+        row["response"],
+        row["provider"],
+        row["provider_model"],
+        tokens_of(row),
+        row["cost"],
+        bool(row["has_failed"]),
+        row["inputs_preview"],
+        row["outputs_preview"],
+        row["first_token_ms"],
+        row["stream_chunks"],
+        is_client=bool(row["is_client"]),
+        is_whole=recorded.is_whole,
+    )
+
+
+def make_link(row: Row) -> CallRun:
+    """Make the place of a run in its trace, of a row of `read_links`."""
+    ids = bytes.fromhex(row["span_id"]), bytes.fromhex(row["parent_span_id"])
+    return CallRun(*ids, row["kind"], row["start_ns"])
+
+
+def _naming_run(row: Row) -> CallRun:
+    parent = bytes.fromhex(row["parent_span_id"])
+    return CallRun(
+        bytes.fromhex(row["span_id"]),
+        parent if any(parent) else b"",
+        "",
+        row["start_ns"],
+        **{name: row[name] for name in NAMES},
+    )
+
+
+def make_settlement(row: Row) -> Settlement:
+    """Make the settlement of a row of `read_settlements`."""
+    names = TraceNames(**{name: row[name] for name in NAMES})
+    return Settlement(_make_share(row) if row["counts"] else None, names, tuple(row["owners"]))
+
+
+def _make_share(row: Row) -> CallShare:
+    record_of = bytes.fromhex(row["record_of"])
+    return CallShare(
+        record_of if any(record_of) else b"",
+        tuple(
+            OtherRecord(bytes.fromhex(item["span_id"]), item["start_ns"], item["scope"])
+            for item in load_json(row["others"], [])
+        ),
+        tokens_of(row),
+        row["cost"],
+        CallFacts(
+            row["provider"],
+            row["provider_model"],
+            row["response"],
+            row["inputs_preview"],
+            row["outputs_preview"],
+            row["first_token_ms"],
+            row["stream_chunks"],
+            row["latency_ns"],
+            bool(row["is_whole"]),
+        ),
+    )

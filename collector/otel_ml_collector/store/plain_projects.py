@@ -1,0 +1,206 @@
+"""Knows the projects in which nothing is to be settled: of their runs nothing is kept or read."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+from otel_ml_collector.records import Records
+from otel_ml_collector.same_calls import CALLS, is_telling, may_be_second
+from otel_ml_collector.settlement import NAMES, form_of
+from otel_ml_collector.store.annotations import (
+    ANNOTATED,
+    QUIET,
+    find_annotated_projects,
+    may_be_annotated,
+)
+from otel_ml_collector.store.call_runs import (
+    IN_PROJECTS,
+    IS_TELLING,
+    NAMES_ANY,
+    NAMING,
+    divide,
+    read_rows,
+)
+from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
+from otel_ml_collector.store.settlements import SHARED
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
+from otel_ml_collector.store.tables import RESPONSE_ID
+
+# Among the scopes of its calls: some may record calls of others of their scope; older ones are
+# not read yet.
+_BARE: Final = "bare"
+_UNREAD: Final = "unread"
+# Of so many of its newest calls it is known by which scopes a project's calls are recorded.
+_NEWEST: Final = 1_000
+# Projects of so many runs in all are looked at together, also where all of these must be read, and
+# no more than so many projects.
+_READ_AT_ONCE: Final = 100_000
+_PROJECTS_AT_ONCE: Final = 5_000
+_SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
+
+
+def _newest_scopes(ours: Sql, newest: Sql) -> Sql:
+    """Write the SQL for the instrumentations of the newest calls of one or more projects."""
+    calls = Sql("""
+        SELECT project, start_ns, trace_id, span_id, kind, provider_model, input_tokens,
+          output_tokens, cost, NOT ({says}) AND {response} = '' AND process = '' AS is_account
+        FROM {deliveries} WHERE {ours} AND {tells} ORDER BY start_ns DESC {newest}""").fill(
+        deliveries=DELIVERIES,
+        ours=ours,
+        tells=IS_TELLING,
+        newest=newest,
+        says=_SAYS,
+        response=RESPONSE_ID,
+    )
+    return Sql("""
+        SELECT DISTINCT toString(project) AS project, scope FROM (
+          SELECT project, scope FROM payloads
+          WHERE {ours} AND (project, start_ns, trace_id, span_id) IN (
+            SELECT project, start_ns, trace_id, span_id FROM ({calls}))
+          UNION ALL
+          SELECT project, '{bare}' FROM ({calls})
+          WHERE kind IN ('model', 'embedding') AND if(
+            input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
+            provider_model != '', is_account) LIMIT 1 BY project
+          UNION ALL
+          SELECT project, '{shared}' FROM settled WHERE {ours} AND counts LIMIT 1 BY project)
+        """).fill(ours=ours, calls=calls, bare=Sql(_BARE), shared=Sql(SHARED))
+
+
+def _newest_forms(ours: Sql, newest: Sql) -> Sql:
+    """Write the SQL for the names that the newest runs have, and those that traces lend any."""
+    return Sql("""
+        SELECT DISTINCT toString(project) AS project, {forms} FROM (
+          SELECT project, {naming} FROM {deliveries} WHERE {ours} ORDER BY start_ns DESC {newest}
+          UNION ALL
+          SELECT project, {naming} FROM open_runs WHERE {ours}
+          UNION ALL
+          SELECT project, '', '', '' FROM settled WHERE {ours} AND ({any}) LIMIT 1 BY project
+          UNION ALL
+          SELECT project, {naming} FROM settled WHERE {ours} AND ({any}) LIMIT 1 BY project)
+        """).fill(
+        deliveries=DELIVERIES,
+        ours=ours,
+        newest=newest,
+        naming=NAMING,
+        any=NAMES_ANY,
+        forms=join_sql(
+            ", ", [Sql("{n} != '' AS has_{n}").fill(n=identifier(name, NAMES)) for name in NAMES]
+        ),
+    )
+
+
+# Of one project the newest rows alone are read, of several all of them.
+_OF_ONE: Final = (OF_PROJECT, Sql("LIMIT {most}").fill(most=_NEWEST))
+_OF_SEVERAL: Final = (IN_PROJECTS, Sql("LIMIT {most} BY project").fill(most=_NEWEST))
+_RUNS_BY_PROJECT: Final = Sql("""
+    SELECT toString(project) AS project, count() AS runs FROM {deliveries} WHERE {ours}
+    GROUP BY project""").fill(deliveries=DELIVERIES, ours=IN_PROJECTS)
+
+
+class PlainProjects:
+    """The projects in which nothing is to be settled, as far as this collector knows.
+
+    All calls of such a project are recorded by one instrumentation, all of its runs name the same
+    of session, user and experiment, and none of its keys and tags has a late record.
+
+    Args:
+        client: Of the thread that learns.
+        memory: What is known of projects.
+    """
+
+    def __init__(self, client: StoreClient, memory: Memory) -> None:
+        self._client = client
+        self._memory = memory
+        self._guard = threading.Lock()
+        self._scopes: dict[str, set[str]] = {}
+        # Which names runs of a project have: where all have the same ones, none is lent.
+        self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
+
+    def note(self, records: Records, projects: Iterable[str]) -> Collection[str]:
+        """Note the instrumentations and the names of stored runs.
+
+        Args:
+            records: What was stored.
+            projects: Those of which traces were touched.
+
+        Returns:
+            The projects of its calls in which several instrumentations may record one call.
+        """
+        scopes: defaultdict[str, set[str]] = defaultdict(set)
+        forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
+        for run in chain(records.runs, records.open_runs):
+            forms[run.project].add(form_of(run))
+        for run in records.runs:
+            if is_telling(run):
+                scopes[run.project].add(run.scope if run.kind in CALLS else run.kind)
+            if may_be_second(run):
+                scopes[run.project].add(_BARE)
+        with self._guard:
+            for project in projects:
+                self._scopes.setdefault(project, {_UNREAD}).update(scopes.get(project, ()))
+                self._forms[project] |= forms[project]
+            return {project for project in scopes if not self.counts_plainly(project)}
+
+    def is_plain(self, project: str) -> bool:
+        """Tell whether nothing has to be settled in a project."""
+        is_named_alike = len(self._forms[project]) <= 1
+        is_quiet = not may_be_annotated(self._memory, project)
+        return self.counts_plainly(project) and is_named_alike and is_quiet
+
+    def counts_plainly(self, project: str) -> bool:
+        """Tell whether one instrumentation alone records the calls of a project."""
+        known = self._scopes.get(project, {_UNREAD})
+        return self._memory.is_alone and len(known) <= 1 and known.isdisjoint({_UNREAD, _BARE})
+
+    def learn(self, projects: Iterable[str]) -> None:
+        """Learn once by what the newest calls of projects were recorded, and what runs name."""
+        if not self._memory.is_alone:
+            return
+        unread = sorted(project for project in projects if _UNREAD in self._scopes[project])
+        for part in divide(unread):
+            annotated = find_annotated_projects(self._client, part)
+            for project in part:
+                self._memory.note(project, [ANNOTATED if project in annotated else QUIET])
+        for together in self._gather_small(unread):
+            form = _OF_ONE if len(together) == 1 else _OF_SEVERAL
+            values = {"projects": together, "project": together[0]}
+            scopes = read_rows(self._client, _newest_scopes(*form), values)
+            forms = read_rows(self._client, _newest_forms(*form), values)
+            for row in scopes:
+                if row["scope"] == SHARED:
+                    self._memory.note(row["project"], [SHARED])
+            with self._guard:
+                for row in scopes:
+                    self._scopes[row["project"]] |= {row["scope"]} - {SHARED}
+                for row in forms:
+                    has_session, has_user, has_experiment = (
+                        bool(row[f"has_{name}"]) for name in NAMES
+                    )
+                    self._forms[row["project"]].add((has_session, has_user, has_experiment))
+                for project in together:
+                    self._scopes[project].discard(_UNREAD)
+
+    def _gather_small(self, projects: Sequence[str]) -> Iterator[list[str]]:
+        """Gather projects that have few runs together; a large one stands alone."""
+        if len(projects) <= 1:
+            yield from [[*projects]] if projects else []
+            return
+        rows = [
+            row
+            for part in divide(projects)
+            for row in read_rows(self._client, _RUNS_BY_PROJECT, {"projects": part})
+        ]
+        sizes = {row["project"]: row["runs"] for row in rows}
+        part: list[str] = []
+        read = 0
+        for project in sorted(projects, key=lambda project: sizes.get(project, 0)):
+            read += sizes.get(project, 0)
+            if part and (read > _READ_AT_ONCE or len(part) == _PROJECTS_AT_ONCE):
+                yield part
+                part, read = [], sizes.get(project, 0)
+            part.append(project)
+        yield part

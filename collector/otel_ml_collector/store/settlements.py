@@ -1,0 +1,285 @@
+"""Works out what holds of the runs of traces beside their own rows, and writes what is new of it.
+
+The rules are those of `same_calls` and `settlement`. Why so: docs/design/021-counted-once.md.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
+from typing import Final
+
+from otel_ml_collector.owners import KEY
+from otel_ml_collector.same_calls import CALLS, CallRun, CallShare, find_shares, gather_facts
+from otel_ml_collector.settlement import (
+    NO_NAMES,
+    NOTHING,
+    SettledRun,
+    Settlement,
+    TraceNames,
+    lend_names,
+)
+from otel_ml_collector.store.annotations import find_naming_owners, late_records, may_be_annotated
+from otel_ml_collector.store.call_runs import (
+    NOT_KEPT,
+    Trace,
+    divide,
+    ids_of,
+    make_call_run,
+    make_link,
+    make_settlement,
+    name_run,
+    read_calls,
+    read_links,
+    read_naming,
+    read_places,
+    read_rows,
+    read_scopes,
+    read_settlements,
+    read_tagged,
+)
+from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.counted import OF_PROJECT
+from otel_ml_collector.store.reader import Row, winners
+from otel_ml_collector.store.recent_calls import RecentTrace
+from otel_ml_collector.store.rollup import mark_days
+from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.store.tables import SETTLED
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+
+# In the memory of a project: runs of which something else counts than they say, among them those
+# that may show what another record of their call was asked or answered, runs whose session or user
+# their trace names, traces of experiments, and runs that keys or tags with late records name.
+SHARED: Final = "same_calls"
+LACKING: Final = "lacking"
+NAMED: Final = "named"
+EXPERIMENTS: Final = "experiments"
+TOLD: Final = "told"
+# So many traces are read together.
+_TRACES: Final = 500
+# An insert makes a part of each month that it touches.
+_MONTHS_NS: Final = 1_000 * DAY_NS
+# Where the runs that count, or the root, may be others now.
+_DELETED: Final = Sql("""
+    SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM (
+      SELECT trace_id FROM settled WHERE {ours}
+      UNION ALL
+      SELECT trace_id FROM trace_index WHERE {ours} AND concat('{key}', key) IN (
+        SELECT owner FROM ({annotated}))
+    ) AS known
+    WHERE trace_id IN (
+      SELECT trace_id FROM deleted_runs WHERE {ours} AND deleted_ns = {deleted:Int64})
+    """).fill(
+    annotated=late_records(Sql("owner"), OF_PROJECT + Sql(" AND startsWith(owner, '{key}')")),
+    ours=OF_PROJECT,
+    key=Sql(KEY),
+)
+
+
+def settle_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns: int) -> None:
+    """Settle the traces from which a deletion took runs, once these are gone."""
+    values = {"project": project, "deleted": deleted_ns}
+    traces = [(project, row["trace_id"]) for row in read_rows(client, _DELETED, values)]
+    settle(client, memory, traces)
+
+
+def settle(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
+    """Work out what holds of the runs of some traces, and write what is not known so.
+
+    Args:
+        client: Of this thread.
+        memory: What is known of projects; it is told before anything is written.
+        traces: The traces, each once, of any projects.
+
+    Returns:
+        Of how many runs something else holds than before.
+    """
+    written = 0
+    for part in divide(traces):
+        places = read_places(client, part)
+        for together in _gather_near(places[trace] for trace in part if trace in places):
+            changed = _find_changed(client, memory, together)
+            write_settled(client, memory, changed, mark=True)
+            written += len(changed)
+    return written
+
+
+def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
+    """Divide traces into those that are read together: of several projects of about one time.
+
+    Each project is read from the first start to the last end, where its runs are many.
+    """
+    part: list[Row] = []
+    end_ns = 0
+    for row in sorted(places, key=itemgetter("start", "project", "trace_id")):
+        is_other = bool(part) and row["project"] != part[-1]["project"]
+        if len(part) == _TRACES or (is_other and row["start"] > end_ns + DAY_NS):
+            yield part
+            part, end_ns = [], 0
+        part.append(row)
+        end_ns = max(end_ns, row["end"])
+    if part:
+        yield part
+
+
+def write_settled(
+    client: StoreClient, memory: Memory, settled: Sequence[SettledRun], *, mark: bool
+) -> None:
+    """Store settlements, after the memory knows of their projects.
+
+    With `mark`, the statistics of days that are over are computed again.
+    """
+    if not settled:
+        return
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for run in settled:
+        known[run.project] |= _signs_of(run)
+    for project, signs in known.items():
+        memory.note(project, signs)
+    if mark:
+        today = (time.time_ns() - MINUTE_NS) // DAY_NS * DAY_NS
+        days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in settled}
+        mark_days(client, memory, [day for day in days if day[1] < today])
+    ordered = sorted(settled, key=attrgetter("start_ns"))
+    for _, part in groupby(ordered, key=lambda run: run.start_ns // _MONTHS_NS):
+        client.insert_arrow(SETTLED.name, SETTLED.to_arrow(list(part)))
+
+
+def _signs_of(run: SettledRun) -> set[str]:
+    """Name what its project has, where that is settled of a run."""
+    lacks_content = bool(run.share.others) and not run.share.facts.is_whole
+    signs = (
+        (SHARED, run.counts),
+        (LACKING, run.counts and lacks_content),
+        (NAMED, bool(run.names.session or run.names.user)),
+        (EXPERIMENTS, run.names.experiment != ""),
+        (TOLD, bool(run.settlement.owners)),
+    )
+    return {name for name, is_there in signs if is_there}
+
+
+def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) -> list[SettledRun]:
+    """Find the runs of some traces of which something else holds than is settled."""
+    wanted = {(row["project"], row["trace_id"]): row for row in places}
+    values = {
+        **ids_of(wanted),
+        "start": min(row["start"] for row in places),
+        "end": max(row["end"] for row in places),
+    }
+    known = read_settlements(client, values)
+    telling = read_calls(client, values)
+    several = {trace for trace, rows in telling.items() if trace in wanted and len(rows) > 1}
+    scopes = read_scopes(client, [row for trace in several for row in telling[trace]])
+    calls = {
+        trace: [make_call_run(row, scopes.get(name_run(row), NOT_KEPT)) for row in rows]
+        for trace, rows in telling.items()
+        if trace in wanted
+    }
+    mixed = [trace for trace in several if _is_mixed(calls[trace])]
+    others = read_links(client, {**values, **ids_of(mixed)}) if mixed else {}
+    naming = read_naming(client, values)
+    annotated = [trace for trace in wanted if may_be_annotated(memory, trace[0])]
+    tagged = read_tagged(client, {**values, **ids_of(annotated)}) if annotated else {}
+    owners = find_naming_owners(
+        client, {trace: tagged[trace] for trace in annotated if trace in tagged}
+    )
+    changed: list[SettledRun] = []
+    for trace in wanted.keys() & {*mixed, *known, *naming, *owners}:
+        before = {
+            bytes.fromhex(row["span_id"]): make_settlement(row) for row in known.get(trace, ())
+        }
+        if trace in several and not all(name_run(row) in scopes for row in telling[trace]):
+            runs = calls[trace]  # their payloads are not kept any more
+            shares = _gather_again(before, runs)
+        else:
+            # Of one span the delivery that won: what it says, and not what another one said.
+            rows = winners([*telling.get(trace, ()), *others.get(trace, ())])
+            runs = [
+                make_call_run(row, scopes.get(name_run(row), NOT_KEPT))
+                if "latency_ns" in row
+                else make_link(row)
+                for row in rows
+            ]
+            shares = find_shares(runs) if trace in mixed else {}
+        names = lend_names(naming.get(trace, ()), before)
+        named = tagged[trace].runs if trace in tagged else ()
+        everyone = {run.span_id: run for run in chain(named, naming.get(trace, ()), runs)}
+        rank = _rank_after((row["rank"] for row in known.get(trace, ())), wanted[trace]["now_ns"])
+        for run, settlement in _find_news(
+            everyone.values(), shares, names, owners.get(trace, {}), before
+        ):
+            key = (trace[0], bytes.fromhex(trace[1]), run.span_id, run.start_ns)
+            changed.append(SettledRun(*key, settlement, rank))
+    return changed
+
+
+def _find_news(
+    runs: Iterable[CallRun],
+    shares: Mapping[bytes, CallShare],
+    names: Mapping[bytes, TraceNames],
+    owners: Mapping[bytes, Sequence[str]],
+    before: Mapping[bytes, Settlement],
+) -> Iterator[tuple[CallRun, Settlement]]:
+    """Find the runs of a trace of which something else holds than is settled, with what does."""
+    for run in runs:
+        settlement = Settlement(
+            shares.get(run.span_id),
+            names.get(run.span_id, NO_NAMES),
+            owners.get(run.span_id, ()),
+        )
+        if settlement != before.get(run.span_id, NOTHING):
+            yield run, settlement
+
+
+def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
+    """Rank a look at a trace behind those before it, also where the clock was set back since."""
+    return max(now_ns, max(ranks, default=0) + 1)
+
+
+def settle_recent(
+    traces: Mapping[Trace, RecentTrace],
+    owners: Mapping[Trace, Mapping[bytes, Sequence[str]]],
+    now_ns: int,
+) -> Iterator[SettledRun]:
+    """Find the runs of whole traces of which something else holds than is settled."""
+    for (project, trace_id), trace in traces.items():
+        runs = list(trace.runs.values())
+        calls = [run for run in runs if run.tells]
+        shares = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
+        everyone = (trace.open_runs | trace.runs).values()
+        names = lend_names(everyone, trace.settled)
+        rank = _rank_after(trace.settled_ranks.values(), now_ns)
+        for run, settlement in _find_news(
+            everyone, shares, names, owners.get((project, trace_id), {}), trace.settled
+        ):
+            key = (project, bytes.fromhex(trace_id), run.span_id, run.start_ns)
+            yield SettledRun(*key, settlement, rank)
+
+
+def _gather_again(
+    before: Mapping[bytes, Settlement], runs: Sequence[CallRun]
+) -> dict[bytes, CallShare]:
+    """Keep what counts of runs as it was settled, with the facts that their calls have by now."""
+    here = {run.span_id: run for run in runs}
+    shares = {
+        span_id: settlement.share
+        for span_id, settlement in before.items()
+        if settlement.share is not None
+    }
+    for span_id, share in shares.items():
+        ids = (span_id, *(other.span_id for other in share.others))
+        records = [here[other] for other in ids if other in here]
+        if share.others and span_id in here:
+            shares[span_id] = replace(share, facts=gather_facts(records))
+    return shares
+
+
+def _is_mixed(runs: Sequence[CallRun]) -> bool:
+    """Tell whether runs of a trace may record one call, or say the sum of others."""
+    return (
+        bool({run.kind for run in runs} - CALLS)
+        or len({run.scope for run in runs}) > 1
+        or any(run.is_bare or run.is_account for run in runs)
+    )
