@@ -101,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is")
     parser.add_argument("--beside", metavar="COMMIT", default="", help="ratios to a commit")
+    parser.add_argument("--rounds", type=int, default=beside.ROUNDS, help="beside that commit")
     parser.add_argument("--full", action="store_true", help="a project that uses everything")
     parser.add_argument("--runs", type=int, default=queries.RUNS, help="of a full project")
     parser.add_argument("--times", type=int, default=full.TIMES, help="each of it so often")
@@ -115,7 +116,8 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f}\n", flush=True)
     for part in wanted:
         if chosen.beside:
-            beside.report(chosen.beside, (FULL_BESIDE if chosen.full else BESIDE)[part])
+            measure = (FULL_BESIDE if chosen.full else BESIDE)[part]
+            beside.report(chosen.beside, measure, chosen.rounds)
         elif chosen.full:
             FULL[part](chosen.runs, chosen.times)
         else:

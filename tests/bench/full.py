@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -24,6 +24,7 @@ from tests.bench.ingest import SECONDS
 from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS
 from tests.bench.payload_full import FullTemplate
+from tests.bench.process import cpu_s_of
 from tests.bench.queries import RUNS, ask, writing
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.spread import spread
@@ -33,6 +34,8 @@ from tests.otel_ml_collector.stores import Service, open_service
 from tests.support.collector import CollectorProcess
 
 TIMES: Final = 12
+# A store is asked so many times in a row before the other one's turn.
+_IN_A_ROW: Final = 4
 IN_FLIGHT: Final = (4, 32)
 # A full project ÷ a plain one: lists take at most so much longer, and ingest is at least so fast.
 _LISTS: Final = 1.5
@@ -43,13 +46,18 @@ _QUERIES: Final = Sql("SELECT sum(value) AS queries FROM system.events WHERE eve
 _MONTHS: Final[Mapping[str, type[Dataset]]] = {"plain": Dataset, "full": FullDataset}
 
 _Taken = Mapping[str, Sequence[float]]
+_Figure = TypeVar("_Figure")
+# By question and store.
+_ByStore = dict[str, dict[str, _Figure]]
 
 
 def report_queries(runs: int = RUNS, times: int = TIMES) -> None:
     """Ask both stores each question in turns, then count the statements of each page."""
     with tempfile.TemporaryDirectory() as folder:
         with _open_both(Path(folder), runs) as both:
-            _print_taken(_ask_both(both, times), runs)
+            taken, used_ms = _ask_both(both, times)
+            _print_taken(taken, runs)
+            _print_cpu(used_ms, runs)
         _report_statements(Path(folder), runs)
 
 
@@ -59,7 +67,8 @@ def report_written(runs: int = RUNS, times: int = TIMES) -> None:
         taken: dict[str, dict[str, list[float]]] = {}
         for kind, (collector, loaded) in both.items():
             with writing(collector, _MONTHS[kind]):
-                for title, took_ms in _ask_both({kind: (collector, loaded)}, times).items():
+                asked, _ = _ask_both({kind: (collector, loaded)}, times)
+                for title, took_ms in asked.items():
                     taken.setdefault(title, {}).update(took_ms)
         _print_taken(taken, runs)
 
@@ -154,18 +163,33 @@ def _open_both(folder: Path, runs: int) -> Iterator[_Both]:
         yield served
 
 
-def _ask_both(both: _Both, times: int) -> dict[str, dict[str, list[float]]]:
-    """Ask each question of each store in turns; of few runs none that has too few to find."""
-    taken: dict[str, dict[str, list[float]]] = {}
+def _ask_both(both: _Both, times: int) -> tuple[_ByStore[list[float]], _ByStore[float]]:
+    """Ask each question of each store in turns; of few runs none that has too few to find.
+
+    Returns:
+        How long the answers took, and what one used of the CPUs, in ms, by question and store.
+    """
+    taken: _ByStore[list[float]] = {}
+    used_ms: _ByStore[float] = {}
     asked_of = {kind: make_queries(*served) for kind, served in both.items()}
     for questions in zip(*asked_of.values(), strict=True):
-        for asked, (kind, (collector, loaded)) in zip(questions, both.items(), strict=True):
-            if loaded.runs < RUNS and not _has_answer(collector, asked):
-                continue
-            took_ms = ask(collector, asked, times)
-            assert not isinstance(took_ms, str), (asked.title, took_ms)
-            taken.setdefault(asked.title, {})[kind] = took_ms
-    return taken
+        answered = {
+            kind: question
+            for kind, question in zip(both, questions, strict=True)
+            if both[kind][1].runs >= RUNS or _has_answer(both[kind][0], question)
+        }
+        for first in range(0, times, _IN_A_ROW):
+            for kind, question in answered.items():
+                collector, _ = both[kind]
+                before_s = cpu_s_of(collector.pid)
+                took_ms = ask(collector, question, min(_IN_A_ROW, times - first), warm=not first)
+                assert not isinstance(took_ms, str), (question.title, took_ms)
+                taken.setdefault(question.title, {}).setdefault(kind, []).extend(took_ms)
+                if first:  # the first of them warm up
+                    used = (cpu_s_of(collector.pid) - before_s) * 1e3 / (times - _IN_A_ROW)
+                    of_title = used_ms.setdefault(question.title, {})
+                    of_title[kind] = of_title.get(kind, 0) + used
+    return taken, used_ms
 
 
 def _has_answer(collector: CollectorProcess, asked: Asked) -> bool:
@@ -188,6 +212,16 @@ def _print_taken(taken: Mapping[str, _Taken], runs: int) -> None:
         )
     heads = (f"{runs:,} runs, p50, ms", "plain", "full", "full ÷ plain", f"≤ {_LISTS}")
     print_table(heads, rows)
+
+
+def _print_cpu(used_ms: _ByStore[float], runs: int) -> None:
+    """Print what an answer used of the CPUs, which other programs change less than its time."""
+    rows = []
+    for title, used in used_ms.items():
+        if used.get("plain") and used.get("full"):
+            plain, full = used["plain"], used["full"]
+            rows.append([title, f"{plain:.0f}", f"{full:.0f}", f"{full / plain:.2f}"])
+    print_table((f"{runs:,} runs, CPU, ms", "plain", "full", "full ÷ plain"), rows)
 
 
 def _report_statements(folder: Path, runs: int) -> None:

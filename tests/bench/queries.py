@@ -123,11 +123,17 @@ def _ask_all(collector: CollectorProcess, loaded: Loaded) -> Mapping[str, float]
     return found
 
 
-def ask(collector: CollectorProcess, asked: Asked, times: int = TIMES) -> list[float] | str:
-    """Ask a question many times; returns milliseconds, or what was answered instead of 200."""
+def ask(
+    collector: CollectorProcess, asked: Asked, times: int = TIMES, *, warm: bool = True
+) -> list[float] | str:
+    """Ask a question many times; returns milliseconds, or what was answered instead of 200.
+
+    Of the first answers no time is told, where it is to `warm` up.
+    """
     took_ms = []
+    warming = _WARM if warm else 0
     connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
-    for place in range(_WARM + times):
+    for place in range(warming + times):
         path = asked.path(place)
         started = time.perf_counter()
         connection.request("GET", path)
@@ -138,7 +144,7 @@ def ask(collector: CollectorProcess, asked: Asked, times: int = TIMES) -> list[f
             return f"{answer.status} {body[:80].decode()}"
         assert asked.fits(body), (asked.title, path, body[:300])
     connection.close()
-    return took_ms[_WARM:]
+    return took_ms[warming:]
 
 
 @contextmanager
