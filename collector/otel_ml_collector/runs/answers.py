@@ -1,7 +1,7 @@
 """Runs, their lists and their traces, as the API answers them and pages show them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -44,6 +44,7 @@ from otel_ml_collector.store.reader import (
     is_open,
     load_json,
     run_id_of,
+    span_of,
     told_ns,
 )
 from otel_ml_collector.store.runs import (
@@ -339,86 +340,139 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedEvaluations:
-    """Evaluations of runs whose rows are being read: asked for on other threads meanwhile."""
+class LateRows:
+    """Rows of what came apart from some runs.
 
-    _asked: list[tuple[Set[str], Future[list[Row]]]] = field(default_factory=list)
+    Attributes:
+        settled: The settlements, by run id and start.
+        owners: The names of each run in late records, by run id and start.
+        evaluations, tags: Late records, by the name under which they stand.
+    """
 
-    def ask(self, reader: Reader, project: str, run_ids: Iterable[str]) -> None:
-        """Ask for the evaluations of some stored runs, if the project has any."""
-        if find_apart(reader, project).scores and (ids := {*run_ids}):
-            self._asked.append((ids, reader.ahead(read_evaluations, project, sorted(ids))))
+    settled: Mapping[tuple[str, int], Row] = field(default_factory=dict)
+    owners: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    evaluations: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    tags: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
-    def take(self, reader: Reader, project: str, run_ids: Iterable[str]) -> list[Row]:
-        """Return the evaluations of some runs; those not asked for before are read now."""
-        left, items = {*run_ids}, list[Row]()
-        for ids, rows in self._asked:
-            items += [row for row in rows.result() if row["owner"] in left]
-            left -= ids
-        return items + (read_evaluations(reader, project, sorted(left)) if left else [])
+
+@dataclass(frozen=True, slots=True)
+class AskedRecords:
+    """Late records of runs whose rows are being read: asked for on another thread meanwhile."""
+
+    _asked: list[Future[LateRows]] = field(default_factory=list)
+
+    def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
+        """Ask for the late records of some stored runs, if the project has any."""
+        apart = find_apart(reader, project)
+        if keys and (apart.settled or apart.scores or apart.tags):
+            self._asked.append(reader.ahead(_read_late, project, [*keys]))
+
+    def take(self, reader: Reader, project: str, rows: Sequence[Row]) -> LateRows:
+        """Return the late records of some runs; those not asked for before are read now."""
+        parts = [asked.result() for asked in self._asked]
+        known = {key for part in parts for key in part.owners}
+        left = [_key_of(row) for row in rows if span_of(row) not in known]
+        if left:
+            parts.append(_read_late(reader, project, left))
+        return LateRows(
+            *[
+                {
+                    name: value
+                    for part in parts
+                    for name, value in getattr(part, field_.name).items()
+                }
+                for field_ in fields(LateRows)
+            ]
+        )
+
+
+def _key_of(row: Row) -> Key:
+    return Key(row["start_ns"], row["trace_id"], row["span_id"])
+
+
+def _read_late(reader: Reader, project: str, keys: Sequence[Key]) -> LateRows:
+    """Read the late records of some runs: what is settled first, as it says how they are named."""
+    apart = find_apart(reader, project)
+    settled = read_settled(reader, project, keys) if apart.settled else {}
+    recorded = {key: others for key, row in settled.items() if (others := _others(row))}
+    responses: Mapping[str, str] = {}
+    if apart.responses and recorded:
+        others = [Key.of(item.start_ns, item.run_id) for of in recorded.values() for item in of]
+        responses = read_responses(reader, project, others)
+    owners: dict[tuple[str, int], list[str]] = {}
+    for key in keys:
+        place = key.run_id, key.start_ns
+        names = [key.run_id, *(settled[place]["owners"] if place in settled else ())]
+        others_of = [item.run_id for item in recorded.get(place, ())]
+        names += others_of
+        names += {own_tag(responses[item]) for item in others_of if item in responses} - {*names}
+        owners[place] = names
+    named = sorted({name for names in owners.values() for name in names})
+    scored = named if apart.scores else [name for name in named if not is_run(name)]
+    return LateRows(
+        settled,
+        owners,
+        _by_owner(read_evaluations(reader, project, scored)) if scored else {},
+        _by_owner(read_late_tags(reader, project, named)) if apart.tags else {},
+    )
 
 
 def find_said(
-    reader: Reader, project: str, rows: Sequence[Row], asked: AskedEvaluations | None = None
+    reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
 ) -> dict[str, Said]:
     """Find the late records and scores of the runs of a project's light rows, by run id."""
-    run_ids = [run_id_of(row) for row in rows]
-    apart = find_apart(reader, project)
-    settled = read_settled(reader, project, rows) if apart.settled else {}
-    shares = {run_id: row for run_id, row in settled.items() if row["counts"]}
-    others = {run_id: _others(row) for run_id, row in shares.items()}
-    recorded = [*run_ids, *(item.run_id for other in others.values() for item in other)]
-    asked = asked or AskedEvaluations()
-    evaluations = asked.take(reader, project, recorded) if apart.scores else []
-    keys = _keys_of(reader, project, rows) if apart.keys else {}
-    owners = {
-        run_id: [run_id, *(settled[run_id]["owners"] if run_id in settled else ())]
-        for run_id in run_ids
+    keys = _keys_of(reader, project, rows) if find_apart(reader, project).keys else {}
+    late = (asked or AskedRecords()).take(reader, project, rows)
+    spoken_of = {
+        span_of(row): [
+            item for owner in late.owners[span_of(row)] for item in late.evaluations.get(owner, ())
+        ]
+        for row in rows
     }
-    for run_id, other in others.items():
-        owners[run_id] += [item.run_id for item in other]
-        if apart.responses and other:
-            responses = read_responses(reader, project, [_row_of(item) for item in other])
-            owners[run_id] += {own_tag(text) for text in responses.values()} - {*owners[run_id]}
-    named = sorted({owner for of_run in owners.values() for owner in of_run})
-    more = [owner for owner in named if not is_run(owner)]
-    tags = _by_owner(read_late_tags(reader, project, named)) if apart.tags else {}
-    if more:
-        evaluations = [*evaluations, *read_evaluations(reader, project, more)]
-    made = _by_owner(evaluations)
-    judges = {row["judge"] for row in evaluations}
+    judges = {item["judge"] for items in spoken_of.values() for item in items}
     numbers = read_version_numbers(
         reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
     )
     return {
-        run_id: Said(
-            keys=keys.get(row["trace_id"], []),
-            owners=owners[run_id],
-            tags=_newest(row, [tag for owner in owners[run_id] for tag in tags.get(owner, [])]),
-            evaluations=_evaluations(spoken, numbers["judge"]),
-            words=_words(spoken),
-            version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
-            share=shares.get(run_id),
-            others=others.get(run_id, ()),
-            names={name: settled[run_id][name] for name in NAMED} if run_id in settled else {},
-        )
+        run_id_of(row): _make_said(row, late, keys, spoken_of[span_of(row)], numbers)
         for row in rows
-        for run_id in (run_id_of(row),)
-        for spoken in ([item for owner in owners[run_id] for item in made.get(owner, [])],)
     }
 
 
-def _others(share: Row) -> list[SameCall]:
+def _make_said(
+    row: Row,
+    late: LateRows,
+    keys: Mapping[str, Sequence[str]],
+    spoken: Sequence[Row],
+    numbers: Mapping[str, Numbers],
+) -> Said:
+    """Make what is known of a run beside its own row."""
+    place = span_of(row)
+    settled = late.settled.get(place)
+    share = settled if settled is not None and settled["counts"] else None
+    return Said(
+        keys=keys.get(row["trace_id"], []),
+        owners=late.owners[place],
+        tags=_newest(
+            row, [tag for owner in late.owners[place] for tag in late.tags.get(owner, ())]
+        ),
+        evaluations=_evaluations(spoken, numbers["judge"]),
+        words=_words(spoken),
+        version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
+        share=share,
+        others=_others(share) if share is not None else (),
+        names={name: settled[name] for name in NAMED} if settled is not None else {},
+    )
+
+
+def _others(settled: Row) -> list[SameCall]:
+    """Return the other records of a call of which it is settled what counts."""
+    if not settled["counts"]:
+        return []
     return [
-        SameCall(f"{share['trace_id']}-{item['span_id']}", item["start_ns"], item["scope"])
-        for item in load_json(share["others"], [])
+        SameCall(f"{settled['trace_id']}-{item['span_id']}", item["start_ns"], item["scope"])
+        for item in load_json(settled["others"], [])
     ]
-
-
-def _row_of(record: SameCall) -> Row:
-    """Return the key of another record of a call, by which its row is read."""
-    key = Key.of(record.start_ns, record.run_id)
-    return {"start_ns": key.start_ns, "trace_id": key.trace_id, "span_id": key.span_id}
 
 
 def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, LateRecords]:
@@ -514,7 +568,7 @@ def _order(row: Row) -> tuple[int, str, str, str]:
 
 
 def summarise(
-    reader: Reader, project: str, rows: Sequence[Row], asked: AskedEvaluations | None = None
+    reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
 ) -> list[RunSummary]:
     """Make the summaries of light rows of one project."""
     if not rows:

@@ -25,7 +25,7 @@ from otel_ml_collector.mapping.values import parse
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
-    AskedEvaluations,
+    AskedRecords,
     Run,
     RunsPage,
     RunSummary,
@@ -229,7 +229,7 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """
     given = query.order
     query, since_ns = _bound_order(reader, query)
-    asked = AskedEvaluations()
+    asked = AskedRecords()
     rows = _list_rows(reader, query, now_ns, asked)
     page = rows[: query.limit]
     more = len(rows) > query.limit
@@ -289,7 +289,7 @@ def _list_rows(
     reader: Reader,
     query: RunsQuery,
     now_ns: int,
-    asked: AskedEvaluations | None = None,
+    asked: AskedRecords | None = None,
     *,
     columns: Sql = LIGHT,
 ) -> list[Row]:
@@ -532,7 +532,7 @@ def _fill(
     want: int,
     *,
     query: RunsQuery,
-    asked: AskedEvaluations | None,
+    asked: AskedRecords | None,
 ) -> list[Row]:
     """Read matching runs of a time until there are enough.
 
@@ -545,7 +545,7 @@ def _fill(
         keys = _find_keys(reader, listing, whole, missing)
         if keys:
             if asked is not None:
-                asked.ask(reader, query.project, [key.run_id for key in keys])
+                asked.ask(reader, query.project, keys)
             rows += _keep(reader, query, _read_matching(reader, listing, keys))
             listing = replace(listing, after=keys[-1])
         if len(keys) < missing:

@@ -27,7 +27,7 @@ from otel_ml_collector.store.reader import (
     span_of,
     winners,
 )
-from otel_ml_collector.store.scores import ANYTHING, BY_JUDGE, all_scores, newest_scores
+from otel_ml_collector.store.scores import BY_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
     IS_POINT,
@@ -279,8 +279,8 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
     return reader.rows(sql, key_parameters(project, keys), BY_KEY)
 
 
-def read_settled(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
-    """Read the settlements of the runs of some light rows, by run id.
+def read_settled(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
+    """Read the settlements of the runs of some keys, by run id and start.
 
     Returns:
         Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
@@ -289,10 +289,9 @@ def read_settled(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str,
     sql = Sql("SELECT {columns} FROM settled PREWHERE {these}").fill(
         columns=SETTLED.select("project"), these=OF_KEYS
     )
-    keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in rows]
     settled = reader.rows(sql, key_parameters(project, keys), BY_KEY)
     settled.sort(key=_order_of_settled)
-    return {run_id_of(row): row for row in winners(settled, span_of)}
+    return {span_of(row): row for row in winners(settled, span_of)}
 
 
 def _order_of_settled(row: Row) -> tuple[str, ...]:
@@ -645,8 +644,8 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
     return [{"trace_id": trace_id, "key": key} for key, trace_id in sorted(keys)]
 
 
-def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, str]:
-    """Read the texts under which records about responses stand, by the run ids of light rows."""
+def read_responses(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
+    """Read the texts under which records about responses stand, by run id."""
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM {deliveries}
@@ -655,8 +654,8 @@ def read_responses(reader: Reader, project: str, rows: Sequence[Row]) -> dict[st
         """).fill(deliveries=DELIVERIES, ids=IDS, response=Sql(RESPONSE), by_ids=BY_IDS)
     parameters = {
         "project": project,
-        "starts": sorted({row["start_ns"] for row in rows}),
-        "ids": list(map(run_id_of, rows)),
+        "starts": sorted({key.start_ns for key in keys}),
+        "ids": [key.run_id for key in keys],
     }
     return {run_id_of(row): row["response"] for row in reader.rows(sql, parameters)}
 
@@ -719,9 +718,7 @@ def read_last_scores(
       AND start_ns <= (SELECT maxOrNull(end_ns) {of}))) AND {of_traces}""").fill(
         of=_OF_TRACES, of_traces=of_traces
     )
-    newest = newest_scores(
-        all_scores(near, is_told=is_told), by=BY_JUDGE, where=of_traces if is_told else ANYTHING
-    )
+    newest = newest_scores(all_scores(near, is_told=is_told), by=BY_JUDGE)
     sql = Sql("""
         SELECT {ids}, toString(judge) AS judge, if(isFinite(score), score, NULL) AS score, passed
         FROM ({newest}) WHERE NOT failed AND (isNotNull(score) OR isNotNull(passed))
