@@ -158,6 +158,11 @@ class StatsQuestion:
     pieces: Sequence[Window]
 
     @property
+    def needs_shares(self) -> bool:
+        """Whether figures of runs need what is settled of these."""
+        return self.shares_calls or self.grouping.is_settled
+
+    @property
     def columns(self) -> Sql:
         """SQL of the columns that cells differ by, besides their bucket."""
         return self.grouping.label + Sql(" AS label, outcome")
@@ -292,7 +297,7 @@ def read_runs_at_once(
         recorded=RECORDED,
         join=question.grouping.join,
         shares=_shares_of(question),
-        of_runs=_of_runs(question),
+        of_runs=_of_runs(question, is_joined=question.needs_shares),
         sets=join_sql(", ", [Sql("({name})").fill(name=name) for name in names]),
     )
     return reader.rows(sql, {**question.parameters, "most": most})
@@ -342,7 +347,7 @@ def read_scores_at_once(
         recorded=RECORDED,
         join=question.grouping.join,
         shares=_shares_of(question),
-        of_runs=_of_runs(question),
+        of_runs=_of_runs(question, is_joined=question.needs_shares),
         newest=_newest_of(question),
         sets=join_sql(
             ", ",
@@ -374,6 +379,7 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)
+    runs = replace(runs, is_joined=runs.repeats)
     cost = counted("cost") if runs.repeats else Sql("cost")
     sql = Sql("""
         SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
@@ -450,7 +456,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
         columns=columns,
         raw=raw,
         join=question.grouping.join,
-        of_runs=_of_runs(question),
+        of_runs=_of_runs(question, is_joined=question.needs_shares),
     )
     return _with_days(
         question, own, columns + Sql(", ") + daily, Sql("daily_runs"), Sql("hourly_runs")
@@ -459,8 +465,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
 
 def _shares_of(question: StatsQuestion) -> Sql:
     """Write the join that adds the settlement to the runs of a question, where it is needed."""
-    is_needed = question.shares_calls or question.grouping.is_settled
-    return shares(_IN_PIECES.sql) if is_needed else EMPTY
+    return shares(_IN_PIECES.sql) if question.needs_shares else EMPTY
 
 
 def _newest_of(question: StatsQuestion) -> Sql:
@@ -485,7 +490,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         columns=columns,
         join=question.grouping.join,
         shares=shares(_IN_PIECES.sql) if question.grouping.is_settled else EMPTY,
-        of_runs=_of_runs(question),
+        of_runs=_of_runs(question, is_joined=question.grouping.is_settled),
         newest=_newest_of(question),
     )
     daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
@@ -513,14 +518,21 @@ def _bucket(time: Sql) -> Sql:
     return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
 
 
-def _of_runs(question: StatsQuestion) -> Sql:
+def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
+    """Write the condition on the runs of a question.
+
+    Args:
+        question: Of statistics.
+        is_joined: Whether what is settled of the runs stands beside them.
+    """
     pieces = [
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
             place=place
         )
         for place in range(len(question.pieces))
     ]
-    wanted = [question.counted.sql, Sql("({condition})").fill(condition=question.condition.sql)]
+    counted_runs = replace(question.counted, is_joined=is_joined)
+    wanted = [counted_runs.sql, Sql("({condition})").fill(condition=question.condition.sql)]
     if len(pieces) != 1:  # one is all of it
         wanted.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
     return join_sql(" AND ", wanted)

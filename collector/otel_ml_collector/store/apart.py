@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from otel_ml.attributes import JUDGE_KIND
+from otel_ml.records import LateTag
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
@@ -34,8 +35,10 @@ from otel_ml_collector.store.targets import RUN, TAG_TEXT, told_of_others
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
 _TEXTS: Final = 128
-# How many signs are remembered of all projects, with names of late tags among them.
+# How many signs are remembered of all projects, with names of late tags among them; what is noted
+# of a project that has late tags of more names.
 _KNOWN_SIGNS: Final = 500
+_MANY_TAGS: Final = "tags of many names"
 # The owners that are trace keys or tags, and no versions of models.
 _TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
@@ -245,25 +248,36 @@ def of_tag_names(reader: Reader, project: str, apart: Apart, names: Collection[s
     """Narrow the sorts of a project to a question about tags of some names: late tags of these.
 
     Most filters are on tags that spans carry, and late tags of other names need not be joined. A
-    name that was there once is remembered.
+    name that was there once is remembered, and where nobody else writes to the store, also that
+    there was none of a name: `note_apart` notes each that comes.
     """
-    if not apart.tags or not names:
+    memory = reader.memory
+    known, _ = memory.recall(project)
+    if not apart.tags or not names or not known.isdisjoint({_MANY_TAGS, *map(tag_sign, names)}):
         return apart
-    known, _ = reader.memory.recall(project)
-    if known.isdisjoint(map(tag_sign, names)):
-        sql = Sql("""SELECT DISTINCT name FROM late_tags
-          WHERE project = {project:String} AND name IN {names:Array(String)}""")
-        rows = reader.rows(sql, {"project": project, "names": sorted(names)})
-        if not rows:
-            return replace(apart, tags=False)
-        if len(reader.memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
-            reader.memory.note(project, [tag_sign(row["name"]) for row in rows])
-    return apart
+    absent = [f"no {tag_sign(name)}" for name in names]
+    if memory.is_alone and known.issuperset(absent):
+        return replace(apart, tags=False)
+    sql = Sql("""SELECT DISTINCT name FROM late_tags
+      WHERE project = {project:String} AND name IN {names:Array(String)}""")
+    rows = reader.rows(sql, {"project": project, "names": sorted(names)})
+    if len(memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
+        memory.note(project, [tag_sign(row["name"]) for row in rows] or absent)
+    return apart if rows else replace(apart, tags=False)
 
 
 def tag_sign(name: str) -> str:
     """Return the sign under which it is remembered that a project has late tags of a name."""
     return f"tags {name}"
+
+
+def _note_tag_names(memory: Memory, tags: Sequence[LateTag]) -> None:
+    """Note the names of late tags that are about to be stored; of too many that they are many."""
+    for project in {tag.project for tag in tags}:
+        signs = {tag_sign(tag.tag.name) for tag in tags if tag.project == project}
+        signs -= memory.recall(project)[0]
+        is_room = len(memory.recall(EVERY_PROJECT)[0]) + len(signs) <= _KNOWN_SIGNS
+        memory.note(project, signs if is_room else [_MANY_TAGS])
 
 
 def find_counted(
@@ -321,6 +335,8 @@ def note_apart(memory: Memory, records: Records) -> None:
             memory.note(project, [name])
     for project in {run.project for run in records.open_runs if run.experiment}:
         memory.note(project, ["experiments"])
+    if memory.is_alone:
+        _note_tag_names(memory, records.tags)
 
 
 # What is told of the runs of a trace.
@@ -471,7 +487,7 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
         run=RUN, columns=columns, told=sql, first=Sql(FIRST)
     )
     if apart.told_scores:
-        others = told_of_others(columns, sql + Sql(" AND ") + _TOLD)
+        others = told_of_others(columns, sql + Sql(" AND ") + _TOLD, IN_WINDOW)
         direct += Sql(" UNION ALL ") + others
     return Sql("""
         SELECT trace_id, span_id, argMax(said.1, (said.2, record_id)) AS newest,

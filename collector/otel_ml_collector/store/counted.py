@@ -26,6 +26,8 @@ IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
 NAMED: Final = ("session", "user")
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
 _IS_OF_ITEM: Final = Sql("experiment != ''")
+# The same as columns of the join of `shares`.
+_JOINED_AS: Final = {_IS_REPEAT: Sql("is_repeat"), _IS_OF_ITEM: Sql("is_of_item")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,15 @@ class CountedRuns:
         repeats, items: Whether there may be such to leave out: a question of a project that has
             none is asked without, and so is one that speaks of them itself.
         kinds: Whether runs of all kinds count.
+        is_joined: Whether the runs stand beside the join of `shares`, which tells those to leave
+            out: then what is settled is read once.
     """
 
     bounds: Bounds
     repeats: bool = True
     items: bool = True
     kinds: bool = False
+    is_joined: bool = False
 
     @property
     def conditions(self) -> list[Sql]:
@@ -96,7 +101,9 @@ class CountedRuns:
         if self.items:
             conditions.append(Sql("NOT (") + _IS_OF_ITEM + Sql(")"))
             left_out.append(_IS_OF_ITEM)
-        if left_out:
+        if self.is_joined:
+            conditions += [Sql("NOT ") + _JOINED_AS[test] for test in left_out]
+        elif left_out:
             conditions.append(Sql("NOT ") + _among_settled(self.bounds.sql, left_out))
         return conditions
 
@@ -137,7 +144,8 @@ def _among_settled(among: Sql, tests: Sequence[Sql]) -> Sql:
 def shares(among: Sql) -> Sql:
     """Write the join that adds the settlement to `runs`, as `counted` and `named` read it.
 
-    Beside these `is_repeat`, and `has_share`: whether the amounts of a run are settled.
+    Beside these `is_repeat`, `is_of_item`, as its trace is of a data set's item, and `has_share`:
+    whether the amounts of a run are settled.
     """
     columns = [
         Sql("{n} AS shared_{n}").fill(n=identifier(name, SETTLED.names()))
@@ -145,12 +153,13 @@ def shares(among: Sql) -> Sql:
     ]
     return Sql("""
       LEFT JOIN (
-        SELECT project AS shared_project, trace_id AS shared_trace, span_id AS shared_span,
-          counts AS has_share, {repeat} AS is_repeat, {columns}
+        SELECT project AS shared_project, start_ns AS shared_start, trace_id AS shared_trace,
+          span_id AS shared_span, counts AS has_share, {repeat} AS is_repeat,
+          {of_item} AS is_of_item, {columns}
         FROM settled FINAL WHERE {among}
-      ) AS share ON shared_project = runs.project AND shared_trace = runs.trace_id
-        AND shared_span = runs.span_id""").fill(
-        repeat=_IS_REPEAT, columns=join_sql(", ", columns), among=among
+      ) AS share ON shared_project = runs.project AND shared_start = runs.start_ns
+        AND shared_trace = runs.trace_id AND shared_span = runs.span_id""").fill(
+        repeat=_IS_REPEAT, of_item=_IS_OF_ITEM, columns=join_sql(", ", columns), among=among
     )
 
 

@@ -310,7 +310,7 @@ def _write_predictions(
         session=named(Sql("session")) if settled else Sql("session"),
         recorded=RECORDED,
         shares=shares(bounds) if settled else EMPTY,
-        counted=counted.sql,
+        counted=replace(counted, is_joined=settled).sql,
         of_model=of_model,
         raw=_at("path", rule.path),
         chance=Sql("NULL")

@@ -8,7 +8,7 @@ statistics read the runs. Measured reasons: docs/design/017-queries.md.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
@@ -58,7 +58,7 @@ _COUNTED_RUNS: Final = Sql("""
   WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
     recorded=RECORDED,
     shares=shares(_COUNTED.bounds.sql),
-    counted=_COUNTED.sql,
+    counted=replace(_COUNTED, is_joined=True).sql,
     day_of=_DAY_OF,
 )
 
@@ -91,7 +91,7 @@ SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS faile
 # What each version of a judge said of each run that began in a window, or nobody knows when.
 _BEGAN: Final = Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))")
 NEWEST_SCORES: Final = newest_scores(all_scores(_BEGAN))
-# The same with what is told of keys and tags, whenever their runs began.
+# The same with what is told of keys and tags.
 NEWEST_TOLD: Final = newest_scores(all_scores(_BEGAN, is_told=True))
 
 

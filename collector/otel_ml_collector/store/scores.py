@@ -46,8 +46,7 @@ def all_scores(
     """Write the SQL for every score that was given to runs of a project.
 
     Args:
-        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs that are asked about;
-            it does not hold for scores of keys and tags.
+        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs that are asked about.
         judges: A condition on the judge, of which the name stands as ``{judge}``.
         is_told: Whether scores of keys and tags are in it, as those of the runs that have these.
         said: The wanted columns of a score.
@@ -78,6 +77,7 @@ def all_scores(
               AND {judges} AND {is_score}""").fill(
                 first=Sql(FIRST), judges=_test(judges, Sql("name")), is_score=IS_SCORE
             ),
+            among,
         )
     )
 

@@ -5,7 +5,7 @@ Which runs a key or a tag names is settled: `settlement.name_owners` says by wha
 
 from typing import Final
 
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import EMPTY, Sql
 
 # The run that an owner names, as two columns; whether a run is one of some ids.
 RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
@@ -20,12 +20,13 @@ NAMED_RUNS: Final = Sql("""
     WHERE project = {project:String} AND notEmpty(owners)""")
 
 
-def told_of_others(columns: Sql, records: Sql) -> Sql:
+def told_of_others(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
     """Write the SQL for records by keys and tags, by the runs that they are about.
 
     Args:
         columns: The columns of a record.
         records: The records, as ``FROM metrics WHERE ...``.
+        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs that are asked about.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and these columns.
@@ -34,5 +35,7 @@ def told_of_others(columns: Sql, records: Sql) -> Sql:
         SELECT about.trace_id, about.span_id, told.* EXCEPT (owner)
         FROM ({named}) AS about
         INNER JOIN (SELECT owner, {columns} {records}) AS told ON told.owner = about.owner""").fill(
-        named=NAMED_RUNS, columns=columns, records=records
+        named=NAMED_RUNS + Sql(" AND ") + among if among else NAMED_RUNS,
+        columns=columns,
+        records=records,
     )

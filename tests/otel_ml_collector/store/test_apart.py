@@ -9,6 +9,7 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import Records, TraceKey
 from otel_ml_collector.store.apart import Apart, find_apart
 from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import NOW_NS, span_id, trace_id
 from tests.otel_ml_collector.stores import Store
 
@@ -92,6 +93,51 @@ def test_names_of_late_tags(store: Store, project: str) -> None:
         Records(tags=[LateTag(project, RUN_ID, Tag("reviewed", "yes"), NOW_NS, "later")])
     )
     assert [looks(where) for where in wheres] == [True, True, True]
+
+
+def count_questions(store: Store) -> int:
+    """Count what the engine was asked until now."""
+    (row,) = store.reader.rows(
+        Sql("SELECT sum(value) AS number FROM system.events WHERE event = 'Query'"), {}
+    )
+    return int(row["number"])
+
+
+def test_absent_names_of_late_tags(store: Store, project: str) -> None:
+    """That a project has no late tags of a name is asked once, until one comes."""
+    store.writer.write(make_tag(project))
+    where = 'tags["reviewed"] == "yes"'
+
+    def look() -> tuple[bool, int]:
+        before = count_questions(store)
+        looks = "late_tags" in compile_where(store.reader, project, where)[0].sql
+        return looks, count_questions(store) - before - 1
+
+    look()
+    assert look() == (False, 0)
+    store.writer.write(
+        Records(tags=[LateTag(project, RUN_ID, Tag("reviewed", "yes"), NOW_NS, "later")])
+    )
+    assert look() == (True, 0)
+
+
+def test_many_names_of_late_tags(store: Store, project: str) -> None:
+    """Of late tags of more names than are remembered each one is looked at."""
+    wheres = [f'tags["name {number}"] == 1' for number in (1, 699, 700)]
+    assert not any(
+        "late_tags" in compile_where(store.reader, project, where)[0].sql for where in wheres
+    )
+    store.writer.write(
+        Records(
+            tags=[
+                LateTag(project, RUN_ID, Tag(f"name {number}", 1), NOW_NS, f"record {number}")
+                for number in range(700)
+            ]
+        )
+    )
+    looks = ["late_tags" in compile_where(store.reader, project, where)[0].sql for where in wheres]
+    assert looks[:2] == [True, True]
+    assert len(store.reader.memory.recall(project)[0]) < 500
 
 
 def test_memory_is_bounded() -> None:
