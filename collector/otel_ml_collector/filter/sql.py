@@ -48,7 +48,7 @@ from otel_ml_collector.store.apart import (
     scores,
     words,
 )
-from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, named_where
+from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, CountedRuns, named_where
 from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
@@ -310,6 +310,31 @@ def compile_tree(
     Raises:
         BadInput: The filter is wrong.
     """
+    condition, counted, is_filtered = compile_own(
+        reader, project, tree, is_bounded=is_bounded, apart=apart, hides=hides, also=also
+    )
+    return all_of([condition, *map(Condition, counted.settled_conditions)]), is_filtered
+
+
+def compile_own(
+    reader: Reader,
+    project: str,
+    tree: Tree | None,
+    *,
+    is_bounded: bool = False,
+    apart: Apart | None = None,
+    hides: bool = True,
+    also: Tree | None = None,
+) -> tuple[Condition, CountedRuns, bool]:
+    """Compile a filter as `compile_tree` does, but for what is settled of the runs that count.
+
+    Returns:
+        The condition, the runs that count, of which `settled_conditions` or `leaves_out` are still
+        to be tested, and whether it leaves out much.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
     fields = fields_of(tree)
     parts = [part for part in (tree, also) if part is not None]
     conditions = list[Condition]()
@@ -327,7 +352,8 @@ def compile_tree(
         items=not hides or not fields.isdisjoint(OF_ITEMS),
         kinds="kind" in fields or also is not None,
     )
-    return all_of([*map(Condition, counted.conditions), *conditions]), bool(parts)
+    own = [*map(Condition, counted.own_conditions), *conditions]
+    return all_of(own) if own else ALWAYS, counted, bool(parts)
 
 
 def compile_tests(

@@ -36,7 +36,7 @@ from otel_ml_collector.runs.logs import (
     values_of,
 )
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.counted import NAMED
+from otel_ml_collector.store.counted import NAMED, CountedRuns
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -364,8 +364,17 @@ class AskedRecords:
     def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
         """Ask for the late records of some stored runs, if the project has any."""
         apart = find_apart(reader, project)
-        if keys and (apart.settled or apart.scores or apart.tags):
-            self._asked.append(reader.ahead(_read_late, project, [*keys]))
+        if keys and (apart.settled or apart.experiments or apart.scores or apart.tags):
+            self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
+
+    def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
+        """Leave out the runs that do not count by what is settled of them; these were asked for."""
+        settled = {key: row for asked in self._asked for key, row in asked.result().settled.items()}
+        return [
+            row
+            for row in rows
+            if (known := settled.get(span_of(row))) is None or not counted.leaves_out(known)
+        ]
 
     def take(self, reader: Reader, project: str, rows: Sequence[Row]) -> LateRows:
         """Return the late records of some runs; those not asked for before are read now."""
@@ -390,15 +399,21 @@ def _key_of(row: Row) -> Key:
     return Key(row["start_ns"], row["trace_id"], row["span_id"])
 
 
-def _read_late(reader: Reader, project: str, keys: Sequence[Key]) -> LateRows:
-    """Read the late records of some runs: what is settled first, as it says how they are named."""
+def _read_late(
+    reader: Reader, project: str, keys: Sequence[Key], *, is_listed: bool = False
+) -> LateRows:
+    """Read the late records of some runs: what is settled first, as it says how they are named.
+
+    A list also tells by that which runs are of experiments.
+    """
     apart = find_apart(reader, project)
-    settled = read_settled(reader, project, keys) if apart.settled else {}
+    has_settled = apart.settled or (is_listed and apart.experiments)
+    settled = read_settled(reader, project, keys) if has_settled else {}
     recorded = {key: others for key, row in settled.items() if (others := _others(row))}
     responses: Mapping[str, str] = {}
     if apart.responses and recorded:
-        others = [Key.of(item.start_ns, item.run_id) for of in recorded.values() for item in of]
-        responses = read_responses(reader, project, others)
+        of_others = [Key.of(item.start_ns, item.run_id) for of in recorded.values() for item in of]
+        responses = read_responses(reader, project, of_others)
     owners: dict[tuple[str, int], list[str]] = {}
     for key in keys:
         place = key.run_id, key.start_ns

@@ -17,7 +17,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.fields import OF_ITEMS
 from otel_ml_collector.filter.grammar import fields_of
 from otel_ml_collector.filter.grammar import parse as parse_filter
-from otel_ml_collector.filter.sql import REASONS, compile_tree
+from otel_ml_collector.filter.sql import REASONS, compile_own
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
@@ -53,7 +53,7 @@ from otel_ml_collector.runs.logs import (
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.span import OTLP
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.counted import DELIVERIES, CountedRuns
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -71,6 +71,7 @@ from otel_ml_collector.store.runs import (
     Key,
     KeyedTraces,
     Listing,
+    OwnCondition,
     Place,
     Window,
     find_key,
@@ -102,6 +103,8 @@ _SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
 # So much of a project's time is put in another order than that of time, where none is asked for.
 _ORDERED_NS: Final = 30 * DAY_NS
 _FEWEST_PAYLOADS: Final = 100
+# Of so many runs one may not count by what is settled of it: so many more are looked at.
+_LEFT_OUT: Final = 5
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
 _NAMED_RUNS: Final = 25
@@ -278,11 +281,17 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     Raises:
         BadInput: The filter is wrong.
     """
+    condition, counted, is_filtered = _compile_own(reader, query)
+    return all_of([condition, *map(Condition, counted.settled_conditions)]), is_filtered
+
+
+def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
+    """Compile the conditions of a list but for what is settled of the runs that count."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:
         also = _PRODUCTION_TOPS if fields_of(tree).isdisjoint(OF_ITEMS) else _TOPS
-    return compile_tree(reader, query.project, tree, is_bounded=query.start_ns > 0, also=also)
+    return compile_own(reader, query.project, tree, is_bounded=query.start_ns > 0, also=also)
 
 
 def _list_rows(
@@ -317,13 +326,21 @@ def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> List
     Raises:
         BadInput: Filter, order or cursor is wrong.
     """
-    condition, is_filtered = compile_query(reader, query)
+    own, counted, is_filtered = _compile_own(reader, query)
+    condition = all_of([own, *map(Condition, counted.settled_conditions)])
     ordering = make_ordering(reader, query.project, query.order, is_of_tops=query.is_of_tops)
     if ordering is not None and query.is_of_tops:
-        condition = all_of([condition, OUTERMOST])
+        own, condition = all_of([own, OUTERMOST]), all_of([condition, OUTERMOST])
     after = None if query.cursor is None else read_cursor(query.cursor, query.order)
     return Listing(
-        query.project, condition, is_filtered, after, query.newest_first, columns, ordering
+        query.project,
+        condition,
+        is_filtered,
+        after,
+        query.newest_first,
+        columns,
+        ordering,
+        OwnCondition(own, counted),
     )
 
 
@@ -537,17 +554,26 @@ def _fill(
     """Read matching runs of a time until there are enough.
 
     A delivery that lost against another of its run is dropped, as are runs that `_keep` leaves out,
-    and the page refilled.
+    and the page refilled. What is settled of a page's runs is read for the page: the first look
+    tells by it which of them do not count, and only a second one asks for none of these.
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
+    look = listing
+    counted = listing.own.counted if listing.own is not None and asked is not None else None
+    if listing.own is not None and counted is not None and counted.settled_conditions:
+        missing += want // _LEFT_OUT
+        look = replace(listing, condition=listing.own.condition)
     while len(rows) < want:
-        keys = _find_keys(reader, listing, whole, missing)
+        keys = _find_keys(reader, look, whole, missing)
         if keys:
             if asked is not None:
                 asked.ask(reader, query.project, keys)
-            rows += _keep(reader, query, _read_matching(reader, listing, keys))
-            listing = replace(listing, after=keys[-1])
+            page = _read_matching(reader, look, keys)
+            if asked is not None and counted is not None:
+                page = asked.leave_out(counted, page)
+            rows += _keep(reader, query, page)
+            look = replace(listing, after=keys[-1])
         if len(keys) < missing:
             break
         missing = min(2 * missing, MAX_LIMIT)

@@ -6,13 +6,13 @@
 * `CountedRuns`: the recorded runs that a number is of, and what counts of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import UNCOUNTED
-from otel_ml_collector.store.sql import Sql, identifier, join_sql, substitute
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql, substitute
 from otel_ml_collector.store.tables import COUNTING, RESPONSE_ID, SETTLED, SHOWN
 
 DELIVERIES: Final = Sql("runs")
@@ -94,18 +94,33 @@ class CountedRuns:
     is_joined: bool = False
 
     @property
+    def own_conditions(self) -> list[Sql]:
+        """The conditions on what a run's own row says."""
+        conditions = [] if self.kinds else [IS_CALL]
+        return conditions + ([Sql("NOT (") + _IS_OF_ITEM + Sql(")")] if self.items else [])
+
+    @property
+    def settled_conditions(self) -> list[Sql]:
+        """The conditions on what is settled of a run, as `leaves_out` tests it."""
+        left_out = [_IS_REPEAT] if self.repeats else []
+        left_out += [_IS_OF_ITEM] if self.items else []
+        if self.is_joined:
+            return [Sql("NOT ") + _JOINED_AS[test] for test in left_out]
+        among = _among_settled(self.bounds.sql, left_out) if left_out else EMPTY
+        return [Sql("NOT ") + among] if among else []
+
+    @property
     def conditions(self) -> list[Sql]:
         """The conditions on a run beside the bounds."""
-        conditions = [] if self.kinds else [IS_CALL]
-        left_out = [_IS_REPEAT] if self.repeats else []
-        if self.items:
-            conditions.append(Sql("NOT (") + _IS_OF_ITEM + Sql(")"))
-            left_out.append(_IS_OF_ITEM)
-        if self.is_joined:
-            conditions += [Sql("NOT ") + _JOINED_AS[test] for test in left_out]
-        elif left_out:
-            conditions.append(Sql("NOT ") + _among_settled(self.bounds.sql, left_out))
-        return conditions
+        return self.own_conditions + self.settled_conditions
+
+    def leaves_out(self, settled: Mapping[str, Any]) -> bool:
+        """Tell whether a run does not count by its settlement, a row of `store.runs.read_settled`.
+
+        The same as `settled_conditions`: a page that reads this row needs no second look.
+        """
+        is_repeat = bool(settled["record_of"].strip("0"))
+        return (self.repeats and is_repeat) or (self.items and settled["experiment"] != "")
 
     @property
     def sql(self) -> Sql:

@@ -15,7 +15,7 @@ import orjson
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
-from otel_ml_collector.store.counted import DELIVERIES, counted, repeats, shares
+from otel_ml_collector.store.counted import DELIVERIES, CountedRuns, counted, repeats, shares
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -157,6 +157,18 @@ class Ordering:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnCondition:
+    """The condition of a list but for what is settled of its runs.
+
+    Attributes:
+        counted: The runs that count: it leaves the others out by what is settled of them.
+    """
+
+    condition: Condition
+    counted: CountedRuns
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A listing of runs.
 
@@ -167,6 +179,7 @@ class Listing:
         newest_first: The order, by start.
         columns: The columns read of each run that has ended.
         ordering: The value ordered by before the start; None for time alone.
+        own: The part of the condition that a page may ask for where it reads what is settled.
     """
 
     project: str
@@ -176,6 +189,7 @@ class Listing:
     newest_first: bool
     columns: Sql = LIGHT
     ordering: Ordering | None = None
+    own: OwnCondition | None = None
 
     @property
     def direction(self) -> Sql:

@@ -248,6 +248,24 @@ def test_every_answer(service: Service, project: str) -> None:
     assert "counted once" in page
 
 
+@pytest.mark.parametrize("order", ["newest", "oldest", "slowest"])
+def test_pages_are_full(service: Service, project: str, order: str) -> None:
+    """Of runs half of which record calls of others, pages have as many as asked for, each once."""
+    for number in range(6):
+        service.store.take(project, *make_answer(70 + number, NOW_NS + number * SECOND_NS))
+    listed: list[str] = []
+    cursor = ""
+    while True:
+        more = f"&cursor={quote(cursor)}" if cursor else ""
+        page = api(service, project, f"runs?limit=5&order={order}{more}")
+        listed += [run["run_id"] for run in page["runs"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+        assert len(page["runs"]) == 5
+    whole = {id_of(span) for number in range(6) for span in make_answer(70 + number)[:2]}
+    assert (len(listed), {*listed}) == (12, whole)
+
+
 def test_trace_and_session(service: Service, project: str) -> None:
     """What a trace and a session used up has the call once; a tree has all spans."""
     spans = make_answer(20)

@@ -1,7 +1,8 @@
 """Tests that recorded runs and scores are asked for by name, and of what the names mean."""
 
 import re
-from itertools import permutations
+from dataclasses import replace
+from itertools import permutations, product
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +13,20 @@ from otel_ml_collector.judges.find import find_judges
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
+from otel_ml_collector.store.counted import (
+    ANY_TIME,
+    DELIVERIES,
+    OF_PROJECT,
+    RECORDED,
+    CountedRuns,
+    shares,
+)
+from otel_ml_collector.store.runs import KEY, Key, read_settled
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from tests.otel_ml_collector.query.test_judges import say
 from tests.otel_ml_collector.spans import NOW_NS, make_call, make_record, span_id
+from tests.otel_ml_collector.store.test_calls import make_answer
 from tests.otel_ml_collector.stores import Store
 from tests.otel_ml_collector.test_experiments import make_experiment, make_runs
 
@@ -87,3 +98,37 @@ def test_models_and_judges_of_experiments(store: Store, project: str) -> None:
     store.take(project, call, say(call, "", 0.75))
     [model] = find_models(store.reader, project)
     assert (model.runs, model.experiment_runs) == (1, 4)
+
+
+def test_left_out_alike(store: Store, project: str) -> None:
+    """A look, the join and a settled row leave the same runs out of those that count."""
+    experiment = make_experiment(1)
+    store.take(project, experiment, *make_runs(experiment, "pf"))
+    store.take(project, *make_answer(81))
+    every = Sql("SELECT {key} FROM {deliveries} WHERE {own}")
+    rows = store.reader.rows(
+        every.fill(key=KEY, deliveries=DELIVERIES, own=OF_PROJECT), {"project": project}
+    )
+    keys = [Key(**row) for row in rows]
+    settled = read_settled(store.reader, project, keys)
+    assert settled
+    for repeats, items in product((True, False), repeat=2):
+        counted = CountedRuns(ANY_TIME, repeats=repeats, items=items, kinds=True)
+        left: list[set[str]] = []
+        for beside, runs in (
+            (EMPTY, counted),
+            (shares(OF_PROJECT), replace(counted, is_joined=True)),
+            (EMPTY, CountedRuns(ANY_TIME, repeats=False, items=False, kinds=True)),
+        ):
+            own = join_sql(" AND ", [OF_PROJECT, *counted.own_conditions, *runs.settled_conditions])
+            sql = Sql("SELECT {key} FROM {recorded} {beside} WHERE {own}").fill(
+                key=KEY, recorded=RECORDED, beside=beside, own=own
+            )
+            kept = [Key(**row) for row in store.reader.rows(sql, {"project": project})]
+            left.append({key.run_id for key in kept})
+        by_row = {
+            key.run_id
+            for key in keys
+            if (row := settled.get((key.run_id, key.start_ns))) and counted.leaves_out(row)
+        }
+        assert left[0] == left[1] == left[2] - by_row
