@@ -75,7 +75,10 @@ def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
             name,
             f"{statistics.median(before for before, _ in pairs):,.1f}",
             f"{statistics.median(after for _, after in pairs):,.1f}",
-            spread([after / before for before, after in pairs]),
+            # Of a round in which the other commit did nothing there is no ratio.
+            spread(ratios)
+            if (ratios := [after / before for before, after in pairs if before])
+            else "",
         ]
         for name, pairs in found.items()
     ]

@@ -106,7 +106,7 @@ def measure_ingest(tree: Tree) -> Mapping[str, float]:
     with tempfile.TemporaryDirectory() as folder, tree.serve(Path(folder) / "data") as collector:
         for in_flight in IN_FLIGHT:
             for number in range(5):
-                rate = _fill(collector, f"full-{in_flight}", in_flight, SECONDS, is_full=True)
+                rate = _fill(collector, f"full-{in_flight}", in_flight, 2 * SECONDS, is_full=True)
                 found[f"several scopes, {in_flight} in flight, round {number + 1}, spans/s"] = rate
     return found
 
