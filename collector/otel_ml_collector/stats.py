@@ -159,7 +159,7 @@ class StatsQuestion:
 
     @property
     def needs_shares(self) -> bool:
-        """Whether figures of runs need what is settled of these."""
+        """Whether figures of runs need the settlements of these."""
         return self.shares_calls or self.grouping.is_settled
 
     @property

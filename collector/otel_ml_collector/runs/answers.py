@@ -341,7 +341,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class LateRows:
-    """Rows of what came apart from some runs.
+    """Rows of records that came apart from some runs.
 
     Attributes:
         settled: The settlements, by run id and start.
@@ -357,7 +357,7 @@ class LateRows:
 
 @dataclass(frozen=True, slots=True)
 class AskedRecords:
-    """Late records of runs whose rows are being read: asked for on another thread meanwhile."""
+    """Late records of runs, asked for on another thread while the rows of these are read."""
 
     _asked: list[Future[LateRows]] = field(default_factory=list)
 
@@ -368,7 +368,7 @@ class AskedRecords:
             self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
 
     def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
-        """Leave out the runs that do not count by what is settled of them; these were asked for."""
+        """Leave out the runs that do not count by their settlements; these were asked for."""
         settled = {key: row for asked in self._asked for key, row in asked.result().settled.items()}
         return [
             row
@@ -402,7 +402,7 @@ def _key_of(row: Row) -> Key:
 def _read_late(
     reader: Reader, project: str, keys: Sequence[Key], *, is_listed: bool = False
 ) -> LateRows:
-    """Read the late records of some runs: what is settled first, as it says how they are named.
+    """Read the late records of some runs: settlements first, as they say how runs are named.
 
     A list also tells by that which runs are of experiments.
     """
@@ -461,7 +461,7 @@ def _make_said(
     spoken: Sequence[Row],
     numbers: Mapping[str, Numbers],
 ) -> Said:
-    """Make what is known of a run beside its own row."""
+    """Make the facts of a run beside its own row."""
     place = span_of(row)
     settled = late.settled.get(place)
     share = settled if settled is not None and settled["counts"] else None
@@ -481,7 +481,7 @@ def _make_said(
 
 
 def _others(settled: Row) -> list[SameCall]:
-    """Return the other records of a call of which it is settled what counts."""
+    """Return the other records of a call of which the amounts are settled."""
     if not settled["counts"]:
         return []
     return [

@@ -286,7 +286,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
 
 
 def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
-    """Compile the conditions of a list but for what is settled of the runs that count."""
+    """Compile the conditions of a list but for those on the settlements of runs."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:

@@ -132,7 +132,7 @@ _SHARES: Final = _OF_SETTLED + Sql("""
 
 
 def read_rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
-    """Ask what nobody waits for: it may take longer than a question of a user."""
+    """Ask a question that no user waits for: it may take longer than theirs."""
     sql, split = split_long_values(sql, values)
     return list(client.query(sql, split, settings=dict(_UNHURRIED)).named_results())
 
@@ -190,7 +190,7 @@ def read_calls(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, li
 
 
 def read_links(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
-    """Read the other runs of traces, which tell what stands inside of what."""
+    """Read the other runs of traces, for their places above and below calls."""
     return group_by_trace(winners(read_rows(client, _OTHER_SPANS, values), name_run))
 
 
@@ -230,7 +230,7 @@ def read_tagged(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, T
 
 @dataclass(frozen=True, slots=True)
 class RecordedBy:
-    """What the payload of a run tells of its record: its instrumentation, and whether it is whole.
+    """The record of a run by its payload: its instrumentation, and whether it is whole.
 
     Attributes:
         is_whole: Whether it has an input and an output.

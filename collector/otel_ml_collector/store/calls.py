@@ -1,4 +1,4 @@
-"""Keeps what is settled of runs true, whatever is stored.
+"""Keeps the settlements of runs true, whatever is stored.
 
 What comes in one group is settled before it is stored. For all else the traces of what was stored
 are looked at behind it: those that are whole among the recent runs without a question, whatever the
@@ -154,7 +154,7 @@ class NamedRuns:
 
 
 class CallWatch:
-    """Settles the traces of what is stored, behind the commit.
+    """Settles the traces of stored records, behind the commit.
 
     Where all calls of a project are recorded by one instrumentation, and all of its runs name the
     same of session, user and experiment, nothing is looked at. What a look costs depends on what is
@@ -189,7 +189,7 @@ class CallWatch:
         self._marked: tuple[float, int] = (0.0, 0)
 
     def note(self, records: Records, stamped_ns: int) -> Collection[str]:
-        """Note what was stored, and the last time of arrival that it was given.
+        """Note stored records, and the last time of arrival that they were given.
 
         Returns:
             The projects in which it has to be looked at what counts.
@@ -209,7 +209,7 @@ class CallWatch:
         return counting
 
     def look(self) -> bool:
-        """Settle what was stored since the last look, and a part of what was there before.
+        """Settle all that was stored since the last look, and a part of all that was there before.
 
         Returns:
             Whether there is more of that.
@@ -303,7 +303,7 @@ class CallWatch:
             raise
 
     def settle(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Look until there is nothing more to look at; tell what counts of some runs.
+        """Look until there is nothing more to look at; tell the settled amounts of some runs.
 
         Args:
             runs: Their projects, starts and ids.
@@ -329,7 +329,7 @@ class CallWatch:
         return call_shares
 
     def _find_kept(self, runs: Sequence[Key], call_shares: dict[str, CallShare]) -> Iterator[Key]:
-        """Find what counts of runs whose traces are whole in memory; yield the other runs."""
+        """Find the settled amounts of runs of traces that are whole in memory; yield the others."""
         traces: dict[tuple[str, bytes], RecentTrace | None] = {}
         for run in runs:
             project, _, trace_id, span_id = run
@@ -354,7 +354,7 @@ class CallWatch:
         self._marked = (time.monotonic(), self._past_ns)
 
     def _look_at(self, after_ns: int, until_ns: int) -> int:
-        """Settle what arrived in a stretch of time, or in its beginning when that is too much.
+        """Settle the arrivals of a stretch of time, or of its beginning when they are too many.
 
         Returns:
             Up to where it was looked at.

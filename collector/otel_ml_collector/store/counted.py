@@ -95,13 +95,13 @@ class CountedRuns:
 
     @property
     def own_conditions(self) -> list[Sql]:
-        """The conditions on what a run's own row says."""
+        """The conditions on the own row of a run."""
         conditions = [] if self.kinds else [IS_CALL]
         return conditions + ([Sql("NOT (") + _IS_OF_ITEM + Sql(")")] if self.items else [])
 
     @property
     def settled_conditions(self) -> list[Sql]:
-        """The conditions on what is settled of a run, as `leaves_out` tests it."""
+        """The conditions on the settlement of a run, as `leaves_out` tests it."""
         left_out = [_IS_REPEAT] if self.repeats else []
         left_out += [_IS_OF_ITEM] if self.items else []
         if self.is_joined:

@@ -157,7 +157,7 @@ class PlainProjects:
         return self._memory.is_alone and len(known) <= 1 and known.isdisjoint({_UNREAD, _BARE})
 
     def learn(self, projects: Iterable[str]) -> None:
-        """Learn once by what the newest calls of projects were recorded, and what runs name."""
+        """Learn once how the newest calls of projects are recorded, and the names of their runs."""
         if not self._memory.is_alone:
             return
         unread = sorted(project for project in projects if _UNREAD in self._scopes[project])

@@ -1,4 +1,4 @@
-"""Works out what holds of the runs of traces beside their own rows, and writes what is new of it.
+"""Works out the settlements of the runs of traces, and writes those that are new.
 
 The rules are those of `same_calls` and `settlement`. Why so: docs/design/021-counted-once.md.
 """
@@ -86,7 +86,7 @@ def settle_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns
 
 
 def settle(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
-    """Work out what holds of the runs of some traces, and write what is not known so.
+    """Work out the settlements of the runs of some traces, and write those that are new.
 
     Args:
         client: Of this thread.
@@ -148,7 +148,7 @@ def write_settled(
 
 
 def _signs_of(run: SettledRun) -> set[str]:
-    """Name what its project has, where that is settled of a run."""
+    """Name the sorts that its project has by the settlement of a run."""
     lacks_content = bool(run.share.others) and not run.share.facts.is_whole
     signs = (
         (SHARED, run.counts),
@@ -222,7 +222,7 @@ def _find_news(
     owners: Mapping[bytes, Sequence[str]],
     before: Mapping[bytes, Settlement],
 ) -> Iterator[tuple[CallRun, Settlement]]:
-    """Find the runs of a trace of which something else holds than is settled, with what does."""
+    """Find the runs of a trace of which something else holds than is settled, with that."""
     for run in runs:
         settlement = Settlement(
             shares.get(run.span_id),
@@ -261,7 +261,7 @@ def settle_recent(
 def _gather_again(
     before: Mapping[bytes, Settlement], runs: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
-    """Keep what counts of runs as it was settled, with the facts that their calls have by now."""
+    """Keep the amounts that were settled of runs, with the facts that their calls have by now."""
     here = {run.span_id: run for run in runs}
     shares = {
         span_id: settlement.share
