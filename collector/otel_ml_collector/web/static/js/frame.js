@@ -3,5 +3,5 @@
 const current = document.querySelector(".top nav [aria-current]");
 if (current) {
   const nav = current.parentElement;
-  nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
+  nav.scrollLeft = current.offsetLeft - nav.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
 }
