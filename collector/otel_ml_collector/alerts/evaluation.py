@@ -68,6 +68,8 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web import view
 
 EVALUATE_S: Final = 60.0
+# A look leaves the store to others for half of the time at least.
+BUDGET_S: Final = 30.0
 # Of windows that were missed, so many of the newest are looked at.
 _MOST_MISSED: Final = 100
 _MOST_MISSED_MONITORED: Final = 10
@@ -175,6 +177,8 @@ class AlertEvaluator:
         announcer: Is told what changed.
         file_alerts: The rules of the configuration file.
         clock: Tells the time, in nanoseconds since the epoch.
+        budget_s: So long a look asks the store; windows that it has no time for are looked at by
+            the next one.
     """
 
     def __init__(
@@ -184,8 +188,12 @@ class AlertEvaluator:
         announcer: Announcer,
         file_alerts: Sequence[FileAlert] = (),
         clock: Callable[[], int] = time.time_ns,
+        *,
+        budget_s: float = BUDGET_S,
     ) -> None:
         self._reader = reader
+        self._budget_s = budget_s
+        self._left: set[tuple[object, ...]] = set()
         self._store = AlertStore(connections)
         self._documents = Documents(connections)
         self._announcer = announcer
@@ -300,12 +308,20 @@ class AlertEvaluator:
                 for change_ns in of_project.get(judge, ())
             ]
         looked = 0
-        for items in groups.values():
+        began_s = time.monotonic()
+        # What the last look had no time for comes first.
+        ordered = sorted(groups, key=lambda group: group not in self._left)
+        self._left = set()
+        for group in ordered:
+            items = groups[group]
             windows = find_due(items[0].rule, items[0].whole.seen_ns, now_ns)
             if windows is None:
                 for item in items:
                     if item.whole.bad_ns:
                         self._try([item], _last_window(item.rule, now_ns), now_ns)
+                continue
+            if looked and time.monotonic() - began_s >= self._budget_s:
+                self._left.add(group)
                 continue
             looked += len(items) * windows.number
             self._try(items, windows, now_ns)
