@@ -263,10 +263,13 @@ def _add_monitored(
         where = narrow_filter(asked.where, key.where(asked.by))
         value, runs = measure_monitored(reader, asked.project, where, figure, window)
         known = measured.get(key, MeasuredSlice(0))
+        runs = max(runs, known.runs)
         measured[key] = replace(
             known,
+            # A version is judged by all of its runs, however few are in one window.
+            runs=runs if figure.name == "worse" else known.runs,
             numbers={**known.numbers, key_of(figure): value},
-            counts={**known.counts, key_of(figure): max(runs, known.runs)},
+            counts={**known.counts, key_of(figure): runs},
         )
 
 

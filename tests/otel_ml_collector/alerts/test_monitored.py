@@ -93,14 +93,20 @@ def make_excess() -> list[Span]:
     return spans
 
 
+def fill_release(store: Store, project: str) -> None:
+    """Store seven hours of a model, whose second version came in the last one, and fell."""
+    spans = make_fall("v2")
+    older = [span for span in spans if span.attributes.get("otel_ml.model.version") != "v2"]
+    store.take(project, *older)
+    newer = [span for span in spans if span.attributes.get("otel_ml.model.version") == "v2"]
+    store.take(project, *newer, now_ns=NOW_NS + SECOND_NS)  # it arrives second
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with open_store(tmp_path_factory.mktemp("monitored") / "store") as store:
         store.take("fall", *make_fall("v1"))
-        spans = make_fall("v2")
-        newer = [span for span in spans if span.attributes.get("otel_ml.model.version") == "v2"]
-        store.take("release", *[span for span in spans if span not in newer])
-        store.take("release", *newer, now_ns=NOW_NS + SECOND_NS)  # it arrives second
+        fill_release(store, "release")
         store.take("drift", *make_drift())
         store.take("excess", *make_excess())
         yield store
