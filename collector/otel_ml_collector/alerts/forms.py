@@ -35,21 +35,26 @@ class RuleForm(BaseModel):
     base: _Short = ""
 
     @property
+    def fields(self) -> dict[str, object]:
+        """The fields of the rule that are filled in, as the API takes them."""
+        fields = self.model_dump(exclude={"name", "base", "by", "notify", "summary"})
+        fields |= {
+            "min_runs": int(self.min_runs) if self.min_runs.isdecimal() else self.min_runs,
+            "by": _split(self.by),
+            "notify": _split(self.notify),
+            "annotations": {"summary": self.summary} if self.summary else {},
+        }
+        return {name: value for name, value in fields.items() if value not in ("", [], {})}
+
+    @property
     def wanted(self) -> WantedAlert:
         """The rule that the fields make.
 
         Raises:
             BadInput: A part of it is wrong.
         """
-        fields = self.model_dump(exclude={"name", "base", "by", "notify", "summary"})
-        annotations = {"summary": self.summary} if self.summary else {}
         try:
-            wanted = WantedAlert(
-                **fields,
-                by=_split(self.by),
-                notify=_split(self.notify),
-                annotations=annotations,
-            )
+            wanted = WantedAlert.model_validate({"when": self.when, **self.fields})
         except ValidationError as error:
             fault = error.errors()[0]
             field = str(fault["loc"][0])

@@ -41,7 +41,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import BadInput, Conflict, Missing, StoreTimeout
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.web import view
-from otel_ml_collector.web.render import PageRoute, show_page
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _FORM_BYTES: Final = 64 * 1024
 _MOST_FIELDS: Final = 30
@@ -134,6 +134,7 @@ def show_alerts(request: Request, project: str, reader: FromReader) -> Response:
         "muted": sum(alert.is_muted for alert in alerts),
         "noisy": [alert for alert in alerts if alert.brief * 2 > alert.fired],
         "api": view.api_address("projects", project, "alerts"),
+        "python": python_call("alerts"),
     }
     return show_page(request, "alerts.html", context)
 
@@ -198,6 +199,7 @@ def _show_form(
         "edit": edit,
         "problem": problem,
         "api": view.api_address("projects", project, "alerts", form.name or "NAME"),
+        "python": python_call("save_alert", form.name or "NAME", **form.fields),
     }
     return show_page(request, "alert_rule.html", context, 400 if problem else 200)
 
@@ -249,6 +251,7 @@ def show_alert(
         "labels": [dimension.name for dimension in rule.plan.by],
         "write_value": write_value,
         "api": view.api_address("projects", project, "alerts", alert),
+        "python": python_call("check_alert", alert),
     }
     return show_page(request, "alert.html", context)
 
