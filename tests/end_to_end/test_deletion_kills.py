@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -12,7 +13,7 @@ from otel_ml_collector.span import Span
 from tests.otel_ml_collector.deleting import make_told
 from tests.otel_ml_collector.spans import id_of
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, wait_until
 from tests.support.examples import examples
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "killed"}
@@ -34,6 +35,7 @@ def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
         mark = f"mark {number}"
         told = make_told(mark, f"session {mark}", "user", f"model {mark}")
         own_collector.deliver(encode(told), HEADERS)
+        wait_until(partial(is_told_all, own_collector, told[0]))
         whole = find(own_collector, *told[:2])
         assert [run["name"] for run in whole] == [f"model {mark}", mark]
         path = f"/sessions/{quote(f'session {mark}')}"
@@ -52,6 +54,13 @@ def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
 
 def find(collector: CollectorProcess, *spans: Span) -> list[Any]:
     return [collector.get(f"/projects/killed/runs/{id_of(span)}") for span in spans]
+
+
+def is_told_all(collector: CollectorProcess, span: Span) -> bool:
+    """Tell whether what came later of a run, by its key too, is read with it."""
+    [run] = find(collector, span)
+    judges = {evaluation["judge"] for evaluation in run.get("evaluations", ())}
+    return "late" in run.get("tags", {}) and "people" in judges
 
 
 def is_gone(collector: CollectorProcess, told: Sequence[Span]) -> bool:

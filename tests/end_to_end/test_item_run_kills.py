@@ -10,7 +10,7 @@ from otel_ml_collector.span import Span
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS
 from tests.otel_ml_collector.store.test_experiments import make_item_run, make_production
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, running
+from tests.support.collector import CollectorProcess, running, wait_until
 from tests.support.examples import examples
 from tests.support.load import PROTOBUF
 
@@ -27,6 +27,10 @@ def send(collector: CollectorProcess, span: Span) -> bool:
     except (OSError, HTTPException):
         return False
     return status == 200
+
+
+def names_of(collector: CollectorProcess) -> list[str]:
+    return sorted(run["name"] for run in collector.runs(PROJECT))
 
 
 def test_no_item_run_is_production(tmp_path: Path) -> None:
@@ -50,7 +54,7 @@ def test_no_item_run_is_production(tmp_path: Path) -> None:
             collector.restart()
             for span in left:
                 assert send(collector, span)
-            listed = sorted(run["name"] for run in collector.runs(PROJECT))
-            assert listed == ["answer", "chat gpt-4o"]
+            # What came last is settled a moment after its answer.
+            wait_until(lambda: names_of(collector) == ["answer", "chat gpt-4o"])
             of_items = collector.runs(PROJECT, where='dataset == "qa"')
             assert len({run["item"] for run in of_items}) == len(of_items) == (kill + 1) * ITEMS
