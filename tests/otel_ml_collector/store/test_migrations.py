@@ -268,6 +268,12 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
     return found
 
 
+def test_each_older_schema_is_kept() -> None:
+    """The tables of every schema but today's are kept, so that its stores can be made."""
+    kept = {file.name for file in SCHEMAS.glob("schema_*.sql")}
+    assert kept == {f"schema_{version}.sql" for version in range(1, SCHEMA_VERSION)}
+
+
 def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], bytes]]) -> None:
     """Make a store of a schema and fill it."""
     with open_raw(folder) as client:
