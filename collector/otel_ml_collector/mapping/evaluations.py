@@ -15,6 +15,7 @@ from otel_ml_collector.mapping.dialects.evaluator import is_spoken
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, Present
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import parse, real_score, service_name, to_float, to_text
+from otel_ml_collector.owners import own_key
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
 from otel_ml_collector.span import Span, Value, is_span_id
 from otel_ml_collector.times import LATEST_NS
@@ -234,7 +235,7 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
     for source in present.scores:
         (told,) = values.read(source, [0])
         if source.shape is not None and isinstance(told, list):
-            owner = _evaluated_run(span, source.names)
+            owner = _judged_owner(span, source.names)
             for item in told:
                 if isinstance(item, Mapping):
                     for score in _item_score(run, item, place):
@@ -247,20 +248,19 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
             yield from _annotation(span, to_text(told), run)
 
 
-def _evaluated_run(span: Span, sources: Sequence[str]) -> str:
-    """Name the run that feedback of an evaluator's span is about; empty for the span's own run.
+def _judged_owner(span: Span, sources: Sequence[str]) -> str:
+    """Name the run or the trace that feedback on a span is about; empty for the span's own run.
 
-    Feedback that comes after a span has ended travels as evaluations of a span of its own, with a
-    single link to what they are about; annotations are about the span that carries them.
+    Feedback that comes after a span has ended travels on an evaluator's span, with a single link to
+    what it is about. Any other is about the span that carries it, or about that span's trace.
 
     Spec: https://github.com/Arize-ai/openinference/blob/main/spec/annotations.md
     """
-    is_of_link = (
-        span.attributes.get("openinference.span.kind") == "EVALUATOR"
-        and len(span.links) == 1
-        and any(name.startswith("evaluations.") for name in sources)
-    )
-    return run_id(span.links[0].trace_id, span.links[0].span_id) if is_of_link else ""
+    is_evaluator = span.attributes.get("openinference.span.kind") == "EVALUATOR"
+    link = span.links[0] if is_evaluator and len(span.links) == 1 else None
+    if any(name.startswith("trace.") for name in sources):
+        return own_key((span.trace_id if link is None else link.trace_id).hex())
+    return "" if link is None else run_id(link.trace_id, link.span_id)
 
 
 def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Metric]:

@@ -209,14 +209,24 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
     """Note the keys by which a record about a run, or about a key itself, is looked up."""
     at_ns = span.start_ns
     if owner.startswith(KEY):
-        key = TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
-        batch.add_key(key)
+        batch.add_key(key_of_words(owner, project, at_ns))
         return
     own = to_text(span.attributes.get(names.TRACE_KEY))
     if own and is_run(owner):
         trace_id = bytes.fromhex(owner[:_TRACE_CHARS])
         for text in (trace_id.hex(), own[:TRACE_KEY_CHARS]):
             batch.add_key(TraceKey(text, project, trace_id, at_ns, at_ns))
+
+
+def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
+    """Make the key by which what was said of the traces that have it is found, whatever they are.
+
+    Args:
+        owner: The key as owner of the statement.
+        project: Where it is filed.
+        at_ns: When it was said.
+    """
+    return TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
 
 
 def _map_version(span: Span, project: str, records: Records) -> str | None:

@@ -26,6 +26,7 @@ from otel_ml_collector.mapping.late_records import (
     PENDING_PARENT,
     RequestBatch,
     is_pending,
+    key_of_words,
     map_item,
     map_late_record,
     read_pending,
@@ -36,7 +37,7 @@ from otel_ml_collector.mapping.prices import add_costs
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.shared_ids import SHARED_ID
 from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
-from otel_ml_collector.owners import TRACE_KEY_CHARS
+from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import (
     Arrivals,
@@ -329,7 +330,11 @@ def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
         records.artifacts += read_artifacts(span, run.project, run.run_id)
         records.lineage += read_lineage(span, run.project, run.run_id)
     if span.events or alike.may_be_judged:
+        told = len(records.metrics)
         add_scores(span, run, alike.plan.own, alike.plan.dialects, records)
+        for score in records.metrics[told:]:
+            if score.owner.startswith(KEY):
+                batch.add_key(key_of_words(score.owner, run.project, run.start_ns))
     for key in (run.trace_id.hex(), *(alike.trace_keys[at] or ())):
         batch.add_key(
             TraceKey(key[:TRACE_KEY_CHARS], run.project, run.trace_id, run.start_ns, run.end_ns)

@@ -15,10 +15,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from otel_ml.statistics.intervals import corrected_rate
 from otel_ml_collector.decode.json import decode_json_traces
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Link, Span, Value
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call
+from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, span_id
 from tests.otel_ml_collector.stores import Service
 
 ROOT: Final = Path(__file__).parents[3]
@@ -260,6 +260,53 @@ def test_people_of_phoenix(service: Service, project: str) -> None:
     assert listed_runs(service, project, 'label["grounded"] == "Yes"') == [run_id]
     people = ask_json(service, project, "judges/grounded/agreement")["people"]
     assert (people["people"], people["runs"]) == (5, 1)
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_people_about_a_trace(service: Service, project: str, *, is_later: bool) -> None:
+    """What people say of a trace are words about its root, on a span of it or on a later one."""
+    said: dict[str, Value] = {"openinference.span.kind": "EVALUATOR" if is_later else "CHAIN"}
+    for place, (who, label) in enumerate((("ann", "Yes"), ("bob", "No"))):
+        word = {"name": "grounded", "label": label, "annotator_kind": "HUMAN", "identifier": who}
+        said |= {
+            f"trace.annotations.{place}.annotation.{name}": told for name, told in word.items()
+        }
+    root = make_call("app")
+    below = make_call(trace_id=root.trace_id, parent_span_id=root.span_id, span_id=span_id(77))
+    carrier = make_call("said", said, trace_id=root.trace_id, parent_span_id=root.span_id)
+    if is_later:
+        link = Link(below.trace_id, below.span_id, {})
+        carrier = make_call("said", said, links=[link])
+    for _ in range(2):  # sent again each is stored once
+        service.store.take(project, carrier)
+        service.store.take(project, root, below)
+    assert read_words(service, project, id_of(root)) == [
+        ("grounded", "ann", "Yes", None, None),
+        ("grounded", "bob", "No", None, None),
+    ]
+    assert listed_runs(service, project, 'label["grounded"] != ""') == [id_of(root)]
+    for span in (below, carrier):
+        assert read_words(service, project, id_of(span)) == []
+    people = ask_json(service, project, "judges/grounded/agreement")["people"]
+    assert (people["people"], people["runs"]) == (2, 1)
+
+
+def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None:
+    """An annotation of a trace, as Phoenix's server lists it, is a word about the trace's root."""
+    [run] = take(service, project, [True])
+    listed = {
+        "id": "annotation-1",
+        "trace_id": run.trace_id.hex(),
+        "name": "grounded",
+        "annotator_kind": "HUMAN",
+        "identifier": "ann",
+        "updated_at": "2026-11-20T08:00:00.000Z",
+        "result": {"label": "Yes", "score": 1.0, "explanation": None},
+        "user_id": None,
+    }
+    word = read_recipes()["of_phoenix"](listed, listed["trace_id"])
+    ask_json(service, project, "evaluations", "POST", {"evaluations": [word]})
+    assert read_words(service, project, id_of(run)) == [("grounded", "ann", "Yes", 1.0, None)]
 
 
 def test_people_of_langfuse(service: Service, project: str) -> None:

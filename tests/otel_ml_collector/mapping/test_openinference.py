@@ -14,7 +14,7 @@ from tests.otel_ml_collector.mapping.dialect_runs import (
     map_call,
     without,
 )
-from tests.otel_ml_collector.spans import NOW_NS, make_span, map_all
+from tests.otel_ml_collector.spans import make_span, map_all
 
 # A call of a model with a tool, as an instrumentation of OpenAI writes it.
 LLM: Final[dict[str, Value]] = {
@@ -228,7 +228,7 @@ def test_feedback_after_the_run() -> None:
         "evaluations.1.evaluation.name": "grounded",
         "evaluations.1.evaluation.score": 0.5,
         "evaluations.1.evaluation.annotator_kind": "LLM",
-        "annotations.0.annotation.name": "of itself",
+        "annotations.0.annotation.name": "polite",
         "annotations.0.annotation.score": 1,
     }
     link = Link(b"t" * 16, b"s" * 8, {})
@@ -240,7 +240,39 @@ def test_feedback_after_the_run() -> None:
     ] == [
         ("thumbs", about, 0, "human", "ann", "up"),
         ("grounded", about, 0, "judge", "", ""),
-        ("of itself", own, NOW_NS, "judge", "", ""),
+        ("polite", about, 0, "judge", "", ""),
     ]
     unlinked = make_span("rate", told, trace_id=TRACE, span_id=SPAN)
     assert {one.owner for one in map_all(unlinked).metrics} == {own}
+
+
+def test_feedback_about_a_trace() -> None:
+    """What is said of a trace is of the carrying span's, or of that which an evaluator links to."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "CHAIN",
+        "trace.annotations.0.annotation.name": "helpful",
+        "trace.annotations.0.annotation.label": "yes",
+        "trace.annotations.0.annotation.annotator_kind": "HUMAN",
+        "trace.annotations.0.annotation.identifier": "ann",
+        "trace.evaluations.0.evaluation.name": "grounded",
+        "trace.evaluations.0.evaluation.score": 0.5,
+        "trace.evaluations.0.evaluation.annotator_kind": "LLM",
+        "session.annotations.0.annotation.name": "of a session",
+        "session.annotations.0.annotation.score": 1,
+    }
+    inline = map_all(make_span("ask", told, trace_id=TRACE, span_id=SPAN))
+    link = Link(b"t" * 16, b"s" * 8, {})
+    later = {**told, "openinference.span.kind": "EVALUATOR"}
+    linked = map_all(make_span("rate", later, trace_id=TRACE, span_id=SPAN, links=[link]))
+    for records, trace_id in ((inline, TRACE), (linked, b"t" * 16)):
+        assert {
+            (score.name, score.owner, score.owner_start_ns, score.source, score.annotator)
+            for score in records.metrics
+        } == {
+            ("helpful", f"key:{trace_id.hex()}", 0, "human", "ann"),
+            ("grounded", f"key:{trace_id.hex()}", 0, "judge", ""),
+        }
+        # It is found by the trace, also before a run of that has come.
+        assert (trace_id.hex(), bytes(16)) in {
+            (key.key, key.trace_id) for key in records.trace_keys
+        }

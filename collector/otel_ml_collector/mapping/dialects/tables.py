@@ -160,18 +160,23 @@ _OPENINFERENCE: Final = Dialect(
         *("llm.prompts", "llm.prompts.N", "llm.choices.N", "output.value", "gen_ai."),
         "reranker.",
     ),
-    scores=("evaluations.N.evaluation", "annotations.N.annotation"),
+    scores=(
+        *("evaluations.N.evaluation", "annotations.N.annotation"),
+        *("trace.evaluations.N.evaluation", "trace.annotations.N.annotation"),
+    ),
     texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
     notes=(
         "An evaluation or annotation of `annotator_kind` `HUMAN` is a score of source `human`, any "
         "other of source `judge`; the `identifier` of a person's is who said it.",
-        "Evaluations of a span of the kind `EVALUATOR` with a single link are of the run that it "
-        "links to: that is how feedback travels which came after the run.",
+        "Evaluations and annotations of a span of the kind `EVALUATOR` with a single link are of "
+        "the run that it links to: that is how feedback travels which came after the run.",
+        "What is said of a trace (`trace.evaluations`, `trace.annotations`) is a score of the "
+        "roots of the span's trace, or of the trace that such a span links to.",
         "A span of the kind `LLM` or `RERANKER` that names no model, tokens, messages or "
         "`output.value`, and did not fail, is no call: some libraries write one for each token of "
         "a stream.",
-        "`graph.node.*`, templates, prompts, tools, details of costs and what is said of a trace "
-        "or session (`trace.evaluations`, `session.evaluations`) stay attributes.",
+        "`graph.node.*`, templates, prompts, tools, details of costs and what is said of a session "
+        "(`session.evaluations`, `session.annotations`) stay attributes.",
         "CrewAI writes no span of an agent that is handed a task: the run of the tool "
         "`Delegate work to coworker` names it among its arguments (`coworker`), and what the agent "
         "calls stands inside that run.",
