@@ -3,6 +3,8 @@
 import inspect
 import json
 import os
+import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,6 +141,30 @@ def test_runs_of_a_page_are_read_together(
     monkeypatch.setattr(Api, "_send", count)
     assert len(client.judge("", SECOND).runs) == RUNS
     assert len(asked) <= 5, asked
+
+
+def test_progress(client: Client) -> None:
+    """Each run is told once when it is judged, or known to be, while others are still to come."""
+    assert client.judge("", SECOND, limit=10, write=True).write()
+    asked: list[str] = []
+    told: list[tuple[str, bool, int]] = []
+
+    def count(outputs: str) -> bool:
+        asked.append(outputs)
+        return is_very_short(outputs)
+
+    judge = Judge("brief", "", count)
+    judge.definition = SECOND.definition  # counts, and is else the same
+    change = client.judge(
+        "",
+        judge,
+        concurrency=2,
+        progress=lambda run: told.append((run.run_id, run.is_stored, len(asked))),
+    )
+    assert {run_id for run_id, _, _ in told} == {run.run_id for run in change.runs}
+    assert (len(told), sum(is_stored for _, is_stored, _ in told)) == (RUNS, 10)
+    # No more than two are under way, so the caller is never told late.
+    assert all(asked <= place + 3 - 10 for place, (_, _, asked) in enumerate(told) if place >= 10)
 
 
 def test_sample_and_limit(client: Client) -> None:
@@ -354,6 +381,33 @@ def test_command(
     ):
         assert main(["judge", judges, *wrong, *place]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_progress_on_a_terminal(client: Client, collector: CollectorProcess, judges: str) -> None:
+    """On a terminal the command says how many runs of how many are judged, again and again."""
+    place = ["--project", client.project, "--endpoint", collector.endpoint]
+    command = [sys.executable, "-m", "otel_ml_collector", "judge", judges, "--where", "", *place]
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*command, "--concurrency", "1"], stdout=subprocess.PIPE, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        process.communicate(timeout=120)
+    shown = re.findall(r"([0-9]+) of 60 judged", read_all(ours))
+    assert process.returncode == 0
+    assert len(shown) > 2
+    assert shown == sorted(shown, key=int)
+    assert shown[-1] == "60"
+
+
+def read_all(terminal: int) -> str:
+    """Read what was written to a terminal whose other end is closed."""
+    parts = []
+    with suppress(OSError):  # as Linux says that nobody else has it open
+        while part := os.read(terminal, 65_536):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
 
 
 PRICED: Final = """

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:/(s|m|h))?")
 _A_MINUTE: Final = {"s": 60.0, "m": 1.0, "h": 1 / 60, None: 1.0}
-_SHOW_EVERY: Final = 20
+_SHOW_EVERY_S: Final = 0.2
 
 
 @click.command(
@@ -67,8 +68,7 @@ def judge(judge: str, **options: Any) -> int:
     try:
         with open_reader(client._recorder) as reader:
             runs = reader.runs(options["where"], start=options["start"], end=options["end"])
-            _say_beforehand(reader, asked, len(runs), rate, options)
-            progress = _Progress()
+            progress = _Progress(_say_beforehand(reader, asked, len(runs), rate, options))
             backfill = client.judge(
                 runs, asked, against=against, rate=rate, progress=progress.show, **shares
             )
@@ -94,8 +94,12 @@ def _read_rate(text: str) -> float:
 
 def _say_beforehand(
     reader: "Reader", judge: "Judge", matching: int, rate: float | None, options: Any
-) -> None:
-    """Print the number of runs to be judged, the least time it takes, and about its cost."""
+) -> int:
+    """Print the number of runs to be judged, the least time it takes, and about its cost.
+
+    Returns:
+        How many runs are to be judged.
+    """
     from otel_ml.reader import NotFound  # takes 0.1 s
 
     count = min(round(matching * options["sample"]), options["limit"] or matching)
@@ -114,6 +118,7 @@ def _say_beforehand(
         each = priced["cost"] / priced["priced"]
         items.append(f"an answer has cost {each:.4g} $: about {each * count:.2f} $ in all")
     click.echo("; ".join(items), err=True)
+    return count
 
 
 def _store(backfill: "Backfill", *, is_written: bool) -> None:
@@ -137,19 +142,26 @@ def _store(backfill: "Backfill", *, is_written: bool) -> None:
 
 
 class _Progress:
-    """A line on a terminal that says how many runs are judged."""
+    """A line on a terminal that says how many runs are judged, of how many."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._judged = 0
+        self._next_s = 0.0
         self._is_shown = sys.stderr.isatty()
 
     def show(self, _: "RejudgedRun") -> None:
         """Count a run."""
         self._judged += 1
-        if self._is_shown and self._judged % _SHOW_EVERY == 0:
-            click.echo(f"\r{self._judged:,} judged", nl=False, err=True)
+        if self._is_shown and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + _SHOW_EVERY_S
+            self._write()
 
     def end(self) -> None:
         """End the line."""
-        if self._is_shown and self._judged >= _SHOW_EVERY:
+        if self._is_shown:
+            self._write()
             click.echo("", err=True)
+
+    def _write(self) -> None:
+        click.echo(f"\r{self._judged:,} of {self._count:,} judged", nl=False, err=True)
