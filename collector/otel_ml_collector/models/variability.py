@@ -15,6 +15,7 @@ from otel_ml.statistics.variability import (
     estimate_variability,
 )
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.runs.logs import add_contents
 from otel_ml_collector.store.experiments import item_parameters
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.variability import (
@@ -321,6 +322,7 @@ def _list_groups(
         for answer in [*group.answers][:_MOST_ANSWERS]
     ]
     shown = read_shown(reader, project, rows) if rows else {}
+    add_contents(reader, project, [*shown.values()])
     groups = []
     for group in ordered:
         answers, newest = group.answers, examples[group.key]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_ml_collector.store.apart import CONTENTS, find_apart, find_counted
-from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT, RECORDED
+from otel_ml_collector.store.counted import OF_PROJECT, RECORDED, show_calls
 from otel_ml_collector.store.digests import digest, is_cut, is_short, words_number
 from otel_ml_collector.store.experiments import FINISHED_CALLS, FIRST_ENDED
 from otel_ml_collector.store.reader import IDS, Reader, Row
@@ -90,11 +90,12 @@ _REPEATED_ANSWERS: Final = Sql("""
     ORDER BY start_ns DESC, trace_id, span_id""")
 _BY_START_AND_SPAN: Final = Sql("""start_ns IN {starts:Array(Int64)}
   AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
-_PREVIEWS: Final = Sql("""
-    SELECT {ids}, inputs_preview, outputs_preview FROM {deliveries}
-    WHERE project = {project:String} AND {these} ORDER BY rank""").fill(
-    ids=IDS, deliveries=DELIVERIES, these=_BY_START_AND_SPAN
+_THESE: Final = Sql("{ours} AND {these}").fill(ours=OF_PROJECT, these=_BY_START_AND_SPAN)
+_SHOWN_RUNS: Final = Sql("SELECT * FROM {recorded} WHERE {these}").fill(
+    recorded=RECORDED, these=_THESE
 )
+_PREVIEWS: Final = Sql("""
+    SELECT {ids}, kind, outcome, inputs_preview, outputs_preview FROM ({runs})""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +183,18 @@ def read_item_answers(
 
 
 def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    """Read the previews of the inputs and outputs of runs, by trace id and span id."""
+    """Read the previews of the inputs and outputs of runs, by trace id and span id.
+
+    A run that counts for a call of several records has those of any. What log records say of a
+    run is not in them.
+    """
     asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
-    shown = reader.rows(_PREVIEWS, asked)
+    runs = _SHOWN_RUNS
+    if find_apart(reader, project).same_calls:
+        runs = show_calls(
+            runs, Sql("{ours} AND start_ns IN {starts:Array(Int64)}").fill(ours=OF_PROJECT)
+        )
+    shown = reader.rows(_PREVIEWS.fill(ids=IDS, runs=runs), asked)
     return {(row["trace_id"], row["span_id"]): row for row in shown}
 
 

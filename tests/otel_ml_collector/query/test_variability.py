@@ -11,6 +11,7 @@ from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.models.variability import ModelVariability, find_variability
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.variability import read_version_answers
+from tests.otel_ml_collector.logs import make_log, take
 from tests.otel_ml_collector.query.test_judges import listed, say, tell
 from tests.otel_ml_collector.query.test_search import make_second
 from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
@@ -236,7 +237,25 @@ def test_inputs_of_another_record(store: Store, project: str) -> None:
     [version], [group] = found.versions, found.groups
     assert (version.runs, version.left_out) == (3, {})
     assert (version.inputs, version.repeated, group.different) == (1, 3, 1)
+    assert (group.inputs, [answer.outputs for answer in group.answers]) == ("why", ["1"])
     assert listed(store, project, group.where) == 3
+
+
+def test_inputs_of_log_records(store: Store, project: str) -> None:
+    """Runs whose messages came as log records are of one input, which the group shows."""
+    runs = ask_often(store, project, [(None, None)] * 2, **{"gen_ai.operation.name": "chat"})
+    said = {
+        name: json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
+        for name, role, text in (
+            ("gen_ai.input.messages", "user", "why"),
+            ("gen_ai.output.messages", "assistant", "because"),
+        )
+    }
+    event = "gen_ai.client.inference.operation.details"
+    take(store, project, *(make_log(None, said, of=run, event=event) for run in runs))
+    [group] = find(store, project).groups
+    assert (group.inputs, group.runs) == ("why", 2)
+    assert [answer.outputs for answer in group.answers] == ["because"]
 
 
 def test_newest_runs_alone(store: Store, project: str) -> None:
