@@ -24,7 +24,7 @@ from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_sum
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, read_content, values_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, show_calls
-from otel_ml_collector.store.reader import Reader, Row, run_id_of, winners
+from otel_ml_collector.store.reader import Reader, run_id_of, winners
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
@@ -590,7 +590,7 @@ def _find_late(
     values |= {name: [None] * len(keys) for name in items}
     for first in range(0, len(chosen), _LATE_AT_ONCE):
         part = chosen[first : first + _LATE_AT_ONCE]
-        for run_id, value in _tell(reader, query, part, items).items():
+        for run_id, value in _tell(reader, query, part, late, items).items():
             if run_id in places:
                 for name in values:
                     values[name][places[run_id]] = value[name]
@@ -646,16 +646,23 @@ def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
 
 
 def _tell(
-    reader: Reader, query: ExportQuery, keys: Sequence[Key], items: Sequence[str]
+    reader: Reader,
+    query: ExportQuery,
+    keys: Sequence[Key],
+    late: Sequence[str],
+    items: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Read the late records of some runs, by run id."""
+    """Read what late records say of some runs, by run id: the columns of `LATE`, and of `TOLD`."""
     rows = winners(read_runs(reader, query.project, keys))
     words = find_said(reader, query.project, rows)
-    summaries = [make_summary(row, words[run_id_of(row)]) for row in rows]
-    facts = {run.run_id: _late_values(run, json_tags=query.json_tags) for run in summaries}
-    if items:
-        for run_id, whole in _whole_values(reader, query.project, rows, words).items():
-            facts[run_id] |= whole
+    facts: dict[str, dict[str, Any]] = {run_id: {} for run_id in words}
+    if late:
+        for row in rows:
+            run = make_summary(row, words[run_id_of(row)])
+            facts[run.run_id] |= _late_values(run, json_tags=query.json_tags)
+    for name in items:
+        for run_id, value in _whole_values(reader, query.project, name, words).items():
+            facts[run_id][name] = value
     return facts
 
 
@@ -674,19 +681,17 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
 
 
 def _whole_values(
-    reader: Reader, project: str, rows: Sequence[Row], facts: dict[str, Said]
-) -> dict[str, dict[str, Any]]:
-    owners = {run_id_of(row): facts[run_id_of(row)].owners for row in rows}
+    reader: Reader, project: str, name: str, words: Mapping[str, Said]
+) -> dict[str, str]:
+    """Write a column of `TOLD` of some runs as JSON text, by run id."""
+    if name == "evaluations":
+        return {run_id: _json(said.evaluations) for run_id, said in words.items()}
+    owners = {run_id: said.owners for run_id, said in words.items()}
+    if name == "artifacts":
+        artifacts = find_artifacts(reader, project, owners)
+        return {run_id: _json(artifacts[run_id]) for run_id in owners}
     metrics = find_all_series(reader, project, owners)
-    artifacts = find_artifacts(reader, project, owners)
-    return {
-        run_id: {
-            "evaluations": _json(facts[run_id].evaluations),
-            "metrics": _json(values_of(metrics[run_id])),
-            "artifacts": _json(artifacts[run_id]),
-        }
-        for run_id in owners
-    }
+    return {run_id: _json(values_of(metrics[run_id])) for run_id in owners}
 
 
 def _json(value: object) -> str:

@@ -37,6 +37,7 @@ from otel_ml.judges.pool import JudgePool
 from otel_ml.judges.ready import as_judge
 from otel_ml.notebook import page_address
 from otel_ml.reader import NotFound, Reader, Unreachable
+from otel_ml.reader.listing import Runs
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
@@ -227,6 +228,8 @@ def judge_runs(
         raise Unreachable("This client sends to no collector that it could ask about stored runs")
     with open_reader(recorder) as reader:
         listed = reader.runs(runs) if issubclass(type(runs), str) else runs
+        if isinstance(listed, Runs):
+            listed = listed.with_whole_runs()
         return _Backfilling(recorder, reader, asked, given).run(listed)
 
 

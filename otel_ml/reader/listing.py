@@ -68,6 +68,7 @@ _STATEMENTS: Final[_Columns] = (
     ("evaluations", "attributes"),
     frozenset({"evaluations", "capture"}),
 )
+_WHOLE: Final[_Columns] = (_PAYLOAD[0] + _STATEMENTS[0], _PAYLOAD[1] | _STATEMENTS[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +209,19 @@ class Runs(PagedList[Run]):
 
     _key = "runs"
 
-    def __init__(self, api: Api, wanted: Wanted, load: Callable[[Artifact], Any]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        wanted: Wanted,
+        load: Callable[[Artifact], Any],
+        *,
+        parts: Sequence[_Columns] = (_PAYLOAD, _STATEMENTS),
+    ) -> None:
         super().__init__()
         self._api = api
         self._wanted = wanted
         self._load = load
+        self._parts = parts
 
     def _last(self, count: int) -> Iterator[Run]:
         if self._wanted.limit is not None or self._wanted.order not in BY_TIME:
@@ -350,11 +359,15 @@ class Runs(PagedList[Run]):
         return self._with(limit=count if limit is None else min(count, limit))
 
     def _with(self, **changes: Any) -> "Runs":
-        return Runs(self._api, replace(self._wanted, **changes), self._load)
+        return Runs(self._api, replace(self._wanted, **changes), self._load, parts=self._parts)
+
+    def with_whole_runs(self) -> "Runs":
+        """Make the list for whoever reads all of each run: of a page it is fetched at once."""
+        return Runs(self._api, self._wanted, self._load, parts=(_WHOLE,))
 
     def _items_of(self, page: dict[str, Any]) -> Iterator[Run]:
         summaries: list[dict[str, Any]] = page["runs"]
-        fetched = _Page(self._api, self._wanted, summaries)
+        fetched = _Page(self._api, self._wanted, summaries, self._parts)
         if self._wanted.roots or self._wanted.traces:
             inside = page.get("inside", {})
             fetched.known.update(
@@ -417,17 +430,27 @@ class _Begun:
 class _Page:
     """The parts of the runs of one page: fetched together once, then run by run if one is missing.
 
-    Inputs and outputs are fetched apart from what was said of a run.
+    Args:
+        api: The collector.
+        wanted: The list that it is a page of.
+        summaries: Its runs.
+        parts: What is fetched together when any of it is asked for.
     """
 
-    def __init__(self, api: Api, wanted: Wanted, summaries: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        wanted: Wanted,
+        summaries: list[dict[str, Any]],
+        parts: Sequence[_Columns],
+    ) -> None:
         self.known: dict[str, dict[str, Any]] = {}
         self._api = api
         self._wanted = wanted
         self._starts = {run["run_id"]: run["start_ns"] for run in summaries}
         # One is quicker by itself, and so are runs that lie apart in time.
         is_alone = not summaries[1:] or wanted.order not in BY_TIME
-        self._left = [] if is_alone else [_PAYLOAD, _STATEMENTS]
+        self._left = [] if is_alone else [*parts]
 
     def fetch(self, run_id: str, name: str) -> Mapping[str, Any]:
         """Read what a run has under a name; the first time what fits of all, for some names."""
