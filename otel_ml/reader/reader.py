@@ -500,12 +500,13 @@ class Reader(HasCard):
         return judge_strictness
 
     def judge_agreement(self, judge: str) -> dict[str, Any]:
-        """Say how far people agree with a judge.
+        """Say how far people, and other judges, agree with a judge.
 
         Under `versions` it has the confusion table, the agreement and Cohen's kappa of each that
         judged runs which people judged too; under `people` Krippendorff's alpha; under `corrected`
         the pass rate of the newest version, corrected by people where a queue drew their runs at
-        random, else None. Intervals are those of 95 %.
+        random, else None; under `judges` each other judge on the runs that both judged. Intervals
+        are those of 95 %.
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
         return found

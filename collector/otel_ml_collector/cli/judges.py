@@ -102,7 +102,7 @@ def _say_beforehand(
     """
     from otel_ml.reader import NotFound  # takes 0.1 s
 
-    count = min(round(matching * options["sample"]), options["limit"] or matching)
+    count: int = min(round(matching * options["sample"]), options["limit"] or matching)
     items = [
         f"{matching:,} runs match",
         f"{count:,} to be judged, {options['concurrency']} at once",

@@ -84,10 +84,10 @@ def find_strictness(
             raise Missing(f"Judge {judge!r} of project {project!r} has no version {number}")
     old, new = (named(judge, number, "", "failed") for number in (against, version))
     both = f"{old} in (True, False) and {new} in (True, False)"
-    rows, said, where = _read(reader, project, both)
+    rows, said, where = read_judged(reader, project, both)
     in_experiments = not rows
     if in_experiments:
-        rows, said, where = _read(reader, project, f'{both} and item != ""')
+        rows, said, where = read_judged(reader, project, f'{both} and item != ""')
     scores: defaultdict[tuple[bytes, bytes], dict[int, JudgeScore]] = defaultdict(dict)
     numbers = {digest: number for number in (against, version) for digest in digests[number]}
     for row in said:
@@ -98,7 +98,7 @@ def find_strictness(
                 failed=bool(row["failed"]),
             )
     pairs = Counter(
-        (pair[against], pair[version], _cluster(row))
+        (pair[against], pair[version], cluster_of(row))
         for row in rows
         for pair in (scores[row["trace_id"], row["span_id"]],)
         if len(pair) == len({against, version})
@@ -179,7 +179,7 @@ def _digests(reader: Reader, project: str, judge: str) -> dict[int, list[str]]:
     return digests
 
 
-def _read(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
+def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
     """Read the newest runs of a filter, their scores, and the filter of just these runs."""
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     rows, scored_runs = read_scored_runs(reader, project, condition, _EVER, _MOST_RUNS)
@@ -188,5 +188,6 @@ def _read(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row
     return rows, scored_runs, where
 
 
-def _cluster(row: Row) -> str:
+def cluster_of(row: Row) -> str:
+    """Name what a run hangs together with: its session, else its trace."""
     return f"session {row['belongs']}" if row["belongs"] else f"trace {row['trace_id'].hex()}"

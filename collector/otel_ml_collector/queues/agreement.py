@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.statistics.agreement import Level, cohen_kappa, krippendorff_alpha
 from otel_ml.statistics.intervals import Estimate, bootstrap, corrected_rate
+from otel_ml_collector.judges.other_judges import OtherJudge, find_other_judges
 from otel_ml_collector.queues.find import IS_WORD, OF_JUDGE, write_draw
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
@@ -145,6 +146,10 @@ class Agreement(BaseModel):
         description="Of the newest version; null without a random sample"
     )
     is_cut: bool = Field(description="There are more than 5,000 runs: the figures are of so many")
+    judges: list[OtherJudge] = Field(
+        default=[],
+        description="Of a judge: how far others agree with it, on the runs that both judged",
+    )
 
 
 @dataclass(slots=True)
@@ -198,10 +203,11 @@ class _Question:
 
 
 def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) -> Agreement:
-    """Say how far people agree with a judge, of all runs that count.
+    """Say how far people and other judges agree with a judge, of all runs that count.
 
     The corrected rate is that of the first queue that has one.
     """
+    others = reader.ahead(find_other_judges, project, judge)
     counted = find_counted(reader, project, kinds=True)
     runs = _ALL_RUNS.fill(recorded=RECORDED, counted=counted.sql)
     queues = [
@@ -211,9 +217,11 @@ def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) 
     ]
     unanswered = sorted({label for queue in queues for label in queue.unanswered})
     is_scale = bool(queues) and all(queue.scale is not None for queue in queues)
-    return _find(
+    judge_agreement = _find(
         _Question(reader, project, judge, now_ns, (runs, {}), unanswered, queues, is_scale)
     )
+    judge_agreement.judges = others.result()
+    return judge_agreement
 
 
 def find_queue_agreement(reader: Reader, project: str, queue: Queue, now_ns: int) -> Agreement:

@@ -124,7 +124,10 @@ def get_queue_agreement(project: str, queue: QueueName, reader: FromReader) -> A
 
 @api.get("/projects/{project:path}/judges/{judge:path}/agreement")
 def get_judge_agreement(project: str, judge: str, reader: FromReader) -> Agreement:
-    """Say how far people agree with a judge, by its versions, of all runs that count."""
+    """Say how far people agree with a judge, by its versions, of all runs that count.
+
+    Of its newest version it says how far other judges agree with it, too.
+    """
     return find_judge_agreement(reader, project, judge, time.time_ns())
 
 

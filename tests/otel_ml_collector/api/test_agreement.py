@@ -18,7 +18,14 @@ from otel_ml_collector.decode.json import decode_json_traces
 from otel_ml_collector.span import Link, Span, Value
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, span_id
+from tests.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    id_of,
+    make_call,
+    make_record,
+    span_id,
+)
 from tests.otel_ml_collector.stores import Service
 
 ROOT: Final = Path(__file__).parents[3]
@@ -70,6 +77,7 @@ def test_nobody(service: Service, project: str) -> None:
         "people": {"people": 0, "runs": 0, "level": "nominal", "alpha": NOTHING},
         "corrected": None,
         "is_cut": False,
+        "judges": [],
     }
     assert ask_json(service, project, "queues/q/agreement") == nothing
     assert ask_json(service, project, "judges/grounded/agreement") == nothing
@@ -114,6 +122,41 @@ def test_confusion(service: Service, project: str) -> None:
         people = found["people"]
         assert (people["people"], people["runs"], people["level"]) == (2, 3, "nominal")
         assert people["alpha"]["value"] == pytest.approx(alpha, rel=1e-9)
+
+
+def test_other_judges(service: Service, project: str) -> None:
+    """The newest versions of two judges stand side by side on the runs that both judged."""
+    cells = {(True, True): 12, (True, False): 5, (False, True): 2, (False, False): 11}
+    verdicts = [cell for cell, count in cells.items() for _ in range(count)]
+    runs = take(service, project, [own for own, _ in verdicts])
+    alone = make_call(start_ns=NOW_NS - 2 * MS_NS)
+    said = [
+        say_as("polite", run, passed=other) for run, (_, other) in zip(runs, verdicts, strict=True)
+    ]
+    service.store.take(project, alone, *said, say_as("polite", alone, passed=True))
+    [other] = ask_json(service, project, "judges/grounded/agreement")["judges"]
+    assert (other["judge"], other["version"], other["runs"]) == ("polite", None, 30)
+    names = ("both_pass", "judge_passes", "other_passes", "both_fail")
+    assert tuple(other[name] for name in names) == (12, 5, 2, 11)
+    assert other["agreement"]["value"] == pytest.approx(23 / 30)
+    first, second = zip(*verdicts, strict=True)
+    assert other["kappa"]["value"] == pytest.approx(cohen_kappa_score(first, second), rel=1e-9)
+    listed = [
+        len(listed_runs(service, project, other[f"where{name}"]))
+        for name in ("", "_judge_passes", "_other_passes")
+    ]
+    assert listed == [30, 5, 2]
+    [back] = ask_json(service, project, "judges/polite/agreement")["judges"]
+    assert (back["judge"], back["version"], back["judge_passes"]) == ("grounded", 1, 2)
+    page = ask(service.app, f"/projects/{quote(project)}/judge-people?judge=grounded").text
+    assert "Beside other judges" in page
+    assert "76.7" in page
+
+
+def say_as(judge: str, run: Span, *, passed: bool) -> Span:
+    """Make what a judge without a version says of a run."""
+    told = {"otel_ml.judge.name": judge, "otel_ml.passed": passed}
+    return make_record("evaluation", run, {**told, "otel_ml.target.start_ns": run.start_ns})
 
 
 def test_ranks(service: Service, project: str) -> None:

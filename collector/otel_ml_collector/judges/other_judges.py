@@ -1,0 +1,105 @@
+"""How far a judge says what other judges say of the same runs: for the API and the judge's page."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import Field
+
+from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
+from otel_ml.statistics.verdict import JudgeScore
+from otel_ml_collector.judges.find import named
+from otel_ml_collector.judges.strictness import cluster_of, read_judged
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.versions import version_numbers
+from otel_ml_collector.verdicts import Interval, JudgeVersionName
+
+MOST_OTHERS: Final = 20
+
+_RunKey = tuple[bytes, bytes]
+
+
+class OtherJudge(JudgeVersionName):
+    """How far the newest version of another judge says what that of this judge says."""
+
+    runs: int = Field(description="Runs of which both said whether they pass")
+    both_pass: int
+    judge_passes: int = Field(description="This judge passes, the other one fails")
+    other_passes: int = Field(description="This judge fails, the other one passes")
+    both_fail: int
+    agreement: Interval = Field(description="The share of these runs of which both say the same")
+    kappa: Interval | None = Field(
+        description="Cohen's, the same beyond chance; null where all have one word"
+    )
+    where: str = Field(description="The filter that lists the runs of both")
+    where_judge_passes: str
+    where_other_passes: str
+
+
+def find_other_judges(reader: Reader, project: str, judge: str) -> list[OtherJudge]:
+    """Compare a judge with each other one on the runs that both judged, those of most runs first.
+
+    Of each judge the newest version counts, of this one the newest 10,000 runs that it judged. Runs
+    of a session, or of a trace without one, form a cluster.
+    """
+    numbers = version_numbers(reader, project, "judge", [judge])
+    newest = max(numbers.values(), default=None)
+    own = named(judge, newest, "", "passed")
+    rows, said, where = read_judged(reader, project, f"{own} in (True, False)")
+    digests = {digest for (_, digest, _), number in numbers.items() if number == newest} or {""}
+    clusters = {(row["trace_id"], row["span_id"]): cluster_of(row) for row in rows}
+    verdicts: dict[_RunKey, bool] = {}
+    others: defaultdict[str, defaultdict[str, dict[_RunKey, bool]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for row in said:
+        key = row["trace_id"], row["span_id"]
+        if key not in clusters or row["failed"] or row["passed"] is None:
+            continue
+        if row["judge"] != judge:
+            others[row["judge"]][row["judge_version"]][key] = bool(row["passed"])
+        elif row["judge_version"] in digests:
+            verdicts[key] = bool(row["passed"])
+    known = version_numbers(reader, project, "judge", [*others])
+    compared = []
+    for other, versions in others.items():
+        numbered = {digest: known.get((other, digest, "")) for digest in versions}
+        digest = max(numbered, key=lambda digest: (numbered[digest] or 0, digest))
+        name = JudgeVersionName(judge=other, version=numbered[digest], digest=digest)
+        if versions[digest].keys() & verdicts.keys():
+            compared.append(_compare(name, verdicts, versions[digest], clusters, (own, where)))
+    compared.sort(key=lambda item: (-item.runs, item.judge))
+    return compared[:MOST_OTHERS]
+
+
+def _compare(
+    name: JudgeVersionName,
+    verdicts: Mapping[_RunKey, bool],
+    others: Mapping[_RunKey, bool],
+    clusters: Mapping[_RunKey, str],
+    filters: tuple[str, str],
+) -> OtherJudge:
+    """Compare two judges; `filters` are the field of this one, and the runs that it judged."""
+    counts = Counter(
+        (verdicts[key], passed, clusters[key]) for key, passed in others.items() if key in verdicts
+    )
+    change = compare_judge_versions(
+        TwiceJudged(JudgeScore(first), JudgeScore(second), cluster, count)
+        for (first, second, cluster), count in counts.items()
+    )
+    own, where = filters
+    field = named(name.judge, name.version, name.digest, "passed")
+    kappa = change.kappa
+    return OtherJudge(
+        **name.model_dump(),
+        runs=counts.total(),
+        both_pass=change.table.get((True, True), 0),
+        judge_passes=change.table.get((True, False), 0),
+        other_passes=change.table.get((False, True), 0),
+        both_fail=change.table.get((False, False), 0),
+        agreement=Interval.model_validate(change.agreement),
+        kappa=Interval.model_validate(kappa) if kappa and kappa.value == kappa.value else None,
+        where=f"{where} and {field} in (True, False)",
+        where_judge_passes=f"{where} and {own} == True and {field} == False",
+        where_other_passes=f"{where} and {own} == False and {field} == True",
+    )
