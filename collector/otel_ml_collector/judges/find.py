@@ -20,7 +20,7 @@ from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
-from otel_ml_collector.store.scores import SAID, all_scores, newest_scores
+from otel_ml_collector.store.scores import OF_JUDGE, SAID, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
@@ -314,7 +314,10 @@ def _definition(text: str) -> JudgeDefinition:
 
 
 def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
-    """Write the SQL for the scores of the runs that count, or of those in experiments."""
+    """Write the SQL for the scores of the runs that count, or of those in experiments.
+
+    People's words under the name of a judge are none of its scores.
+    """
     apart = find_apart(reader, project)
     counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project, kinds=True, items=True)
@@ -323,7 +326,7 @@ def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
         recorded=RECORDED,
         deliveries=DELIVERIES,
         counted=counted.tried if tried else counted.sql,
-        newest=newest_scores(scores, said=_JUDGEMENT_COLUMNS),
+        newest=newest_scores(scores, said=_JUDGEMENT_COLUMNS, where=OF_JUDGE),
         calls=_CALLS.fill(
             judging=Sql(JUDGING),
             version=Sql(JUDGING_VERSION),

@@ -182,7 +182,9 @@ def _digests(reader: Reader, project: str, judge: str) -> dict[int, list[str]]:
 def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
     """Read the newest runs of a filter, their scores, and the filter of just these runs."""
     condition, _ = compile_where(reader, project, where, is_bounded=True)
-    rows, scored_runs = read_scored_runs(reader, project, condition, _EVER, _MOST_RUNS)
+    rows, scored_runs = read_scored_runs(
+        reader, project, condition, _EVER, _MOST_RUNS, of_judges=True
+    )
     if len(rows) == _MOST_RUNS:
         where = f"{where} and start >= {quoted(to_rfc3339(rows[-1]['start_ns']))}"
     return rows, scored_runs, where

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from otel_ml.statistics.agreement import Level, cohen_kappa, krippendorff_alpha
 from otel_ml.statistics.intervals import Estimate, bootstrap, corrected_rate
 from otel_ml_collector.judges.other_judges import OtherJudge, find_other_judges
-from otel_ml_collector.queues.find import IS_WORD, OF_JUDGE, write_draw
+from otel_ml_collector.queues.find import IS_WORD, write_draw
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
 from otel_ml_collector.store.apart import find_apart, find_counted
@@ -24,7 +24,7 @@ from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.people import people_words
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
-from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.verdicts import JudgeVersionName

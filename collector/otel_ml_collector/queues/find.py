@@ -21,7 +21,7 @@ from otel_ml_collector.store.documents import list_documents, read_document
 from otel_ml_collector.store.people import people_words
 from otel_ml_collector.store.reader import JsonValue, Reader, run_id_of
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
-from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
+from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.traces.find import find_trace
@@ -30,8 +30,6 @@ _CONTEXT_SPANS: Final = 200
 _LATEST_ANSWERS: Final = 10
 _IN_HAND: Final = 10_000
 _IN_HAND_S: Final = 600.0
-# A person's words stand beside those of judges: a judge's score has no record of its own.
-OF_JUDGE: Final = Sql("record_id = ''")
 IS_WORD: Final = Sql("(label != '' OR score IS NOT NULL OR passed IS NOT NULL)")
 # Runs that match, in an order of chance that is the same whoever asks, and whenever.
 _DRAWN: Final = Sql("""

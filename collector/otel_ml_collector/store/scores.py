@@ -23,6 +23,8 @@ BY_VERSION: Final = ("trace_id", "span_id", "judge", "judge_version")
 BY_JUDGE: Final = ("trace_id", "span_id", "judge")
 BY_RUN: Final = ("trace_id", "span_id")
 ANYTHING: Final = Sql("1")
+# A person's words stand beside those of judges: a judge's score has no record of its own.
+OF_JUDGE: Final = Sql("record_id = ''")
 # What a score of a key or a tag calls what one of a run says.
 _TOLD_AS: Final = {
     "judge": Sql("name AS judge"),

@@ -20,7 +20,7 @@ from otel_ml_collector.store.counted import (
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP, Window
-from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
 from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
@@ -324,12 +324,13 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
 
 # What each version of a judge said last of some runs of a window, by their spans. A score stands at
 # the start of its run that was told with it: at 0 where none was.
-SAID_LAST: Final = newest_scores(
-    all_scores(
-        Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
-          AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
-    )
-) + Sql(" ORDER BY judge, judge_version, trace_id, span_id")
+_NEAR_RUNS: Final = all_scores(
+    Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
+      AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
+)
+_IN_ORDER: Final = Sql(" ORDER BY judge, judge_version, trace_id, span_id")
+SAID_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
+_JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
@@ -358,10 +359,12 @@ def read_scored_runs(
     most: int,
     *,
     are_few: bool = False,
+    of_judges: bool = False,
 ) -> tuple[list[Row], list[Row]]:
     """Read the newest recorded runs of a window that match, and the scores of each.
 
     `are_few` means that no more match than are read: then nothing ends early that reads in order.
+    `of_judges` leaves out what people said.
 
     Returns:
         Runs with `trace_id`, `span_id`, `belongs` (its session, else that of its trace),
@@ -401,7 +404,7 @@ def read_scored_runs(
         "last": runs[0]["start_ns"] + HOUR_NS,
         "spans": [row["span"] for row in runs],
     }
-    return runs, reader.rows(SAID_LAST, values)
+    return runs, reader.rows(_JUDGED_LAST if of_judges else SAID_LAST, values)
 
 
 def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:

@@ -134,6 +134,12 @@ def test_other_judges(service: Service, project: str) -> None:
         say_as("polite", run, passed=other) for run, (_, other) in zip(runs, verdicts, strict=True)
     ]
     service.store.take(project, alone, *said, say_as("polite", alone, passed=True))
+    words = [
+        {"run_id": id_of(run), "judge": name, "passed": False}
+        for run in runs
+        for name in ("grounded", "thumbs")
+    ]  # of people, who are no judges
+    ask_json(service, project, "evaluations", "POST", {"evaluations": words})
     [other] = ask_json(service, project, "judges/grounded/agreement")["judges"]
     assert (other["judge"], other["version"], other["runs"]) == ("polite", None, 30)
     names = ("both_pass", "judge_passes", "other_passes", "both_fail")

@@ -213,6 +213,18 @@ def test_people_are_no_judges(store: Store, project: str) -> None:
     assert find_judges(store.reader, project) == []
 
 
+def test_people_beside_a_judge(store: Store, project: str) -> None:
+    """What people say under a judge's name is in none of its figures, and no version of it."""
+    runs = calls(2)
+    store.take(project, tell("a1"), *runs, *(say(run, "a1", 1.0) for run in runs))
+    told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.source": "human"}
+    store.take(project, make_record("evaluation", runs[0], {**told, "otel_ml.score.value": 0}))
+    [version] = versions_of(store, project)
+    assert (version.version, version.evaluations, version.mean_score) == (1, 2, 1.0)
+    [judge] = find_judges(store.reader, project)
+    assert judge.others == []
+
+
 def test_unknown_judge(store: Store, project: str) -> None:
     """A judge that nobody spoke of is not found."""
     with pytest.raises(Missing, match="has no judge 'nobody'"):
