@@ -566,7 +566,7 @@ class Reader(HasCard):
         return history
 
     def alert_deliveries(self, rule: str = "") -> dict[str, Any]:
-        """List what was sent of rules of alerts, by target, the newest first, at most 20 of each.
+        """List the notifications of rules of alerts by target, the newest 20 of each.
 
         As ``GET .../alert-deliveries`` answers: `targets`, each with its `deliveries`: when each
         was delivered, after how many `tries`, and the `trouble` of the last one.

@@ -50,7 +50,7 @@ class ToldTarget(BaseModel):
 
 
 class Deliveries(BaseModel):
-    """The targets that rules name, and what each of them was sent, by name."""
+    """The targets that rules name, by name, each with the newest notifications for it."""
 
     targets: list[ToldTarget]
 
@@ -80,7 +80,7 @@ def find_deliveries(
 def find_deliveries_of(
     reader: Reader, project: str, targets: Sequence[AlertTarget], rule: str = ""
 ) -> Deliveries:
-    """Find what was sent of a project's rules, or of one: only targets that these name are told.
+    """Find the notifications of a project's rules, or of one, at the targets that these name.
 
     Raises:
         Missing: There is no rule of that name.

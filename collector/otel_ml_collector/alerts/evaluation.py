@@ -124,7 +124,7 @@ class WatchedRule:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells it from other rules, and from what it was before a change."""
+        """The rule as it is judged at present: another one behind a change."""
         return self.project, self.rule.name, self.rule.digest
 
     @property

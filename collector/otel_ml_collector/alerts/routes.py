@@ -111,7 +111,7 @@ def get_alert_deliveries(
     settings: FromSettings,
     rule: Annotated[str, Query(max_length=64)] = "",
 ) -> Deliveries:
-    """List what was sent of rules: to which target, when it took it, after how many tries."""
+    """List the notifications of rules by target: when each was delivered, after how many tries."""
     return find_deliveries_of(reader, project, settings.alert_targets, rule)
 
 

@@ -61,23 +61,23 @@ def check_alert(asked: PlaceOptions, project: str, *, name: str, since: str, for
         return write_rows(found["firings"], found, form, _FIRINGS)
 
 
-@alerts.command("sent", epilog=HELP, short_help="say what targets were sent")
+@alerts.command("sent", epilog=HELP, short_help="list notifications of targets")
 @with_place
 @with_project
 @click.argument("name", default="", metavar="[NAME]")
 @with_form
 def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """List what targets were sent of the rules of a project, or of one: the newest 20 of each."""
+    """List the newest 20 notifications of each target, of all rules of a project or of one."""
     with asked.open() as place, place.reader(project) as reader:
-        found = reader.alert_deliveries(name)
+        deliveries = reader.alert_deliveries(name)
         rows = [
             {**sent, "target": target["name"], "kind": target["kind"]}
-            for target in found["targets"]
+            for target in deliveries["targets"]
             for sent in target["deliveries"]
         ]
         with check_project(place.api(), project) as check:
             check(rows)
-        return write_rows(rows, found, form, _SENT)
+        return write_rows(rows, deliveries, form, _SENT)
 
 
 @alerts.command("mute", epilog=HELP, short_help="send nothing of a rule for a while")

@@ -1,4 +1,4 @@
-"""What targets were sent, as the page of a rule and the API show it."""
+"""Notifications of targets, as the page of a rule and the API show them."""
 
 import json
 from dataclasses import replace
