@@ -277,8 +277,8 @@ class TracedFunction:
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
         """Return the attributes of an output's version; None where `describe_version` is due."""
-        if self._marks is not None and self._marks.are_other(now_ns):
-            return None
+        if self._marks is not None:
+            self._look_at(self._marks, now_ns)
         versions = self._versions
         version = versions.get(flat_shape(output)) or versions.get(shape(output))
         if version is None or now_ns >= version.due_ns or version.identity is not recorder.identity:
@@ -294,8 +294,8 @@ class TracedFunction:
             What all runs of that version say, or all of the function where it cannot be known;
             None while weights are being read: `waits_for` holds the jobs that read them.
         """
-        if self._marks is not None and self._marks.are_other(now_ns):
-            self._versions, self._definition, self._marks = {}, None, None
+        if self._marks is not None:
+            self._look_at(self._marks, now_ns)
         version = self._versions.get(flat_shape(output))
         if version is None:
             if not all(job.done.is_set() for job in self.waits_for):
@@ -316,6 +316,11 @@ class TracedFunction:
                 facts[names.MODEL_DEFINITION] = text
             version.due_ns = due_ns or now_ns + TELL_EVERY_NS
         return version.constants
+
+    def _look_at(self, marks: "weights.WeightMarks", now_ns: int) -> None:
+        """Forget all versions where an object that they name was replaced or fitted again."""
+        if marks.are_other(now_ns):
+            self._versions, self._definition, self._marks = {}, None, None
 
     def _version(self, output: object) -> "_Version":
         key = shape(output)

@@ -104,6 +104,22 @@ def test_refit_is_another_version(
     assert numbered(versions(recording)) == [1, 2, 1, 1, 2, 1, 1]
 
 
+def test_refit_is_another_version_of_a_call_described_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refit opens a version also where a look at the weights is not repeated within a call."""
+    monkeypatch.setattr(weights, "_SHARE", 1)  # no look follows within the time that one takes
+    recording = Recording(join=False)
+    with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
+        model = recording.client.trace(module.model)
+        for labels in ([0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1]):
+            module.again(labels)
+            for _ in range(2):
+                model(1)
+                recording.client.flush()
+    assert numbered(versions(recording)) == [1, 1, 2, 2]
+
+
 def test_new_weights_in_the_place_of_old_ones(tmp_path: Path) -> None:
     """Weights of another fit are told apart where they lie at the address of the ones before."""
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
