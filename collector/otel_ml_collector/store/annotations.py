@@ -50,13 +50,13 @@ def late_records(columns: Sql, where: Sql) -> Sql:
 _KEYS_AND_LATE_TAGS: Final = Sql("""
     SELECT toString(project) AS project, lower(hex(trace_id)) AS trace_id, '' AS span_id,
       key AS text FROM trace_keys
-    WHERE {ours} AND trace_id IN (
+    WHERE {wanted} AND trace_id IN (
       SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
     UNION ALL
     SELECT toString(project), substring(owner, 1, 32), substring(owner, 34), {text} FROM late_tags
-    WHERE {ours} AND owner IN {runs:Array(String)}""")
+    WHERE {wanted} AND owner IN {runs:Array(String)}""")
 _TAG_OF: Final = Sql("concat(name, '=', {text})").fill(text=TAG_TEXT.fill(value=Sql("value")))
-_KEYS_AND_TAGS: Final = _KEYS_AND_LATE_TAGS.fill(ours=IN_PROJECTS, text=_TAG_OF)
+_KEYS_AND_TAGS: Final = _KEYS_AND_LATE_TAGS.fill(wanted=IN_PROJECTS, text=_TAG_OF)
 _ANNOTATED_AMONG: Final = Sql(
     "SELECT DISTINCT toString(project) AS project, owner FROM ({annotated})"
 ).fill(
@@ -67,20 +67,20 @@ _ANNOTATED_AMONG: Final = Sql(
 # The traces that keys or tags name: with the key, or with those of some tags that a run has.
 _KEYED: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id, [key] AS texts
-    FROM trace_index WHERE {ours} AND key IN {keys:Array(String)}
-      AND trace_id != toFixedString('', 16)""").fill(ours=IN_PROJECTS)
+    FROM trace_index WHERE {wanted} AND key IN {keys:Array(String)}
+      AND trace_id != toFixedString('', 16)""").fill(wanted=IN_PROJECTS)
 _WITH_TAGS: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id, texts FROM (
       SELECT project, trace_id, arrayIntersect(tag_kv, {tags:Array(String)}) AS texts
-      FROM {deliveries} WHERE {ours} AND hasAny(tag_kv, {tags:Array(String)})
+      FROM {deliveries} WHERE {wanted} AND hasAny(tag_kv, {tags:Array(String)})
       UNION ALL
       SELECT project, trace_id, arrayIntersect(tag_kv, {tags:Array(String)}) AS texts
-      FROM open_runs WHERE {ours} AND hasAny(tag_kv, {tags:Array(String)})
+      FROM open_runs WHERE {wanted} AND hasAny(tag_kv, {tags:Array(String)})
       UNION ALL
       SELECT project, toFixedString(unhex(substring(owner, 1, 32)), 16), [{text}] FROM late_tags
-      WHERE {ours} AND owner < '{first}' AND name IN {names:Array(String)}
+      WHERE {wanted} AND owner < '{first}' AND name IN {names:Array(String)}
         AND {text} IN {tags:Array(String)})""").fill(
-    deliveries=DELIVERIES, ours=IN_PROJECTS, first=Sql(FIRST), text=_TAG_OF
+    deliveries=DELIVERIES, wanted=IN_PROJECTS, first=Sql(FIRST), text=_TAG_OF
 )
 _ANNOTATED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM ({annotated})"

@@ -36,18 +36,18 @@ IS_TELLING: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR outpu
 IN_PROJECTS: Final = Sql("project IN {projects:Array(String)}")
 TRACE_IDS: Final = Sql("""toString(project) AS project, lower(hex(trace_id)) AS trace_id,
   lower(hex(span_id)) AS span_id""")
-_OPEN_IN_TRACES: Final = Sql("""{ours} AND trace_id IN (
-    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(ours=IN_PROJECTS)
+_OPEN_IN_TRACES: Final = Sql("""{wanted} AND trace_id IN (
+    SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(wanted=IN_PROJECTS)
 # A trace of open runs alone stands in no index yet.
 _PLACES: Final = Sql("""
     SELECT toString(project) AS project, key AS trace_id, min(start_ns) AS start,
       max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
     FROM (
       SELECT project, key, start_ns, end_ns FROM trace_index
-      WHERE key IN {traces:Array(String)} AND {ours}
+      WHERE key IN {traces:Array(String)} AND {wanted}
       UNION ALL SELECT project, lower(hex(trace_id)), start_ns, start_ns FROM open_runs
       WHERE {of_traces})
-    GROUP BY project, key""").fill(ours=IN_PROJECTS, of_traces=_OPEN_IN_TRACES)
+    GROUP BY project, key""").fill(wanted=IN_PROJECTS, of_traces=_OPEN_IN_TRACES)
 _IN_TRACES: Final = Sql("start_ns >= {start:Int64} AND start_ns <= {end:Int64} AND {open}").fill(
     open=_OPEN_IN_TRACES
 )
@@ -68,8 +68,8 @@ _CALL_RUNS: Final = Sql("""
 )
 _SCOPES: Final = Sql("""
     SELECT {ids}, scope, rank, inputs != '' AND outputs != '' AS is_whole FROM payloads
-    WHERE {ours} AND start_ns IN {starts:Array(Int64)}
-      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=TRACE_IDS, ours=IN_PROJECTS)
+    WHERE {wanted} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=TRACE_IDS, wanted=IN_PROJECTS)
 _OTHER_SPANS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
     FROM {deliveries} WHERE {of_traces} AND NOT ({tells})
@@ -127,8 +127,8 @@ _OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settle
 )
 _SETTLEMENTS: Final = _OF_SETTLED + Sql(" WHERE ") + _IN_TRACES
 _SHARES: Final = _OF_SETTLED + Sql("""
-    WHERE {ours} AND start_ns IN {starts:Array(Int64)}
-      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ours=IN_PROJECTS)
+    WHERE {wanted} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(wanted=IN_PROJECTS)
 
 
 def read_rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]:

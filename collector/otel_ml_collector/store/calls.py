@@ -103,13 +103,13 @@ _FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM ({arrivals}) WHERE arr
 )
 _LAST_ENDS: Final = Sql("""
     SELECT toString(project) AS project, max(end_ns) AS end_ns FROM (
-      SELECT project, max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {ours}
+      SELECT project, max(start_ns + latency_ns) AS end_ns FROM {deliveries} WHERE {wanted}
       GROUP BY project
-      UNION ALL SELECT project, max(start_ns) FROM settled WHERE {ours} GROUP BY project)
-    GROUP BY project""").fill(deliveries=DELIVERIES, ours=IN_PROJECTS)
+      UNION ALL SELECT project, max(start_ns) FROM settled WHERE {wanted} GROUP BY project)
+    GROUP BY project""").fill(deliveries=DELIVERIES, wanted=IN_PROJECTS)
 _OPEN_TRACES: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id FROM open_runs
-    WHERE {ours}""").fill(ours=IN_PROJECTS)
+    WHERE {wanted}""").fill(wanted=IN_PROJECTS)
 
 
 def _find_touched(records: Records) -> dict[str, set[bytes]]:

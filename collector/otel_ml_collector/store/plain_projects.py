@@ -42,14 +42,14 @@ _PROJECTS_AT_ONCE: Final = 5_000
 _SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 
 
-def _newest_scopes(ours: Sql, newest: Sql) -> Sql:
+def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
     """Write the SQL for the instrumentations of the newest calls of one or more projects."""
     calls = Sql("""
         SELECT project, start_ns, trace_id, span_id, kind, provider_model, input_tokens,
           output_tokens, cost, NOT ({says}) AND {response} = '' AND process = '' AS is_account
-        FROM {deliveries} WHERE {ours} AND {tells} ORDER BY start_ns DESC {newest}""").fill(
+        FROM {deliveries} WHERE {wanted} AND {tells} ORDER BY start_ns DESC {newest}""").fill(
         deliveries=DELIVERIES,
-        ours=ours,
+        wanted=wanted,
         tells=IS_TELLING,
         newest=newest,
         says=_SAYS,
@@ -58,7 +58,7 @@ def _newest_scopes(ours: Sql, newest: Sql) -> Sql:
     return Sql("""
         SELECT DISTINCT toString(project) AS project, scope FROM (
           SELECT project, scope FROM payloads
-          WHERE {ours} AND (project, start_ns, trace_id, span_id) IN (
+          WHERE {wanted} AND (project, start_ns, trace_id, span_id) IN (
             SELECT project, start_ns, trace_id, span_id FROM ({calls}))
           UNION ALL
           SELECT project, '{bare}' FROM ({calls})
@@ -66,24 +66,24 @@ def _newest_scopes(ours: Sql, newest: Sql) -> Sql:
             input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
             provider_model != '', is_account) LIMIT 1 BY project
           UNION ALL
-          SELECT project, '{shared}' FROM settled WHERE {ours} AND counts LIMIT 1 BY project)
-        """).fill(ours=ours, calls=calls, bare=Sql(_BARE), shared=Sql(SHARED))
+          SELECT project, '{shared}' FROM settled WHERE {wanted} AND counts LIMIT 1 BY project)
+        """).fill(wanted=wanted, calls=calls, bare=Sql(_BARE), shared=Sql(SHARED))
 
 
-def _newest_forms(ours: Sql, newest: Sql) -> Sql:
+def _newest_forms(wanted: Sql, newest: Sql) -> Sql:
     """Write the SQL for the names that the newest runs have, and those that traces lend any."""
     return Sql("""
         SELECT DISTINCT toString(project) AS project, {forms} FROM (
-          SELECT project, {naming} FROM {deliveries} WHERE {ours} ORDER BY start_ns DESC {newest}
+          SELECT project, {naming} FROM {deliveries} WHERE {wanted} ORDER BY start_ns DESC {newest}
           UNION ALL
-          SELECT project, {naming} FROM open_runs WHERE {ours}
+          SELECT project, {naming} FROM open_runs WHERE {wanted}
           UNION ALL
-          SELECT project, '', '', '' FROM settled WHERE {ours} AND ({any}) LIMIT 1 BY project
+          SELECT project, '', '', '' FROM settled WHERE {wanted} AND ({any}) LIMIT 1 BY project
           UNION ALL
-          SELECT project, {naming} FROM settled WHERE {ours} AND ({any}) LIMIT 1 BY project)
+          SELECT project, {naming} FROM settled WHERE {wanted} AND ({any}) LIMIT 1 BY project)
         """).fill(
         deliveries=DELIVERIES,
-        ours=ours,
+        wanted=wanted,
         newest=newest,
         naming=NAMING,
         any=NAMES_ANY,
@@ -97,8 +97,8 @@ def _newest_forms(ours: Sql, newest: Sql) -> Sql:
 _OF_ONE: Final = (OF_PROJECT, Sql("LIMIT {most}").fill(most=_NEWEST))
 _OF_SEVERAL: Final = (IN_PROJECTS, Sql("LIMIT {most} BY project").fill(most=_NEWEST))
 _RUNS_BY_PROJECT: Final = Sql("""
-    SELECT toString(project) AS project, count() AS runs FROM {deliveries} WHERE {ours}
-    GROUP BY project""").fill(deliveries=DELIVERIES, ours=IN_PROJECTS)
+    SELECT toString(project) AS project, count() AS runs FROM {deliveries} WHERE {wanted}
+    GROUP BY project""").fill(deliveries=DELIVERIES, wanted=IN_PROJECTS)
 
 
 class PlainProjects:

@@ -64,16 +64,16 @@ _MONTHS_NS: Final = 1_000 * DAY_NS
 # Where the runs that count, or the root, may be others now.
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM (
-      SELECT trace_id FROM settled WHERE {ours}
+      SELECT trace_id FROM settled WHERE {here}
       UNION ALL
-      SELECT trace_id FROM trace_index WHERE {ours} AND concat('{key}', key) IN (
+      SELECT trace_id FROM trace_index WHERE {here} AND concat('{key}', key) IN (
         SELECT owner FROM ({annotated}))
     ) AS known
     WHERE trace_id IN (
-      SELECT trace_id FROM deleted_runs WHERE {ours} AND deleted_ns = {deleted:Int64})
+      SELECT trace_id FROM deleted_runs WHERE {here} AND deleted_ns = {deleted:Int64})
     """).fill(
     annotated=late_records(Sql("owner"), OF_PROJECT + Sql(" AND startsWith(owner, '{key}')")),
-    ours=OF_PROJECT,
+    here=OF_PROJECT,
     key=Sql(KEY),
 )
 
