@@ -1,4 +1,4 @@
-"""A project of a million runs with 50 tags each: its slices, its page Monitor, ingest beside that.
+"""A project of a million runs with 50 tags each: its slices, and its page Monitor.
 
 ``python -m tests.bench.slices [FOLDER [RUNS]]``; the folder is filled once, then asked. The
 processor time is that of the process with all threads of the store, so that other programs on
