@@ -371,10 +371,10 @@ def _list_projects(call: ToolCall) -> Digest:
     if call.where:
         raise BadInput("project: missing: a filter is about the runs of one project", "project")
     window = call.window
-    # Not ahead: it asks ahead itself, and askers that wait on each other would fill the pool.
-    found = find_projects(call.reader)
+    ahead = call.reader.ahead(find_projects)
     counts = count_projects(call.reader, window, window.end_ns - window.start_ns)
     counted = {row["project"]: row for row in counts}
+    found = ahead.result()
     nothing = {"runs": 0, "errors": 0}
     rows: list[list[object]] = [
         [item.project, part["runs"], part["errors"], moment(item.last_start_time)]

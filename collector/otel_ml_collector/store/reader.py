@@ -2,6 +2,7 @@
 
 import copy
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,7 +51,11 @@ class Reader:
         self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
-        self._threads = ThreadPoolExecutor(_CLIENTS, "question")
+        self._asked_ahead = threading.local()
+        self._threads = ThreadPoolExecutor(_CLIENTS, "question", self._note_thread)
+
+    def _note_thread(self) -> None:
+        self._asked_ahead.is_here = True
 
     def close(self) -> None:
         """Wait for questions asked ahead. To be called before the store is closed."""
@@ -94,14 +99,23 @@ class Reader:
     ) -> Future[_Told]:
         """Ask a question on another thread, while this thread asks another.
 
-        Most of a small question's time is its planning, which is the work of a single thread.
+        Most of a small question's time is its planning, which is the work of a single thread. What
+        a question that was asked ahead asks ahead itself is asked at once: if these waited for one
+        another, no thread would be left that answers.
 
         Args:
-            ask: A question that asks nothing ahead itself.
+            ask: A question.
             args: Its arguments after the reader.
             kwargs: The same, by name.
         """
-        return self._threads.submit(ask, self, *args, **kwargs)
+        if not hasattr(self._asked_ahead, "is_here"):
+            return self._threads.submit(ask, self, *args, **kwargs)
+        asked: Future[_Told] = Future()
+        try:
+            asked.set_result(ask(self, *args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            asked.set_exception(error)
+        return asked
 
     def blob(self, sql: Sql, parameters: Mapping[str, Any]) -> bytes:
         """Run a query for a column of bytes as `rows` does; return those of all rows, joined."""

@@ -10,7 +10,7 @@ from otel_ml_collector.access import READ, Access
 from otel_ml_collector.errors import Missing, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.records import Records
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.store.reader import READABLE
+from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, map_all, span_id, trace_id
 from tests.otel_ml_collector.stores import Store, open_store
@@ -170,3 +170,32 @@ def test_forgotten_project(store: Store, sql: Sql, parameters: dict[str, str]) -
     with pytest.raises(NotPermitted):
         store.reader.narrow(SOME).rows(sql, parameters)
     store.reader.rows(sql, parameters)
+
+
+def test_asked_ahead_within(store: Store) -> None:
+    """Questions that ask ahead themselves are answered, more of them at once than threads."""
+
+    def count(reader: Reader) -> int:
+        [row] = reader.rows(COUNT, {"project": "a"})
+        return int(row["rows"])
+
+    def ask(reader: Reader) -> int:
+        return reader.ahead(count).result(timeout=20)
+
+    asked = [store.reader.ahead(ask) for _ in range(THREADS)]
+    assert [answer.result() for answer in asked] == [0] * THREADS
+
+
+def test_trouble_asked_ahead_within(store: Store) -> None:
+    """The error of such a question is raised where its answer is asked for."""
+
+    def fail(_: Reader) -> None:
+        raise Missing("It is not there")
+
+    def ask(reader: Reader) -> str:
+        answer = reader.ahead(fail)
+        with pytest.raises(Missing) as raised:
+            answer.result()
+        return str(raised.value)
+
+    assert store.reader.ahead(ask).result() == "It is not there"
