@@ -313,7 +313,7 @@ def compile_tree(
     condition, counted, is_filtered = compile_own(
         reader, project, tree, is_bounded=is_bounded, apart=apart, hides=hides, also=also
     )
-    return all_of([condition, *map(Condition, counted.settled_conditions)]), is_filtered
+    return counted.with_settled(condition), is_filtered
 
 
 def compile_own(

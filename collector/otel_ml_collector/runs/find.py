@@ -71,7 +71,6 @@ from otel_ml_collector.store.runs import (
     Key,
     KeyedTraces,
     Listing,
-    OwnCondition,
     Place,
     Window,
     find_key,
@@ -282,7 +281,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
         BadInput: The filter is wrong.
     """
     condition, counted, is_filtered = _compile_own(reader, query)
-    return all_of([condition, *map(Condition, counted.settled_conditions)]), is_filtered
+    return counted.with_settled(condition), is_filtered
 
 
 def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
@@ -327,20 +326,12 @@ def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> List
         BadInput: Filter, order or cursor is wrong.
     """
     own, counted, is_filtered = _compile_own(reader, query)
-    condition = all_of([own, *map(Condition, counted.settled_conditions)])
     ordering = make_ordering(reader, query.project, query.order, is_of_tops=query.is_of_tops)
     if ordering is not None and query.is_of_tops:
-        own, condition = all_of([own, OUTERMOST]), all_of([condition, OUTERMOST])
+        own = all_of([own, OUTERMOST])
     after = None if query.cursor is None else read_cursor(query.cursor, query.order)
     return Listing(
-        query.project,
-        condition,
-        is_filtered,
-        after,
-        query.newest_first,
-        columns,
-        ordering,
-        OwnCondition(own, counted),
+        query.project, own, is_filtered, after, query.newest_first, columns, ordering, counted
     )
 
 
@@ -560,10 +551,10 @@ def _fill(
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
     look = listing
-    counted = listing.own.counted if listing.own is not None and asked is not None else None
-    if listing.own is not None and counted is not None and counted.settled_conditions:
+    counted = listing.counted if asked is not None else None
+    if counted is not None and counted.settled_conditions:
         missing += want // _LEFT_OUT
-        look = replace(listing, condition=listing.own.condition)
+        look = replace(listing, counted=None)
     while len(rows) < want:
         keys = _find_keys(reader, look, whole, missing)
         if keys:

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import UNCOUNTED
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql, substitute
+from otel_ml_collector.store.sql import (
+    EMPTY,
+    Condition,
+    Sql,
+    all_of,
+    identifier,
+    join_sql,
+    substitute,
+)
 from otel_ml_collector.store.tables import COUNTING, RESPONSE_ID, SETTLED, SHOWN
 
 DELIVERIES: Final = Sql("runs")
@@ -113,6 +121,10 @@ class CountedRuns:
     def conditions(self) -> list[Sql]:
         """The conditions on a run beside the bounds."""
         return self.own_conditions + self.settled_conditions
+
+    def with_settled(self, own: Condition) -> Condition:
+        """Add what is tested of the settlements of runs to a condition on their own rows."""
+        return all_of([own, *map(Condition, self.settled_conditions)])
 
     def leaves_out(self, settled: Mapping[str, Any]) -> bool:
         """Tell whether a run does not count by its settlement, a row of `store.runs.read_settled`.

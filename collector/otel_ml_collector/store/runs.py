@@ -157,39 +157,32 @@ class Ordering:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCondition:
-    """The condition of a list but for what is settled of its runs.
-
-    Attributes:
-        counted: The runs that count: it leaves the others out by what is settled of them.
-    """
-
-    condition: Condition
-    counted: CountedRuns
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
     """A listing of runs.
 
     Attributes:
-        condition: Which runs.
+        own: Which runs, but for what is settled of them.
         is_filtered: Whether the condition leaves out most of them.
         after: The key behind which the list goes on.
         newest_first: The order, by start.
         columns: The columns read of each run that has ended.
         ordering: The value ordered by before the start; None for time alone.
-        own: The part of the condition that a page may ask for where it reads what is settled.
+        counted: The runs that count, by what is settled of them; None for all.
     """
 
     project: str
-    condition: Condition
+    own: Condition
     is_filtered: bool
     after: Key | None
     newest_first: bool
     columns: Sql = LIGHT
     ordering: Ordering | None = None
-    own: OwnCondition | None = None
+    counted: CountedRuns | None = None
+
+    @property
+    def condition(self) -> Condition:
+        """Which runs."""
+        return self.own if self.counted is None else self.counted.with_settled(self.own)
 
     @property
     def direction(self) -> Sql:
