@@ -239,9 +239,7 @@ def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Me
         if figure.name in OF_TRUTH:
             _add_truth(question, asked, windows=windows, figure=figure, measured=measured)
         elif read_previous(figure) is not None:
-            for end_ns in ends_ns:
-                window = Window(end_ns - windows.window_ns, end_ns)
-                _add_verdicts(reader, asked, window, figure=figure, measured=measured[end_ns])
+            _add_verdicts(reader, asked, windows.window_ns, figure=figure, measured=measured)
         elif figure.name in OF_MONITOR:
             for end_ns in ends_ns:
                 window = Window(end_ns - windows.window_ns, end_ns)
@@ -276,56 +274,64 @@ def _add_monitored(
 def _add_verdicts(
     reader: Reader,
     asked: Measurement,
-    window: Window,
+    window_ns: int,
     *,
     figure: Figure,
-    measured: dict[SliceKey, MeasuredSlice],
+    measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
 ) -> None:
-    """Add whether a window is surely worse than the time before it: 1, else 0.
+    """Add whether windows, by their ends, are surely worse than the time before them: 1, else 0.
 
     NaN where that time has too few runs to be held against. What another version of a judge said
     is none of it.
     """
     length_ns = read_previous(figure) or 0
     changes = find_judge_changes(reader, asked.project, [figure.of]).get(figure.of, [])
-    last_ns = max((at_ns for at_ns in changes if at_ns < window.start_ns), default=0)
-    before = Window(max(window.start_ns - length_ns, last_ns, 0), window.start_ns)
-    kinds = VERDICT_COLUMNS.get(figure.of)
-    is_judge = kinds is None
-    figures = kinds or (
+    kinds = VERDICT_COLUMNS.get(figure.of) or (
         ("passed", Figure("pass_rate", figure.of, 0)),
         ("scored", Figure("mean_score", figure.of, 0)),
     )
-    sides: list[dict[tuple[SliceKey, str], Counter[Unit]]] = []
-    for side in (before, window):
-        length = side.end_ns - side.start_ns
-        windows = MeasuredWindows(side.end_ns, length, 1, length)
-        question = _Question.of(reader, asked, windows, [item for _, item in figures])
-        units: defaultdict[tuple[SliceKey, str], Counter[Unit]] = defaultdict(Counter)
-        for row in question.ask(question.write_units()):
-            mean = row["total"] / _MILLIONTHS
-            of_slice = SliceKey.of(row["slices"]), figures[row["column"]][0]
-            units[of_slice][Unit("", mean, row["n"], mean / row["n"])] += row["units"]
-        sides.append(units)
+    is_judge = figure.of not in VERDICT_COLUMNS
     lower = find_lower_judges(reader, asked.project, [figure.of]) if is_judge else frozenset()
-    for key, known in measured.items():
-        value, runs = math.nan, 0
-        for kind, _ in figures:
-            old, new = (side.get((key, kind), Counter()) for side in sides)
-            if old.total() and new.total():
-                units_of = make_figure(figure.of, kind, old, [new])
-                if kind == "scored" and figure.of in lower:
-                    units_of = replace(units_of, lower_is_better=True)
-                [verdict] = judge_release([units_of])
-                runs = verdict.runs
-                if sum(unit.n * count for unit, count in old.items()) >= LEAST_RUNS:
-                    value = float(verdict.word == "worse")
-                break
-        measured[key] = replace(
-            known,
-            numbers={**known.numbers, key_of(figure): value},
-            counts={**known.counts, key_of(figure): runs},
-        )
+    for end_ns, of_window in measured.items():
+        if not of_window:
+            continue
+        window = Window(end_ns - window_ns, end_ns)
+        last_ns = max((at_ns for at_ns in changes if at_ns < window.start_ns), default=0)
+        before = Window(max(window.start_ns - length_ns, last_ns, 0), window.start_ns)
+        sides = [_read_units(reader, asked, side, kinds) for side in (before, window)]
+        for key, known in of_window.items():
+            value, runs = math.nan, 0
+            for kind, _ in kinds:
+                old, new = (side.get((key, kind), Counter()) for side in sides)
+                if old.total() and new.total():
+                    units_of = make_figure(figure.of, kind, old, [new])
+                    if kind == "scored" and figure.of in lower:
+                        units_of = replace(units_of, lower_is_better=True)
+                    [verdict] = judge_release([units_of])
+                    runs = verdict.runs
+                    if sum(unit.n * count for unit, count in old.items()) >= LEAST_RUNS:
+                        value = float(verdict.word == "worse")
+                    break
+            of_window[key] = replace(
+                known,
+                numbers={**known.numbers, key_of(figure): value},
+                counts={**known.counts, key_of(figure): runs},
+            )
+
+
+def _read_units(
+    reader: Reader, asked: Measurement, side: Window, kinds: Sequence[tuple[str, Figure]]
+) -> Mapping[tuple[SliceKey, str], Counter[Unit]]:
+    """Read the units of a time by slice and kind: how many of them are alike."""
+    length_ns = side.end_ns - side.start_ns
+    windows = MeasuredWindows(side.end_ns, length_ns, 1, length_ns)
+    question = _Question.of(reader, asked, windows, [figure for _, figure in kinds])
+    units: defaultdict[tuple[SliceKey, str], Counter[Unit]] = defaultdict(Counter)
+    for row in question.ask(question.write_units()):
+        mean = row["total"] / _MILLIONTHS
+        of_slice = SliceKey.of(row["slices"]), kinds[row["column"]][0]
+        units[of_slice][Unit("", mean, row["n"], mean / row["n"])] += row["units"]
+    return units
 
 
 @dataclass(frozen=True, slots=True)
