@@ -11,6 +11,8 @@ from otel_ml_collector.errors import BadInput
 # Between commas, of which there may be some in quotes.
 _PARTS: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _TEXT_FIELDS: Final = ("window", "every", "hold", "keep", "delay")
+# Of the fields of the form, what is no field of a rule, or another one there.
+_WRITTEN_OTHERWISE: Final = frozenset({"name", "base", "by", "notify", "summary"})
 
 _Short = Annotated[str, Field(max_length=64)]
 _Long = Annotated[str, Field(max_length=4_000)]
@@ -36,15 +38,14 @@ class RuleForm(BaseModel):
 
     @property
     def fields(self) -> dict[str, object]:
-        """The fields of the rule that are filled in, as the API takes them."""
-        fields = self.model_dump(exclude={"name", "base", "by", "notify", "summary"})
-        fields |= {
-            "min_runs": int(self.min_runs) if self.min_runs.isdecimal() else self.min_runs,
-            "by": _split(self.by),
-            "notify": _split(self.notify),
-            "annotations": {"summary": self.summary} if self.summary else {},
+        """The fields of the rule that are others than usual, and `when`, as the API takes them."""
+        lists = {"by": _split(self.by), "notify": _split(self.notify)}
+        return {
+            "when": self.when,
+            **self.model_dump(exclude={*_WRITTEN_OTHERWISE}, exclude_defaults=True),
+            **{name: texts for name, texts in lists.items() if texts},
+            **({"annotations": {"summary": self.summary}} if self.summary else {}),
         }
-        return {name: value for name, value in fields.items() if value not in ("", [], {})}
 
     @property
     def wanted(self) -> WantedAlert:
@@ -54,7 +55,7 @@ class RuleForm(BaseModel):
             BadInput: A part of it is wrong.
         """
         try:
-            wanted = WantedAlert.model_validate({"when": self.when, **self.fields})
+            wanted = WantedAlert.model_validate(self.fields)
         except ValidationError as error:
             fault = error.errors()[0]
             field = str(fault["loc"][0])

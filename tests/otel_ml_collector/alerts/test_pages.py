@@ -10,7 +10,9 @@ from urllib.parse import parse_qs, quote, urlencode
 import pytest
 
 from otel_ml_collector.alerts.evaluation import AlertEvaluator
+from otel_ml_collector.alerts.forms import RuleForm
 from otel_ml_collector.alerts.notification import Notification
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.overview.find import find_news
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
@@ -156,6 +158,14 @@ def test_form(service: Service) -> None:
     assert "without a slash" in slash.text
     taken = call(service, "shop/alert-rule", "POST", **RULE)
     assert (taken.status, "newest version" in taken.text) == (400, True)
+
+
+@pytest.mark.parametrize("field", ["when", "window", "hold", "min_runs", "severity"])
+def test_emptied_field(field: str) -> None:
+    """A field that must have something is refused when it was emptied, with its name."""
+    form = RuleForm(**({"when": "runs > 3"} | {field: ""}))
+    with pytest.raises(BadInput, match=field):
+        _ = form.wanted
 
 
 def test_mute(service: Service) -> None:
