@@ -1,4 +1,4 @@
--- The tables that a migration to schema 28 leaves which was killed at schema 27.
+-- The tables that a migration to schema 28 leaves which was killed at schema 26 or 27.
 
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
 ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
