@@ -2,6 +2,8 @@
 
 import html
 import re
+import shlex
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,3 +22,17 @@ def test_recipe(service: Service, page: str) -> None:
     [(name, code)] = RECIPE.findall(answer.text)
     assert f'data-copy="#{name}">Copy code</button>' in answer.text
     compile(html.unescape(code), page or "overview", "exec")
+
+
+@pytest.mark.parametrize("page", ["queues", "alerts"])
+def test_command(service: Service, page: str) -> None:
+    """Where there are no queues or rules, a whole command is shown that makes the first one."""
+    answer = ask(service.app, f"/projects/not%20here/{page}")
+    [(_, code)] = RECIPE.findall(answer.text)
+    curl, *options, header, body = shlex.split(html.unescape(code))
+    assert (curl, options[:2], header) == ("curl", ["-X", "PUT"], "-d")
+    url = urlsplit(options[2])
+    assert (url.scheme, url.netloc != "") == ("http", True)
+    headers = {"content-type": "application/json"}
+    made = ask(service.app, url.path, method="PUT", body=[body.encode()], headers=headers)
+    assert made.status == 200, made.text
