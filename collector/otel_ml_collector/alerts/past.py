@@ -12,7 +12,7 @@ from otel_ml_collector.alerts.history import (
     AlertPoint,
 )
 from otel_ml_collector.filter.figures import Figure, SureComparison, TermComparison, leaves_of
-from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.web.axis import AxisLabel
 
 _CHART_HEIGHT: Final = 150.0
@@ -177,7 +177,10 @@ def _draw(
             AxisLabel(height(low + share * (high - low)), f"{low + share * (high - low):.3g}")
             for share in (0.0, 0.5, 1.0)
         ],
-        across=[AxisLabel(0.0, points[0].time[:10]), AxisLabel(100.0, points[-1].time[:10])],
+        across=[
+            AxisLabel(at, to_rfc3339(at_ns)[:10])
+            for at, at_ns in zip((0.0, 100.0), span, strict=True)
+        ],
         spells=spells,
     )
 

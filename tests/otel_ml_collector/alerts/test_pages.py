@@ -1,6 +1,7 @@
 """The pages of alerts: rules with their states, the form with its past, mutes, what fires first."""
 
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping
 from html import unescape
@@ -15,7 +16,7 @@ from otel_ml_collector.alerts.notification import Notification
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.overview.find import find_news
 from otel_ml_collector.span import Span
-from otel_ml_collector.times import HOUR_NS, MINUTE_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.query.test_judges import say, tell
 from tests.otel_ml_collector.spans import MS_NS, make_call
@@ -136,6 +137,11 @@ def test_past(service: Service) -> None:
     assert fired.count("client = acme") == 2
     assert "still firing" in fired
     assert past.count("<rect") == 2
+    # The axis is that of the history, though acme's first run is a day old.
+    first = (NOW_NS - 30 * DAY_NS) // DAY_NS * DAY_NS
+    labels = re.findall(r'<text class="b" x="0.0%"[^>]*>([^<]*)<', past)
+    assert {*labels} <= {to_rfc3339(first + days * DAY_NS)[:10] for days in (-1, 0, 1)}
+    assert labels
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
     assert "Would have fired 0 times" in never
     wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
