@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.support.collector import wait_until
-
 _MEBIBYTE: Final = 1024 * 1024
 _SMALLEST: Final = 4096
 # Without these root is held to the permissions of folders, as everybody is.
@@ -48,9 +46,10 @@ class Disk(Protocol):
 
 
 class MountedDisk:
-    """A file system in memory. The engine's files are a mount of their own on it.
+    """A file system in memory. Read-only, the engine's files are a mount of their own on it.
 
-    Read-only can only be what no file is open in for writing, and other files are.
+    It lies above them: what is open for writing already, as a log of the engine's always is, would
+    keep a mount that was there before from becoming read-only.
 
     Attributes:
         ballast: The file that fills it; what is cut from it is room again.
@@ -66,7 +65,12 @@ class MountedDisk:
         self.data_dir = folder / "data"
         self._engine = self.data_dir / "store" / "store"
         self._engine.mkdir(parents=True)
-        _mount("--bind", self._engine, self._engine)
+        # What is mounted of it is read-only, too.
+        self._read_only = folder / "read-only"
+        self._read_only.mkdir()
+        _mount("--bind", self._engine, self._read_only)
+        _mount("-o", "remount,bind,ro", self._read_only)
+        self._is_protected = False
 
     def fill(self, pid: int) -> None:
         size = _MEBIBYTE
@@ -83,20 +87,16 @@ class MountedDisk:
         self.ballast.unlink()
 
     def protect(self) -> None:
-        def is_protected() -> bool:  # not while the engine writes a file, which takes moments
-            with suppress(subprocess.CalledProcessError):
-                _mount("-o", "remount,bind,ro", self._engine)
-                return True
-            return False
-
-        wait_until(is_protected)
+        if not self._is_protected:
+            _mount("--bind", self._read_only, self._engine)
+            self._is_protected = True
 
     def unprotect(self) -> None:
-        _mount("-o", "remount,bind,rw", self._engine)
+        subprocess.run(["umount", "--lazy", self._engine], check=True)
+        self._is_protected = False
 
     def close(self) -> None:
-        for folder in (self._engine, self._folder):
-            subprocess.run(["umount", "--lazy", folder], check=True)
+        subprocess.run(["umount", "--lazy", "--recursive", self._folder], check=True)
 
 
 class LimitedDisk:
