@@ -47,12 +47,15 @@ class Sink:
         requests: What came, in order.
         replies: What it answers, one after the other; success when none is left.
         may_answer: It answers while this is set.
+        takes_otlp: Whether OTLP is for it: a client of another test may still send to a server that
+            had its port before.
     """
 
     address: str
     requests: list[Sent] = field(default_factory=list)
     replies: deque[Reply] = field(default_factory=deque)
     may_answer: threading.Event = field(default_factory=threading.Event)
+    takes_otlp: bool = True
 
     def __post_init__(self) -> None:
         self.may_answer.set()
@@ -64,12 +67,14 @@ class Sink:
 
 
 @contextmanager
-def http_sink(port: int = 0, tls: SSLContext | None = None) -> Iterator[Sink]:
-    """Serve OTLP over HTTP until the block ends."""
+def http_sink(
+    port: int = 0, tls: SSLContext | None = None, *, takes_otlp: bool = True
+) -> Iterator[Sink]:
+    """Serve OTLP, or anything else, over HTTP until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    sink = Sink(f"127.0.0.1:{server.server_port}")
+    sink = Sink(f"127.0.0.1:{server.server_port}", takes_otlp=takes_otlp)
     server.sink = sink  # type: ignore[attr-defined]  # the handler finds it there
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -114,7 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         sink: Sink = self.server.sink  # type: ignore[attr-defined]  # set above
-        reply = sink.take(Sent(self.path, headers, body, time.monotonic()))
+        is_foreign = self.path.startswith("/v1/") and not sink.takes_otlp
+        sent = Sent(self.path, headers, body, time.monotonic())
+        reply = Reply(404) if is_foreign else sink.take(sent)
         self.send_response(reply.status)
         for name, value in reply.headers:
             self.send_header(name, value)

@@ -75,13 +75,19 @@ def states_of(store: Store, project: str, target: str = "oncall") -> list[str]:
 def test_sent_once(store: Store, project: str) -> None:
     """A notification that is announced at every look is sent once."""
     falls = replace(FALLS, project=project)
-    with http_sink() as sink, delivering(store, make_target("webhook", sink.address)) as delivery:
+    with (
+        http_sink(takes_otlp=False) as sink,
+        delivering(store, make_target("webhook", sink.address)) as delivery,
+    ):
         for value in (0.7, 0.6, 0.5):
             alerted = replace(falls.slices[0], value=value)
             delivery.announce(replace(falls, slices=(alerted,)))
         wait_until(lambda: states_of(store, project) == ["sent"])
         assert ids_of(sink) == [falls.id]
-    with http_sink() as sink, delivering(store, make_target("webhook", sink.address)) as delivery:
+    with (
+        http_sink(takes_otlp=False) as sink,
+        delivering(store, make_target("webhook", sink.address)) as delivery,
+    ):
         delivery.announce(falls)
         delivery.announce(replace(RESOLVED, project=project))
         wait_until(lambda: states_of(store, project) == ["sent", "sent"])
@@ -92,7 +98,7 @@ def test_retried_under_one_id(store: Store, project: str) -> None:
     """A notification that a target does not take is sent again under the same id."""
     falls = replace(FALLS, project=project)
     numbers = AlertSendNumbers()
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         sink.replies += [Reply(500), Reply(302), Reply(429)]
         with delivering(store, make_target("webhook", sink.address), numbers=numbers) as delivery:
             delivery.announce(falls)
@@ -119,7 +125,7 @@ def test_given_up(store: Store, project: str) -> None:
     """After an hour a notification is given up, and shown with what was wrong."""
     now_ns = time.time_ns()
     ticks = iter(range(100))
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         sink.replies += [Reply(503, body=b"down")] * 100
         target = make_target("webhook", sink.address)
         # An hour passes with every third look at the clock.
@@ -137,7 +143,7 @@ def test_given_up(store: Store, project: str) -> None:
 def test_refused_for_good(store: Store, project: str) -> None:
     """What a target can never take fails at once, and holds up no other."""
     other = replace(FALLS, project=project, rule="other")
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         sink.replies.append(Reply(400))
         with delivering(store, make_target("webhook", sink.address)) as delivery:
             delivery.announce(replace(FALLS, project=project))
@@ -149,7 +155,7 @@ def test_refused_for_good(store: Store, project: str) -> None:
 def test_order_of_a_rule(store: Store, project: str) -> None:
     """That a rule is resolved comes after that it fires, also when the target was away."""
     falls, resolved = (replace(change, project=project) for change in (FALLS, RESOLVED))
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         sink.replies += [Reply(500)] * 3
         target = make_target("webhook", sink.address)
         with delivering(store, target, first_rest_s=0.05) as delivery:
@@ -161,7 +167,10 @@ def test_order_of_a_rule(store: Store, project: str) -> None:
 
 def test_resolved_alone(store: Store, project: str) -> None:
     """That a rule is resolved is not told to those who did not hear that it fires."""
-    with http_sink() as sink, delivering(store, make_target("webhook", sink.address)) as delivery:
+    with (
+        http_sink(takes_otlp=False) as sink,
+        delivering(store, make_target("webhook", sink.address)) as delivery,
+    ):
         delivery.announce(replace(RESOLVED, project=project))
         assert read_deliveries(store.reader, project, 10) == []
         assert sink.requests == []
@@ -169,7 +178,10 @@ def test_resolved_alone(store: Store, project: str) -> None:
 
 def test_resolved_goes_to_those_who_heard(store: Store, project: str) -> None:
     """A rule whose targets were changed is resolved where it was told to fire."""
-    with http_sink() as sink, delivering(store, make_target("webhook", sink.address)) as delivery:
+    with (
+        http_sink(takes_otlp=False) as sink,
+        delivering(store, make_target("webhook", sink.address)) as delivery,
+    ):
         delivery.announce(replace(FALLS, project=project))
         delivery.announce(replace(RESOLVED, project=project, notify=("another",)))
         wait_until(lambda: states_of(store, project) == ["sent", "sent"])
@@ -193,7 +205,7 @@ def test_unknown_target(store: Store, project: str) -> None:
 def test_found_by_target(store: Store, project: str) -> None:
     """A page finds the newest notifications of each target, and targets without any."""
     falls = replace(FALLS, project=project, notify=("oncall", "nobody"))
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         sink.replies.append(Reply(503, body=b"down"))
         target = make_target("webhook", sink.address)
         quiet = replace(target, name="quiet")
@@ -219,7 +231,7 @@ def test_found_by_target(store: Store, project: str) -> None:
 def test_other_targets_go_on(store: Store, project: str) -> None:
     """A target that is away does not hold up another."""
     falls = replace(FALLS, project=project, notify=("oncall", "away"))
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         away = replace(make_target("webhook", f"127.0.0.1:{free_port()}"), name="away")
         with delivering(store, away, make_target("webhook", sink.address)) as delivery:
             delivery.announce(falls)
@@ -230,7 +242,7 @@ def test_other_targets_go_on(store: Store, project: str) -> None:
 def test_withdrawn(store: Store, project: str) -> None:
     """A rule that is muted is not told of until it is announced again, under the same id."""
     falls = replace(FALLS, project=project)
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         sink.may_answer.clear()
         sink.replies.append(Reply(500))
         target = make_target("webhook", sink.address)
@@ -250,7 +262,7 @@ def test_withdrawn(store: Store, project: str) -> None:
 def test_deleted_while_firing(store: Store, project: str) -> None:
     """A rule that was withdrawn is resolved where it had been told to fire, and nowhere else."""
     falls = replace(FALLS, project=project, notify=("oncall", "away"))
-    with http_sink() as sink:
+    with http_sink(takes_otlp=False) as sink:
         target = make_target("webhook", sink.address)
         away = replace(make_target("webhook", f"127.0.0.1:{free_port()}"), name="away")
         with delivering(store, target, away, first_rest_s=60) as delivery:
@@ -273,7 +285,7 @@ def test_told_again_while_firing(store: Store, project: str) -> None:
     """An Alertmanager is told again of what fires until it is resolved, and then no more."""
     falls, resolved = (replace(change, project=project) for change in (FALLS, RESOLVED))
     with (
-        http_sink() as sink,
+        http_sink(takes_otlp=False) as sink,
         delivering(store, make_target("alertmanager", sink.address), again_s=0.05) as delivery,
     ):
         delivery.announce(falls)
@@ -293,7 +305,7 @@ def test_told_no_more_when_withdrawn(store: Store, project: str) -> None:
     """An Alertmanager is not told again of a rule that was muted."""
     falls, other = (replace(FALLS, project=project, rule=rule) for rule in ("a", "b"))
     with (
-        http_sink() as sink,
+        http_sink(takes_otlp=False) as sink,
         delivering(store, make_target("alertmanager", sink.address), again_s=0.05) as delivery,
     ):
         delivery.announce(falls)
@@ -314,6 +326,6 @@ def test_killed_before_it_was_sent(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "announced\n"
         os.kill(process.pid, signal.SIGKILL)
-    with http_sink(port) as sink:
+    with http_sink(port, takes_otlp=False) as sink:
         subprocess.run([*command, "next"], check=True, timeout=120, capture_output=True)
         assert ids_of(sink) == [FALLS.id]
