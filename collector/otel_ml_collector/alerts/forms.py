@@ -11,7 +11,7 @@ from otel_ml_collector.errors import BadInput
 # Between commas, of which there may be some in quotes.
 _PARTS: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _TEXT_FIELDS: Final = ("window", "every", "hold", "keep", "delay")
-# Of the fields of the form, what is no field of a rule, or another one there.
+# Of the fields of the form, what is no field of a rule, or is written otherwise there.
 _WRITTEN_OTHERWISE: Final = frozenset({"name", "base", "by", "notify", "summary"})
 
 _Short = Annotated[str, Field(max_length=64)]

@@ -100,8 +100,8 @@ class Reader:
         """Ask a question on another thread, while this thread asks another.
 
         Most of a small question's time is its planning, which is the work of a single thread. What
-        a question that was asked ahead asks ahead itself is asked at once: if these waited for one
-        another, no thread would be left that answers.
+        a question that was asked ahead asks ahead itself is asked at once: if they waited for each
+        other, no thread would be left that answers.
 
         Args:
             ask: A question.

@@ -50,7 +50,7 @@ from tests.otel_ml_collector.test_datasets import make_item, make_versions
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
-# Schemas that came together, by the one of which the tables are kept: no program ended at the
+# Schemas that came together, by that of which the tables are kept: no program ended at the
 # others, a migration that was killed leaves them.
 TOGETHER: Final = {26: 27}
 # Opens a store, as a collector does; says when it begins.

@@ -26,7 +26,7 @@ def test_recipe(service: Service, page: str) -> None:
 
 @pytest.mark.parametrize("page", ["queues", "alerts"])
 def test_command(service: Service, page: str) -> None:
-    """Where there are no queues or rules, a whole command is shown that makes the first one."""
+    """Where there are no queues or rules, a whole command that makes the first is shown."""
     answer = ask(service.app, f"/projects/not%20here/{page}")
     [(_, code)] = RECIPE.findall(answer.text)
     curl, *options, header, body = shlex.split(html.unescape(code))
