@@ -8,8 +8,8 @@ import pytest
 
 from tests.house import EMPTY_WORDS
 
-# In a process of its own: where another thread parses, too, Python 3.11 may lose count of how deep
-# it is ("AST constructor recursion depth mismatch").
+# In a process of its own: in a worker that had run other tests Python 3.11.7 once lost count of how
+# deep its parser is ("AST constructor recursion depth mismatch"); why is not known.
 _FIGURES = "import json; from tests.house import read_tree; print(json.dumps(read_tree().rows()))"
 
 
