@@ -11,10 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from html import unescape
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -98,6 +101,64 @@ def test_shown_before_it_is_written(
         assert len(after) == 2 * RUNS
         assert [one for one in after if one[1] == 1] == before
         assert sum(passed for _, version, passed in after if version == 2) == 20
+
+
+def is_short_or_round(outputs: str) -> bool:
+    return len(outputs) <= 25 or not len(outputs) % 10
+
+
+ROUND: Final = Judge("brief", "At most 25 characters, or tens of them.", is_short_or_round)
+TO_FAIL: Final = {26, 27, 28, 29}
+TO_PASS: Final = {40, 50, 60}
+
+
+def test_links_reach_the_flipped_runs(
+    client: Client, collector: CollectorProcess, project: str
+) -> None:
+    """Each link of a report opens a run whose word changes; the page and API list the same runs."""
+    sizes = {
+        run["run_id"]: len(collector.get(f"/runs/{run['run_id']}")["outputs"])
+        for run in collector.runs(project)
+    }
+    change = client.judge("", ROUND)
+    links = re.findall(r"^  (to \w+): (\S+)$", str(change), re.MULTILINE)
+    reached: dict[str, list[int]] = {"to fail": [], "to pass": []}
+    for turn, link in links:
+        with urlopen(link) as answer:
+            page = answer.read().decode()
+        run_id = answer.url.rpartition("/")[2]
+        assert link == answer.url == f"{collector.endpoint}/projects/{project}/runs/{run_id}"
+        assert "x" * sizes[run_id] in page
+        reached[turn].append(sizes[run_id])
+    assert [turn for turn, _ in links] == ["to fail"] * 4 + ["to pass"] * 3
+    assert {turn: {*those} for turn, those in reached.items()} == {
+        "to fail": TO_FAIL,
+        "to pass": TO_PASS,
+    }
+    flips = json.loads(change.to_json())["flips"]
+    assert [
+        (flip["turn"], f"{collector.endpoint}/projects/{project}/runs/{flip['run_id']}")
+        for flip in flips
+    ] == links
+    assert change.write()
+    check_stored_flips(collector, project, sizes)
+
+
+def check_stored_flips(collector: CollectorProcess, project: str, sizes: Mapping[str, int]) -> None:
+    """The judge's page links to the filters of the API, and these list the flipped runs alone."""
+    strictness = collector.get(f"/projects/{project}/judges/brief/versions/2/strictness?against=1")
+    page = collector.get_text(f"/projects/{project}/judges/brief")
+    for name, expected in (("flipped_to_fail", TO_FAIL), ("flipped_to_pass", TO_PASS)):
+        where = strictness[name]["where"]
+        assert {sizes[run["run_id"]] for run in collector.runs(project, where=where)} == expected
+        links = re.findall(r'<a class="go" href="([^"]+)"', page)
+        [link] = [
+            link
+            for link in map(unescape, links)
+            if parse_qs(urlsplit(link).query)["where"] == [where]
+        ]
+        listed = re.findall(r'data-run="([^"]+)"', collector.get_text(link))
+        assert {sizes[run_id] for run_id in listed} == expected
 
 
 def test_what_is_stored_is_not_judged_again(client: Client) -> None:

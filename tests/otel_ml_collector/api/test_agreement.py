@@ -124,6 +124,26 @@ def test_confusion(service: Service, project: str) -> None:
         assert people["alpha"]["value"] == pytest.approx(alpha, rel=1e-9)
 
 
+def test_order(service: Service, project: str) -> None:
+    """The table stands before the figures, and the runs first that only the judge lets pass."""
+    runs = [make_call(trace_id=bytes([place]) * 16) for place in range(1, 7)]
+    verdicts = [False, False, False, True, True, True]
+    scores = [say(run, "a1", float(passed)) for run, passed in zip(runs, verdicts, strict=True)]
+    service.store.take(project, tell("a1"), *runs, *scores)
+    ask_json(service, project, "queues/q", "PUT", QUEUE)
+    for run, label in zip(runs, ["No", "Yes", "Yes", "No", "No", "Yes"], strict=True):
+        answer(service, project, "ann", run, label)
+    [version] = ask_json(service, project, "judges/grounded/agreement")["versions"]
+    expected = [id_of(runs[place]) for place in (3, 4, 1, 2)]
+    assert [run["run_id"] for run in version["differing"]] == expected
+    for path in ("queues/q/agreement", "judge-people?judge=grounded"):
+        page = ask(service.app, f"/projects/{quote(project)}/{path}").text
+        parts = ["people pass", "judge passes", "judge fails", "<dt>Agreement", "<dt>Cohen"]
+        parts += ["Where they disagree", *(f"/runs/{run_id}" for run_id in expected)]
+        places = [page.index(part) for part in parts]
+        assert places == sorted(places), (path, parts)
+
+
 def test_other_judges(service: Service, project: str) -> None:
     """The newest versions of two judges stand side by side on the runs that both judged."""
     cells = {(True, True): 12, (True, False): 5, (False, True): 2, (False, False): 11}
