@@ -8,7 +8,7 @@ import io
 import math
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import mul, sub
 from typing import Any, Final
@@ -20,6 +20,11 @@ HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand fo
 
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
+MOST_COLUMNS: Final = 50  # of a table that are described by themselves
+_CELLS: Final = 400  # of all columns together, from rows that are evenly spread
+_CELL_CHARS: Final = 64
+_PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
+_NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 _THUMBNAIL: Final = 64  # pixels of a side
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
 _NOT_GIVEN: Final = frozenset({"NotGiven", "Omit"})
@@ -135,7 +140,50 @@ def _describe_numpy(value: Any) -> object:
         "dtype": str(value.dtype),
         "shape": list(value.shape),
     }
-    return {**described, **_elements(value)}
+    return {**described, **_elements(value), **_cells_of_array(value)}
+
+
+def _cells_of_array(array: Any) -> dict[str, object]:
+    """Return cells of an array that is a table: two-dimensional with few columns, or structured.
+
+    One that is shown whole has them in its `values`.
+    """
+    if array.dtype.names:
+        rows = array.ravel()[:: _step(array.size, len(array.dtype.names))]
+        return _write_cells((name, rows[name].tolist()) for name in array.dtype.names)
+    is_table = array.ndim == 2 and array.dtype.kind in "biufUS"  # noqa: PLR2004 - rows and columns
+    if not is_table or array.size <= _SMALL or array.shape[1] > MOST_COLUMNS:
+        return {}
+    rows = array[:: _step(*array.shape)]
+    return _write_cells((str(place), column.tolist()) for place, column in enumerate(rows.T))
+
+
+def _step(rows: int, columns: int) -> int:
+    """Return every how many-th row is looked at."""
+    return max(-(-rows // max(_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
+
+
+def _write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
+    """Write cells by column, of which the first columns are kept; None is a missing value."""
+    cells = {
+        str(name): [*map(_write_cell, values)] for name, values in islice(columns, MOST_COLUMNS)
+    }
+    return {"cells": cells} if any(cells.values()) else {}
+
+
+def _write_cell(cell: Any) -> object:
+    kind = type(cell)
+    if kind in _PLAIN_CELLS:
+        return cell
+    if kind is str:
+        return cell[:_CELL_CHARS]
+    if kind.__name__ in _NO_CELLS:
+        return None
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    if isinstance(cell, float | int):
+        return float(cell)
+    return float(cell) if kind.__name__ == "Decimal" else type_name(cell)
 
 
 def _elements(array: Any) -> dict[str, object]:
@@ -214,11 +262,21 @@ def _describe_arrow(value: Any) -> object:
     if hasattr(value, "column_names"):
         shown: object = {name: value.column(name) for name in value.column_names[:HEAD]}
         shape = [value.num_rows, value.num_columns]
-        return {"type": type_name(value), "shape": shape, "head": shown}
+        described = {"type": type_name(value), "shape": shape, "head": shown}
+        return {**described, **_cells_of_arrow(value)}
     if not hasattr(value, "null_count"):
         return None
     described = {"type": type_name(value), "dtype": str(value.type), "shape": [len(value)]}
     return {**described, "head": value[:HEAD].to_pylist()}
+
+
+def _cells_of_arrow(table: Any) -> dict[str, object]:
+    names = table.column_names[:MOST_COLUMNS]
+    rows = range(0, table.num_rows, _step(table.num_rows, len(names)))
+    return _write_cells(
+        (name, [table.column(place)[row].as_py() for row in rows])
+        for place, name in enumerate(names)
+    )
 
 
 def _describe_table(value: Any) -> object:
@@ -229,7 +287,20 @@ def _describe_table(value: Any) -> object:
     if name == "DataFrame":
         described["columns"] = [str(column) for column in value.columns]
     described["head"] = str(value.head(HEAD))
+    if name == "DataFrame":
+        described |= _cells_of_table(value)
     return described
+
+
+def _cells_of_table(table: Any) -> dict[str, object]:
+    step = _step(*table.shape)
+    if hasattr(table, "gather_every"):
+        rows = table.gather_every(step)
+        return _write_cells((column.name, column.to_list()) for column in rows.get_columns())
+    rows = table.iloc[::step, :MOST_COLUMNS]
+    return _write_cells(
+        (name, rows.iloc[:, place].tolist()) for place, name in enumerate(rows.columns)
+    )
 
 
 def _describe_image(value: Any) -> object:

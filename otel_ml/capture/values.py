@@ -31,7 +31,7 @@ _NULL: Final = b"null"  # looked for from the end: that takes less than half as 
 _FINITE: Final = frozenset({str, int, bool, type(None)})
 _SKETCH_ITEMS: Final = 16  # of an object in a preview
 # Of an array, see `describe`.
-_ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head"})
+_ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head", "cells"})
 _SKETCH_MARGIN: Final = 24  # for a key, quotes and what a text's escapes add
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1

@@ -50,6 +50,11 @@ FieldKind: TypeAlias = Literal["number", "category", "text", "embedding"]
 
 # Of a value that was redacted or cut: it is there, and nothing of it is kept.
 HIDDEN: Final = "hidden"
+# Of a column of tables: how many of its cells were looked at, also those without a value, and in
+# how many tables.
+CELLS: Final = "cells"
+TABLES: Final = "tables"
+_NO_VALUES: Final = (HIDDEN, CELLS, TABLES)
 TYPES: Final = ("number", "text", "bool", "embedding")
 EMPTY_NUMBER: Final = Sketch("number")
 EMPTY_CATEGORY: Final = Sketch("category")
@@ -75,8 +80,9 @@ class FieldSketch:
     """All that is kept of a field.
 
     Attributes:
-        runs: How many runs could have it.
-        types: How many had a number, a text, a bool, an embedding, or something `HIDDEN`.
+        runs: How many runs could have it; of a column of tables how many cells.
+        types: How many had a number, a text, a bool, an embedding, or something `HIDDEN`; of a
+            column also how many `CELLS` and `TABLES` there were.
         number: Of its numbers.
         category: Of all its values: the largest counts, where these are nearly all.
         text: Of its texts.
@@ -93,7 +99,7 @@ class FieldSketch:
     @property
     def n(self) -> int:
         """How many had a value of which something is kept."""
-        return sum(count for name, count in self.types.items() if name != HIDDEN)
+        return sum(count for name, count in self.types.items() if name not in _NO_VALUES)
 
     @property
     def missing(self) -> int:
@@ -138,7 +144,13 @@ class FieldSketch:
 
 
 def sketch_field(
-    values: Iterable[object], clusters: Iterable[Hashable], *, runs: int, hidden: int = 0
+    values: Iterable[object],
+    clusters: Iterable[Hashable],
+    *,
+    runs: int,
+    hidden: int = 0,
+    cells: int = 0,
+    tables: int = 0,
 ) -> FieldSketch:
     """Sketch the values of a field that were there.
 
@@ -147,6 +159,8 @@ def sketch_field(
         clusters: The session of each value.
         runs: How many runs could have it.
         hidden: How many had a value of which nothing is kept.
+        cells: Of a column of tables how many cells there were, also those without a value.
+        tables: In how many tables.
     """
     by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
     for value, cluster in zip(values, clusters, strict=True):
@@ -163,8 +177,8 @@ def sketch_field(
         chosen.append(value)
         sessions.append(cluster)
     types = {name: len(by_type[name][0]) for name in TYPES if name in by_type}
-    if hidden:
-        types[HIDDEN] = hidden
+    counts = {HIDDEN: hidden, CELLS: cells, TABLES: tables}
+    types |= {name: count for name, count in counts.items() if count}
     numbers, texts, embeddings = (by_type.get(name) for name in ("number", "text", "embedding"))
     return FieldSketch(
         runs,
@@ -227,7 +241,7 @@ def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
         types.update(sketch.types)
     return FieldSketch(
         sum(sketch.runs for sketch in of_all),
-        {name: types[name] for name in (*TYPES, HIDDEN) if types[name]},
+        {name: types[name] for name in (*TYPES, *_NO_VALUES) if types[name]},
         merge_sketches((sketch.number for sketch in of_all), "number"),
         _keep_repeated(merge_sketches((sketch.category for sketch in of_all), "category")),
         merge_sketches((sketch.text for sketch in of_all if sketch.text.n), "text"),

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import json
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ from unittest.mock import MagicMock
 import numpy as np
 import orjson
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +26,7 @@ from otel_ml.capture.values import (
     encode,
     preview,
 )
+from otel_ml.redaction import Redaction
 from otel_ml_collector.mapping.chat import line_out
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_text, any_values, json_values
@@ -171,7 +175,13 @@ def test_hostile_object_is_said() -> None:
         ),
         (
             np.zeros((10, 10)),
-            {"type": "numpy.ndarray", "dtype": "float64", "shape": [10, 10], "head": [0.0] * 8},
+            {
+                "type": "numpy.ndarray",
+                "dtype": "float64",
+                "shape": [10, 10],
+                "head": [0.0] * 8,
+                "cells": {str(column): [0.0] * 10 for column in range(10)},
+            },
         ),
     ],
 )
@@ -205,7 +215,7 @@ def test_object_with_other_choices(choice: object) -> None:
 
 
 def test_table_leaves_shape_and_head() -> None:
-    """A table leaves its shape, its columns and its first rows, not its content."""
+    """A table leaves its shape, columns, first rows and cells of rows that are evenly spread."""
     table = pd.DataFrame({"a": range(1_000), "b": range(1_000)})
     described = orjson.loads(encode(table).text)
     assert described.pop("head").splitlines()[1:] == [f"{n}  {n}  {n}" for n in range(8)]
@@ -213,7 +223,70 @@ def test_table_leaves_shape_and_head() -> None:
         "type": f"{type(table).__module__}.DataFrame",
         "shape": [1000, 2],
         "columns": ["a", "b"],
+        "cells": {"a": [*range(0, 1_000, 5)], "b": [*range(0, 1_000, 5)]},
     }
+
+
+TABLE = pd.DataFrame(
+    {
+        "age": [31.5, None, 64.0],
+        "card": ["visa", None, "x" * 100],
+        "member": [True, False, True],
+        "day": pd.to_datetime(["2026-11-01", None, "2026-11-03"]),
+        "count": pd.array([1, None, 3], dtype="Int64"),
+        "parts": [[1] * 1_000, None, {}],
+    }
+)
+
+
+@pytest.mark.parametrize("make", [lambda: TABLE, lambda: pl.from_pandas(TABLE[[*TABLE][:5]])])
+def test_cells_of_tables(make: Callable[[], object]) -> None:
+    """The cells of a table are plain values by column: none is missing, long and large are cut."""
+    cells = orjson.loads(encode(make()).text)["cells"]
+    assert [cells[name] for name in ("age", "member", "count")] == [
+        [31.5, None, 64.0],
+        [True, False, True],
+        [1, None, 3],
+    ]
+    assert cells["card"] == ["visa", None, "x" * 64]
+    assert cells["day"] == ["2026-11-01T00:00:00", None, "2026-11-03T00:00:00"]
+    assert cells.get("parts", ["builtins.list"])[0] == "builtins.list"
+
+
+def test_cells_of_arrow() -> None:
+    """The cells of a table of Arrow are of rows that are evenly spread."""
+    table = pa.table({f"c{place}": [*range(place, 1_000 + place)] for place in range(60)})
+    cells = orjson.loads(encode(table).text)["cells"]
+    assert [*cells] == [f"c{place}" for place in range(50)]
+    assert cells["c7"] == [*range(7, 1_007, 125)]
+
+
+def test_cells_of_arrays() -> None:
+    """Of an array that is a table the columns are described; a picture or a vector is none."""
+    array = np.arange(1_200.0).reshape(400, 3)
+    array[6, 1] = np.nan
+    described = orjson.loads(encode(array).text)
+    step = 400 // (400 // 3) + 1
+    column = [None if math.isnan(number) else number for number in array[::step, 1]]
+    assert described["cells"]["1"] == column
+    records = np.array([(1, 2.5), (3, 4.5)], dtype=[("a", "i4"), ("b", "f8")])
+    assert orjson.loads(encode(records).text)["cells"] == {"a": [1, 3], "b": [2.5, 4.5]}
+    for other in (np.zeros((60, 60)), np.zeros(500), np.zeros((8, 8)), np.zeros((5, 5, 5))):
+        assert "cells" not in orjson.loads(encode(other).text)
+
+
+def test_secret_columns_have_no_cells() -> None:
+    """A column with a secret name is hidden, as a key of an object is."""
+    table = pd.DataFrame({"password": ["hunter2"] * 20, "card": ["visa"] * 20})
+    text = Redaction().encode(table).text
+    assert orjson.loads(text)["cells"] == {"password": "[redacted]", "card": ["visa"] * 20}
+
+
+def test_tables_without_rows_have_no_cells() -> None:
+    """An empty table is described as before."""
+    empty = TABLE.iloc[:0]
+    for table in (empty, pl.from_pandas(empty[["age"]]), pa.table({"a": []}), pd.DataFrame()):
+        assert "cells" not in orjson.loads(encode(table).text)
 
 
 def test_array_of_numpy_floats_is_cut() -> None:

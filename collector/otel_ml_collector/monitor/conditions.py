@@ -3,6 +3,7 @@
 from typing import Final
 
 from otel_ml.statistics.fields import (
+    CELLS,
     MISSING,
     TYPE,
     VALUE,
@@ -31,7 +32,9 @@ def write_where(model: str, drift: FieldDrift) -> str:
     part = (drift.drifted or drift.parts or (None,))[0]
     # No condition of the language looks into the numbers of an embedding.
     is_open = part is not None and "embedding" not in (drift.kind, drift.window.kind)
-    condition = _write_condition(drift, part) if part and is_open else ""
+    is_column = CELLS in drift.window.types or CELLS in drift.reference.types
+    write = _write_cell_condition if is_column else _write_condition
+    condition = write(drift, part) if part and is_open else ""
     if not condition:
         return of_model
     where = f"{of_model} and {condition}"
@@ -73,6 +76,15 @@ def _write_condition(drift: FieldDrift, part: PartDrift) -> str:
     if not pattern:
         return ""
     return f"{'' if is_above else 'not '}matches({path}, {quoted(pattern)})"
+
+
+def _write_cell_condition(drift: FieldDrift, part: PartDrift) -> str:
+    """Write the condition on the cells of a column: of a list the language finds texts alone."""
+    value = gained_value(part.reference, part.window)
+    is_text = drift.window.types.get("text", 0) == drift.window.n
+    if part.name != VALUE or part.window.kind != "category" or value is None or not is_text:
+        return ""
+    return f"{quoted(value)} in {drift.name}"
 
 
 def _write_any(drift: FieldDrift, path: str) -> str:

@@ -15,12 +15,12 @@ import orjson
 
 from otel_ml.statistics.distances import MARGIN
 from otel_ml.statistics.fields import (
+    TABLES,
     FieldDrift,
     Reference,
     compare_fields,
     field_of_sketch,
     moved_share,
-    sketch_field,
 )
 from otel_ml.statistics.sketches import Sketch
 from otel_ml_collector.datasets.find import find_items, versions_of
@@ -36,7 +36,7 @@ from otel_ml_collector.store.field_values import (
     VersionFields,
     merge_versions,
     section_of,
-    walk_values,
+    sketch_payloads,
     write_step,
 )
 from otel_ml_collector.store.reader import Reader
@@ -502,11 +502,16 @@ def _read_dataset(question: FieldsQuestion, than: Than, dataset: tuple[str, int]
     name, number = dataset
     rows = versions_of(question.reader, question.project, name)
     number = number or max((row["number"] for row in rows), default=0)
-    values: defaultdict[str, list[object]] = defaultdict(list)
-    sections: defaultdict[str, int] = defaultdict(int)
+    fields = sketch_payloads(_read_items(question, name, number))
+    return Reference(than.name, fields.filled(fields.fields))
+
+
+def _read_items(
+    question: FieldsQuestion, name: str, number: int
+) -> Iterator[Mapping[Section, object]]:
+    """Read the first items of a version of a data set."""
     cursor: str | None = None
-    read = 0
-    while read < _MOST_ITEMS:
+    for _ in range(_MOST_ITEMS // _ITEMS_AT_ONCE):
         page = find_items(
             question.reader,
             question.project,
@@ -516,24 +521,10 @@ def _read_dataset(question: FieldsQuestion, than: Than, dataset: tuple[str, int]
             cursor=cursor,
         )
         for item in page.items:
-            read += 1
-            contents: Mapping[Section, object] = {"inputs": item.inputs, "outputs": item.expected}
-            for section, content in contents.items():
-                if content is not None:
-                    sections[section] += 1
-                    for path, value in walk_values(section, content):
-                        if value is not None:
-                            values[path].append(value)
+            yield {"inputs": item.inputs, "outputs": item.expected}
         cursor = page.next_cursor
         if cursor is None:
-            break
-    return Reference(
-        than.name,
-        {
-            path: sketch_field(of, range(len(of)), runs=sections[section_of(path)])
-            for path, of in values.items()
-        },
-    )
+            return
 
 
 def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
@@ -668,7 +659,7 @@ def name_change(changes: Iterable[Change], start_ns: int, end_ns: int) -> str:
 
 def count_moved(drift: FieldDrift) -> float:
     """Count the runs of the window that are other than before, by the part that moved most."""
+    runs = drift.window.types.get(TABLES, drift.window.runs)
     return max(
-        (moved_share(part.reference, part.window) * drift.window.runs for part in drift.drifted),
-        default=0.0,
+        (moved_share(part.reference, part.window) * runs for part in drift.drifted), default=0.0
     )

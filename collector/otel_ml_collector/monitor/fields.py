@@ -60,7 +60,13 @@ from otel_ml_collector.monitor.drift import (
 from otel_ml_collector.monitor.releases import Change, find_changes
 from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import Bounds
-from otel_ml_collector.store.field_values import FIGURES, SECTIONS, read_values, section_of
+from otel_ml_collector.store.field_values import (
+    FIGURES,
+    SECTIONS,
+    ColumnCells,
+    read_values,
+    section_of,
+)
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sketches import read_sample
@@ -91,7 +97,10 @@ class FieldSummary(BaseModel):
 
     field: str = Field(description="Its path, as a filter has it")
     kind: FieldKind
-    n: int = Field(description="Runs of the window that have it")
+    n: int = Field(
+        description="Runs of the window that have it; of a column of tables the cells that were "
+        "looked at and have a value"
+    )
     missing: float | None = Field(description="Share of those that could have it and do not")
     reference_n: int
     reference_missing: float | None
@@ -496,9 +505,13 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
     for row in rows:
         values = dict(_values_of(row, own.name))
         value = values.get(own.name)
-        weight = _weigh(part, value)
+        # Of a table the cell that is most typical.
+        cells = value.values if isinstance(value, ColumnCells) else (value,)
+        weight, place = max(
+            ((_weigh(part, cell), -place) for place, cell in enumerate(cells)), default=(0.0, 0)
+        )
         if weight > 0:
-            ranked.append((weight, row, value))
+            ranked.append((weight, row, cells[-place]))
     ranked.sort(key=lambda entry: (-entry[0], -entry[1]["start_ns"], entry[1]["run_id"]))
     return [
         TypicalRun(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from otel_ml.statistics.fields import FieldSketch, write_number, write_share
+from otel_ml.statistics.fields import TABLES, FieldSketch, write_number, write_share
 from otel_ml.statistics.sketches import Sketch, bounds_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.filter.sql import compile_where
@@ -151,8 +151,9 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
         section = section_of(path)
         runs = usual.sections.get(section, 0)
         is_lacking = path not in own.fields and own.sections.get(section, 0)
-        if section in SECTIONS and is_lacking and runs >= _LEAST and before.n >= (1 - _TAIL) * runs:
-            yield UnusualField(path, "", f"missing: {write_share(before.n / runs)} of runs have it")
+        having = before.types.get(TABLES, before.n)
+        if section in SECTIONS and is_lacking and runs >= _LEAST and having >= (1 - _TAIL) * runs:
+            yield UnusualField(path, "", f"missing: {write_share(having / runs)} of runs have it")
 
 
 def _value_of(field: FieldSketch) -> str:
@@ -164,11 +165,18 @@ def _value_of(field: FieldSketch) -> str:
 def _tell(field: FieldSketch, before: FieldSketch) -> str:
     """Say why a value is unusual; empty where it is as usual."""
     if before.kind == "number":
-        if field.number.low is None:
+        if field.number.low is None or field.number.high is None:
             return "no number, as it was before"
-        return _tell_number(field.number.low, before.number, "")
+        # Of a column of a table they may differ.
+        low, high = (
+            _tell_number(number, before.number, "")
+            for number in (field.number.low, field.number.high)
+        )
+        return low or high
     if before.kind == "category":
-        value = next(iter(field.category.values), None)
+        # Of a column the value that is rarest elsewhere.
+        values = field.category.values
+        value = min(values, key=lambda text: before.category.values.get(text, 0), default=None)
         if value is None:
             return ""
         count = before.category.values.get(value, 0)

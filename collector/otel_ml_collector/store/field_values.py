@@ -5,7 +5,7 @@ opens as a list of runs.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from json import dumps
@@ -13,7 +13,14 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field
+from otel_ml.statistics.fields import (
+    CELLS,
+    HIDDEN,
+    TABLES,
+    FieldSketch,
+    merge_fields,
+    sketch_field,
+)
 from otel_ml.statistics.projections import (
     NORM,
     PROJECTIONS,
@@ -26,6 +33,11 @@ from otel_ml_collector.store.reader import Row
 Section = Literal["inputs", "outputs", "params", "run", "errors"]
 SECTIONS: Final[tuple[Section, ...]] = ("inputs", "outputs", "params")
 MOST_FIELDS: Final = 100
+# Columns of tables beside these.
+MOST_COLUMNS: Final = 50
+# Of the tables of an hour and model so many cells enter: those of the first runs, as these are
+# chosen.
+_MOST_CELLS: Final = 100_000
 MOST_DEPTH: Final = 4
 # Keys that are ids make a path each: of more than that no new one is looked at.
 _MOST_PATHS: Final = 1_000
@@ -48,10 +60,28 @@ _TAG: Final = "$"
 _TAGGED: Final = "v"
 _IN_PARTS: Final = frozenset({"fields", "member", "tuple", "set", "frozenset"})
 _REDACTED: Final = "[redacted]"
+# As JSON has no number for them.
+_INFINITE: Final = ("Infinity", "-Infinity")
 # Of an array or a table, and of an image.
 _SIZES: Final = ("shape", "size")
 _PROJECTIONS: Final = "projections"
+# Of a table: values of rows that are evenly spread, by column. Of an array that is shown whole they
+# are its `values`.
+_CELLS: Final = "cells"
+_ROWS: Final = "values"
 _Version = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCells:
+    """The cells of a column of a table that were looked at; None is a missing value."""
+
+    values: tuple[object, ...]
+
+    @property
+    def present(self) -> list[object]:
+        """Those that have a value."""
+        return [value for value in self.values if value is not None]
 
 
 def section_of(path: str) -> Section:
@@ -78,8 +108,8 @@ def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object
 
     A list gives its length as `len(path)`, and of a conversation its last message; of many numbers
     it is an embedding, too. An array, a table or an image gives what was described of it: its shape
-    or size, and such as the brightness. Of what was redacted or reduced by its sender None stands
-    there.
+    or size, such as the brightness, and `ColumnCells` of each column of a table. Of what was
+    redacted or reduced by its sender None stands there.
     """
     yield from _walk(section, payload, 0)
 
@@ -90,7 +120,9 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
             if depth < MOST_DEPTH:
                 for key, member in value.items():
                     step = write_step(key)
-                    is_read = key == _PROJECTIONS and NORM in value  # as the field itself
+                    is_read = (key == _PROJECTIONS and NORM in value) or (
+                        key == _CELLS and _is_described(value)
+                    )  # as the field itself, and as columns
                     if len(path) + len(step) <= _LONGEST_PATH and not is_read:
                         yield from _walk(path + step, member, depth + 1)
             yield from _walk_described(path, value)
@@ -112,8 +144,12 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
 
 def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Walk through what the description of an array, a table or an image has beside its members."""
-    if not isinstance(value.get("type"), str):
+    if not _is_described(value):
         return
+    for name, cells in _list_columns(value):
+        step = path + write_step(_CELLS) + write_step(name)
+        if len(step) <= _LONGEST_PATH:
+            yield step, cells
     for name in _SIZES:
         sizes = value.get(name)
         if isinstance(sizes, list) and len(sizes) <= MOST_DEPTH:
@@ -132,6 +168,38 @@ def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield path, Projected(norm, tuple(projections))
 
 
+def _is_described(value: Mapping[str, Any]) -> bool:
+    return isinstance(value.get("type"), str)
+
+
+def _list_columns(value: Mapping[str, Any]) -> Iterator[tuple[str, ColumnCells | None]]:
+    """List the columns of a described table with their cells; None is one that was redacted."""
+    columns = value.get(_CELLS)
+    if not isinstance(columns, dict):
+        shape, rows = value.get("shape"), value.get(_ROWS)
+        is_table = isinstance(shape, list) and len(shape) == 2 and isinstance(rows, list)  # noqa: PLR2004 - rows and columns
+        if not is_table or not all(isinstance(row, list) for row in rows or ()):
+            return
+        columns = {
+            str(place): [*column]
+            for place, column in enumerate(zip(*(rows or ()), strict=False))
+            if place <= MOST_COLUMNS
+        }
+        if len(columns) > MOST_COLUMNS:  # such as a picture
+            return
+    for name, cells in list(columns.items())[:MOST_COLUMNS]:
+        if isinstance(cells, list):
+            yield name, ColumnCells(tuple(map(_read_cell, cells)))
+        else:
+            yield name, None
+
+
+def _read_cell(cell: object) -> object:
+    if isinstance(cell, str):
+        return None if _REDACTED in cell or cell in _INFINITE else cell
+    return cell if isinstance(cell, (int, float)) else None
+
+
 def write_step(key: str) -> str:
     """Write a key of a mapping as a step of a field's path: ``.age``, ``["mean age"]``."""
     return f".{key}" if key.isidentifier() else f"[{dumps(key, ensure_ascii=False)}]"
@@ -146,14 +214,28 @@ class _Gathered:
         default_factory=lambda: defaultdict(lambda: ([], []))
     )
     hidden: Counter[str] = field(default_factory=Counter)
+    cells: Counter[str] = field(default_factory=Counter)
+    tables: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: str, value: object, session: str) -> None:
         if value is None:
             self.hidden[path] += 1
+            return
+        values, sessions = self.values[path]
+        if isinstance(value, ColumnCells):
+            present = value.present
+            values += present
+            sessions += [session] * len(present)
+            self.cells[path] += len(value.values)
+            self.tables[path] += 1
         else:
-            values, sessions = self.values[path]
             values.append(value)
             sessions.append(session)
+
+    def count_runs(self, path: str) -> int:
+        """Count the runs that have a field; of a column those whose table has it."""
+        values, _ = self.values.get(path, ((), ()))
+        return self.tables.get(path, len(values)) + self.hidden[path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +254,19 @@ class VersionFields:
     def filled(self, paths: Iterable[str]) -> dict[str, FieldSketch]:
         """Return the fields of some paths, each with how many runs could have it.
 
-        Of payloads that is known. A figure or a score that is not there was not measured.
+        Of payloads that is known, of a column as cells of the tables that have it. A figure or a
+        score that is not there was not measured.
         """
         return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
 
     def _fill(self, path: str, own: FieldSketch) -> FieldSketch:
         section = section_of(path)
-        is_payload = section in SECTIONS
-        runs = self.sections.get(section, 0) if is_payload else sum(own.types.values())
+        if own.types.get(CELLS):
+            runs = own.types[CELLS] + own.types.get(HIDDEN, 0)
+        elif section in SECTIONS:
+            runs = self.sections.get(section, 0)
+        else:
+            runs = sum(own.types.values())
         return replace(own, runs=runs)
 
 
@@ -197,15 +284,22 @@ def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
 
 def _keep_most(fields: Mapping[str, FieldSketch]) -> dict[str, FieldSketch]:
     """Keep of the payloads' fields those that are in most runs, and all figures."""
-    return {
-        path: fields[path]
-        for path in _choose_most({path: sum(own.types.values()) for path, own in fields.items()})
+    columns = {path for path, own in fields.items() if own.types.get(CELLS)}
+    counts = {
+        path: own.types[TABLES] if path in columns else sum(own.types.values())
+        for path, own in fields.items()
     }
+    return {path: fields[path] for path in _choose_most(counts, columns)}
 
 
-def _choose_most(counts: Mapping[str, int]) -> list[str]:
-    own = [path for path in counts if section_of(path) in SECTIONS]
-    most = sorted(own, key=lambda path: (-counts[path], path))[:MOST_FIELDS]
+def _choose_most(counts: Mapping[str, int], columns: Set[str]) -> list[str]:
+    """Choose the fields that are kept: of payloads those of most runs, columns by themselves."""
+    own = sorted(
+        (path for path in counts if section_of(path) in SECTIONS),
+        key=lambda path: (-counts[path], path),
+    )
+    most = [path for path in own if path not in columns][:MOST_FIELDS]
+    most += [path for path in own if path in columns][:MOST_COLUMNS]
     return sorted({*most, *(path for path in counts if section_of(path) not in SECTIONS)})
 
 
@@ -221,17 +315,35 @@ def sketch_runs(
     """
     by_version: defaultdict[_Version, _Gathered] = defaultdict(_Gathered)
     known: defaultdict[str, set[str]] = defaultdict(set)
+    cells: Counter[str] = Counter()
     for row in rows:
         model = row["model"]
+        is_full = cells[model] >= _MOST_CELLS
         gathered = by_version[model, row["digest"], row["structure"]]
         gathered.sections["run"] += 1
         gathered.sections["errors"] += row["outcome"] == "error"
         gathered.sections.update(section for section in SECTIONS if row[section])
         for path, value in chain(_walk_run(row), scores.get(row["run_id"], ())):
+            if isinstance(value, ColumnCells):
+                if is_full:
+                    continue
+                cells[model] += len(value.values)
             if path in known[model] or len(known[model]) < _MOST_PATHS:
                 known[model].add(path)
                 gathered.add(path, value, row["session"])
     return _sketch_gathered(by_version)
+
+
+def sketch_payloads(payloads: Iterable[Mapping[Section, object]]) -> VersionFields:
+    """Sketch the fields of payloads that are of no run, such as the items of a data set."""
+    gathered = _Gathered()
+    for place, sections in enumerate(payloads):
+        for section, payload in sections.items():
+            if payload is not None:
+                gathered.sections[section] += 1
+                for path, value in walk_values(section, payload):
+                    gathered.add(path, value, str(place))
+    return _sketch_gathered({("", "", ""): gathered})["", "", ""]
 
 
 def _walk_run(row: Row) -> Iterator[tuple[str, object]]:
@@ -248,17 +360,22 @@ def _walk_run(row: Row) -> Iterator[tuple[str, object]]:
 
 def _sketch_gathered(by_version: Mapping[_Version, _Gathered]) -> dict[_Version, VersionFields]:
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    columns: set[str] = set()
     for (model, _, _), gathered in by_version.items():
-        for path, (values, _) in gathered.values.items():
-            counts[model][path] += len(values)
-        counts[model].update(gathered.hidden)
-    kept = {model: set(_choose_most(of_model)) for model, of_model in counts.items()}
+        columns |= gathered.tables.keys()
+        for path in gathered.values.keys() | gathered.hidden.keys():
+            counts[model][path] += gathered.count_runs(path)
+    kept = {model: set(_choose_most(of_model, columns)) for model, of_model in counts.items()}
     return {
         version: VersionFields(
             dict(gathered.sections),
             {
                 path: sketch_field(
-                    *gathered.values.get(path, ((), ())), runs=0, hidden=gathered.hidden[path]
+                    *gathered.values.get(path, ((), ())),
+                    runs=0,
+                    hidden=gathered.hidden[path],
+                    cells=gathered.cells[path],
+                    tables=gathered.tables[path],
                 )
                 for path in sorted(gathered.values.keys() | gathered.hidden.keys())
                 if path in kept[version[0]]

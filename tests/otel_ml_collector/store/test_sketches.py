@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml.statistics.projections import Projected, project
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.deletion import Deleter
-from otel_ml_collector.store.field_values import VersionFields, read_values
+from otel_ml_collector.store.field_values import ColumnCells, VersionFields, read_values
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sketches import (
     SketchDuty,
@@ -214,6 +214,35 @@ def test_failing_day(store: Store) -> None:
                 "inputs": Projected(2.5, (0.25,) * 32),
             },
         ),
+        (
+            {
+                "type": "pandas.DataFrame",
+                "shape": [9, 3],
+                "cells": {"age": [31, None], "a b": ["x", "[redacted]"], "ssn": "[redacted]"},
+            },
+            {
+                "inputs.type": "pandas.DataFrame",
+                "len(inputs.shape)": 2,
+                "inputs.shape[0]": 9,
+                "inputs.shape[1]": 3,
+                "inputs.cells.age": ColumnCells((31, None)),
+                'inputs.cells["a b"]': ColumnCells(("x", None)),
+                "inputs.cells.ssn": None,
+            },
+        ),
+        (
+            {"type": "numpy.ndarray", "shape": [2, 2], "values": [[1, 2.5], [3, "Infinity"]]},
+            {
+                "inputs.type": "numpy.ndarray",
+                "len(inputs.shape)": 2,
+                "inputs.shape[0]": 2,
+                "inputs.shape[1]": 2,
+                "len(inputs.values)": 2,
+                'inputs.cells["0"]': ColumnCells((1, 3)),
+                'inputs.cells["1"]': ColumnCells((2.5, None)),
+            },
+        ),
+        ({"cells": {"age": [1, 2]}}, {"len(inputs.cells.age)": 2}),
         (
             {"messages": [{"role": "user", "content": "hi"}]},
             {
