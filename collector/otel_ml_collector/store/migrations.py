@@ -280,7 +280,6 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     ],
     # Objects, artifacts and artifact_chunks are tables, which need no step.
     [],
-    [],
     [
         Sql("""
             ALTER TABLE late_logs
@@ -342,7 +341,6 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
               ADD COLUMN IF NOT EXISTS annotator LowCardinality(String) AFTER actual"""),
     ],
     # Aliases of versions and lineage of runs are tables, which need no step.
-    [],
     [],
     [
         Sql("""
@@ -475,11 +473,14 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
                 GROUP BY project, start_ns, trace_id, span_id
                 HAVING min(inputs != '' AND outputs != ''))"""),
     ],
-    # States of alerts and their changes are tables, which need no step.
+    # States of alerts, their changes and notifications are tables, which need no step.
+    [],
+    [],
+    # Which runs keys and tags name was settled here, before a mistake moved it to schema 28.
     [],
     # What runs foretold by targets is kept of the days that are here once the collector runs.
     [],
-    # Nor does the table of notifications.
+    # No program ended at this one.
     [],
     # Which runs keys and tags name, of which something was told, is settled of them.
     [_NAMED_BY_OWNERS],

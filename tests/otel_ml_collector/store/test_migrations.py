@@ -21,7 +21,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Scope, Span, Value
 from otel_ml_collector.store.backup import MANIFEST, restore
-from otel_ml_collector.store.migrations import SCHEMA_VERSION
+from otel_ml_collector.store.migrations import DROPPED, SCHEMA_VERSION, STEPS
 from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
@@ -276,6 +276,22 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
 def test_each_older_schema_is_kept() -> None:
     """The tables of every schema but today's are kept, so that its stores can be made."""
     assert {*SCHEMAS.glob("schema_*.sql")} == {*map(file_of, VERSIONS)}
+
+
+@pytest.mark.parametrize("table", DROPPED)
+def test_steps_keep_their_numbers(table: str) -> None:
+    """A table is dropped by the step to the first schema without it, whatever came since."""
+    without = next(
+        version
+        for version in range(VERSIONS.stop - 1, 0, -1)
+        if f"EXISTS {table} (" in file_of(version).read_text()
+    )
+    [step] = [
+        version
+        for version, statements in enumerate(STEPS, 3)
+        if any(statement == f"DROP TABLE {table}" for statement in statements)
+    ]
+    assert step == without + 1
 
 
 def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], bytes]]) -> None:
