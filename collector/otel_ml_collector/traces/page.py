@@ -18,7 +18,7 @@ from otel_ml.records import LABELS, Evaluation, Inside, WorstScore
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.datasets.find import find_datasets_of_run
-from otel_ml_collector.errors import Missing
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.grammar import step_into
 from otel_ml_collector.judges.find import find_judge_calls
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
@@ -570,7 +570,7 @@ def _find_membership(
     if match is None:
         return None
     name = "an experiment"
-    with suppress(Missing):  # its own run has not come, or is gone
+    with suppress(Missing, BadInput):  # its own run has not come, is gone, or is named by no id
         stored_run = runs.find_run(reader, match.experiment, run.project, now_ns=now_ns)
         name = str(stored_run.attributes.get(names.EXPERIMENT_NAME) or stored_run.name)
     return Membership(match.experiment, name, match.dataset, match.item)

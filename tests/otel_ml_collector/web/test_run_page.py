@@ -46,6 +46,15 @@ def test_no_link(service: Service, project: str) -> None:
     assert "open at" not in get(service, f"/projects/{project}/runs/{id_of(root)}")
 
 
+def test_experiment_without_an_id(service: Service, project: str) -> None:
+    """A run that says it is of an experiment which no run id names has its page all the same."""
+    call = make_call(attributes={"otel_ml.experiment": "</script>"})
+    service.store.take(project, call)
+    text = ask(service.app, f"/projects/{project}/runs/{id_of(call)}").text
+    assert "an experiment" in text
+    assert "experiments/%3C%2Fscript%3E" in text
+
+
 def test_left_running(service: Service, project: str) -> None:
     """A span that outlives its parent in one process is no matter of clocks."""
     root = make_root()
