@@ -42,7 +42,7 @@ _MOST_JUDGES: Final = 8
 _MOST_MEMBERSHIPS: Final = 250_000
 MOST_ROWS: Final = 50_000
 # More runs are not read at once, even where a few traces have nearly all of them.
-_MOST_READ: Final = 1_000_000
+MOST_READ: Final = 1_000_000
 # The name of a slice of a column begins so in the store; no tag's does.
 FIELD_MARK: Final = "\x01"
 _NO_VERSION: Final = f"{FIELD_MARK}version=:"
@@ -58,6 +58,9 @@ _FIELD_TOKENS: Final = Sql("""
   concat('\\x01outcome=', outcome)""")
 # A logarithm is kept to a 64th and a score to a millionth, so that sums are the same in any order.
 _LOG: Final = Sql("round((log({value}) - {centre}) * 64) / 64")
+MOST_VALUE: Final = Sql("round(least(greatest({value}, -1e9), 1e9) * 1e6) / 1e6")
+# What is read of a run elsewhere is joined to it by this.
+RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
 _NO_INPUTS: Final = write_nothing(Sql("inputs_preview"))
 
 
@@ -72,6 +75,7 @@ class FigureColumn:
         margin: A difference below it does not matter; None for that of its kind.
         judge, digest: Whose figure it is; empty for none.
         place: Of a judge's figure the place in the join of scores.
+        target: Whose truth it is of; then its values are read beside the runs.
     """
 
     name: str
@@ -83,6 +87,7 @@ class FigureColumn:
     judge: str = ""
     digest: str = ""
     place: int = 0
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ class SlicesQuery:
 
     Attributes:
         where: Which runs, the slices and the rest alike.
-        figure: Only this one: errors, missing inputs, latency, cost, or a judge.
+        figure: Only this one: errors, missing inputs, latency, cost, a judge, or `truth` with the
+            name of a target.
         start_ns, end_ns: Starts of the runs; the last 24 hours unless told.
         pairs: Whether slices are two conditions at once, of those that stand out alone.
     """
@@ -99,7 +105,11 @@ class SlicesQuery:
     project: str
     where: Where = ""
     figure: Annotated[
-        str, Query(max_length=200, description="Such as `errors`, `latency` or a judge")
+        str,
+        Query(
+            max_length=200,
+            description="Such as `errors`, `latency`, a judge or `truth churned` of a target",
+        ),
     ] = ""
     start_ns: Start = None
     end_ns: End = None
@@ -182,6 +192,11 @@ class AskedRuns:
         )
 
     @property
+    def sample(self) -> Sql:
+        """The condition on traces."""
+        return _SAMPLE if self.every > 1 else Sql("1")
+
+    @property
     def score_sql(self) -> Sql:
         """The condition on scores: those of the runs that are counted."""
         if self.every == 1:
@@ -223,8 +238,16 @@ class AskedRuns:
         )
 
 
-def choose_figures(reader: Reader, query: SlicesQuery, asked: AskedRuns) -> list[FigureColumn]:
+def choose_figures(
+    reader: Reader, query: SlicesQuery, asked: AskedRuns, truths: Sequence[FigureColumn] = ()
+) -> list[FigureColumn]:
     """List the figures: those of every run, then each judge's newest version with most to say.
+
+    Args:
+        reader: The store, held to whoever asks.
+        query: The question.
+        asked: Which runs are counted.
+        truths: The figures of targets, which stand last.
 
     Raises:
         BadInput: The figure that is asked for is none.
@@ -252,6 +275,7 @@ def choose_figures(reader: Reader, query: SlicesQuery, asked: AskedRuns) -> list
         ),
     ]
     columns += _judge_figures(reader, query.project, asked)
+    columns += truths
     if query.figure:
         wanted = [column for column in columns if query.figure in {column.name, column.judge}]
         if not wanted:
@@ -292,7 +316,7 @@ def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: i
     """Make a figure of a judge, which the join of `_join_scores` gives."""
     value = Sql("said_{place}").fill(place=place)
     if kind == "score":
-        value = Sql("round(least(greatest({value}, -1e9), 1e9) * 1e6) / 1e6").fill(value=value)
+        value = MOST_VALUE.fill(value=value)
     return FigureColumn(
         name,
         kind,
@@ -420,15 +444,28 @@ def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, 
 # The runs that are counted: their slices by label, and their figures. Sessions of two models are
 # two units.
 _COUNTED: Final = Sql("""
-  SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit,
+  SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit, {run} AS run,
     arrayDistinct({tokens}) AS labels, {figures}
   FROM {source} WHERE {asked} LIMIT {most}""")
 _FIGURE: Final = Sql("""({given}) AS h{place},
   if(h{place}, assumeNotNull(toFloat64({value})), 0) AS v{place}""")
+# One that is set behind the store.
+_JOINED_FIGURE: Final = Sql("false AS h{place}, toFloat64(0) AS v{place}")
 
 
-def read_counted(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColumn]) -> pa.Table:
+def read_counted(
+    reader: Reader,
+    asked: AskedRuns,
+    figures: Sequence[FigureColumn],
+    truths: Mapping[str, pa.Table],
+) -> pa.Table:
     """Read the runs that are counted.
+
+    Args:
+        reader: The store, held to whoever asks.
+        asked: Which runs.
+        figures: By what slices are compared.
+        truths: By the name of a figure of a target its values, with the number of each run.
 
     Returns:
         A row for each: `of_model`, `unit` (its session, else its trace), `labels` (its slices), and
@@ -438,16 +475,19 @@ def read_counted(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColum
     sql = _COUNTED.fill(
         unit=Sql("if({s} != '', cityHash64({s}), cityHash64(trace_id))").fill(s=session),
         tokens=asked.tokens,
+        run=RUN_NUMBER if truths else Sql("0"),
         figures=join_sql(
             ", ",
             [
                 _FIGURE.fill(given=figure.given, value=figure.value, place=place)
+                if not figure.target
+                else _JOINED_FIGURE.fill(place=place)
                 for place, figure in enumerate(figures)
             ],
         ),
         source=asked.with_joins(_join_scores(asked, figures)),
         asked=asked.sql,
-        most=_MOST_READ,
+        most=MOST_READ,
     )
     values = dict(asked.values)
     for figure in figures:
@@ -456,7 +496,21 @@ def read_counted(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColum
                 f"judge_{figure.place}": figure.judge,
                 f"digest_{figure.place}": figure.digest,
             }
-    return reader.arrow(sql, values)
+    runs = reader.arrow(sql, values)
+    for place, figure in enumerate(figures):
+        if figure.target:
+            runs = _join_truths(runs, truths[figure.name], place)
+    return runs
+
+
+def _join_truths(runs: pa.Table, truths: pa.Table, place: int) -> pa.Table:
+    """Set the figure of a target: of a run without a truth there is none."""
+    numbers = truths["run"].combine_chunks()
+    places = pc.index_in(runs["run"].combine_chunks(), value_set=numbers)
+    value = pc.fill_null(truths["value"].combine_chunks().take(places), 0.0)
+    for name, column in ((f"h{place}", pc.is_valid(places)), (f"v{place}", value)):
+        runs = runs.set_column(runs.column_names.index(name), name, column)
+    return runs
 
 
 def count_slices(

@@ -35,6 +35,7 @@ from otel_ml_collector.monitor.slice_sums import (
     find_dimensions,
     read_counted,
 )
+from otel_ml_collector.monitor.slice_truths import choose_targets, find_truths, list_figures
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.versions import version_numbers
@@ -51,12 +52,15 @@ _MOST_FINDINGS: Final = 5
 class SlicesFigure(BaseModel):
     """A figure that slices are compared by."""
 
-    name: str = Field(description="errors, missing inputs, latency, cost, or a judge")
+    name: str = Field(
+        description="errors, missing inputs, latency, cost, a judge, or truth and a target's name"
+    )
     kind: Literal["rate", "score", "amount"]
     lower_is_better: bool
     judge: str = Field(description="Empty where it is of no judge")
     judge_version: int | None = Field(description="Its small number; null where it has none")
     digest: str = Field(description="Of the judge's version")
+    target: str = Field(description="Whose truth it is of; empty for none")
     unit: Literal["points", "%", ""] = Field(description="Of a difference as pages show it")
 
 
@@ -118,8 +122,18 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     """
     window = query.window(now_ns)
     asked = AskedRuns.of(reader, query, window)
-    figures = choose_figures(reader, query, asked)
-    runs = read_counted(reader, asked, figures)
+    targets = choose_targets(reader, query.project, asked)
+    figures = choose_figures(reader, query, asked, list_figures(targets))
+    wanted = {figure.name for figure in figures}
+    truths = find_truths(
+        reader,
+        query.project,
+        asked,
+        {name: target for name, target in targets.items() if name in wanted},
+    )
+    if not query.figure:
+        figures = [item for item in figures if not item.target or truths[item.name].num_rows]
+    runs = read_counted(reader, asked, figures, truths)
     dimensions = find_dimensions(reader, query, asked, runs)
     rows = count_slices(runs, figures, dimensions)
     slices, judged = _judge(asked, figures, rows, dimensions, query.where)
@@ -336,18 +350,27 @@ def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -
         return f"{words[not is_more]} by {change:.0f} % ({low:.0f} to {high:.0f} %)"
     if figure.kind == "score":
         return (
-            f"scores {verdict.value:.2f} by {figure.judge}, the rest {verdict.rest:.2f} "
+            f"{_write_score(figure, verdict.value)}, the rest {verdict.rest:.2f} "
             f"({difference.low:+.2f} to {difference.high:+.2f})"
         ).replace("-", "\N{MINUS SIGN}")
     verbs = {"errors": "fails", "missing inputs": "has no inputs"}
-    verb = verbs.get(figure.name, f"passes {figure.judge}")
+    judged = f"foretells {figure.target}" if figure.target else f"passes {figure.judge}"
+    verb = verbs.get(figure.name, judged)
     text = f"{verb} in {_share(verdict.value)}, the rest in {_share(verdict.rest)}"
     lost = round(cell.excess or 0)
     if verdict.word != "worse" or not lost:
         return text
     ends = {"errors": "not have failed", "missing inputs": "have inputs"}
-    end = ends.get(figure.name, "have passed")
+    end = ends.get(figure.name, "have been right" if figure.target else "have passed")
     return f"{text}: {lost:,} {'run' if lost == 1 else 'runs'} would {end} if it did as the rest"
+
+
+def _write_score(figure: FigureColumn, value: float) -> str:
+    if not figure.target:
+        return f"scores {value:.2f} by {figure.judge}"
+    if figure.lower_is_better:
+        return f"is off in {figure.target} by {value:.2f}"
+    return f"is right in {value:.2f} of the first for {figure.target}"
 
 
 def _share(value: float) -> str:
@@ -412,6 +435,7 @@ def _describe_figure(
         judge=figure.judge,
         judge_version=numbers.get((figure.judge, figure.digest, "")),
         digest=figure.digest,
+        target=figure.target,
         unit=units[figure.kind],
     )
 

@@ -1,0 +1,111 @@
+"""Quality by truth as a figure of slices: whether runs were right, or by how much they were off.
+
+What a run foretold and what came of it are no columns of runs. They are read beside these, in one
+question for each target, and joined to the runs that are counted.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from otel_ml.statistics.slices import FigureKind
+from otel_ml_collector.monitor.slice_sums import (
+    MOST_READ,
+    MOST_VALUE,
+    RUN_NUMBER,
+    AskedRuns,
+    FigureColumn,
+)
+from otel_ml_collector.quality.find import list_targets
+from otel_ml_collector.quality.target import SavedTarget, make_unsaved
+from otel_ml_collector.store.apart import find_counted
+from otel_ml_collector.store.counted import Bounds
+from otel_ml_collector.store.predictions import PredictionKind, read_kept_days, write_rows
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
+
+# Each is a question of its own.
+_MOST_TARGETS: Final = 3
+_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+# What a prediction adds to its figure, by the kind of its target.
+_VALUES: Final[Mapping[PredictionKind, Sql]] = {
+    "class": Sql("predicted = came"),
+    "number": Sql("abs(amount - truth)"),
+    "ranking": Sql("amount"),
+}
+_KINDS: Final[Mapping[PredictionKind, FigureKind]] = {
+    "class": "rate",
+    "number": "score",
+    "ranking": "score",
+}
+_TRUTHS: Final = Sql("""
+  SELECT {run} AS run, assumeNotNull({value}) AS value
+  FROM (SELECT trace_id, span_id, model, came, toNullable(toFloat64({right})) AS raw FROM ({rows}))
+  WHERE came != '' AND model IN {models:Array(String)} AND {sample} AND isNotNull(raw)
+    AND isFinite(raw)
+  LIMIT {most}""")
+
+
+def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, SavedTarget]:
+    """Choose the targets of the models that are asked about, by the names of their figures.
+
+    Those that are saved stand first; a truth without one must equal the whole output.
+    """
+    if not (asked.apart.scores or asked.apart.told_scores):  # truths are among them
+        return {}
+    listed = list_targets(reader, project)
+    targets = [target for target in listed.targets if target.model in asked.models]
+    targets += map(make_unsaved, listed.truths)
+    return {f"truth {target.name}": target for target in targets[:_MOST_TARGETS]}
+
+
+def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
+    """List the figures of targets: the share of right classes, a mean error, a mean precision."""
+    return [
+        FigureColumn(
+            name,
+            _KINDS[target.kind],
+            lower_is_better=target.kind == "number",
+            value=_VALUES[target.kind],
+            given=Sql("came != ''"),
+            target=target.name,
+        )
+        for name, target in targets.items()
+    ]
+
+
+def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTarget) -> pa.Table:
+    """Read what the runs that are counted add to the figure of a target.
+
+    Returns:
+        A row for each run whose truth is here: `run`, its number, and `value`.
+    """
+    rule, window = target.rule, asked.window
+    kept = read_kept_days(reader, project, rule, window.start_ns, window.end_ns)
+    counted_runs = find_counted(reader, project, _BOUNDS)
+    sql = _TRUTHS.fill(
+        run=RUN_NUMBER,
+        value=MOST_VALUE.fill(value=Sql("raw")),
+        right=_VALUES[target.kind],
+        rows=write_rows(rule, counted_runs, asked.apart, kept),
+        sample=asked.sample,
+        most=MOST_READ,
+    )
+    values: dict[str, Any] = {
+        **rule.parameters,
+        **kept.parameters,
+        "project": project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+        "models": asked.models,
+        "every": asked.every,
+    }
+    return reader.arrow(sql, values)
+
+
+def find_truths(
+    reader: Reader, project: str, asked: AskedRuns, targets: Mapping[str, SavedTarget]
+) -> dict[str, pa.Table]:
+    """Read the truths of targets, each by the name of its figure."""
+    return {name: read_truths(reader, project, asked, target) for name, target in targets.items()}
