@@ -85,12 +85,19 @@ def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Monit
         Unavailable: The store answers nothing of it.
     """
     question = make_question(reader, project, now_ns, last=last)
-    return reader.memory.work_out(
-        _name_answer(question, last),
-        lambda: _find_monitor(question),
-        # What lacks something is asked for again.
-        lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),
-    )
+    return _work_out(question, _name_answer(question, last))
+
+
+def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
+    """Find the content of the page Monitor, or of many runs what the last half hour has of it.
+
+    Raises:
+        Missing: The project may not be read.
+        Unavailable: The store answers nothing of it.
+    """
+    question = make_question(reader, project, now_ns, last=last)
+    name = _name_answer(question, last)
+    return _recall(reader, name) or _work_out(question, name)
 
 
 def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
@@ -103,16 +110,32 @@ def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> 
         Missing: The project may not be read.
         Unavailable: The store answers nothing of it.
     """
-    *name, slot, state = _name_answer(make_question(reader, project, now_ns, last=last), last)
+    return _recall(reader, _name_answer(make_question(reader, project, now_ns, last=last), last))
+
+
+_AnswerName = tuple[str, str, Past, int, str]
+
+
+def _work_out(question: FindingsQuestion, name: _AnswerName) -> MonitorState:
+    return question.reader.memory.work_out(
+        name,
+        lambda: _find_monitor(question),
+        # What lacks something is asked for again.
+        lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),
+    )
+
+
+def _recall(reader: Reader, name: _AnswerName) -> MonitorState | None:
+    *of_project, slot, state = name
     if state:
         return None
-    keys = ((*name, slot - age, state) for age in range(_SHOWN_TIMES + 1))
+    keys = ((*of_project, slot - age, state) for age in range(_SHOWN_TIMES + 1))
     answers = (reader.memory.recall_answer(key) for key in keys)
     kept: MonitorState | None = next((answer for answer in answers if answer is not None), None)
     return kept
 
 
-def _name_answer(question: FindingsQuestion, last: Past) -> tuple[str, str, Past, int, str]:
+def _name_answer(question: FindingsQuestion, last: Past) -> _AnswerName:
     """Name an answer by its time and the state of the store that fixes it, empty of many runs.
 
     Asked each time: that it may be asked is the reader's right, and no other's answer.

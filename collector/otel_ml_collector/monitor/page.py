@@ -15,8 +15,8 @@ from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.monitor.find import (
     KEPT_ANSWER_NS,
     MonitorState,
-    find_kept_monitor,
     find_monitor,
+    find_shown_monitor,
 )
 from otel_ml_collector.monitor.findings import Finding, FindingKind
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
@@ -112,8 +112,8 @@ def show_findings(
     successor where five minutes went by.
     """
     now_ns = time.time_ns()
-    kept = None if fresh else find_kept_monitor(reader, project, last, now_ns)
-    state = kept or find_monitor(reader, project, last, now_ns)
+    find = find_monitor if fresh else find_shown_monitor
+    state = find(reader, project, last, now_ns)
     age_ns = now_ns - state.made_ns
     context = {
         **_describe(state, last),

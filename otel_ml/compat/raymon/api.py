@@ -16,7 +16,10 @@ Moment = str | datetime | None
 _PROFILES: Final = "a profile is sent by client.profile(profile, action=model), see profiling"
 _NO_CREATION: Final = "a project is made by its first record: use Client(project)"
 _NO_ACCOUNTS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
-_RULES: Final = "there are no manifests: ask trace_ls and object_ls with a slice"
+_RULES: Final = (
+    "there are no manifests: what a reducer checks is an alert rule with hold='2 of 3', saved by "
+    "Reader.save_alert"
+)
 _PAGE: Final = 1_000  # as many as one answer holds
 _HTTP: Final = "other routes than Raymon's: see docs/api.md"
 # What is not here, and what to use in its place.

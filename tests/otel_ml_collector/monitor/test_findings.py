@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.errors import Missing, StoreTimeout
-from otel_ml_collector.monitor.find import find_kept_monitor, find_monitor
+from otel_ml_collector.monitor.find import find_kept_monitor, find_monitor, find_shown_monitor
 from otel_ml_collector.monitor.findings import (
     Contributor,
     Finding,
@@ -71,6 +71,7 @@ def test_older_answer_of_many_runs(store: Store) -> None:
     first = find_monitor(store.reader, "large", "24h", NOW_NS)
     later_ns = NOW_NS + 6 * MINUTE_NS
     assert find_kept_monitor(store.reader, "large", "24h", later_ns) is first
+    assert find_shown_monitor(store.reader, "large", "24h", later_ns) is first
     newer = find_monitor(store.reader, "large", "24h", later_ns)
     assert (first.made_ns, newer.made_ns) == (NOW_NS, later_ns)
     assert find_kept_monitor(store.reader, "large", "24h", later_ns) is newer
