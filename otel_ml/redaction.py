@@ -45,6 +45,10 @@ _QUOTED: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*')"
 _BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
 _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
 
+# Of the description of a table: its first rows, in which columns stand side by side.
+_ROWS: Final = ("head", "values")
+_NAMED: Final = (list, dict)
+
 
 class Redaction:
     """Hides the secrets that a client is configured to hide.
@@ -198,13 +202,23 @@ class Redaction:
         if depth > _SEARCHED_DEPTH:
             return REDACTED
         if isinstance(value, dict):
+            hidden = _ROWS if self._has_secret_column(value) else ()
             return {
-                self.shown(key): REDACTED if self.is_secret(key) else self._apply(item, depth + 1)
+                self.shown(key): REDACTED
+                if key in hidden or self.is_secret(key)
+                else self._apply(item, depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, list):
             return [self._apply(item, depth + 1) for item in value]
         return self.shown(value) if isinstance(value, str) else value
+
+    def _has_secret_column(self, value: Mapping[str, Any]) -> bool:
+        """Tell whether the description of a table names a column that is to be hidden."""
+        if "type" not in value or "shape" not in value:
+            return False
+        names = [*_names_in(value.get("columns")), *_names_in(value.get("cells"))]
+        return any(map(self.is_secret, names))
 
     def _is_harmless(self, value: Any) -> bool:
         """Look at the keys of plain containers; most runs have few of them, and the same keys."""
@@ -225,6 +239,10 @@ class Redaction:
             if not _LEAVES.issuperset(map(type, items)):
                 containers += [item for item in items if type(item) not in _LEAVES]
         return True
+
+
+def _names_in(value: object) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, _NAMED) else []
 
 
 class _Unsure(Exception):

@@ -26,7 +26,7 @@ from otel_ml.capture.values import (
     encode,
     preview,
 )
-from otel_ml.redaction import Redaction
+from otel_ml.redaction import NOTE, Redaction
 from otel_ml_collector.mapping.chat import line_out
 from tests.otel_ml import hostile
 from tests.otel_ml.strategies import any_text, any_values, json_values
@@ -280,6 +280,27 @@ def test_secret_columns_have_no_cells() -> None:
     table = pd.DataFrame({"password": ["hunter2"] * 20, "card": ["visa"] * 20})
     text = Redaction().encode(table).text
     assert orjson.loads(text)["cells"] == {"password": "[redacted]", "card": ["visa"] * 20}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"password": ["hunter2"] * 20, "card": ["visa"] * 20}),
+        pl.DataFrame({"password": ["hunter2"] * 3, "card": ["visa"] * 3}),
+        pa.table({"password": ["hunter2"] * 3, "card": ["visa"] * 3}),
+        np.array([("hunter2", "visa")] * 3, dtype=[("password", "U9"), ("card", "U9")]),
+        np.array([("hunter2", "visa")] * 90, dtype=[("password", "U9"), ("card", "U9")]),
+    ],
+    ids=["pandas", "polars", "pyarrow", "numpy", "more of numpy"],
+)
+def test_first_rows_hide_secret_columns(table: object) -> None:
+    """The first rows of a table with a secret column are hidden, however deep it lies."""
+    for value in (table, {"frame": table}, {"in": [table]}):
+        text, notes = Redaction().encode(value)
+        assert "hunter2" not in text
+        assert NOTE in notes
+        assert "visa" in text
+    assert "hunter2" in Redaction(keys=()).encode(table).text
 
 
 def test_tables_without_rows_have_no_cells() -> None:
