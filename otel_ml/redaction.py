@@ -46,8 +46,8 @@ _BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
 _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
 
 # Of the description of a table: its first rows, in which columns stand side by side.
-_ROWS: Final = ("head", "values")
-_NAMED: Final = (list, dict)
+_FIRST_ROWS: Final = ("head", "values")
+_WITH_NAMES: Final = (list, dict)
 
 
 class Redaction:
@@ -202,7 +202,7 @@ class Redaction:
         if depth > _SEARCHED_DEPTH:
             return REDACTED
         if isinstance(value, dict):
-            hidden = _ROWS if self._has_secret_column(value) else ()
+            hidden = _FIRST_ROWS if self._has_secret_column(value) else ()
             return {
                 self.shown(key): REDACTED
                 if key in hidden or self.is_secret(key)
@@ -242,7 +242,9 @@ class Redaction:
 
 
 def _names_in(value: object) -> list[str]:
-    return [name for name in value if isinstance(name, str)] if isinstance(value, _NAMED) else []
+    return (
+        [name for name in value if isinstance(name, str)] if isinstance(value, _WITH_NAMES) else []
+    )
 
 
 class _Unsure(Exception):

@@ -21,8 +21,8 @@ HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand fo
 _SMALL: Final = 64  # elements of an array that is shown whole
 _REPR_CHARS: Final = 200
 MOST_COLUMNS: Final = 50  # of a table that are described by themselves
-_CELLS: Final = 400  # of all columns together, from rows that are evenly spread
-_CELL_CHARS: Final = 64
+_SHOWN_CELLS: Final = 400  # of all columns together, from rows that are evenly spread
+_LONGEST_CELL: Final = 64
 _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
 _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 _THUMBNAIL: Final = 64  # pixels of a side
@@ -160,7 +160,7 @@ def _cells_of_array(array: Any) -> dict[str, object]:
 
 def _step(rows: int, columns: int) -> int:
     """Return every how many-th row is looked at."""
-    return max(-(-rows // max(_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
+    return max(-(-rows // max(_SHOWN_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
 
 
 def _write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
@@ -176,7 +176,7 @@ def _write_cell(cell: Any) -> object:
     if kind in _PLAIN_CELLS:
         return cell
     if kind is str:
-        return cell[:_CELL_CHARS]
+        return cell[:_LONGEST_CELL]
     if kind.__name__ in _NO_CELLS:
         return None
     if isinstance(cell, datetime.date | datetime.time):

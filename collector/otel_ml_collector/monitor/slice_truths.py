@@ -1,6 +1,6 @@
 """Quality by truth as a figure of slices: whether runs were right, or by how much they were off.
 
-What a run foretold and what came of it are no columns of runs. They are read beside these, in one
+What a run foretold and what came of it are no columns of runs. They are read beside these, by a
 question for each target, and joined to the runs that are counted.
 """
 
@@ -27,14 +27,14 @@ from otel_ml_collector.store.sql import Sql
 
 # Each is a question of its own.
 _MOST_TARGETS: Final = 3
-_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_ASKED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # What a prediction adds to its figure, by the kind of its target.
-_VALUES: Final[Mapping[PredictionKind, Sql]] = {
+_FIGURE_VALUES: Final[Mapping[PredictionKind, Sql]] = {
     "class": Sql("predicted = came"),
     "number": Sql("abs(amount - truth)"),
     "ranking": Sql("amount"),
 }
-_KINDS: Final[Mapping[PredictionKind, FigureKind]] = {
+_FIGURE_KINDS: Final[Mapping[PredictionKind, FigureKind]] = {
     "class": "rate",
     "number": "score",
     "ranking": "score",
@@ -50,7 +50,7 @@ _TRUTHS: Final = Sql("""
 def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, SavedTarget]:
     """Choose the targets of the models that are asked about, by the names of their figures.
 
-    Those that are saved stand first; a truth without one must equal the whole output.
+    Those that are saved stand first; a truth without a target must equal the whole output.
     """
     if not (asked.apart.scores or asked.apart.told_scores):  # truths are among them
         return {}
@@ -65,9 +65,9 @@ def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
     return [
         FigureColumn(
             name,
-            _KINDS[target.kind],
+            _FIGURE_KINDS[target.kind],
             lower_is_better=target.kind == "number",
-            value=_VALUES[target.kind],
+            value=_FIGURE_VALUES[target.kind],
             given=Sql("came != ''"),
             target=target.name,
         )
@@ -83,11 +83,11 @@ def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTar
     """
     rule, window = target.rule, asked.window
     kept = read_kept_days(reader, project, rule, window.start_ns, window.end_ns)
-    counted_runs = find_counted(reader, project, _BOUNDS)
+    counted_runs = find_counted(reader, project, _ASKED_TIME)
     sql = _TRUTHS.fill(
         run=RUN_NUMBER,
         value=MOST_VALUE.fill(value=Sql("raw")),
-        right=_VALUES[target.kind],
+        right=_FIGURE_VALUES[target.kind],
         rows=write_rows(rule, counted_runs, asked.apart, kept),
         sample=asked.sample,
         most=MOST_READ,

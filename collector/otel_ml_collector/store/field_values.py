@@ -67,8 +67,8 @@ _SIZES: Final = ("shape", "size")
 _PROJECTIONS: Final = "projections"
 # Of a table: values of rows that are evenly spread, by column. Of an array that is shown whole they
 # are its `values`.
-_CELLS: Final = "cells"
-_ROWS: Final = "values"
+_TABLE_CELLS: Final = "cells"
+_TABLE_ROWS: Final = "values"
 _Version = tuple[str, str, str]
 
 
@@ -121,7 +121,7 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
                 for key, member in value.items():
                     step = write_step(key)
                     is_read = (key == _PROJECTIONS and NORM in value) or (
-                        key == _CELLS and _is_described(value)
+                        key == _TABLE_CELLS and _is_described(value)
                     )  # as the field itself, and as columns
                     if len(path) + len(step) <= _LONGEST_PATH and not is_read:
                         yield from _walk(path + step, member, depth + 1)
@@ -147,7 +147,7 @@ def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, 
     if not _is_described(value):
         return
     for name, cells in _list_columns(value):
-        step = path + write_step(_CELLS) + write_step(name)
+        step = path + write_step(_TABLE_CELLS) + write_step(name)
         if len(step) <= _LONGEST_PATH:
             yield step, cells
     for name in _SIZES:
@@ -173,10 +173,10 @@ def _is_described(value: Mapping[str, Any]) -> bool:
 
 
 def _list_columns(value: Mapping[str, Any]) -> Iterator[tuple[str, ColumnCells | None]]:
-    """List the columns of a described table with their cells; None is one that was redacted."""
-    columns = value.get(_CELLS)
+    """List the columns of a described table with their cells; None for a redacted column."""
+    columns = value.get(_TABLE_CELLS)
     if not isinstance(columns, dict):
-        shape, rows = value.get("shape"), value.get(_ROWS)
+        shape, rows = value.get("shape"), value.get(_TABLE_ROWS)
         is_table = isinstance(shape, list) and len(shape) == 2 and isinstance(rows, list)  # noqa: PLR2004 - rows and columns
         if not is_table or not all(isinstance(row, list) for row in rows or ()):
             return

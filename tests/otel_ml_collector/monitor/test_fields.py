@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, wasserstein_distance
 
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.connection import Connections
@@ -22,6 +24,7 @@ from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import MS_NS, make_call
 from tests.otel_ml_collector.stores import Service, open_service
+from tests.otel_ml_collector.test_datasets import make_item, make_versions
 
 TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
 DAYS: Final = 10
@@ -280,6 +283,51 @@ def test_other_references(service: Service) -> None:
     for than in ("version", "version:7", "dataset:none"):
         address = f"/api/v1/projects/p/fields?model=same&than={than}"
         assert ask(service.app, address).status == 404, than
+
+
+def test_data_set(service: Service) -> None:
+    """A data set whose items are unlike the traffic drifts from it, as scipy has it of both."""
+    draw = random.Random(17)  # noqa: S311 - not for secrets
+    items = {
+        f"q-{place}": make_item(
+            {
+                "amount": round(draw.lognormvariate(3.5, 0.5), 2),
+                "card": draw.choice(["amex", "visa"]),
+            }
+        )
+        for place in range(300)
+    }
+    service.store.take("p", *items.values(), *make_versions("qa", items), now_ns=time.time_ns())
+    for than in ("dataset:qa", "dataset:qa:v1"):
+        answer = get(service, f"fields?model=same&than={than}")
+        assert (answer["reference"], answer["reference_runs"]) == (f"data set {than[8:]}", 300)
+        fields = {field["field"]: field for field in answer["fields"]}
+        amount, card = fields["inputs.amount"], fields["inputs.card"]
+        assert (amount["word"], amount["reference_n"]) == ("drift", 300)
+        assert card["sentence"].startswith("new value `mastercard`: ")
+        assert "latency_ms" not in fields
+    before = [
+        json.loads(str(item.attributes["otel_ml.inputs"]))["amount"] for item in items.values()
+    ]
+    after = read_inputs("same", 1, pay, "amount")
+    unit = np.subtract(*np.percentile(before, [75, 25]))
+    assert amount["distance"] == pytest.approx(wasserstein_distance(before, after) / unit, abs=0.03)
+
+
+def test_window_of_days(service: Service) -> None:
+    """Two days may be the reference: those from the first to before the second."""
+    days = [
+        datetime.fromtimestamp((TODAY_NS - day * DAY_NS) / 10**9, UTC).date().isoformat()
+        for day in (6, 3)
+    ]
+    answer = get(service, f"fields?model=broken&than={'/'.join(days)}")
+    assert (answer["reference"], answer["reference_runs"]) == (" to ".join(days), 3 * RUNS)
+    amount = next(field for field in answer["fields"] if field["field"] == "inputs.amount")
+    assert (amount["reference_n"], amount["word"], amount["change"]) == (
+        3 * RUNS,
+        "drift",
+        "broken",
+    )
 
 
 def test_version(service: Service) -> None:
