@@ -25,7 +25,13 @@ CHECKOUT = Path(__file__).parents[2]
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
 SERVED = re.compile(r"otel-ml is ready: (http://\S+) ")
 TIMEOUT_S = 300
-BROKEN = 'the data of screen is broken: inputs.measurements["mean texture"] missing 0 → 25 %'
+# A field that a device no longer sends, a version that refuses too much, a client whose form
+# writes commas: each with the begin of the sentence that names it.
+FIRST = [
+    'the data of screen is broken: inputs.measurements["mean texture"] missing 0 → 25 %',
+    "triage:v2 is worse than triage:v1: errors: ",
+    "client = lakeview fails in ",
+]
 
 
 class Demo:
@@ -80,15 +86,16 @@ def test_demo_once_shows_what_it_promises(recorded_demo: Path) -> None:
         assert record in output
 
 
-def first_finding(address: str) -> str:
-    """Return the sentence that a project begins with; empty where there is none."""
+def are_first(address: str) -> bool:
+    """Tell whether a project begins with what the demo breaks: field, version, client."""
     with urlopen(address, timeout=30) as answer:
-        found = [finding["sentence"] for finding in json.load(answer)["findings"]]
-    return str(found[0]) if found else ""
+        findings = json.load(answer)["findings"]
+    sentences = [finding["sentence"] for finding in findings[: len(FIRST)]]
+    return len(sentences) == len(FIRST) and all(map(str.startswith, sentences, FIRST))
 
 
 def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
-    """The command that the demo ends with serves its records again, with the field that broke."""
+    """The command that the demo ends with serves its records again, and what broke comes first."""
     *_, command = (recorded_demo / OUTPUT).read_text().splitlines()
     copied = shutil.copytree(recorded_demo / "data", tmp_path / "data", symlinks=True)
     command = command.strip().replace(str(recorded_demo / "data"), str(copied))
@@ -108,7 +115,7 @@ def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
             with urlopen(f"{served[1]}/api/v1/projects", timeout=30) as answer:
                 runs = {one["project"]: one["runs"] for one in json.load(answer)["projects"]}
             findings = f"{served[1]}/api/v1/projects/breast-cancer/findings"
-            wait_until(lambda: BROKEN in first_finding(findings), TIMEOUT_S)
+            wait_until(lambda: are_first(findings), TIMEOUT_S)
             rule = f"{served[1]}/api/v1/projects/breast-cancer/alerts/texture%20missing/check"
             with urlopen(rule, timeout=30) as answer:
                 [fired] = json.load(answer)["firings"]

@@ -13,6 +13,7 @@ from otel_ml import Client
 from .data import load_digit_images, load_tumours  # noqa: TID252 - see the package
 from .kept import DIGITS, TUMOURS, keep  # noqa: TID252
 from .screened import screen  # noqa: TID252
+from .triage import triage  # noqa: TID252
 
 _EPOCHS: Final = 30
 _RATE: Final = 0.001
@@ -59,3 +60,4 @@ if __name__ == "__main__":
     tumours = Client("breast-cancer")
     train_tumours(tumours)
     screen(tumours)
+    triage(tumours)
