@@ -59,7 +59,7 @@ def triage_sure(model: Any, measurements: Mapping[str, str]) -> dict[str, Any]:
 
 
 def triage(client: Client) -> None:
-    """Triage tumours of the test part, first with a version and then with the newer one."""
+    """Triage tumours of the test part, first by a version and then by its successor."""
     data, model = load_tumours(), load(TUMOURS)
     generator = np.random.default_rng(_SEED)
     now_ns = time.time_ns()
