@@ -13,6 +13,7 @@ import pytest
 from otel_ml_collector.alerts.evaluation import AlertEvaluator
 from otel_ml_collector.alerts.forms import RuleForm
 from otel_ml_collector.alerts.notification import Notification
+from otel_ml_collector.assistants.protocol import answer
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.overview.find import find_news
 from otel_ml_collector.span import Span
@@ -208,6 +209,18 @@ def test_first(service: Service) -> None:
     assert "client = acme" in part
     answered = ask(service.app, "/api/v1/projects/shop/overview")
     assert answered.json["findings"][0]["subject"] == "grounded falls"
+
+
+def test_assistants(service: Service) -> None:
+    """The overview of assistants begins with what fires: the rule, for whom, and the filter."""
+    given = {"project": "shop"}
+    overview = answer("overview", given, service.store.reader, "http://here", NOW_NS)
+    firing = overview["firing"]
+    fires = [dict(zip(firing["columns"], row, strict=True)) for row in firing["rows"]]
+    assert [(row["alert"], row["state"], row["for"]) for row in fires] == [
+        ("grounded falls", "firing", "client = acme")
+    ]
+    assert fires[0]["where"] == 'model == "answer" and tags["client"] == "acme"'
 
 
 def test_delete(service: Service) -> None:
