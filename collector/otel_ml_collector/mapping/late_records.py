@@ -232,7 +232,7 @@ def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
 def _map_version(span: Span, project: str, records: Records) -> str | None:
     """Add a version of a judge, with its definition, or of a data set."""
     attributes = span.attributes
-    kind = attributes[names.TARGET_KIND]
+    kind = to_text(attributes[names.TARGET_KIND])
     name = _target_text(attributes.get(names.TARGET_MODEL))
     digest = _target_text(attributes.get(names.TARGET_VERSION))
     if kind not in names.TARGET_KINDS or not name or not digest:
@@ -247,9 +247,7 @@ def _map_version(span: Span, project: str, records: Records) -> str | None:
         records.artifacts += read_artifacts(span, project, owner)
         records.metrics += points
     definition, at_ns = to_text(attributes.get(names.MODEL_DEFINITION)), span.start_ns
-    records.versions.append(
-        ModelVersion(project, to_text(kind), name, digest, "", definition, at_ns, at_ns)
-    )
+    records.versions.append(ModelVersion(project, kind, name, digest, "", definition, at_ns, at_ns))
     return None
 
 

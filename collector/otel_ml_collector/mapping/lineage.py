@@ -74,8 +74,8 @@ def is_link(event: Event) -> bool:
     name = attributes.get(names.LINEAGE_NAME)
     return (
         event.name == names.LINEAGE_EVENT
-        and attributes.get(names.LINEAGE_ROLE) in names.ROLES
-        and attributes.get(names.LINEAGE_KIND) in names.LINEAGE_KINDS
+        and to_text(attributes.get(names.LINEAGE_ROLE)) in names.ROLES
+        and to_text(attributes.get(names.LINEAGE_KIND)) in names.LINEAGE_KINDS
         and isinstance(name, str)
         and 0 < len(name) <= _NAME_CHARS
     )
