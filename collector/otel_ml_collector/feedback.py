@@ -72,7 +72,7 @@ def _read_actual(value: object) -> object:
 
 
 class WantedEvaluation(BaseModel):
-    """A statement about a run, a trace, or all runs that have a tag: exactly one of these.
+    """A statement about a run, a trace, a session, or all runs of a tag: exactly one of these.
 
     A statement with `actual` is the truth that came later; any other needs a `judge`.
     """
@@ -89,6 +89,10 @@ class WantedEvaluation(BaseModel):
     trace_key: _Name | None = Field(default=None, description="Your own key of a trace")
     tag: Annotated[str, Field(max_length=1_024, pattern="^[^=]+=")] | None = Field(
         default=None, description="`name=value`: all runs that have the tag, now or later"
+    )
+    session: Annotated[str, Field(min_length=1, max_length=1_024)] | None = Field(
+        default=None,
+        description="A session as a whole, which is a statement about none of its runs",
     )
     judge: _Name = Field(
         default=ACTUAL_NAME,
@@ -117,9 +121,9 @@ class WantedEvaluation(BaseModel):
 
     @model_validator(mode="after")
     def _has_one_target(self) -> "WantedEvaluation":
-        targets = (self.run_id, self.trace_id, self.trace_key, self.tag)
+        targets = (self.run_id, self.trace_id, self.trace_key, self.tag, self.session)
         if sum(target is not None for target in targets) != 1:
-            raise ValueError("expected exactly one of run_id, trace_id, trace_key and tag")
+            raise ValueError("expected exactly one of run_id, trace_id, trace_key, tag and session")
         if self.actual is not None:
             if {self.score, self.passed} != {None} or self.label:
                 raise ValueError("expected no score, passed or label beside actual")
@@ -166,8 +170,8 @@ class StoredEvaluation(BaseModel):
     id: str = Field(description="As it was sent, or empty")
     record_id: str = Field(description="Under which it is kept")
     known: bool | None = Field(
-        description="Whether the run or trace is here by now; null for a tag. What is told of one "
-        "that is not holds when it comes"
+        description="Whether the run, trace or session is here by now; null for a tag. What is "
+        "told of one that is not holds when it comes"
     )
 
 
@@ -204,6 +208,9 @@ def make_feedback(
     keys = find_keys(
         reader, project, [key for evaluation in wanted if (key := _key_of(evaluation))]
     )
+    sessions = find_named_sessions(
+        reader, project, [evaluation.session for evaluation in wanted if evaluation.session]
+    )
     spans: list[dict[str, Any]] = []
     stored: list[StoredEvaluation] = []
     for place, evaluation in enumerate(wanted):
@@ -212,7 +219,11 @@ def make_feedback(
         spans.append(
             _span(project, evaluation, identity, time_ns, starts.get(evaluation.run_id or ""))
         )
-        known = evaluation.run_id in starts if evaluation.run_id else _key_of(evaluation) in keys
+        known = (
+            evaluation.run_id in starts
+            or _key_of(evaluation) in keys
+            or evaluation.session in sessions
+        )
         record_id = identity[_TRACE_BYTES:].hex()
         stored.append(
             StoredEvaluation(
@@ -269,6 +280,7 @@ def _span(
         names.TARGET_RUN: wanted_evaluation.run_id,
         names.TARGET_TRACE_KEY: wanted_evaluation.trace_id or wanted_evaluation.trace_key,
         names.TARGET_TAG: wanted_evaluation.tag,
+        names.TARGET_SESSION: wanted_evaluation.session,
         names.TARGET_START_NS: start_ns,
         names.JUDGE_NAME: wanted_evaluation.judge,
         names.SOURCE: wanted_evaluation.source,
@@ -353,6 +365,21 @@ def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
         WHERE project = {project:String} AND key IN {keys:Array(String)}
           AND trace_id != toFixedString('', 16)""")
     return {row["key"] for row in reader.rows(sql, {"project": project, "keys": list(keys)})}
+
+
+def find_named_sessions(reader: Reader, project: str, sessions: Sequence[str]) -> set[str]:
+    """Find the sessions, among given ones, that a stored run names, open runs too."""
+    if not sessions:
+        return set()
+    sql = Sql("""
+        SELECT DISTINCT session FROM (
+          SELECT session FROM {deliveries} WHERE {these}
+          UNION ALL SELECT session FROM open_runs WHERE {these})""").fill(
+        deliveries=DELIVERIES,
+        these=Sql("project = {project:String} AND session IN {sessions:Array(String)}"),
+    )
+    rows = reader.rows(sql, {"project": project, "sessions": sorted({*sessions})})
+    return {row["session"] for row in rows}
 
 
 @router.post("/projects/{project:path}/evaluations")

@@ -1,4 +1,4 @@
-"""The owner of a record, as a text: a run id, a trace key, a tag, or a model's version.
+"""The owner of a record, as a text: a run id, a trace key, a tag, a session, a model's version.
 
 Run ids begin with a hex digit, so they sort before `FIRST`, and all other owners do not.
 """
@@ -12,6 +12,7 @@ TRACE_KEY_CHARS: Final = 256
 KEY: Final = "key:"
 TAG: Final = "tag:"
 _MODEL: Final = "model:"
+SESSION_OWNER: Final = "session:"
 SET: Final = "set:"
 # What marks the id of a provider's response among the texts of tags.
 RESPONSE: Final = "gen_ai.response.id="
@@ -38,6 +39,11 @@ def own_tag(text: str) -> str:
 def own_response(response_id: str) -> str:
     """Name the runs that got a response of a provider's: it stands among their tags' texts."""
     return own_tag(f"{RESPONSE}{response_id[:RESPONSE_CHARS]}")
+
+
+def own_session(session: str) -> str:
+    """Name a session, whatever runs it has or will have."""
+    return SESSION_OWNER + session
 
 
 def own_model(name: str, digest: str) -> str:

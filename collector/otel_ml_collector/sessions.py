@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml.orders import OLDEST
-from otel_ml.records import Tokens
+from otel_ml.records import Evaluation, Tokens
 from otel_ml_collector.api.parameters import (
     TIMES,
     Cursor,
@@ -30,7 +30,8 @@ from otel_ml_collector.api.parameters import (
 )
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.runs.answers import RunSummary, add_up
+from otel_ml_collector.owners import own_session
+from otel_ml_collector.runs.answers import RunSummary, add_up, find_owner_evaluations
 from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
 from otel_ml_collector.stats import (
     MAX_GROUPS,
@@ -181,6 +182,9 @@ class Turn(BaseModel):
 class Session(SessionFigures):
     """A session with its turns, oldest first."""
 
+    evaluations: list[Evaluation] = Field(
+        description="What is said of the session as a whole, oldest first; in no scores of its runs"
+    )
     conversation: list[Turn] = Field(description="A turn of many runs may go on on the next page")
     next_cursor: str | None
 
@@ -272,6 +276,7 @@ def _read_session(
     where = f"session == {view.quoted(session)}"
     query = RunsQuery(project, where, _RUNS_OF_SESSION, cursor, order=OLDEST)
     figures = reader.ahead(_find_figures, project, [session])
+    evaluations = reader.ahead(find_owner_evaluations, project, own_session(session))
     runs = find_runs(reader, query, now_ns)
     known = figures.result().get(session) or _of_open(session, runs.runs)
     if known is None:
@@ -280,7 +285,12 @@ def _read_session(
     for run in runs.runs:
         traces[run.trace_id].append(run)
     turns = [_make_turn(of_trace, now_ns) for of_trace in traces.values()]
-    stored_session = Session(**dict(known), conversation=turns, next_cursor=runs.next_cursor)
+    stored_session = Session(
+        **dict(known),
+        evaluations=evaluations.result(),
+        conversation=turns,
+        next_cursor=runs.next_cursor,
+    )
     return stored_session, runs.runs
 
 

@@ -11,13 +11,13 @@ from otel_ml_collector.access import OPEN
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.models.find import find_versions
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Span, Value
 from otel_ml_collector.storage import find_storage
 from otel_ml_collector.store.retention import Days, Retention, Wish
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
-from tests.otel_ml_collector.spans import DAY_NS, id_of, make_call
+from tests.otel_ml_collector.spans import DAY_NS, id_of, make_call, make_record
 from tests.otel_ml_collector.stores import Service
 
 _TIMES: Final = itertools.count(BEGAN_NS + 1_000 * DAY_NS, 1_000 * DAY_NS)
@@ -69,6 +69,21 @@ def test_ages(aged: Aged) -> None:
     assert {"late_logs", "objects", "payloads"} <= set(project.tables_with("mark-new"))
     assert (swept.rows["runs"], swept.rows["payloads"], swept.error) == (2, 4, "")
     assert project.names() == ["mark-middle", "mark-new", "model", "model"]
+
+
+def test_words_about_a_session(aged: Aged) -> None:
+    """They are kept as long as records are, from their arrival on."""
+    for days_ago, session in ((40, "old"), (10, "new")):
+        facts: dict[str, Value] = {
+            "otel_ml.target.session": session,
+            "otel_ml.judge.name": "helpful",
+            "otel_ml.source": "human",
+            "otel_ml.passed": True,
+        }
+        aged.arrive(days_ago, make_record("evaluation", make_call(), facts))
+    aged.retention(Days(records=30, payloads=7)).sweep()
+    assert aged.project.tables_with("session:old") == []
+    assert aged.project.tables_with("session:new") == ["metrics"]
 
 
 def test_second_run(aged: Aged) -> None:

@@ -15,7 +15,7 @@ from otel_ml_collector.mapping.dialects.evaluator import is_spoken
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, Present
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import parse, real_score, service_name, to_float, to_text
-from otel_ml_collector.owners import own_key
+from otel_ml_collector.owners import own_key, own_session
 from otel_ml_collector.records import Metric, ModelVersion, Records, Run, run_id
 from otel_ml_collector.span import Span, Value, is_span_id
 from otel_ml_collector.times import LATEST_NS
@@ -235,9 +235,9 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
     for source in present.scores:
         (told,) = values.read(source, [0])
         if source.shape is not None and isinstance(told, list):
-            owner = _judged_owner(span, source.names)
+            owner = _judged_owner(span, source.names, run)
             for item in told:
-                if isinstance(item, Mapping):
+                if owner is not None and isinstance(item, Mapping):
                     for score in _item_score(run, item, place):
                         yield replace(score, owner=owner, owner_start_ns=0) if owner else score
                 place += 1
@@ -248,14 +248,18 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
             yield from _annotation(span, to_text(told), run)
 
 
-def _judged_owner(span: Span, sources: Sequence[str]) -> str:
-    """Name the run or the trace that feedback on a span is about; empty for the span's own run.
+def _judged_owner(span: Span, sources: Sequence[str], run: Run) -> str | None:
+    """Name the run, trace or session that feedback on a span is about.
+
+    Empty for the span's own run; None where it is about the session of a span that names none.
 
     Feedback that comes after a span has ended travels on an evaluator's span, with a single link to
     what it is about. Any other is about the span that carries it, or about that span's trace.
 
     Spec: https://github.com/Arize-ai/openinference/blob/main/spec/annotations.md
     """
+    if any(name.startswith("session.") for name in sources):
+        return own_session(run.session) if run.session else None
     is_evaluator = span.attributes.get("openinference.span.kind") == "EVALUATOR"
     link = span.links[0] if is_evaluator and len(span.links) == 1 else None
     if any(name.startswith("trace.") for name in sources):

@@ -1,7 +1,8 @@
 """Late records: records about a run that arrive apart from it, as spans of their own.
 
-An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a model's version. A
-`start` announces the run that it is about, as a placeholder of Logfire's announces its parent.
+An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a model's version; an
+`evaluation` of a session, too. A `start` announces the run that it is about, as a placeholder of
+Logfire's announces its parent.
 """
 
 import re
@@ -29,12 +30,14 @@ from otel_ml_collector.mapping.lineage import (
 from otel_ml_collector.mapping.values import to_float, to_int, to_text
 from otel_ml_collector.owners import (
     KEY,
+    SESSION_OWNER,
     TRACE_KEY_CHARS,
     is_run,
     own_dataset,
     own_item,
     own_key,
     own_model,
+    own_session,
     own_tag,
 )
 from otel_ml_collector.records import (
@@ -102,6 +105,8 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
     told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
     start_ns = told_ns if told_ns in batch.window else 0
     is_update = span.attributes[names.RECORD] == "update"
+    if is_update and owner.startswith(SESSION_OWNER):  # it has no tags, lines, metrics or data
+        return NO_TARGET
     map_one = _map_update if is_update else map_evaluation
     reason = map_one(span, project, owner, start_ns, batch.records)
     if is_update and reason is None:
@@ -179,7 +184,7 @@ def _run_of(span: Span) -> str | None:
 
 
 def _target_of(span: Span) -> str | None:
-    """Name the target of a record: a run, a trace key, a tag or a model's version.
+    """Name the target of a record: a run, a trace key, a tag, a session or a model's version.
 
     Returns:
         The owner of its records; None when the target is missing or invalid.
@@ -193,6 +198,9 @@ def _target_of(span: Span) -> str | None:
     if names.TARGET_TAG in attributes:
         tag = _target_text(attributes[names.TARGET_TAG])
         return own_tag(tag) if tag.find("=") > 0 else None
+    if names.TARGET_SESSION in attributes:
+        session = _target_text(attributes[names.TARGET_SESSION])
+        return own_session(session) if session else None
     if names.TARGET_MODEL in attributes:
         model = _target_text(attributes[names.TARGET_MODEL])
         version = _target_text(attributes.get(names.TARGET_VERSION))

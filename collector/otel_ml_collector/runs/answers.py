@@ -517,6 +517,14 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
     return late_records
 
 
+def find_owner_evaluations(reader: Reader, project: str, owner: str) -> list[Evaluation]:
+    """Read what judges, people and truths say of an owner that is no run, oldest first."""
+    rows = read_evaluations(reader, project, [owner])
+    return _evaluations(
+        rows, version_numbers(reader, project, "judge", {row["judge"] for row in rows})
+    )
+
+
 def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for row in read_trace_keys(reader, project, sorted({row["trace_id"] for row in rows})):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
-from otel_ml_collector.owners import KEY, RESPONSE, TAG
+from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
@@ -98,7 +98,13 @@ _MEANT: Final = {
 }
 # What shows that a session, a model or a project is there, beside its runs.
 _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
-    SESSION: [(Sql("items"), Sql("source_session = {target:String}"))],
+    SESSION: [
+        (Sql("items"), Sql("source_session = {target:String}")),
+        (
+            Sql("metrics"),
+            Sql("owner = concat('{of}', {target:String})").fill(of=Sql(SESSION_OWNER)),
+        ),
+    ],
     MODEL: [
         (
             Sql("model_versions"),
@@ -121,6 +127,24 @@ _FILL_RESPONSES: Final = Sql("""
     SELECT DISTINCT project, concat('{tag}', arrayJoin(
       arrayFilter(text -> startsWith(text, '{response}'), tag_kv))), {deleted:Int64}
     FROM {deliveries} WHERE {ours} AND ({meant})""")
+# What people say of a session goes with it, or with the last of its runs.
+_FILL_SESSION: Final = Sql("""
+    INSERT INTO deleted_owners (project, owner, deleted_ns)
+    SELECT {project:String}, concat('{of}', {target:String}), {deleted:Int64}""").fill(
+    of=Sql(SESSION_OWNER)
+)
+_OF_SESSIONS: Final = Sql("startsWith(owner, '{of}')").fill(of=Sql(SESSION_OWNER))
+_SPOKEN_OF: Final = Sql("""project = {project:String} AND concat('{of}', session) IN (
+  SELECT owner FROM metrics WHERE project = {project:String} AND {of_sessions})""").fill(
+    of=Sql(SESSION_OWNER), of_sessions=_OF_SESSIONS
+)
+_SESSIONS: Final = Sql("""
+    SELECT session FROM {deliveries} WHERE {spoken_of} AND ({these})
+    UNION ALL SELECT session FROM open_runs WHERE {spoken_of} AND ({these})""")
+_FILL_SESSIONS: Final = Sql("""
+    INSERT INTO deleted_owners (project, owner, deleted_ns)
+    SELECT DISTINCT {project:String}, concat('{of}', session), {deleted:Int64} FROM ({meant})
+    WHERE session NOT IN ({left})""")
 # And the keys of traces of which nothing is left then.
 _FILL_KEYS: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
@@ -281,6 +305,7 @@ class Deleter:
             ),
             deletion,
         )
+        self._fill_sessions(meant, deletion)
         days = [(deletion.project, day) for day in self._days(deletion)]
         mark_days(self._client, self._memory, days)
         self._memory.calls.forget(deletion.project)
@@ -293,6 +318,20 @@ class Deleter:
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
             self._memory.forget_numbers(lambda key, _: key[0] == deletion.project)
+
+    def _fill_sessions(self, meant: Sql, deletion: Deletion) -> None:
+        """Name the sessions that go, before their runs do."""
+        if deletion.kind == SESSION:
+            self._command(_FILL_SESSION, deletion)
+        elif self._has_rows(Sql("metrics"), _in_project(_OF_SESSIONS), deletion):
+            of_runs = {"deliveries": DELIVERIES, "spoken_of": _SPOKEN_OF}
+            left = Sql("NOT ({meant})").fill(meant=meant)
+            sql = _FILL_SESSIONS.fill(
+                of=Sql(SESSION_OWNER),
+                meant=_SESSIONS.fill(these=meant, **of_runs),
+                left=_SESSIONS.fill(these=left, **of_runs),
+            )
+            self._command(sql, deletion)
 
     def _mask(self, places: Sequence[_Place], deletion: Deletion) -> None:
         for table, condition in places:

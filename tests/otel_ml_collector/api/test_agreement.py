@@ -393,6 +393,43 @@ def test_people_of_langfuse(service: Service, project: str) -> None:
     ]
 
 
+def test_people_about_a_session(service: Service, project: str) -> None:
+    """Scores of a session, as Langfuse and Phoenix list them, are words about no run of it."""
+    run = make_call(attributes={"session.id": "chat 7"})
+    service.store.take(project, run)
+    of_langfuse = {
+        "id": "score-1",
+        "name": "helpful",
+        "dataType": "BOOLEAN",
+        "value": True,
+        "subject": {"kind": "session", "id": "chat 7"},
+        "authorUserId": "cyd",
+        "timestamp": "2026-11-20T08:00:00.000Z",
+        "comment": "at last",
+    }
+    of_phoenix = {
+        "id": "annotation-1",
+        "session_id": "chat 7",
+        "name": "helpful",
+        "identifier": "ann",
+        "annotator_kind": "HUMAN",
+        "updated_at": "2026-11-20T09:00:00.000Z",
+        "user_id": None,
+        "result": {"label": "Yes", "score": 1.0, "explanation": None},
+    }
+    recipes = read_recipes()
+    words = [recipes["of_langfuse"](of_langfuse), recipes["of_phoenix"](of_phoenix)]
+    for _ in range(2):
+        ask_json(service, project, "evaluations", "POST", {"evaluations": words})
+    read = ask_json(service, project, "sessions/chat%207")["evaluations"]
+    names = ("judge", "annotator", "label", "score", "passed", "explanation")
+    assert [tuple(word[name] for name in names) for word in read] == [
+        ("helpful", "cyd", "", None, True, "at last"),
+        ("helpful", "ann", "Yes", 1.0, None, ""),
+    ]
+    assert read_words(service, project, id_of(run)) == []
+
+
 def test_people_beside_the_judge(service: Service, project: str) -> None:
     """Words that spans and feedback brought stand in the confusion table, each person's once."""
     [run] = take(service, project, [True])

@@ -103,6 +103,8 @@ def test_latest_holds(service: Service, project: str) -> None:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({**THUMB}, "evaluations.0"),
     ({**THUMB, "trace_key": "a", "tag": "a=b"}, "evaluations.0"),
+    ({**THUMB, "session": "a", "tag": "a=b"}, "evaluations.0"),
+    ({**THUMB, "session": ""}, "evaluations.0.session"),
     ({"judge": "thumbs", "tag": "a=b"}, "evaluations.0"),
     ({**THUMB, "run_id": "1"}, "evaluations.0.run_id"),
     ({**THUMB, "tag": "a"}, "evaluations.0.tag"),

@@ -257,7 +257,7 @@ def test_feedback_about_a_trace() -> None:
         "trace.evaluations.0.evaluation.name": "grounded",
         "trace.evaluations.0.evaluation.score": 0.5,
         "trace.evaluations.0.evaluation.annotator_kind": "LLM",
-        "session.annotations.0.annotation.name": "of a session",
+        "session.annotations.0.annotation.name": "of a session that it does not name",
         "session.annotations.0.annotation.score": 1,
     }
     inline = map_all(make_span("ask", told, trace_id=TRACE, span_id=SPAN))

@@ -163,6 +163,7 @@ _OPENINFERENCE: Final = Dialect(
     scores=(
         *("evaluations.N.evaluation", "annotations.N.annotation"),
         *("trace.evaluations.N.evaluation", "trace.annotations.N.annotation"),
+        *("session.evaluations.N.evaluation", "session.annotations.N.annotation"),
     ),
     texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
     notes=(
@@ -172,11 +173,12 @@ _OPENINFERENCE: Final = Dialect(
         "the run that it links to: that is how feedback travels which came after the run.",
         "What is said of a trace (`trace.evaluations`, `trace.annotations`) is a score of the "
         "roots of the span's trace, or of the trace that such a span links to.",
+        "What is said of a session (`session.evaluations`, `session.annotations`) is a score of "
+        "the session that the span names in `session.id`, and of no run.",
         "A span of the kind `LLM` or `RERANKER` that names no model, tokens, messages or "
         "`output.value`, and did not fail, is no call: some libraries write one for each token of "
         "a stream.",
-        "`graph.node.*`, templates, prompts, tools, details of costs and what is said of a session "
-        "(`session.evaluations`, `session.annotations`) stay attributes.",
+        "`graph.node.*`, templates, prompts, tools and details of costs stay attributes.",
         "CrewAI writes no span of an agent that is handed a task: the run of the tool "
         "`Delegate work to coworker` names it among its arguments (`coworker`), and what the agent "
         "calls stands inside that run.",
