@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from html import unescape
@@ -498,11 +499,10 @@ def test_cost_is_said_beforehand(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_killed_and_begun_again(
-    client: Client, collector: CollectorProcess, judges: str, how: signal.Signals
+def test_interrupted_and_begun_again(
+    client: Client, collector: CollectorProcess, judges: str
 ) -> None:
-    """What was judged before a kill is stored; the same command does the rest, each run once."""
+    """What was judged before Ctrl-C is stored; the same command does the rest, each run once."""
     command = [
         *(sys.executable, "-m", "otel_ml_collector", "judge", judges, "--where", ""),
         *("--write", "--project", client.project, "--endpoint", collector.endpoint),
@@ -517,12 +517,75 @@ def test_killed_and_begun_again(
             ),
             60,
         )
-        process.send_signal(how)
+        process.send_signal(signal.SIGINT)
         status = process.wait(30)
-    assert status in {130, -how, 0}
+    assert status in {130, 0}
     done = sum(version == 2 for _, version, _ in said_of(collector, client.project))
     assert done >= 3
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
     after = said_of(collector, client.project)
     assert sum(version == 2 for _, version, _ in after) == RUNS
     assert len(after) == 2 * RUNS
+
+
+# Judges so many runs, and no other until there is a file that says that it was begun again.
+HELD: Final = """
+import pathlib, time
+from otel_ml import Judge
+
+here = pathlib.Path(__file__).parent
+
+def is_very_short(outputs):
+    with (here / "asked.txt").open("a") as file:
+        file.write(f"{len(outputs)}\\n")
+    while len((here / "asked.txt").read_text().split()) > HELD and not (here / "again").exists():
+        time.sleep(0.02)
+    return len(outputs) <= 20
+
+brief = Judge("brief", "At most 20 characters.", is_very_short)
+"""
+
+
+@pytest.mark.parametrize("held", [30, 59])
+def test_killed_and_begun_again(
+    client: Client,
+    collector: CollectorProcess,
+    tmp_path: Path,
+    held: int,
+) -> None:
+    """What was judged before a kill is stored; the same command does the rest, each run once."""
+    (tmp_path / "rubrics.py").write_text(HELD.replace("HELD", str(held)))
+    asked = tmp_path / "asked.txt"
+    command = [
+        *(sys.executable, "-m", "otel_ml_collector", "judge", f"{tmp_path / 'rubrics.py'}:brief"),
+        *("--where", 'model == "answer"', "--concurrency", "1", "--write"),
+        *("--project", client.project, "--endpoint", collector.endpoint),
+    ]
+    environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+
+    def count_stored() -> int:
+        newest = 'judge_version["brief"] == 2'
+        return len(collector.runs(client.project, where=newest, limit=RUNS))
+
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        # All that it may judge is stored, and it waits for the answer about the next run.
+        wait_until(lambda: asked.exists() and len(asked.read_text().split()) == held + 1, 60)
+        wait_until(lambda: count_stored() == held, 60)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+    assert count_stored() == held
+    (tmp_path / "again").touch()
+    again = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert f"judged 60 runs, {held} of them before" in again.stdout
+    words = Counter(
+        (word["version"], run["run_id"])
+        for run in collector.runs(client.project)
+        for word in collector.get(f"/runs/{run['run_id']}")["evaluations"]
+    )
+    assert (len(words), {*words.values()}) == (2 * RUNS, {1})
+    # Of no run that was stored it was asked again, but of that which was under way.
+    sizes = Counter(map(int, asked.read_text().split()))
+    assert {*sizes} == {*range(1, RUNS + 1)}
+    assert sizes.total() == RUNS + 1

@@ -591,7 +591,7 @@ def count_asked():
 
 def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> None:
     """A replay that is killed goes on with the runs that it took, though others came since."""
-    record(collector, "killed")
+    recorded = record(collector, "killed")
     (tmp_path / "app.py").write_text(HELD)
     command = [sys.executable, "-m", "otel_ml_collector", "replay", "app.py:answer"]
     where = ["--where", 'model == "answer"', "--limit", "40", "--fail-if", "errors > 0"]
@@ -609,8 +609,9 @@ def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> N
 
     wait_until(lambda: done() >= 10)
     begun.kill()
-    begun.wait()
+    assert begun.wait() == -signal.SIGKILL
     before = done()
+    assert 10 <= before <= RUNS // 2
     (tmp_path / "resumed").touch()
     record(collector, "killed")
     ended = subprocess.run(
@@ -623,8 +624,17 @@ def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> N
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    [told] = collector.get("/projects/killed/experiments")["experiments"]
-    assert (told["outcome"], told["done"], told["items"], told["doubled"]) == ("ok", 40, 40, 0)
+    [experiment] = collector.get("/projects/killed/experiments")["experiments"]
+    assert tuple(experiment[name] for name in ("outcome", "done", "items", "doubled")) == (
+        "ok",
+        40,
+        40,
+        0,
+    )
     asked = (tmp_path / "asked.txt").read_text().splitlines()
     assert {*asked} == {f"why {number}" for number in range(40)}
     assert len(asked) <= 80 - before
+    path = f"/projects/killed/experiments/{experiment['run_id']}/rows"
+    rows = collector.get(path, limit=100)["rows"]
+    answers = {row["source_run"]: [run["outcome"] for run in row["runs"]] for row in rows}
+    assert answers == {run_id: ["ok"] for run_id in recorded}
