@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -195,6 +195,58 @@ def test_slice(service: Service) -> None:
     right = [one.predicted == one.came for one in own if one.came is not None]
     assert answer["runs"] == len(own)
     assert figures_of(answer)["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_versions(service: Service) -> None:
+    """Each version of the model has the figures of its own runs alone, the newest first."""
+    project = "versions"
+    chance = random.Random(11)  # noqa: S311
+    # By version: runs with a truth, as (predicted, came); the second is right less often.
+    known: dict[int, list[tuple[str, str]]] = {1: [], 2: []}
+    spans: list[Span] = []
+    for version, runs, right in ((1, 90, 0.9), (2, 60, 0.6)):
+        for place in range(runs):
+            predicted = chance.choice(["yes", "no"])
+            start_ns = TODAY_NS - (4 - version) * DAY_NS + place * 60 * SECOND_NS
+            run = make_run(start_ns, {"label": predicted})
+            attributes = {**run.attributes, "otel_ml.model.version": f"sha-{version}"}
+            run = replace(run, attributes=attributes)
+            spans.append(run)
+            if place % 3:
+                other = "no" if predicted == "yes" else "yes"
+                came = predicted if chance.random() < right else other
+                spans.append(tell(run, came, start_ns + HOUR_NS))
+                known[version].append((predicted, came))
+    chance.shuffle(spans)
+    for first in range(0, len(spans), 50):
+        take(service, project, spans[first : first + 50])
+    save(service, project, probability="")
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    newest, oldest = answer["versions"]
+    assert [newest["version"], oldest["version"]] == [2, 1]
+    for point, runs in ((newest, 60), (oldest, 90)):
+        pairs = known[point["version"]]
+        predicted, came = zip(*pairs, strict=True)
+        assert (point["runs"], point["here"]) == (runs, len(pairs)) == (runs, runs * 2 // 3)
+        assert point["coverage"] == pytest.approx(2 / 3)
+        assert figures_of(point) == pytest.approx(
+            {
+                "accuracy": metrics.accuracy_score(came, predicted),
+                "precision": metrics.precision_score(came, predicted, pos_label="yes"),
+                "recall": metrics.recall_score(came, predicted, pos_label="yes"),
+                "f1": metrics.f1_score(came, predicted, pos_label="yes"),
+            }
+        )
+        accuracy = point["figures"][0]["value"]
+        assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+        where = f"version == {point['version']}"
+        narrowed = get(service, f"{project}/targets/churned", last="7d", where=where)
+        assert narrowed["figures"] == point["figures"]
+        assert [entry["version"] for entry in narrowed["versions"]] == [point["version"]]
+    # They differ by more than chance gives, and the whole is neither.
+    of_newest, of_oldest = newest["figures"][0]["value"], oldest["figures"][0]["value"]
+    assert of_newest["high"] < of_oldest["low"]
+    assert of_newest["value"] < figures_of(answer)["accuracy"] < of_oldest["value"]
 
 
 def test_worst_slices(service: Service) -> None:
