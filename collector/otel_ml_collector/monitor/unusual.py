@@ -142,11 +142,10 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
         if runs < _LEAST or not field.n or path in _SEEN_ANYWAY:
             continue
         before = usual.fields.get(path)
-        value = _value_of(field)
         if before is None or not before.n:
-            yield UnusualField(path, value, f"new: none of {runs:,} runs had it")
-        elif before.n >= _LEAST and (sentence := _tell(field, before)):
-            yield UnusualField(path, value, sentence)
+            yield UnusualField(path, _value_of(field), f"new: none of {runs:,} runs had it")
+        elif before.n >= _LEAST and (told := _tell(field, before)):
+            yield UnusualField(path, *told)
     for path, before in sorted(usual.fields.items()):
         section = section_of(path)
         runs = usual.sections.get(section, 0)
@@ -162,33 +161,35 @@ def _value_of(field: FieldSketch) -> str:
     return next(iter(field.category.values), "")
 
 
-def _tell(field: FieldSketch, before: FieldSketch) -> str:
-    """Say why a value is unusual; empty where it is as usual."""
+def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
+    """Return which value is unusual, and why; None where all are as usual."""
     if before.kind == "number":
         if field.number.low is None or field.number.high is None:
-            return "no number, as it was before"
+            return _value_of(field), "no number, as it was before"
         # Of a column of a table they may differ.
-        low, high = (
-            _tell_number(number, before.number, "")
-            for number in (field.number.low, field.number.high)
-        )
-        return low or high
+        for number in (field.number.low, field.number.high):
+            if sentence := _tell_number(number, before.number, ""):
+                return write_number(number), sentence
     if before.kind == "category":
         # Of a column the value that is rarest elsewhere.
         values = field.category.values
         value = min(values, key=lambda text: before.category.values.get(text, 0), default=None)
-        if value is None:
-            return ""
-        count = before.category.values.get(value, 0)
-        if not count and not before.category.rest:
-            return f"a new value: none of {before.category.n:,} had it"
-        share = (count or 1) / before.category.n
-        return f"a rare value: {write_share(share)} have it" if share < _TAIL else ""
+        if value is not None and (sentence := _tell_value(value, before.category)):
+            return value, sentence
     if before.kind == "text":
         words, usual_words = field.text.parts.get("words"), before.text.parts.get("words")
         if words and usual_words and words.low is not None:
-            return _tell_number(words.low, usual_words, " words")
-    return ""
+            sentence = _tell_number(words.low, usual_words, " words")
+            return (_value_of(field), sentence) if sentence else None
+    return None
+
+
+def _tell_value(value: str, usual: Sketch) -> str:
+    count = usual.values.get(value, 0)
+    if not count and not usual.rest:
+        return f"a new value: none of {usual.n:,} had it"
+    share = (count or 1) / usual.n
+    return f"a rare value: {write_share(share)} have it" if share < _TAIL else ""
 
 
 def _tell_number(value: float, usual: Sketch, unit: str) -> str:

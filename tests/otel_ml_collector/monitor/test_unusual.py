@@ -2,15 +2,18 @@
 
 import json
 import time
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-from otel_ml_collector.monitor.unusual import find_unusual
+from otel_ml_collector.monitor.unusual import compare_with_usual, find_unusual
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Span
+from otel_ml_collector.store.field_values import VersionFields, sketch_runs
 from otel_ml_collector.store.sketches import sketch_day
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from tests.otel_ml_collector.asgi import ask
+from tests.otel_ml_collector.monitor.test_tables import make_rows
 from tests.otel_ml_collector.spans import MS_NS, make_call
 from tests.otel_ml_collector.stores import Service
 
@@ -79,3 +82,44 @@ def test_unusual(service: Service) -> None:
     assert 'id="unusual"' not in ask(service.app, f"/projects/shop/run-unusual/{id_of(usual)}").text
     page = ask(service.app, f"/projects/shop/runs/{id_of(odd)}").text
     assert f"/projects/shop/run-unusual/{id_of(odd)}" in page
+
+
+def sketch_tables(tables: Iterable[dict[str, list[Any]]]) -> VersionFields:
+    """Sketch calls of three rows each on a table of these columns."""
+    (row,) = make_rows(1, 1, 3)
+    frames = (
+        {"frame": {"type": "pandas.DataFrame", "shape": [3, len(cells)], "cells": cells}}
+        for cells in tables
+    )
+    rows = ({**row, "inputs": json.dumps(frame)} for frame in frames)
+    (fields,) = sketch_runs(rows, {}).values()
+    return fields
+
+
+def test_columns_of_tables() -> None:
+    """Of a column the cell is told that is out of the usual, and what is missing by its tables."""
+    usual = sketch_tables(
+        {
+            "age": [20 + place / 7, 30 + place / 7, 60 - place / 11],
+            "card": ["visa", "amex", "visa"],
+            "income": [1, 2, 3],
+            **({"bonus": [1, 2, 3]} if place % 3 == 0 else {}),
+        }
+        for place in range(150)
+    )
+    odd = sketch_tables([{"age": [30, 900, 40], "card": ["visa", "odd", "amex"]}])
+    told = {
+        field.path.removeprefix("inputs.frame.cells."): (field.value, field.sentence)
+        for field in compare_with_usual(odd, usual)
+        if "cells" in field.path
+    }
+    value, sentence = told.pop("age")
+    assert (value, sentence.partition(",")[0]) == ("900", "higher than usual")
+    assert told == {
+        "card": ("odd", "a new value: none of 450 had it"),
+        # Of the 150 tables 50 have a bonus, in 150 cells: that is usual to lack.
+        "income": ("", "missing: 100 % of runs have it"),
+    }
+    same = sketch_tables([{"age": [30, 40, 50], "card": ["amex"] * 3, "income": [3, 2, 1]}])
+    fields = (field.path for field in compare_with_usual(same, usual))
+    assert [path for path in fields if "cells" in path] == []
