@@ -94,16 +94,17 @@ def list_kept(store: Store, project: str, name: str = "churned") -> list[int]:
     return [(day_ns - FIRST_NS) // DAY_NS for day_ns in kept.days]
 
 
+def rounded(value: Any) -> Any:
+    """Round all numbers in JSON: sums of several parts differ in the last digits."""
+    if isinstance(value, float):
+        return round(value, 9)
+    if isinstance(value, dict):
+        return {name: rounded(of_name) for name, of_name in value.items()}
+    return [rounded(entry) for entry in value] if isinstance(value, list) else value
+
+
 def answers(service: Service, project: str) -> dict[str, Any]:
     """Ask for the quality of all three targets, each whole and of a slice; numbers are rounded."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, float):
-            return round(value, 9)
-        if isinstance(value, dict):
-            return {name: plain(of_name) for name, of_name in value.items()}
-        return [plain(entry) for entry in value] if isinstance(value, list) else value
-
     asked = {}
     for name in ("churned", "minutes", "best"):
         for where in ("", "latency_ms < 1e9 and outputs.p > 0.3"):
@@ -119,7 +120,7 @@ def answers(service: Service, project: str) -> dict[str, Any]:
             del answer["target"]["saved_time"]
             for point in answer["points"]:  # how old it is now
                 del point["usual"]
-            asked[name + where] = plain(answer)
+            asked[name + where] = rounded(answer)
     return asked
 
 
@@ -232,3 +233,44 @@ def test_due(service: Service) -> None:
     rules = Sql("SELECT uniqExact(rule) FROM predicted WHERE project = 'due'")
     # Nothing is kept for a target that is gone; the engine masks the rows behind the answer.
     wait_until(lambda: client.query(rules).result_rows == [(2,)])
+
+
+def test_no_payloads(service: Service) -> None:
+    """Thirty days of a target whose days are kept are answered without a row of ``payloads``."""
+    store, project = service.store, "bare"
+    runs = make_runs(6)
+    take(service, project, [*runs, *tell_all(runs)])
+    save_all(service, project)
+    keep(store, project)
+    assert list_kept(store, project) == [0, 1, 2]
+
+    def ask_quality() -> dict[str, Any]:
+        asked = {}
+        for name in ("churned", "minutes", "best"):
+            answer = get(service, f"{project}/targets/{name}", last="30d", bucket="day")
+            asked[name] = {
+                "counts": (answer["runs"], answer["here"], answer["wrong"]),
+                "figures": rounded(answer["figures"]),
+                "points": rounded([point["figures"] for point in answer["points"]]),
+                "classes": rounded([known["figures"] for known in answer["classes"]]),
+                "confusion": answer["confusion"],
+            }
+        return asked
+
+    expected = ask_quality()
+    assert expected["churned"]["counts"][:2] == (len(runs), len(runs) // 2)
+    client = store.connections.open()
+    client.command(
+        Sql("ALTER TABLE payloads DELETE WHERE project = 'bare'"), settings={"mutations_sync": 2}
+    )
+    left = client.query(Sql("SELECT count() FROM payloads WHERE project = 'bare'")).result_rows
+    assert left == [(0,)]
+    assert ask_quality() == expected
+    # A day that is not kept does read them: so this can tell.
+    client.command(
+        Sql("ALTER TABLE predicted DELETE WHERE project = 'bare' AND day_ns = {day:Int64}"),
+        {"day": FIRST_NS},
+        settings={"mutations_sync": 2},
+    )
+    assert list_kept(store, project) == [1, 2]
+    assert ask_quality()["churned"]["counts"][0] == len(runs) - PER_DAY
