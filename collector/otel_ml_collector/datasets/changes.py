@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -23,6 +24,7 @@ from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
 from otel_ml_collector.datasets.find import read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadInput, Outdated
+from otel_ml_collector.filter.grammar import comparisons_of, parse
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.store.reader import Reader, load_json
@@ -67,7 +69,8 @@ class WantedItem(BaseModel):
         default="", description="The id of the run that it was made of"
     )
     source_session: str = Field(
-        default="", description="The session of that run; verdicts take items of one as one cluster"
+        default="",
+        description="The session of that run; verdicts take its items as a single cluster",
     )
 
 
@@ -77,7 +80,7 @@ class WantedItems(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     items: Annotated[list[WantedItem], Field(max_length=_MOST_NEW)] = Field(
-        default_factory=list, description="Items that are added, or take the place of one"
+        default_factory=list, description="Items that are added, or take the place of others"
     )
     remove: Annotated[list[str], Field(max_length=MOST_ITEMS)] = Field(
         default_factory=list, description="Ids of items that are left out"
@@ -105,10 +108,12 @@ class WantedRuns(BaseModel):
     end: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="They began before then"
     )
-    roots: bool = Field(default=False, description="Only runs that stand inside no other one")
+    roots: bool = Field(default=False, description="Only runs that stand inside no other run")
     traces: bool = Field(default=False, description="Only what stands at the top of a trace")
     expected: Literal["nothing", "outputs", "actual", "given"] = Field(
-        default="nothing", description="What is right: what was answered, the truth that came, ..."
+        default="nothing",
+        description="What is right: what was answered, or the truth that came: that which "
+        "the filter names, else that of the output, else the single truth of these runs",
     )
     given: Any = Field(default=None, description="What is right, where `expected` is given")
     reason: Reason = ""
@@ -143,8 +148,9 @@ def read_runs(
         listed = runs.find_runs(reader, query, now_ns).runs
         whole_runs = [*runs.find_whole_runs(reader, listed, now_ns)]
     items, left_out = [], Counter[str]()
+    truth = _choose_truth(wanted.where, whole_runs) if wanted.expected == "actual" else ""
     for run in whole_runs:
-        item = _item_of(run, wanted)
+        item = _item_of(run, wanted, truth)
         if isinstance(item, str):
             left_out[item] += 1
         else:
@@ -155,7 +161,23 @@ def read_runs(
     return items, dict(left_out)
 
 
-def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
+def _choose_truth(where: str, whole_runs: Iterable[Run]) -> str:
+    """Choose the truth that says what is right for all of these runs; empty for none.
+
+    It is that which the filter names, else that of the output, else the single truth of them all.
+    """
+    fields = [comparison.field for comparison in comparisons_of(parse(where))]
+    for truths in (
+        {field.key or "" for field in fields if field.name == "truth"},
+        {ACTUAL_NAME for run in whole_runs if ACTUAL_NAME in run.truth},
+        {name for run in whole_runs for name in run.truth},
+    ):
+        if len(truths) == 1:
+            return truths.pop()
+    return ""
+
+
+def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
     """Make an item of a run, or say why it can be none."""
     if run.inputs is None:
         return "without inputs"
@@ -167,9 +189,9 @@ def _item_of(run: Run, wanted: WantedRuns) -> WantedItem | str:
             return "without a whole output"
         right = run.outputs
     elif wanted.expected == "actual":
-        if ACTUAL_NAME not in run.truth:
-            return "without a truth"
-        right = run.truth[ACTUAL_NAME]
+        if truth not in run.truth:
+            return "without the truth that is meant" if run.truth else "without a truth"
+        right = run.truth[truth]
     tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
     return WantedItem(
         inputs=run.inputs,
@@ -234,7 +256,7 @@ def make_change(
         if digest not in known or (item.source_session and not known[digest])
     ]
     version = digest_version(digests)
-    is_new = all(row["digest"] != version for row in rows)  # one that is there keeps its reason
+    is_new = all(row["digest"] != version for row in rows)  # what is there keeps its reason
     reason = wanted.reason if is_new else ""
     about, records = write_version(name, digests, description, reason)
     about |= {names.RECORD: "update", names.PROJECT: project}

@@ -1,8 +1,6 @@
 """A new version is judged unasked: from recorded runs, through the API, with nothing set up."""
 
-import html
 import random
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -111,7 +109,7 @@ def test_worse(service: Service) -> None:
     assert first["since"] == release["since"]
     assert release["sentence"] == f"grounded: {first['sentence']}"
     assert "points worse" in first["sentence"]
-    others = {item["name"]: item["word"] for item in release["figures"][1:]}
+    others = {one["name"]: one["word"] for one in release["figures"][1:]}
     assert others == {
         "errors": "no different",
         "missing outputs": "no different",
@@ -121,37 +119,17 @@ def test_worse(service: Service) -> None:
 
 def test_found_unasked(service: Service) -> None:
     """It is among the findings of the project, and the version that is not worse is not."""
-    findings = [item for item in get(service, "findings")["findings"] if item["kind"] == "release"]
+    findings = [one for one in get(service, "findings")["findings"] if one["kind"] == "release"]
     assert [one["where"] for one in findings] == ['model == "answer" and version == 2']
     sentence = findings[0]["sentence"]
     assert sentence.startswith("answer:v2 is worse than answer:v1: grounded: ")
     assert "sure since" in sentence
 
 
-def test_model_page(service: Service) -> None:
-    """The page of the model has the finding's sentence, and a sentence where it is not worse."""
-    findings = get(service, "findings")["findings"]
-    (sentence,) = [item["sentence"] for item in findings if item["kind"] == "release"]
-    (chat,) = get(service, "models/chat/release")["releases"]
-    sentences = {
-        "answer": sentence,
-        "chat": f"chat:v2 beside chat:v1: {chat['sentence']}; new in it: {chat['change']}",
-    }
-    for model, sentence in sentences.items():
-        page = ask(service.app, f"/projects/p/models/{model}").text
-        (address,) = re.findall(r'hx-get="([^"]*model-release[^"]*)"', page)
-        part = html.unescape(ask(service.app, html.unescape(address)).text)
-        assert [sentence] == re.findall(r">([^<]*)</a>", part)
-        (opened,) = re.findall(r'href="([^"]*)"', part)
-        runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
-        assert len(runs.json["runs"]) == RUNS
-    assert "<p" not in ask(service.app, "/projects/p/model-release?model=none").text
-
-
 def test_watching(service: Service) -> None:
     """Of a version that is not worse it is said how many runs there are, and about how many do."""
     (release,) = get(service, "models/chat/release")["releases"]
-    grounded = next(item for item in release["figures"] if item["name"] == "grounded")
+    grounded = next(one for one in release["figures"] if one["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("watching", "watching")
     assert grounded["sentence"].startswith("watching, ")
 
@@ -213,7 +191,7 @@ def test_another_mix_of_clients(service: Service) -> None:
     take(service.store, "mix", spans)
     (release,) = get(service, "releases", "mix")["releases"]
     assert (release["stratum"], release["word"]) == ("client", "watching")
-    grounded = next(item for item in release["figures"] if item["name"] == "grounded")
+    grounded = next(one for one in release["figures"] if one["name"] == "grounded")
     # Of all runs 92 % passed before and 74 % now: that is the mix.
     assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
 
@@ -245,7 +223,7 @@ def test_worst_client(service: Service) -> None:
             )
     take(service.store, "worst", spans)
     (finding,) = [
-        item for item in get(service, "findings", "worst")["findings"] if item["kind"] == "release"
+        one for one in get(service, "findings", "worst")["findings"] if one["kind"] == "release"
     ]
     assert 'most where tags["client"] == "acme"' in finding["sentence"]
 
@@ -261,7 +239,7 @@ def test_empty_outputs(service: Service) -> None:
     )
     take(service.store, "empty", [*before, *after])
     (release,) = get(service, "models/empty/release", "empty")["releases"]
-    missing = next(item for item in release["figures"] if item["name"] == "missing outputs")
+    missing = next(one for one in release["figures"] if one["name"] == "missing outputs")
     assert (missing["word"], missing["difference"]["value"]) == ("worse", 0.25)
 
 
@@ -279,6 +257,6 @@ def test_scores_of_which_less_is_better(service: Service) -> None:
     ]
     take(service.store, "errors", [tell("a1", lower_is_better=True), *spans])
     (release,) = get(service, "models/errors/release", "errors")["releases"]
-    scores = next(item for item in release["figures"] if item["name"] == "grounded")
+    scores = next(one for one in release["figures"] if one["name"] == "grounded")
     assert scores["difference"]["value"] < 0
     assert scores["word"] == "better"

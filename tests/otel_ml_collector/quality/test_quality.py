@@ -188,6 +188,50 @@ def test_wrong_runs(service: Service) -> None:
         assert len(listed) == cell["runs"]
 
 
+def test_wrong_runs_become_items(service: Service) -> None:
+    """The list of wrong runs goes into a data set that expects what came of this target."""
+    project, runs = "items", []
+    for place in range(12):
+        start_ns = TODAY_NS - DAY_NS + place * 60 * SECOND_NS
+        run = make_run(start_ns, {"label": "yes" if place % 2 else "no"}, order=str(place))
+        inputs = {"otel_ml.inputs": json.dumps({"visits": place})}
+        runs.append(replace(run, attributes={**run.attributes, **inputs}))
+    # Every third has the other class; one is known by its tag, and the last has no truth yet.
+    came = {place: "yes" if (place % 2 == 1) != (place % 3 == 0) else "no" for place in range(11)}
+    truths = [
+        tell(runs[place], value, TODAY_NS, **({"tag": "order=6"} if place == 6 else {}))
+        for place, value in came.items()
+    ]
+    # Each run has another truth too, which is none of this target.
+    others = [tell(run, 7.5, TODAY_NS, "minutes") for run in runs]
+    take(service, project, [*runs, *truths, *others])
+    save(service, project, probability="")
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    assert (answer["wrong"], answer["here"]) == (4, 11)
+    wanted = {"where": answer["wrong_where"], "expected": "actual", "reason": "were wrong"}
+    saved = call(service, "POST", f"{project}/datasets/hard/runs", wanted)
+    assert saved.status == 200, saved.text
+    assert (saved.json["items"], saved.json["left_out"]) == (4, {})
+    items = get(service, f"{project}/datasets/hard/versions/1/items")["items"]
+    assert {item["inputs"]["visits"]: item["expected"] for item in items} == {
+        place: came[place] for place in (0, 3, 6, 9)
+    }
+    # Where no truth is named and the runs have several, nobody knows which is meant.
+    unnamed = {"where": 'model == "predict"', "expected": "actual"}
+    refused = call(service, "POST", f"{project}/datasets/any/runs", unnamed)
+    assert refused.status == 400
+    assert "12 without the truth that is meant" in refused.text
+    # Named by a filter, a run that has another truth alone is left out.
+    named = {"where": 'model == "predict" and not truth["churned"] == "?"', "expected": "actual"}
+    saved = call(service, "POST", f"{project}/datasets/named/runs", named)
+    assert (saved.json["items"], saved.json["left_out"]) == (
+        11,
+        {"without the truth that is meant": 1},
+    )
+    page = ask(service.app, f"/projects/{project}/runs?{urlencode({'where': wanted['where']})}")
+    assert 'name="expected" value="actual"' in page.text
+
+
 def test_slice(service: Service) -> None:
     """A filter narrows the runs, as a slice does."""
     answer = get(service, "churn/targets/churned", where='tags["plan"] == "a"')
@@ -226,15 +270,15 @@ def test_versions(service: Service) -> None:
     assert [newest["version"], oldest["version"]] == [2, 1]
     for point, runs in ((newest, 60), (oldest, 90)):
         pairs = known[point["version"]]
-        predicted, came = zip(*pairs, strict=True)
+        foretold, truths = zip(*pairs, strict=True)
         assert (point["runs"], point["here"]) == (runs, len(pairs)) == (runs, runs * 2 // 3)
         assert point["coverage"] == pytest.approx(2 / 3)
         assert figures_of(point) == pytest.approx(
             {
-                "accuracy": metrics.accuracy_score(came, predicted),
-                "precision": metrics.precision_score(came, predicted, pos_label="yes"),
-                "recall": metrics.recall_score(came, predicted, pos_label="yes"),
-                "f1": metrics.f1_score(came, predicted, pos_label="yes"),
+                "accuracy": metrics.accuracy_score(truths, foretold),
+                "precision": metrics.precision_score(truths, foretold, pos_label="yes"),
+                "recall": metrics.recall_score(truths, foretold, pos_label="yes"),
+                "f1": metrics.f1_score(truths, foretold, pos_label="yes"),
             }
         )
         accuracy = point["figures"][0]["value"]
