@@ -1,4 +1,4 @@
-"""The page Monitor: findings, the worst first, slices by figures, and one slice over time."""
+"""The page Monitor: findings, the worst first, slices by figures, and a slice over time."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from otel_ml_collector.monitor.find import (
     find_shown_monitor,
 )
 from otel_ml_collector.monitor.findings import Finding, FindingKind
+from otel_ml_collector.monitor.releases import find_releases, write_release
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.monitor.suggestions import (
     Suggestion,
@@ -47,7 +48,7 @@ FromLast = Annotated[Past, Query(description="Whose runs are judged")]
 
 @dataclass(frozen=True, slots=True)
 class SliceCurve:
-    """One figure of a slice beside the rest: both curves in one scale."""
+    """A figure of a slice beside the rest: both curves in one scale."""
 
     figure: str
     own: str
@@ -179,6 +180,19 @@ def show_slice(
         "python": python_call("slices", of_model, start=to_rfc3339(window.start_ns)),
     }
     return show_page(request, "slice.html", context)
+
+
+@pages.get("/projects/{project:path}/model-release")
+def show_releases(
+    request: Request,
+    project: str,
+    reader: FromReader,
+    model: Annotated[str, Query(max_length=1_024)],
+) -> Response:
+    """How the newest of a model does beside what was before, as a part of the model's page."""
+    releases = find_releases(reader, project, time.time_ns(), model)
+    context = {"releases": [(release, write_release(release)) for release in releases]}
+    return show_page(request, "model_release.html", context)
 
 
 @pages.get("/projects/{project:path}/monitor")

@@ -703,22 +703,29 @@ def tell_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Findin
     return [_make_finding(release, now_ns) for release in releases if release.word == "worse"]
 
 
-def _make_finding(release: Release, now_ns: int) -> Finding:
-    worst = release.figures[0]
+def write_release(release: Release) -> str:
+    """Write a verdict in words: of what beside what, since when, where most, and what is new."""
     kind = {"version": "", "release": "release ", "provider_model": "the provider's model "}
     subject = f"{kind[release.dimension]}{release.candidate.name}"
     if release.dimension != "version":
         subject += f" of {release.model}"
-    parts = [
-        f"{subject} is worse than {release.baseline.name}: {release.sentence}",
-        f"sure since {(worst.since or '')[:16].replace('T', ' ')} UTC",
-    ]
-    parts += [f"most where {worst.worst}"] if worst.worst else []
+    is_worse = release.word == "worse"
+    beside = f"{subject} {'is worse than' if is_worse else 'beside'} {release.baseline.name}"
+    parts = [f"{beside}: {release.sentence}"]
+    if is_worse:
+        worst = release.figures[0]
+        parts.append(f"sure since {(worst.since or '')[:16].replace('T', ' ')} UTC")
+        parts += [f"most where {worst.worst}"] if worst.worst else []
     parts += [f"new in it: {release.change}"] if release.change else []
+    return "; ".join(parts)
+
+
+def _make_finding(release: Release, now_ns: int) -> Finding:
+    worst = release.figures[0]
     lost = abs(worst.difference.value - (0 if worst.baseline else 1)) * release.candidate.runs
     return Finding(
         kind="release",
-        sentence="; ".join(parts),
+        sentence=write_release(release),
         model=release.model,
         where=release.candidate.where,
         start_ns=release.began_ns,

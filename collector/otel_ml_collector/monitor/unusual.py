@@ -1,4 +1,4 @@
-"""The unusual of one run: fields outside of what is usual or new, and slices that stand out.
+"""The unusual of a run: fields outside of what is usual or new, and slices that stand out.
 
 Its fields are held against the sketches of the 28 days before its day, so no other payload is read.
 """
@@ -144,8 +144,8 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
         before = usual.fields.get(path)
         if before is None or not before.n:
             yield UnusualField(path, _value_of(field), f"new: none of {runs:,} runs had it")
-        elif before.n >= _LEAST and (told := _tell(field, before)):
-            yield UnusualField(path, *told)
+        elif before.n >= _LEAST and (unusual := _tell(field, before)):
+            yield UnusualField(path, *unusual)
     for path, before in sorted(usual.fields.items()):
         section = section_of(path)
         runs = usual.sections.get(section, 0)

@@ -1,6 +1,8 @@
 """A new version is judged unasked: from recorded runs, through the API, with nothing set up."""
 
+import html
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -109,7 +111,7 @@ def test_worse(service: Service) -> None:
     assert first["since"] == release["since"]
     assert release["sentence"] == f"grounded: {first['sentence']}"
     assert "points worse" in first["sentence"]
-    others = {one["name"]: one["word"] for one in release["figures"][1:]}
+    others = {item["name"]: item["word"] for item in release["figures"][1:]}
     assert others == {
         "errors": "no different",
         "missing outputs": "no different",
@@ -119,17 +121,37 @@ def test_worse(service: Service) -> None:
 
 def test_found_unasked(service: Service) -> None:
     """It is among the findings of the project, and the version that is not worse is not."""
-    findings = [one for one in get(service, "findings")["findings"] if one["kind"] == "release"]
+    findings = [item for item in get(service, "findings")["findings"] if item["kind"] == "release"]
     assert [one["where"] for one in findings] == ['model == "answer" and version == 2']
     sentence = findings[0]["sentence"]
     assert sentence.startswith("answer:v2 is worse than answer:v1: grounded: ")
     assert "sure since" in sentence
 
 
+def test_model_page(service: Service) -> None:
+    """The page of the model has the finding's sentence, and a sentence where it is not worse."""
+    findings = get(service, "findings")["findings"]
+    (sentence,) = [item["sentence"] for item in findings if item["kind"] == "release"]
+    (chat,) = get(service, "models/chat/release")["releases"]
+    sentences = {
+        "answer": sentence,
+        "chat": f"chat:v2 beside chat:v1: {chat['sentence']}; new in it: {chat['change']}",
+    }
+    for model, sentence in sentences.items():
+        page = ask(service.app, f"/projects/p/models/{model}").text
+        (address,) = re.findall(r'hx-get="([^"]*model-release[^"]*)"', page)
+        part = html.unescape(ask(service.app, html.unescape(address)).text)
+        assert [sentence] == re.findall(r">([^<]*)</a>", part)
+        (opened,) = re.findall(r'href="([^"]*)"', part)
+        runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
+        assert len(runs.json["runs"]) == RUNS
+    assert "<p" not in ask(service.app, "/projects/p/model-release?model=none").text
+
+
 def test_watching(service: Service) -> None:
     """Of a version that is not worse it is said how many runs there are, and about how many do."""
     (release,) = get(service, "models/chat/release")["releases"]
-    grounded = next(one for one in release["figures"] if one["name"] == "grounded")
+    grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("watching", "watching")
     assert grounded["sentence"].startswith("watching, ")
 
@@ -191,7 +213,7 @@ def test_another_mix_of_clients(service: Service) -> None:
     take(service.store, "mix", spans)
     (release,) = get(service, "releases", "mix")["releases"]
     assert (release["stratum"], release["word"]) == ("client", "watching")
-    grounded = next(one for one in release["figures"] if one["name"] == "grounded")
+    grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     # Of all runs 92 % passed before and 74 % now: that is the mix.
     assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
 
@@ -223,7 +245,7 @@ def test_worst_client(service: Service) -> None:
             )
     take(service.store, "worst", spans)
     (finding,) = [
-        one for one in get(service, "findings", "worst")["findings"] if one["kind"] == "release"
+        item for item in get(service, "findings", "worst")["findings"] if item["kind"] == "release"
     ]
     assert 'most where tags["client"] == "acme"' in finding["sentence"]
 
@@ -239,7 +261,7 @@ def test_empty_outputs(service: Service) -> None:
     )
     take(service.store, "empty", [*before, *after])
     (release,) = get(service, "models/empty/release", "empty")["releases"]
-    missing = next(one for one in release["figures"] if one["name"] == "missing outputs")
+    missing = next(item for item in release["figures"] if item["name"] == "missing outputs")
     assert (missing["word"], missing["difference"]["value"]) == ("worse", 0.25)
 
 
@@ -257,6 +279,6 @@ def test_scores_of_which_less_is_better(service: Service) -> None:
     ]
     take(service.store, "errors", [tell("a1", lower_is_better=True), *spans])
     (release,) = get(service, "models/errors/release", "errors")["releases"]
-    scores = next(one for one in release["figures"] if one["name"] == "grounded")
+    scores = next(item for item in release["figures"] if item["name"] == "grounded")
     assert scores["difference"]["value"] < 0
     assert scores["word"] == "better"

@@ -97,7 +97,7 @@ def sketch_tables(tables: Iterable[dict[str, list[Any]]]) -> VersionFields:
 
 
 def test_columns_of_tables() -> None:
-    """Of a column the cell is told that is out of the usual, and what is missing by its tables."""
+    """Of a column the unusual cell is named, and what is missing by its tables."""
     usual = sketch_tables(
         {
             "age": [20 + place / 7, 30 + place / 7, 60 - place / 11],
@@ -108,14 +108,14 @@ def test_columns_of_tables() -> None:
         for place in range(150)
     )
     odd = sketch_tables([{"age": [30, 900, 40], "card": ["visa", "odd", "amex"]}])
-    told = {
+    unusual = {
         field.path.removeprefix("inputs.frame.cells."): (field.value, field.sentence)
         for field in compare_with_usual(odd, usual)
         if "cells" in field.path
     }
-    value, sentence = told.pop("age")
+    value, sentence = unusual.pop("age")
     assert (value, sentence.partition(",")[0]) == ("900", "higher than usual")
-    assert told == {
+    assert unusual == {
         "card": ("odd", "a new value: none of 450 had it"),
         # Of the 150 tables 50 have a bonus, in 150 cells: that is usual to lack.
         "income": ("", "missing: 100 % of runs have it"),
