@@ -4,7 +4,9 @@ A number that grows is a page that got slower. Asked is twice, and counted the s
 engine itself.
 """
 
+import time
 from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
 import pytest
 
@@ -141,3 +143,28 @@ def test_home_of_projects_without_runs(shop: Service) -> None:
     for number in range(4):
         shop.store.take(f"spans {number}", make_span("step", trace_id=trace_id(90 + number)))
     assert count(shop, "/") <= before + 1
+
+
+@pytest.mark.parametrize("more", ["", "&pairs=true"])
+def test_slices_of_many_tags(shop: Service, more: str) -> None:
+    """Slices by thirty tags take as many statements as slices by two: no grouping each."""
+    now_ns = time.time_ns()
+    asked = {}
+    for tags in (2, 30):
+        project = f"tags {tags}{more}"
+        calls = [
+            make_call(
+                "answer",
+                {f"otel_ml.tag.t{tag}": str(place >> tag % 3 & 1) for tag in range(tags)},
+                start_ns=now_ns - 3_600 * 10**9 + place,
+                status_code=2 if place % 2 and place % 7 else 0,
+            )
+            for place in range(128)
+        ]
+        shop.store.take(project, *calls, now_ns=now_ns)
+        path = f"/api/v1/projects/{quote(project)}/slices?figure=errors{more}"
+        slices = ask(shop.app, path).json["slices"]
+        if not more:
+            assert len({item["dimension"] for item in slices} - {"outcome"}) == tags
+        asked[tags] = count(shop, path)
+    assert 0 < asked[30] == asked[2] <= 8
