@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import click
 
+from otel_ml.notebook import show_unseen
 from otel_ml.orders import NEWEST, ORDER_NAMES, read_order
 from otel_ml_collector.cli.failure import (
     DONE,
@@ -316,6 +317,19 @@ def _rows_of(table: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def _write_evaluation(evaluation: Mapping[str, Any]) -> str:
+    """Write an evaluation in a line: its judge, its source, and each value that it has."""
+    passed, score = evaluation["passed"], evaluation["score"]
+    values = (
+        evaluation["label"],
+        "" if passed is None else "pass" if passed else "fail",
+        "" if score is None else f"{score:g}",
+        evaluation["explanation"],
+    )
+    source = " ".join(filter(None, (evaluation["source"], evaluation["annotator"])))
+    return show_unseen(f"{evaluation['judge']} ({source}): {', '.join(filter(None, values))}")
+
+
 @click.command(epilog=HELP)
 @with_place
 @with_project
@@ -335,6 +349,7 @@ def sessions(
     """List sessions, the one of the latest run first, or the turns of one, oldest first.
 
     With --where, --start or --end those of which a run matches; figures are of all of their runs.
+    What people say of the session as a whole follows its turns, on the standard error.
     """
     if not 1 <= limit <= _MOST_SESSIONS:
         raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
@@ -344,9 +359,12 @@ def sessions(
         api = place.api()
         if session:
             with place.reader(project) as reader:
-                told = reader.session(session)
-            turns = told["conversation"]
-            return write_rows(turns, told, form, _TURN_COLUMNS, _FIRST_TO_GO)
+                answer = reader.session(session)
+            status = write_rows(answer["conversation"], answer, form, _TURN_COLUMNS, _FIRST_TO_GO)
+            if form.kind == "table":
+                for evaluation in answer["evaluations"]:
+                    click.echo(_write_evaluation(evaluation), err=True)
+            return status
         with check_project(api, project) as check:
             answer = api.get("projects", project, "sessions", limit=limit, **asdict(within))
             check(answer["sessions"])
@@ -798,7 +816,6 @@ def _write_out(parts: Iterator[bytes]) -> int:
     """Write to the output; to a terminal as text that does nothing to it. Returns the bytes."""
     if not sys.stdout.isatty():
         return sum(sys.stdout.buffer.write(part) for part in parts)
-    from otel_ml.notebook import show_unseen
     from otel_ml.reader.listing import lines_of  # heavy
 
     lines = (show_unseen(line.decode("utf-8", "replace")) + "\n" for line in lines_of(parts))

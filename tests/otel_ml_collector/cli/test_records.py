@@ -392,3 +392,37 @@ def test_slices(collector: CollectorProcess) -> None:
     columns = ("--columns", "kind,model")
     done = otel_ml(collector.endpoint, "findings", "--project", "sliced", *columns)
     assert ["slice", "serve"] in rows(done.stdout)
+
+
+def test_words_about_a_session(collector: CollectorProcess) -> None:
+    """The command and the reader have what people say of a session, beside its turns."""
+    client = Client("talks", endpoint=collector.endpoint)
+    with client.run("answer", session="chat/7"):
+        pass
+    assert client.flush()
+    client.close()
+    words: list[dict[str, Any]] = [
+        {"judge": "helpful", "annotator": "ann", "label": "Yes", "explanation": "at\n\x1b[1mlast"},
+        {"judge": "helpful", "annotator": "bob", "passed": False, "score": 0.25},
+    ]
+    body = json.dumps({"evaluations": [{**word, "session": "chat/7"} for word in words]})
+    path = "/api/v1/projects/talks/evaluations"
+    status, _, answer = collector.post(path, body.encode(), {"content-type": "application/json"})
+    assert status == 200, answer
+    with Reader("talks", endpoint=collector.endpoint) as reader:
+        evaluations = reader.session("chat/7")["evaluations"]
+    assert sorted((item["annotator"], item["label"], item["score"]) for item in evaluations) == [
+        ("ann", "Yes", None),
+        ("bob", "", 0.25),
+    ]
+    asked = ("sessions", "chat/7", "--project", "talks")
+    done = otel_ml(collector.endpoint, *asked, "--columns", "outcome")
+    assert (done.returncode, rows(done.stdout)) == (0, [["outcome"], ["ok"]])
+    # Both are of one time.
+    assert sorted(done.stderr.decode().splitlines()) == [
+        r"helpful (human ann): Yes, at\n\x1b[1mlast",
+        "helpful (human bob): fail, 0.25",
+    ]
+    done = otel_ml(collector.endpoint, *asked, "--json")
+    assert json.loads(done.stdout)["evaluations"] == evaluations
+    assert done.stderr == b""
