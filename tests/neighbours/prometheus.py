@@ -143,6 +143,13 @@ class Alertmanager(Program):
         found: list[dict[str, Any]] = answer.body
         return found
 
+    def groups(self) -> list[dict[str, Any]]:
+        """List the groups in which the alerts that fire are sent on, each with its alerts."""
+        answer = fetch(f"http://{self.address}/api/v2/alerts/groups", active="true")
+        assert answer.status == HTTPStatus.OK, answer
+        groups: list[dict[str, Any]] = answer.body
+        return groups
+
 
 class Inbox:
     """Whom Alertmanager tells of alerts by a webhook.

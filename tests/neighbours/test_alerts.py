@@ -69,7 +69,7 @@ def clients_of(desk: Desk, rule: str, status: str) -> set[str]:
 
 
 def test_fires_and_ends(desk: Desk) -> None:
-    """Each slice of a rule is an alert, all come by the Alertmanager, and end with the rule."""
+    """Each slice of a rule is an alert, all come as a group of the rule, and end with it."""
     clients = {"Remax", "acme"}
     target = make_target("alertmanager", desk.alertmanager.address)
     with delivering(desk.store, target, again_s=0.5, public_url=PUBLIC_URL) as delivery:
@@ -83,9 +83,23 @@ def test_fires_and_ends(desk: Desk) -> None:
         assert {alert["generatorURL"] for alert in alerts} == {
             "https://ml.example/projects/shop/alerts/grounded%20falls"
         }
+        # Slices of a rule are in one group, and another rule is in another.
+        delivery.announce(make_falls("rises", "Remax"))
+        wait_until(lambda: clients_of(desk, "rises", "firing") == {"Remax"}, _PATIENCE_S)
+        grouped = {
+            group["labels"]["alertname"]: [
+                alert["labels"]["tags_client"] for alert in group["alerts"]
+            ]
+            for group in desk.alertmanager.groups()
+        }
+        assert len(desk.alertmanager.groups()) == len(grouped)
+        assert {rule: sorted(grouped[rule]) for rule in ("falls", "rises")} == {
+            "falls": ["Remax", "acme"],
+            "rises": ["Remax"],
+        }
         delivery.announce(make_falls("falls", *clients, status="resolved"))
         wait_until(lambda: clients_of(desk, "falls", "resolved") == clients, _PATIENCE_S)
-    assert states_of(desk.store, FALLS.project)[:2] == ["sent", "sent"]
+    assert states_of(desk.store, FALLS.project)[:3] == ["sent", "sent", "sent"]
 
 
 def test_collector_that_is_gone_and_back(desk: Desk) -> None:
