@@ -182,7 +182,7 @@ def show_slice(
     return show_page(request, "slice.html", context)
 
 
-@pages.get("/projects/{project:path}/model-release")
+@pages.get("/projects/{project:path}/newest-verdict")
 def show_releases(
     request: Request,
     project: str,
@@ -191,8 +191,8 @@ def show_releases(
 ) -> Response:
     """How the newest of a model does beside what was before, as a part of the model's page."""
     releases = find_releases(reader, project, time.time_ns(), model)
-    context = {"releases": [(release, write_release(release)) for release in releases]}
-    return show_page(request, "model_release.html", context)
+    context = {"verdicts": [(release, write_release(release)) for release in releases]}
+    return show_page(request, "newest_verdict.html", context)
 
 
 @pages.get("/projects/{project:path}/monitor")

@@ -139,13 +139,13 @@ def test_model_page(service: Service) -> None:
     }
     for model, sentence in sentences.items():
         page = ask(service.app, f"/projects/p/models/{model}").text
-        (address,) = re.findall(r'hx-get="([^"]*model-release[^"]*)"', page)
+        (address,) = re.findall(r'hx-get="([^"]*newest-verdict[^"]*)"', page)
         part = html.unescape(ask(service.app, html.unescape(address)).text)
         assert [sentence] == re.findall(r">([^<]*)</a>", part)
         (opened,) = re.findall(r'href="([^"]*)"', part)
         runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
         assert len(runs.json["runs"]) == RUNS
-    assert "<p" not in ask(service.app, "/projects/p/model-release?model=none").text
+    assert "<p" not in ask(service.app, "/projects/p/newest-verdict?model=none").text
 
 
 def test_watching(service: Service) -> None:

@@ -118,7 +118,7 @@ class World:
             "/completion": f"start=2026-11-01T00:00:00Z&where={quote('model == ')}",
             "/model-verdict": f"model=model-{MARK}&version=1&against=1",
             "/model-curves": f"model=model-{MARK}",
-            "/model-release": f"model=model-{MARK}",
+            "/newest-verdict": f"model=model-{MARK}",
             "/model-variability": f"model=model-{MARK}",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
             "/judge-people": f"judge=judge-{MARK}",
@@ -268,7 +268,7 @@ def test_roads(world: World) -> None:
     blind |= {
         address
         for _, address in world.roads()
-        if address.partition("?")[0].endswith(("/release", "/releases", "/model-release"))
+        if address.partition("?")[0].endswith(("/release", "/releases", "/newest-verdict"))
     }
     silent = []
     for method, address in world.roads():
