@@ -24,7 +24,7 @@ from tests.bench.ingest import SECONDS
 from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS
 from tests.bench.payload_full import FullTemplate
-from tests.bench.process import cpu_s_of
+from tests.bench.process import cpu_s_of, wait_idle
 from tests.bench.queries import RUNS, ask, writing
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.spread import spread
@@ -160,6 +160,8 @@ def _open_both(folder: Path, runs: int) -> Iterator[_Both]:
             stack.callback(collector.stop)
             collector.wait_ready()
             served[kind] = collector, loaded[kind]
+        for collector, _ in served.values():
+            wait_idle(collector.pid)
         yield served
 
 

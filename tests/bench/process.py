@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path(__file__).parents[2]
 _RUN_S: Final = 1_800
+# Until a process is idle it is waited for so long; it is where it uses less of a second.
+_LONGEST_S: Final = 600
+_QUIET_S: Final = 5
+_LITTLE: Final = 0.05
 
 
 def start_module(
@@ -45,3 +50,15 @@ def cpu_s_of(pid: int) -> float:
     """Tell how many seconds of CPU a process has had, on all its threads."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_idle(pid: int) -> None:
+    """Wait until a process has used little of the CPU for five seconds, at most ten minutes.
+
+    A collector that was started over a new store first makes its sums, sketches and verdicts.
+    """
+    quiet, deadline = 0, time.monotonic() + _LONGEST_S
+    while quiet < _QUIET_S and time.monotonic() < deadline:
+        before_s = cpu_s_of(pid)
+        time.sleep(1)
+        quiet = quiet + 1 if cpu_s_of(pid) - before_s < _LITTLE else 0

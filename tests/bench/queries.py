@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.bench.beside import Tree
 from tests.bench.dataset import Dataset, Plan
 from tests.bench.dataset_load import Loaded, load, send_all
-from tests.bench.process import cpu_s_of
+from tests.bench.process import cpu_s_of, wait_idle
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.queries_store import report_store
 from tests.bench.table import print_table, verdict
@@ -62,6 +62,7 @@ def report(
         collector = CollectorProcess(data_dir)
         try:
             collector.wait_ready()
+            wait_idle(collector.pid)
             queries = [one for one in make_queries(collector, loaded) if only in one.title]
             idle: _Figures = {}
             cpu_ms: dict[str, float] = {}
@@ -110,6 +111,7 @@ def open_beside(tree: Tree) -> Iterator[tuple[CollectorProcess, Loaded]]:
     """Start a collector of a tree over the store that its own code loaded, once."""
     data_dir = Path(_store_of(tree).name) / "data"
     with tree.serve(data_dir) as collector:
+        wait_idle(collector.pid)
         yield collector, load(data_dir, _RUNS_BESIDE)
 
 
