@@ -116,7 +116,8 @@ def _count(said: object) -> int:
     return max(len(str(said)) // 4, 1)
 
 
-if __name__ == "__main__":
+def converse() -> None:
+    """Have the same conversations each time; in the last one the search is down."""
     chance = random.Random(_SEED)
     for number in range(_SESSIONS):
         questions = chance.sample(list(_ANSWERS), _TURNS)
@@ -127,4 +128,10 @@ if __name__ == "__main__":
     except TimeoutError as error:
         print(f"A turn failed, as the demo wants: {error}")
     docs.flush()
-    print(docs.judge('model == "assistant"', stricter, write=True))  # what would a new judge say?
+
+
+if __name__ == "__main__":
+    converse()
+    change = docs.judge('model == "assistant"', stricter)  # what would a new judge say?
+    print(change)  # before anything of it is written
+    change.write()

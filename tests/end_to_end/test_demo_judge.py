@@ -1,0 +1,81 @@
+"""The demo's second judge on the demo's own runs: what is shown before it is written, and after."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from examples.demo.edit import copy_service
+from otel_ml.reader import NotFound, Reader
+from tests.support.collector import CollectorProcess
+
+PROJECT: Final = "docs-search"
+TURNS: Final = 54  # three questions in each of 18 conversations
+TALK: Final = ("-c", "from service import agent; agent.converse()")
+JUDGE: Final = (
+    *("-m", "otel_ml_collector", "judge", "service.agent:stricter"),
+    *("--project", PROJECT, "--where", 'model == "assistant"'),
+)
+
+
+def call(folder: Path, collector: CollectorProcess, *arguments: str) -> tuple[str, str]:
+    """Run Python in the folder of the demo's service; returns what it printed, and its errors."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "OTEL_ML_ENDPOINT": collector.endpoint},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout, done.stderr
+
+
+def read_sentence(output: str) -> str:
+    """Take from what the command printed how the judge differs from its first version."""
+    [line] = [line for line in output.splitlines() if line.startswith("  beside v1: ")]
+    return line.removeprefix("  beside v1: ")
+
+
+def list_stored(collector: CollectorProcess) -> list[tuple[int | None, int]]:
+    """List the versions of the judge that the store knows, and on how many runs each has spoken."""
+    with Reader(PROJECT, endpoint=collector.endpoint) as reader:
+        versions = reader.judge_versions("concise")
+    return [(version["version"], version["evaluations"]) for version in versions]
+
+
+def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> None:
+    """The command says what would change while the page knows one version; then both say it."""
+    copy_service(tmp_path)
+    call(tmp_path, own_collector, *TALK)
+    page = f"/projects/{PROJECT}/judges/concise"
+    untouched = own_collector.get_text(page)
+    assert 'id="strictness"' not in untouched
+    assert list_stored(own_collector) == [(1, TURNS)]
+    out, err = call(tmp_path, own_collector, *JUDGE)
+    sentence = read_sentence(out)
+    assert f"judged {TURNS} runs" in out
+    assert " points stricter (" in sentence
+    assert f"{TURNS + 1} to be judged" in err  # of one the search was down
+    assert "1 left out: ended with error" in out
+    assert "Nothing is stored: --write stores it" in err
+    assert list_stored(own_collector) == [(1, TURNS)]
+    assert 'id="strictness"' not in own_collector.get_text(page)
+    with (
+        Reader(PROJECT, endpoint=own_collector.endpoint) as reader,
+        pytest.raises(NotFound, match="has no version 2"),
+    ):
+        reader.judge_strictness("concise", 2, against=1)
+    out, err = call(tmp_path, own_collector, *JUDGE, "--write")
+    assert read_sentence(out) == sentence
+    assert f"{TURNS} evaluations are stored" in err
+    assert list_stored(own_collector) == [(2, TURNS), (1, TURNS)]
+    assert f"v2 beside v1: {sentence}." in own_collector.get_text(page)
+    # Of what is stored nothing is asked again, and the same is said of it.
+    out, err = call(tmp_path, own_collector, *JUDGE)
+    assert f"judged {TURNS} runs, {TURNS} of them before" in out
+    assert read_sentence(out) == sentence
