@@ -5,6 +5,7 @@ beside what an earlier version said of the same runs, and is stored when the use
 evaluation of each run, which said twice is stored once.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +31,7 @@ from otel_ml.arguments import (
 from otel_ml.experiments.dataset import Dataset, Item, capture_of, check_rows, write_cut
 from otel_ml.experiments.judgements import find_judgement, store_judgement
 from otel_ml.experiments.options import BACKFILLED, BackfillOptions
+from otel_ml.experiments.rejudged import RejudgedRuns
 from otel_ml.experiments.rows import RejudgedRun
 from otel_ml.experiments.stored_results import open_reader
 from otel_ml.judges.judge import Judge, Judgement, is_in_sample
@@ -40,7 +43,7 @@ from otel_ml.reader import NotFound, Reader, Unreachable
 from otel_ml.reader.listing import Runs
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
-from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.judge_change import JudgeVersionChange
 from otel_ml.statistics.verdict import JudgeScore
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ _LOOK_S: Final = 0.2
 _END_S: Final = 1.0
 _ROOM_EVERY: Final = 5_000
 _SHOWN_FLIPS: Final = 10
+_MOST_EXPERIMENTS: Final = 8  # whose items are at hand; runs come by time, and so by experiment
 _MINUTE_S: Final = 60.0
 
 
@@ -75,7 +79,8 @@ class Backfill:
     Attributes:
         judge: The judge that was asked.
         against: How the version to compare with is called, such as ``v2``; empty for none.
-        runs: Of which runs it has spoken, in the order of the list.
+        runs: Of which runs it has spoken, in the order of the list. They are in a temporary file,
+            which goes with the last of what reads it: an index, a slice or a loop reads it anew.
         left_out: How many runs it was not asked of, by reason.
         is_interrupted: Whether it was ended before all runs were judged.
     """
@@ -85,7 +90,7 @@ class Backfill:
         recorder: Recorder,
         judge: Judge,
         against: str,
-        runs: Sequence[RejudgedRun],
+        runs: RejudgedRuns,
         left_out: Mapping[str, int],
         *,
         is_interrupted: bool,
@@ -100,13 +105,17 @@ class Backfill:
     @property
     def errors(self) -> int:
         """On how many runs the judge itself failed."""
-        return sum(run.after.error is not None for run in self.runs)
+        return self.runs.counts.errors
+
+    @property
+    def stored(self) -> int:
+        """How many of the runs this version had judged before, as the store knew."""
+        return self.runs.counts.stored
 
     @property
     def cost(self) -> float | None:
         """The cost of its answers in dollars, where it states it."""
-        costs = [run.after.cost for run in self.runs if run.after.cost is not None]
-        return sum(costs) if costs else None
+        return self.runs.cost
 
     @property
     def url(self) -> str:
@@ -119,19 +128,12 @@ class Backfill:
     @cached_property
     def change(self) -> JudgeVersionChange | None:
         """How the two versions differ on the runs that both judged; None where there are none."""
-        pairs = [
-            TwiceJudged(run.before, _score_of(run.after), run.cluster)
-            for run in self.runs
-            if run.before is not None
-        ]
-        if all(pair.before.failed or pair.after.failed for pair in pairs):
-            return None
-        return compare_judge_versions(pairs)
+        return self.runs.compare()
 
     @property
-    def flips(self) -> list[RejudgedRun]:
+    def flips(self) -> Sequence[RejudgedRun]:
         """The runs that pass by one version and fail by the other; those that fail now first."""
-        return sorted((run for run in self.runs if run.turn), key=lambda run: run.turn)
+        return self.runs.flips
 
     def write(self, timeout_s: float = 60.0) -> "Delivery":
         """Store its scores as evaluations of the runs, each once however often it is written.
@@ -147,7 +149,19 @@ class Backfill:
         return self._recorder.flush(timeout_s)
 
     def to_json(self) -> str:
-        """Return figures and runs as JSON text."""
+        """Return figures and runs as JSON text; of very many runs `save` takes less memory."""
+        return "".join(self._write_json())
+
+    def save(self, path: "str | os.PathLike[str]") -> None:
+        """Write figures and runs as JSON into a file, one run after the other.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with Path(path).open("w", encoding="utf-8") as file:
+            file.writelines(self._write_json())
+
+    def _write_json(self) -> Iterator[str]:
         change = self.change
         facts = {
             "judge": self.judge.name,
@@ -165,46 +179,35 @@ class Backfill:
             "before": None if change is None else change.verdict.baseline,
             "after": None if change is None else change.verdict.candidate,
             "difference": None if change is None else change.verdict.difference,
-            "flips": [{"run_id": run.run_id, "turn": run.turn} for run in self.flips],
-            "runs": [
-                {
-                    "run_id": run.run_id,
-                    "score": run.after.score,
-                    "passed": run.after.passed,
-                    "label": run.after.label,
-                    "explanation": run.after.explanation,
-                    "error": run.after.error,
-                    "before": run.before,
-                }
-                for run in self.runs
-            ],
         }
-        return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
+        yield orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode().removesuffix("\n}")
+        flips = ({"run_id": run.run_id, "turn": run.turn} for run in self.flips)
+        yield from _write_list("flips", flips)
+        yield from _write_list("runs", map(_facts_of, self.runs))
+        yield "\n}"
 
     def __str__(self) -> str:
         """Write the outcome, the first runs whose word changes, and the runs that were left out."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        judged = len(self.runs)
+        counts = self.runs.counts
         ended = " (interrupted)" if self.is_interrupted else ""
-        stored = sum(run.is_stored for run in self.runs)
-        known = f", {stored:,} of them before" if stored else ""
-        yield f"{self.judge.tag} judged {judged:,} runs{known}{ended}"
-        if self.errors:
-            first = next(run.after.error for run in self.runs if run.after.error is not None)
-            yield f"  it failed on {self.errors:,}, first: {first}"
-        passes = [run.after.passed for run in self.runs if run.after.passed is not None]
+        known = f", {counts.stored:,} of them before" if counts.stored else ""
+        yield f"{self.judge.tag} judged {counts.runs:,} runs{known}{ended}"
+        if counts.errors:
+            yield f"  it failed on {counts.errors:,}, first: {self.runs.first_error}"
         if self.change is not None:
             yield f"  beside {self.against}: {self.change.sentence}"
-        elif passes:
-            yield f"  {100 * sum(passes) / len(passes):.1f} % of {len(passes):,} pass"
+        elif counts.decided:
+            yield f"  {100 * counts.passed / counts.decided:.1f} % of {counts.decided:,} pass"
         if self.against and self.change is None:
             yield f"  {self.against} said nothing of these runs"
         for run in self.flips[:_SHOWN_FLIPS]:
             yield f"  {run.turn}: {self._page_of(run)}"
         if len(self.flips) > _SHOWN_FLIPS:
-            yield f"  and {len(self.flips) - _SHOWN_FLIPS:,} more"
+            count = len(self.flips)
+            yield f"  the first {_SHOWN_FLIPS} of {count:,}; flips, or --json FILE, has all"
         for reason, count in self.left_out.items():
             yield f"  {count:,} left out: {reason}"
 
@@ -282,7 +285,8 @@ class _Backfilling:
         self._reader = reader
         self._judge = judge
         self._given = given
-        self._judged: dict[int, RejudgedRun] = {}  # by their places in the list
+        self._judged = RejudgedRuns()
+        self._kept = 0
         self._left_out = Counter[str]()
         self._answers: SimpleQueue[tuple[int, RejudgedRun]] = SimpleQueue()
         self._under_way = 0
@@ -320,7 +324,7 @@ class _Backfilling:
             self._recorder,
             self._judge,
             against,
-            [self._judged[place] for place in sorted(self._judged)],
+            self._judged,
             dict(self._left_out),
             is_interrupted=is_interrupted,
         )
@@ -394,6 +398,8 @@ class _Backfilling:
         """Find the expected output: the item's of a run of an experiment, else the truth."""
         if run.experiment and run.item:
             if run.experiment not in self._items:
+                if len(self._items) == _MOST_EXPERIMENTS:
+                    del self._items[next(iter(self._items))]
                 self._items[run.experiment] = self._read_items(run.experiment)
             item = self._items[run.experiment].get(run.item)
             if item is not None and item.digest == run.item_digest:
@@ -445,13 +451,36 @@ class _Backfilling:
             self._keep(place, run)
 
     def _keep(self, place: int, run: RejudgedRun) -> None:
-        self._judged[place] = run
+        self._judged.keep(place, run)
+        self._kept += 1
         if self._given["write"] and not run.is_stored:
             store_judgement(self._recorder, self._judge, run.run_id, run.start_ns, run.after)
-            if len(self._judged) % _ROOM_EVERY == 0:
+            if self._kept % _ROOM_EVERY == 0:
                 self._recorder.make_room()
         if self._given["progress"] is not None:
             self._given["progress"](run)
+
+
+def _write_list(name: str, items: Iterable[object]) -> Iterator[str]:
+    """Write a list as a further member of a JSON object, an item a line."""
+    yield f',\n  "{name}": ['
+    separator = "\n    "
+    for item in items:
+        yield separator + orjson.dumps(item).decode()
+        separator = ",\n    "
+    yield "\n  ]"
+
+
+def _facts_of(run: RejudgedRun) -> Mapping[str, object]:
+    return {
+        "run_id": run.run_id,
+        "score": run.after.score,
+        "passed": run.after.passed,
+        "label": run.after.label,
+        "explanation": run.after.explanation,
+        "error": run.after.error,
+        "before": run.before,
+    }
 
 
 def _score_of(judgement: Judgement) -> JudgeScore:

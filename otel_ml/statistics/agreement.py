@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, Final, Literal, TypeVar
 
-from otel_ml.statistics.intervals import CONFIDENCE, Estimate, student_quantile
+from otel_ml.statistics.intervals import CONFIDENCE, Estimate, student_quantile, sum_counted
 
 Label = TypeVar("Label", bound=Hashable)
 Level = Literal["nominal", "ordinal", "interval"]
@@ -60,18 +60,40 @@ def kappa_of_clusters(
     alone, clusters = Counter[tuple[Label, Label]](), defaultdict[Hashable, Counter[Any]](Counter)
     for cluster, labels, count in counts:
         (alone if cluster is None else clusters[cluster])[labels] += count
-    every = sum(clusters.values(), alone)
-    n, groups = every.total(), alone.total() + len(clusters)
+    tables: list[tuple[Mapping[tuple[Label, Label], int], int]]
+    tables = [({labels: 1}, count) for labels, count in alone.items()]
+    return kappa_of_tables([*tables, *((of, 1) for of in clusters.values())], confidence=confidence)
+
+
+def kappa_of_tables(
+    tables: Iterable[tuple[Mapping[tuple[Label, Label], int], int]],
+    *,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """Return `kappa_of_clusters` of clusters that are counted.
+
+    Args:
+        tables: The confusion table of a cluster, and how many clusters have just that one.
+        confidence: Between 0 and 1.
+
+    Raises:
+        ValueError: There is no run.
+    """
+    parts = [(Counter(table), count) for table, count in tables]
+    every = Counter[tuple[Label, Label]]()
+    for part, count in parts:
+        for labels, runs in part.items():
+            every[labels] += runs * count
+    n, groups = every.total(), sum(count for _, count in parts)
     if not n:
         raise ValueError("No runs: expected at least one")
     value = cohen_kappa(every)
-    parts = [(Counter({labels: 1}), count) for labels, count in alone.items()]
-    parts += [(of, 1) for of in clusters.values()]
     without = [(cohen_kappa(every - part), count) for part, count in parts]
     if groups == 1 or any(math.isnan(value) for value, _ in without):
         return Estimate(value, -1.0, 1.0, n, groups)
-    mean = math.fsum(value * count for value, count in without) / groups
-    squares = math.fsum((value - mean) ** 2 * count for value, count in without)
+    counts = [count for _, count in without]
+    mean = sum_counted((value for value, _ in without), counts) / groups
+    squares = sum_counted(((value - mean) ** 2 for value, _ in without), counts)
     half = student_quantile((1 + confidence) / 2, groups - 1) * math.sqrt(
         squares * (groups - 1) / groups
     )

@@ -1,26 +1,29 @@
 """How a version of a judge differs from another one: runs that both judged, in pairs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
-from otel_ml.statistics.agreement import kappa_of_clusters
-from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.agreement import kappa_of_tables
+from otel_ml.statistics.intervals import ClusterSum, Estimate
 from otel_ml.statistics.verdict import (
     ItemGroup,
     JudgeScore,
     JudgeVerdict,
+    PassCounts,
     ScoredRun,
     compare_groups,
+    compare_passes,
     estimate_mean,
-    sum_clusters,
 )
 
 _JUDGE: Final = "judge"
 _OF_RATES: Final = ("more lenient", "stricter")
 _OF_SCORES: Final = ("higher", "lower")
+# Whether a run passed before, and now, in the order of `PassCounts`.
+_CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +118,70 @@ def compare_judge_versions(
     heard = [partner for partner in pairs if not (partner.before.failed or partner.after.failed)]
     if not heard:
         raise ValueError("No runs: expected at least one that both versions judged")
+    words = [(item.before.passed, item.after.passed) for item in heard]
+    if all(word is None for pair in words for word in pair):
+        return _compare_scores(heard, margin)
+    clusters = defaultdict[str, Counter[Any]](Counter)
+    tables = Counter[PassCounts]()
+    for item, (first, second) in zip(heard, words, strict=True):
+        if first is None or second is None:
+            continue
+        if item.cluster:
+            clusters[item.cluster][first, second] += item.count
+        else:
+            tables[_count_cells({(first, second): 1})] += item.count
+    tables.update(_count_cells(cells) for cells in clusters.values())
+    n = sum(item.count for item in heard)
+    before, after = (
+        sum(item.count for item, pair in zip(heard, words, strict=True) if pair[side] is None) / n
+        for side in (0, 1)
+    )
+    return compare_pass_counts(tables, margin=margin, missing=(before, after))
+
+
+def compare_pass_counts(
+    clusters: Mapping[PassCounts, int],
+    *,
+    margin: float | None = None,
+    missing: tuple[float, float] = (0.0, 0.0),
+) -> JudgeVersionChange:
+    """Compare as `compare_judge_versions` does passes that are counted: the digits are the same.
+
+    Args:
+        clusters: How many clusters of runs there are of each content, see
+            `otel_ml.statistics.verdict.compare_passes`.
+        margin: A difference below it does not matter; 0.02 unless told.
+        missing: Which share of the runs has no pass by the version before, and by the other one.
+    """
+    verdict = replace(
+        compare_passes(_JUDGE, clusters, margin=margin, missing=missing), directions=_OF_RATES
+    )
+    table, same = Counter[tuple[bool, bool]](), Counter[ClusterSum]()
+    for content, count in clusters.items():
+        for cell, runs in zip(_CELLS, content, strict=True):
+            table[cell] += runs * count
+        same[float(content[0] + content[3]), sum(content)] += count
+    table = +table
+    if not table:
+        return JudgeVersionChange(verdict, table)
+    tables = [
+        (dict(zip(_CELLS, content, strict=True)), count) for content, count in clusters.items()
+    ]
+    return JudgeVersionChange(
+        verdict, table, estimate_mean(same, is_rate=True), kappa_of_tables(tables)
+    )
+
+
+def _count_cells(cells: Mapping[tuple[bool, bool], int]) -> PassCounts:
+    both, first, second, neither = (cells.get(cell, 0) for cell in _CELLS)
+    return both, first, second, neither
+
+
+def _compare_scores(heard: Sequence[TwiceJudged], margin: float | None) -> JudgeVersionChange:
     if max(_sizes(heard).values(), default=1) == 1:
         heard = [replace(item, cluster="") for item in heard]
     verdict = _compare(heard, {} if margin is None else {_JUDGE: margin})
-    directions = _OF_RATES if verdict.is_rate else _OF_SCORES
-    verdict = replace(verdict, directions=directions)
-    tables: list[tuple[str | None, tuple[bool, bool], int]] = [
-        (item.cluster or None, (item.before.passed, item.after.passed), item.count)
-        for item in heard
-        if item.before.passed is not None and item.after.passed is not None
-    ]
-    table = Counter[tuple[bool, bool]]()
-    for _, cell, count in tables:
-        table[cell] += count
-    if not table:
-        return JudgeVersionChange(verdict, table)
-    same = sum_clusters((cluster, float(word == other), n) for cluster, (word, other), n in tables)
-    return JudgeVersionChange(
-        verdict, table, estimate_mean(same, is_rate=True), kappa_of_clusters(tables)
-    )
+    return JudgeVersionChange(replace(verdict, directions=_OF_SCORES), {})
 
 
 def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:

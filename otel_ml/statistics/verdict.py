@@ -42,6 +42,15 @@ Word = Literal["better", "worse", "no different", "inconclusive"]
 RATE_MARGIN: Final = 0.02
 SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
 AMOUNT_MARGIN: Final = 0.05
+# Of one cluster: how many runs passed both times, before only, now only, and neither time.
+PassCounts = tuple[int, int, int, int]
+# A cluster of one run, by whether it passed before, and now.
+_ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
+    (1, 1): (1, 0, 0, 0),
+    (1, 0): (0, 1, 0, 0),
+    (0, 1): (0, 0, 1, 0),
+    (0, 0): (0, 0, 0, 1),
+}
 LEAST_ITEMS: Final = 20
 LEAST_CLUSTERS: Final = 12
 LEAST_RUNS: Final = 100
@@ -633,6 +642,46 @@ def compare_samples(
     return Verdict(_worst(judges.values()), [], judges, amounts)
 
 
+def compare_passes(
+    judge: str,
+    clusters: Mapping[PassCounts, int],
+    *,
+    margin: float | None = None,
+    missing: tuple[float, float] = (0.0, 0.0),
+) -> JudgeVerdict:
+    """Compare passes of the same runs before and now, counted: the digits are those of the runs.
+
+    Args:
+        judge: How it is called.
+        clusters: How many clusters of runs, such as sessions, there are of each content; a run that
+            stands alone is a cluster of one.
+        margin: A difference below it does not matter; 0.02 unless told.
+        missing: Which share of all runs has no pass before, and now.
+    """
+    sums = [Counter[ClusterSum](), Counter[ClusterSum](), Counter[ClusterSum]()]
+    for (both, first, second, neither), count in clusters.items():
+        n = both + first + second + neither
+        for of, value in zip(sums, (both + first, both + second, second - first), strict=True):
+            of[float(value), n] += count
+    is_clustered = any(sum(content) > 1 for content in clusters)
+    table = {
+        cell: clusters.get(content, 0)
+        for cell, content in _ALONE.items()
+        if not is_clustered and clusters
+    }
+    judged = _Judged(
+        judge=judge,
+        is_rate=True,
+        lower_is_better=False,
+        versions=(("",), ("",)),
+        of_failed=0.0,
+        margin=RATE_MARGIN if margin is None else margin,
+        missing=missing,
+    )
+    before, after, change = sums
+    return _weigh(judged, _PairSums(before, after, change, table, is_clustered), CONFIDENCE, "")
+
+
 def estimate_judges(
     runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
@@ -914,14 +963,43 @@ def _judges(*sides: _Counted) -> list[str]:
 
 
 def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> JudgeVerdict:
+    values = _values(judged, pairs)
+    before, after = (
+        sum_clusters((cluster, pair[side], count) for cluster, _, count, *pair in values)
+        for side in (0, 1)
+    )
+    change, table = _sum_change(judged, values)
+    is_clustered = any(cluster is not None for cluster, *_ in values)
+    sums = _PairSums(before, after, change, table, is_clustered)
+    return _weigh(judged, sums, confidence, by)
+
+
+@dataclass(frozen=True, slots=True)
+class _PairSums:
+    """The values of pairs, summed by what hangs together.
+
+    Attributes:
+        table: Of passes of which each stands alone: how many pairs, by the pass before and now;
+            else empty.
+        is_clustered: Whether pairs have clusters.
+    """
+
+    before: ClusterSums
+    after: ClusterSums
+    change: ClusterSums
+    table: Mapping[tuple[int, int], int]
+    is_clustered: bool
+
+
+def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> JudgeVerdict:
+    """Say what the sums of pairs show, unless there is a reason to say nothing."""
     reasons = judged.unlike()
     reasons += [
         f"no answer of the judge on {100 * share:.0f} % of the {side}'s runs: at most 5 % may miss"
         for side, share in zip(("baseline", "candidate"), judged.missing, strict=True)
         if share > MOST_MISSING and not reasons
     ]
-    values = _values(judged, pairs)
-    if not values or judged.unlike():
+    if not sums.change or judged.unlike():
         return judged.result(
             "inconclusive",
             _NO_ESTIMATE,
@@ -929,21 +1007,15 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> Judge
             n="0",
             reasons=reasons or ["no item"],
         )
-    change, p = _pair_difference(judged, values, confidence)
+    change, p = _pair_difference(judged, sums.change, sums.table, confidence)
     reasons += _too_few_items(change)
-    own = [
-        estimate_mean(
-            sum_clusters((cluster, pair[side], count) for cluster, _, count, *pair in values),
-            is_rate=judged.is_rate,
-        )
-        for side in (0, 1)
-    ]
+    own = [estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)]
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
     return judged.result(
         "inconclusive" if reasons else word,
         (*own, change),
         confidence=confidence,
-        n=_count(change, by if any(cluster is not None for cluster, *_ in values) else None),
+        n=_count(change, by if sums.is_clustered else None),
         reasons=reasons,
         p=p,
     )
@@ -974,20 +1046,34 @@ def _stand_alone(values: _Values) -> bool:
     return len({cluster for cluster, _ in clustered}) == sum(count for _, count in clustered)
 
 
-def _pair_difference(judged: _Judged, values: _Values, confidence: float) -> tuple[Estimate, float]:
+def _sum_change(
+    judged: _Judged, values: _Values
+) -> tuple[ClusterSums, Mapping[tuple[int, int], int]]:
+    """Sum what changed, and count the passes of both sides where each stands alone."""
+    table: Counter[tuple[int, int]] = Counter()
     if judged.is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
-        counts = {(part, other): 0 for part in (0, 1) for other in (0, 1)}
         for _, _, count, first, second in values:
-            counts[round(first), round(second)] += count
-        change = newcombe_paired(
-            counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0], confidence=confidence
-        )
-        return change, mcnemar_mid_p(counts[1, 0], counts[0, 1])
+            table[round(first), round(second)] += count
     sums = sum_clusters(
         (cluster, second - first, count) for cluster, _, count, first, second in values
     )
-    change = cluster_mean(sums, confidence=confidence, of_rates=judged.is_rate)
-    return change, cluster_p(sums, of_rates=judged.is_rate)
+    return sums, table
+
+
+def _pair_difference(
+    judged: _Judged,
+    change: ClusterSums,
+    table: Mapping[tuple[int, int], int],
+    confidence: float,
+) -> tuple[Estimate, float]:
+    if table:
+        both, first, second, neither = (
+            table.get(cell, 0) for cell in ((1, 1), (1, 0), (0, 1), (0, 0))
+        )
+        paired = newcombe_paired(both, first, second, neither, confidence=confidence)
+        return paired, mcnemar_mid_p(first, second)
+    mean = cluster_mean(change, confidence=confidence, of_rates=judged.is_rate)
+    return mean, cluster_p(change, of_rates=judged.is_rate)
 
 
 def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
@@ -1148,7 +1234,7 @@ def _slices(
             clusters += sum(count for cluster, _, count, *_ in values if cluster is None)
             if sum(count for _, _, count, *_ in values) < LEAST_ITEMS or clusters < LEAST_CLUSTERS:
                 continue
-            change, p = _pair_difference(judged, values, CONFIDENCE)
+            change, p = _pair_difference(judged, *_sum_change(judged, values), CONFIDENCE)
             items.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
     adjusted = benjamini_hochberg([p for *_, p in items])
     slices = []

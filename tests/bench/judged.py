@@ -37,6 +37,7 @@ _TIMES: Final = 5
 _MOST_S: Final = 600
 _VERSIONS: Final = ("a", "b")
 _FLOOR_RUNS_A_SECOND: Final = 2_000
+_MOST_KB: Final = 0.1  # of memory for each run more
 _KEY: Final = Sql("""
     '{project}' AS project, {first} + number * 1000000 AS start_ns,
     toFixedString(unhex(leftPad(hex(number + 1), 32, '0')), 16) AS trace_id,
@@ -174,9 +175,9 @@ class JudgedRuns:
 
 
 def judge_stored(endpoint: str, count: int) -> JudgedRuns:
-    """Judge so many stored runs with a judge that does nothing."""
+    """Judge so many stored runs with a judge that does nothing, and compare it with the first."""
     client = Client(PROJECT, endpoint=endpoint, join=False)
-    judge = Judge("trivial", "Passes always", lambda outputs: 1, lambda score: True)
+    judge = Judge("grounded", "Passes always", lambda outputs: 1, lambda score: True)
     before_mb = _peak_mb()
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.alarm(_MOST_S)  # a backfill that is interrupted keeps what is done
@@ -184,6 +185,8 @@ def judge_stored(endpoint: str, count: int) -> JudgedRuns:
     with Reader(PROJECT, endpoint=endpoint, timeout_s=60) as reader:
         change = client.judge(reader.runs('model == "answer"', limit=count), judge)
     signal.alarm(0)
+    assert change.change is not None, "The first version said nothing of these runs"
+    assert len(change.flips) == change.change.to_pass
     cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - began
     client.close()
     return JudgedRuns(len(change.runs), cpu_s, wall_s, before_mb, _peak_mb())
@@ -219,7 +222,7 @@ def _print_backfill(few: JudgedRuns, many: JudgedRuns) -> None:
         ("memory of the caller before, MB", f"{many.before_mb:,.0f}", "", ""),
         (f"at most, {few.runs:,} runs, MB", f"{few.most_mb:,.0f}", "", ""),
         (f"at most, {many.runs:,} runs, MB", f"{many.most_mb:,.0f}", "", ""),
-        ("each run more, kB", f"{a_run_kb:.2f}", "", ""),
+        ("each run more, kB", f"{a_run_kb:.2f}", f"{_MOST_KB:g}", verdict(a_run_kb <= _MOST_KB)),
     )
     print_table(("judging stored runs", "measured", "floor", ""), rows)
 

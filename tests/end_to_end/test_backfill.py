@@ -104,6 +104,21 @@ def test_shown_before_it_is_written(
         assert sum(passed for _, version, passed in after if version == 2) == 20
 
 
+def test_first_of_many_flips(client: Client, tmp_path: Path) -> None:
+    """A report names ten runs that flip and how many there are; the file has all of them."""
+    change = client.judge("", Judge("brief", "At most 5.", lambda outputs: len(outputs) <= 5))
+    lines = str(change).splitlines()
+    assert sum(line.startswith("  to fail: ") for line in lines) == 10
+    assert lines[-1] == "  the first 10 of 25; flips, or --json FILE, has all"
+    change.save(tmp_path / "change.json")
+    written = (tmp_path / "change.json").read_text()
+    assert written == change.to_json()
+    told = json.loads(written)
+    assert [flip["run_id"] for flip in told["flips"]] == [run.run_id for run in change.flips]
+    assert [run["run_id"] for run in told["runs"]] == [run.run_id for run in change.runs]
+    assert (len(told["flips"]), told["judged"]) == (25, RUNS)
+
+
 def is_short_or_round(outputs: str) -> bool:
     return len(outputs) <= 25 or not len(outputs) % 10
 

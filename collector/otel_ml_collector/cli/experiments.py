@@ -435,10 +435,11 @@ def write_text(path: str | None, text: str) -> None:
         try:
             Path(path).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise _unwritten(error) from error
+            raise unwritten(error) from error
 
 
-def _unwritten(error: OSError) -> CommandFailed:
+def unwritten(error: OSError) -> CommandFailed:
+    """Say which file cannot be written, and why."""
     return CommandFailed(f"{error.filename} cannot be written: {error.strerror}", USAGE)
 
 
@@ -455,7 +456,7 @@ def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
             try:
                 result.save(path)
             except OSError as error:
-                raise _unwritten(error) from error
+                raise unwritten(error) from error
 
 
 class _Condition:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from otel_ml_collector.cli.experiments import load_judge, open_client, write_text
+from otel_ml_collector.cli.experiments import load_judge, open_client, unwritten
 from otel_ml_collector.cli.failure import DONE, INTERRUPTED, USAGE, CommandFailed
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def judge(judge: str, **options: Any) -> int:
     except (ValueError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     click.echo(str(backfill))
-    write_text(options["json_"], backfill.to_json() if options["json_"] else "")
+    _save(backfill, options["json_"])
     _store(backfill, is_written=options["write"])
     client.close()
     return INTERRUPTED if backfill.is_interrupted else DONE
@@ -121,13 +121,26 @@ def _say_beforehand(
     return count
 
 
+def _save(backfill: "Backfill", path: str | None) -> None:
+    """Write what came of it into a file, where there is a path.
+
+    Raises:
+        CommandFailed: The file cannot be written.
+    """
+    if path:
+        try:
+            backfill.save(path)
+        except OSError as error:
+            raise unwritten(error) from error
+
+
 def _store(backfill: "Backfill", *, is_written: bool) -> None:
     """Store the evaluations that are not stored yet, if the user agrees.
 
     Raises:
         CommandFailed: It did not arrive.
     """
-    new = sum(not run.is_stored for run in backfill.runs)
+    new = len(backfill.runs) - backfill.stored
     if not new:
         return
     if not is_written:

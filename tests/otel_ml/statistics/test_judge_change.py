@@ -11,7 +11,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from otel_ml.statistics.agreement import kappa_of_clusters
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
-from otel_ml.statistics.verdict import JudgeScore
+from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
 from tests.support.examples import examples
 
 PASS, FAIL = JudgeScore(True, 1.0, "a"), JudgeScore(False, 0.0, "b")
@@ -130,3 +130,38 @@ def test_kappa_of_one_word() -> None:
     found = kappa_of_clusters([(None, (True, True), 40)])
     assert math.isnan(found.value)
     assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_counted_clusters_as_items() -> None:
+    """Counted clusters give the digits of an experiment whose items have the same clusters."""
+    draw = random.Random(7)  # noqa: S311 - an order, no secret
+    told = [
+        TwiceJudged(
+            JudgeScore(draw.random() < 0.8), JudgeScore(draw.random() < 0.6), f"s{place // 3 % 50}"
+        )
+        for place in range(240)
+    ]
+    told += [TwiceJudged(JudgeScore(True), JudgeScore(False), f"alone {n}") for n in range(5)]
+
+    def runs(side: str) -> list[ScoredRun]:
+        return [
+            ScoredRun(item=str(place), cluster=one.cluster, scores={"judge": getattr(one, side)})
+            for place, one in enumerate(told)
+        ]
+
+    expected = compare_items(runs("before"), runs("after")).judges["judge"]
+    change = compare_judge_versions(told)
+    assert "n = 245 in 55 clusters" in change.sentence
+    assert change.verdict == replace(expected, directions=("more lenient", "stricter"))
+    assert change.kappa == kappa_of_clusters(
+        (one.cluster, (one.before.passed, one.after.passed), 1) for one in told
+    )
+
+
+def test_runs_without_a_pass_are_missing() -> None:
+    """Where many runs have no pass by one version, no word is said, but why."""
+    silent = TwiceJudged(JudgeScore(True), JudgeScore(None, 0.5), "", 60)
+    change = compare_judge_versions([*pairs(CELLS), silent])
+    assert change.word == "inconclusive"
+    assert "no answer of the judge on 20 % of the candidate's runs" in change.sentence
+    assert change.table == CELLS

@@ -1,0 +1,248 @@
+"""Rejudged runs on disk: to judge many runs takes the memory of judging a few."""
+
+import math
+import sqlite3
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, overload
+
+from otel_ml.experiments.rows import RejudgedRun
+from otel_ml.judges.answer import Judgement
+from otel_ml.statistics.judge_change import (
+    JudgeVersionChange,
+    TwiceJudged,
+    compare_judge_versions,
+    compare_pass_counts,
+)
+from otel_ml.statistics.verdict import JudgeScore
+
+# A file that SQLite itself removes; 4 MiB of it are in memory. What was heard of both versions is
+# no error of a judge.
+_CREATE: Final = """
+PRAGMA cache_size = -4096;
+PRAGMA temp_store = FILE;
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE runs (
+    place INTEGER PRIMARY KEY, run_id TEXT, start_ns INTEGER, cluster TEXT, is_stored INTEGER,
+    turn INTEGER, is_twice INTEGER, passed_before INTEGER, score_before REAL,
+    failed_before INTEGER, version_before TEXT, judge TEXT, version TEXT, score REAL,
+    passed INTEGER, label BLOB, explanation BLOB, error BLOB, latency_ms REAL, is_cached INTEGER,
+    cost REAL, against TEXT
+);
+CREATE INDEX flips ON runs (turn, place) WHERE turn > 0;
+CREATE VIEW heard AS SELECT * FROM runs WHERE is_twice AND NOT failed_before AND error IS NULL;
+BEGIN;
+"""
+_ADD: Final = "INSERT INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_TURNS: Final = {"": 0, "to fail": 1, "to pass": 2}
+_COUNT: Final = """
+SELECT count(*), coalesce(sum(is_stored), 0), count(error), count(passed),
+    coalesce(sum(passed), 0)
+FROM runs"""
+_FIRST_ERROR: Final = "SELECT error FROM runs WHERE error IS NOT NULL ORDER BY place LIMIT 1"
+_COSTS: Final = "SELECT cost FROM runs WHERE cost IS NOT NULL"
+_HEARD: Final = "SELECT count(*), count(passed_before), count(passed) FROM heard"
+# How many clusters have so many runs that passed both times, before only, now only, neither time.
+_PASSES: Final = """
+SELECT both, first, second, neither, count(*) FROM (
+    SELECT sum(passed_before AND passed) AS both, sum(passed_before AND NOT passed) AS first,
+        sum(passed AND NOT passed_before) AS second,
+        sum(NOT passed AND NOT passed_before) AS neither
+    FROM heard WHERE passed_before IS NOT NULL AND passed IS NOT NULL GROUP BY cluster
+) GROUP BY both, first, second, neither"""
+# A run that is alone in its cluster has none, so that equal scores are counted together.
+_SCORES: Final = """
+SELECT score_before, score, CASE WHEN runs > 1 THEN cluster ELSE '' END AS cluster, count(*)
+FROM (
+    SELECT score_before, score, cluster, count(*) OVER (PARTITION BY cluster) AS runs FROM heard
+) GROUP BY 1, 2, 3"""
+
+
+@dataclass(frozen=True, slots=True)
+class RejudgedCounts:
+    """How many runs were judged.
+
+    Attributes:
+        runs: All of them.
+        stored: Those that the store had already.
+        errors: Those on which the judge failed.
+        decided: Those that it passed or failed.
+        passed: Those that it passed.
+    """
+
+    runs: int
+    stored: int
+    errors: int
+    decided: int
+    passed: int
+
+
+class _Database:
+    """A database of SQLite on disk, which is closed and removed with the last object that reads."""
+
+    def __init__(self) -> None:
+        # Any thread may read; SQLite lets one in at a time.
+        self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._connection.executescript(_CREATE)
+        weakref.finalize(self, self._connection.close)
+
+    def ask(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        return self._connection.execute(statement, values)
+
+
+class _StoredRuns(Sequence[RejudgedRun]):
+    """Runs that are read from disk each time."""
+
+    _count: str
+    _list: str
+
+    def __init__(self, database: _Database) -> None:
+        self._database = database
+
+    @overload
+    def __getitem__(self, index: int) -> RejudgedRun: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RejudgedRun]: ...
+    def __getitem__(self, index: int | slice) -> RejudgedRun | list[RejudgedRun]:
+        """Read one run, or a list of them."""
+        places = range(len(self))[index]
+        if isinstance(places, int):
+            return next(self._read(1, places))
+        if not places:
+            return []
+        first = min(places[0], places[-1])
+        runs = list(self._read(abs(places[-1] - places[0]) + 1, first))
+        return [runs[place - first] for place in places]
+
+    def __len__(self) -> int:
+        """Count the runs."""
+        [(count,)] = self._database.ask(self._count)
+        return int(count)
+
+    def __iter__(self) -> Iterator[RejudgedRun]:
+        """Read one run after the other."""
+        return self._read(-1, 0)
+
+    def _read(self, limit: int, offset: int) -> Iterator[RejudgedRun]:
+        return map(_run, self._database.ask(self._list, limit, offset))
+
+
+class _Flips(_StoredRuns):
+    """Runs that turn: to fail, then to pass."""
+
+    _count = "SELECT count(*) FROM runs WHERE turn > 0"
+    _list = "SELECT * FROM runs WHERE turn > 0 ORDER BY turn, place LIMIT ? OFFSET ?"
+
+
+class RejudgedRuns(_StoredRuns):
+    """Runs in the order of the list that was judged; kept on disk, and read from there each time.
+
+    Attributes:
+        flips: Those that pass by one version and fail by the other; those that fail now first.
+    """
+
+    _count = "SELECT count(*) FROM runs"
+    _list = "SELECT * FROM runs ORDER BY place LIMIT ? OFFSET ?"
+
+    def __init__(self) -> None:
+        super().__init__(_Database())
+        self.flips: Sequence[RejudgedRun] = _Flips(self._database)
+
+    def keep(self, place: int, run: RejudgedRun) -> None:
+        """Keep a run at its place in the list.
+
+        Raises:
+            sqlite3.OperationalError: The disk of temporary files is full.
+        """
+        before, after = run.before, run.after
+        former = (
+            (False, None, None, False, "")
+            if before is None
+            else (True, before.passed, before.score, before.failed, before.version)
+        )
+        self._database.ask(
+            _ADD,
+            *(place, run.run_id, run.start_ns, run.cluster, run.is_stored, _TURNS[run.turn]),
+            *(*former, after.judge, after.version, after.score, after.passed),
+            *map(_encode, (after.label, after.explanation, after.error)),
+            *(after.latency_ms, after.cached, after.cost, after.against),
+        )
+
+    @property
+    def counts(self) -> RejudgedCounts:
+        """How many there are of each kind."""
+        [counts] = self._database.ask(_COUNT)
+        return RejudgedCounts(*counts)
+
+    @property
+    def first_error(self) -> str | None:
+        """The first error of the judge in the order of the list."""
+        return _decode(next(self._database.ask(_FIRST_ERROR), (None,))[0])
+
+    @property
+    def cost(self) -> float | None:
+        """The cost of the answers in dollars; None where none states it."""
+        costs = (cost for (cost,) in self._database.ask(_COSTS))
+        first = next(costs, None)
+        return None if first is None else math.fsum(chain((first,), costs))
+
+    def compare(self) -> JudgeVersionChange | None:
+        """Say how the two versions differ on the runs that both judged; None without such runs.
+
+        Equal runs and sessions are counted together, and so are equal scores of a judge that says
+        no pass: of those memory holds each pair that differs.
+        """
+        [(runs, before, after)] = self._database.ask(_HEARD)
+        if not runs:
+            return None
+        if before or after:
+            clusters = {
+                (both, first, second, neither): count
+                for both, first, second, neither, count in self._database.ask(_PASSES)
+            }
+            return compare_pass_counts(
+                clusters, missing=((runs - before) / runs, (runs - after) / runs)
+            )
+        return compare_judge_versions(
+            TwiceJudged(JudgeScore(None, first), JudgeScore(None, second), cluster, count)
+            for first, second, cluster, count in self._database.ask(_SCORES)
+        )
+
+
+def _encode(text: str | None) -> bytes | None:
+    """Write any text of Python, also one that is no text of Unicode."""
+    return None if text is None else text.encode("utf-8", "surrogatepass")
+
+
+def _decode(text: bytes | None) -> str | None:
+    return None if text is None else text.decode("utf-8", "surrogatepass")
+
+
+def _flag(number: int | None) -> bool | None:
+    return None if number is None else bool(number)
+
+
+def _run(row: tuple[Any, ...]) -> RejudgedRun:
+    _, run_id, start_ns, cluster, is_stored, _, is_twice, *more = row
+    passed_before, score_before, failed_before, version_before, judge, version, *of_now = more
+    score, passed, label, explanation, error, latency_ms, is_cached, cost, against = of_now
+    before = JudgeScore(_flag(passed_before), score_before, version_before, bool(failed_before))
+    after = Judgement(
+        judge,
+        version,
+        score,
+        _flag(passed),
+        _decode(label),
+        _decode(explanation),
+        _decode(error),
+        latency_ms,
+        bool(is_cached),
+        cost,
+        against,
+    )
+    return RejudgedRun(
+        run_id, start_ns, cluster, before if is_twice else None, after, bool(is_stored)
+    )
