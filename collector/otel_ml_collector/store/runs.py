@@ -609,11 +609,15 @@ def _word_of(row: Row) -> str:
 
 
 def _last_told(rows: Iterable[Row]) -> list[Row]:
-    """Keep the last of rows that were sent several times, as the engine does in the end."""
+    """Keep the last of rows that were sent several times, as the engine does in the end.
+
+    Of one judge, the last of them is the last by `otel_ml_collector.store.scores.LAST`.
+    """
     kept: dict[tuple[object, ...], Row] = {}
     for row in sorted(rows, key=itemgetter("time_ns", "arrived_ns")):
         kept[tuple(row[name] for name in _TOLD_BY)] = row
-    return sorted(kept.values(), key=itemgetter("time_ns", "judge", "version"))
+    order = itemgetter("time_ns", "judge", "version", "record_id", "position", "source")
+    return sorted(kept.values(), key=order)
 
 
 def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from otel_ml_collector.times import to_rfc3339
 from tests.otel_ml_collector.asgi import Answered, ask
 from tests.otel_ml_collector.spans import id_of, make_call
 from tests.otel_ml_collector.stores import Service
@@ -72,6 +73,51 @@ def test_of_a_tag(service: Service, project: str) -> None:
     assert [one["known"] for one in answered.json["evaluations"]] == [None]
     found = [len(said(service, id_of(call))) for call in calls]
     assert found == [1, 1, 0]
+
+
+def read_session(service: Service, project: str) -> list[str]:
+    """List the words about a session in the order of its answer."""
+    session = ask(service.app, f"/api/v1/projects/{project}/sessions/chat").json
+    return [word["label"] for word in session["evaluations"]]
+
+
+def test_words_of_one_request(service: Service, project: str) -> None:
+    """Words without a time are said one after the other, as they stand in their request."""
+    call = make_call(attributes={"session.id": "chat"})
+    service.store.take(project, call)
+    labels = [str(place) for place in (3, 11, 1, 10, 0, 7, 2, 9, 4, 8, 5, 6)]
+    words = [{"judge": "tone", "label": label} for label in labels]
+    post(service, project, *({**word, "session": "chat"} for word in words))
+    post(service, project, *({**word, "run_id": id_of(call)} for word in words))
+    assert read_session(service, project) == labels
+    path = f'/api/v1/projects/{project}/runs?where=label["tone"]=="6"'
+    assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
+
+
+def test_words_of_one_time(service: Service, project: str) -> None:
+    """Words of one time stand in the order of their records, whichever came first."""
+    call = make_call(attributes={"session.id": "chat"})
+    service.store.take(project, call)
+    time = to_rfc3339(call.end_ns)
+    words = [
+        {"judge": "tone", "label": str(place), "id": f"word {place}", "time": time}
+        for place in range(12)
+    ]
+    answered = post(service, project, *({**word, "session": "chat"} for word in words))
+    records = {
+        word["label"]: one["record_id"]
+        for word, one in zip(words, answered.json["evaluations"], strict=True)
+    }
+    expected = sorted(records, key=records.__getitem__)
+    assert read_session(service, project) == expected
+    for word in reversed(words):
+        post(service, project, {**word, "session": "chat"})
+        post(service, project, {**word, "run_id": id_of(call)})
+        assert read_session(service, project) == expected
+    run = ask(service.app, f"/api/v1/runs/{id_of(call)}").json
+    assert [word["label"] for word in run["evaluations"]] == expected
+    path = f'/api/v1/projects/{project}/runs?where=label["tone"]=="{expected[-1]}"'
+    assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
 
 
 def test_twice(service: Service, project: str) -> None:
