@@ -11,6 +11,8 @@ from tests.recorded.sink import Sink
 from tests.recorded.stub import Answer, answer, usage_of
 
 _SCENARIO: Final = "/scenario/"
+# As which server the provider answers a client that asks for it: Phoenix's.
+_VERSIONS: Final = {"/arize_phoenix_version": Answer(200, "text/plain", b"20.26.1")}
 _NOTHING: Final = Answer(200, "application/json", b"{}")
 
 
@@ -46,7 +48,8 @@ def serving(sink: Sink) -> Iterator[str]:
 
         def do_GET(self) -> None:  # the name that the server calls
             listed = sink.words.answer(self.path)
-            self._send(_NOTHING if listed is None else _json(listed))
+            told = _VERSIONS.get(self.path, _NOTHING) if listed is None else _json(listed)
+            self._send(told)
 
         def _read(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 _TIME: Final = "2026-11-20T08:00:00.000Z"
-_PHOENIX: Final = "/v1/span_annotations"
+_PHOENIX: Final = ("span_annotations", "trace_annotations", "session_annotations")
 _LANGFUSE: Final = "/api/public/scores"
 _LISTED: Final = "/listed"
 _LANGFUSE_LISTED: Final = "/api/public/v3/scores"
@@ -32,45 +32,50 @@ class Words:
         if place == _LISTED:
             self.listed = json.loads(body)
             return {}
-        if place not in {_PHOENIX, _LANGFUSE}:
+        if place not in {_LANGFUSE, *(f"/v1/{kind}" for kind in _PHOENIX)}:
             return None
         self.sent.append({"path": place, "body": json.loads(body)})
-        return {"data": []} if place == _PHOENIX else {"message": "Accepted"}
+        return {"message": "Accepted"} if place == _LANGFUSE else {"data": []}
 
     def answer(self, path: str) -> dict[str, Any] | None:
         """List what was sent as a server does; None for a path that lists no words."""
         place = urlsplit(path).path
         if place == _LANGFUSE_LISTED:
-            scores = [_as_listed(score) for score in self._of(_LANGFUSE)]
+            scores = [_as_listed(score) for body in self._of(_LANGFUSE) for score in body]
             return {"data": scores, "meta": {"limit": len(scores)}}
-        if place.endswith("/span_annotations"):
-            annotations = [
-                {
-                    **annotation,
-                    "id": f"annotation-{number}",
-                    "created_at": _TIME,
-                    "updated_at": _TIME,
-                    "source": "API",
-                    "user_id": None,
-                }
-                for number, annotation in enumerate(self._of(_PHOENIX), 1)
-            ]
-            return {"data": annotations, "next_cursor": None}
-        return None
+        kind = place.rpartition("/")[2]
+        if kind not in _PHOENIX:
+            return None
+        sent = [word for body in self._of(f"/v1/{kind}") for word in body["data"]]
+        annotations = [
+            {
+                **annotation,
+                "id": f"{kind} {number}",
+                "created_at": _TIME,
+                "updated_at": _TIME,
+                "source": "API",
+                "user_id": None,
+            }
+            for number, annotation in enumerate(sent, 1)
+        ]
+        return {"data": annotations, "next_cursor": None}
 
-    def _of(self, place: str) -> list[dict[str, Any]]:
-        bodies = [request["body"] for request in self.sent if request["path"] == place]
-        return [word for body in bodies for word in (body["data"] if place == _PHOENIX else body)]
+    def _of(self, place: str) -> list[Any]:
+        return [request["body"] for request in self.sent if request["path"] == place]
 
 
 def _as_listed(score: dict[str, Any]) -> dict[str, Any]:
     """Write a score as the third version of Langfuse's API lists it."""
-    observation = score.get("observationId")
-    subject = (
-        {"kind": "observation", "id": observation, "traceId": score["traceId"]}
-        if observation
-        else {"kind": "trace", "id": score["traceId"]}
-    )
+    if "sessionId" in score:
+        subject = {"kind": "session", "id": score["sessionId"]}
+    elif "observationId" in score:
+        subject = {
+            "kind": "observation",
+            "id": score["observationId"],
+            "traceId": score["traceId"],
+        }
+    else:
+        subject = {"kind": "trace", "id": score["traceId"]}
     is_bool = score["dataType"] == "BOOLEAN"
     return {
         "id": score["id"],

@@ -308,24 +308,41 @@ def read_words(service: Service, project: str, run_id: str) -> list[tuple[Any, .
     )
 
 
+def read_session(service: Service, project: str, session: str) -> list[tuple[Any, ...]]:
+    """List what people said of a session: the name, who, and what."""
+    answer = ask_json(service, project, f"sessions/{quote(session)}")
+    names = ("judge", "annotator", "label", "score", "passed", "explanation")
+    return [tuple(word[name] for name in names) for word in answer["evaluations"]]
+
+
 def test_people_of_phoenix(service: Service, project: str) -> None:
-    """Two people's words on one span, one said later and two by Phoenix's client are five."""
+    """Two people's words on one span, one said later and two by Phoenix's client are five.
+
+    What its client says of the trace and of the session is about these.
+    """
     recording, traces = take_recorded(service, project, "phoenix_people")
     recipe = read_recipes()["of_phoenix"]
     listed = recording["listed"]
-    body = {"evaluations": [recipe(word, traces[word["span_id"]]) for word in listed]}
-    for _ in range(2):  # sent again it is stored once
-        ask_json(service, project, "evaluations", "POST", body)
-        take_recorded(service, project, "phoenix_people")
     span_id = listed[0]["span_id"]
     run_id = f"{traces[span_id]}-{span_id}"
+    # Of what the client sends nothing comes with the spans.
+    assert {who for _, who, *_ in read_words(service, project, run_id)} == {"ann", "bob", "cyd"}
+    words = [
+        recipe(word, word.get("trace_id") or traces.get(word.get("span_id"))) for word in listed
+    ]
+    for _ in range(2):  # sent again it is stored once
+        ask_json(service, project, "evaluations", "POST", {"evaluations": words})
+        take_recorded(service, project, "phoenix_people")
     assert read_words(service, project, run_id) == [
         ("grounded", "ann", "Yes", 1.0, None),
         ("grounded", "bob", "No", 0.0, None),
         ("grounded", "cyd", "Yes", None, None),
         ("grounded", "dan", "No", None, None),
         ("grounded", "eve", "Yes", 1.0, None),
+        ("helpful", "dan", "No", None, None),
     ]
+    why = "it made that up"
+    assert read_session(service, project, "chat 7") == [("helpful", "dan", "", 0.5, None, why)]
     assert listed_runs(service, project, 'label["grounded"] == "Yes"') == [run_id]
     people = ask_json(service, project, "judges/grounded/agreement")["people"]
     assert (people["people"], people["runs"]) == (5, 1)
@@ -379,17 +396,29 @@ def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None
 
 
 def test_people_of_langfuse(service: Service, project: str) -> None:
-    """What Langfuse's client lists of an observation and of its trace are words about the run."""
+    """What Langfuse's client lists of an observation, its trace and its session is about these."""
     recording, traces = take_recorded(service, project, "langfuse_people")
     recipe = read_recipes()["of_langfuse"]
+    [(span_id, trace_id)] = traces.items()
+    run_id = f"{trace_id}-{span_id}"
+    assert read_words(service, project, run_id) == []  # nothing of it comes with the spans
     body = {"evaluations": [recipe(score) for score in recording["listed"]]}
     for _ in range(2):
         ask_json(service, project, "evaluations", "POST", body)
-    [(span_id, trace_id)] = traces.items()
-    assert read_words(service, project, f"{trace_id}-{span_id}") == [
+    assert read_words(service, project, run_id) == [
+        ("brief", "cyd", "", None, True),
         ("grounded", "cyd", "", None, False),
+        ("sources", "cyd", "", None, None),
         ("stars", "cyd", "", 4.0, None),
         ("tone", "cyd", "friendly", None, None),
+    ]
+    run = ask(service.app, f"/api/v1/runs/{run_id}").json
+    assert run["truth"] == {"output": "It is 42."}
+    told = {word["judge"]: word["explanation"] for word in run["evaluations"]}
+    assert (told["grounded"], told["sources"]) == ("it made that up", "it names none")
+    assert read_session(service, project, "chat 7") == [
+        ("helpful", "cyd", "", None, True, ""),
+        ("mood", "cyd", "calm", None, None, ""),
     ]
 
 
@@ -421,9 +450,7 @@ def test_people_about_a_session(service: Service, project: str) -> None:
     words = [recipes["of_langfuse"](of_langfuse), recipes["of_phoenix"](of_phoenix)]
     for _ in range(2):
         ask_json(service, project, "evaluations", "POST", {"evaluations": words})
-    read = ask_json(service, project, "sessions/chat%207")["evaluations"]
-    names = ("judge", "annotator", "label", "score", "passed", "explanation")
-    assert [tuple(word[name] for name in names) for word in read] == [
+    assert read_session(service, project, "chat 7") == [
         ("helpful", "cyd", "", None, True, "at last"),
         ("helpful", "ann", "Yes", 1.0, None, ""),
     ]

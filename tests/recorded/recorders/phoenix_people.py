@@ -5,7 +5,7 @@ import os
 import urllib.request
 
 from openinference.semconv import trace as semconv
-from opentelemetry.trace import Link, format_span_id
+from opentelemetry.trace import Link, format_span_id, format_trace_id
 from phoenix.client import Client  # type: ignore[import-not-found]  # not installed here
 
 from tests.recorded.recorders._exporting import make_provider
@@ -13,17 +13,19 @@ from tests.recorded.recorders._exporting import make_provider
 NAMES = semconv.SpanAttributes
 ANNOTATION = semconv.AnnotationAttributes
 EVALUATION = semconv.EvaluationAttributes
+SESSION = "chat 7"
 HUMAN = semconv.OpenInferenceAnnotatorKindValues.HUMAN.value
 
 
 def main() -> None:
-    """Make a call that two people annotate at once, a third later, and two by the client."""
+    """Make a call that two people annotate at once, a third later, and others by the client."""
     provider = make_provider()
     tracer = provider.get_tracer("recorded")
     with tracer.start_as_current_span("answer") as span:
         span.set_attribute(NAMES.OPENINFERENCE_SPAN_KIND, "CHAIN")
         span.set_attribute(NAMES.INPUT_VALUE, "What is it?")
         span.set_attribute(NAMES.OUTPUT_VALUE, "42")
+        span.set_attribute(NAMES.SESSION_ID, SESSION)
         for place, (who, label, score) in enumerate((("ann", "Yes", 1.0), ("bob", "No", 0.0))):
             said = {
                 ANNOTATION.ANNOTATION_NAME: "grounded",
@@ -52,7 +54,15 @@ def main() -> None:
     why = "it made that up"
     client.spans.add_span_annotation(**word, label="No", explanation=why, identifier="dan")
     client.spans.add_span_annotation(**word, label="Yes", score=1.0, identifier="eve")
+    trace_id = format_trace_id(span.get_span_context().trace_id)
+    whole = {"annotation_name": "helpful", "annotator_kind": "HUMAN", "identifier": "dan"}
+    client.traces.add_trace_annotation(trace_id=trace_id, label="No", **whole)
+    client.sessions.add_session_annotation(session_id=SESSION, score=0.5, explanation=why, **whole)
     listed = client.spans.get_span_annotations(span_ids=[span_id], project_identifier="recorded")
+    # The client lists none of traces and sessions: its server does.
+    for kind in ("trace_annotations", "session_annotations"):
+        with urllib.request.urlopen(f"{address}/v1/projects/recorded/{kind}", timeout=10) as told:
+            listed += json.load(told)["data"]
     body = json.dumps(listed).encode()
     urllib.request.urlopen(f"{address}/listed", body, timeout=10).close()
     provider.shutdown()
