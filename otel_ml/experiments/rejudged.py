@@ -127,7 +127,8 @@ class _StoredRuns(Sequence[RejudgedRun]):
         return self._read(-1, 0)
 
     def _read(self, limit: int, offset: int) -> Iterator[RejudgedRun]:
-        return map(_run, self._database.ask(self._list, limit, offset))
+        for row in self._database.ask(self._list, limit, offset):  # which the loop keeps open
+            yield _run(row)
 
 
 class _Flips(_StoredRuns):

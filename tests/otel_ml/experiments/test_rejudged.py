@@ -59,9 +59,10 @@ def test_as_they_were() -> None:
 
 
 def test_flips_outlive_what_made_them() -> None:
-    """Those that fail now come first; who holds them alone can read them."""
-    flips = keep(WORDS).flips
+    """Those that fail now come first; who holds them alone, or a loop over runs, can read them."""
+    flips, runs = keep(WORDS).flips, iter(keep(WORDS))
     gc.collect()
+    assert list(runs) == WORDS
     assert [run.run_id for run in flips] == [WORDS[place].run_id for place in (1, 5, 2)]
     assert flips[1:] == [WORDS[5], WORDS[2]]
     assert len(flips) == 3
