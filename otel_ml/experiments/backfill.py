@@ -153,7 +153,7 @@ class Backfill:
         return "".join(self._write_json())
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Write figures and runs as JSON into a file, one run after the other.
+        """Write figures and runs as JSON into a file, a run at a time.
 
         Raises:
             OSError: It cannot be written.

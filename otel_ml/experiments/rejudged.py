@@ -84,7 +84,7 @@ class _Database:
     """A database of SQLite on disk, which is closed and removed with the last object that reads."""
 
     def __init__(self) -> None:
-        # Any thread may read; SQLite lets one in at a time.
+        # Any thread may read: SQLite lets them in by turns.
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._connection.executescript(_CREATE)
         weakref.finalize(self, self._connection.close)
@@ -107,7 +107,7 @@ class _StoredRuns(Sequence[RejudgedRun]):
     @overload
     def __getitem__(self, index: slice) -> list[RejudgedRun]: ...
     def __getitem__(self, index: int | slice) -> RejudgedRun | list[RejudgedRun]:
-        """Read one run, or a list of them."""
+        """Read a run, or a list of them."""
         places = range(len(self))[index]
         if isinstance(places, int):
             return next(self._read(1, places))
@@ -123,7 +123,7 @@ class _StoredRuns(Sequence[RejudgedRun]):
         return int(count)
 
     def __iter__(self) -> Iterator[RejudgedRun]:
-        """Read one run after the other."""
+        """Read them in their order."""
         return self._read(-1, 0)
 
     def _read(self, limit: int, offset: int) -> Iterator[RejudgedRun]:
@@ -142,7 +142,7 @@ class RejudgedRuns(_StoredRuns):
     """Runs in the order of the list that was judged; kept on disk, and read from there each time.
 
     Attributes:
-        flips: Those that pass by one version and fail by the other; those that fail now first.
+        flips: Those that pass by a version and fail by the other; those that fail now first.
     """
 
     _count = "SELECT count(*) FROM runs"
@@ -214,7 +214,7 @@ class RejudgedRuns(_StoredRuns):
 
 
 def _encode(text: str | None) -> bytes | None:
-    """Write any text of Python, also one that is no text of Unicode."""
+    """Write any text of Python, also what is no text of Unicode."""
     return None if text is None else text.encode("utf-8", "surrogatepass")
 
 

@@ -150,7 +150,7 @@ def compare_pass_counts(
     Args:
         clusters: How many clusters of runs there are of each content, see
             `otel_ml.statistics.verdict.compare_passes`.
-        margin: A difference below it does not matter; 0.02 unless told.
+        margin: A difference below it does not matter; 0.02 by default.
         missing: Which share of the runs has no pass by the version before, and by the other one.
     """
     verdict = replace(

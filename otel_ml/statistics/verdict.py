@@ -655,7 +655,7 @@ def compare_passes(
         judge: How it is called.
         clusters: How many clusters of runs, such as sessions, there are of each content; a run that
             stands alone is a cluster of one.
-        margin: A difference below it does not matter; 0.02 unless told.
+        margin: A difference below it does not matter; 0.02 by default.
         missing: Which share of all runs has no pass before, and now.
     """
     sums = [Counter[ClusterSum](), Counter[ClusterSum](), Counter[ClusterSum]()]

@@ -113,10 +113,10 @@ def test_first_of_many_flips(client: Client, tmp_path: Path) -> None:
     change.save(tmp_path / "change.json")
     written = (tmp_path / "change.json").read_text()
     assert written == change.to_json()
-    told = json.loads(written)
-    assert [flip["run_id"] for flip in told["flips"]] == [run.run_id for run in change.flips]
-    assert [run["run_id"] for run in told["runs"]] == [run.run_id for run in change.runs]
-    assert (len(told["flips"]), told["judged"]) == (25, RUNS)
+    report = json.loads(written)
+    assert [flip["run_id"] for flip in report["flips"]] == [run.run_id for run in change.flips]
+    assert [run["run_id"] for run in report["runs"]] == [run.run_id for run in change.runs]
+    assert (len(report["flips"]), report["judged"]) == (25, RUNS)
 
 
 def is_short_or_round(outputs: str) -> bool:

@@ -48,8 +48,8 @@ def serving(sink: Sink) -> Iterator[str]:
 
         def do_GET(self) -> None:  # the name that the server calls
             listed = sink.words.answer(self.path)
-            told = _VERSIONS.get(self.path, _NOTHING) if listed is None else _json(listed)
-            self._send(told)
+            answered = _VERSIONS.get(self.path, _NOTHING) if listed is None else _json(listed)
+            self._send(answered)
 
         def _read(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":

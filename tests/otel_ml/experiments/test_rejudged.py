@@ -37,7 +37,7 @@ WORDS: Final = [
 
 
 def keep(runs: Sequence[RejudgedRun]) -> RejudgedRuns:
-    """Keep runs in the order in which their judges end: none that is told."""
+    """Keep runs in the order in which their judges end: any order."""
     kept = RejudgedRuns()
     for place in DRAW.sample(range(len(runs)), len(runs)):
         kept.keep(3 * place, runs[place])  # with gaps: runs that were left out

@@ -135,31 +135,31 @@ def test_kappa_of_one_word() -> None:
 def test_counted_clusters_as_items() -> None:
     """Counted clusters give the digits of an experiment whose items have the same clusters."""
     draw = random.Random(7)  # noqa: S311 - an order, no secret
-    told = [
+    twice = [
         TwiceJudged(
             JudgeScore(draw.random() < 0.8), JudgeScore(draw.random() < 0.6), f"s{place // 3 % 50}"
         )
         for place in range(240)
     ]
-    told += [TwiceJudged(JudgeScore(True), JudgeScore(False), f"alone {n}") for n in range(5)]
+    twice += [TwiceJudged(JudgeScore(True), JudgeScore(False), f"alone {n}") for n in range(5)]
 
     def runs(side: str) -> list[ScoredRun]:
         return [
-            ScoredRun(item=str(place), cluster=one.cluster, scores={"judge": getattr(one, side)})
-            for place, one in enumerate(told)
+            ScoredRun(item=str(place), cluster=pair.cluster, scores={"judge": getattr(pair, side)})
+            for place, pair in enumerate(twice)
         ]
 
     expected = compare_items(runs("before"), runs("after")).judges["judge"]
-    change = compare_judge_versions(told)
+    change = compare_judge_versions(twice)
     assert "n = 245 in 55 clusters" in change.sentence
     assert change.verdict == replace(expected, directions=("more lenient", "stricter"))
     assert change.kappa == kappa_of_clusters(
-        (one.cluster, (one.before.passed, one.after.passed), 1) for one in told
+        (pair.cluster, (pair.before.passed, pair.after.passed), 1) for pair in twice
     )
 
 
 def test_runs_without_a_pass_are_missing() -> None:
-    """Where many runs have no pass by one version, no word is said, but why."""
+    """Where many runs have no pass by one version, there is no word, but a reason."""
     silent = TwiceJudged(JudgeScore(True), JudgeScore(None, 0.5), "", 60)
     change = compare_judge_versions([*pairs(CELLS), silent])
     assert change.word == "inconclusive"

@@ -414,8 +414,8 @@ def test_people_of_langfuse(service: Service, project: str) -> None:
     ]
     run = ask(service.app, f"/api/v1/runs/{run_id}").json
     assert run["truth"] == {"output": "It is 42."}
-    told = {word["judge"]: word["explanation"] for word in run["evaluations"]}
-    assert (told["grounded"], told["sources"]) == ("it made that up", "it names none")
+    why = {word["judge"]: word["explanation"] for word in run["evaluations"]}
+    assert (why["grounded"], why["sources"]) == ("it made that up", "it names none")
     assert read_session(service, project, "chat 7") == [
         ("helpful", "cyd", "", None, True, ""),
         ("mood", "cyd", "calm", None, None, ""),

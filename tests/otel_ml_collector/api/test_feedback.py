@@ -82,7 +82,7 @@ def read_session(service: Service, project: str) -> list[str]:
 
 
 def test_words_of_one_request(service: Service, project: str) -> None:
-    """Words without a time are said one after the other, as they stand in their request."""
+    """Words without a time follow each other as they stand in their request."""
     call = make_call(attributes={"session.id": "chat"})
     service.store.take(project, call)
     labels = [str(place) for place in (3, 11, 1, 10, 0, 7, 2, 9, 4, 8, 5, 6)]
@@ -105,8 +105,8 @@ def test_words_of_one_time(service: Service, project: str) -> None:
     ]
     answered = post(service, project, *({**word, "session": "chat"} for word in words))
     records = {
-        word["label"]: one["record_id"]
-        for word, one in zip(words, answered.json["evaluations"], strict=True)
+        word["label"]: stored["record_id"]
+        for word, stored in zip(words, answered.json["evaluations"], strict=True)
     }
     expected = sorted(records, key=records.__getitem__)
     assert read_session(service, project) == expected

@@ -61,8 +61,8 @@ def main() -> None:
     listed = client.spans.get_span_annotations(span_ids=[span_id], project_identifier="recorded")
     # The client lists none of traces and sessions: its server does.
     for kind in ("trace_annotations", "session_annotations"):
-        with urllib.request.urlopen(f"{address}/v1/projects/recorded/{kind}", timeout=10) as told:
-            listed += json.load(told)["data"]
+        with urllib.request.urlopen(f"{address}/v1/projects/recorded/{kind}", timeout=10) as answer:
+            listed += json.load(answer)["data"]
     body = json.dumps(listed).encode()
     urllib.request.urlopen(f"{address}/listed", body, timeout=10).close()
     provider.shutdown()
