@@ -1,5 +1,8 @@
 """The pages of the demo's project: none is empty, so that each shows what it is for."""
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -31,9 +34,13 @@ def test_no_page_is_empty(chromium: Browser, demo: CollectorProcess) -> None:
     page.close()
 
 
-def test_judge_of_two_versions(chromium: Browser, demo: CollectorProcess) -> None:
-    """The demo's judge says which of its versions is stricter, on the same runs."""
+def test_judge_of_two_versions(
+    chromium: Browser, demo: CollectorProcess, recorded_demo: Path
+) -> None:
+    """The page says of the demo's judge what was shown before its new version was written."""
+    shown = (recorded_demo / "agent.log").read_text()
+    [sentence] = re.findall(r"^  beside v1: (.+ points stricter \(.+)$", shown, re.MULTILINE)
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{PROJECT}/judges/concise")
-    expect(page.locator("#strictness .note")).to_contain_text(" points stricter (")
+    expect(page.locator("#strictness .note")).to_have_text(f"v2 beside v1: {sentence}.")
     page.close()
