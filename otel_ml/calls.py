@@ -23,10 +23,20 @@ from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole, glance
 from otel_ml.errors import hand_on, quiet, report, untrusted
 from otel_ml.functions import LEFT_OUT, Judging, Options, TracedFunction
 from otel_ml.late import late
+from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
-from otel_ml.runs import UNSET, Run, read_baggage
-from otel_ml.spans import ELSEWHERE, RunSpan, attach, current_context, detach, is_sampled, reset
+from otel_ml.runs import RUN_KEY, UNSET, Run, facts_around
+from otel_ml.spans import (
+    ELSEWHERE,
+    SPAN_KEY,
+    RunSpan,
+    attach,
+    current_context,
+    detach,
+    is_sampled,
+    reset,
+)
 from otel_ml.stubs import STUBBED
 from otel_ml.versions.held_runs import HELD
 from otel_ml.versions.structure import stream_part
@@ -103,34 +113,33 @@ class Call(Run):
             self._outer = current = current_context()
             first = traced.start_attributes
             span = start(traced.span_name, current, start_ns, first, False)
-            recorded = is_sampled(span)
-            self._traced = traced
-            self._inputs: dict[str, Any] = {}
+            lean = span if type(span) is RunSpan and span.defers and traced.is_plain else None
+            recorded = lean is not None or is_sampled(span)
+            self._traced, self._span, self._start_ns = traced, span, start_ns
+            self._recorder = recorder if recorded else None
+            self._identity = recorder.identity
             self._cost_ns = 0
-            Run.__init__(self, recorder if recorded else None, span, start_ns, first)
-            self.context = self._context_in(current)
+            self._version_of: object = _KNOWN  # else the output that the version is asked for
+            self._ended = False
+            self._unasked = lean is not None
+            if lean is None:
+                self._describe(first, facts_around(current) if recorded else {})
+            elif current or MARKS.get() is not None:
+                lean.variables = facts_around(current)
+            # The run keeps it for its call alone: it is a cycle.
+            self.context = Context({**current, SPAN_KEY: span, RUN_KEY: self})
             self.stage = OPEN
             if recorded:
-                self._version_of: object = _KNOWN  # else the output that the version is asked for
-                if traced.tags:
-                    self._tags = traced.tags.copy()
-                if current:
-                    self._facts.update(read_baggage(current))
-                self._inputs = inputs = traced.bind(args, kwargs)
-                if traced.is_plain and type(span) is RunSpan and span.defers:
+                inputs = traced.bind(args, kwargs)
+                if lean is None:
+                    self._put_inputs(inputs, traced)
+                else:
                     text, notes = recorder.redaction.write(inputs)
                     if notes or recorder.watch is not None:
-                        self._put_text(names.INPUTS, "inputs", inputs, text, notes)
+                        self._ask()._put_text(names.INPUTS, "inputs", inputs, text, notes)
                     else:
-                        span.variables, span.inputs = self._facts, text
-                        span.weight += len(text)
-                        self._unasked = True
-                elif traced.capture.inputs:
-                    self._put(names.INPUTS, "inputs", inputs)
-                else:
-                    self._note("inputs", LEFT_OUT)
-                if traced.generative is not None:
-                    self._describe_request(traced.generative, inputs)
+                        lean.inputs = text
+                        lean.weight += len(text)
                 recorder.open_runs.add(self)
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
@@ -150,63 +159,55 @@ class Call(Run):
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
-        is_known = True
         try:
-            if self._unasked and self._finish_plain(output, end_ns):
-                return None
-            self._close(end_ns)
-            recorder = self._recorder
-            if recorder is not None:
-                returned, (output, whole) = output, self._put_output(output)
-                if self._traced.generative is not None:
-                    self._describe_response(self._traced.generative, returned, output, whole)
-                if type(output) is list and names.STREAM_CHUNKS in self._facts:
-                    whole = stream_part(whole)
-                constants = self._traced.describe_version(self._facts, whole, end_ns, recorder)
-                if constants is None:
-                    self._version_of, is_known = whole, False
-                else:
-                    self._constants = constants
+            self._ended = True
+            recorder, span = self._recorder, self._span
+            # Looked at after that: who asks from now on sends what it adds.
+            if (
+                self._unasked
+                and type(span) is RunSpan
+                and span.defers
+                and span.inputs is not None
+                and type(output) in _NO_STREAMS
+                and recorder is not None
+                and recorder.identity is self._identity
+            ):
+                constants = self._traced.known_constants(output, end_ns, recorder)
+                if constants is not None:
+                    text, notes = recorder.redaction.write(output)
+                    if not notes:
+                        recorder.open_runs.remove(self)
+                        span.constants, span.outputs = constants, text
+                        span.weight += len(text)
+                        span.number = recorder.count()
+                        span.hand_on(end_ns)
+                        recorder.cost.add(time_ns() - end_ns + self._cost_ns)
+                        return None
         except BaseException as error:  # noqa: BLE001 - as above
             report("trace", error)
+            if not self._span.is_recording():  # a processor of the host's raised
+                return None
+        return self._finish_asked(output, end_ns, awaits)
+
+    def _finish_asked(self, output: object, end_ns: int, awaits: bool) -> "Left | None":
+        """End a call that is described by now, or has to be: its output needs a longer look."""
+        try:
+            self._ask()._close(end_ns)
             recorder = self._recorder
-        if recorder is None:
-            self._hand_over(end_ns)
-            return None
-        if self._traced.judges:
+            if recorder is not None:
+                output, whole = self._put_output(output)
+                if type(output) is list and names.STREAM_CHUNKS in self._facts:
+                    whole = stream_part(whole)
+                self._find_version(whole, end_ns, recorder)
+        except BaseException as error:  # noqa: BLE001 - as above
+            report("trace", error)
+        recorder, left = self._recorder, None
+        if recorder is not None and self._traced.judges:
             left = self._judge(output, end_ns, recorder, awaits=awaits)
-            self._count_cost(end_ns)
-            return left
-        if is_known:
-            self._hand_over(end_ns)
         else:
             self._hand_over_later(end_ns)
-        recorder.cost.add(time_ns() - end_ns + self._cost_ns)
-        return None
-
-    def _finish_plain(self, output: object, end_ns: int) -> bool:
-        """End a call that nobody asked for; it is described when it is sent.
-
-        Returns:
-            Whether it is: not where its output or its version needs a longer look.
-        """
-        self._ended = True
-        recorder, span = self._recorder, self._span
-        # Looked at after that: who asks from now on sends what it adds.
-        if not self._unasked or recorder is None or recorder.identity is not self._identity:
-            return False
-        if type(output) not in _NO_STREAMS or type(span) is not RunSpan or not span.defers:
-            return False
-        constants = self._traced.known_constants(output, end_ns, recorder)
-        if constants is None:
-            return False
-        text, notes = recorder.redaction.write(output)
-        if notes:
-            return False
-        recorder.open_runs.remove(self)
-        span.end_call(text, constants, recorder.count, end_ns)
-        recorder.cost.add(time_ns() - end_ns + self._cost_ns)
-        return True
+        self._count_cost(end_ns)
+        return left
 
     def fail(
         self, error: BaseException, token: Token[Context] | None = None, output: object = None
@@ -227,9 +228,10 @@ class Call(Run):
         self._leave(token)
         if self.stage == JUDGING:
             self._judged.lose(judged_call.INTERRUPTED)
+        self._ended = True
         if self.stage != OPEN or not self._span.is_recording():
-            self._ended = True
             return
+        self._ask()
         if names.SEQ not in self._facts:
             with quiet("run.end"):
                 self._close(end_ns, error)
@@ -237,14 +239,8 @@ class Call(Run):
             recorder = self._recorder
             if recorder is not None:
                 if output is not None or self._output is not UNSET:
-                    shown, whole = self._put_output(output)
-                    if self._traced.generative is not None:
-                        self._describe_response(self._traced.generative, output, shown, whole)
-                constants = self._traced.describe_version(self._facts, None, end_ns, recorder)
-                if constants is None:
-                    self._version_of = None
-                else:
-                    self._constants = constants
+                    self._put_output(output)
+                self._find_version(None, end_ns, recorder)
         self._hand_over_later(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
 
@@ -258,19 +254,25 @@ class Call(Run):
         if recorder is None or self._version_of is _KNOWN:
             self._hand_over(end_ns, evaluations)
             return
-        traced, output = self._traced, self._version_of
 
         def give() -> None:
             with quiet("version"):
-                constants = traced.describe_version(self._facts, output, end_ns, recorder)
-                self._constants = self._constants if constants is None else constants
+                self._find_version(self._version_of, end_ns, recorder)
             self._hand_over(end_ns, evaluations)
 
         if self.stage == OPEN:
             with quiet("spool"):
                 self._hold((), end_ns)
-        if not HELD.hold(traced.waits_for, give):
+        if not HELD.hold(self._traced.waits_for, give):
             give()
+
+    def _find_version(self, output: object, end_ns: int, recorder: Recorder) -> None:
+        """Note the version of an output; while it cannot be known, the output."""
+        constants = self._traced.describe_version(self._facts, output, end_ns, recorder)
+        if constants is None:
+            self._version_of = output
+        else:
+            self._constants = constants
 
     def _interrupted_judges(self) -> "Sequence[judge.Judgement]":
         """Say of a call that returned, and was interrupted then, that it was not judged."""
@@ -319,26 +321,31 @@ class Call(Run):
             self._note("outputs", LEFT_OUT)
             self._output = value
 
-    def _put_output(self, output: object) -> tuple[object, object]:
+    def _put_output(self, returned: object) -> tuple[object, object]:
         """Write the output, unless another output was set.
 
         Returns:
             The output that counts, and of a stream the message that its chunks form; None
             for a stream that is not followed.
         """
+        output = whole = returned
         if self._output is not UNSET:
-            output, self._output = self._output, UNSET
-            return output, output
-        whole: object = self._join(output) if names.STREAM_CHUNKS in self._facts else output
-        if self._traced.capture.outputs:
-            self._put(names.OUTPUTS, "outputs", whole)
-            if whole is not output:
-                self._put_chunks(output, whole)
+            output = whole = self._output
+            self._output = UNSET
         else:
-            self._note("outputs", LEFT_OUT)
-        if type(output) not in _NO_STREAMS and is_stream(output):
-            self._note("outputs", NOT_FOLLOWED)
-            return output, None
+            if names.STREAM_CHUNKS in self._facts:
+                whole = self._join(output)
+            if self._traced.capture.outputs:
+                self._put(names.OUTPUTS, "outputs", whole)
+                if whole is not output:
+                    self._put_chunks(output, whole)
+            else:
+                self._note("outputs", LEFT_OUT)
+            if type(output) not in _NO_STREAMS and is_stream(output):
+                self._note("outputs", NOT_FOLLOWED)
+                whole = None
+        if self._traced.generative is not None:
+            self._describe_response(self._traced.generative, returned, output, whole)
         return output, whole
 
     def _join(self, output: object) -> object:
@@ -376,6 +383,18 @@ class Call(Run):
             self._note("chunks", *notes)
         self._facts[names.OUTPUTS_CHUNKS] = text
         self._weigh(len(text))
+
+    def _put_inputs(self, inputs: dict[str, Any], traced: TracedFunction) -> None:
+        """Write the inputs of a call that says more by itself than payloads and version."""
+        self._inputs = inputs
+        if traced.tags:
+            self._tags = traced.tags.copy()
+        if traced.capture.inputs:
+            self._put(names.INPUTS, "inputs", inputs)
+        else:
+            self._note("inputs", LEFT_OUT)
+        if traced.generative is not None:
+            self._describe_request(traced.generative, inputs)
 
     def _describe_request(self, generative: "Generative", inputs: Mapping[str, Any]) -> None:
         redaction = self._traced.recorder.redaction if self._traced.capture.inputs else None

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,6 @@ _TICK_S: Final = 0.2
 _REST_AFTER_S: Final = 5.0
 _TOLD: Final = 10_000
 _COSTS: Final = 1_024
-_SEQ: Final = names.SEQ
 _INSTRUMENTOR: Final = "opentelemetry.instrumentation.instrumentor"
 _PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
 
@@ -94,22 +94,16 @@ class Stats:
 class Cost:
     """The SDK's own cost per call, of the last 1,024 that were measured.
 
-    Any thread may add; a race loses a single call at most.
+    Any thread may add.
     """
 
     def __init__(self) -> None:
-        self._kept = [0] * _COSTS
-        self._count = 0
-
-    def add(self, cost_ns: int) -> None:
-        """Keep a duration."""
-        count = self._count
-        self._kept[count % _COSTS] = cost_ns
-        self._count = count + 1
+        self._kept: deque[int] = deque(maxlen=_COSTS)
+        self.add = self._kept.append  # keeps a duration in ns, in one step
 
     def quantile_us(self, share: float) -> float | None:
         """Return a quantile in microseconds; None before the first call."""
-        kept = sorted(self._kept[: min(self._count, _COSTS)])
+        kept = sorted(self._kept.copy())
         return kept[min(int(len(kept) * share), len(kept) - 1)] / 1e3 if kept else None
 
 
@@ -402,8 +396,7 @@ class Recorder:
         start = self.start or self.open()
         at_ns = time.time_ns() if at_ns is None else at_ns
         context = Context() if about is None else trace.set_span_in_context(about, Context())
-        facts: dict[str, Any] = {**attributes, names.RECORD: record}
-        self.stamp(facts)
+        facts: dict[str, Any] = {**attributes, names.RECORD: record, names.SEQ: self.count()}
         span = start(f"otel_ml.{record}", context, at_ns, self.identity, True)
         for name, value, time_ns in events:
             span.add_event(name, value, timestamp=time_ns)
@@ -445,10 +438,6 @@ class Recorder:
     def forget(self, key: Hashable) -> None:
         """Take back a note of `tell`: the definition could not be sent."""
         self._told.pop(key, None)
-
-    def stamp(self, attributes: dict[str, Any]) -> None:
-        """Write the next sequence number of the project."""
-        attributes[_SEQ] = self.count()
 
     def count(self) -> int:
         """Return the next sequence number of the project."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
-from otel_ml.capture.values import ALONE, LIMIT_BYTES, Encoded, encode, encode_whole, glance
+from otel_ml.capture.values import LIMIT_BYTES, Encoded, encode, encode_whole, glance
 from otel_ml.errors import hand_on, quiet
 
 REDACTED: Final = "[redacted]"
@@ -130,7 +130,7 @@ class Redaction:
         if seen and self._redact is None:
             try:
                 if self._secret is None or self._harmless.issuperset(value):  # type: ignore[arg-type]  # a dict
-                    return orjson.dumps(value, option=ALONE).decode(), _WHOLE
+                    return orjson.dumps(value).decode(), _WHOLE
             except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
                 hand_on(error)
         text = encode_whole(value, seen)

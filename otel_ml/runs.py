@@ -73,7 +73,7 @@ else:
 
 # What of baggage says whose run it is.
 _NAMES_OF_BAGGAGE: Final = (names.SESSION_ID, names.USER_ID)
-_RUN_KEY: Final = context_api.create_key("otel_ml-run")
+RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _LINE_CHARS: Final = 16_384
 _REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
@@ -461,24 +461,28 @@ class Run(Handle, HasCard):
         self._identity = None if recorder is None else recorder.identity
         self._span = span
         self._start_ns = start_ns  # 0 where the span is none of ours
+        self._ended = False
+        self._unasked = False  # True of a call of which only its span knows its facts
+        self._describe(constants, facts_around(None))
+
+    def _describe(self, constants: Mapping[str, Value], facts: dict[str, Value]) -> None:
+        """Take what is known, and from now on what is added."""
         self._constants = constants
-        mark = MARKS.get()
-        self._facts: dict[str, Value] = {} if mark is None else {**mark}
+        self._facts = facts
         self._tags: dict[str, Value] | None = None
         self._waiting: Updates | None = None
         self._notes = _NO_NOTES
         self._output: object = UNSET
-        self._ended = False
-        self._unasked = False
 
     def _ask(self) -> "Run":
         """Return the run to code that may add to it: from now on it is described as it goes."""
-        if self._unasked:
-            self._unasked = False
-            span = self._span
-            if type(span) is RunSpan and self._recorder is not None:
-                # Another mapping: the span's own may be on its way.
-                self._facts = span.describe(previews=self._recorder.wants_previews)
+        recorder, span = self._recorder, self._span
+        if self._unasked and recorder is not None and type(span) is RunSpan:
+            with recorder.lock:
+                if self._unasked:  # else another thread was first
+                    # A mapping of its own: the span's may be on its way.
+                    self._describe(span.constants, span.describe(previews=recorder.wants_previews))
+                    self._unasked = False
         return self
 
     @property
@@ -605,17 +609,9 @@ class Run(Handle, HasCard):
         """When the run began."""
         return self._start_ns
 
-    def _context_in(self, current: Context) -> Context:
-        """Return `current` with this run and its span as the innermost ones.
-
-        The run keeps no context: it would be a cycle, which only the garbage collector ends.
-        """
-        return Context({**current, SPAN_KEY: self._span, _RUN_KEY: self})
-
     def _close(self, end_ns: int, error: BaseException | None = None) -> None:
         """Fix outcome and latency: a judge that speaks later does not lengthen the run."""
         self._ended = True
-        self._ask()
         recorder = self._recorder
         if recorder is None:
             return
@@ -634,7 +630,7 @@ class Run(Handle, HasCard):
             facts[_OUTCOME] = outcome = outcome_of(error)
             if outcome != "abandoned":
                 self._set_error(outcome, error, end_ns, recorder.redaction)
-        recorder.stamp(facts)
+        facts[names.SEQ] = recorder.count()
 
     def _hand_over(
         self,
@@ -711,6 +707,8 @@ class Run(Handle, HasCard):
 
     def send_waiting(self, *, at_once: bool = False) -> None:
         """Send the waiting updates of the open run; those of a short call wait for its end."""
+        if self._unasked:
+            return
         now_ns = time.time_ns()
         is_short = self._by_call and now_ns - self._start_ns < _SHORT_NS
         waiting = self._waiting
@@ -727,11 +725,11 @@ class Run(Handle, HasCard):
         recorder = self._recorder
         if recorder is None or self._ended:
             return
-        tags = dict(self._tags or {})
+        tags = dict(self._ask()._tags or {})
         waiting = self._grow()
         waiting.said.update(tags)
         known = {**tag_attributes(tags, waiting.details), **self._constants, **self._facts}
-        inputs = known.get(names.INPUTS, getattr(self._span, "inputs", None))
+        inputs = known.get(names.INPUTS)
         if isinstance(inputs, str) and names.INPUTS_PREVIEW not in known:
             known[names.INPUTS_PREVIEW] = preview_of(inputs) or inputs
         above = getattr(self._span, "parent", None)
@@ -894,7 +892,7 @@ class OpenedRun(Run):
         """Make this the current run and its span the current span."""
         before = context_api.get_current()
         try:
-            self._attached = attach(self._context_in(before))
+            self._attached = attach(Context({**before, SPAN_KEY: self._span, RUN_KEY: self}))
         except BaseException as error:  # a handler of a signal raised; no `__exit__` follows
             attach(before)
             self.end(error)
@@ -983,26 +981,30 @@ def _start_run(
     start = recorder.start or recorder.open()
     first = {**recorder.identity, names.KIND: kind, names.MODEL_NAME: name}
     current = context_api.get_current()
-    facts = {**read_baggage(current), **facts}
     span = start(name, current, start_ns, first, True)
     if ids is not None:
         if type(span) is not RunSpan:
             return OpenedRun(None, span, 0, {})
         span.take_ids(*ids)
     run = OpenedRun(recorder if is_sampled(span) else None, span, start_ns, first)
-    run._facts.update(facts)
+    run._facts.update({**facts_around(current), **facts})
     return run
 
 
-def read_baggage(context: Context) -> dict[str, Value]:
-    """Read session and user from the baggage of a context, as ``session.id`` and ``user.id``.
+def facts_around(context: Context | None) -> dict[str, Value]:
+    """Return the marks of judges and experiments that hold here, as a dict of its own.
 
-    Runs inside another have them from that.
+    Args:
+        context: Session and user of its baggage join them, as ``session.id`` and ``user.id``;
+            runs inside another have them from that.
     """
-    if _RUN_KEY in context:
-        return {}
-    entries = baggage.get_all(context)
-    return {name: clean(text_of(entries[name])) for name in _NAMES_OF_BAGGAGE if name in entries}
+    facts: dict[str, Value] = dict(MARKS.get() or ())
+    if context and RUN_KEY not in context:
+        entries = baggage.get_all(context)
+        for name in _NAMES_OF_BAGGAGE:
+            if name in entries:
+                facts[name] = clean(text_of(entries[name]))
+    return facts
 
 
 # Stands where no run is recorded: takes everything, keeps nothing.
@@ -1014,5 +1016,5 @@ def current_run() -> Run:
 
     Outside any run it is a run that is not recorded, so that the call may stand anywhere.
     """
-    run = context_api.get_value(_RUN_KEY)
+    run = context_api.get_value(RUN_KEY)
     return run._ask() if isinstance(run, Run) else NO_RUN

@@ -166,7 +166,7 @@ class Home:
         limits: The provider's, for attributes that the host adds to a span of ours.
         processor: Gets every span at its start and end; None when `take` does.
         take: Gets every span at its end, instead of processors.
-        defers: Whether a call may be described when it is sent, see `RunSpan.end_call`.
+        defers: Whether attributes of a call fit all limits, however they are described.
     """
 
     origin: HasResource
@@ -188,8 +188,10 @@ class RunSpan(ReadableSpan, trace.Span):
     Attributes:
         variables: What this run says, but for what the next fields say.
         constants: What other runs say as well.
+        defers: Whether a call may leave its description to whoever reads it: it is sampled, and
+            nobody added to it.
         inputs: The whole JSON of the input of a call that nobody asked for; else None.
-        outputs: Likewise of its output, once it ended by `end_call`.
+        outputs: Likewise of its output, once it has ended.
         number: Its sequence number then.
         weight: About what it takes in a queue, in bytes.
     """
@@ -198,7 +200,6 @@ class RunSpan(ReadableSpan, trace.Span):
     __slots__ = (
         "_added_events",
         "_added_links",
-        "_cut",
         "_end_time",
         "_given",
         "_home",
@@ -208,6 +209,7 @@ class RunSpan(ReadableSpan, trace.Span):
         "_start_time",
         "_status",
         "constants",
+        "defers",
         "flags",
         "inputs",
         "is_queued",
@@ -234,6 +236,7 @@ class RunSpan(ReadableSpan, trace.Span):
         attributes: Attributes,
     ) -> None:
         self._home = home
+        self.defers = home.defers
         self._name = name
         self.trace_id = trace_id
         self.span_id = span_id
@@ -250,7 +253,6 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links: Any = None  # BoundedList; with those it was made with
         self.linked: tuple[Link, ...] = ()
         self._status = UNSET
-        self._cut = 0
         self.inputs: str | None = None
         self.outputs: str | None = None
         self.number = 0
@@ -312,7 +314,7 @@ class RunSpan(ReadableSpan, trace.Span):
     @property
     def dropped_attributes(self) -> int:
         """How many of the host's attributes the provider's limits cost."""
-        return self._cut + getattr(self._given, "dropped", 0)
+        return getattr(self._given, "dropped", 0)
 
     @property
     def dropped_events(self) -> int:
@@ -368,6 +370,7 @@ class RunSpan(ReadableSpan, trace.Span):
         """Keep attributes of the host's, within the provider's limits."""
         if self._is_ended("set_attributes"):
             return
+        self.defers = False
         with _MAKING.lock:
             if self._given is None:
                 limits = self._home.limits
@@ -461,11 +464,6 @@ class RunSpan(ReadableSpan, trace.Span):
         self.add_event("exception", {**attribute_values, **(attributes or {})}, timestamp)
 
     @property
-    def defers(self) -> bool:
-        """Whether it may end by `end_call`: it goes to a queue of ours, and nobody added to it."""
-        return self._home.defers and self._given is None
-
-    @property
     def is_plain(self) -> bool:
         """Whether it has only ids, times, a parent, shared links, and the attributes of a run."""
         return (
@@ -493,22 +491,6 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
         self.inputs = None
 
-    def end_call(
-        self, outputs: str, constants: Attributes, count: Callable[[], int], end_ns: int
-    ) -> None:
-        """End as a call that returned, with its `inputs`, and is described when it is sent.
-
-        Args:
-            outputs: The whole JSON of its output.
-            constants: As for `write`.
-            count: Gives its sequence number.
-            end_ns: When it returned.
-        """
-        self.constants = constants
-        self.outputs = outputs
-        self.weight += len(outputs)
-        self._hand_on(end_ns, count)
-
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
         """Return the attributes of this run alone, in a dict of its own."""
         if self.inputs is None:
@@ -524,17 +506,17 @@ class RunSpan(ReadableSpan, trace.Span):
         if self._end_time is not None:
             self._is_ended("end")
             return
+        self.inputs = None  # what was written has them; who ends it before that leaves them out
         home = self._home
         limit = home.limits.max_span_attributes
         if limit is not None:
             given = 0 if self._given is None else len(self._given)
             if len(self.variables) + len(self.constants) + given > limit:
                 self._shorten(limit)
-        self._hand_on(time_ns() if end_time is None else end_time)
+        self.hand_on(time_ns() if end_time is None else end_time)
 
-    def _hand_on(self, end_ns: int, count: Callable[[], int] | None = None) -> None:
-        if count is not None:
-            self.number = count()
+    def hand_on(self, end_ns: int) -> None:
+        """End the span and hand it on, as it is."""
         self._end_time = end_ns
         home = self._home
         if home.take is not None:
@@ -551,17 +533,16 @@ class RunSpan(ReadableSpan, trace.Span):
 
     def _shorten(self, limit: int) -> None:
         """Hold to a limit on the number: our own move together, then the host's oldest go."""
-        given = list((self._given or _NO_ATTRIBUTES).items())
+        given = self._given or _NO_ATTRIBUTES
         variables = {**self.variables, **self.constants}
         longest = self._home.limits.max_span_attribute_length
         self.variables, self.constants = (
             shorten(variables, limit - len(given), longest),
             _NO_ATTRIBUTES,
         )
-        room = max(limit - len(self.variables), 0)
-        cut = max(len(given) - room, 0)
-        self._cut = cut + getattr(self._given, "dropped", 0)
-        self._given = dict(given[cut:])
+        kept = BoundedAttributes(max(limit - len(self.variables), 0), given, immutable=False)
+        kept.dropped += getattr(given, "dropped", 0)
+        self._given = kept
 
     def announce(self, context: Context) -> None:
         """Tell the processors that the span has started."""
@@ -717,6 +698,7 @@ class OwnRandomIds(RandomIdGenerator):
 
     def __init__(self) -> None:
         self._random = Random()  # noqa: S311 - seeded by the system; ids are no secrets
+        self.draw = self._random.getrandbits
         renew_in_child(self._random.seed)
 
     def generate_span_id(self) -> int:
@@ -735,6 +717,8 @@ class OwnRandomIds(RandomIdGenerator):
 
 
 _OWN_IDS: Final = OwnRandomIds()
+_ID_BITS: Final = 192  # of a trace and a span
+_SPAN_ID: Final = 2**64 - 1
 
 
 # Sampling. To ask a sampler costs 2 µs a call, more than all else that starts a run. Those of the
@@ -825,10 +809,14 @@ def start_of_own(
 ) -> Start:
     """Start spans under a provider of this client alone: they go only to `take`."""
     limits = SpanLimits()
-    most, longest = limits.max_span_attributes, limits.max_span_attribute_length
-    defers = longest is None and (most is None or most >= _MOST_OF_CALL)
-    home = Home(provider, make_scope, limits, take=take, defers=defers)
+    home = Home(provider, make_scope, limits, take=take, defers=_fit_calls(limits))
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
+
+
+def _fit_calls(limits: SpanLimits) -> bool:
+    """Tell whether the attributes of a call that nobody adds to are always within limits."""
+    most = limits.max_span_attributes
+    return limits.max_span_attribute_length is None and (most is None or most >= _MOST_OF_CALL)
 
 
 def start_of(
@@ -856,7 +844,8 @@ def start_of(
     try:
         sampler, ids, processor = tracer.sampler, tracer.id_generator, tracer.span_processor
         scope = tracer._instrumentation_scope
-        home = Home(tracer, lambda: scope, tracer._span_limits, processor)
+        limits = tracer._span_limits
+        home = Home(tracer, lambda: scope, limits, processor, defers=_fit_calls(limits))
     except AttributeError:  # an SDK that keeps them elsewhere
         return _start_stock(tracer)
     if is_wanted is not None and type(processor) is SynchronousMultiSpanProcessor:
@@ -933,16 +922,19 @@ class _RunTracer:
         usual = self._rules[:2] + self._rules[3:4] if self._rules is not None else ()
         self._follows = usual == (_always,) * 3
         self._root_flags = TraceFlags(random | (_SAMPLED if self._follows else 0))
-        self._is_usual = self._follows and home.processor is None
+        self._is_usual = self._follows and home.processor is None and ids is _OWN_IDS
+        self._draw = _OWN_IDS.draw
 
     def start(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
     ) -> trace.Span:
         """Start a span; a span that is not recorded costs no more than its ids."""
-        if not self._is_usual or context.get(SPAN_KEY) is not None:
+        ids = self._draw(_ID_BITS) if self._is_usual and SPAN_KEY not in context else 0
+        trace_id, span_id = ids >> 64, ids & _SPAN_ID
+        if not (trace_id and span_id):
             return self._start_any(name, context, start_ns, attributes, kept)
-        ids = self._trace_id(), self._span_id()
-        return RunSpan(self._home, name, *ids, self._root_flags, None, None, start_ns, attributes)
+        flags = self._root_flags
+        return RunSpan(self._home, name, trace_id, span_id, flags, None, None, start_ns, attributes)
 
     def _start_any(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
@@ -986,6 +978,7 @@ class _RunTracer:
         span = RunSpan(
             self._home, name, trace_id, span_id, flags, parent, state, start_ns, attributes
         )
+        span.defers = span.defers and bool(flags & _SAMPLED)
         if facts:
             span.set_attributes(facts)
         if self._home.processor is not None:

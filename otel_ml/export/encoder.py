@@ -311,8 +311,6 @@ class _AttributeField:
 _pack_times: Final = Struct("<BQBQ").pack
 _pack_time: Final = Struct("<BQ").pack
 
-# An enum of the SDK's is slow to hash: the kind and the status of most spans are told by identity.
-_INTERNAL: Final = SpanKind.INTERNAL
 _INTERNAL_FIELD: Final = b"\x30\x01"
 _KIND_FIELDS: Final = {
     SpanKind.INTERNAL: _INTERNAL_FIELD,
@@ -321,6 +319,7 @@ _KIND_FIELDS: Final = {
     SpanKind.PRODUCER: b"\x30\x04",
     SpanKind.CONSUMER: b"\x30\x05",
 }
+# An enum of the SDK's is slow to hash: the status of most spans is told by identity.
 _UNSET: Final = StatusCode.UNSET
 _UNSET_FIELD: Final = b"\x7a\x00"
 
@@ -361,7 +360,7 @@ _LATENCY_HEAD: Final = _ATTRIBUTE_HEADS[len(_LATENCY_MS + _write_double(0.0))] +
 
 
 def _write_call(parts: list[bytes], span: RunSpan, previews: bool) -> None:
-    """Append the fields of a call that ended by `RunSpan.end_call`, see `RunSpan.describe`."""
+    """Append the fields of a call that nobody asked for, see `RunSpan.describe`."""
     heads, number = _ATTRIBUTE_HEADS, _INTS[span.number]
     _write_payload(parts, span.inputs or "", _INPUTS, _INPUTS_PREVIEW if previews else None)
     took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
@@ -393,42 +392,31 @@ def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
         Exception: The span is invalid: no context, ids that do not fit, a time that is no integer.
     """
     # One long function: on the way of every span a call of our own would be felt.
-    name = span.name
-    parent = span.parent
-    if type(span) is RunSpan and span.is_plain:
-        known = _constants.get(id(span.constants))
-        parts = [
-            b"\x0a\x10",
-            span.trace_id.to_bytes(16, "big"),
-            b"\x12\x08",
-            span.span_id.to_bytes(8, "big"),
-            _names.get(name) or _encode_name(name),
-            _INTERNAL_FIELD,
-            _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
-            _LOCAL_PARENT if parent is None else _encode_parent(parent),
-        ]
-        if span.variables:
-            _ATTRIBUTES.write(parts, span.variables)
-        if span.number:
-            _write_call(parts, span, previews)
-        parts += (known[1] if known else _encode_constants(span.constants), _UNSET_FIELD)
-        if span.linked:
-            links = _shared_links.get(id(span.linked))
-            parts.append(links[1] if links else _encode_shared_links(span.linked))
-        return b"".join(parts)
-    context = span.context
-    kind = span.kind
+    name, parent = span.name, span.parent
+    run = span if type(span) is RunSpan else None
+    ids: Any = span.context if run is None else run
     parts = [
         b"\x0a\x10",
-        context.trace_id.to_bytes(16, "big"),
+        ids.trace_id.to_bytes(16, "big"),
         b"\x12\x08",
-        context.span_id.to_bytes(8, "big"),
+        ids.span_id.to_bytes(8, "big"),
         _names.get(name) or _encode_name(name),
-        _INTERNAL_FIELD if kind is _INTERNAL else _KIND_FIELDS.get(kind, b""),
+        _INTERNAL_FIELD if run is not None else _KIND_FIELDS.get(span.kind, b""),
         _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
         _encode_parent(parent) if parent else _LOCAL_PARENT,
     ]
-    state = context.trace_state
+    if run is not None and run.is_plain:
+        known = _constants.get(id(run.constants))
+        if run.variables:
+            _ATTRIBUTES.write(parts, run.variables)
+        if run.number:
+            _write_call(parts, run, previews)
+        parts += (known[1] if known else _encode_constants(run.constants), _UNSET_FIELD)
+        if run.linked:
+            links = _shared_links.get(id(run.linked))
+            parts.append(links[1] if links else _encode_shared_links(run.linked))
+        return b"".join(parts)
+    state = ids.trace_state
     if state is not DEFAULT_TRACE_STATE and state:
         parts.append(_encode_state(state))
     _ATTRIBUTES.write(parts, span.attributes)

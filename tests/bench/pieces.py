@@ -14,14 +14,13 @@ from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context
 
-from otel_ml import attributes as names
 from otel_ml.calls import Call, new, wrap
 from otel_ml.export.encoder import encode_spans
 from otel_ml.functions import Options, TracedFunction
 from otel_ml.outlet import Route
 from otel_ml.recorder import Recorder
-from otel_ml.runs import Run
-from otel_ml.spans import RunSpan, attach, detach
+from otel_ml.runs import RUN_KEY, Run
+from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach
 from tests.bench.sink import open_sink
 from tests.bench.table import print_table
 from tests.bench.workloads import CHUNKS, TEXT, answer, look_up
@@ -150,15 +149,14 @@ class _Pieces:
 
     def all(self) -> Iterator[tuple[str, Piece]]:
         yield "the span starts: ids, sampler, parent", self._span
-        yield "the run's handle, and the context that holds both", self._run
+        yield "the context that holds the span and the call", self._hold
         yield "arguments bound to their names", self._bind
-        yield "inputs written as JSON", self._write_inputs
+        yield "inputs written as JSON", lambda: self._write(self._inputs)
         yield "noted as open, in case it lasts", self._open
         yield "context attached and detached", self._attach
-        yield "latency, outcome, sequence number", self._close
-        yield "output written as JSON", self._write_output
+        yield "output written as JSON", lambda: self._write(self._output)
         yield "version found by the output's shape", self._version
-        yield "attributes handed to the span, the span to the queue", self._hand_over
+        yield "the span numbered, and handed to the queue", self._hand_on
         yield "the clock read four times, the SDK's own cost noted", self._clock
         yield _WHOLE, self._whole
         yield _SENDER, self._encode
@@ -169,21 +167,10 @@ class _Pieces:
         assert isinstance(span, RunSpan)
         return span
 
-    def _new_run(self) -> Run:
-        span = self._new_span()
-        return Run(self._recorder, span, time.time_ns(), self._traced.start_attributes)
-
     def _new_call(self) -> Call:
         call: Call = new(Call)
         assert call.open(self._traced, self._arguments, {})
         return call
-
-    def _time_calls(self, step: Callable[[Call], object]) -> float:
-        calls = _many(self._new_call)
-        took_us = _time(calls, step)
-        for call in calls:
-            call.finish(self._output)  # or each would be told to be open
-        return took_us
 
     def _finished(self) -> list[RunSpan]:
         """Spans of calls, as the sender gets them."""
@@ -200,24 +187,24 @@ class _Pieces:
             lambda _: start(traced.name, context, now_ns, traced.start_attributes, False),
         )
 
-    def _run(self) -> float:
-        recorder, first, context = self._recorder, self._traced.start_attributes, Context()
+    def _hold(self) -> float:
+        context, span = Context(), self._new_span()
         return _time(
-            _many(self._new_span),
-            lambda span: Run(recorder, span, 0, first)._context_in(context),
+            range(TIMES), lambda _: Context({**context, SPAN_KEY: span, RUN_KEY: self._call})
         )
 
     def _bind(self) -> float:
         bind, arguments, keywords = self._traced.bind, self._arguments, dict[str, Any]()
         return _time(range(TIMES), lambda _: bind(arguments, keywords))
 
-    def _write_inputs(self) -> float:
-        inputs = self._inputs
-        return self._time_calls(lambda call: call._put(names.INPUTS, "inputs", inputs))
+    def _write(self, payload: object) -> float:
+        write = self._recorder.redaction.write
+        return _time(range(TIMES), lambda _: write(payload))
 
     def _open(self) -> float:
         open_runs = self._recorder.open_runs
-        runs = _many(self._new_run)
+        first = self._traced.start_attributes
+        runs = _many(lambda: Run(self._recorder, self._new_span(), time.time_ns(), first))
         try:
             return _time(runs, open_runs.add)
         finally:
@@ -228,27 +215,14 @@ class _Pieces:
         context = Context()
         return _time(range(TIMES), lambda _: detach(attach(context)))
 
-    def _close(self) -> float:
-        now_ns = time.time_ns()
-        return _time(_many(self._new_run), lambda run: run._close(now_ns))
-
-    def _write_output(self) -> float:
-        output = self._output
-        return self._time_calls(lambda call: call._put(names.OUTPUTS, "outputs", output))
-
     def _version(self) -> float:
-        describe, output = self._traced.describe_version, self._output
-        recorder = self._traced.recorder
+        find, output, recorder = self._traced.known_constants, self._output, self._recorder
         now_ns = time.time_ns()
-        return _time(_many(dict[str, Any]), lambda facts: describe(facts, output, now_ns, recorder))
+        return _time(range(TIMES), lambda _: find(output, now_ns, recorder))
 
-    def _hand_over(self) -> float:
-        calls = _many(self._new_call)
-        now_ns = time.time_ns()
-        for call in calls:
-            call._close(now_ns)
-            call._put(names.OUTPUTS, "outputs", self._output)
-        return _time(calls, lambda call: call._hand_over(now_ns))
+    def _hand_on(self) -> float:
+        now_ns, count = time.time_ns(), self._recorder.count
+        return _time(_many(self._new_span), lambda span: span.hand_on(now_ns + count() * 0))
 
     def _clock(self) -> float:
         now, note = time.time_ns, self._recorder.cost.add
