@@ -744,9 +744,8 @@ class Run(Handle, HasCard):
         tags = recorder.redaction.values(tags)
         if details:
             self._grow().details.update(details)
-        if self._tags is None:
-            self._tags = {}
-        self._tags.update(tags)
+        with recorder.lock:
+            self._tags = {**(self._tags or {}), **tags}
         if self._is_now(recorder, self._waiting):
             self._send(self._grow(), tags)
 

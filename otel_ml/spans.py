@@ -489,7 +489,6 @@ class RunSpan(ReadableSpan, trace.Span):
             variables, constants = within(variables, longest), within(constants, longest)
         self.variables = variables
         self.constants = constants
-        self.inputs = None
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
         """Return the attributes of this run alone, in a dict of its own."""
@@ -952,7 +951,8 @@ class _RunTracer:
             if flags > _KNOWN_FLAGS:
                 flags = TraceFlags(flags & _KNOWN_FLAGS)
         span_id = self._span_id()
-        recorded, facts = True, None
+        recorded = sampled = True
+        facts = None
         if not (kept and self._keeps) and not (self._follows and flags & _SAMPLED):
             if self._rules is not None:
                 recorded = sampled = self._rules.choose(parent)(trace_id)
@@ -978,7 +978,7 @@ class _RunTracer:
         span = RunSpan(
             self._home, name, trace_id, span_id, flags, parent, state, start_ns, attributes
         )
-        span.defers = span.defers and bool(flags & _SAMPLED)
+        span.defers = span.defers and sampled
         if facts:
             span.set_attributes(facts)
         if self._home.processor is not None:

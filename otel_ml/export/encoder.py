@@ -359,12 +359,11 @@ _LATENCY_MS: Final = _write_key(names.LATENCY_MS)
 _LATENCY_HEAD: Final = _ATTRIBUTE_HEADS[len(_LATENCY_MS + _write_double(0.0))] + _LATENCY_MS
 
 
-def _write_call(parts: list[bytes], span: RunSpan, previews: bool) -> None:
+def _write_call(parts: list[bytes], span: RunSpan, took_ns: int, previews: bool) -> None:
     """Append the fields of a call that nobody asked for, see `RunSpan.describe`."""
     heads, number = _ATTRIBUTE_HEADS, _INTS[span.number]
     _write_payload(parts, span.inputs or "", _INPUTS, _INPUTS_PREVIEW if previews else None)
-    took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
-    parts += (_LATENCY_HEAD, _write_double(took_ms), _OK)
+    parts += (_LATENCY_HEAD, _write_double(took_ns / 1e6), _OK)
     parts += (heads[len(_SEQ) + len(number)], _SEQ, number)
     _write_payload(parts, span.outputs or "", _OUTPUTS, _OUTPUTS_PREVIEW if previews else None)
 
@@ -393,6 +392,7 @@ def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
     """
     # One long function: on the way of every span a call of our own would be felt.
     name, parent = span.name, span.parent
+    start_ns, end_ns = span.start_time or 0, span.end_time or 0
     run = span if type(span) is RunSpan else None
     ids: Any = span.context if run is None else run
     parts = [
@@ -402,7 +402,7 @@ def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
         ids.span_id.to_bytes(8, "big"),
         _names.get(name) or _encode_name(name),
         _INTERNAL_FIELD if run is not None else _KIND_FIELDS.get(span.kind, b""),
-        _pack_times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        _pack_times(0x39, start_ns, 0x41, end_ns),
         _encode_parent(parent) if parent else _LOCAL_PARENT,
     ]
     if run is not None and run.is_plain:
@@ -410,7 +410,7 @@ def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
         if run.variables:
             _ATTRIBUTES.write(parts, run.variables)
         if run.number:
-            _write_call(parts, run, previews)
+            _write_call(parts, run, end_ns - start_ns, previews)
         parts += (known[1] if known else _encode_constants(run.constants), _UNSET_FIELD)
         if run.linked:
             links = _shared_links.get(id(run.linked))

@@ -3,7 +3,9 @@
 import contextvars
 import functools
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_official
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from otel_ml import Client, current_run
 from otel_ml.capture.values import encode, preview, preview_of
@@ -73,6 +76,49 @@ def test_call_says_the_same_when_it_is_asked_for() -> None:
         k: v for k, v in plain.items() if k not in inputs
     }
     assert json.loads(plain["otel_ml.inputs"]) == {"question": LONG, "asks": False}
+
+
+def test_processors_of_others_read_all_of_a_call_at_its_end() -> None:
+    """Under a joined provider a call says at its end all that it says when it is asked for."""
+    ended: list[dict[str, Any]] = []
+
+    class Reader(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(stable(span))
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Reader())
+    client = Client("shop", tracer_provider=provider)
+    asking = client.trace(name="model")(lambda question: current_run() and {"answer": question})
+    plain = client.trace(name="model")(lambda question: {"answer": question})
+    for traced in (asking, plain):
+        traced(LONG)
+        traced(LONG)
+    assert ended[1] == ended[3]
+    assert ended[3]["otel_ml.inputs"] == json.dumps({"question": LONG}, separators=(",", ":"))
+    assert "otel_ml.outputs.preview" in ended[3]
+
+
+def test_threads_that_ask_at_once_add_to_one_run() -> None:
+    """What several threads add to a call that nobody asked for before is all in its run."""
+    recording = Recording(join=False)
+    together = threading.Barrier(4)
+
+    def add(name: str) -> None:
+        together.wait(10)
+        current_run().tag(**{name: "yes"})
+
+    @recording.client.trace
+    def answer() -> str:
+        contexts = [contextvars.copy_context() for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda i: contexts[i].run(add, f"tag_{i}"), range(4)))
+        return "done"
+
+    for _ in range(50):
+        answer()
+    for run in map(attributes, recording.runs()):
+        assert [run.get(f"otel_ml.tag.tag_{i}") for i in range(4)] == ["yes"] * 4
 
 
 def test_call_keeps_its_values_as_they_were() -> None:
