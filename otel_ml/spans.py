@@ -519,13 +519,12 @@ class RunSpan(ReadableSpan, trace.Span):
         self._end_time = end_ns
         home = self._home
         if home.take is not None:
-            is_taken = False
             try:
                 home.take(self)
-                is_taken = True
-            finally:
-                if not (is_taken or self.is_queued):  # a handler of a signal raised before it was
+            except BaseException:
+                if not self.is_queued:  # a handler of a signal raised before it was
                     home.take(self)
+                raise
         elif home.processor is not None:
             _tell_ending(home.processor, self)
             home.processor.on_end(self)
