@@ -121,10 +121,11 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	$(COMPILE) requirements/deploy.in -c requirements/dev.txt -o requirements/deploy.txt
 	$(COMPILE) pyproject.toml --extra collector requirements/build.in -c requirements/demo.txt \
 	  -o deploy/requirements.txt
-	for name in $(INTEROP) bench-peers monitors; do \
+	for name in $(INTEROP) monitors; do \
 	  $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
-	$(COMPILE) requirements/evals.in --override requirements/evals-left-out.txt \
-	  -o requirements/evals.txt
+	for name in bench-peers evals; do \
+	  $(COMPILE) requirements/$$name.in --override requirements/evals-left-out.txt \
+	    -o requirements/$$name.txt || exit 1; done
 	for name in integrations llm instrumentors; do \
 	  $(COMPILE) requirements/$$name.in requirements/build.in -o requirements/$$name.txt || exit 1; done
 

@@ -1,108 +1,133 @@
 """What a traced call costs its program, as a ratio to a span that is written by hand.
 
-Every contender runs each workload in a process of its own, by hand and ours in turn; the ratio is
-the median of the rounds' ratios, so that what else the machine does counts little.
+Every contender runs each workload in a process of its own, by hand and ours in turn, and each of
+the two begins every other round; a ratio is the median of the rounds' ratios, so that what else
+the machine does counts little.
 
-Long payloads are sent to two sinks in turn, as what a call says of them differs: one answers as our
-collector does, which makes previews itself, one as any other receiver. Of short ones nothing does.
+What a call says depends on who receives it, so each workload is sent to two sinks, with the span
+by hand beside it at each: one answers as our collector does, which makes previews itself, one as
+any other receiver. What hears no answer (a stock exporter, nothing sampled) is sent to the latter.
 """
 
 import json
-import operator
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from tests.bench.beside import Tree
-from tests.bench.sink import open_sink
+from tests.bench.sink import count, open_sink
 from tests.bench.spread import spread
 from tests.bench.table import print_table, verdict
-from tests.bench.timed import Timed, time_contender
+from tests.bench.timed import (
+    BY_HAND,
+    CALLER,
+    FIGURES,
+    PROCESS,
+    WALL,
+    Figure,
+    Timed,
+    time_contender,
+    with_arrived,
+)
+from tests.bench.workloads import WORKLOADS
 
 ROUNDS: Final = 5
-_HEADS: Final = (
-    *("a traced call", "ratio", "floor", "stretch", ""),
-    *(
-        "ours, µs",
-        "by hand, µs",
-        "by the thread's CPU",
-        "caller + sender, CPU µs a call",
-        "by hand",
-    ),
-    *("arrived", "by hand"),
-)
+COLLECTOR: Final = "our collector"
+STRANGER: Final = "any other"
+_OFF: Final = "by hand, sampled out"
 
-
-_WALL: Final = operator.attrgetter("wall_us")
-_CPU: Final = operator.attrgetter("cpu_us")
-_CPU_A_SPAN: Final = operator.attrgetter("cpu_a_span_us")
-
-Pair: TypeAlias = tuple[str, str, str, bool]
+Pair: TypeAlias = tuple[str, str, str, str]
 Rounds: TypeAlias = dict[Pair, list[tuple[Timed, Timed]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table.
+    """One line of the tables.
 
     Attributes:
-        floor: The ratio to reach; None where it is only printed, and so is `stretch`.
-        figure: What is compared.
+        receiver: The sink that it is sent to.
+        floors: The ratios to reach; what has none is only printed.
         reference: The contender to compare with.
-        to_collector: Whether the sink answers as our collector does.
     """
 
     title: str
     contender: str
     workload: str
-    floor: float | None = None
-    stretch: float | None = None
-    figure: Callable[[Timed], float] = _WALL
-    reference: str = "by hand"
-    to_collector: bool = False
+    receiver: str
+    floors: Mapping[Figure, float] = field(default_factory=dict)
+    reference: str = BY_HAND
 
     @property
     def pair(self) -> Pair:
         """What has to be timed for it."""
-        return self.reference, self.contender, self.workload, self.to_collector
+        return self.reference, self.contender, self.workload, self.receiver
 
 
-_OFF: Final = "by hand, sampled out"
+def _at_both(
+    title: str, contender: str, workload: str, floors: Sequence[Mapping[Figure, float]]
+) -> tuple[Row, Row]:
+    """Make the rows of both receivers: the floors at our collector, then those at any other."""
+    at_collector, at_stranger = floors
+    return (
+        Row(title, contender, workload, COLLECTOR, at_collector),
+        Row(title, contender, workload, STRANGER, at_stranger),
+    )
+
+
+_TINY: Final = {CALLER: 0.18, PROCESS: 0.30, WALL: 0.25}
+_LARGE: Final = {CALLER: 0.22, WALL: 0.30}
+_LARGE_TO_STRANGER: Final = {CALLER: 0.35, WALL: 0.30}
+_NESTED: Final = {WALL: 0.30}
+_ASYNC: Final = {CALLER: 0.22, WALL: 0.30}
+_STREAM: Final = {CALLER: 0.45, WALL: 0.30}
+_SPOOL: Final = {CALLER: 0.50, WALL: 0.45}
 ROWS: Final = (
-    Row("tiny values", "ours", "tiny", 0.25, 0.15),
-    Row("4 KB in, 2 KB out, to our collector", "ours", "large", 0.30, 0.20, to_collector=True),
-    Row("4 KB in, 2 KB out, to another receiver", "ours", "large", 0.30, 0.20),
-    Row("3 nested spans", "ours", "nested", 0.30, 0.20),
-    Row("async, 100 at a time", "ours", "async", 0.30, 0.20),
-    Row("stream of 50 chunks", "ours", "stream", 0.30, 0.20),
-    Row("CPU of the process, a call", "ours", "tiny", 0.30, 0.20, _CPU),
-    Row("CPU of the process, a span that arrived", "ours", "tiny", figure=_CPU_A_SPAN),
-    Row("sampled out, to a recorded one by hand", "sampled out", "tiny", 0.10),
-    Row("sampled out, to one by hand that is too", "sampled out", "tiny", reference=_OFF),
-    Row("spool on", "spooled", "tiny", 0.45, 0.30),
-    Row("joined: stock processor and exporter", "joined", "tiny", None, 0.60),
+    *_at_both("tiny values", "ours", "tiny", [_TINY] * 2),
+    *_at_both("4 KB in, 2 KB out", "ours", "large", [_LARGE, _LARGE_TO_STRANGER]),
+    *_at_both("3 nested spans", "ours", "nested", [_NESTED] * 2),
+    *_at_both("async, 100 at a time", "ours", "async", [_ASYNC] * 2),
+    *_at_both("stream of 50 chunks", "ours", "stream", [_STREAM] * 2),
+    *_at_both("spool on", "spooled", "tiny", [_SPOOL] * 2),
+    Row("joined: stock processor and exporter", "joined", "tiny", STRANGER, {CALLER: 0.30}),
+    Row("sampled out, to a recorded one", "sampled out", "tiny", STRANGER, {WALL: 0.10}),
+    Row("sampled out, to one that is too", "sampled out", "tiny", STRANGER, reference=_OFF),
 )
 
 
-def measure(rounds: int = ROUNDS) -> Rounds:
-    """Time every pair of the table, in turn.
+def measure(rounds: int = ROUNDS, rows: Sequence[Row] = ROWS, calls: int | None = None) -> Rounds:
+    """Time every pair of the rows, in turn.
+
+    Args:
+        rounds: How often.
+        rows: What is compared.
+        calls: How many are timed, where it is not each workload's own number.
 
     Raises:
         AssertionError: A client of ours ran with another configuration than a default one.
     """
-    pairs = list(dict.fromkeys(row.pair for row in ROWS))
-    found: Rounds = {pair: [] for pair in pairs}
+    pairs = list(dict.fromkeys(row.pair for row in rows))
+    timed: Rounds = {pair: [] for pair in pairs}
     with open_sink(keep=True) as stranger, open_sink(keep=True, is_as_collector=True) as collector:
+        endpoints = {STRANGER: stranger, COLLECTOR: collector}
         default = _features(time_contender("default", "tiny", stranger))
-        for pair in pairs * rounds:
-            reference, contender, workload, to_collector = pair
-            endpoint = collector if to_collector else stranger
-            both = [time_contender(name, workload, endpoint) for name in (reference, contender)]
-            if contender == "ours":
-                assert _features(both[1]) == default, (both[1].configuration, default)
-            found[pair].append((both[0], both[1]))
-    return found
+        for number in range(rounds):
+            for pair in pairs:
+                is_turned = number % 2 == 1
+                both = _time_both(pair, endpoints[pair[-1]], calls, is_turned=is_turned)
+                assert "ours" not in pair or _features(both[1]) == default, (both[1], default)
+                timed[pair].append(both)
+    return timed
+
+
+def _time_both(
+    pair: Pair, endpoint: str, calls: int | None, *, is_turned: bool
+) -> tuple[Timed, Timed]:
+    """Time by hand and ours, one after the other; turned, ours begins."""
+    reference, contender, workload, _ = pair
+    names = (contender, reference) if is_turned else (reference, contender)
+    times = {name: time_contender(name, workload, endpoint, calls=calls) for name in names}
+    return times[reference], times[contender]
 
 
 _TIMED: Final = """
@@ -113,25 +138,36 @@ runpy.run_module("tests.bench.timed", run_name="__main__")
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
-    """Time what a call costs with the code of a tree: the wall, and CPU of the caller's thread."""
-    found = {}
-    with open_sink() as stranger, open_sink(is_as_collector=True) as collector:
+    """Time what a call costs with the code of a tree: by the clock, and CPU of each side."""
+    figures = {}
+    with open_sink(keep=True) as stranger, open_sink(keep=True, is_as_collector=True) as collector:
+        endpoints = {STRANGER: stranger, COLLECTOR: collector}
         for row in ROWS:
-            endpoint = collector if row.to_collector else stranger
-            if row.figure is not _WALL or row.reference == _OFF:
+            if row.reference == _OFF:
                 continue
+            endpoint = endpoints[row.receiver]
+            count(endpoint)
             printed = tree.run(_TIMED.format(row.contender, row.workload, endpoint))
-            timed = json.loads(printed.splitlines()[-1])
-            found[f"{row.title}, µs"] = timed["wall_us"]
-            found[f"{row.title}, CPU of the thread, µs"] = timed["thread_us"]
-    return found
+            item = json.loads(printed.splitlines()[-1])  # of another commit it has other fields
+            timed = with_arrived(
+                Timed(item["wall_us"], item["thread_us"], item["cpu_us"]),
+                row.workload,
+                count(endpoint)[1],
+                WORKLOADS[row.workload].calls,
+            )
+            for figure in FIGURES:
+                figures[f"{row.title}, to {row.receiver}: {figure.title}, µs"] = figure.read(timed)
+    return figures
 
 
 def report(rounds: int = ROUNDS) -> None:
-    """Measure and print the table, and once what was in force."""
-    found = measure(rounds)
-    print_table(_HEADS, [_cells(row, found[row.pair]) for row in ROWS])
-    configuration = found[ROWS[0].pair][0][1].configuration
+    """Measure and print a table of each figure, and once what was in force."""
+    timed = measure(rounds)
+    for figure in FIGURES:
+        heads = (figure.title, "receiver", "÷ by hand", "floor", "", "ours, µs", "by hand, µs")
+        cells = [cells_of(row, figure, timed[row.pair]) for row in ROWS]
+        print_table((*heads, "arrived", "by hand"), [row for row in cells if row])
+    configuration = timed[ROWS[0].pair][0][1].configuration
     print("In force, as in a default client but for the endpoint:", dict(configuration), "\n")
 
 
@@ -139,35 +175,22 @@ def _features(timed: Timed) -> dict[str, object]:
     return {name: item for name, item in timed.configuration.items() if name != "endpoint"}
 
 
-def _cells(row: Row, rounds: Sequence[tuple[Timed, Timed]]) -> list[str]:
-    by_hand = [row.figure(one) for one, _ in rounds]
-    ours = [row.figure(other) for _, other in rounds]
+def cells_of(row: Row, figure: Figure, rounds: Sequence[tuple[Timed, Timed]]) -> list[str]:
+    """Write a line of a figure's table; none where nothing arrived to divide by."""
+    by_hand = [figure.read(reference) for reference, _ in rounds]
+    ours = [figure.read(contender) for _, contender in rounds]
+    if not all((*by_hand, *ours)):
+        return []
     ratios = [b / a for a, b in zip(by_hand, ours, strict=True)]
-    ratio = statistics.median(ratios)
+    floor = row.floors.get(figure)
     return [
         row.title,
+        row.receiver,
         spread(ratios),
-        "" if row.floor is None else f"{row.floor:.2f}",
-        "" if row.stretch is None else f"{row.stretch:.2f}",
-        "" if row.floor is None else verdict(ratio <= row.floor),
+        "" if floor is None else f"{floor:.2f}",
+        "" if floor is None else verdict(statistics.median(ratios) <= floor),
         spread(ours, digits=1),
         spread(by_hand, digits=1),
-        _thread_ratio(rounds) if row.figure is _WALL else "",
-        *(_by_thread(rounds) if row.figure is _WALL else ("", "")),
-        f"{statistics.median(other.arrived for _, other in rounds):.0%}",
-        f"{statistics.median(one.arrived for one, _ in rounds):.0%}",
+        f"{statistics.median(contender.arrived for _, contender in rounds):.0%}",
+        f"{statistics.median(reference.arrived for reference, _ in rounds):.0%}",
     ]
-
-
-def _thread_ratio(rounds: Sequence[tuple[Timed, Timed]]) -> str:
-    """What the ratio would be if no thread ever waited: others on the machine disturb it little."""
-    return f"{statistics.median(other.thread_us / one.thread_us for one, other in rounds):.2f}"
-
-
-def _by_thread(rounds: Sequence[tuple[Timed, Timed]]) -> tuple[str, str]:
-    """CPU of the caller's thread and of all others, which send; for a call of ours, and by hand."""
-    return tuple(  # type: ignore[return-value]  # two, as there are two contenders
-        f"{statistics.median(timed.thread_us for timed in times):.1f} + "
-        f"{statistics.median(timed.cpu_us - timed.thread_us for timed in times):.1f}"
-        for times in ([other for _, other in rounds], [one for one, _ in rounds])
-    )

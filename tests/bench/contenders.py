@@ -104,6 +104,31 @@ def _openinference(endpoint: str) -> Contender:
     return Contender(provider.get_tracer("bench").chain, lambda: _flush_provider(provider))
 
 
+def _langfuse(endpoint: str) -> Contender:
+    os.environ["LANGFUSE_BASE_URL"] = endpoint
+    os.environ["LANGFUSE_PUBLIC_KEY"] = os.environ["LANGFUSE_SECRET_KEY"] = "bench"
+    langfuse: Any = importlib.import_module("langfuse")
+    return Contender(langfuse.observe, langfuse.get_client().flush)
+
+
+def _logfire(endpoint: str) -> Contender:
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{endpoint}/v1/traces"
+    logfire: Any = importlib.import_module("logfire")
+    logfire.configure(send_to_logfire=False, console=False)
+    # Without the first it keeps no output; of a generator it keeps none, and says so without the
+    # second.
+    trace_function = logfire.instrument(record_return=True, allow_generator=True)
+    return Contender(trace_function, lambda: logfire.force_flush(int(_FLUSH_S * 1e3)))
+
+
+def _mlflow(endpoint: str) -> Contender:
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{endpoint}/v1/traces"
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # reports of its use, over the network
+    mlflow: Any = importlib.import_module("mlflow")
+    providers: Any = importlib.import_module("mlflow.tracing.provider")
+    return Contender(mlflow.trace, lambda: _flush_provider(providers.provider.get()))
+
+
 def _flush_global() -> None:
     _flush_provider(trace.get_tracer_provider())
 
@@ -124,6 +149,9 @@ CONTENDERS: Final[Mapping[str, Callable[[str], Contender]]] = {
     "by hand, sampled out": _by_hand_off,
     "default": _default,
     "joined": _joined,
+    "langfuse": _langfuse,
+    "logfire": _logfire,
+    "mlflow": _mlflow,
     "openinference": _openinference,
     "openlit": _openlit,
     "ours": _ours,

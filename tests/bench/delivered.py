@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml import Client
-from tests.bench.contenders import open_contender
+from tests.bench.contenders import CONTENDERS, open_contender
 from tests.bench.process import run_module, start_module
 from tests.bench.sink import count, open_sink
 from tests.bench.table import print_table, verdict
@@ -51,8 +51,13 @@ class Delivered:
     exit_s: float
 
 
-def measure(ending: str, calls: int = CALLS) -> Delivered:
+def measure(ending: str, calls: int = CALLS, python: str = sys.executable) -> Delivered:
     """Run a program that ends so, and count at its sink.
+
+    Args:
+        ending: One of `ENDINGS`, or a contender whose program ends cleanly.
+        calls: How many it makes.
+        python: Whose environment it runs in.
 
     Raises:
         AssertionError: The program ended with another status than it would without us.
@@ -60,11 +65,11 @@ def measure(ending: str, calls: int = CALLS) -> Delivered:
     with (
         open_sink(keep=True) as endpoint,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as spool,
-        start_module("delivered", ending, calls, endpoint, spool) as process,
+        start_module("delivered", ending, calls, endpoint, spool, python=python) as process,
     ):
         printed, _ = process.communicate(timeout=_END_S * 2)
         ended_s = time.monotonic()
-        assert process.returncode == ENDINGS[ending], (ending, process.returncode)
+        assert process.returncode == ENDINGS.get(ending, 0), (ending, process.returncode)
         made = calls
         if ending == _SPOOLED:
             run_module("delivered", "restart", 1, endpoint, spool)
@@ -119,6 +124,8 @@ def _run(ending: str, calls: str, endpoint: str, spool: str) -> None:
 def _open(ending: str, endpoint: str, spool: str) -> Decorator:
     if ending == _BY_HAND:
         return open_contender("by hand", endpoint).trace
+    if ending in CONTENDERS:
+        return open_contender(ending, endpoint).trace
     kept = spool if ending in {_SPOOLED, "restart"} else None
     flushes = ending == "SIGTERM, flush_on_sigterm"
     return Client("bench", endpoint=endpoint, spool=kept, flush_on_sigterm=flushes).trace

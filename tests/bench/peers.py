@@ -1,7 +1,8 @@
 """What a traced call costs by hand, by ours, and by peers' decorators, all in one environment.
 
 As in `tests.bench.caller` every contender runs each workload in a process of its own, in turn, and
-the ratio is the median of the rounds' ratios to the span by hand.
+the ratio is the median of the rounds' ratios to the span by hand. All send to a sink that answers
+as any receiver of OTLP does. A program of each that ends without a flush says what it delivers.
 """
 
 import os
@@ -11,20 +12,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from tests.bench import delivered
 from tests.bench.process import run_module
 from tests.bench.sink import open_sink
 from tests.bench.spread import spread
 from tests.bench.table import print_table
-from tests.bench.timed import Timed, time_contender
+from tests.bench.timed import BY_HAND, FIGURES, Figure, Timed, time_contender
 
 PYTHON: Final = Path(__file__).parents[2] / ".venv-bench-peers" / "bin" / "python"
 ROUNDS: Final = 3
-BY_HAND: Final = "by hand"
-# As the table calls them.
+# More than any queue of theirs holds; the dearest takes more than a millisecond a call.
+CALLS: Final = 10_000
+# As the tables call them.
 NAMES: Final[Mapping[str, str]] = {
     "ours": "otel-ml",
     "openlit": "OpenLIT",
     "openinference": "OpenInference",
+    "logfire": "Logfire",
+    "langfuse": "Langfuse",
+    "mlflow": "MLflow",
 }
 WORKLOADS: Final[Mapping[str, str]] = {
     "tiny": "tiny values",
@@ -33,54 +39,69 @@ WORKLOADS: Final[Mapping[str, str]] = {
     "async": "async, 100 at a time",
     "stream": "stream of 50 chunks",
 }
-HEADS: Final = ("a traced call", "", "ratio", "by the thread's CPU", "µs", "by hand, µs", "arrived")
-_DISTRIBUTIONS: Final = ("opentelemetry-sdk", "openlit", "openinference-instrumentation")
+_DISTRIBUTIONS: Final = (
+    *("opentelemetry-sdk", "openlit", "openinference-instrumentation"),
+    *("logfire", "langfuse", "mlflow"),
+)
 
 Rounds = Sequence[Mapping[str, Timed]]
 
 
-def measure(workload: str, endpoint: str, rounds: int = ROUNDS) -> Rounds:
+def measure(workload: str, endpoint: str, rounds: int = ROUNDS, calls: int = CALLS) -> Rounds:
     """Time every contender at a workload, in turn."""
     return [
-        {name: time_contender(name, workload, endpoint, str(PYTHON)) for name in (BY_HAND, *NAMES)}
+        {
+            name: time_contender(name, workload, endpoint, str(PYTHON), calls)
+            for name in (BY_HAND, *NAMES)
+        }
         for _ in range(rounds)
     ]
 
 
-def rows_of(workload: str, rounds: Rounds) -> list[list[str]]:
-    """Write a row for each but the one by hand."""
-    by_hand = [one[BY_HAND] for one in rounds]
-    rows = []
-    for name, title in NAMES.items():
-        found = [one[name] for one in rounds]
-        both = list(zip(by_hand, found, strict=True))
-        thread = statistics.median(other.thread_us / one.thread_us for one, other in both)
-        rows.append(
-            [
-                WORKLOADS[workload],
-                title,
-                spread([other.wall_us / one.wall_us for one, other in both]),
-                f"{thread:.2f}",
-                spread([one.wall_us for one in found], digits=1),
-                spread([one.wall_us for one in by_hand], digits=1),
-                f"{statistics.median(one.arrived for one in found):.0%}",
-            ]
-        )
-    return rows
+def row_of(title: str, figure: Figure, rounds: Rounds) -> list[str]:
+    """Write the ratios of a figure to by hand, and what by hand takes, in µs."""
+    by_hand = [figure.read(times[BY_HAND]) for times in rounds]
+    cells = [title, spread(by_hand, digits=1)]
+    for name in NAMES:
+        others = [figure.read(times[name]) for times in rounds]
+        cells.append(spread([b / a for a, b in zip(by_hand, others, strict=True)]))
+    return cells
+
+
+def arrived_row(title: str, rounds: Rounds) -> list[str]:
+    """Write which share of the spans of each arrived."""
+    shares = [[times[name].arrived for times in rounds] for name in (BY_HAND, *NAMES)]
+    return [title, *(f"{statistics.median(share):.0%}" for share in shares)]
+
+
+def delivered_row(name: str, calls: int = CALLS) -> list[str]:
+    """Measure a program that ends without a flush: what arrived, what twice, and how soon."""
+    loop = delivered.measure(name, calls, str(PYTHON))
+    return [
+        NAMES.get(name, name),
+        f"{loop.different / loop.calls:.0%}",
+        f"{loop.twice:,}",
+        f"{loop.exit_s:.1f}",
+    ]
 
 
 def report() -> None:
-    """Measure and print the table, with the versions of what was compared."""
+    """Measure and print the tables, with the versions of what was compared."""
     if not PYTHON.exists():
         print("There is no .venv-bench-peers, so peers is left out: make bench PEERS=1\n")
         return
     print(run_module("peers", python=str(PYTHON)).strip(), end=", ")
     print(f"load average {os.getloadavg()[0]:.1f}\n", flush=True)
-    rows: list[list[str]] = []
     with open_sink(keep=True) as endpoint:
-        for workload in WORKLOADS:
-            rows += rows_of(workload, measure(workload, endpoint))
-    print_table(HEADS, rows)
+        measured = {workload: measure(workload, endpoint) for workload in WORKLOADS}
+    titles = tuple(NAMES.values())
+    for figure in FIGURES:
+        rows = [row_of(WORKLOADS[workload], figure, measured[workload]) for workload in measured]
+        print_table((f"{figure.title}, ÷ by hand", "by hand, µs", *titles), rows)
+    rows = [arrived_row(WORKLOADS[workload], measured[workload]) for workload in measured]
+    print_table(("arrived, when it flushes", BY_HAND, *titles), rows)
+    heads = (f"{CALLS:,} calls in a tight loop, then a clean exit", "delivered", "more than once")
+    print_table((*heads, "exit, s"), [delivered_row(name) for name in (BY_HAND, *NAMES)])
 
 
 if __name__ == "__main__":  # by the Python of that environment

@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if self.server.keep:
+        if self.server.keep and self.path.endswith("/v1/traces"):
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
             self.server.bodies.append(body)
