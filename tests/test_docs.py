@@ -27,6 +27,7 @@ README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs/tutorial.md"
 SCIKIT_LEARN = ROOT / "docs/how-to/scikit-learn.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
+BESIDE_README = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 # Blocks fenced as `python integrations` need frameworks: tests/integrations runs them.
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -138,7 +139,9 @@ def test_every_page_is_in_the_index(name: str) -> None:
     assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= listed
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [*PAGES, *BESIDE_README], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link of a page to a file, or to a heading of one, leads there."""
     astray = []
