@@ -123,6 +123,7 @@ def _logfire(endpoint: str) -> Contender:
 
 def _mlflow(endpoint: str) -> Contender:
     os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{endpoint}/v1/traces"
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # else gRPC
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # reports of its use, over the network
     mlflow: Any = importlib.import_module("mlflow")
     providers: Any = importlib.import_module("mlflow.tracing.provider")

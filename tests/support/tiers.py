@@ -49,6 +49,7 @@ _WAITS: Final = (
     ("tests/end_to_end/test_artifacts.py::test_kill*", True),
     ("tests/end_to_end/test_artifacts.py::test_restart", True),
     ("tests/end_to_end/test_backup.py::test_kill_during_backup", True),
+    ("tests/end_to_end/test_bench_caller.py::test_each_row*", True),
     ("tests/end_to_end/test_bench_full.py*", True),
     ("tests/end_to_end/test_backup.py::test_not_serving", True),
     ("tests/end_to_end/test_backup.py::test_without_checksums", True),
