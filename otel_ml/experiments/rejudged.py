@@ -3,18 +3,20 @@
 import math
 import sqlite3
 import weakref
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, Final, overload
 
 from otel_ml.experiments.rows import RejudgedRun
 from otel_ml.judges.answer import Judgement
+from otel_ml.statistics.intervals import EachCluster
 from otel_ml.statistics.judge_change import (
     JudgeVersionChange,
-    TwiceJudged,
-    compare_judge_versions,
     compare_pass_counts,
+    compare_score_sums,
 )
 from otel_ml.statistics.verdict import JudgeScore
 
@@ -53,12 +55,11 @@ SELECT both, first, second, neither, count(*) FROM (
         sum(NOT passed AND NOT passed_before) AS neither
     FROM heard WHERE passed_before IS NOT NULL AND passed IS NOT NULL GROUP BY cluster
 ) GROUP BY both, first, second, neither"""
-# A run that is alone in its cluster has none, so that equal scores are counted together.
+_SCORED: Final = "SELECT count(score_before), count(score) FROM heard"
+_SCORES_BEFORE: Final = "SELECT score_before FROM heard WHERE score_before IS NOT NULL"
 _SCORES: Final = """
-SELECT score_before, score, CASE WHEN runs > 1 THEN cluster ELSE '' END AS cluster, count(*)
-FROM (
-    SELECT score_before, score, cluster, count(*) OVER (PARTITION BY cluster) AS runs FROM heard
-) GROUP BY 1, 2, 3"""
+SELECT cluster, score_before, score FROM heard
+WHERE score_before IS NOT NULL AND score IS NOT NULL ORDER BY cluster"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,8 @@ class RejudgedRuns(_StoredRuns):
     def compare(self) -> JudgeVersionChange | None:
         """Say how the two versions differ on the runs that both judged; None without such runs.
 
-        Equal runs and sessions are counted together, and so are equal scores of a judge that says
-        no pass: of those memory holds each pair that differs.
+        Equal passes of runs and sessions are counted together; of scores memory holds four numbers
+        a session, or a run that stands alone.
         """
         [(runs, before, after)] = self._database.ask(_HEARD)
         if not runs:
@@ -207,10 +208,32 @@ class RejudgedRuns(_StoredRuns):
             return compare_pass_counts(
                 clusters, missing=((runs - before) / runs, (runs - after) / runs)
             )
-        return compare_judge_versions(
-            TwiceJudged(JudgeScore(None, first), JudgeScore(None, second), cluster, count)
-            for first, second, cluster, count in self._database.ask(_SCORES)
+        return self._compare_scores(runs)
+
+    def _compare_scores(self, runs: int) -> JudgeVersionChange:
+        [(before, after)] = self._database.ask(_SCORED)
+        sums, sizes = (array("d"), array("d"), array("d")), array("q")
+        for _, rows in groupby(self._database.ask(_SCORES), itemgetter(0)):
+            pairs = [(first, second) for _, first, second in rows]
+            sums[0].append(math.fsum(first for first, _ in pairs))
+            sums[1].append(math.fsum(second for _, second in pairs))
+            sums[2].append(math.fsum(second - first for first, second in pairs))
+            sizes.append(len(pairs))
+        first, second, change = (EachCluster(part, sizes) for part in sums)
+        return compare_score_sums(
+            (first, second, change),
+            deviation=self._deviation(before),
+            is_clustered=max(sizes, default=1) > 1,
+            missing=((runs - before) / runs, (runs - after) / runs),
         )
+
+    def _deviation(self, n: int) -> float:
+        """Return the standard deviation of so many scores before; 0 of fewer than two."""
+        if n <= 1:
+            return 0.0
+        mean = math.fsum(score for (score,) in self._database.ask(_SCORES_BEFORE)) / n
+        squares = ((score - mean) ** 2 for (score,) in self._database.ask(_SCORES_BEFORE))
+        return math.sqrt(math.fsum(squares) / (n - 1))
 
 
 def _encode(text: str | None) -> bytes | None:

@@ -9,7 +9,7 @@ import math
 import random
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
 from operator import itemgetter
@@ -53,6 +53,33 @@ class Estimate:
     high: float
     n: int
     clusters: int
+
+
+class EachCluster(Mapping[ClusterSum, int]):
+    """Sums and sizes of clusters in arrays: where few are equal, counting them saves nothing.
+
+    It has a cluster as often as there are such, each counted once, so it is read as a whole alone.
+
+    Args:
+        sums: The sum of each cluster.
+        sizes: How many values each has.
+    """
+
+    def __init__(self, sums: Sequence[float], sizes: Sequence[int]) -> None:
+        self._sums = sums
+        self._sizes = sizes
+
+    def __getitem__(self, cluster: ClusterSum) -> int:
+        """Count a cluster: once each time that it comes."""
+        return 1
+
+    def __iter__(self) -> Iterator[ClusterSum]:
+        """Give the clusters in their order."""
+        return zip(self._sums, self._sizes, strict=True)
+
+    def __len__(self) -> int:
+        """Count the clusters."""
+        return len(self._sums)
 
 
 def normal_quantile(p: float) -> float:

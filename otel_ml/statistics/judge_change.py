@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from otel_ml.statistics.agreement import kappa_of_tables
-from otel_ml.statistics.intervals import ClusterSum, Estimate
+from otel_ml.statistics.intervals import ClusterSum, ClusterSums, Estimate
 from otel_ml.statistics.verdict import (
     ItemGroup,
     JudgeScore,
@@ -16,6 +16,7 @@ from otel_ml.statistics.verdict import (
     ScoredRun,
     compare_groups,
     compare_passes,
+    compare_scores,
     estimate_mean,
 )
 
@@ -170,6 +171,27 @@ def compare_pass_counts(
     return JudgeVersionChange(
         verdict, table, estimate_mean(same, is_rate=True), kappa_of_tables(tables)
     )
+
+
+def compare_score_sums(
+    sums: tuple[ClusterSums, ClusterSums, ClusterSums],
+    *,
+    deviation: float,
+    is_clustered: bool,
+    missing: tuple[float, float] = (0.0, 0.0),
+) -> JudgeVersionChange:
+    """Compare as `compare_judge_versions` does scores that are summed: the digits are the same.
+
+    Args:
+        sums: See `otel_ml.statistics.verdict.compare_scores`, as the others.
+        deviation: Of the scores before.
+        is_clustered: Whether any cluster has several runs.
+        missing: Which share of the runs has no score before, and now.
+    """
+    verdict = compare_scores(
+        _JUDGE, sums, deviation=deviation, is_clustered=is_clustered, missing=missing
+    )
+    return JudgeVersionChange(replace(verdict, directions=_OF_SCORES), {})
 
 
 def _count_cells(cells: Mapping[tuple[bool, bool], int]) -> PassCounts:

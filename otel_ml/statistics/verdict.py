@@ -682,6 +682,38 @@ def compare_passes(
     return _weigh(judged, _PairSums(before, after, change, table, is_clustered), CONFIDENCE, "")
 
 
+def compare_scores(
+    judge: str,
+    sums: tuple[ClusterSums, ClusterSums, ClusterSums],
+    *,
+    deviation: float,
+    is_clustered: bool,
+    margin: float | None = None,
+    missing: tuple[float, float] = (0.0, 0.0),
+) -> JudgeVerdict:
+    """Compare scores of the same runs before and now, summed: the digits are those of the runs.
+
+    Args:
+        judge: How it is called.
+        sums: By cluster of runs, such as a session: the sums of the scores before, of those now,
+            and of what they changed by.
+        deviation: The standard deviation of the scores before.
+        is_clustered: Whether any cluster has several runs.
+        margin: A difference below it does not matter; a tenth of `deviation` by default.
+        missing: Which share of all runs has no score before, and now.
+    """
+    judged = _Judged(
+        judge=judge,
+        is_rate=False,
+        lower_is_better=False,
+        versions=(("",), ("",)),
+        of_failed=None,
+        margin=SCORE_MARGIN * deviation if margin is None else margin,
+        missing=missing,
+    )
+    return _weigh(judged, _PairSums(*sums, {}, is_clustered), CONFIDENCE, "")
+
+
 def estimate_judges(
     runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
