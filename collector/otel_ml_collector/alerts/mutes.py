@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.alerts.rule import Dimension, SliceKey
-from otel_ml_collector.errors import BadInput
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.grammar import (
     Both,
     Either,
@@ -16,11 +16,19 @@ from otel_ml_collector.filter.grammar import (
     comparisons_of,
     parse,
 )
-from otel_ml_collector.store.documents import Document, DocumentKind, list_documents
+from otel_ml_collector.store.documents import (
+    Document,
+    DocumentKind,
+    Documents,
+    list_documents,
+    read_document,
+)
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 
-MUTE: Final = DocumentKind("mute", most=500, limit_bytes=16 * 1024)
+MUTE: Final = DocumentKind("mute", most=500, limit_bytes=256 * 1024)
+# A mute keeps so many of its earlier versions.
+MOST_EARLIER: Final = 10
 
 
 class WantedMute(BaseModel):
@@ -42,12 +50,20 @@ class WantedMute(BaseModel):
     why: Annotated[str, Field(max_length=1_000)] = ""
 
 
-class Mute(WantedMute):
+class EarlierMute(WantedMute):
+    """A mute as it was before it was saved again."""
+
+    version: int = Field(description="Counts the saves of its name")
+    saved_time: str = Field(description="RFC 3339, UTC")
+
+
+class Mute(EarlierMute):
     """A saved mute."""
 
     name: str
-    version: int = Field(description="Counts the saves of its name")
-    saved_time: str = Field(description="RFC 3339, UTC")
+    earlier: list[EarlierMute] = Field(
+        default=[], description="Its earlier versions, the newest first, at most 10"
+    )
 
     @property
     def until_ns(self) -> int:
@@ -82,6 +98,51 @@ def make_mute(document: Document) -> Mute:
         saved_time=to_rfc3339(document.saved_ns),
         **document.body,
     )
+
+
+def find_mute(reader: Reader, project: str, name: str, version: int | None = None) -> Mute:
+    """Read a mute as it is, or as it was at an earlier version.
+
+    Raises:
+        Missing: There is no mute of that name, or that version of it is not kept.
+    """
+    mute = make_mute(read_document(reader, project, MUTE, name))
+    if version in {None, mute.version}:
+        return mute
+    for place, before in enumerate(mute.earlier):
+        if before.version == version:
+            rest = mute.earlier[place + 1 :]
+            return Mute(name=name, **{**before.model_dump(), "earlier": rest})
+    raise Missing(f"There is no version {version} of the mute {name[:80]!r}")
+
+
+def save_mute(
+    reader: Reader,
+    project: str,
+    name: str,
+    wanted: WantedMute,
+    store: Documents,
+    *,
+    base: int | None = None,
+) -> Mute:
+    """Save a mute in place of that of its name, which is kept beside it as an earlier version.
+
+    Raises:
+        BadInput: There are too many.
+        Conflict: Another version is the newest.
+    """
+    try:
+        before = find_mute(reader, project, name)
+    except Missing:
+        before = None
+    earlier: list[EarlierMute] = []
+    if before is not None:
+        own = EarlierMute(**before.model_dump(exclude={"name", "earlier"}))
+        earlier = [own, *before.earlier][:MOST_EARLIER]
+    body = {**wanted.model_dump(), "earlier": [each.model_dump() for each in earlier]}
+    newest = before.version if before else 0
+    base = newest if base is None else base
+    return make_mute(store.save(reader, project, MUTE, name, body, base=base))
 
 
 def check_mute(wanted: WantedMute) -> None:

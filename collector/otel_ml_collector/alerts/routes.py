@@ -26,8 +26,10 @@ from otel_ml_collector.alerts.mutes import (
     Mutes,
     WantedMute,
     check_mute,
+    find_mute,
     find_mutes,
     make_mute,
+    save_mute,
 )
 from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert, make_plan, make_rule
 from otel_ml_collector.api.bodies import JsonRoute
@@ -178,20 +180,48 @@ def add_mute(
     project: str, wanted: WantedMute, reader: FromPerson, access: ToMute, store: FromStore
 ) -> Mute:
     """Mute what a rule, or every rule, says of some slices: it is computed, shown, and not sent."""
+    name = secrets.token_hex(8)
+    return put_mute(
+        project=project,
+        mute=name,
+        wanted=wanted,
+        reader=reader,
+        access=access,
+        store=store,
+        base=0,
+    )
+
+
+@api.get("/projects/{project:path}/mutes/{mute}")
+def get_mute(
+    project: str,
+    mute: AlertPath,
+    reader: FromReader,
+    version: Annotated[
+        int | None, Query(ge=1, description="One of its last ten versions; the newest unless told")
+    ] = None,
+) -> Mute:
+    """Read a mute, also one that has ended, as it is or as it was."""
+    return find_mute(reader, project, mute, version)
+
+
+@api.put("/projects/{project:path}/mutes/{mute}")
+def put_mute(
+    *,
+    project: str,
+    mute: AlertPath,
+    wanted: WantedMute,
+    reader: FromPerson,
+    access: ToMute,
+    store: FromStore,
+    base: Base = None,
+) -> Mute:
+    """Save a mute under its name, such as one that is to last longer; the earlier one is kept."""
     check_mute(wanted)
     if wanted.rule:
         find_rule(reader, project, wanted.rule)
-    return save_mute(reader, project, wanted, access.name, store)
-
-
-def save_mute(reader: Reader, project: str, wanted: WantedMute, who: str, store: Documents) -> Mute:
-    """Save a mute under a name of its own.
-
-    Raises:
-        BadInput: There are too many.
-    """
-    body = {**wanted.model_dump(), "who": wanted.who or who}
-    return make_mute(store.save(reader, project, MUTE, secrets.token_hex(8), body, base=0))
+    signed = wanted.model_copy(update={"who": wanted.who or access.name})
+    return save_mute(reader, project, mute, signed, store, base=base)
 
 
 @api.delete("/projects/{project:path}/mutes/{mute}")

@@ -193,6 +193,48 @@ def test_muted(service: Service) -> None:
     assert told.lines == ["firing Remax", "resolved Remax"]
 
 
+def test_versions_of_a_mute(service: Service) -> None:
+    """A mute that is saved again has one more version, and the one before it is still read."""
+    call(service, "PUT", "m/alerts/a", {**RULE, "hold": "1 of 1"})
+    service.store.take("m", tell("j1"), *make_hour(1, "Remax", 5), *make_hour(1, "Century", 5))
+    mutes = [
+        {"rule": "a", "where": where, "until": until, "who": who, "why": why}
+        for where, until, who, why in (
+            ('client == "Remax"', "2100-01-01T00:00:00Z", "mira", "known since Monday"),
+            ('client == "Century"', "2101-01-01T00:00:00Z", "tom", "it was the other one"),
+        )
+    ]
+    saved = [call(service, "PUT", "m/mutes/known", mute) for mute in mutes]
+    assert [mute["version"] for mute in saved] == [1, 2]
+    for version, mute in enumerate(mutes, 1):
+        stored = call(service, "GET", f"m/mutes/known?version={version}")
+        assert {name: stored[name] for name in mute} == mute
+        assert (stored["name"], stored["version"]) == ("known", version)
+        assert stored["saved_time"] == saved[version - 1]["saved_time"]
+        assert [before["who"] for before in stored["earlier"]] == ["mira"][: version - 1]
+    assert call(service, "GET", "m/mutes/known") == saved[1]
+    [listed] = call(service, "GET", "m/mutes")["mutes"]
+    assert (listed["version"], [before["why"] for before in listed["earlier"]]) == (
+        2,
+        ["known since Monday"],
+    )
+    refused = call(service, "PUT", "m/mutes/known?base=1", mutes[0])
+    assert refused["status"] == 409
+    assert "newest version of the mute 'known' is 2, not 1" in refused["error"]["message"]
+    assert call(service, "GET", "m/mutes/known?version=3")["status"] == 404
+    # The newest alone says who is silent.
+    told = Told("m")
+    look(service, told, END_NS + MINUTE_NS)
+    assert told.lines == ["firing Remax"]
+    for hour in range(2, 14):
+        mute = {**mutes[0], "until": f"2100-01-01T{hour:02}:00:00Z"}
+        newest = call(service, "PUT", "m/mutes/known", mute)
+    assert [before["version"] for before in newest["earlier"]] == [*range(13, 3, -1)]
+    call(service, "DELETE", "m/alerts/a")
+    assert call(service, "DELETE", "m/mutes/known")["version"] == 14
+    assert call(service, "GET", "m/mutes/known?version=14")["status"] == 404
+
+
 def test_check(service: Service) -> None:
     """The past of a rule says when it would have fired, without a state being stored."""
     rule = make_unsaved(WantedAlert.model_validate({**RULE, "hold": "1 of 1"}))

@@ -299,6 +299,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/alerts/{alert}/check": Question({"since": "2d"}),
     "POST /projects/{project}/alert-check": Question({"since": "2d"}, body=ALERT),
     "POST /projects/{project}/mutes": Question(body=MUTE),
+    "PUT /projects/{project}/mutes/{mute}": Question(body={**MUTE, "why": "known since Tuesday"}),
     "GET /projects/{project}/targets/{target}": Question(
         {"start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z", "bucket": "hour"}
     ),
