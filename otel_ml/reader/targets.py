@@ -54,7 +54,8 @@ class TargetHandle:
         Returns:
             The answer of ``GET .../targets/{target}``, with `figures` and their intervals, `points`
             by the time of the prediction, of which one with `early` is not to be judged yet,
-            `versions`, `coverage`, `classes`, `confusion`, `calibration`.
+            `versions`, `coverage`, `classes`, `confusion`, `calibration`, and the `estimate` of the
+            accuracy of runs that wait for their truth.
 
         Raises:
             NotFound: There is no target and no truth of that name.

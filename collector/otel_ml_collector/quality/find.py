@@ -1,6 +1,6 @@
 """Finds how good predictions were once their truth came: figures by time, version and class."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
+from otel_ml.statistics.calibration import ConfidenceBin, expect_right
 from otel_ml.statistics.intervals import Estimate, benjamini_hochberg
 from otel_ml.statistics.truth import (
     AgedBucket,
@@ -56,6 +57,7 @@ _MOST_CLASSES: Final = 20
 _MOST_VERSIONS: Final = 100
 _MOST_UNSAVED: Final = 100
 _BINS: Final = 10
+_SURE_BINS: Final = 100
 # A probability of 0 or 1 that is wrong costs as much as this one.
 _LEAST_CHANCE: Final = 1e-15
 # The ages at which the course of the truth is looked at.
@@ -93,6 +95,12 @@ class QualityPoint(BaseModel):
         "truth is here; empty where it is to be judged"
     )
     figures: list[QualityFigure]
+    estimate: float | None = Field(
+        default=None,
+        description="The accuracy to expect of a bucket by the probabilities of its runs, "
+        "calibrated on those of all other buckets whose truth is here; null of a version, without "
+        "a probability, and with fewer than 100 truths",
+    )
 
 
 class QualityClass(BaseModel):
@@ -161,6 +169,15 @@ class TargetQuality(BaseModel):
     coverage: Interval | None
     delay_s: float | None = Field(description="The median time from prediction to truth")
     figures: list[QualityFigure] = Field(description="Of all runs that have a truth")
+    estimate: float | None = Field(
+        description="The accuracy to expect of the runs whose truth is not here, by their "
+        "probabilities, calibrated on those whose truth is; null without a probability, and with "
+        "fewer than 100 truths"
+    )
+    estimate_error: float | None = Field(
+        description="How far the estimates of buckets that are to be judged are from their "
+        "accuracy, on average by runs; null where there is none"
+    )
     guess: str = Field(description="The class that came most, which a guess would always say")
     guess_accuracy: float | None = Field(description="How often that would be right")
     points: list[QualityPoint] = Field(description="By the time of the prediction, oldest first")
@@ -340,6 +357,10 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     classes, confusion, guess = (
         _find_classes(rows, question) if target.kind == "class" else ([], [], None)
     )
+    bins = _read_confidence(rows) if target.probability else {}
+    points = _make_points(groups[_BUCKETS], question, figures, aged, course)
+    whole = _add_bins(bins)
+    _estimate_points(points, groups[_BUCKETS], bins, whole)
     wrong = [pair for pair in confusion if pair.predicted != pair.came]
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
@@ -352,9 +373,11 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         coverage=_interval(coverage),
         delay_s=delay_s,
         figures=own,
+        estimate=expect_right(whole.values(), [part.waiting for part in whole.values()]),
+        estimate_error=_check_estimates(points),
         guess="" if guess is None else guess[0],
         guess_accuracy=None if guess is None else guess[1] / here,
-        points=_make_points(groups[_BUCKETS], question, figures, aged, course),
+        points=points,
         versions=_make_versions(reader, groups[_VERSIONS], question, figures),
         classes=classes,
         confusion=confusion,
@@ -742,6 +765,66 @@ def _calibrate(rows: _Rows) -> list[CalibratedBin]:
         CalibratedBin(predicted=item.predicted, came=Interval.model_validate(item.came))
         for item in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
     ]
+
+
+# By bucket of time, and in each by how sure runs were, in a hundredth.
+_Bins = Mapping[int, Mapping[int, ConfidenceBin]]
+
+
+def _read_confidence(rows: _Rows) -> _Bins:
+    """Read how sure runs were of what they predicted, by bucket of time and in a hundred bins."""
+    read = rows.ask(
+        Sql("""
+          SELECT {bucket} AS bucket, least(toUInt32(floor(sure * {bins})), {bins} - 1) AS bin,
+            count() AS n, sum(sure) AS total, countIf({here}) AS here,
+            sumIf(sure, {here}) AS here_total, countIf({right}) AS right
+          FROM (
+            SELECT start_ns, predicted, came,
+              if(predicted = {positive:String}, assumeNotNull(amount), 1 - assumeNotNull(amount))
+                AS sure
+            FROM ({rows}) WHERE isNotNull(amount))
+          GROUP BY bucket, bin ORDER BY bucket, bin LIMIT 100000""").fill(
+            bucket=_BUCKET, bins=_SURE_BINS, here=_HERE, right=_RIGHT, rows=rows.sql
+        )
+    )
+    bins: defaultdict[int, dict[int, ConfidenceBin]] = defaultdict(dict)
+    for row in read:
+        bins[row["bucket"]][row["bin"]] = ConfidenceBin(
+            *(row[name] for name in ("n", "total", "here", "here_total", "right"))
+        )
+    return bins
+
+
+def _estimate_points(
+    points: Sequence[QualityPoint],
+    rows: Sequence[Row],
+    bins: _Bins,
+    whole: Mapping[int, ConfidenceBin],
+) -> None:
+    """Say of each bucket what accuracy was to be expected, by the truths of all others."""
+    for point, row in zip(points, rows, strict=True):
+        own = bins.get(int(row["place"]), {})
+        rest = [part - own[place] if place in own else part for place, part in whole.items()]
+        point.estimate = expect_right(rest, own.values())
+
+
+def _add_bins(bins: _Bins) -> dict[int, ConfidenceBin]:
+    whole: dict[int, ConfidenceBin] = {}
+    for parts in bins.values():
+        for place, part in parts.items():
+            whole[place] = whole[place] + part if place in whole else part
+    return whole
+
+
+def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
+    """Return how far estimates were from what came, of buckets that are to be judged."""
+    total, runs = 0.0, 0
+    for point in points:
+        came = next((item.value for item in point.figures if item.name == "accuracy"), None)
+        if point.estimate is not None and came is not None and not point.early:
+            total += abs(point.estimate - came.value) * came.n
+            runs += came.n
+    return total / runs if runs else None
 
 
 def _where_said(target: SavedTarget, text: str) -> str:

@@ -48,12 +48,14 @@ class QualityCurve:
     Attributes:
         line: Of buckets that are to be judged.
         band: Their intervals, an area.
+        estimate: What is to be expected of buckets that are not to be judged; empty without it.
         hatched: Where buckets are early: per cent from the left, and how wide.
         up, across: Labels of the axes.
     """
 
     line: str
     band: str
+    estimate: str
     hatched: Sequence[tuple[float, float, str]]
     up: Sequence[AxisLabel]
     across: Sequence[AxisLabel]
@@ -105,19 +107,25 @@ def _find_value(point: QualityPoint, name: str) -> Interval | None:
 def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
     """Draw a figure over time, broken where buckets are early; None where no bucket has it."""
     stretches: list[list[tuple[float, float, float, float]]] = [[]]
+    expected: list[list[tuple[float, float]]] = [[]]
     for point in quality.points:
         value = _find_value(point, name)
+        middle = (_place(quality, point) + _width(quality, point) / 2) * _WIDTH / 100
         if value is None or point.early:
             stretches.append([])
+            if name == "accuracy" and point.estimate is not None:
+                expected[-1].append((middle, point.estimate))
             continue
-        middle = (_place(quality, point) + _width(quality, point) / 2) * _WIDTH / 100
+        expected.append([])
         low = value.value if value.low is None else value.low
         high = value.value if value.high is None else value.high
         stretches[-1].append((middle, value.value, low, high))
-    told = [one for stretch in stretches for one in stretch]
-    if not told:
+    drawn = [each for stretch in stretches for each in stretch]
+    if not drawn:
         return None
-    low, high = min(one[2] for one in told), max(one[3] for one in told)
+    shares = [share for stretch in expected for _, share in stretch]
+    low = min(*(each[2] for each in drawn), *shares, math.inf)
+    high = max(*(each[3] for each in drawn), *shares, -math.inf)
     if name in _RATES:
         low, high = max(math.floor(low * 20) / 20, 0.0), min(math.ceil(high * 20) / 20, 1.0)
     if high == low:
@@ -132,9 +140,17 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
         upper = [at(x, top) for x, _, _, top in stretch]
         lower = [at(x, foot) for x, _, foot, _ in reversed(stretch)]
         bands.append(f"M{'L'.join([*upper, *lower])}z")
+    half = _WIDTH * quality.bucket_s * 1e9 / max(_length(quality), 1) / 2
     return QualityCurve(
         "".join(lines),
         "".join(bands),
+        # Each as wide as its bucket, so that a single one is seen.
+        "".join(
+            f"M{at(stretch[0][0] - half, stretch[0][1])}L"
+            + "L".join(at(x, share) for x, share in stretch)
+            + f"L{at(stretch[-1][0] + half, stretch[-1][1])}"
+            for stretch in filter(None, expected)
+        ),
         [
             (_place(quality, point), _width(quality, point), point.early)
             for point in quality.points
@@ -162,6 +178,11 @@ def draw_coverage(quality: TargetQuality) -> CoverageCurve:
 
 def _window(quality: TargetQuality) -> tuple[int, int]:
     return from_rfc3339(quality.start, "start"), from_rfc3339(quality.end, "end")
+
+
+def _length(quality: TargetQuality) -> int:
+    start_ns, end_ns = _window(quality)
+    return end_ns - start_ns
 
 
 def _place(quality: TargetQuality, point: QualityPoint) -> float:

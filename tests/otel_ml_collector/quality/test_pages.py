@@ -30,6 +30,21 @@ def test_page(service: Service) -> None:
     assert "came yes" in page
 
 
+def test_estimate(service: Service) -> None:
+    """What is to be expected is drawn dotted and named an estimate, with how far it was off."""
+    address = "churn/targets/churned?last=30d&bucket=day"
+    answer = ask(service.app, f"/api/v1/projects/{address}").json
+    page = read(service, address)
+    waiting = answer["runs"] - answer["here"]
+    assert 'id="estimate"' in page
+    assert "Dotted, an estimate" in page
+    assert f"{100 * answer['estimate']:.1f}\u202f% of the {waiting} predictions that wait" in page
+    assert f"off by {100 * answer['estimate_error']:.1f} points on average" in page
+    other = read(service, f"{address}&figure=brier")
+    assert "an estimate" not in other
+    assert 'id="estimate"' not in other
+
+
 def test_other_figure(service: Service) -> None:
     """Another figure is drawn on demand."""
     page = read(service, "churn/targets/churned?figure=brier")

@@ -1,6 +1,7 @@
 """Tests of targets: predictions beside their truth, whichever came first, by time and class."""
 
 import json
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from sklearn import metrics
+from sklearn.isotonic import IsotonicRegression
 
 from otel_ml_collector.span import Span
 from tests.otel_ml_collector.asgi import Answered, ask
@@ -172,6 +174,49 @@ def test_coverage(service: Service) -> None:
     for name, (runs, said) in covered.items():
         own = [one for one in FORETOLD if one.predicted == name]
         assert (runs, said) == (len(own), sum(one.came is not None for one in own))
+
+
+def test_estimate(service: Service) -> None:
+    """What accuracy is to be expected is that of scikit-learn's curve over all other days."""
+    answer = get(service, "churn/targets/churned", last="30d", bucket="day")
+
+    def expect(known: Sequence[Foretold], asked: Sequence[Foretold]) -> float:
+        """Fit the curve to hundredths of how sure runs were, and read it for others."""
+        curve = IsotonicRegression(out_of_bounds="clip").fit(
+            *zip(*((sure, right) for sure, right, _ in gather(known)), strict=True),
+            sample_weight=[number for *_, number in gather(known)],
+        )
+        read = [(curve.predict([sure])[0], number) for sure, _, number in gather(asked)]
+        return sum(share * number for share, number in read) / len(asked)
+
+    here = [each for each in FORETOLD if each.came is not None]
+    waiting = [each for each in FORETOLD if each.came is None]
+    assert answer["estimate"] == pytest.approx(expect(here, waiting), rel=1e-9)
+    errors = []
+    for day, point in enumerate(answer["points"]):
+        own = [each for each in FORETOLD if each.day == day]
+        rest = [each for each in here if each.day != day]
+        assert point["estimate"] == pytest.approx(expect(rest, own), rel=1e-9)
+        if not point["early"]:
+            came = sum(each.came == each.predicted for each in own) / len(own)
+            errors.append(abs(point["estimate"] - came))
+    assert answer["estimate_error"] == pytest.approx(sum(errors) / len(errors))
+    assert answer["estimate_error"] < 0.1  # of 40 runs a day
+    assert {point["estimate"] for point in answer["versions"]} <= {None}
+
+
+def gather(foretold: Sequence[Foretold]) -> list[tuple[float, float, int]]:
+    """Gather runs in hundredths of how sure they were: how sure, the share right, how many."""
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for run in foretold:
+        sure = run.p if run.predicted == "yes" else 1 - run.p
+        bins.setdefault(min(math.floor(sure * 100), 99), []).append(
+            (sure, run.came == run.predicted)
+        )
+    return [
+        (sum(sure for sure, _ in runs) / len(runs), sum(r for _, r in runs) / len(runs), len(runs))
+        for runs in bins.values()
+    ]
 
 
 def test_wrong_runs(service: Service) -> None:
