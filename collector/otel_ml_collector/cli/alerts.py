@@ -20,7 +20,7 @@ _SENT: Final = (
     *("target", "kind", "rule", "status", "state", "tries"),
     *("changed_time", "delivered_time", "trouble"),
 )
-_MUTES: Final = ("name", "rule", "where", "until", "who", "why")
+_MUTES: Final = ("name", "version", "rule", "where", "until", "who", "why")
 _TRIAL_SETTINGS: Final = ("alert_targets", "public_url", "http", "tls_cert", "tls_key")
 
 
@@ -87,12 +87,23 @@ def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> 
 @click.option("--last", default="1d", metavar="LENGTH", help="for how long, such as 2h [1d]")
 @click.option("--why", default="", metavar="TEXT", help="said beside it")
 @click.option("--who", default="", metavar="NAME", help="who wants it [the name of the key]")
+@click.option("--as", "label", default="", metavar="NAME", help="save the mute of this name again")
 @click.argument("name")
 @with_form
 def mute_alert(
-    asked: PlaceOptions, project: str, *, name: str, last: str, form: Layout, **wanted: str
+    asked: PlaceOptions,
+    project: str,
+    *,
+    name: str,
+    label: str,
+    last: str,
+    form: Layout,
+    **wanted: str,
 ) -> int:
-    """Send nothing of a rule, or of some of its slices, for a while; it is shown all the same."""
+    """Send nothing of a rule, or of some of its slices, for a while; it is shown all the same.
+
+    With --as a mute has that name; saved again it takes the place of the earlier one.
+    """
     from otel_ml.reader.api import Question  # heavy
 
     length_ns = read_length(last)
@@ -100,8 +111,8 @@ def mute_alert(
         raise BadSetting(f"Invalid --last {last!r}: expected a length of time such as 2h")
     body = {**wanted, "rule": name, "until": to_rfc3339(time.time_ns() + length_ns)}
     with asked.open() as place:
-        path = ("projects", project, "mutes")
-        made = place.api().ask(Question(path, method="POST", body=body))
+        path = ("projects", project, "mutes", *([label] if label else []))
+        made = place.api().ask(Question(path, method="PUT" if label else "POST", body=body))
         return write_rows([made], made, form, _MUTES)
 
 

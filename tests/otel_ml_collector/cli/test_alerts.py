@@ -137,6 +137,10 @@ def test_mute(capsys: pytest.CaptureFixture[str]) -> None:
     assert until_s - time.time() == pytest.approx(7_200, abs=120)
     shown = run(capsys, "list", "--format", "csv", "--columns", "state")
     assert shown == 'state\n"firing, muted"\n'
+    for version, why in enumerate(("known", "still known"), 1):
+        again = json.loads(run(capsys, "mute", "errors", "--as", "cut", "--why", why, "--json"))
+        assert (again["name"], again["version"], again["why"]) == ("cut", version, why)
+    assert [(before["version"], before["why"]) for before in again["earlier"]] == [(1, "known")]
     assert main(["alerts", "mute", "errors", "--last", "soon"]) == 2
     assert main(["alerts", "mute", "nothing"]) == 5
     assert main(["alerts", "mute", "errors", "--where", "client >"]) == 2
