@@ -79,12 +79,17 @@ def targets(
 
 
 def _list_figures(answer: Mapping[str, Any], points: bool) -> list[dict[str, Any]]:
-    """List the figures of all runs, or of each bucket, behind how many truths are here."""
+    """List the figures of all runs, or of each bucket, behind how many truths are here.
+
+    The last is the accuracy to expect: of runs that wait for their truth, or of the bucket.
+    """
     rows = []
     for part in answer["points"] if points else [answer]:
         coverage = part["coverage"]
         whole = coverage if isinstance(coverage, dict) else {"value": coverage, "n": part["runs"]}
         figures = [{"name": "coverage", "value": whole}, *part["figures"]]
+        if part.get("estimate") is not None:
+            figures.append({"name": "estimate", "value": {"value": part["estimate"]}})
         rows += [
             {
                 "figure": figure["name"],

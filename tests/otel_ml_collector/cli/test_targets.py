@@ -79,3 +79,40 @@ def test_targets(collector: CollectorProcess) -> None:
     assert otel_ml(collector.endpoint, *place, "late").returncode == 5
     refused = otel_ml(collector.endpoint, *place, "late", "--kind", "class")
     assert (refused.returncode, b"--model" in refused.stderr) == (2, True)
+
+
+def test_estimate(collector: CollectorProcess) -> None:
+    """What accuracy is to be expected stands in the reader's answer and in the command."""
+    client = Client("expected", endpoint=collector.endpoint)
+
+    @client.trace(name="predict")
+    def predict(place: int) -> Any:
+        return {"label": "yes", "p": (0.6, 0.9)[place % 2]}
+
+    for place in range(180):
+        predict(place)
+    client.target(
+        "churned",
+        model="predict",
+        prediction="outputs.label",
+        positive="yes",
+        probability="outputs.p",
+    )
+    client.close()
+    with Reader("expected", endpoint=collector.endpoint) as reader:
+        # Of the surer ones all are right, of the others half; the truth of the surer comes later.
+        told = [
+            {
+                "run_id": run.run_id,
+                "churned": "yes" if run.inputs["place"] % 2 or run.inputs["place"] % 4 else "no",
+            }
+            for run in reader.runs('model == "predict"')
+            if run.inputs["place"] < 120 or not run.inputs["place"] % 2
+        ]
+        assert len(told) == 150
+        assert reader.actuals(told, name="churned", key="run_id", value="churned") == 150
+        quality = reader.target("churned").quality()
+    assert quality["estimate"] == 1
+    place = ("targets", "--project", "expected", "churned")
+    shown = otel_ml(collector.endpoint, *place, "--columns", "figure,value,runs")
+    assert rows(shown.stdout)[-1] == ["estimate", "1", "0"]
