@@ -113,6 +113,6 @@ def test_estimate(collector: CollectorProcess) -> None:
         assert reader.actuals(told, name="churned", key="run_id", value="churned") == 150
         quality = reader.target("churned").quality()
     assert quality["estimate"] == 1
-    place = ("targets", "--project", "expected", "churned")
-    shown = otel_ml(collector.endpoint, *place, "--columns", "figure,value,runs")
+    command = ("targets", "--project", "expected", "churned")
+    shown = otel_ml(collector.endpoint, *command, "--columns", "figure,value,runs")
     assert rows(shown.stdout)[-1] == ["estimate", "1", "0"]

@@ -186,7 +186,7 @@ def test_estimate(service: Service) -> None:
             *zip(*((sure, right) for sure, right, _ in gather(known)), strict=True),
             sample_weight=[number for *_, number in gather(known)],
         )
-        read = [(curve.predict([sure])[0], number) for sure, _, number in gather(asked)]
+        read = [(float(curve.predict([sure])[0]), number) for sure, _, number in gather(asked)]
         return sum(share * number for share, number in read) / len(asked)
 
     here = [each for each in FORETOLD if each.came is not None]
