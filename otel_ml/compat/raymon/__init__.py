@@ -30,7 +30,7 @@ from otel_ml.compat.raymon.profiling import (
     Stats,
 )
 from otel_ml.compat.raymon.tag import AnyTag, Tag, read_tags
-from otel_ml.profiles import DataException
+from otel_ml.profiles import DataException, ProfileStateException
 from otel_ml.runs import OpenedRun
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "IntStats",
     "ModelProfile",
     "OutputComponent",
+    "ProfileStateException",
     "RaymonAPI",
     "RaymonAPILogger",
     "Stats",

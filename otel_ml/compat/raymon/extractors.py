@@ -7,11 +7,19 @@ is written without it: there are no pickles here.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from statistics import fmean
+from typing import Any, ClassVar, Final, NoReturn
 
 from otel_ml.profiles import DataException
 
 _HOME: Final = "raymon.profiling.extractors."
+_CONFIDENCE: Final = 4  # its place in a box: x, y, width, height, confidence, then a share a class
+_NOT_BUILT: Final = (
+    "DN2AnomalyScorer",
+    "FixedSubpatchSimilarity",
+    "IsolationForestOutlierScorer",
+    "KMeansOutlierScorer",
+)
 
 
 class Extractor:
@@ -255,6 +263,29 @@ class Sharpness(SimpleExtractor, home="vision.sharpness"):
         return float(ImageStat.Stat(data.convert("L").filter(laplacian)).mean[0])
 
 
+class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
+    """Reads the confidence of the boxes of a picture.
+
+    Args:
+        aggregation: ``mean``, or ``min`` for that of the least certain box.
+    """
+
+    def __init__(self, aggregation: str = "mean") -> None:
+        if aggregation not in {"mean", "min"}:
+            raise ValueError(f"Invalid aggregation {aggregation!r}: expected 'mean' or 'min'")
+        self.aggregation = aggregation
+
+    def extract(self, data: Any) -> float:
+        """Return the confidence; NaN of a picture without a box."""
+        confidences = [float(box[_CONFIDENCE]) for box in data]
+        if not confidences:
+            return math.nan
+        return min(confidences) if self.aggregation == "min" else fmean(confidences)
+
+    def _state(self) -> dict[str, Any]:
+        return {"aggregation": self.aggregation}
+
+
 class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
     """Prepares data, then reads a value out of it.
 
@@ -369,3 +400,12 @@ def rows_of(data: Any) -> list[Any]:
     if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
         raise DataException(f"Invalid data of type {kind.__name__}: expected a table or a list")
     return [*data]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _NOT_BUILT:
+        raise ImportError(
+            f"{name} is not built: a subclass of SimpleExtractor with your fitted model takes its "
+            "place, see docs/how-to/from-raymon.md"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
