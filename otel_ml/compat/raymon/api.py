@@ -16,9 +16,13 @@ Moment = str | datetime | None
 _PROFILES: Final = "a profile is sent by client.profile(profile, action=model), see profiling"
 _NO_CREATION: Final = "a project is made by its first record: use Client(project)"
 _NO_ACCOUNTS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
-_RULES: Final = (
-    "there are no manifests: what a reducer checks is an alert rule with hold='2 of 3', saved by "
-    "Reader.save_alert"
+_REDUCERS: Final = (
+    "what a reducer checks is an alert rule with hold='2 of 3', saved by Reader.save_alert"
+)
+_RULES: Final = f"there are no manifests: {_REDUCERS}"
+_REDUCED: Final = (
+    "use Reader.fields(model, than='profile:NAME', where=slice), which holds runs against a "
+    f"profile; {_REDUCERS}"
 )
 _PAGE: Final = 1_000  # as many as one answer holds
 _HTTP: Final = "other routes than Raymon's: see docs/api.md"
@@ -27,7 +31,7 @@ _ELSEWHERE: Final = {
     "profile_create": _PROFILES,
     "profile_ls": _PROFILES,
     "profile_get": _PROFILES,
-    "profile_reduce": _PROFILES,
+    "profile_reduce": _REDUCED,
     "project_create": _NO_CREATION,
     "project_search": _NO_CREATION,
     "project_ls": "use GET /api/v1/projects",

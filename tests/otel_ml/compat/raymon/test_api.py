@@ -12,6 +12,7 @@ import pytest
 import otel_ml.compat.raymon.types as rt
 from otel_ml.compat.raymon import RaymonAPI, RaymonAPILogger, Tag, Trace, clear_trace
 from otel_ml.compat.raymon.api import RequestFailed
+from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
 
 PROJECT = "shop/api"
@@ -141,6 +142,31 @@ def test_what_is_not_built_says_what_to_use(name: str) -> None:
     """Each other method of Raymon's raises one line that names it and what is in its place."""
     with pytest.raises(NotImplementedError, match=rf"^RaymonAPI\.{name}: \w.+$"):
         getattr(RaymonAPI(), name)("any", cfg=1)
+
+
+@pytest.mark.parametrize("name", ["orchestration_apply", "orchestration_get", "profile_reduce"])
+def test_reducers_are_alert_rules(collector: CollectorProcess, name: str) -> None:
+    """What ran reducers names the alert rule in their place; such a rule is taken, and kept."""
+    with pytest.raises(NotImplementedError) as refusal:
+        getattr(RaymonAPI(url=collector.endpoint), name)(PROJECT, cfg="actions: {reduce: []}")
+    line = str(refusal.value)
+    assert "an alert rule with hold='2 of 3', saved by Reader.save_alert" in line
+    assert ("Reader.fields(model, than='profile:NAME', where=slice)" in line) == (
+        name == "profile_reduce"
+    )
+    reader = Reader(PROJECT, endpoint=collector.endpoint)
+    rule = {
+        "where": 'model == "trace"',
+        "when": 'drift(inputs.lotarea, than="28d") > 0.1',
+        "window": "1h",
+        "hold": "2 of 3",
+        "by": 'tags["client"]',
+    }
+    reader.save_alert(name, **rule)
+    rules = [alert["rule"] for alert in reader.alerts()["alerts"]]
+    [kept] = [saved for saved in rules if saved["name"] == name]
+    assert kept["hold"] == rule["hold"]
+    assert kept["when"] == rule["when"]
 
 
 def test_unknown_method_is_an_attribute_error() -> None:
