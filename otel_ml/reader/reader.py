@@ -314,7 +314,8 @@ class Reader(HasCard):
         Args:
             where: Which runs, the slices and the rest alike.
             figure: Only this one: ``errors``, ``missing inputs``, ``latency``, ``cost``, a judge,
-                ``truth churned`` of a target.
+                ``truth churned`` of a target, or ``drift inputs.language``: where a field has other
+                values than in the rest.
             start: They started then or later; the last 24 hours unless told.
             end: They started before then.
             pairs: Two conditions at once, where worse than each alone.

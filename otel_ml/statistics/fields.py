@@ -256,6 +256,22 @@ def _keep_repeated(category: Sketch) -> Sketch:
     return replace(category, values={})
 
 
+def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
+    """Take a part that was added back out of a sum, as `subtract_sketch` does.
+
+    How alike the values of sessions with runs on both sides are cannot be seen from what is left.
+    """
+    types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
+    return FieldSketch(
+        max(total.runs - part.runs, 0),
+        {name: count for name, count in types.items() if count > 0},
+        subtract_sketch(total.number, part.number),
+        subtract_sketch(total.category, part.category),
+        subtract_sketch(total.text, part.text),
+        subtract_sketch(total.embedding, part.embedding),
+    )
+
+
 def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
     """Take a part that was added back out of a sum; smallest and largest stay those of the sum."""
     bins = {}

@@ -540,7 +540,7 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
 @with_place
 @with_project
 @with_filter
-@click.option("--figure", metavar="NAME", default="", help="errors, latency, cost, a judge [all]")
+@click.option("--figure", metavar="NAME", default="", help="errors, a judge, drift PATH [all]")
 @click.option("--pairs", is_flag=True, help="two conditions at once, where worse than each alone")
 @with_form
 def slices(

@@ -7,11 +7,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
+from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml.statistics.fields import write_number, write_share
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.models.find import find_models
-from otel_ml_collector.monitor.drift import write_time
+from otel_ml_collector.monitor.drift import FieldsQuestion, write_time
 from otel_ml_collector.monitor.fields import (
     FieldHistogram,
     FieldReport,
@@ -20,6 +22,8 @@ from otel_ml_collector.monitor.fields import (
     find_field,
     find_fields,
 )
+from otel_ml_collector.monitor.slice_fields import DRIFT, find_field_slices, has_drift
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.suggestions import suggest_for_field
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.web import view
@@ -29,6 +33,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 _HEIGHT: Final = 180.0
 _WIDTH: Final = 1_000.0
 _LABELS: Final = 4
+_MOST_SLICES: Final = 10
 _LASTS: Final = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -189,6 +194,40 @@ def list_fields(
     return show_page(request, "fields.html", context)
 
 
+class FieldSlicesAsked(FieldsAsked):
+    """A question about the slices in which a field is other than in the rest."""
+
+    field: Annotated[str, Field(max_length=400, description="Its path")]
+
+
+@pages.get("/projects/{project:path}/field-slices")
+def show_field_slices(
+    request: Request,
+    project: str,
+    reader: FromReader,
+    asked: Annotated[FieldSlicesAsked, Query()],
+) -> Response:
+    """The slices in which a field is other than in the rest, as a part that comes after its page.
+
+    Of the window that the page judges.
+    """
+    window = FieldsQuestion(reader, project, asked.model, time.time_ns(), asked.last).window
+    query = SlicesQuery(
+        project,
+        view.narrow(f"model == {view.quoted(asked.model)}", asked.where),
+        f"{DRIFT}{asked.field}",
+        start_ns=window.start_ns,
+        end_ns=window.end_ns,
+    )
+    answer = find_field_slices(reader, query, window.end_ns)
+    context = {
+        "answer": answer,
+        "slices": [item for item in answer.slices if item.word == "other"][:_MOST_SLICES],
+        "judged": sum(item.word != "too few" for item in answer.slices),
+    }
+    return show_page(request, "field_slices.html", context)
+
+
 @pages.get("/projects/{project:path}/fields/{field:path}")
 def show_field(
     request: Request,
@@ -214,6 +253,7 @@ def show_field(
         "asked": asked,
         "told": told,
         "lasts": _LASTS,
+        "has_slices": has_drift(field) and report.n >= 2 * FEWEST_VALUES,
         "histogram": histogram,
         "figure": draw_histogram(histogram) if histogram else None,
         "distances": draw_distances(report),

@@ -503,7 +503,7 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
     rows = _read_window(question)
     ranked = []
     for row in rows:
-        values = dict(_values_of(row, own.name))
+        values = dict(list_values(row, own.name))
         value = values.get(own.name)
         # Of a table the cell that is most typical.
         cells = value.values if isinstance(value, ColumnCells) else (value,)
@@ -540,7 +540,8 @@ def _read_window(question: FieldsQuestion) -> list[Row]:
     )
 
 
-def _values_of(row: Row, name: str) -> list[tuple[str, object]]:
+def list_values(row: Row, name: str) -> list[tuple[str, object]]:
+    """List the values of a run that are read with that of a field, each with its path."""
     section = section_of(name)
     if section in SECTIONS:
         return [*read_values(section, row[section])] if row[section] else []

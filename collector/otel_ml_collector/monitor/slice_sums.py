@@ -96,8 +96,8 @@ class SlicesQuery:
 
     Attributes:
         where: Which runs, the slices and the rest alike.
-        figure: Only this one: errors, missing inputs, latency, cost, a judge, or `truth` with the
-            name of a target.
+        figure: Only this one: errors, missing inputs, latency, cost, a judge, `truth` with the
+            name of a target, or `drift` with the path of a field.
         start_ns, end_ns: Starts of the runs; the last 24 hours unless told.
         pairs: Whether slices are two conditions at once, of those that stand out alone.
     """
@@ -107,8 +107,9 @@ class SlicesQuery:
     figure: Annotated[
         str,
         Query(
-            max_length=200,
-            description="Such as `errors`, `latency`, a judge or `truth churned` of a target",
+            max_length=400,
+            description="Such as `errors`, `latency`, a judge, `truth churned` of a target, or "
+            "`drift inputs.language` of a field",
         ),
     ] = ""
     start_ns: Start = None
@@ -531,7 +532,7 @@ def count_slices(
         Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and
         of each figure its moments, `m0` and so on, in the order of `ClusterMoments`.
     """
-    ids, places = _list_members(runs, dimensions)
+    ids, places = list_members(runs, dimensions)
     if pairs is not None:
         ids, places = _pair_members(ids, places, pairs)
     # All runs of a model are a slice, too.
@@ -559,7 +560,7 @@ def count_slices(
 _MOMENTS: Final = ClusterMoments._fields
 
 
-def _list_members(runs: pa.Table, dimensions: SliceDimensions) -> tuple[pa.Array, pa.Array]:
+def list_members(runs: pa.Table, dimensions: SliceDimensions) -> tuple[pa.Array, pa.Array]:
     """List which runs are in which slices: numbers of slices, and the places of the runs."""
     labels = runs["labels"].combine_chunks()
     each = pc.list_flatten(labels).dictionary_encode()

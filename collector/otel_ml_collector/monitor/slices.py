@@ -8,7 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -43,8 +43,10 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import Interval
 from otel_ml_collector.web import view
 
+CellWord: TypeAlias = SliceWord | Literal["other"]
+
 _MOST_PARTS: Final = 12
-_MOST_SHOWN: Final = 500
+MOST_SHOWN: Final = 500
 # How many slices of a model are told as findings.
 _MOST_FINDINGS: Final = 5
 
@@ -53,9 +55,10 @@ class SlicesFigure(BaseModel):
     """A figure that slices are compared by."""
 
     name: str = Field(
-        description="errors, missing inputs, latency, cost, a judge, or truth and a target's name"
+        description="errors, missing inputs, latency, cost, a judge, truth and a target's name, or "
+        "drift and a field's path"
     )
-    kind: Literal["rate", "score", "amount"]
+    kind: Literal["rate", "score", "amount", "drift"]
     lower_is_better: bool
     judge: str = Field(description="Empty where it is of no judge")
     judge_version: int | None = Field(description="Its small number; null where it has none")
@@ -68,7 +71,7 @@ class SliceCell(BaseModel):
     """One figure of a slice beside the rest."""
 
     figure: str
-    word: SliceWord
+    word: CellWord = Field(description="Of drift: other, no different, too few")
     n: int = Field(description="Runs of the slice that have the figure, of those counted")
     value: float | None = Field(description="Share, mean score, geometric mean in ms or $")
     rest: float | None
@@ -80,7 +83,10 @@ class SliceCell(BaseModel):
         "figure is no share of runs"
     )
     strength: int = Field(description="From 1 to 3, by how many margins; 0 where nothing is told")
-    shown: str = Field(description="The difference in its unit, such as +1.9; n 22 for too few")
+    shown: str = Field(
+        description="The difference in its unit, such as +1.9; of drift the distance; n 22 for too "
+        "few"
+    )
 
 
 class RunSlice(BaseModel):
@@ -94,7 +100,7 @@ class RunSlice(BaseModel):
     runs: int = Field(description="Recorded runs in it, of those that were counted")
     share: float = Field(description="Of the runs of the model")
     excess: float = Field(description="The most that any figure lost, in runs")
-    word: SliceWord = Field(description="That of its worst figure")
+    word: CellWord = Field(description="That of its worst figure")
     sentence: str = Field(description="By its worst figure, in words; empty where nothing is told")
     cells: list[SliceCell]
 
@@ -212,7 +218,7 @@ def _judge(
             asked=asked,
             where=where,
         )
-        for place in order[:_MOST_SHOWN]
+        for place in order[:MOST_SHOWN]
     ]
     return made, len(slices)
 

@@ -1,0 +1,328 @@
+"""Drift of a field as a figure of slices: its values in a slice beside those in the rest.
+
+Payloads are read of at most 5,000 runs, chosen by their span ids: of these each slice is held
+against the rest of its model by the rules of drift. There are no windows of a slice of its own, so
+nothing is calibrated; a slice differs by more than the margin, and by more than chance.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from otel_ml.statistics.distances import FEWEST_VALUES, MARGIN, distance
+from otel_ml.statistics.fields import (
+    FieldDrift,
+    FieldSketch,
+    Reference,
+    compare_fields,
+    sketch_field,
+    subtract_field,
+    write_number,
+)
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.monitor.drift import count_moved
+from otel_ml_collector.monitor.fields import list_values
+from otel_ml_collector.monitor.slice_sums import (
+    LEAST_RUNS,
+    AskedRuns,
+    SliceCondition,
+    SliceDimensions,
+    SlicesQuery,
+    find_dimensions,
+    list_members,
+)
+from otel_ml_collector.monitor.slices import (
+    MOST_SHOWN,
+    CellWord,
+    RunSlice,
+    SliceCell,
+    Slices,
+    SlicesFigure,
+    find_slices,
+)
+from otel_ml_collector.store.apart import find_counted
+from otel_ml_collector.store.counted import Bounds
+from otel_ml_collector.store.field_values import FIGURES, SECTIONS, ColumnCells, section_of
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sketches import read_sample
+from otel_ml_collector.store.sql import Condition, Sql, all_of
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.web import view
+
+DRIFT: Final = "drift "
+
+# Of all models together.
+_MOST_RUNS: Final = 5_000
+_LEAST_RUNS: Final = 500
+# Values that are sketched of all slices of a model, the largest first. A text takes far longer.
+_MOST_VALUES: Final = 200_000
+_MOST_TEXTS: Final = 20_000
+_STRENGTHS: Final = 3
+_REST: Final = "the rest"
+_BOUNDS: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+_LABELS: Final = Sql("""
+  SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
+    arrayDistinct({tokens}) AS labels
+  FROM {source} WHERE {asked} LIMIT 1000000""")
+_WORDS: Final[dict[str, CellWord]] = {
+    "drift": "other",
+    "as before": "no different",
+    "too few": "too few",
+}
+
+
+def find_any_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
+    """Hold the slices of a project's runs against the rest, by whatever figure is asked for.
+
+    Raises:
+        BadInput: The filter or the figure is wrong.
+    """
+    if query.figure.startswith(DRIFT):
+        return find_field_slices(reader, query, now_ns)
+    return find_slices(reader, query, now_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The values of a field in a run.
+
+    Attributes:
+        values: As many as there are cells of a column; of other fields a single value, or none.
+        cells: Of a column: how many were looked at.
+        is_hidden: Whether there is a value of which nothing is kept.
+        is_possible: Whether the run could have the field.
+    """
+
+    session: str
+    values: Sequence[object]
+    cells: int
+    is_hidden: bool
+    is_possible: bool
+
+    @property
+    def has_field(self) -> bool:
+        """Whether the field is there."""
+        return bool(self.values) or self.cells > 0 or self.is_hidden
+
+
+def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
+    """Hold the values of a field in each slice against those in the rest of its model.
+
+    Those that differ come first, by how many of their runs are other.
+
+    Raises:
+        BadInput: The filter is wrong, or no run has the field.
+    """
+    field = query.figure.removeprefix(DRIFT).strip()
+    if query.pairs:
+        raise BadInput("Pairs have no drift: expected a figure of runs", "pairs")
+    if not has_drift(field):
+        raise _refuse(field)
+    window = query.window(now_ns)
+    asked = AskedRuns.of(reader, query, window)
+    rows, labels = _read_runs(reader, query, asked) if asked.runs else ([], [])
+    readings = [_read(row, field) for row in rows]
+    if rows and not any(reading.has_field for reading in readings):
+        raise _refuse(field)
+    runs = pa.table({"labels": pa.array(labels, pa.list_(pa.string()))})
+    dimensions = find_dimensions(reader, query, asked, runs)
+    members = _list_slices(rows, runs, dimensions)
+    made: list[tuple[float, RunSlice]] = []
+    judged = 0
+    for model, slices in members.items():
+        of_model = [place for place, row in enumerate(rows) if row["model"] == model]
+        pairs = [
+            (its, places)
+            for number, places in slices.items()
+            if (its := dimensions.of(number, model))
+            and its.dimension != field
+            and len(of_model) - len(places) >= LEAST_RUNS
+        ]
+        judged += len(pairs)
+        made += _judge(query, model, readings, of_model, pairs)
+    made.sort(key=lambda item: (-item[0], -item[1].runs, f"{item[1].model} {item[1].name}"))
+    return Slices(
+        start_time=to_rfc3339(window.start_ns),
+        end_time=to_rfc3339(window.end_ns),
+        runs=len(rows),
+        share=len(rows) / asked.runs if asked.runs else 1.0,
+        figures=[
+            SlicesFigure(
+                name=query.figure,
+                kind="drift",
+                lower_is_better=False,
+                judge="",
+                judge_version=None,
+                digest="",
+                target="",
+                unit="",
+            )
+        ],
+        slices=[item for _, item in made[:MOST_SHOWN]],
+        judged=judged,
+        left_out=[*dimensions.left_out],
+    )
+
+
+def has_drift(field: str) -> bool:
+    """Tell whether slices can be held against the rest by a field: not by the scores of judges."""
+    return section_of(field) in SECTIONS or field in (*FIGURES, "error_type")
+
+
+def _refuse(field: str) -> BadInput:
+    text = f"Invalid figure {DRIFT}{field[:80]}: expected the path of a field that runs have"
+    return BadInput(text, "figure")
+
+
+def _read_runs(
+    reader: Reader, query: SlicesQuery, asked: AskedRuns
+) -> tuple[list[Row], list[list[str]]]:
+    """Read a share of the runs of each model with their payloads, and the labels of each."""
+    sampled: dict[str, Any] = {"every": asked.every} if asked.every > 1 else {}
+    condition = all_of([asked.condition, Condition(asked.sample, sampled)])
+    counted = find_counted(reader, query.project, _BOUNDS)
+    window = asked.window
+    sql = _LABELS.fill(tokens=asked.tokens, source=asked.source, asked=asked.sql)
+    table = reader.arrow(sql, asked.values)
+    ids: list[str] = table["run_id"].to_pylist()
+    places = {run_id: place for place, run_id in enumerate(ids)}
+    rows = [
+        row
+        for model in asked.models
+        for row in read_sample(
+            reader.rows,
+            query.project,
+            (window.start_ns, window.end_ns),
+            counted,
+            condition,
+            model=model,
+            most=max(_MOST_RUNS // len(asked.models), _LEAST_RUNS),
+        )
+        if row["run_id"] in places
+    ]
+    chosen = pa.array([places[row["run_id"]] for row in rows], pa.int64())
+    return rows, table["labels"].combine_chunks().take(chosen).to_pylist()
+
+
+def _read(row: Row, field: str) -> _Reading:
+    section = section_of(field)
+    values = [value for path, value in list_values(row, field) if path == field]
+    value = values[0] if values else None
+    is_possible = bool(row[section]) if section in SECTIONS else value is not None
+    if isinstance(value, ColumnCells):
+        return _Reading(row["session"], value.present, len(value.values), False, is_possible)
+    is_hidden = bool(values) and value is None and section in SECTIONS
+    present = [] if value is None else [value]
+    return _Reading(row["session"], present, 0, is_hidden, is_possible)
+
+
+def _list_slices(
+    rows: Sequence[Row], runs: pa.Table, dimensions: SliceDimensions
+) -> dict[str, dict[int, list[int]]]:
+    """List the runs of each model and slice, by their places."""
+    members: defaultdict[str, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    ids, places = list_members(runs, dimensions)
+    for number, place in zip(ids.to_pylist(), places.to_pylist(), strict=True):
+        members[rows[place]["model"]][number].append(place)
+    return {model: dict(slices) for model, slices in members.items()}
+
+
+def _judge(
+    query: SlicesQuery,
+    model: str,
+    readings: Sequence[_Reading],
+    of_model: Sequence[int],
+    slices: Sequence[tuple[SliceCondition, list[int]]],
+) -> list[tuple[float, RunSlice]]:
+    """Judge the slices of a model, with how many runs of each are other."""
+    every = _sketch([readings[place] for place in of_model])
+    left = _MOST_VALUES if every.kind in ("number", "category") else _MOST_TEXTS
+    kept: list[tuple[SliceCondition, list[int]]] = []
+    own: dict[str, FieldSketch] = {}
+    rests: dict[str, FieldSketch] = {}
+    for its, places in sorted(slices, key=lambda item: (-len(item[1]), item[0].name)):
+        left -= len(places) if len(places) >= FEWEST_VALUES else 0
+        if left < 0:
+            break
+        sketch = _sketch([readings[place] for place in places])
+        rest = subtract_field(every, sketch)
+        if _is_far(rest, sketch):
+            # By its values: what is left of a sum does not show how alike sessions are.
+            inside = set(places)
+            rest = _sketch([readings[place] for place in of_model if place not in inside])
+        name = f"{len(kept):09}"
+        own[name], rests[name] = sketch, rest
+        kept.append((its, places))
+    drifts = compare_fields(own, Reference(_REST, rests))
+    return [
+        _make_slice(query, model, its, drift, runs=len(places), of_model=len(of_model))
+        for (its, places), drift in zip(kept, drifts, strict=True)
+    ]
+
+
+def _sketch(readings: Sequence[_Reading]) -> FieldSketch:
+    cells = sum(reading.cells for reading in readings)
+    hidden = sum(reading.is_hidden for reading in readings)
+    return sketch_field(
+        [value for reading in readings for value in reading.values],
+        [reading.session for reading in readings for _ in reading.values],
+        runs=cells + hidden if cells else sum(reading.is_possible for reading in readings),
+        hidden=hidden,
+        cells=cells,
+        tables=sum(reading.cells > 0 for reading in readings),
+    )
+
+
+def _is_far(rest: FieldSketch, own: FieldSketch) -> bool:
+    """Tell whether a part of a field may differ by more than the margin."""
+    kind = rest.kind
+    before, after = rest.parts(kind), own.parts(kind)
+    return any(
+        distance(before[name], after[name]) > MARGIN for name in before.keys() & after.keys()
+    )
+
+
+def _make_slice(
+    query: SlicesQuery,
+    model: str,
+    its: SliceCondition,
+    drift: FieldDrift,
+    *,
+    runs: int,
+    of_model: int,
+) -> tuple[float, RunSlice]:
+    word = _WORDS[drift.word]
+    part = (drift.drifted or drift.parts)[0]
+    gap = part.comparison.distance
+    field = query.figure.removeprefix(DRIFT).strip()
+    cell = SliceCell(
+        figure=query.figure,
+        word=word,
+        n=drift.window.n,
+        value=None,
+        rest=None,
+        difference=None,
+        excess=None,
+        strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
+        shown=f"n {drift.window.n:,}" if word == "too few" else write_number(gap),
+    )
+    where = view.narrow(query.where, f"model == {view.quoted(model)}")
+    item = RunSlice(
+        model=model,
+        name=its.name,
+        dimension=its.dimension,
+        where=view.narrow(where, its.where),
+        condition=its.where,
+        runs=runs,
+        share=runs / of_model,
+        excess=0.0,
+        word=word,
+        sentence=f"{its.name} has another {field}, the rest → it: {drift.sentence}"
+        if word == "other"
+        else "",
+        cells=[cell],
+    )
+    return count_moved(drift) if word == "other" else 0.0, item
