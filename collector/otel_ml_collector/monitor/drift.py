@@ -28,7 +28,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.monitor.conditions import write_where
 from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
-from otel_ml_collector.monitor.releases import Change, find_changes
+from otel_ml_collector.monitor.releases import Change, find_changes_of
 from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
@@ -82,6 +82,8 @@ _FEW_RUNS: Final = 20_000
 _MOST_NAMED: Final = 3
 _MOST_BROKEN: Final = 5
 _MOST_MODELS: Final = 20
+# As so many rows a field that moved counts among the answers that are kept.
+_ROWS_OF_FIELD: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,13 +289,7 @@ def load_fields(
     reader, project = question.reader, question.project
     of_models = _among(models, versions)
     known = {} if question.where else read_sketched_days(reader, project)
-    days = sorted(
-        {
-            day_ns
-            for span in spans
-            for day_ns in range(span.start_ns // DAY_NS * DAY_NS, span.end_ns, DAY_NS)
-        }
-    )
+    days = _list_days(spans)
     sketched = {day_ns: known[day_ns] for day_ns in days if day_ns in known}
     bucket_ns = question.bucket_ns
     loaded: defaultdict[str, _Loaded] = defaultdict(_Loaded)
@@ -565,15 +561,58 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
     )
     findings: list[Finding] = []
-    changes: list[Change] | None = None
-    for drift in judge_models(every):
-        if drift.changes:
-            if changes is None:
-                changes = find_changes(question.reader, question.project, question.now_ns)
-            findings += describe_findings(
-                drift, [change for change in changes if change.model == drift.model]
-            )
+    for drift in _find_moved(every):
+        changes = [item for item in find_changes_of(question) if item.model == drift.model]
+        findings += describe_findings(drift, changes)
     return findings
+
+
+def _find_moved(every: FieldsQuestion) -> list[ModelDrift]:
+    """Judge the fields of all models, and keep those that moved.
+
+    Where each day has sketches these alone decide, so the answer is kept until any of them is made
+    anew, or another day is over.
+    """
+
+    def judge() -> list[ModelDrift]:
+        return [_keep_moved(drift) for drift in judge_models(every) if drift.changes]
+
+    known = read_sketched_days(every.reader, every.project)
+    days = [(day_ns, known.get(day_ns)) for day_ns in _list_days(_list_spans(every))]
+    if any(computed_ns is None for _, computed_ns in days):
+        return judge()
+    return every.reader.memory.work_out(
+        ("moved fields", every.project, every.last, every.than, every.window, tuple(days)),
+        judge,
+        lambda kept: _ROWS_OF_FIELD * sum(len(drift.drifts) for drift in kept),
+    )
+
+
+def _keep_moved(drift: ModelDrift) -> ModelDrift:
+    """Keep of a model the fields that moved, without the windows that they were held against."""
+    return replace(
+        drift,
+        drifts=[item for item in drift.drifts if item.name in drift.changes],
+        reference=replace(drift.reference, fields={}, windows=()),
+        history={},
+    )
+
+
+def _list_spans(every: FieldsQuestion) -> list[Window]:
+    """List the times of which the fields of all models are read."""
+    than = read_than(every)
+    return [Window(than.time.start_ns, every.window.end_ns)] if than.time else [every.window]
+
+
+def _list_days(spans: Sequence[Window]) -> list[int]:
+    """List where the days of times begin."""
+    return sorted(
+        {
+            day_ns
+            for span in spans
+            for day_ns in range(span.start_ns // DAY_NS * DAY_NS, span.end_ns, DAY_NS)
+        }
+    )
 
 
 def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
@@ -583,8 +622,7 @@ def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
         every: The question, of no model.
     """
     than = read_than(every)
-    days = [Window(than.time.start_ns, every.window.end_ns)] if than.time else [every.window]
-    loaded = load_fields(every, days, None, is_asked=False)
+    loaded = load_fields(every, _list_spans(every), None, is_asked=False)
     largest = sorted(
         loaded,
         key=lambda model: (-_merge(loaded[model], every.window).sections.get("run", 0), model),

@@ -15,7 +15,7 @@ from otel_ml_collector.monitor.findings import (
     gather_findings,
     make_question,
 )
-from otel_ml_collector.monitor.releases import Release, find_releases, tell_worse_releases
+from otel_ml_collector.monitor.releases import Release, find_releases_of, tell_worse_releases
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import Slices, find_slices, tell_worse
 from otel_ml_collector.stats import Past
@@ -162,7 +162,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
     reader, window = question.reader, question.window
     query = SlicesQuery(question.project, start_ns=window.start_ns, end_ns=window.end_ns)
     asked_slices = reader.ahead(find_slices, query, question.now_ns)
-    asked_releases = reader.ahead(find_releases, question.project, question.now_ns)
+    asked_releases = reader.ahead(lambda _: find_releases_of(question))
     others = {
         contributor.subject: ask_ahead(contributor, question)
         for contributor in (FIELDS, TAG_VALUES)

@@ -1,8 +1,9 @@
 """Findings: what is wrong in a project, or other than before, one sentence each, worst first."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.stats import Past, span_of
@@ -50,6 +51,28 @@ class Finding:
     figure: str = ""
 
 
+_Made = TypeVar("_Made")
+
+
+class SharedAnswers:
+    """Answers that several contributors to a question need: each is worked out once.
+
+    Who asks for an answer while another thread works it out waits for that.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._answers: dict[str, Any] = {}
+
+    def work_out(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Return the answer of a name, made by whoever asks for it first."""
+        with self._guard:
+            if name not in self._answers:
+                self._answers[name] = make()
+            made: _Made = self._answers[name]
+            return made
+
+
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
     """The question to everything that contributes findings.
@@ -59,6 +82,7 @@ class FindingsQuestion:
         window: Whose runs are judged.
         reference: The time that they are held against, where nothing else is said.
         now_ns: The time of the question.
+        shared: What was worked out for another contributor already.
     """
 
     reader: Reader
@@ -66,6 +90,7 @@ class FindingsQuestion:
     window: Window
     reference: Window
     now_ns: int
+    shared: SharedAnswers = field(default_factory=SharedAnswers, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ delivered twice, late or in another order they give the same answer.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -53,6 +53,9 @@ _PRODUCTION: Final = "production"
 # Of a side with more runs every second, third, ... session or trace counts.
 _MOST_RUNS: Final = 50_000
 _MOST_LABELS: Final = 10_000
+# Of version, release and provider's model together.
+_MOST_COMBINED: Final = 50_000
+_NO_VERSION: Final = ":"
 _MOST_STRATA: Final = 20
 _MOST_VALUES: Final = 1_000
 _LEAST_STRATUM: Final = 0.02
@@ -178,7 +181,13 @@ _IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 
 
 def find_releases(
-    reader: Reader, project: str, now_ns: int, model: str | None = None, where: str = ""
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    model: str | None = None,
+    where: str = "",
+    *,
+    changes: Sequence[Change] | None = None,
 ) -> list[Release]:
     """Judge what is new in a project, or in one model, in the last 14 days, the newest first.
 
@@ -188,11 +197,14 @@ def find_releases(
         now_ns: The end of the time that counts.
         model: Only of this model.
         where: Only runs of this filter are compared.
+        changes: What `find_changes` answers, where it was asked already.
 
     Raises:
         BadInput: The filter is wrong.
     """
-    changes = find_changes(reader, project, now_ns, model)[:_MOST_JUDGED]
+    if changes is None:
+        changes = find_changes(reader, project, now_ns, model)
+    changes = changes[:_MOST_JUDGED]
     versions = [change.model for change in changes if change.dimension == "version"]
     definitions = find_definitions(reader, project, versions) if versions else {}
     releases = []
@@ -214,75 +226,80 @@ def find_changes(
     New is what had its first run in the last 14 days, and has a baseline: of what ran in the 7 days
     before that with most runs, or of versions the one that is called production.
     """
-    changes = [
-        change
-        for dimension in DIMENSIONS
-        for change in _find_changes(reader, project, now_ns, dimension, model)
-    ]
-    return sorted(changes, key=lambda change: (-change.began_ns, change.model, change.dimension))
-
-
-def _find_changes(
-    reader: Reader, project: str, now_ns: int, dimension: Dimension, model: str | None
-) -> Iterator[Change]:
-    of_model = Condition(Sql("model = {model:String}"), {"model": model}) if model else ALWAYS
-    window = Window(max(now_ns - _NEW_NS - _BEFORE_NS, 0), now_ns + 1)
-    sql = Sql("""
-        SELECT model, {label} AS label, min(start_ns) AS first_ns, count() AS runs
-        FROM {recorded} WHERE {counted} AND ({of_model}) AND model != ''
-          AND {label} NOT IN ('', ':')
-        GROUP BY model, label ORDER BY first_ns DESC, model, label LIMIT {most}
-        """).fill(
-        label=_LABELS[dimension],
-        recorded=RECORDED,
-        counted=find_counted(reader, project, _IN_TIME).sql,
-        of_model=of_model.sql,
-        most=_MOST_LABELS,
-    )
-    values = {"project": project, "start": window.start_ns, "end": window.end_ns}
-    numbers = all_version_numbers(reader, project, "model") if dimension == "version" else {}
-    firsts: defaultdict[str, dict[str | int, int]] = defaultdict(dict)
-    labels: defaultdict[tuple[str, str | int], list[str]] = defaultdict(list)
-    for row in reader.rows(sql, {**values, **of_model.parameters}):
-        name: str | int = row["label"]
-        if dimension == "version":
-            name = numbers.get((row["model"], *row["label"].split(":", 1)), 0)
-        if name:
-            labels[row["model"], name].append(row["label"])
-            known = firsts[row["model"]].get(name, row["first_ns"])
-            firsts[row["model"]][name] = min(known, row["first_ns"])
-    for of, first_ns in firsts.items():
+    numbers = all_version_numbers(reader, project, "model")
+    changes = []
+    for (of, dimension), labels in _find_firsts(reader, project, now_ns, model, numbers).items():
+        first_ns: dict[str | int, int] = {}
+        for name, began_ns in labels.values():
+            first_ns[name] = min(first_ns.get(name, began_ns), began_ns)
         # Of versions the one that arrived last, though an older one may run again since.
         newest = max(
             first_ns, key=lambda entry: (entry if isinstance(entry, int) else 0, first_ns[entry])
         )
-        began_ns = first_ns[newest]
-        if len(first_ns) > 1 and began_ns >= now_ns - _NEW_NS:
-            names = {label: name for name in first_ns for label in labels[of, name]}
-            change = _find_baseline(
-                reader,
-                project,
-                of,
-                dimension,
-                newest=newest,
-                began_ns=began_ns,
-                names=names,
-                now_ns=now_ns,
-            )
+        if len(first_ns) > 1 and first_ns[newest] >= now_ns - _NEW_NS:
+            names = {label: name for label, (name, _) in labels.items()}
+            new = _Newest(of, dimension, newest, first_ns[newest], names)
+            change = _find_baseline(reader, project, new, numbers, now_ns)
             if change is not None:
-                yield change
+                changes.append(change)
+    return sorted(changes, key=lambda change: (-change.began_ns, change.model, change.dimension))
+
+
+_Numbers = Mapping[tuple[str, str, str], int]
+
+
+def _find_firsts(
+    reader: Reader, project: str, now_ns: int, model: str | None, numbers: _Numbers
+) -> dict[tuple[str, Dimension], dict[str, tuple[str | int, int]]]:
+    """Find when versions, releases and provider's models first ran of late, of one reading.
+
+    Returns:
+        By model and dimension, of each label its name and its first start.
+    """
+    of_model = Condition(Sql("model = {model:String}"), {"model": model}) if model else ALWAYS
+    window = Window(max(now_ns - _NEW_NS - _BEFORE_NS, 0), now_ns + 1)
+    sql = Sql("""
+        SELECT model, digest, structure, release, provider_model, min(start_ns) AS first_ns
+        FROM {recorded} WHERE {counted} AND ({of_model}) AND model != ''
+        GROUP BY model, digest, structure, release, provider_model
+        ORDER BY first_ns DESC, model, digest, structure, release, provider_model LIMIT {most}
+        """).fill(
+        recorded=RECORDED,
+        counted=find_counted(reader, project, _IN_TIME).sql,
+        of_model=of_model.sql,
+        most=_MOST_COMBINED,
+    )
+    values = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    firsts: defaultdict[tuple[str, Dimension], dict[str, tuple[str | int, int]]] = defaultdict(dict)
+    for row in reader.rows(sql, {**values, **of_model.parameters}):
+        key = row["model"], row["digest"], row["structure"]
+        named_: Mapping[Dimension, tuple[str, str | int]] = {
+            "version": (f"{row['digest']}:{row['structure']}", numbers.get(key, 0)),
+            "release": (row["release"], row["release"]),
+            "provider_model": (row["provider_model"], row["provider_model"]),
+        }
+        for dimension in DIMENSIONS:
+            label, name = named_[dimension]
+            if name and label != _NO_VERSION:
+                of_labels = firsts[row["model"], dimension]
+                known = of_labels[label][1] if label in of_labels else row["first_ns"]
+                of_labels[label] = name, min(known, row["first_ns"])
+    return firsts
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The newest name of a model in a dimension; with the names of all its labels there."""
+
+    model: str
+    dimension: Dimension
+    name: str | int
+    began_ns: int
+    names: Mapping[str, str | int]
 
 
 def _find_baseline(
-    reader: Reader,
-    project: str,
-    model: str,
-    dimension: Dimension,
-    *,
-    newest: str | int,
-    began_ns: int,
-    names: Mapping[str, str | int],
-    now_ns: int,
+    reader: Reader, project: str, new: _Newest, numbers: _Numbers, now_ns: int
 ) -> Change | None:
     """Find the baseline of something new, and count the runs of both."""
     sql = Sql("""
@@ -291,37 +308,36 @@ def _find_baseline(
         FROM {recorded} WHERE {counted} AND model = {model:String} GROUP BY label
         ORDER BY runs DESC, label LIMIT {most}
         """).fill(
-        label=_LABELS[dimension],
+        label=_LABELS[new.dimension],
         recorded=RECORDED,
         counted=find_counted(reader, project, _IN_TIME).sql,
         most=_MOST_LABELS,
     )
     values = {
         "project": project,
-        "model": model,
-        "began": began_ns,
-        "start": max(began_ns - _BEFORE_NS, 0),
-        "end": min(began_ns + _NEW_NS, now_ns + 1),
+        "model": new.model,
+        "began": new.began_ns,
+        "start": max(new.began_ns - _BEFORE_NS, 0),
+        "end": min(new.began_ns + _NEW_NS, now_ns + 1),
     }
     before: Counter[str | int] = Counter()
     slow_ns: defaultdict[str | int, float] = defaultdict(float)
     runs = 0
     for row in reader.rows(sql, values):
-        name = names.get(row["label"])
-        if name == newest:
+        name = new.names.get(row["label"])
+        if name == new.name:
             runs += row["runs"]
         elif name is not None:
             before[name] += row["before"]
             slow_ns[name] = max(slow_ns[name], row["slow_ns"])
     before = +before
-    if dimension == "version":
-        numbers = all_version_numbers(reader, project, "model")
-        for alias in read_current_aliases(reader, project, model):
+    if new.dimension == "version":
+        for alias in read_current_aliases(reader, project, new.model):
             if alias["alias"] == _PRODUCTION:
                 production = {
                     number
                     for (named_, digest, _), number in numbers.items()
-                    if (named_, digest) == (model, alias["digest"])
+                    if (named_, digest) == (new.model, alias["digest"])
                 }
                 before = (
                     Counter({item: before[item] for item in production & before.keys()}) or before
@@ -331,18 +347,18 @@ def _find_baseline(
     baseline = max(before, key=lambda entry: (before[entry], str(entry)))
 
     def write(name: str | int) -> str:
-        return view.numbered(model, name) if isinstance(name, int) else name
+        return view.numbered(new.model, name) if isinstance(name, int) else name
 
     return Change(
-        model=model,
-        dimension=dimension,
-        name=write(newest),
-        labels=sorted(label for label, name in names.items() if name == newest),
-        version=newest if isinstance(newest, int) else None,
+        model=new.model,
+        dimension=new.dimension,
+        name=write(new.name),
+        labels=sorted(label for label, name in new.names.items() if name == new.name),
+        version=new.name if isinstance(new.name, int) else None,
         baseline=write(baseline),
-        before=sorted(label for label, name in names.items() if name == baseline),
+        before=sorted(label for label, name in new.names.items() if name == baseline),
         baseline_version=baseline if isinstance(baseline, int) else None,
-        began_ns=began_ns,
+        began_ns=new.began_ns,
         runs=(before[baseline], runs),
         slow_ns=round(slow_ns[baseline]),
     )
@@ -694,8 +710,24 @@ def _difference_of(of: FigureVerdict) -> Interval:
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
     """Find the releases that are worse, whenever they began in the last 14 days."""
-    releases = find_releases(question.reader, question.project, question.now_ns)
-    return tell_worse_releases(releases, question.now_ns)
+    return tell_worse_releases(find_releases_of(question), question.now_ns)
+
+
+def find_releases_of(question: FindingsQuestion) -> list[Release]:
+    """Judge what is new in the project of a question, by the changes that others need, too."""
+    return find_releases(
+        question.reader,
+        question.project,
+        question.now_ns,
+        changes=find_changes_of(question),
+    )
+
+
+def find_changes_of(question: FindingsQuestion) -> list[Change]:
+    """Find what is new in the project of a question, once for all that contribute to it."""
+    return question.shared.work_out(
+        "changes", lambda: find_changes(question.reader, question.project, question.now_ns)
+    )
 
 
 def tell_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Finding]:

@@ -1,11 +1,14 @@
 """Tests of findings: which stands first, and what is said where some are missing."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import pytest
 
 from otel_ml_collector.errors import Missing, StoreTimeout
+from otel_ml_collector.monitor import drift
 from otel_ml_collector.monitor.find import find_kept_monitor, find_monitor, find_shown_monitor
 from otel_ml_collector.monitor.findings import (
     Contributor,
@@ -16,8 +19,16 @@ from otel_ml_collector.monitor.findings import (
     make_question,
     order_findings,
 )
+from otel_ml_collector.monitor.releases import find_changes, find_changes_of, tell_worse_releases
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.times import MINUTE_NS
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from tests.otel_ml_collector.monitor.test_fields import (
+    TODAY_NS,
+    make_day,
+    pay,
+    pay_broken,
+    sketch_days,
+)
 from tests.otel_ml_collector.spans import NOW_NS, make_call
 from tests.otel_ml_collector.stores import Store
 
@@ -79,6 +90,84 @@ def test_older_answer_of_many_runs(store: Store) -> None:
     theirs = store.reader.narrow(replace(store.reader.access, projects=("other",)))
     with pytest.raises(Missing):
         find_kept_monitor(theirs, "large", "24h", later_ns)
+
+
+MARK: Final = Sql("""
+    INSERT INTO daily (project, day_ns, marked_ns)
+    SELECT 'days', {day_ns:Int64}, toUnixTimestamp64Nano(now64(9))""")
+COUNT: Final = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
+# Two versions, releases and provider's models, of which each second one is new.
+VERSIONS: Final = Sql("""
+    INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, digest, structure,
+      release, provider_model, rank)
+    SELECT 'changed', {start:Int64} + number * 60000000000, leftPad(toString(number), 16, '0'),
+      leftPad(toString(number), 8, '0'), 'model', 'buy', 'buy', if(number < 200, 'aa', 'bb'), 's',
+      if(number < 210, 'r1', 'r2'), if(number < 220, 'gpt-1', 'gpt-2'), 1
+    FROM numbers(400)""")
+NUMBERED: Final = Sql("""
+    INSERT INTO model_versions (project, kind, name, digest, structure, first_arrived_ns,
+      last_seen_ns, definition)
+    SELECT 'changed', 'model', 'buy', digest, 's', arrived, arrived, '{}'
+    FROM (SELECT ['aa', 'bb'][number + 1] AS digest, toInt64(number + 1) AS arrived
+      FROM numbers(2))""")
+
+
+def count_statements(store: Store, ask: Callable[[], object]) -> int:
+    (before,) = store.reader.rows(COUNT, {})
+    ask()
+    (after,) = store.reader.rows(COUNT, {})
+    return int(after["queries"] - before["queries"]) - 1
+
+
+def test_changes_are_asked_for_once(store: Store) -> None:
+    """Versions, releases and provider's models are read together, once for all contributors."""
+    client = store.connections.open()
+    client.command(NUMBERED)
+    client.command(VERSIONS, parameters={"start": NOW_NS - DAY_NS})
+    changes = find_changes(store.reader, "changed", NOW_NS)
+    began = {change.dimension: (NOW_NS - DAY_NS, change.began_ns) for change in changes}
+    assert {name: (at - first) // MINUTE_NS for name, (first, at) in began.items()} == {
+        "version": 200,
+        "release": 210,
+        "provider_model": 220,
+    }
+    assert [change.name for change in changes] == ["gpt-2", "r2", "buy:v2"]
+    alone = count_statements(store, lambda: find_changes(store.reader, "changed", NOW_NS))
+    # All three are read together; each is counted beside its baseline; versions have numbers.
+    assert alone <= 6
+    question = make_question(store.reader, "changed", NOW_NS)
+    contributors = [
+        Contributor(name, lambda asked: tell_worse_releases([], len(find_changes_of(asked))))
+        for name in "abcd"
+    ]
+    assert count_statements(store, lambda: find_findings(question, contributors)) == alone
+
+
+def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
+    """Whole days that stay as they are need no second reading; other runs of them are judged."""
+    spans = make_day("pay", 1, 130, pay_broken)
+    for day in range(2, 10):
+        spans += make_day("pay", day, 130, pay)
+    for first in range(0, len(spans), 500):
+        store.take("days", *spans[first : first + 500], now_ns=time.time_ns())
+    sketch_days(store.connections, "days", range(1, 10))
+    question = make_question(store.reader, "days", time.time_ns(), last="24h", than="7d")
+    answers: list[list[Finding]] = []
+
+    def contribute() -> None:
+        answers.append(drift.contribute(question))
+
+    assert count_statements(store, contribute) > 2
+    assert count_statements(store, contribute) == 1  # which days have sketches
+    [broken] = [finding for finding in answers[0] if finding.kind == "broken"]
+    assert "inputs.amount missing 0" in broken.sentence
+    assert answers[1] == answers[0]
+    store.take("days", *make_day("pay", 1, 260, pay)[130:], now_ns=time.time_ns())
+    # A day is marked once in ten seconds; its sketches are made a minute later, not at once.
+    store.connections.open().command(MARK, parameters={"day_ns": TODAY_NS - DAY_NS})
+    assert count_statements(store, contribute) > 2
+    [again] = [finding for finding in answers[2] if finding.kind == "broken"]
+    assert again.sentence != broken.sentence
 
 
 def test_nothing_is_answered(store: Store) -> None:

@@ -5,7 +5,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -57,12 +57,17 @@ CALLS: Final = [(client, make_value(client)) for client in DRAW.choices(CLIENTS,
 
 
 def make_run(
-    place: int, client: str, inputs: dict[str, Any], *, first_ns: int = FIRST_NS, **more: Value
+    place: int,
+    client: str,
+    inputs: dict[str, Any],
+    *,
+    first_ns: int = FIRST_NS,
+    tags: Mapping[str, str] | None = None,
 ) -> Span:
     attributes: dict[str, Value] = {
         "otel_ml.inputs": write(inputs),
         "otel_ml.tag.client": client,
-        **{f"otel_ml.tag.{name}": value for name, value in more.items()},
+        **{f"otel_ml.tag.{name}": value for name, value in (tags or {}).items()},
     }
     return make_call(
         "answer",
@@ -91,7 +96,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
                 place,
                 "Century",
                 make_value("Century"),
-                **{f"t{tag}": str(DRAW.randint(0, 1)) for tag in range(NULLS)},
+                tags={f"t{tag}": str(DRAW.randint(0, 1)) for tag in range(NULLS)},
             )
             for place in range(RUNS)
         ]

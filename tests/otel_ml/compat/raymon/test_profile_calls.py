@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from PIL import Image
-from sklearn.datasets import load_iris  # type: ignore[import-untyped]  # likewise
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # likewise
-from sklearn.metrics import precision_score, recall_score  # type: ignore[import-untyped]  # likewise
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_score, recall_score
 
 from otel_ml.compat.raymon import (
     ActualComponent,
