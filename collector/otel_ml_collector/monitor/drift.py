@@ -310,22 +310,33 @@ def load_fields(
             loaded[model].buckets[number * bucket_ns] = fields
     unknown = [day_ns for day_ns in days if day_ns not in sketched]
     unknown = unknown[-_MOST_READ:]
-    if unknown and (
-        is_asked or _are_few(reader, project, Window(unknown[0], unknown[-1] + DAY_NS))
-    ):
-        _read_unsketched(question, unknown, of_models, loaded)
+    delivered = _count_delivered(reader, project, unknown)
+    if delivered and (is_asked or sum(delivered.values()) <= _FEW_RUNS):
+        _read_unsketched(question, [*delivered], of_models, loaded)
     _number_judges(reader, project, loaded)
     return loaded
 
 
-def _are_few(reader: Reader, project: str, span: Window) -> bool:
-    """Tell whether so few runs were delivered in a time that a page may read a sample of them."""
+def _count_delivered(reader: Reader, project: str, days: Sequence[int]) -> dict[int, int]:
+    """Count the deliveries of those of the days that have any, the oldest first.
+
+    Of days without runs nothing else is asked, and of many runs no page reads a sample.
+    """
+    if not days:
+        return {}
     sql = Sql("""
-        SELECT count() AS runs FROM {deliveries}
+        SELECT intDiv(start_ns, {day}) * {day} AS day_ns, count() AS runs FROM {deliveries}
         WHERE project = {project:String}
-          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(deliveries=DELIVERIES)
-    values = {"project": project, "start": span.start_ns, "end": span.end_ns}
-    return bool(reader.rows(sql, values)[0]["runs"] <= _FEW_RUNS)
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+          AND day_ns IN {days:Array(Int64)}
+        GROUP BY day_ns ORDER BY day_ns""").fill(day=DAY_NS, deliveries=DELIVERIES)
+    values = {
+        "project": project,
+        "start": days[0],
+        "end": days[-1] + DAY_NS,
+        "days": [*days],
+    }
+    return {row["day_ns"]: row["runs"] for row in reader.rows(sql, values)}
 
 
 def _number_judges(reader: Reader, project: str, loaded: Mapping[str, _Loaded]) -> None:

@@ -97,7 +97,7 @@ def test_pages(shop: Service, path: str, most: int) -> None:
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        (f"/projects/{SHOP}/findings", 30),
+        (f"/projects/{SHOP}/findings", 16),
         (f"/projects/{SHOP}/runs", 12),
         (f"/projects/{SHOP}/runs/{FIRST}", 16),
         (f"/traces/{FIRST[:32]}", 10),

@@ -120,6 +120,7 @@ class World:
             "/model-curves": f"model=model-{MARK}",
             "/newest-verdict": f"model=model-{MARK}",
             "/model-variability": f"model=model-{MARK}",
+            "/field-slices": f"model=model-{MARK}&field=latency_ms",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
             "/judge-people": f"judge=judge-{MARK}",
             "/compare": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
@@ -275,7 +276,8 @@ def test_roads(world: World) -> None:
         is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
         is_part = address.endswith(("/image", "/outline", "/calls")) or "/spans?" in address
         is_part |= any(
-            part in address for part in ("/dataset-coverage?", "/judge-people?", "-variability?")
+            part in address
+            for part in ("/dataset-coverage?", "/judge-people?", "-variability?", "/field-sl")
         )
         is_part |= "/experiments/" in address and ("/verdict" in address or "/varia" in address)
         is_seen = address not in blind and not is_part and not is_jaeger
