@@ -590,7 +590,10 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
             if call.open(traced, args, kwargs):
                 token = attach(call.context)
                 output = called(*args, **kwargs)
-                detach(token)
+                try:
+                    reset(token)
+                except ELSEWHERE as error:
+                    hand_on(error)
                 if type(output) not in _NO_STREAMS:
                     awaitable = _follow_awaitable(call, output)
                     if awaitable is not None:
@@ -621,7 +624,10 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
             if call.open(traced, args, kwargs):
                 token = attach(call.context)
                 output = await called(*args, **kwargs)
-                detach(token)
+                try:
+                    reset(token)
+                except ELSEWHERE as error:
+                    hand_on(error)
                 if traced.generative is not None:
                     followed = _follow(call, output)
                     if followed is not None:

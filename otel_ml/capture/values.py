@@ -133,7 +133,9 @@ def glance(value: object) -> bool | None:
             kind = type(item)
             if kind is str:
                 left -= len(item)
-            elif kind not in _NUMBER_TYPES or (kind is float and item in _INFINITE):
+            elif kind is not int and (
+                kind not in _NUMBER_TYPES or (kind is float and item in _INFINITE)
+            ):
                 return False if _are_short([*fields.values()]) else None
         return True if left > 0 else None
     if kind is str:

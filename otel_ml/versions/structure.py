@@ -71,7 +71,7 @@ def structure_digest(text: str) -> str:
 def flat_shape(value: object) -> object:
     """Return the key of `shape` for a leaf or an object of leaves; another key for the rest."""
     if type(value) is dict and len(value) <= _MAX_KEYS:
-        return dict, tuple(value), tuple(map(type, value.values()))
+        return (*value, *map(type, value.values()))
     return type(value)
 
 
@@ -103,10 +103,10 @@ def _shape(value: object, left: list[int]) -> object:
         if keys not in _names and not _are_names(keys):
             raise TypeError  # a map: its keys are data
         kinds = tuple(map(type, items.values()))
-        if not _LEAVES.issuperset(kinds):
-            parts = zip(kinds, items.values(), strict=True)
-            return dict, keys, tuple([k if k in _LEAVES else _shape(v, left) for k, v in parts])
-        return dict, keys, kinds
+        if _LEAVES.issuperset(kinds):
+            return (*keys, *kinds)
+        shapes = [k if (k := type(v)) in _LEAVES else _shape(v, left) for v in items.values()]
+        return dict, keys, tuple(shapes)
     if kind is list or kind is tuple:
         elements: Sequence[object] = value  # type: ignore[assignment]  # just checked
         part = _ends(elements)
