@@ -15,7 +15,7 @@ FEWEST_TRUTHS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBin:
-    """Runs that were about as sure of what they predicted.
+    """Runs that were about as sure of their predictions.
 
     Attributes:
         n: How many there are.
@@ -53,7 +53,7 @@ class ConfidenceBin:
 
     @property
     def waiting(self) -> "ConfidenceBin":
-        """The runs of it whose truth is not here."""
+        """The runs of it that wait for their truth."""
         return ConfidenceBin(self.n - self.here, self.total - self.here_total, 0, 0.0, 0)
 
 

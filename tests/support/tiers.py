@@ -162,6 +162,7 @@ _SAMPLED: Final = {
     "tests/otel_ml_collector/cli/test_datasets.py::test_refused": 5,
     "tests/otel_ml_collector/cli/test_experiments.py::test_compare": 3,
     "tests/otel_ml_collector/cli/test_records.py::test_statuses": 4,
+    "tests/otel_ml_collector/alerts/test_killed_beside.py::test_first_is_killed": 2,
     "tests/otel_ml_collector/cli/test_terminal.py::test_data_does_nothing_to_a_terminal": 2,
     "tests/otel_ml_collector/cli/test_terminal.py::test_table_has_the_width_of_the_terminal": 2,
     "tests/otel_ml_collector/decode/test_compression.py::test_bomb": 3,

@@ -125,7 +125,7 @@ def save_mute(
     *,
     base: int | None = None,
 ) -> Mute:
-    """Save a mute in place of that of its name, which is kept beside it as an earlier version.
+    """Save a mute in place of that of its name, and keep that beside it as an earlier version.
 
     Raises:
         BadInput: There are too many.

@@ -772,7 +772,7 @@ _Bins = Mapping[int, Mapping[int, ConfidenceBin]]
 
 
 def _read_confidence(rows: _Rows) -> _Bins:
-    """Read how sure runs were of what they predicted, by bucket of time and in a hundred bins."""
+    """Read how sure runs were of their predictions, by bucket of time and in a hundred bins."""
     read = rows.ask(
         Sql("""
           SELECT {bucket} AS bucket, least(toUInt32(floor(sure * {bins})), {bins} - 1) AS bin,
@@ -801,7 +801,7 @@ def _estimate_points(
     bins: _Bins,
     whole: Mapping[int, ConfidenceBin],
 ) -> None:
-    """Say of each bucket what accuracy was to be expected, by the truths of all others."""
+    """Estimate the accuracy of each bucket by the truths of all others."""
     for point, row in zip(points, rows, strict=True):
         own = bins.get(int(row["place"]), {})
         rest = [part - own[place] if place in own else part for place, part in whole.items()]
@@ -817,7 +817,7 @@ def _add_bins(bins: _Bins) -> dict[int, ConfidenceBin]:
 
 
 def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
-    """Return how far estimates were from what came, of buckets that are to be judged."""
+    """Return how far estimates were from the accuracy of buckets that are to be judged."""
     total, runs = 0.0, 0
     for point in points:
         came = next((item.value for item in point.figures if item.name == "accuracy"), None)

@@ -1,4 +1,4 @@
-"""What accuracy is to be expected before the truth comes, held against scikit-learn."""
+"""The accuracy to expect before the truth comes, held against scikit-learn."""
 
 import random
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def test_curve(points: Sequence[tuple[float, float, int]]) -> None:
 
 
 def draw(runs: int, seed: int, shift: float = 0.0) -> list[tuple[float, bool]]:
-    """Draw runs of a model that is far too sure: what it said, and whether it was right."""
+    """Draw runs of a model that is far too sure: its probability, and whether it was right."""
     chance = random.Random(seed)  # noqa: S311
     drawn = []
     for _ in range(runs):

@@ -142,7 +142,7 @@ def read_ended(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a server keeps of the runs and the rules, at which no process has looked."""
+    """The files of a server with the runs and the rules, at which no process has looked."""
     folder = tmp_path_factory.mktemp("course")
     assert run_process(fill, folder) == 0
     (folder / "store/status").unlink(missing_ok=True)  # names the process that had it open
@@ -177,7 +177,7 @@ def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undis
 
 
 def test_nobody_is_killed(url: str, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Two collectors at once store and send what one does, each message under its one id."""
+    """Two collectors at once store and send as one does, each message under its one id."""
     with http_sink(takes_otlp=False) as sink:
         assert run_both(tmp_path, url, sink, [[], []], comes_back=False) == [0, 0]
         check(read_ended(tmp_path), sink, undisturbed)

@@ -40,7 +40,7 @@ RULE: Final = {
 
 
 def make_runs() -> Iterator[Span]:
-    """Make three hours of each slice, of which a bad one fails in every second run."""
+    """Make three hours of each slice; in a bad one every second run fails."""
     for (client, app), checks in CHECKS.items():
         for hour, check in enumerate(checks):
             for place in range(20):
@@ -114,7 +114,7 @@ def test_rule_of_one_slice(service: Service) -> None:
 
 
 def test_words_of_the_page() -> None:
-    """What the page for those who come from Raymon says in place of a reducer is a rule."""
+    """The page for users of Raymon has a rule in place of a reducer."""
     [row] = [line for line in PAGE.read_text().splitlines() if "profile_reducer" in line]
     assert '"k of last n checks", muted by slice' in row
     words = dict(re.findall(r"`(\w+) = [\"'](.+?)[\"']`", row))

@@ -21,7 +21,7 @@ from tests.otel_ml_collector.alerts.world import FALLS, NOW_NS, PUBLIC_URL
 
 
 def read_blocks(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Read blocks as Slack's own models do, which drop what they do not know.
+    """Read blocks as Slack's own models do, without the keys that they do not know.
 
     Raises:
         SlackObjectFormationError: One is none of Slack's, or beyond its limits.
@@ -79,7 +79,7 @@ def empty(blocks: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("spoil", [lengthen, crowd, empty])
 def test_models_refuse(spoil: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Slack's models do refuse what is beyond the limits of a block."""
+    """Slack's models refuse a block beyond its limits."""
     blocks = make_slack_message(FALLS, PUBLIC_URL)["blocks"]
     spoil(blocks)
     with pytest.raises(SlackObjectFormationError):

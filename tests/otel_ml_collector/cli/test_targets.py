@@ -82,7 +82,7 @@ def test_targets(collector: CollectorProcess) -> None:
 
 
 def test_estimate(collector: CollectorProcess) -> None:
-    """What accuracy is to be expected stands in the reader's answer and in the command."""
+    """The accuracy to expect stands in the reader's answer and in the command."""
     client = Client("expected", endpoint=collector.endpoint)
 
     @client.trace(name="predict")

@@ -31,7 +31,7 @@ def test_page(service: Service) -> None:
 
 
 def test_estimate(service: Service) -> None:
-    """What is to be expected is drawn dotted and named an estimate, with how far it was off."""
+    """The accuracy to expect is drawn dotted and named an estimate, with how far it was off."""
     address = "churn/targets/churned?last=30d&bucket=day"
     answer = ask(service.app, f"/api/v1/projects/{address}").json
     page = read(service, address)

@@ -177,7 +177,7 @@ def test_coverage(service: Service) -> None:
 
 
 def test_estimate(service: Service) -> None:
-    """What accuracy is to be expected is that of scikit-learn's curve over all other days."""
+    """The accuracy to expect is that of scikit-learn's curve over all other days."""
     answer = get(service, "churn/targets/churned", last="30d", bucket="day")
 
     def expect(known: Sequence[Foretold], asked: Sequence[Foretold]) -> float:
