@@ -7,7 +7,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.monitor.drift import FieldsPast, FieldsQuestion, find_drift
-from otel_ml_collector.monitor.releases import find_releases
+from otel_ml_collector.monitor.releases import find_changes, find_releases
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.store.reader import Reader
@@ -77,10 +77,12 @@ def _find_worse(
 
     NaN where there is no new version, or it has no such figure.
     """
-    narrowed = where if len(conjuncts(where)) > 1 else ""
-    for release in find_releases(reader, project, window.end_ns, model_of(where), narrowed):
-        if release.dimension == "version":
-            for part in release.figures:
-                if part.name == figure.of:
-                    return float(part.word == "worse"), part.runs
+    model, narrowed = model_of(where), where if len(conjuncts(where)) > 1 else ""
+    changes = find_changes(reader, project, window.end_ns, model)
+    changes = [change for change in changes if change.dimension == "version"]
+    releases = find_releases(reader, project, window.end_ns, model, narrowed, changes=changes)
+    for release in releases:
+        for part in release.figures:
+            if part.name == figure.of:
+                return float(part.word == "worse"), part.runs
     return math.nan, 0
