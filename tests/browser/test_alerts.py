@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Span
 from tests.browser.conftest import Tab, open_tab
-from tests.otel_ml_collector.spans import SECOND_NS, make_call
+from tests.otel_ml_collector.query.test_judges import say, tell
+from tests.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
 
 pytestmark = pytest.mark.browser
+HOUR_NS = 3_600 * SECOND_NS
+# A rule of what the monitor finds asks for each window of its past.
+PAST_MS = 120_000
 HOSTILE = "<b>x</b>\u202e&\"'"
 
 
@@ -34,11 +38,46 @@ def make_runs() -> Iterator[Span]:
             )
 
 
+def make_drift() -> Iterator[Span]:
+    """Make eleven whole days, of which the last has another language in four runs of ten."""
+    today_ns = time.time_ns() // DAY_NS * DAY_NS
+    for day in range(11, 0, -1):
+        for place in range(200):
+            start_ns = today_ns - day * DAY_NS + place * 300 * SECOND_NS
+            language = "de" if day == 1 and place % 5 < 2 else "en"
+            yield make_call(
+                "answer",
+                {"otel_ml.inputs": json.dumps({"language": language})},
+                start_ns=start_ns,
+                end_ns=start_ns + SECOND_NS,
+            )
+
+
+def make_hours(version: str, hours: range, passed: int) -> Iterator[Span]:
+    """Make hours of a version, 80 runs each, of which so many of 40 passed."""
+    end_ns = time.time_ns() // HOUR_NS * HOUR_NS
+    for hour in hours:
+        for place in range(80):
+            start_ns = end_ns - hour * HOUR_NS + place * 40 * SECOND_NS
+            run = make_call(
+                "answer",
+                {"otel_ml.model.version": version},
+                start_ns=start_ns,
+                end_ns=start_ns + SECOND_NS,
+            )
+            yield run
+            yield say(run, "j1", float(place % 40 < passed))
+
+
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     with running(tmp_path_factory.mktemp("data")) as opened:
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "shop"}
         opened.deliver(encode([*make_runs()]), headers)
+        opened.deliver(encode([*make_drift()]), {**headers, "x-otel-ml-project": "drift"})
+        for spans in (make_hours("v1", range(8, 2, -1), 38), make_hours("v2", range(2, 0, -1), 20)):
+            body = encode([tell("j1"), *spans])
+            opened.deliver(body, {**headers, "x-otel-ml-project": "release"})
         yield opened
 
 
@@ -76,3 +115,35 @@ def test_alert_on_a_slice(tab: Tab, shots: Path) -> None:
     expect(page.locator("#alerts tbody tr").filter(has_text=name)).to_contain_text("muted")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
     page.screenshot(path=shots / f"alerts-{name[-4:].strip()}.png", full_page=True)
+
+
+def test_alert_on_a_field(tab: Tab, shots: Path) -> None:
+    """From a field that drifts the form shows the day on which it did; one click turns it on."""
+    page = tab.open("/projects/drift/fields/inputs.language?model=answer&last=24h")
+    page.get_by_role("link", name="Alert on this").click()
+    expect(page.get_by_label("When", exact=True)).to_have_value("drift(inputs.language) > 0")
+    turn_on(page, shots, "field")
+
+
+def test_alert_on_a_version(tab: Tab, shots: Path) -> None:
+    """From a version that got worse the form shows since when; one click turns it on."""
+    page = tab.open("/projects/release/monitor")
+    finding = page.locator("li").filter(has_text="v2").filter(has_text="Alert on this")
+    finding.first.get_by_role("link", name="Alert on this").click()
+    expect(page.get_by_label("When", exact=True)).to_have_value('worse("grounded")')
+    turn_on(page, shots, "version")
+
+
+def turn_on(page: Page, shots: Path, name: str) -> None:
+    """See when a rule would have fired, turn it on, and see it among the rules."""
+    past = page.locator("#past h2")
+    expect(past).to_contain_text("Would have fired 1 time in", timeout=PAST_MS)
+    expect(page.locator("#fired tbody tr")).to_have_count(1)
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    page.get_by_label("Name", exact=True).fill(f"{name} {width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+    page.screenshot(path=shots / f"alert-rule-{name}-{width}.png", full_page=True)
+    page.get_by_role("button", name="Turn on").click()
+    expect(page.locator("h1")).to_have_text(f"{name} {width}")
+    page.get_by_role("link", name="Alerts", exact=True).click()
+    expect(page.locator("#alerts tbody tr").filter(has_text=f"{name} {width}")).to_have_count(1)
