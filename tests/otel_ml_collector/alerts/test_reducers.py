@@ -118,9 +118,8 @@ def test_words_of_the_page() -> None:
     [row] = [line for line in PAGE.read_text().splitlines() if "profile_reducer" in line]
     assert '"k of last n checks", muted by slice' in row
     words = dict(re.findall(r"`(\w+) = [\"'](.+?)[\"']`", row))
-    assert words.keys() == {"when", "window", "hold", "by"}
-    wanted = {**words, "where": 'model == "house_prices"'}
-    plan = make_plan(WantedAlert.model_validate(wanted))
+    assert words.keys() == {"where", "when", "window", "hold", "by"}
+    plan = make_plan(WantedAlert.model_validate(words))
     assert plan.hold == (2, 3)
     assert plan.window_ns == HOUR_NS
     assert [figure.name for figure in plan.condition.figures] == ["drift"]
