@@ -20,10 +20,10 @@ from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.rollup import recompute
-from otel_ml_collector.store.sketches import SketchDuty
+from otel_ml_collector.store.sketches import SketchDuty, sketch_day
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import warm_up
-from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.bench.table import print_table, verdict
 from tests.otel_ml_collector.stores import Store, open_store
 
@@ -40,6 +40,9 @@ _PAYLOADS: Final = 20
 _TIMES: Final = 3
 _NOTE: Final = "slices.txt"
 _SLICES_S: Final = 1.5
+_HOUR: Final = "hour"
+_HOUR_RUNS: Final = 20_000
+_HOUR_S: Final = 5.0
 _PAGE_S: Final = 0.5
 
 # Names of the first value of the first tag fail three times as often.
@@ -77,10 +80,8 @@ SELECT project, start_ns, trace_id, span_id,
     arrayMap(place -> concat('field', toString(place)), range({fields})),
     arrayMap(place -> cityHash64(span_id, place) % 1000, range({fields})))),
   '{"text": "yes"}', start_ns, 1
-FROM runs WHERE project = {project:String} AND cityHash64(span_id) % {every} = 0
-  AND start_ns >= {start:Int64} AND start_ns < {start:Int64} + {day:Int64}""").fill(
-    fields=FIELDS, every=_PAYLOADS
-)
+FROM runs WHERE project = {project:String} AND cityHash64(span_id) % {every:UInt32} = 0
+  AND start_ns >= {start:Int64} AND start_ns < {start:Int64} + {day:Int64}""").fill(fields=FIELDS)
 _VERSION: Final = Sql("""
 INSERT INTO model_versions (project, kind, name, digest, structure, first_arrived_ns, last_seen_ns,
   definition)
@@ -104,6 +105,7 @@ def fill(store: Store, runs: int, end_ns: int) -> None:
             "step": DAY_NS // a_day,
             "first": day * a_day,
             "runs": a_day,
+            "every": _PAYLOADS,
         }
         for sql in (_RUNS, _SCORES, _PAYLOADS_OF_RUNS):
             client.command(sql, parameters=values, settings={"max_execution_time": 600})
@@ -134,15 +136,15 @@ class Taken:
             taken.wall_s.append(time.monotonic() - wall_s)
         return taken
 
-    def row(self, title: str, floor_s: float) -> list[str]:
-        """Make the row of the table: the floor is one of the clock, by two idle cores."""
+    def row(self, title: str, floor_s: float, cores: int = os.cpu_count() or 1) -> list[str]:
+        """Make the row of the table: the floor is one of the clock, by so many idle cores."""
         cpu_s = statistics.median(self.cpu_s)
         return [
             title,
             f"{cpu_s:.2f}",
             f"{statistics.median(self.wall_s):.2f}",
             f"{floor_s}",
-            verdict(cpu_s <= floor_s * (os.cpu_count() or 1)),
+            verdict(cpu_s <= floor_s * cores),
         ]
 
 
@@ -168,6 +170,26 @@ def ask_all(store: Store, end_ns: int) -> list[list[str]]:
     ]
 
 
+def sketch_hour(store: Store, end_ns: int) -> list[str]:
+    """Make the sketches of an hour with as many runs as enter them, all with payloads."""
+    client = store.connections.open()
+    day_ns = end_ns // DAY_NS * DAY_NS - DAY_NS
+    values = {
+        "project": _HOUR,
+        "start": day_ns,
+        "day": DAY_NS,
+        "step": HOUR_NS // _HOUR_RUNS,
+        "first": 0,
+        "runs": _HOUR_RUNS,
+        "every": 1,
+    }
+    for sql in (_RUNS, _PAYLOADS_OF_RUNS):
+        client.command(sql, parameters=values, settings={"max_execution_time": 600})
+    return Taken.of(
+        lambda _: sketch_day(client, store.connections.memory, _HOUR, day_ns, time.time_ns())
+    ).row(f"sketches of an hour of {_HOUR_RUNS:,} runs", _HOUR_S, cores=1)
+
+
 def main() -> None:
     """Fill, ask, and print."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -182,7 +204,8 @@ def main() -> None:
                 fill(store, runs, end_ns)
                 note.write_text(str(end_ns))
                 sys.stdout.write(f"filled: {time.process_time() - cpu_s:.0f} s of CPU\n")
-            rows = ask_all(store, int(note.read_text()))
+            end_ns = int(note.read_text())
+            rows = [*ask_all(store, end_ns), sketch_hour(store, end_ns)]
         sys.stdout.write(
             f"{runs:,} runs, {TAGS} tags of {VALUES} values, {FIELDS} fields, "
             f"load average {os.getloadavg()[0]:.1f}\n"
