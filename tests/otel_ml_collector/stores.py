@@ -60,7 +60,14 @@ class Store:
 def open_store(path: Path) -> Iterator[Store]:
     """Open the store of a folder, and close it at the end."""
     lay(path)
-    connections = connect(f"chdb://{path}")
+    with open_connected(f"chdb://{path}") as store:
+        yield store
+
+
+@contextmanager
+def open_connected(url: str) -> Iterator[Store]:
+    """Open the store of a folder that is laid out, or of a server, and close it at the end."""
+    connections = connect(url)
     reader = Reader(connections)
     try:
         yield Store(connections, Writer(connections), reader)

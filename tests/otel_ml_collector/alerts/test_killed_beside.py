@@ -18,10 +18,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.alerts.evaluation import AlertEvaluator
-from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.notifications import NotificationBox
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.alerts.test_delivery import delivering
 from tests.otel_ml_collector.alerts.test_killed_looks import (
     LOOKS_NS,
@@ -36,7 +33,7 @@ from tests.otel_ml_collector.alerts.test_killed_looks import (
     run_process,
 )
 from tests.otel_ml_collector.alerts.world import make_target
-from tests.otel_ml_collector.stores import Store
+from tests.otel_ml_collector.stores import open_connected
 from tests.support.clickhouse import clickhouse
 from tests.support.collector import wait_until
 from tests.support.otlp_sink import Sink, http_sink
@@ -46,18 +43,6 @@ _COLLECTORS: Final = ("first", "second")
 _COURSES: Final = 1
 # Kills of each of the two in such a course.
 _KILLS: Final = 3
-
-
-@contextmanager
-def open_server(url: str) -> Iterator[Store]:
-    """Open a database of the server, as a collector does."""
-    connections = connect(url)
-    reader = Reader(connections)
-    try:
-        yield Store(connections, Writer(connections), reader)
-    finally:
-        reader.close()
-        connections.close()
 
 
 def count_begun(folder: Path, name: str) -> int:
@@ -72,7 +57,7 @@ def look_beside(folder: Path, url: str, name: str, address: str, moment: Moment)
     clock = [LOOKS_NS[first]]
     target = make_target("webhook", address, "/hook")
     ending = Ending(moment)
-    with open_server(url) as store:
+    with open_connected(url) as store:
         ending.watch()
         with delivering(store, target, clock=lambda: clock[0]) as announcer:
             looking = AlertEvaluator(
