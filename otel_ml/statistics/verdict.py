@@ -1099,9 +1099,7 @@ def _pair_difference(
     confidence: float,
 ) -> tuple[Estimate, float]:
     if table:
-        both, first, second, neither = (
-            table.get(cell, 0) for cell in ((1, 1), (1, 0), (0, 1), (0, 0))
-        )
+        both, first, second, neither = (table.get(cell, 0) for cell in _ALONE)
         paired = newcombe_paired(both, first, second, neither, confidence=confidence)
         return paired, mcnemar_mid_p(first, second)
     mean = cluster_mean(change, confidence=confidence, of_rates=judged.is_rate)
