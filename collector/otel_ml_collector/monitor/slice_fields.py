@@ -116,7 +116,7 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
     Raises:
         BadInput: The filter is wrong, or no run has the field.
     """
-    field = query.figure.removeprefix(DRIFT).strip()
+    field = _field_of(query)
     if query.pairs:
         raise BadInput("Pairs have no drift: expected a figure of runs", "pairs")
     if not has_drift(field):
@@ -165,6 +165,10 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
         judged=judged,
         left_out=[*dimensions.left_out],
     )
+
+
+def _field_of(query: SlicesQuery) -> str:
+    return query.figure.removeprefix(DRIFT).strip()
 
 
 def has_drift(field: str) -> bool:
@@ -297,7 +301,7 @@ def _make_slice(
     word = _WORDS[drift.word]
     part = (drift.drifted or drift.parts)[0]
     gap = part.comparison.distance
-    field = query.figure.removeprefix(DRIFT).strip()
+    field = _field_of(query)
     cell = SliceCell(
         figure=query.figure,
         word=word,
