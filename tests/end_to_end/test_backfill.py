@@ -514,35 +514,6 @@ def test_cost_is_said_beforehand(
     assert message in capsys.readouterr().err
 
 
-def test_interrupted_and_begun_again(
-    client: Client, collector: CollectorProcess, judges: str
-) -> None:
-    """What was judged before Ctrl-C is stored; the same command does the rest, each run once."""
-    command = [
-        *(sys.executable, "-m", "otel_ml_collector", "judge", judges, "--where", ""),
-        *("--write", "--project", client.project, "--endpoint", collector.endpoint),
-        *("--concurrency", "1"),
-    ]
-    environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        wait_until(
-            lambda: (
-                process.poll() is not None
-                or sum(v == 2 for _, v, _ in said_of(collector, client.project)) >= 3
-            ),
-            60,
-        )
-        process.send_signal(signal.SIGINT)
-        status = process.wait(30)
-    assert status in {130, 0}
-    done = sum(version == 2 for _, version, _ in said_of(collector, client.project))
-    assert done >= 3
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
-    after = said_of(collector, client.project)
-    assert sum(version == 2 for _, version, _ in after) == RUNS
-    assert len(after) == 2 * RUNS
-
-
 # Judges so many runs, and no other until there is a file that says that it was begun again.
 HELD: Final = """
 import pathlib, time
@@ -559,6 +530,33 @@ def is_very_short(outputs):
 
 brief = Judge("brief", "At most 20 characters.", is_very_short)
 """
+
+
+def test_interrupted_and_begun_again(
+    client: Client, collector: CollectorProcess, tmp_path: Path
+) -> None:
+    """What was judged before Ctrl-C is stored; the same command does the rest, each run once."""
+    (tmp_path / "rubrics.py").write_text(HELD.replace("HELD", "30"))
+    command = [
+        *(sys.executable, "-m", "otel_ml_collector", "judge", f"{tmp_path / 'rubrics.py'}:brief"),
+        *("--where", "", "--write", "--project", client.project),
+        *("--endpoint", collector.endpoint, "--concurrency", "1"),
+    ]
+    environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+
+    def count_stored() -> int:
+        return sum(version == 2 for _, version, _ in said_of(collector, client.project))
+
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: process.poll() is not None or count_stored() >= 3, 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert 3 <= count_stored() <= 30
+    (tmp_path / "again").touch()
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    after = said_of(collector, client.project)
+    assert sum(version == 2 for _, version, _ in after) == RUNS
+    assert len(after) == 2 * RUNS
 
 
 @pytest.mark.parametrize("held", [30, 59])
