@@ -113,6 +113,21 @@ def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> 
     return _recall(reader, _name_answer(make_question(reader, project, now_ns, last=last), last))
 
 
+def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
+    """Work out the content of the page Monitor where it is kept: of many runs, not lately made.
+
+    Returns:
+        The content, and None where runs are few: that is worked out when it is asked for.
+
+    Raises:
+        Missing: The project may not be read.
+        Unavailable: The store answers nothing of it.
+    """
+    question = make_question(reader, project, now_ns, last=last)
+    name = _name_answer(question, last)
+    return None if name[-1] else _work_out(question, name)
+
+
 _AnswerName = tuple[str, str, Past, int, str]
 
 

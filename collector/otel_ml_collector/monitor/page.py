@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
@@ -26,6 +26,8 @@ from otel_ml_collector.monitor.suggestions import (
     suggest_for_release,
     suggest_for_slice,
 )
+from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, find_stats, span_of
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
@@ -103,6 +105,7 @@ def show_findings(
     request: Request,
     project: str,
     reader: FromReader,
+    watch: Annotated[MonitorWatch, Depends(service_of(MonitorWatch))],
     *,
     last: FromLast = "24h",
     fresh: Annotated[bool, Query(description="Not what was worked out before")] = False,
@@ -110,11 +113,12 @@ def show_findings(
     """Findings and slices, as a part of the page Monitor that comes after the rest.
 
     What was worked out of many runs in the last half hour is shown at once, and asks for its
-    successor where five minutes went by.
+    successor where five minutes went by. Of a page that was opened in the last days there is such.
     """
     now_ns = time.time_ns()
     find = find_monitor if fresh else find_shown_monitor
     state = find(reader, project, last, now_ns)
+    watch.note(project, last, now_ns, state.made_ns)
     age_ns = now_ns - state.made_ns
     context = {
         **_describe(state, last),

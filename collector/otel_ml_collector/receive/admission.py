@@ -52,6 +52,8 @@ _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
 # Requests take all that there is from these shares of the last moments on.
 _PRESSURE_S: Final = 0.15
+# How long another thread takes that for granted.
+_PRESSURE_KNOWN_S: Final = 1.0
 _ALL_TIME: Final = 0.8
 _ONE_CORE: Final = 0.8
 # A silent key saves up this much of its rate.
@@ -240,6 +242,12 @@ class Pressure:
         """Whether whatever else is done here is taken from requests."""
         self._note()
         return self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
+
+    @property
+    def was_high(self) -> bool:
+        """The same when a request began or ended last, if that is not long ago; of any thread."""
+        is_new = self._clock() - self._noted_s < _PRESSURE_KNOWN_S
+        return is_new and self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
 
     def _note(self) -> None:
         """Update the decaying averages of load since the last call."""

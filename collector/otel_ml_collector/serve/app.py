@@ -45,6 +45,7 @@ from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.log import going_on
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
@@ -150,6 +151,7 @@ class Collector:
     alert_delivery: AlertDelivery
     alert_evaluator: AlertEvaluator | None
     series: SeriesWatch
+    monitors: MonitorWatch
 
     def send_away(self) -> None:
         """Take no more requests, and be ready no more: those under way are answered."""
@@ -261,6 +263,7 @@ def open_collector(settings: Settings) -> Collector:
         alert_delivery=alert_delivery,
         alert_evaluator=alert_evaluator,
         series=SeriesWatch(reader, series),
+        monitors=MonitorWatch(reader, lambda: pipeline.pressure.was_high),
     )
 
 
@@ -422,6 +425,14 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: collector.series.look(time.time_ns()),
                 30.0,
                 "Series of drift, slices, truth and experiments were not computed",
+                first_s=30.0,
+            ),
+        ),
+        (
+            Duty(
+                lambda: collector.monitors.look(time.time_ns()),
+                30.0,
+                "Pages of Monitor were not worked out ahead",
                 first_s=30.0,
             ),
         ),

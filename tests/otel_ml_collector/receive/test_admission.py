@@ -151,7 +151,23 @@ def test_pressure(*, under_way: bool, cores: float, is_high: bool) -> None:
                 pass_time()
         else:
             pass_time()
+    assert pressure.was_high is is_high
     assert pressure.is_high is is_high
     for _ in range(3):
         pass_time()
     assert not pressure.is_high
+    assert not pressure.was_high
+
+
+def test_pressure_of_another_thread() -> None:
+    """Who only looks believes the last request for a second, and changes nothing by looking."""
+    now_s, cpu_s = 0.0, 0.0
+    pressure = Pressure(lambda: now_s, lambda: cpu_s)
+    for _ in range(20):
+        with pressure.work():
+            now_s, cpu_s = now_s + 0.1, cpu_s + 0.15
+    assert pressure.was_high
+    now_s += 0.9
+    assert pressure.was_high
+    now_s += 0.2
+    assert not pressure.was_high
