@@ -26,6 +26,7 @@ from otel_ml.late import late
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder, find_recorder
 from otel_ml.redaction import NOTE as REDACTED
+from otel_ml.redaction import Redaction
 from otel_ml.runs import RUN_KEY, UNSET, Run, facts_around
 from otel_ml.spans import (
     ELSEWHERE,
@@ -147,12 +148,15 @@ class Call(Run):
             return self.stage != UNOPENED  # an open run is recorded, whatever happened then
         return True
 
-    def finish(self, output: object, *, awaits: bool = False) -> "Left | None":
+    def finish(
+        self, output: object, *, awaits: bool = False, stream: "_Stream | None" = None
+    ) -> "Left | None":
         """End the run of a call that returned; its judges start now.
 
         Args:
-            output: What it returned.
+            output: What it returned; of a stream its chunks.
             awaits: Whether the caller awaits inline judges, which are left to it then.
+            stream: The stream that has ended.
 
         Returns:
             What is left to the caller, if anything.
@@ -172,10 +176,17 @@ class Call(Run):
                 and recorder is not None
                 and recorder.identity is self._identity
             ):
-                constants = self._traced.known_constants(output, end_ns, recorder)
+                whole = part = output
+                if stream is not None:
+                    whole = self._join(output)
+                    part = stream_part(whole)
+                constants = self._traced.known_constants(part, end_ns, recorder)
                 if constants is not None:
-                    text, notes = recorder.redaction.write(output)
-                    if not notes:
+                    text, notes = recorder.redaction.write(whole)
+                    # The chunks last: none stays where a secret across two of them was hidden.
+                    if not notes and (
+                        stream is None or stream.write(span, whole, recorder.redaction)
+                    ):
                         recorder.open_runs.remove(self)
                         span.constants, span.outputs = constants, text
                         span.weight += len(text)
@@ -187,11 +198,15 @@ class Call(Run):
             report("trace", error)
             if not self._span.is_recording():  # a processor of the host's raised
                 return None
-        return self._finish_asked(output, end_ns, awaits)
+        return self._finish_asked(output, end_ns, awaits, stream)
 
-    def _finish_asked(self, output: object, end_ns: int, awaits: bool) -> "Left | None":
+    def _finish_asked(
+        self, output: object, end_ns: int, awaits: bool, stream: "_Stream | None"
+    ) -> "Left | None":
         """End a call that is described by now, or has to be: its output needs a longer look."""
         try:
+            if stream is not None:
+                stream.describe()
             self._ask()._close(end_ns)
             recorder = self._recorder
             if recorder is not None:
@@ -244,11 +259,7 @@ class Call(Run):
         self._hand_over_later(end_ns, self._interrupted_judges())
         self._count_cost(end_ns)
 
-    def _hand_over_later(
-        self,
-        end_ns: int,
-        evaluations: "Sequence[judge.Judgement]" = (),
-    ) -> None:
+    def _hand_over_later(self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()) -> None:
         """Hand the run over, once the weights are read that its version is known by."""
         recorder = self._recorder
         if recorder is None or self._version_of is _KNOWN:
@@ -298,17 +309,6 @@ class Call(Run):
     def _count_cost(self, end_ns: int) -> None:
         if self._recorder is not None:
             self._recorder.cost.add(time_ns() - end_ns + self._cost_ns)
-
-    def describe_stream(self, chunks: int, first_chunk_ms: float, kept: int) -> None:
-        """Say how many chunks a stream gave, how soon the first came, how many were kept."""
-        if not self._span.is_recording():  # it is handed over, and no more ours
-            return
-        self._ask()
-        if kept < chunks:
-            self._note("outputs", TRUNCATED)
-        self._facts[names.STREAM_CHUNKS] = chunks
-        if chunks:
-            self._facts[names.STREAM_FIRST_CHUNK_MS] = first_chunk_ms
 
     def set_output(self, value: object) -> None:
         """Record `value`, as it is now, as the run's output, instead of what the call returns.
@@ -373,12 +373,8 @@ class Call(Run):
             self._note("chunks", REDACTED)
             return
         redaction = self._traced.recorder.redaction
-        seen = None
-        if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
-            # Texts are as short together as what they make.
-            seen = (len(chunks) <= len(whole) and glance(whole) is False) or None
-        text = encode_whole(chunks, seen)
-        if text is None or redaction.concerns(chunks, text):
+        text = _write_chunks(chunks, whole, redaction)
+        if not text:
             text, notes = redaction.encode(chunks)
             self._note("chunks", *notes)
         self._facts[names.OUTPUTS_CHUNKS] = text
@@ -393,12 +389,10 @@ class Call(Run):
             self._put(names.INPUTS, "inputs", inputs)
         else:
             self._note("inputs", LEFT_OUT)
-        if traced.generative is not None:
-            self._describe_request(traced.generative, inputs)
-
-    def _describe_request(self, generative: "Generative", inputs: Mapping[str, Any]) -> None:
-        redaction = self._traced.recorder.redaction if self._traced.capture.inputs else None
-        self._add_generative(generative, generative.describe_inputs(inputs, redaction))
+        generative = traced.generative
+        if generative is not None:
+            redaction = traced.recorder.redaction if traced.capture.inputs else None
+            self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
     def say_stubbed(self, run_id: str) -> None:
         """Say that a recorded run answered in place of the function."""
@@ -463,6 +457,16 @@ class Call(Run):
             return None
         held.lose(judged_call.NOT_RUN)
         return None
+
+
+def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
+    """Write chunks beside their joined form; empty where they need a longer look."""
+    seen = None
+    if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
+        # Texts are as short together as what they make.
+        seen = (len(chunks) <= len(whole) and glance(whole) is False) or None
+    text = encode_whole(chunks, seen)
+    return "" if text is None or redaction.concerns(chunks, text) else text
 
 
 def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
@@ -820,21 +824,15 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
 class _Stream:
     """The chunks of a stream, and its run; of a call that is not open it keeps nothing."""
 
-    def __init__(self, call: Call) -> None:
+    __slots__ = ("_began", "_call", "_chunks", "_first_chunk_ms", "_is_open", "_not_kept")
+
+    def __init__(self, call: Call, *, is_open: bool = False) -> None:
         self._chunks: list[Any] = []
         self._call = call
-        self._is_open = False
+        self._is_open = is_open
         self._not_kept = 0
         self._began = 0.0
         self._first_chunk_ms = 0.0
-
-    @classmethod
-    def of_call(cls, call: Call) -> "_Stream":
-        """Begin with a call that has returned its stream: the first chunk counts from its start."""
-        made = cls(call)
-        made._is_open = True
-        made._began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
-        return made
 
     def take(self, chunk: Any) -> None:
         """Keep a chunk, or count it where there are too many."""
@@ -863,14 +861,13 @@ class _Stream:
         if left:
             self.fail(GeneratorExit())
         elif self._is_open:
-            self._describe()
-            return self._call.finish(self._chunks, awaits=awaits)
+            return self._call.finish(self._chunks, awaits=awaits, stream=self)
         return None
 
     def fail(self, error: BaseException, token: Token[Context] | None = None) -> None:
         """End the run of a stream that raised or was left, see `Call.fail`."""
         if self._is_open:
-            self._describe()
+            self.describe()
         self._call.fail(error, token, self._chunks if self._is_open else None)
 
     def _keep_first(self, chunk: Any) -> None:
@@ -880,9 +877,35 @@ class _Stream:
     def _count(self, _chunk: Any) -> None:
         self._not_kept += 1
 
-    def _describe(self) -> None:
-        kept = len(self._chunks)
-        self._call.describe_stream(kept + self._not_kept, self._first_chunk_ms, kept)
+    def write(self, span: RunSpan, whole: object, redaction: Redaction) -> bool:
+        """Write on the span of a call that nobody asked for; False where that needs a run."""
+        chunks, more = self._chunks, {}
+        if self._not_kept or not chunks:
+            return False
+        if whole is not chunks:
+            more[names.OUTPUTS_CHUNKS] = text = _write_chunks(chunks, whole, redaction)
+            if not text:
+                return False
+            span.weight += len(text)
+        span.variables = {
+            **span.variables,
+            names.STREAM_CHUNKS: len(chunks),
+            names.STREAM_FIRST_CHUNK_MS: self._first_chunk_ms,
+            **more,
+        }
+        return True
+
+    def describe(self) -> None:
+        """Say on the run how many chunks came, how soon the first, and whether all were kept."""
+        call, kept = self._call, len(self._chunks)
+        if not call._span.is_recording():  # it is handed over, and no more ours
+            return
+        call._ask()
+        if self._not_kept:
+            call._note("outputs", TRUNCATED)
+        call._facts[names.STREAM_CHUNKS] = kept + self._not_kept
+        if kept:
+            call._facts[names.STREAM_FIRST_CHUNK_MS] = self._first_chunk_ms
 
 
 def _follow(call: Call, output: Any) -> Any:
@@ -897,7 +920,10 @@ def _follow(call: Call, output: Any) -> Any:
     if call._recorder is None or not is_stream(output):
         return None
     context, call.context = call.context, _NOWHERE
-    return streams.follow(output, _Stream.of_call(call), context)
+    stream = _Stream(call, is_open=True)
+    # The first chunk counts from the start of the call that has returned its stream.
+    stream._began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
+    return streams.follow(output, stream, context)
 
 
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10

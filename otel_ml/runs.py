@@ -81,8 +81,6 @@ _IN_TRACE: Final = 64
 _SURELY_SHORT: Final = PREVIEW_BYTES // 4  # a character takes up to four bytes
 _NO_NOTES: Final[dict[str, list[str]]] = {}
 UNSET: Final = object()
-_LATENCY_MS: Final = names.LATENCY_MS
-_OUTCOME: Final = names.OUTCOME
 
 
 class Handle:
@@ -258,8 +256,7 @@ class Handle:
 
         Raises:
             InvalidMetricError: The score is no number.
-            ValueError: The source is unknown, nothing is given, or an argument is invalid
-                .
+            ValueError: The source is unknown, nothing is given, or an argument is invalid.
         """
         check_text("name", name)
         check_one_of("source", source, ("human", "actual", "agent"))
@@ -492,7 +489,9 @@ class Run(Handle, HasCard):
         if recorder is None:
             return Card(type(self).__name__, self.id, ("not recorded",))
         page = page_address(recorder.page, recorder.project, "runs", self.id)
-        return Card(type(self).__name__, self.id, (str(self._facts.get(_OUTCOME, "open")),), page)
+        return Card(
+            type(self).__name__, self.id, (str(self._facts.get(names.OUTCOME, "open")),), page
+        )
 
     @property
     def id(self) -> str:
@@ -623,20 +622,16 @@ class Run(Handle, HasCard):
         if self._waiting is not None:
             self._settle_events(self._waiting)
         facts = self._facts
-        facts[_LATENCY_MS] = (end_ns - self._start_ns) / 1e6
+        facts[names.LATENCY_MS] = (end_ns - self._start_ns) / 1e6
         if error is None:
-            facts[_OUTCOME] = "ok"
+            facts[names.OUTCOME] = "ok"
         else:
-            facts[_OUTCOME] = outcome = outcome_of(error)
+            facts[names.OUTCOME] = outcome = outcome_of(error)
             if outcome != "abandoned":
                 self._set_error(outcome, error, end_ns, recorder.redaction)
         facts[names.SEQ] = recorder.count()
 
-    def _hand_over(
-        self,
-        end_ns: int,
-        evaluations: "Sequence[Judgement]" = (),
-    ) -> None:
+    def _hand_over(self, end_ns: int, evaluations: "Sequence[Judgement]" = ()) -> None:
         """Give the closed run to the span processors, with the scores that are known now."""
         try:
             if self._recorder is not None:
@@ -661,10 +656,7 @@ class Run(Handle, HasCard):
                 with quiet("run.end"):
                     self._span.end(end_time=end_ns)
 
-    def _attributes(
-        self,
-        evaluations: "Sequence[Judgement]",
-    ) -> dict[str, Value]:
+    def _attributes(self, evaluations: "Sequence[Judgement]") -> dict[str, Value]:
         """Join all that is known; tags and scores first, which a full span drops first."""
         attributes: dict[str, Value] = {}
         if self._tags:
@@ -672,15 +664,12 @@ class Run(Handle, HasCard):
             attributes = tag_attributes(self._tags, details)
             if not fits(self._tags):
                 self._note("tags", TRUNCATED)
-        if evaluations:
-            shown = [self._shown(evaluation) for evaluation in evaluations]
+        if evaluations and self._recorder is not None:
+            redaction = self._recorder.redaction
+            shown = [hide_values(evaluation, redaction) for evaluation in evaluations]
             attributes.update(score_attributes(shown))
         attributes.update(self._facts)
         return attributes
-
-    def _shown(self, evaluation: "Judgement") -> "Judgement":
-        recorder = self._recorder
-        return evaluation if recorder is None else hide_values(evaluation, recorder.redaction)
 
     def _weigh(self, size: int) -> None:
         """Say that the run carries a payload of that many characters."""
@@ -690,7 +679,8 @@ class Run(Handle, HasCard):
     def _send_evaluation(self, evaluation: "Judgement") -> None:
         """Send a score that came after the run was handed over."""
         if self._recorder is not None:
-            attributes = evaluation_attributes(self._shown(evaluation), self._start_ns)
+            shown = hide_values(evaluation, self._recorder.redaction)
+            attributes = evaluation_attributes(shown, self._start_ns)
             self._recorder.send_record("evaluation", self._span, attributes)
 
     def _hold(self, judges: "Sequence[Judge]", end_ns: int) -> None:
@@ -856,16 +846,11 @@ class Run(Handle, HasCard):
 
 def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
     """Hide secrets in a judgement's texts."""
-    label, explanation, error = judgement.label, judgement.explanation, judgement.error
-    if label is None and explanation is None and error is None:
+    texts = [judgement.label, judgement.explanation, judgement.error]
+    if not any(texts):
         return judgement
-    hide = redaction.text
-    return replace(
-        judgement,
-        label=None if label is None else hide(label),
-        explanation=None if explanation is None else hide(explanation),
-        error=None if error is None else hide(error),
-    )
+    label, why, error = [None if text is None else redaction.text(text) for text in texts]
+    return replace(judgement, label=label, explanation=why, error=error)
 
 
 class OpenedRun(Run):

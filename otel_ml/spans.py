@@ -542,11 +542,6 @@ class RunSpan(ReadableSpan, trace.Span):
         kept.dropped += getattr(given, "dropped", 0)
         self._given = kept
 
-    def announce(self, context: Context) -> None:
-        """Tell the processors that the span has started."""
-        if self._home.processor is not None:
-            self._home.processor.on_start(self, context)  # type: ignore[arg-type]
-
     def _is_ended(self, what: str) -> bool:
         if self._end_time is None:
             return False
@@ -751,14 +746,11 @@ def known_rules(sampler: Sampler) -> Rules | None:
             if type(sampler).should_sample is not ParentBased.should_sample:
                 return None
             samplers = [
-                getattr(sampler, name)
-                for name in (
-                    "_root",
-                    "_local_parent_sampled",
-                    "_local_parent_not_sampled",
-                    "_remote_parent_sampled",
-                    "_remote_parent_not_sampled",
-                )
+                sampler._root,
+                sampler._local_parent_sampled,
+                sampler._local_parent_not_sampled,
+                sampler._remote_parent_sampled,
+                sampler._remote_parent_not_sampled,
             ]
         rules = [_rule(sampler) for sampler in samplers]
     except AttributeError:  # an SDK that keeps them elsewhere
@@ -981,5 +973,5 @@ class _RunTracer:
         if facts:
             span.set_attributes(facts)
         if self._home.processor is not None:
-            span.announce(context)
+            self._home.processor.on_start(span, context)  # type: ignore[arg-type]
         return span

@@ -15,7 +15,7 @@ from otel_ml.experiments.execution import Job
 from otel_ml.judges.answer import Judgement, tell
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
-from otel_ml.runs import OpenedRun, open_run
+from otel_ml.runs import OpenedRun, hide_values, open_run
 from otel_ml.spans import SPAN_KEY, attach, detach, run_id_of
 from otel_ml.wire import score_attributes
 
@@ -35,14 +35,16 @@ class TestedRun:
         """Say how the test ended: what an assert says is the judge's word, not the run's error."""
         run = self._run
         is_said = error is None or isinstance(error, AssertionError)
-        if run.is_recorded and not is_skipped:
+        recorder = run._recorder
+        if recorder is not None and not is_skipped:
             with quiet("evaluate"):
                 run._facts[names.TEST_CASE_STATUS] = "fail" if error else "pass"
                 if is_said:
                     passed = error is None
                     why = None if error is None else tell(error)
                     judgement = Judgement(_JUDGE, "", float(passed), passed, explanation=why)
-                    run._facts.update(score_attributes([run._shown(judgement)]))
+                    shown = hide_values(judgement, recorder.redaction)
+                    run._facts.update(score_attributes([shown]))
         run.end(None if is_said or is_skipped else error)
 
 

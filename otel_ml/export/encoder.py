@@ -372,8 +372,7 @@ def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes
     written = text.encode()
     head = _STRING_HEADS[len(written)]
     parts += (_ATTRIBUTE_HEADS[len(key) + len(head) + len(written)], key, head, written)
-    short = None if preview_key is None else preview_of(text)
-    if preview_key is not None and short is not None:
+    if preview_key is not None and (short := preview_of(text)) is not None:
         _write_payload(parts, short, preview_key, None)
 
 

@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_ml import Client
 from otel_ml.outlet import Join
+from otel_ml.redaction import Redact
 
 # What differs from one run of the tests to the next, or is long; tests of its own look at it.
 VOLATILE: Final = frozenset(
@@ -31,9 +32,9 @@ VOLATILE: Final = frozenset(
 class Recording:
     """One client of project ``shop`` and what it recorded."""
 
-    def __init__(self, join: Join = "auto") -> None:
+    def __init__(self, join: Join = "auto", redact: Redact | None = None) -> None:
         self.exporter = InMemorySpanExporter()
-        self.client = Client("shop", exporter=self.exporter, join=join)
+        self.client = Client("shop", exporter=self.exporter, join=join, redact=redact)
 
     def spans(self) -> list[ReadableSpan]:
         """All spans until now, in the order in which they ended."""

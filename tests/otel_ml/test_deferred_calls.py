@@ -4,10 +4,11 @@ import contextvars
 import functools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -76,6 +77,67 @@ def test_call_says_the_same_when_it_is_asked_for() -> None:
         k: v for k, v in plain.items() if k not in inputs
     }
     assert json.loads(plain["otel_ml.inputs"]) == {"question": LONG, "asks": False}
+
+
+def piece(chunk: Any, asks: bool) -> Iterator[Any]:
+    """Give chunks like one, and look at the run in between if it is to."""
+    yield chunk
+    if asks:
+        current_run()
+    yield chunk
+
+
+def say(texts: list[str]) -> Iterator[str]:
+    """Give texts one by one."""
+    yield from texts
+
+
+@pytest.mark.parametrize("chunk", ["to", 7, {"part": [1]}, "lorem ipsum " * 200, ""])
+def test_stream_is_described_as_if_it_were_asked_for(chunk: object) -> None:
+    """A stream says the same whether or not somebody looked at its run while it went on."""
+    recording = Recording(join=False)
+    traced = recording.client.trace(piece)
+    for asks in (True, True, False):
+        assert list(traced(chunk, asks)) == [chunk, chunk]
+    runs = recording.runs()
+    _, asked, plain = map(stable, runs)
+    of_chunks, inputs = (
+        "otel_ml.stream.first_chunk_ms",
+        ("otel_ml.inputs", "otel_ml.inputs.preview"),
+    )
+    assert all(isinstance(run, RunSpan) and run.number == 0 for run in runs[:2])
+    assert isinstance(runs[2], RunSpan)
+    assert runs[2].number > 0  # it is described when it is read
+    assert plain["otel_ml.stream.chunks"] == 2
+    for key in ("otel_ml.model.version", "otel_ml.model.output_schema"):
+        assert attributes(runs[2]).get(key) == attributes(runs[1]).get(key)
+    assert 0 <= attributes(runs[2])[of_chunks] <= attributes(runs[2])["otel_ml.latency_ms"]
+    assert {key: item for key, item in asked.items() if key not in {*inputs, of_chunks}} == {
+        key: item for key, item in plain.items() if key not in {*inputs, of_chunks}
+    }
+
+
+def test_secret_across_chunks_stays_where_the_version_is_known() -> None:
+    """A secret across two chunks is in neither output nor chunks, also of a later stream."""
+    recording = Recording(redact=lambda text: text.replace("4711", "[pin]"), join=False)
+    traced = recording.client.trace(say)
+    for _ in range(3):
+        assert "".join(traced(["The pin is 47", "11."])) == "The pin is 4711."
+    for run in map(attributes, recording.runs()):
+        assert json.loads(run["otel_ml.outputs"]) == "The pin is [pin]."
+        assert "otel_ml.outputs.chunks" not in run
+
+
+def test_chunks_that_are_too_long_beside_a_whole_output_are_cut() -> None:
+    """Of chunks whose JSON passes the limit alone the first are kept, and it says so."""
+    recording = Recording(join=False)
+    traced = recording.client.trace(say)
+    for _ in range(2):
+        assert len("".join(traced(["0123456789"] * 5_200))) == 52_000
+    for run in map(attributes, recording.runs()):
+        assert len(json.loads(run["otel_ml.outputs"])) == 52_000
+        assert len(json.loads(run["otel_ml.outputs.chunks"])) > 4_000
+        assert json.loads(run["otel_ml.capture"])["chunks"] == ["truncated"]
 
 
 def test_processors_of_others_read_all_of_a_call_at_its_end() -> None:
