@@ -17,7 +17,7 @@ from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Recor
 from otel_ml_collector.settlement import settle_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
-from otel_ml_collector.store.connection import EVERY_NAME, Connections, name_of, store_trouble
+from otel_ml_collector.store.connection import EVERY_NAME, ONE_THREAD, Connections, name_of, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
@@ -40,8 +40,6 @@ _DATA_CODES: Final = frozenset(
         691,  # UNKNOWN_ELEMENT_OF_ENUM
     }
 )
-# One block is one thread's work: more of them only wait for each other.
-_INSERT: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
 # Of an insert so many have columns at a time: of a group all of them would take 100 MB.
 _PORTION_ROWS: Final = 1_024
 _SEEN_EVERY_NS: Final = MINUTE_NS
@@ -304,7 +302,7 @@ def _insert(
         )
         for first in range(0, len(rows), _PORTION_ROWS)
     )
-    client.insert_portions(table.name, portions, settings=dict(_INSERT))
+    client.insert_portions(table.name, portions, settings=dict(ONE_THREAD))
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
