@@ -91,7 +91,7 @@ class SettledRun:
         return self.settlement.names
 
 
-def form_of(run: Run) -> tuple[bool, bool, bool]:
+def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
     """Tell which names a run has: where all have the same ones, none is lent."""
     return run.session != "", run.user != "", run.experiment != ""
 
@@ -126,10 +126,16 @@ def lend_names(
         if 0 < len(naming) < len(runs):
             named[name] = getattr(min(naming, key=_precedence), name)
     lent: dict[bytes, TraceNames] = {}
+    # Few runs of a trace differ in the names that they have: those alike share what they are lent.
+    by_form: dict[tuple[bool, bool, bool], TraceNames] = {}
     for run in runs if named else ():
-        lacking = {name: value for name, value in named.items() if not getattr(run, name)}
-        if lacking:
-            lent[run.span_id] = TraceNames(**lacking)
+        form = form_of(run)
+        if (names := by_form.get(form)) is None:
+            lacking = [name for name, has in zip(NAMES, form, strict=True) if not has]
+            names = TraceNames(**{name: named[name] for name in lacking if name in named})
+            by_form[form] = names
+        if names != NO_NAMES:
+            lent[run.span_id] = names
     return lent
 
 

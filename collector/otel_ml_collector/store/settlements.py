@@ -225,13 +225,12 @@ def _find_news(
 ) -> Iterator[tuple[CallRun, Settlement]]:
     """Find the runs of a trace of which something else holds than is settled, with that."""
     for run in runs:
-        settlement = Settlement(
-            shares.get(run.span_id),
-            names.get(run.span_id, NO_NAMES),
-            owners.get(run.span_id, ()),
-        )
-        if settlement != before.get(run.span_id, NOTHING):
-            yield run, settlement
+        span_id = run.span_id
+        share, named = shares.get(span_id), names.get(span_id, NO_NAMES)
+        naming = owners.get(span_id, ())
+        known = before.get(span_id, NOTHING)
+        if share != known.share or named != known.names or naming != known.owners:
+            yield run, Settlement(share, named, naming)
 
 
 def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
