@@ -59,7 +59,7 @@ _BESIDE: Final = 100
 class CallRun:
     """A run as far as the rule looks at it; those that say nothing of a call are links of a chain.
 
-    Nobody changes it. It is not frozen, as setting 21 fields one by one would take twice as long.
+    Nobody changes it. It is not frozen: that would take twice as long to make.
 
     Attributes:
         parent_span_id: Empty for a root.
@@ -204,15 +204,19 @@ def call_run_of(run: Run) -> CallRun:
     )
 
 
-def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]]:
-    """Find the amounts that count of runs that come together, by project and trace."""
+def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
+    """Find the amounts that count of runs that come together, by project and trace.
+
+    Returns:
+        None where they are too many to be looked at before they are stored.
+    """
     items = [run for run in runs if is_telling(run)]
     if len({(run.project, run.scope) for run in items}) == len({run.project for run in items}) and (
         CALLS.issuperset(run.kind for run in items) and not any(map(may_be_second, items))
     ):
         return {}
     if len(items) > _AT_ONCE:
-        return {}
+        return None
     traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
     for run in items:
         traces[run.project, run.trace_id].append(run)
@@ -230,9 +234,14 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
     for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # of one span the winner
         if (run.project, run.trace_id) in mixed:
             whole[run.project, run.trace_id][run.span_id] = run
-    return {
-        key: find_shares(map(call_run_of, of_trace.values())) for key, of_trace in whole.items()
-    }
+    return {key: find_shares(map(_facts_of, of_trace.values())) for key, of_trace in whole.items()}
+
+
+def _facts_of(run: Run) -> CallRun:
+    """Take the facts of a run that tells of a call, of any other its place in the trace."""
+    if is_telling(run):
+        return call_run_of(run)
+    return CallRun(run.span_id, run.parent_span_id, run.kind, run.start_ns)
 
 
 def is_telling(run: Run) -> bool:

@@ -171,22 +171,36 @@ def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
     return run.parent_span_id != b"", run.start_ns, run.span_id
 
 
-def settle_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> list[SettledRun]:
+@dataclass(frozen=True, slots=True)
+class SettledGroup:
+    """The settlements of runs that came together.
+
+    Attributes:
+        is_complete: Whether all of its traces were looked at: a group may be too large for that.
+    """
+
+    runs: Sequence[SettledRun]
+    is_complete: bool
+
+
+def settle_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> SettledGroup:
     """Settle runs that come together, as far as these tell."""
-    shares = find_shares_of(runs)
+    of_group = find_shares_of(runs)
+    shares, is_complete = of_group or {}, of_group is not None
     names = _lend_together(runs, open_runs)
     if not shares and not names:
-        return []
+        return SettledGroup([], is_complete)
     starts = {
         (run.project, run.trace_id, run.span_id): run.start_ns for run in _in_order(runs, open_runs)
     }
-    return [
+    settled = [
         SettledRun(project, trace_id, span_id, starts[project, trace_id, span_id], settlement)
         for project, trace_id in shares.keys() | names.keys()
         for span_id, settlement in join_settlements(
             shares.get((project, trace_id), {}), names.get((project, trace_id), {})
         )
     ]
+    return SettledGroup(settled, is_complete)
 
 
 def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:

@@ -536,7 +536,7 @@ def test_recorded_usage_beside_calls() -> None:
     request = read("ag2.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     runs = map_spans(spans, filing_of(request)).runs
-    [stored] = find_shares_of(runs).values()
+    [stored] = (find_shares_of(runs) or {}).values()
     accounts = {one.span_id for one in runs if one.name.startswith("record_usage")}
     assert len(accounts) == 2
     assert {span_id for span_id, share in stored.items() if share.record_of} == accounts

@@ -257,7 +257,10 @@ class CallWatch:
         self._done_ns = max(self._done_ns, noted_ns)
 
     def _settle_traces(self, traces: Sequence[Trace]) -> None:
-        """Settle traces with news: from memory those that are whole there."""
+        """Settle traces with news: from memory those that are whole there.
+
+        Those whose runs all came in a single group were settled with it.
+        """
         recent = self._memory.calls
         others: list[Trace] = []
         for part in divide(traces):
@@ -272,7 +275,11 @@ class CallWatch:
                 for key, trace in whole.items()
                 if may_be_annotated(self._memory, key[0])
             }
-            changed = list(settle_recent(whole, find_naming_owners(self._client, tagged), now_ns))
+            to_settle = {
+                key: trace for key, trace in whole.items() if key in tagged or not trace.is_settled
+            }
+            owners = find_naming_owners(self._client, tagged)
+            changed = list(settle_recent(to_settle, owners, now_ns))
             write_settled(self._client, self._memory, changed, mark=True)
             recent.keep(changed)
             others += [trace for trace in part if trace not in whole]

@@ -50,8 +50,8 @@ _QUERY: Final = {
     # carry it out on their own, and take the part of another where theirs came out otherwise.
     "allow_nondeterministic_mutations": 1,
 }
-# Of an insert: one block is one thread's work, and more of them only wait for each other.
-ONE_THREAD: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
+# Of an insert: a block is the work of a single thread, more of them only wait for each other.
+SINGLE_THREAD: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
 # A server that does not answer holds a thread no longer; an address may say otherwise.
 _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retries": 1}
 # All from the colon behind the user to the last @: a password may hold what should be escaped.

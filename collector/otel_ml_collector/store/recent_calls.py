@@ -15,7 +15,7 @@ from typing import Final
 from otel_ml.records import Run
 from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, is_telling
-from otel_ml_collector.settlement import SettledRun, Settlement, naming_run_of
+from otel_ml_collector.settlement import SettledGroup, SettledRun, Settlement, naming_run_of
 
 # About 1 kB each, with their previews.
 _MOST_CALLS: Final = 50_000
@@ -34,6 +34,9 @@ class RecentTrace:
         settled: Their settlements, by span id.
         ranks, open_ranks: The rank of each run's delivery, by span id.
         settled_ranks: The rank of each run's settlement, by span id.
+        group: In which group its first run came.
+        is_settled: Whether all of its runs came in that group, which was settled before it was
+            stored: a look at it would find the same.
         others_end_ns: By when all runs that were in the store and not here had ended when the first
             run of the trace came.
     """
@@ -45,6 +48,8 @@ class RecentTrace:
     ranks: dict[bytes, int] = field(default_factory=dict)
     open_ranks: dict[bytes, int] = field(default_factory=dict)
     settled_ranks: dict[bytes, int] = field(default_factory=dict)
+    group: int = 0
+    is_settled: bool = False
     others_end_ns: int = 0
     start_ns: int = 0
     end_ns: int = 0
@@ -94,6 +99,7 @@ class RecentCalls:
         self._guard = threading.Lock()
         self._traces: OrderedDict[tuple[str, bytes], RecentTrace] = OrderedDict()
         self._runs = 0
+        self._groups = 0
         # Of projects that are followed: by when all that is not here had ended.
         self._others_end_ns: dict[str, int] = {}
         # And the traces in which runs were open then: these may have begun before.
@@ -133,29 +139,36 @@ class RecentCalls:
                     if of_project == project:
                         trace.others_end_ns = max(end_ns, trace.others_end_ns)
 
-    def add(
-        self, runs: Iterable[Run], open_runs: Iterable[Run], settled: Sequence[SettledRun]
-    ) -> None:
-        """Add stored runs, with the settlements stored with them."""
+    def add(self, runs: Iterable[Run], open_runs: Iterable[Run], settled: SettledGroup) -> None:
+        """Add the stored runs of a group, with the settlements stored with them."""
         if not self._others_end_ns:
             return
         with self._guard:
+            self._groups += 1
             for is_open, of_kind in ((True, open_runs), (False, runs)):
                 for run in of_kind:
                     if run.project in self._others_end_ns:
-                        self._add(run, is_open=is_open)
-            self._keep(settled)
+                        self._add(run, is_open=is_open, is_settled=settled.is_complete)
+            self._keep(settled.runs)
             while self._runs > self._most:
                 self._make_room()
 
-    def _add(self, run: Run, *, is_open: bool) -> None:
+    def _add(self, run: Run, *, is_open: bool, is_settled: bool) -> None:
         key = (run.project, run.trace_id)
         if (trace := self._traces.get(key)) is None:
-            trace = RecentTrace(others_end_ns=self._others_end_ns[run.project])
+            trace = RecentTrace(
+                group=self._groups,
+                is_settled=is_settled,
+                others_end_ns=self._others_end_ns[run.project],
+            )
             self._traces[key] = trace
+        elif trace.group != self._groups:
+            trace.is_settled = False
         before = trace.size
         if trace.add_open(run) if is_open else trace.add(run):
             self._traces.move_to_end(key)
+        else:
+            trace.is_settled = False
         self._runs += trace.size - before
 
     def keep(self, settled: Sequence[SettledRun]) -> None:

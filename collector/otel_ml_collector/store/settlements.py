@@ -40,7 +40,7 @@ from otel_ml_collector.store.call_runs import (
     read_settlements,
     read_tagged,
 )
-from otel_ml_collector.store.connection import ONE_THREAD, Memory
+from otel_ml_collector.store.connection import SINGLE_THREAD, Memory
 from otel_ml_collector.store.counted import OF_PROJECT
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
@@ -145,7 +145,7 @@ def write_settled(
     ordered = sorted(settled, key=attrgetter("start_ns"))
     for _, part in groupby(ordered, key=lambda run: run.start_ns // _MONTHS_NS):
         columns = SETTLED.to_arrow(list(part))
-        client.insert_portions(SETTLED.name, iter([columns]), settings=dict(ONE_THREAD))
+        client.insert_portions(SETTLED.name, iter([columns]), settings=dict(SINGLE_THREAD))
 
 
 def _signs_of(run: SettledRun) -> set[str]:

@@ -17,7 +17,13 @@ from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Recor
 from otel_ml_collector.settlement import settle_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.apart import note_apart
-from otel_ml_collector.store.connection import EVERY_NAME, ONE_THREAD, Connections, name_of, store_trouble
+from otel_ml_collector.store.connection import (
+    EVERY_NAME,
+    SINGLE_THREAD,
+    Connections,
+    name_of,
+    store_trouble,
+)
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
@@ -163,7 +169,7 @@ class Writer:
         for payload in payloads:
             payload.result()
         settled = settle_together(records.runs, records.open_runs)
-        write_settled(self._client, self._memory, settled, mark=False)
+        write_settled(self._client, self._memory, settled.runs, mark=False)
         self._insert(tables.RUNS, records.runs)
         try:
             self._client.confirm()
@@ -302,7 +308,7 @@ def _insert(
         )
         for first in range(0, len(rows), _PORTION_ROWS)
     )
-    client.insert_portions(table.name, portions, settings=dict(ONE_THREAD))
+    client.insert_portions(table.name, portions, settings=dict(SINGLE_THREAD))
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:

@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.settlement import SettledGroup
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.recent_calls import RecentCalls
+from otel_ml_collector.store.settlements import settle
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from tests.otel_ml_collector.spans import id_of, make_span, span_id
-from tests.otel_ml_collector.store.test_calls import count, make_answer, names
+from tests.otel_ml_collector.store.test_calls import TRACELOOP, USED, count, make_answer, names
 from tests.otel_ml_collector.stores import Service, Store
 from tests.support.examples import examples
 
 NUMBERS: Final = numbers(5_000_000)
+NOTHING_SETTLED: Final = SettledGroup([], is_complete=False)
 
 
 def take(watch: CallWatch, store: Store, project: str, spans: Sequence[Span]) -> None:
@@ -184,6 +187,88 @@ def test_held_runs_are_answered_from_memory(service: Service, project: str) -> N
     assert count(service, project) == (2, 100, 14, 0.5)
 
 
+def make_work(draw: random.Random) -> list[Span]:
+    """Make a call with names, the sum of an agent, and plain spans with and without usage."""
+    spans = make_answer(next(NUMBERS), time.time_ns())
+    ids = [span.span_id for span in spans]
+    for attributes in ({}, USED):
+        plain = make_span(
+            "step",
+            attributes,
+            trace_id=spans[0].trace_id,
+            span_id=span_id(next(NUMBERS)),
+            parent_span_id=draw.choice(ids),
+            start_ns=spans[1].start_ns,
+            end_ns=spans[1].end_ns,
+        )
+        spans.append(plain)
+    for _ in range(draw.randrange(3)):
+        place, name = draw.randrange(len(spans)), draw.choice([*NAMES])
+        named = {**spans[place].attributes, name: NAMES[name]}
+        spans[place] = replace(spans[place], attributes=named)
+    if draw.random() < 0.5:
+        spans[0] = replace(spans[0], attributes={**spans[0].attributes, **USED})
+    return draw.sample(spans, draw.randrange(1, len(spans) + 1))
+
+
+@settings(max_examples=examples(60, on_commit=8))
+@given(seed=st.integers(0, 2**32))
+def test_settled_as_read(service: Service, seed: int) -> None:
+    """Of traces that come whole, in parts or again, nothing else is settled than reading tells."""
+    project, draw = f"recent {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
+    store = service.store
+    watch = follow(store, project)
+    groups: list[list[Span]] = [[] for _ in range(4)]
+    traces = set()
+    for _ in range(6):
+        work = make_work(draw)
+        traces.add((project, work[0].trace_id.hex()))
+        first = draw.choice(groups)
+        is_whole = draw.random() < 0.5
+        for span in work:
+            (first if is_whole else draw.choice(groups)).append(span)
+        draw.choice(groups).extend(draw.sample(work, draw.randrange(len(work))))
+    for group in groups:
+        draw.shuffle(group)
+        if group:
+            take(watch, store, project, group)
+        if draw.random() < 0.5:
+            watch.look()
+    watch.look()
+    client = store.connections.open()
+    assert settle(client, store.connections.memory, sorted(traces)) == 0
+
+
+def test_whole_trace_is_settled_once(service: Service, project: str) -> None:
+    """A trace whose runs all came in a single group is settled with it, until it goes on."""
+    store = service.store
+    watch = follow(store, project)
+    spans = make_answer(next(NUMBERS), time.time_ns())
+    take(watch, store, project, spans)
+    recent = store.connections.memory.calls
+    trace = recent.find(project, spans[0].trace_id)
+    assert trace is not None
+    assert trace.is_settled
+    watch.look()
+    assert ranks_of(store, project, spans[0]) == {0}
+    more = replace(spans[3], span_id=span_id(next(NUMBERS)), scope=TRACELOOP)
+    take(watch, store, project, [more])
+    trace = recent.find(project, spans[0].trace_id)
+    assert trace is not None
+    assert not trace.is_settled
+    watch.look()
+    assert max(ranks_of(store, project, spans[0])) > 0
+
+
+def ranks_of(store: Store, project: str, span: Span) -> set[int]:
+    """Read the ranks of the settled rows of the runs of a trace."""
+    sql = Sql("""
+        SELECT rank FROM settled
+        WHERE project = {project:String} AND lower(hex(trace_id)) = {trace:String}""")
+    asked = {"project": project, "trace": span.trace_id.hex()}
+    return {row["rank"] for row in store.connections.open().query(sql, asked).named_results()}
+
+
 def test_trace_that_made_room() -> None:
     """A trace of which runs had to make room is whole no more, one that was kept is."""
     recent = RecentCalls(most=3)
@@ -191,8 +276,8 @@ def test_trace_that_made_room() -> None:
     recent.note_others("p", time.time_ns() - 10 * 10**9)
     first, second = (make_answer(next(NUMBERS), time.time_ns()) for _ in range(2))
     for span in (second[0], first[0], first[1], first[2]):
-        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], [])
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], NOTHING_SETTLED)
     assert recent.find("p", first[0].trace_id) is not None
     for span in second[1:3]:
-        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], [])
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], NOTHING_SETTLED)
     assert recent.find("p", second[0].trace_id) is None
