@@ -1,7 +1,9 @@
 """Values of tags that are new or gone: slices that are there in one window only."""
 
 from collections import defaultdict
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slice_sums import (
@@ -14,9 +16,10 @@ from otel_ml_collector.monitor.slice_sums import (
     SlicesQuery,
 )
 from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.statistics import read_day_states
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.web import view
 
@@ -26,6 +29,48 @@ _LEAST_WINDOWS: Final = 7
 _MOST_NEW: Final = 0.2
 _MOST_TOLD: Final = 5
 _CHANGED_DIMENSIONS: Final = frozenset({f"{FIELD_MARK}environment"})
+# So many values that are counted take the room of a row of another answer.
+_VALUES_A_ROW: Final = 8
+_VALUES_OF_TAGS: Final = Sql("""
+  SELECT model, token, uniqExact(place) AS windows, count() AS runs
+  FROM (
+    SELECT model, arrayJoin(arrayPushFront(arrayDistinct({tokens}), '')) AS token,
+      intDiv({end:Int64} - 1 - start_ns, {length:Int64}) AS place
+    FROM {source} WHERE {asked}
+  )
+  WHERE token = '' OR (NOT endsWith(token, '=') AND NOT startsWith(token, '{response}'))
+  GROUP BY model, token ORDER BY runs DESC, model, token LIMIT {most}""")
+
+
+class _Times(NamedTuple):
+    """In how many windows something is, and in how many runs of those that are counted."""
+
+    windows: int
+    runs: int
+
+
+_NEVER: Final = _Times(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The values of tags that runs of some time have.
+
+    Attributes:
+        every: Of the traces every so many-th is counted.
+        models: How many runs of each model there are.
+        values: The same by model and tag of each value, those of most runs first.
+    """
+
+    every: int
+    models: dict[str, _Times] = field(default_factory=dict)
+    values: defaultdict[tuple[str, str], dict[str, _Times]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+
+    def of(self, model: str, tag: str) -> Mapping[str, _Times]:
+        """Return the values of a tag of a model; none where it has none."""
+        return self.values.get((model, tag), {})
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
@@ -34,69 +79,124 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
     length_ns = window.end_ns - window.start_ns
     if (reference.end_ns - reference.start_ns) // length_ns < _LEAST_WINDOWS:
         return []
-    both = Window(reference.start_ns, window.end_ns)
-    asked = AskedRuns.of(question.reader, SlicesQuery(question.project), both)
-    sql = Sql("""
-        SELECT model, token, substring(token, 1, position(token, '=') - 1) AS name,
-          countIf(place < 0) AS now, uniqExactIf(place, place >= 0) AS windows, count() AS runs
-        FROM (
-          SELECT model, arrayJoin(arrayPushFront(arrayDistinct({tokens}), '')) AS token,
-            if(start_ns >= {since:Int64}, -1,
-              intDiv({since:Int64} - 1 - start_ns, {length:Int64})) AS place
-          FROM {source} WHERE {asked}
-        )
-        WHERE token = '' OR (NOT endsWith(token, '=') AND NOT startsWith(token, '{response}'))
-        GROUP BY model, token ORDER BY runs DESC, model, token LIMIT {most}
-        """).fill(
+    asked = AskedRuns.of(question.reader, SlicesQuery(question.project), window)
+    if not asked.models:
+        return []
+    now = _count_values(question.reader, asked, length_ns)
+    before = _count_before(question, asked)
+    findings = []
+    for model, tag in sorted(before.values):
+        of_model = before.models[model]
+        old, own = before.of(model, tag), now.of(model, tag)
+        usual = [value for value, times in old.items() if times.windows == of_model.windows]
+        if of_model.windows < _LEAST_WINDOWS or model not in now.models or not usual:
+            continue
+        new = [value for value in own if value not in old]
+        distinct = len(old) + len(new)
+        if distinct <= MOST_DISTINCT and len(new) <= max(_MOST_NEW * distinct, 1):
+            gone = [value for value in usual if value not in own]
+            for value in [*new, *gone][:_MOST_TOLD]:
+                its = _Value(model, tag, value)
+                finding = _make_change(question, its, before, now)
+                if finding is not None:
+                    findings.append(finding)
+    return findings
+
+
+def _count_values(reader: Reader, asked: AskedRuns, length_ns: int) -> _Counted:
+    """Count the values of tags of some runs, in windows of a length that end with theirs."""
+    sql = _VALUES_OF_TAGS.fill(
         tokens=asked.tokens,
         source=asked.source,
         asked=asked.sql,
         response=Sql(RESPONSE),
         most=MOST_ROWS,
     )
-    rows = (
-        question.reader.rows(sql, {**asked.values, "since": window.start_ns, "length": length_ns})
-        if asked.models
-        else []
+    made = _Counted(asked.every)
+    for row in reader.rows(sql, {**asked.values, "length": length_ns}):
+        model, times = row["model"], _Times(row["windows"], row["runs"])
+        tag, _, value = row["token"].partition("=")
+        if not row["token"]:
+            made.models[model] = times
+        elif tag and (tag in _CHANGED_DIMENSIONS or tag[0] != FIELD_MARK):
+            made.values[model, tag][value] = times
+    return made
+
+
+def _count_before(question: FindingsQuestion, asked: AskedRuns) -> _Counted:
+    """Count the values of tags in the windows of the reference, of the models that run now.
+
+    Where all of its days are over, and computed since they changed, the answer is kept until one
+    of them changes. Tags that come late change no day: with such it is read each time.
+    """
+    reader, project, reference = question.reader, question.project, question.reference
+    length_ns = question.window.end_ns - question.window.start_ns
+
+    def count() -> _Counted:
+        runs = AskedRuns.of(reader, SlicesQuery(project), reference)
+        runs = replace(runs, values={**runs.values, "models": asked.models})
+        return _count_values(reader, runs, length_ns)
+
+    days = _read_days(question)
+    if days is None or asked.apart.tags:
+        return count()
+    return reader.memory.work_out(
+        (
+            "tag values",
+            project,
+            reference,
+            length_ns,
+            (*sorted(asked.models),),
+            asked.condition.sql,
+            days,
+        ),
+        count,
+        lambda made: sum(map(len, made.values.values())) // _VALUES_A_ROW,
     )
-    every = {row["model"]: row for row in rows if not row["token"]}
-    values: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["name"] and (row["name"] in _CHANGED_DIMENSIONS or row["name"][0] != FIELD_MARK):
-            values[row["model"], row["name"]].append(row)
-    findings = []
-    for (model, _), value in values.items():
-        of_model = every[model]
-        new = [row for row in value if not row["windows"]]
-        usual = [row for row in value if row["windows"] == of_model["windows"]]
-        if of_model["windows"] < _LEAST_WINDOWS or not of_model["now"] or not usual:
-            continue
-        if len(value) <= MOST_DISTINCT and len(new) <= max(_MOST_NEW * len(value), 1):
-            gone = [row for row in usual if not row["now"]]
-            for row in [*new, *gone][:_MOST_TOLD]:
-                finding = _make_change(question, asked, row, of_model)
-                if finding is not None:
-                    findings.append(finding)
-    return findings
+
+
+def _read_days(question: FindingsQuestion) -> tuple[tuple[int, int], ...] | None:
+    """Read when the days of the reference were computed; None where they may change unseen."""
+    reference = question.reference
+    last_ns = -(-reference.end_ns // DAY_NS) * DAY_NS
+    if last_ns > question.now_ns:
+        return None
+    rows = read_day_states(question.reader, question.project, Window(reference.start_ns, last_ns))
+    is_settled = all(computed_ns > marked_ns for _, marked_ns, computed_ns in rows)
+    return tuple((day_ns, computed_ns) for day_ns, _, computed_ns in rows) if is_settled else None
+
+
+class _Value(NamedTuple):
+    """A value of a tag of a model."""
+
+    model: str
+    tag: str
+    value: str
 
 
 def _make_change(
-    question: FindingsQuestion, asked: AskedRuns, row: Row, of_model: Row
+    question: FindingsQuestion, its: _Value, before: _Counted, now: _Counted
 ) -> Finding | None:
     """Make the finding of a value that is new or gone; None where too few runs say so."""
     window, reference = question.window, question.reference
-    is_new = not row["windows"]
-    its = SliceCondition(((row["name"], row["token"][len(row["name"]) + 1 :]),))
-    runs = row["now"] * asked.every
-    if not is_new:
+    key = its.model, its.tag
+    old = before.of(*key).get(its.value, _NEVER)
+    is_new = not old.runs
+    condition = SliceCondition(((its.tag, its.value),))
+    if is_new:
+        counted = now.of(*key)[its.value].runs
+        if counted < LEAST_RUNS:
+            return None
+        runs = counted * now.every
+    else:
         # How many there would be, by its share of the runs before.
-        before = of_model["runs"] - of_model["now"]
-        runs = round(row["runs"] / before * of_model["now"] * asked.every)
-    if runs < LEAST_RUNS or (is_new and row["now"] < LEAST_RUNS):
+        share = old.runs / before.models[its.model].runs
+        runs = round(share * now.models[its.model].runs * now.every)
+    if runs < LEAST_RUNS:
         return None
-    where = f"model == {view.quoted(row['model'])} and {its.where}"
-    looked = reference if is_new else window
-    if asked.every > 1:  # some of its runs may be among those that were not counted
+    where = f"model == {view.quoted(its.model)} and {condition.where}"
+    looked, every = (reference, before.every) if is_new else (window, now.every)
+    if every > 1:  # its runs may be among those that were not counted
         others = AskedRuns.of(
             question.reader,
             SlicesQuery(question.project, where, start_ns=looked.start_ns, end_ns=looked.end_ns),
@@ -107,10 +207,10 @@ def _make_change(
     days = (reference.end_ns - reference.start_ns) // DAY_NS
     before_words = f"in the {days} days before"
     sentence = (
-        f"{its.name} is new in {row['model']}: {runs:,} runs, none {before_words}"
+        f"{condition.name} is new in {its.model}: {runs:,} runs, none {before_words}"
         if is_new
-        else f"{its.name} is gone from {row['model']}: about {runs:,} runs would be usual, as "
+        else f"{condition.name} is gone from {its.model}: about {runs:,} runs would be usual, as "
         f"{before_words}, and there is none"
     )
     at = window if is_new else reference
-    return Finding("traffic", sentence, row["model"], where, at.start_ns, at.end_ns, float(runs))
+    return Finding("traffic", sentence, its.model, where, at.start_ns, at.end_ns, float(runs))
