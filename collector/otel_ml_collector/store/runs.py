@@ -60,7 +60,6 @@ _FIRST_KEYED: Final = Sql(" LIMIT {most}").fill(most=_KEYED)
 # The key of `metrics`.
 _TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
 
-_SETTLED_BESIDE: Final = SETTLED.names("project", "start_ns", "trace_id", "span_id", "rank")
 KEY: Final = Sql("start_ns, {ids}, rank").fill(ids=IDS)
 # Of few rows: as texts, because a subquery that makes ids of them takes longer to plan.
 OF_SPANS: Final = Sql("lower(hex(span_id)) IN {spans:Array(String)}")
@@ -293,17 +292,12 @@ def read_settled(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tupl
         Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
         `others`, JSON; tokens and `cost`.
     """
-    sql = Sql("SELECT {columns} FROM settled PREWHERE {these}").fill(
+    # Of settlements of one rank the last one holds, which the order of the rows does not tell.
+    sql = Sql("SELECT {columns} FROM settled FINAL PREWHERE {these}").fill(
         columns=SETTLED.select("project"), these=OF_KEYS
     )
     settled = reader.rows(sql, key_parameters(project, keys), BY_KEY)
-    settled.sort(key=_order_of_settled)
-    return {span_of(row): row for row in winners(settled, span_of)}
-
-
-def _order_of_settled(row: Row) -> tuple[str, ...]:
-    """Sort key of settlements of a rank: what came in several groups was settled in each."""
-    return tuple(str(row[name]) for name in _SETTLED_BESIDE)
+    return {span_of(row): row for row in settled}
 
 
 def read_trace(
