@@ -20,10 +20,10 @@ from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import Slices, find_slices, tell_worse
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.scores import IN_WINDOW, SCORES
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.times import MINUTE_NS
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 FIELDS: Final = Contributor("fields", drift.contribute)
 NEW_VERSIONS: Final = Contributor("new versions", releases.contribute)
@@ -73,6 +73,23 @@ _DELIVERED: Final = Sql("""
       AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
     scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
 )
+
+# Of a day and the 28 before.
+_LARGE: Final = Sql("""
+    SELECT project FROM {deliveries} WHERE {readable} AND start_ns >= {start:Int64}
+      AND start_ns < {end:Int64}
+    GROUP BY project HAVING count() > {many} ORDER BY count() DESC, project LIMIT {most:UInt32}
+    """).fill(deliveries=DELIVERIES, readable=READABLE, many=_MANY)
+
+
+def find_large_projects(reader: Reader, now_ns: int, most: int) -> list[str]:
+    """Name the projects whose page Monitor is of many runs, the largest first.
+
+    Raises:
+        Unavailable: The store has trouble.
+    """
+    values = {"start": now_ns - 29 * DAY_NS, "end": now_ns, "most": most}
+    return [row["project"] for row in reader.rows(_LARGE, values)]
 
 
 def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:

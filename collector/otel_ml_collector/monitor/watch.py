@@ -2,9 +2,10 @@
 
 A page of many runs shows the last answer of half an hour at once, and asks for its successor. Who
 opens it after a longer time would wait for the store; so the answers of the pages that somebody
-opened in the last three days are worked out again before they are too old. That is bounded: pages
-in turn, statements in turn, at most a hundredth of all time, and nothing while requests take all
-that the process can do. Which pages were opened is known to this process alone.
+opened in the last three days are worked out again before they are too old, and those of the last
+day of large projects whether opened or not. That is bounded: six pages, in turn, statements in
+turn, at most a hundredth of all time, and nothing while requests take all that the process can do.
+Which pages were opened is known to this process alone.
 """
 
 import threading
@@ -13,16 +14,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from otel_ml_collector.monitor.find import renew_monitor
+from otel_ml_collector.monitor.find import find_large_projects, renew_monitor
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 _OPENED_WITHIN_NS: Final = 3 * DAY_NS
 # Well before the half hour is over: others may be in turn first.
 _DUE_NS: Final = 20 * MINUTE_NS
 # The pages opened last, each of a project and a length of time.
 _MOST_PAGES: Final = 6
+_LARGE_EVERY_NS: Final = 6 * HOUR_NS
 # After a page so many times as long as it took is left to others.
 _REST: Final = 100
 
@@ -48,6 +50,7 @@ class MonitorWatch:
         self._is_busy = is_busy
         self._clock = clock
         self._rests_until_s = -float("inf")
+        self._listed_ns = -_LARGE_EVERY_NS
         # When each page was opened last, the newest last, and when its answer was made.
         self._pages: OrderedDict[_Page, tuple[int, int]] = OrderedDict()
         self._guard = threading.Lock()
@@ -68,6 +71,8 @@ class MonitorWatch:
         """
         if self._clock() < self._rests_until_s or self._is_busy():
             return
+        if now_ns - self._listed_ns >= _LARGE_EVERY_NS:
+            self._note_large(now_ns)
         page = self._take_due(now_ns)
         if page is None:
             return
@@ -81,6 +86,19 @@ class MonitorWatch:
         if state is None:
             with self._guard:
                 self._pages.pop(page, None)
+
+    def _note_large(self, now_ns: int) -> None:
+        """Note the pages of large projects, as far as those that were opened leave room."""
+        large = find_large_projects(self._reader, now_ns, _MOST_PAGES)
+        self._listed_ns = now_ns
+        with self._guard:
+            for project in large:
+                page: _Page = (project, "24h")
+                if page in self._pages:
+                    self._pages[page] = now_ns, self._pages[page][1]
+                elif len(self._pages) < _MOST_PAGES:
+                    self._pages[page] = now_ns, now_ns - _DUE_NS
+                    self._pages.move_to_end(page, last=False)
 
     def _take_due(self, now_ns: int) -> _Page | None:
         """Choose the page whose answer is the oldest, if it is due, and note its answer of now."""
