@@ -166,7 +166,7 @@ class OpenRuns:
         """Watch a call from its start."""
         self._open[run] = None
         if self._watch.is_asleep:
-            self._watch.wake()
+            self._wake()
 
     def remove(self, run: OpenRun) -> None:
         """Forget a run that ended; an unknown run is no error."""
@@ -178,7 +178,7 @@ class OpenRuns:
         self._by_hand[id(run)] = weakref.ref(run)
         self._tell(run)
         if self._watch.is_asleep:
-            self._watch.wake()
+            self._wake()
 
     def _tell(self, run: OpenRun) -> None:
         if self._beat_at_s is None:
@@ -215,6 +215,9 @@ class OpenRuns:
         self._watch.stop()
         if self._beat_at_s is not None:
             self._beat("goodbye")
+
+    def _wake(self) -> None:
+        self._watch.wake()
 
     # On its own thread.
 

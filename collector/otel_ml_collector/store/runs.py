@@ -292,7 +292,7 @@ def read_settled(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tupl
         Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
         `others`, JSON; tokens and `cost`.
     """
-    # Of settlements of one rank the last one holds, which the order of the rows does not tell.
+    # Of settlements of a rank the last holds, which the order of the rows does not tell.
     sql = Sql("SELECT {columns} FROM settled FINAL PREWHERE {these}").fill(
         columns=SETTLED.select("project"), these=OF_KEYS
     )

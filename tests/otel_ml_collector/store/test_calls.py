@@ -149,7 +149,7 @@ def test_apart(service: Service, project: str) -> None:
     assert names(service, project) == ["answer", "work"]
 
 
-# Two groups that hold a run of one call are each settled before they are stored.
+# Two groups that hold a run of a call are each settled before they are stored.
 @example(seed=8)
 @example(seed=104)
 @settings(max_examples=examples(60, on_commit=3))
