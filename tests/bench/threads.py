@@ -34,6 +34,8 @@ _PATHS: Final = (
     *("/", f"/projects/{_PROJECT}/runs", f"/projects/{_PROJECT}/models", "/metrics"),
     *("/api/v1/projects", f"/api/v1/projects/{_PROJECT}/runs?limit=100"),
     f"/api/v1/projects/{_PROJECT}/models",
+    # These ask several questions at once.
+    *(f"/projects/{_PROJECT}", f"/projects/{_PROJECT}/monitor/findings"),
 )
 
 
