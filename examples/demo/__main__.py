@@ -102,7 +102,8 @@ def _print_farewell(console: Console, folder: Path) -> None:
     """Say where the records are once nobody serves them, and how to serve them again."""
     data_dir = _from_here(folder / "data")
     command = [_from_here(Path(sys.executable)), "-m", "otel_ml_collector", "serve"]
-    console.print(f"The demo has ended. Its records stay in {data_dir} until the next demo;")
+    ended = f"The demo has ended. Its records stay in {data_dir} until the next demo;"
+    console.print(ended, soft_wrap=True)
     console.print("this serves them again, with their pages:")
     console.print(f"  {shlex.join([*command, '--data-dir', data_dir])}", soft_wrap=True)
 
