@@ -44,7 +44,6 @@ from otel_ml_collector.store.rollup import (
     NEWEST_SCORES,
     NEWEST_TOLD,
     SCORE_SUMS,
-    STATES,
     SUMS,
 )
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
@@ -57,6 +56,7 @@ from otel_ml_collector.store.sql import (
     identifier,
     join_sql,
 )
+from otel_ml_collector.store.statistics import read_days
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import (
     NUMBERED_VERSIONS,
@@ -404,7 +404,7 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
 
 def _find_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
     """Find which whole days of a window the rollup knows as they stand, and since when."""
-    known = reader.memory.days(project, lambda: _read_days(reader, project))
+    known = reader.memory.days(project, lambda: _read_known_days(reader, project))
     return {
         day_ns: computed_ns
         for day_ns, computed_ns in known.items()
@@ -412,14 +412,9 @@ def _find_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
     }
 
 
-def _read_days(reader: Reader, project: str) -> dict[int, int]:
-    """Read which days of a project the rollup knows as they stand, and since when, in order."""
-    sql = Sql("""
-        SELECT day_ns, computed_ns FROM ({states})
-        WHERE computed_ns > marked_ns ORDER BY day_ns
-        """).fill(states=STATES.fill(ours=Sql("project = {project:String}")))
-    rows = reader.rows(sql, {"project": project})
-    return {row["day_ns"]: row["computed_ns"] for row in rows}
+def _read_known_days(reader: Reader, project: str) -> dict[int, int]:
+    days = read_days(reader, project)
+    return {day_ns: known_ns for day_ns, known_ns in days.items() if known_ns is not None}
 
 
 def _to_days(window: Window) -> Window:

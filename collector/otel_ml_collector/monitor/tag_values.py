@@ -17,9 +17,8 @@ from otel_ml_collector.monitor.slice_sums import (
 )
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import read_day_states
+from otel_ml_collector.store.statistics import read_days
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.web import view
 
@@ -161,9 +160,13 @@ def _read_days(question: FindingsQuestion) -> tuple[tuple[int, int], ...] | None
     last_ns = -(-reference.end_ns // DAY_NS) * DAY_NS
     if last_ns > question.now_ns:
         return None
-    rows = read_day_states(question.reader, question.project, Window(reference.start_ns, last_ns))
-    is_settled = all(computed_ns > marked_ns for _, marked_ns, computed_ns in rows)
-    return tuple((day_ns, computed_ns) for day_ns, _, computed_ns in rows) if is_settled else None
+    days = [
+        (day_ns, known_ns)
+        for day_ns, known_ns in read_days(question.reader, question.project).items()
+        if reference.start_ns - DAY_NS < day_ns < last_ns
+    ]
+    known = tuple((day_ns, known_ns) for day_ns, known_ns in days if known_ns is not None)
+    return known if len(known) == len(days) else None
 
 
 class _Value(NamedTuple):

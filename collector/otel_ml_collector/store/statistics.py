@@ -24,7 +24,7 @@ from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
 from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import HOUR_NS
 
 _MOST_PROJECTS: Final = 20_000
 # The small number of a run's version, of some that are known; 0 for any other.
@@ -70,20 +70,17 @@ def list_projects(reader: Reader) -> list[Row]:
     return reader.rows(sql, {})
 
 
-def read_day_states(reader: Reader, project: str, window: Window) -> list[tuple[int, int, int]]:
-    """Read of the days of a window, in order, when each was marked and computed last.
+def read_days(reader: Reader, project: str) -> dict[int, int | None]:
+    """Read since when the rollup knows each day of a project as it stands, in order.
 
     Returns:
-        Where a day begins and both times; days of which nothing was ever stored are left out.
+        By where a day begins, when it was computed; None where it changed since, or never was.
+        Days of which nothing was ever stored are left out.
     """
     sql = Sql("""
-        SELECT day_ns, marked_ns, computed_ns FROM ({states})
-        WHERE day_ns > {start:Int64} - {day} AND day_ns < {end:Int64} ORDER BY day_ns
-        """).fill(states=STATES.fill(ours=OF_PROJECT), day=DAY_NS)
-    values = {"project": project, "start": window.start_ns, "end": window.end_ns}
-    return [
-        (row["day_ns"], row["marked_ns"], row["computed_ns"]) for row in reader.rows(sql, values)
-    ]
+        SELECT day_ns, if(computed_ns > marked_ns, computed_ns, NULL) AS known_ns FROM ({states})
+        ORDER BY day_ns""").fill(states=STATES.fill(ours=OF_PROJECT))
+    return {row["day_ns"]: row["known_ns"] for row in reader.rows(sql, {"project": project})}
 
 
 @dataclass(frozen=True, slots=True)
