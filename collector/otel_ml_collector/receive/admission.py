@@ -241,13 +241,16 @@ class Pressure:
     def is_high(self) -> bool:
         """Whether whatever else is done here is taken from requests."""
         self._note()
-        return self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
+        return self._is_all_taken
 
     @property
     def was_high(self) -> bool:
         """The same when a request began or ended last, if that is not long ago; of any thread."""
-        is_new = self._clock() - self._noted_s < _PRESSURE_KNOWN_S
-        return is_new and self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
+        return self._clock() - self._noted_s < _PRESSURE_KNOWN_S and self._is_all_taken
+
+    @property
+    def _is_all_taken(self) -> bool:
+        return self._worked >= _ALL_TIME and self._cores >= _ONE_CORE
 
     def _note(self) -> None:
         """Update the decaying averages of load since the last call."""
