@@ -101,8 +101,7 @@ def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Monit
         Missing: The project may not be read.
         Unavailable: The store answers nothing of it.
     """
-    question = make_question(reader, project, now_ns, last=last)
-    return _work_out(question, _name_answer(question, last))
+    return _work_out(*_ask(reader, project, last, now_ns))
 
 
 def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
@@ -112,8 +111,7 @@ def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) ->
         Missing: The project may not be read.
         Unavailable: The store answers nothing of it.
     """
-    question = make_question(reader, project, now_ns, last=last)
-    name = _name_answer(question, last)
+    question, name = _ask(reader, project, last, now_ns)
     return _recall(reader, name) or _work_out(question, name)
 
 
@@ -127,7 +125,7 @@ def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> 
         Missing: The project may not be read.
         Unavailable: The store answers nothing of it.
     """
-    return _recall(reader, _name_answer(make_question(reader, project, now_ns, last=last), last))
+    return _recall(reader, _ask(reader, project, last, now_ns)[1])
 
 
 def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
@@ -140,8 +138,7 @@ def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Moni
         Missing: The project may not be read.
         Unavailable: The store answers nothing of it.
     """
-    question = make_question(reader, project, now_ns, last=last)
-    name = _name_answer(question, last)
+    question, name = _ask(reader, project, last, now_ns)
     return None if name[-1] else _work_out(question, name)
 
 
@@ -167,19 +164,22 @@ def _recall(reader: Reader, name: _AnswerName) -> MonitorState | None:
     return kept
 
 
-def _name_answer(question: FindingsQuestion, last: Past) -> _AnswerName:
-    """Name an answer by its time and the state of the store that fixes it, empty of many runs.
+def _ask(
+    reader: Reader, project: str, last: Past, now_ns: int
+) -> tuple[FindingsQuestion, _AnswerName]:
+    """Name the answer by its time and the state of the store that fixes it, empty of many runs.
 
     Asked each time: that it may be asked is the reader's right, and no other's answer.
     """
+    question = make_question(reader, project, now_ns, last=last)
     values = {
         "project": question.project,
         "start": question.reference.start_ns,
         "end": question.window.end_ns,
     }
-    [delivered] = question.reader.rows(_DELIVERED, values)
+    [delivered] = reader.rows(_DELIVERED, values)
     state = "" if delivered["runs"] > _MANY else repr(delivered)
-    return ("monitor", question.project, last, question.now_ns // KEPT_ANSWER_NS, state)
+    return question, ("monitor", project, last, now_ns // KEPT_ANSWER_NS, state)
 
 
 _NOT_KEPT: Final = 10**9
