@@ -826,12 +826,12 @@ class _Stream:
 
     __slots__ = ("_began", "_call", "_chunks", "_first_chunk_ms", "_is_open", "_not_kept")
 
-    def __init__(self, call: Call, *, is_open: bool = False) -> None:
+    def __init__(self, call: Call, began: float | None = None) -> None:
         self._chunks: list[Any] = []
         self._call = call
-        self._is_open = is_open
+        self._is_open = began is not None
         self._not_kept = 0
-        self._began = 0.0
+        self._began = began or 0.0
         self._first_chunk_ms = 0.0
 
     def take(self, chunk: Any) -> None:
@@ -920,10 +920,9 @@ def _follow(call: Call, output: Any) -> Any:
     if call._recorder is None or not is_stream(output):
         return None
     context, call.context = call.context, _NOWHERE
-    stream = _Stream(call, is_open=True)
     # The first chunk counts from the start of the call that has returned its stream.
-    stream._began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
-    return streams.follow(output, stream, context)
+    began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
+    return streams.follow(output, _Stream(call, began), context)
 
 
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10
