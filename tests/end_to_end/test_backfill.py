@@ -532,16 +532,21 @@ brief = Judge("brief", "At most 20 characters.", is_very_short)
 """
 
 
+def hold_after(runs: int, folder: Path, client: Client, endpoint: str) -> list[str]:
+    """Write such a judge; return the command that asks it about the runs and stores its words."""
+    (folder / "rubrics.py").write_text(HELD.replace("HELD", str(runs)))
+    return [
+        *(sys.executable, "-m", "otel_ml_collector", "judge", f"{folder / 'rubrics.py'}:brief"),
+        *("--where", 'model == "answer"', "--concurrency", "1", "--write"),
+        *("--project", client.project, "--endpoint", endpoint),
+    ]
+
+
 def test_interrupted_and_begun_again(
     client: Client, collector: CollectorProcess, tmp_path: Path
 ) -> None:
     """What was judged before Ctrl-C is stored; the same command does the rest, each run once."""
-    (tmp_path / "rubrics.py").write_text(HELD.replace("HELD", "30"))
-    command = [
-        *(sys.executable, "-m", "otel_ml_collector", "judge", f"{tmp_path / 'rubrics.py'}:brief"),
-        *("--where", "", "--write", "--project", client.project),
-        *("--endpoint", collector.endpoint, "--concurrency", "1"),
-    ]
+    command = hold_after(30, tmp_path, client, collector.endpoint)
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
     def count_stored() -> int:
@@ -567,13 +572,8 @@ def test_killed_and_begun_again(
     held: int,
 ) -> None:
     """What was judged before a kill is stored; the same command does the rest, each run once."""
-    (tmp_path / "rubrics.py").write_text(HELD.replace("HELD", str(held)))
     asked = tmp_path / "asked.txt"
-    command = [
-        *(sys.executable, "-m", "otel_ml_collector", "judge", f"{tmp_path / 'rubrics.py'}:brief"),
-        *("--where", 'model == "answer"', "--concurrency", "1", "--write"),
-        *("--project", client.project, "--endpoint", collector.endpoint),
-    ]
+    command = hold_after(held, tmp_path, client, collector.endpoint)
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
     def count_stored() -> int:
