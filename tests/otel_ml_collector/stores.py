@@ -1,6 +1,6 @@
 """A real store in a folder, with its writer and reader, or with the whole application."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,8 @@ from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.rollup import recompute
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.spans import NOW_NS
 from tests.support.new_store import lay
@@ -48,6 +50,12 @@ class Store:
         with suppress(Unavailable):
             self.watch.look()
         return records
+
+    def compute(self, project: str, days: Sequence[int]) -> None:
+        """Compute the rollup of some days, as if they had been left alone for a minute."""
+        client = self.connections.open()
+        now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+        recompute(client, self.connections.memory, project, days, now_ns)
 
     def settle(self) -> None:
         """Settle all that is stored and was not looked at, as a collector does that starts."""

@@ -1,6 +1,5 @@
 """Tests of values of tags that are new or gone: what is kept of days that are over."""
 
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,7 +8,7 @@ import pytest
 from otel_ml_collector.monitor.findings import make_question
 from otel_ml_collector.monitor.tag_values import contribute
 from otel_ml_collector.span import Span
-from otel_ml_collector.store.rollup import mark_days, recompute
+from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.otel_ml_collector.monitor.test_findings import count_statements
@@ -46,12 +45,6 @@ def tell(store: Store, project: str) -> Mapping[str, float]:
     return {finding.where: finding.size for finding in findings}
 
 
-def compute(store: Store, project: str) -> None:
-    """Compute the days of a project, as the collector does a minute after they changed."""
-    client = store.connections.open()
-    recompute(client, store.connections.memory, project, COMPUTED_DAYS, time.time_ns())
-
-
 def test_days_that_are_over_are_read_once(store: Store) -> None:
     """They are read again when a day was marked, and once more when it was computed; no oftener."""
     store.take("over", *make_traffic())
@@ -61,7 +54,7 @@ def test_days_that_are_over_are_read_once(store: Store) -> None:
 
     assert tell(store, "over") == {NEW: 50.0, GONE: 50.0}
     as_marked = count()
-    compute(store, "over")
+    store.compute("over", COMPUTED_DAYS)
     assert count() == as_marked
     assert count() == as_marked - 2  # the runs of each model, and their tags
     assert tell(store, "over") == {NEW: 50.0, GONE: 50.0}
@@ -69,7 +62,7 @@ def test_days_that_are_over_are_read_once(store: Store) -> None:
     store.take("over", make_run_of("Zillow", COMPUTED_DAYS[5] + HOUR_NS))
     assert tell(store, "over") == {GONE: 50.0}
     assert count() == as_marked
-    compute(store, "over")
+    store.compute("over", COMPUTED_DAYS)
     assert [count(), count()] == [as_marked, as_marked - 2]
     assert tell(store, "over") == {GONE: 50.0}
 
@@ -77,7 +70,7 @@ def test_days_that_are_over_are_read_once(store: Store) -> None:
 def test_what_runs_now_is_always_read(store: Store) -> None:
     """Runs of the window count at once, whatever is kept of the days before."""
     store.take("now", *make_traffic())
-    compute(store, "now")
+    store.compute("now", COMPUTED_DAYS)
     assert tell(store, "now") == {NEW: 50.0, GONE: 50.0}
     late = [make_run_of("Century", NOW_NS - HOUR_NS), make_run_of("Zillow", NOW_NS - HOUR_NS)]
     store.take("now", *late)
@@ -88,7 +81,7 @@ def test_late_tags_are_always_read(store: Store) -> None:
     """A tag that came late changes no day, and counts all the same."""
     spans = make_traffic()
     store.take("late", *spans)
-    compute(store, "late")
+    store.compute("late", COMPUTED_DAYS)
     assert tell(store, "late") == {NEW: 50.0, GONE: 50.0}
     attributes = {"otel_ml.tag.client": "Zillow"}
     store.take("late", make_record("update", spans[9], attributes, start_ns=spans[9].end_ns))

@@ -24,9 +24,7 @@ from otel_ml_collector.stats import (
     find_stats,
     make_question,
 )
-from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.runs import Window
-from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Dataset, Plan
 from tests.otel_ml_collector.spans import (
@@ -54,11 +52,8 @@ def ask(
 
 
 def compute(store: Store, project: str) -> None:
-    """Compute the rollup of the week as if it had been left alone for a minute."""
-    client = store.connections.open()
-    now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
-    days = [WEEK.start_ns + day * DAY_NS for day in range(7)]
-    recompute(client, store.connections.memory, project, days, now_ns)
+    """Compute the rollup of the week."""
+    store.compute(project, [WEEK.start_ns + day * DAY_NS for day in range(7)])
 
 
 def days_of_rollup(store: Store, project: str) -> int:

@@ -19,7 +19,6 @@ from otel_ml_collector.span import Scope, Span, Value
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.retention import Days, Retention
-from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from otel_ml_collector.store.writer import Writer
@@ -606,20 +605,18 @@ def test_days_that_are_over(service: Service, project: str, is_late: bool) -> No
     spans = make_answer(7, start_ns)
     service.store.take(project, *(spans[:2] if is_late else spans))
     day_ns = start_ns // DAY_NS * DAY_NS
-    client, memory = service.store.connections.open(), service.store.connections.memory
-    now = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
-    recompute(client, memory, project, [day_ns], client.query(now).result_rows[0][0])
+    service.store.compute(project, [day_ns])
     if is_late:
         service.store.take(project, *spans[2:])
         settle(service.store)
         assert count(service, project) == ONCE
-        recompute(client, memory, project, [day_ns], client.query(now).result_rows[0][0])
+        service.store.compute(project, [day_ns])
     cells = Sql("""
         SELECT model, sum(runs), sum(input_tokens), toFloat64(sum(cost)) / 1e15 FROM daily_runs
         WHERE project = {project:String} AND computed_ns = (
           SELECT max(computed_ns) FROM daily_runs WHERE project = {project:String})
         GROUP BY model ORDER BY model""")
-    rows = client.query(cells, {"project": project}).result_rows
+    rows = service.store.connections.open().query(cells, {"project": project}).result_rows
     assert [*map(tuple, rows)] == [("answer", 1, 50, 0.25), ("work", 1, 0, 0.0)]
     assert count(service, project) == ONCE
 

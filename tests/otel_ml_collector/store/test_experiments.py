@@ -111,12 +111,6 @@ def names(service: Service, project: str, where: str = "") -> list[str]:
     return sorted(run["name"] for run in runs)
 
 
-def compute(service: Service, project: str, day_ns: int) -> None:
-    client, memory = service.store.connections.open(), service.store.connections.memory
-    now = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
-    rollup.recompute(client, memory, project, [day_ns], client.query(now).result_rows[0][0])
-
-
 def test_fields(service: Service, project: str) -> None:
     """A run says of which experiment, data set, item and repeat it is."""
     service.store.take(project, *make_item_run(1, repeat=2))
@@ -230,12 +224,12 @@ def test_days_that_are_over(
     call.start_ns = day_ns + MS_NS
     spans = [call, *make_production(8, day_ns + MS_NS)]
     service.store.take(project, *spans, *([] if is_late else [run]))
-    compute(service, project, day_ns)
+    service.store.compute(project, [day_ns])
     if is_late:
         assert count(service, project) == (3, 100)
         service.store.take(project, run)
         assert count(service, project) == (2, 50)
-        compute(service, project, day_ns)
+        service.store.compute(project, [day_ns])
     assert count(service, project) == (2, 50)
     cells = Sql("""SELECT sum(runs) AS runs FROM daily_runs WHERE project = {project:String}
       AND computed_ns = (SELECT max(computed_ns) FROM daily_runs

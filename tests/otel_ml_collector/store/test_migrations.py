@@ -22,7 +22,6 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Scope, Span, Value
 from otel_ml_collector.store.backup import MANIFEST, restore
 from otel_ml_collector.store.migrations import DROPPED, SCHEMA_VERSION, STEPS
-from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.writer import Writer
@@ -509,14 +508,12 @@ def test_rollup_of_joined_versions(tmp_path: Path, olds: Olds) -> None:
         client.command("ALTER TABLE daily UPDATE marked_ns = 0 WHERE 1 SETTINGS mutations_sync = 2")
     with open_service(tmp_path) as service:
         assert answers(service, 6, olds[6].spans) == olds[6].expected
-        client_now = service.store.connections.open()
-        now_ns = client_now.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
-        recompute(client_now, service.store.connections.memory, "p6", [day_ns], now_ns)
+        service.store.compute("p6", [day_ns])
         assert answers(service, 6, olds[6].spans) == olds[6].expected
         cells = Sql(
             "SELECT judge, judge_version, evaluations FROM daily_scores WHERE computed_ns > 7"
         )
-        assert client_now.query(cells).result_rows == [("grounded", "b2", 1)]
+        assert service.store.connections.open().query(cells).result_rows == [("grounded", "b2", 1)]
 
 
 def test_scores_without_metrics(tmp_path: Path, olds: Olds) -> None:
