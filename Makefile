@@ -138,8 +138,8 @@ clean: ## Remove what these targets made
 # Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.
 NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 
-# Two workers: each starts collectors of its own.
-PYTEST := --numprocesses 2 --dist worksteal --durations 40 -o faulthandler_timeout=300
+# Three workers: each starts collectors of its own and waits for them a third of the time.
+PYTEST := --numprocesses 3 --dist worksteal --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
 # $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.
