@@ -424,11 +424,12 @@ def _read_late(
         owners[place] = names
     named = sorted({name for names in owners.values() for name in names})
     scored = named if apart.scores else [name for name in named if not is_run(name)]
+    tags = reader.ahead(read_late_tags, project, named) if apart.tags else None
     return LateRows(
         settled,
         owners,
         _by_owner(read_evaluations(reader, project, scored)) if scored else {},
-        _by_owner(read_late_tags(reader, project, named)) if apart.tags else {},
+        _by_owner(tags.result()) if tags else {},
     )
 
 
@@ -436,7 +437,8 @@ def find_said(
     reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
 ) -> dict[str, Said]:
     """Find the late records and scores of the runs of a project's light rows, by run id."""
-    keys = _keys_of(reader, project, rows) if find_apart(reader, project).keys else {}
+    has_keys = find_apart(reader, project).keys
+    keyed = reader.ahead(_keys_of, project, rows) if has_keys else None
     late = (asked or AskedRecords()).take(reader, project, rows)
     spoken_of = {
         span_of(row): [
@@ -448,6 +450,7 @@ def find_said(
     numbers = read_version_numbers(
         reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
     )
+    keys = keyed.result() if keyed else {}
     return {
         run_id_of(row): _make_said(row, late, keys, spoken_of[span_of(row)], numbers)
         for row in rows

@@ -51,15 +51,20 @@ class Reader:
         self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
-        self._asked_ahead = threading.local()
-        self._threads = ThreadPoolExecutor(_CLIENTS, "question", self._note_thread)
+        self._thread = threading.local()
+        # A thread waits for those of the next pool alone, so that one is always left that answers.
+        self._pools = [
+            ThreadPoolExecutor(_CLIENTS, name, self._note_pool, (level,))
+            for level, name in enumerate(("question", "inner-question"), 1)
+        ]
 
-    def _note_thread(self) -> None:
-        self._asked_ahead.is_here = True
+    def _note_pool(self, level: int) -> None:
+        self._thread.level = level
 
     def close(self) -> None:
         """Wait for questions asked ahead. To be called before the store is closed."""
-        self._threads.shutdown()
+        for pool in self._pools:
+            pool.shutdown()
 
     @property
     def access(self) -> Access:
@@ -100,16 +105,18 @@ class Reader:
         """Ask a question on another thread, while this thread asks another.
 
         Most of a small question's time is its planning, which is the work of a single thread. What
-        a question that was asked ahead asks ahead itself is asked at once: if they waited for each
-        other, no thread would be left that answers.
+        a question that was asked ahead asks ahead itself has threads of its own; what such a one
+        asks ahead is asked at once: if they waited for each other, no thread would be left that
+        answers.
 
         Args:
             ask: A question.
             args: Its arguments after the reader.
             kwargs: The same, by name.
         """
-        if not hasattr(self._asked_ahead, "is_here"):
-            return self._threads.submit(ask, self, *args, **kwargs)
+        level: int = getattr(self._thread, "level", 0)
+        if level < len(self._pools):
+            return self._pools[level].submit(ask, self, *args, **kwargs)
         asked: Future[_Told] = Future()
         try:
             asked.set_result(ask(self, *args, **kwargs))

@@ -182,7 +182,10 @@ def test_asked_ahead_within(store: Store) -> None:
     def ask(reader: Reader) -> int:
         return reader.ahead(count).result(timeout=20)
 
-    asked = [store.reader.ahead(ask) for _ in range(THREADS)]
+    def ask_further(reader: Reader) -> int:
+        return reader.ahead(ask).result(timeout=20)
+
+    asked = [store.reader.ahead(ask_further) for _ in range(THREADS)]
     assert [answer.result() for answer in asked] == [0] * THREADS
 
 
