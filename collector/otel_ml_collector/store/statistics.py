@@ -1,7 +1,9 @@
 """Questions about projects, models and versions: aggregates over recorded runs."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
@@ -222,10 +224,7 @@ def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window |
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
 
 
-_TRIED: Final = Sql("""
-          UNION ALL
-          SELECT model, argMax(kind, start_ns), 0, 0, 0, max(start_ns), count()
-          FROM {recorded} WHERE {counted} AND model != '' GROUP BY model""")
+_MOST_MODELS: Final = 1_000
 
 
 def list_models(reader: Reader, project: str) -> list[Row]:
@@ -235,78 +234,103 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     without any run, with the time of that. Runs in experiments are counted apart.
     """
     counted = find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT)))
+    tried = reader.ahead(_list_tried_models, project, counted.tried) if counted.items else None
     sql = Sql("""
         SELECT model, argMax(last_kind, last_ns) AS kind, sum(ended) AS runs,
-          sum(failed) AS errors,
-          if(max(last_ns) > 0, max(last_ns), max(told_ns)) AS last_start_ns,
-          sum(tried) AS experiment_runs
+          sum(failed) AS errors, max(last_ns) AS last_run_ns, max(told_ns) AS last_told_ns
         FROM (
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
-            countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns,
-            0 AS tried
+            countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
           FROM {recorded}
           WHERE {counted} AND model != ''
           GROUP BY model
           UNION ALL
           SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
-            max(last_ns), 0, 0
+            max(last_ns), 0
           FROM daily_runs
           WHERE {ours} AND {is_call} AND model != '' AND {computed}
           GROUP BY model
           UNION ALL
-          SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0, 0
+          SELECT model, argMax(kind, start_ns), 0, 0, max(start_ns), 0
           FROM open_runs
           WHERE project = {project:String} AND {is_call} AND model != ''
           GROUP BY model
           UNION ALL
-          SELECT name, kind, 0, 0, 0, max(last_seen_ns), 0
+          SELECT name, kind, 0, 0, 0, max(last_seen_ns)
           FROM model_versions
           WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
-          {tried}
         )
-        GROUP BY model ORDER BY last_start_ns DESC LIMIT 1000
+        GROUP BY model
         """).fill(
         recorded=RECORDED,
         ours=OF_PROJECT,
         is_call=IS_CALL,
         computed=computed(OF_PROJECT),
         counted=counted.sql,
-        tried=_TRIED.fill(recorded=RECORDED, counted=counted.tried) if counted.items else EMPTY,
+    )
+    models = {row["model"]: row for row in reader.rows(sql, {"project": project})}
+    for row in tried.result() if tried else ():
+        model = models.setdefault(
+            row["model"], {**row, "runs": 0, "errors": 0, "last_run_ns": 0, "last_told_ns": 0}
+        )
+        model["experiment_runs"] = row["experiment_runs"]
+        if row["last_tried_ns"] > model["last_run_ns"]:
+            model |= {"kind": row["kind"], "last_run_ns": row["last_tried_ns"]}
+    rows = [
+        {
+            **{name: model[name] for name in ("model", "kind", "runs", "errors")},
+            "last_start_ns": model["last_run_ns"] or model["last_told_ns"],
+            "experiment_runs": model.get("experiment_runs", 0),
+        }
+        for model in models.values()
+    ]
+    return sorted(rows, key=itemgetter("last_start_ns"), reverse=True)[:_MOST_MODELS]
+
+
+def _list_tried_models(reader: Reader, project: str, tried: Sql) -> list[Row]:
+    """List the models of which runs count in experiments, with how many."""
+    sql = Sql("""
+        SELECT model, argMax(kind, start_ns) AS kind, max(start_ns) AS last_tried_ns,
+          count() AS experiment_runs
+        FROM {recorded} WHERE {tried} AND model != '' GROUP BY model""").fill(
+        recorded=RECORDED, tried=tried
     )
     return reader.rows(sql, {"project": project})
-
-
-_TRIED_VERSIONS: Final = Sql("""
-          UNION ALL
-          SELECT {number} AS number, 0, 0, NULL, NULL, 0, count()
-          FROM {recorded} WHERE {counted} AND model = {model:String} GROUP BY number""")
 
 
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     """Read count, errors and latency of each version of a model, those in experiments apart."""
     counted = find_counted(reader, project, kinds=True)
-    calls = find_counted(reader, project)
-    tried = _TRIED_VERSIONS.fill(number=NUMBER, recorded=RECORDED, counted=calls.tried)
+    asked = of_versions(reader, project, model)
+    tried = reader.ahead(_count_tried, asked) if counted.items else None
     sql = Sql("""
-        SELECT number, sum(ended) AS runs, sum(failed) AS errors, max(p50) AS p50_ns,
-          max(p95) AS p95_ns, max(last_ns) AS last_start_ns, sum(tried) AS experiment_runs
-        FROM (
-          SELECT {number} AS number, count() AS ended, countIf(outcome = 'error') AS failed,
-            quantileExact(0.5)(latency_ns) AS p50, quantileExact(0.95)(latency_ns) AS p95,
-            max(start_ns) AS last_ns, 0 AS tried
-          FROM {recorded} WHERE {counted} AND model = {model:String}
-          GROUP BY number
-          {tried}
-        )
+        SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
+          quantileExact(0.5)(latency_ns) AS p50_ns, quantileExact(0.95)(latency_ns) AS p95_ns,
+          max(start_ns) AS last_start_ns, 0 AS experiment_runs
+        FROM {recorded} WHERE {counted} AND model = {model:String}
         GROUP BY number HAVING number > 0 ORDER BY number
-        """).fill(
-        recorded=RECORDED,
-        number=NUMBER,
-        counted=counted.sql,
-        tried=tried if counted.items else EMPTY,
+        """).fill(recorded=RECORDED, number=NUMBER, counted=counted.sql)
+    versions = {row["number"]: row for row in reader.rows(sql, asked)}
+    for row in tried.result() if tried else ():
+        version = versions.setdefault(row["number"], {**_NEVER_RUN})
+        version |= row
+    return sorted(versions.values(), key=itemgetter("number"))
+
+
+# The figures of a version of which no run counts but those in experiments.
+_NEVER_RUN: Final = {"runs": 0, "errors": 0, "p50_ns": None, "p95_ns": None, "last_start_ns": 0}
+
+
+def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:
+    """Count the runs in experiments of each version of a model."""
+    sql = Sql("""
+        SELECT {number} AS number, count() AS experiment_runs
+        FROM {recorded} WHERE {tried} AND model = {model:String}
+        GROUP BY number HAVING number > 0""").fill(
+        number=NUMBER, recorded=RECORDED, tried=find_counted(reader, asked["project"]).tried
     )
-    return reader.rows(sql, of_versions(reader, project, model))
+    return reader.rows(sql, asked)
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
