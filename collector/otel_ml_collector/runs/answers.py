@@ -347,12 +347,14 @@ class LateRows:
         settled: The settlements, by run id and start.
         owners: The names of each run in late records, by run id and start.
         evaluations, tags: Late records, by the name under which they stand.
+        trace_keys: The keys of the user's own, by trace id.
     """
 
     settled: Mapping[tuple[str, int], Row] = field(default_factory=dict)
     owners: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
     evaluations: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     tags: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    trace_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +366,9 @@ class AskedRecords:
     def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
         """Ask for the late records of some stored runs, if the project has any."""
         apart = find_apart(reader, project)
-        if keys and (apart.settled or apart.experiments or apart.scores or apart.tags):
+        if keys and (
+            apart.settled or apart.experiments or apart.scores or apart.tags or apart.keys
+        ):
             self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
 
     def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
@@ -407,6 +411,8 @@ def _read_late(
     A list also tells by that which runs are of experiments.
     """
     apart = find_apart(reader, project)
+    traces = sorted({key.trace_id for key in keys})
+    keyed = reader.ahead(_keys_of, project, traces) if apart.keys else None
     has_settled = apart.settled or (is_listed and apart.experiments)
     settled = read_settled(reader, project, keys) if has_settled else {}
     recorded = {key: others for key, row in settled.items() if (others := _others(row))}
@@ -430,6 +436,7 @@ def _read_late(
         owners,
         _by_owner(read_evaluations(reader, project, scored)) if scored else {},
         _by_owner(tags.result()) if tags else {},
+        keyed.result() if keyed else {},
     )
 
 
@@ -437,8 +444,6 @@ def find_said(
     reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
 ) -> dict[str, Said]:
     """Find the late records and scores of the runs of a project's light rows, by run id."""
-    has_keys = find_apart(reader, project).keys
-    keyed = reader.ahead(_keys_of, project, rows) if has_keys else None
     late = (asked or AskedRecords()).take(reader, project, rows)
     spoken_of = {
         span_of(row): [
@@ -450,17 +455,12 @@ def find_said(
     numbers = read_version_numbers(
         reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
     )
-    keys = keyed.result() if keyed else {}
-    return {
-        run_id_of(row): _make_said(row, late, keys, spoken_of[span_of(row)], numbers)
-        for row in rows
-    }
+    return {run_id_of(row): _make_said(row, late, spoken_of[span_of(row)], numbers) for row in rows}
 
 
 def _make_said(
     row: Row,
     late: LateRows,
-    keys: Mapping[str, Sequence[str]],
     spoken: Sequence[Row],
     numbers: Mapping[str, Numbers],
 ) -> Said:
@@ -469,7 +469,7 @@ def _make_said(
     settled = late.settled.get(place)
     share = settled if settled is not None and settled["counts"] else None
     return Said(
-        keys=keys.get(row["trace_id"], []),
+        keys=late.trace_keys.get(row["trace_id"], []),
         owners=late.owners[place],
         tags=_newest(
             row, [tag for owner in late.owners[place] for tag in late.tags.get(owner, ())]
@@ -528,9 +528,9 @@ def find_owner_evaluations(reader: Reader, project: str, owner: str) -> list[Eva
     )
 
 
-def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:
+def _keys_of(reader: Reader, project: str, traces: Sequence[str]) -> dict[str, list[str]]:
     keys: defaultdict[str, list[str]] = defaultdict(list)
-    for row in read_trace_keys(reader, project, sorted({row["trace_id"] for row in rows})):
+    for row in read_trace_keys(reader, project, traces):
         keys[row["trace_id"]].append(row["key"])
     return keys
 
