@@ -105,7 +105,11 @@ class Argument:
         """
         match self.kind:
             case "integer":
-                return self._read_integer(value)
+                if not _is_number(value) or not (isinstance(value, int) or value.is_integer()):
+                    text = f"expected a whole number from {self.low} to {self.high}"
+                    raise self._wrong(value, text)
+                self._check_range(value)
+                return int(value)
             case "number":
                 if not _is_number(value) or not math.isfinite(value):
                     raise self._wrong(value, "expected a number")
@@ -117,23 +121,17 @@ class Argument:
             case "strings":
                 if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                     raise self._wrong(value, "expected a list of texts")
-                if len(value) > self.high:
-                    raise self._wrong(len(value), f"is more than {self.high}")
-                if len(value) < self.low:
-                    raise self._wrong(len(value), f"is less than {self.low}")
+                self._check_range(len(value))
                 return [self._read_text(item) for item in value]
         if not isinstance(value, str):
             raise self._wrong(value, "expected a text")
         return self._read_text(value)
 
-    def _read_integer(self, value: object) -> int:
-        if not _is_number(value) or not (isinstance(value, int) or value.is_integer()):
-            raise self._wrong(value, f"expected a whole number from {self.low} to {self.high}")
-        if value > self.high:
-            raise self._wrong(value, f"is more than {self.high}")
-        if value < self.low:
-            raise self._wrong(value, f"is less than {self.low}")
-        return int(value)
+    def _check_range(self, number: float) -> None:
+        if number > self.high:
+            raise self._wrong(number, f"is more than {self.high}")
+        if number < self.low:
+            raise self._wrong(number, f"is less than {self.low}")
 
     def _read_text(self, value: str) -> str:
         if _HALF.search(value):
