@@ -107,19 +107,21 @@ def write(answer: Digest) -> dict[str, Any]:
     Rows go first, from the end of the longest table; where a single row is too long, its texts
     are cut shorter.
     """
+    # That at the top level has no name.
     tables = [
-        field_
-        for field_ in (answer.table, *answer.fields.values())
-        if isinstance(field_, DigestTable)
+        (name, table)
+        for name, table in (("", answer.table), *answer.fields.items())
+        if isinstance(table, DigestTable)
     ]
-    shown = [len(table.rows) for table in tables]
+    shown = [len(table.rows) for _, table in tables]
     scale = 1.0
     while True:
-        writer = _Writer(dict(zip(map(id, tables), shown, strict=True)), scale)
-        written = writer.write(answer)
+        numbers = {id(table): rows for (_, table), rows in zip(tables, shown, strict=True)}
+        written = _Writer(numbers, scale).write(answer)
         if len(to_text(written)) <= answer.chars:
             return written
-        sizes = [_rows_size(written, answer, table) for table in tables]
+        rows_of = [(written[name] if name else written)["rows"] for name, _ in tables]
+        sizes = [len(orjson.dumps(rows)) if rows else 0 for rows in rows_of]
         longest = max(range(len(tables)), key=sizes.__getitem__, default=None)
         if longest is not None and shown[longest] > 1:
             shown[longest] -= 1
@@ -176,12 +178,10 @@ def show(text: str) -> str:
 
 def unshow(text: str) -> str:
     """Return the text that `show` made visible."""
-    return _VISIBLE.sub(_read_visible, text)
-
-
-def _read_visible(match: re.Match[str]) -> str:
-    code = int(match[1], 16)
-    return chr(code) if code <= sys.maxunicode else match[0]
+    return _VISIBLE.sub(
+        lambda match: chr(code) if (code := int(match[1], 16)) <= sys.maxunicode else match[0],
+        text,
+    )
 
 
 def number(value: float) -> float | int | Own | None:
@@ -329,11 +329,3 @@ class _Writer:
         if text:
             self._foreign[path] = None
         return shown
-
-
-def _rows_size(written: Mapping[str, Any], answer: Digest, table: DigestTable) -> int:
-    """Count the characters of the rows of a table as they are written."""
-    if table is answer.table:
-        return len(orjson.dumps(written["rows"])) if written["rows"] else 0
-    name = next(name for name, value in answer.fields.items() if value is table)
-    return len(orjson.dumps(written[name]["rows"])) if written[name]["rows"] else 0

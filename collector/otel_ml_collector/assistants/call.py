@@ -228,7 +228,16 @@ def explain(error: CollectorError, where: str) -> str:
         and where
         and error.column is not None
     ):
-        return _explain_filter(error, where)
+        column = min(error.column, len(where))
+        start = where.rfind("\n", 0, column) + 1
+        line = where[start:].partition("\n")[0]
+        lines = [
+            f"where: {show(str(error))}",
+            show(line),
+            f"{' ' * len(show(line[: column - start]))}^",
+        ]
+        mended = mend(where)
+        return "\n".join([*lines, f"try: {mended}"] if mended else lines)
     if isinstance(error, StoreTimeout):
         return explain_timeout(LIMIT_S)
     if isinstance(error, Unavailable):
@@ -239,19 +248,6 @@ def explain(error: CollectorError, where: str) -> str:
 def explain_timeout(limit_s: float) -> str:
     """Word the refusal of an answer that took too long, with the arguments that narrow it."""
     return f"The answer took longer than {limit_s:g} s: ask for less with since, until or where"
-
-
-def _explain_filter(error: BadInput, where: str) -> str:
-    column = min(error.column or 0, len(where))
-    start = where.rfind("\n", 0, column) + 1
-    line = where[start:].partition("\n")[0]
-    lines = [
-        f"where: {show(str(error))}",
-        show(line),
-        f"{' ' * len(show(line[: column - start]))}^",
-    ]
-    mended = mend(where)
-    return "\n".join([*lines, f"try: {mended}"] if mended else lines)
 
 
 def mend(where: str) -> str:

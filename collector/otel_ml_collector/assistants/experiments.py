@@ -213,6 +213,8 @@ def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> D
     """Answer with the verdict of a pair of experiments; that of production stands beside."""
     compared, detail, verdict = paired.compared, paired.detail, paired.verdict
     before, after = verdict.baseline, detail.experiment
+    worse = [item for item in verdict.slices if item.word == "worse"]
+    worst = min(worse, key=lambda item: item.difference.value, default=None)
     production = None
     if a.where and b.where:
         beside = _judge_production(call, a, b)
@@ -231,7 +233,16 @@ def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> D
             f"{verdict.common} common items",
             "judges": _judges(verdict.judges),
             "amounts": _amounts(verdict.amounts),
-            "slice": _worst_slice(verdict),
+            "slice": None
+            if worst is None
+            else {
+                "tag": f"{worst.tag}={worst.value}",
+                "judge": worst.judge,
+                "difference": worst.difference.value,
+                "low": worst.difference.low,
+                "high": worst.difference.high,
+                "n": worst.difference.n,
+            },
             "changed": _changed(call, _version_of(before), _version_of(after), before, after),
             "needed": _needed(verdict.judges, "items"),
             "worse": _worse(call, compared, verdict),
@@ -429,21 +440,6 @@ def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
         if judge.word == "inconclusive" and judge.needed
     ]
     return items or None
-
-
-def _worst_slice(verdict: ExperimentVerdict) -> dict[str, object] | None:
-    worse = [item for item in verdict.slices if item.word == "worse"]
-    worst = min(worse, key=lambda entry: entry.difference.value, default=None)
-    if worst is None:
-        return None
-    return {
-        "tag": f"{worst.tag}={worst.value}",
-        "judge": worst.judge,
-        "difference": worst.difference.value,
-        "low": worst.difference.low,
-        "high": worst.difference.high,
-        "n": worst.difference.n,
-    }
 
 
 def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> DigestTable | None:

@@ -115,19 +115,12 @@ def without_media(text: str) -> str:
     """Put type and size in the place of images, audio and other binary content."""
     if "base64," in text:
         text = _DATA.sub(lambda m: f"({m[1]}, {len(m[2]) * 3 // 4:,} bytes)", text)
-    return (
-        _BLOB.sub(lambda m: f"(binary, {len(m[0]) * 3 // 4:,} bytes)", text)
-        if _has_blob(text)
-        else text
-    )
-
-
-def _has_blob(text: str) -> bool:
     match = _BLOB.search(text)
     blob = match[0] if match else ""
-    return (
-        any(map(str.isupper, blob)) and any(map(str.islower, blob)) and any(map(str.isdigit, blob))
-    )
+    # Base64 has capitals, small letters and digits; a long word or number has not.
+    if all(any(map(test, blob)) for test in (str.isupper, str.islower, str.isdigit)):
+        return _BLOB.sub(lambda m: f"(binary, {len(m[0]) * 3 // 4:,} bytes)", text)
+    return text
 
 
 def _find_part(value: Mapping[str, object], part: str) -> object:

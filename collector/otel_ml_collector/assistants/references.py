@@ -64,14 +64,11 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
             )
         if ids:
             return Reference("run", ids[0])
-    return _find_named(reader, project, text) or _find_trace(reader, project, text)
-
-
-def _find_trace(reader: Reader, project: str, text: str) -> Reference | None:
-    keyed = find_key(reader, text) if text else None
-    if keyed is None:
-        return None
-    is_here = any(place.project == project for place in keyed.places) or project in keyed.told
+    named = _find_named(reader, project, text)
+    if named is not None or not text:
+        return named
+    trace = find_key(reader, text)
+    is_here = any(place.project == project for place in trace.places) or project in trace.told
     return Reference("trace", text) if is_here else None
 
 

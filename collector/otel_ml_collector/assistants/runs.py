@@ -1,6 +1,7 @@
 """The tools about runs, singly and in numbers: overview, find_runs, statistics, errors."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
@@ -102,9 +103,15 @@ def list_runs(call: ToolCall) -> Digest:
             if name not in _ALONE or any(cell(run) for run in runs)
         ]
     rows = [[cell(run) for _, cell in columns] for run in runs]
-    _tell_apart(rows, [name for name, _ in columns], runs)
+    shown_names = [name for name, _ in columns]
+    if "run" in shown_names:  # runs whose short ids are the same have whole ids
+        at = shown_names.index("run")
+        short = Counter(row[at] for row in rows)
+        for row, run in zip(rows, runs, strict=True):
+            if short[row[at]] > 1:
+                row[at] = Own(run.run_id)
     return Digest(
-        table=DigestTable([name for name, _ in columns], rows, total, go_on),
+        table=DigestTable(shown_names, rows, total, go_on),
         url=call.runs_page(order=None if order == NEWEST else order),
         hint="" if runs or call.given["cursor"] else call.explain_nothing(),
         chars=call.chars,
@@ -116,19 +123,6 @@ def _read_order(text: str) -> str:
         return read_order(text)
     except ValueError as error:
         raise BadInput(f"order: {text[:80]!r}: expected one of {ORDER_NAMES}", "order") from error
-
-
-def _tell_apart(
-    rows: Sequence[list[object]], names: Sequence[str], runs: Sequence[RunSummary]
-) -> None:
-    """Write whole ids of runs whose short ids are the same."""
-    if "run" not in names:
-        return
-    at = names.index("run")
-    short = [row[at] for row in rows]
-    for row, run in zip(rows, runs, strict=True):
-        if short.count(row[at]) > 1:
-            row[at] = Own(run.run_id)
 
 
 def _cell(name: str) -> Callable[[RunSummary], object]:
@@ -227,18 +221,17 @@ def group_errors(call: ToolCall) -> Digest:
     error_groups = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
     table = _errors(call, error_groups)
     table.go_on = call.more_rows(_LISTED_RUNS)
+    hint = ""
+    if not error_groups.groups:
+        runs = _find_stats(call, "", "", 1).total.runs
+        hint = f"none of {runs} runs failed" if runs else call.explain_nothing()
     return Digest(
         {"errors_in_all": error_groups.errors},
         table,
         url=call.runs_page() if call.where else call.page("runs", where='outcome == "error"'),
-        hint="" if error_groups.groups else _no_errors(call),
+        hint=hint,
         chars=call.chars,
     )
-
-
-def _no_errors(call: ToolCall) -> str:
-    stats = _find_stats(call, "", "", 1)
-    return f"none of {stats.total.runs} runs failed" if stats.total.runs else call.explain_nothing()
 
 
 def _errors(call: ToolCall, error_groups: ErrorGroups) -> DigestTable:

@@ -54,16 +54,23 @@ def add_feedback(call: ToolCall) -> Digest:
     if not judge:
         raise BadInput("judge: '': expected a name such as triage", "judge")
     access = call.reader.access
+    request = call.given["request"]
+    # An evaluation is named by the request of its key, else by its content.
+    words: list[Any] = [request] if request else ["", judge, facts]
+    names = {
+        run_id: orjson.dumps([access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
+        for run_id in run_ids
+    }
     wanted = [
         feedback.WantedEvaluation(
-            id=_name_statement(call, run_id, facts),
+            id=f"agent {hashlib.sha256(name).hexdigest()}",
             run_id=run_id,
             judge=judge,
             source="agent",
             annotator=access.name[:256],
             **facts,
         )
-        for run_id in run_ids
+        for run_id, name in names.items()
     ]
     made = feedback.make_feedback(call.reader, call.project, wanted, call.now_ns)
     ids = {run_id: value.record_id for run_id, value in zip(run_ids, made.stored, strict=True)}
@@ -152,14 +159,6 @@ def _find_runs(call: ToolCall) -> list[str]:
             )
         runs.append(reference.name)
     return [*dict.fromkeys(runs)]
-
-
-def _name_statement(call: ToolCall, run_id: str, facts: Mapping[str, Any]) -> str:
-    """Name a statement: by the request of its key, else by its content."""
-    request = call.given["request"]
-    words: list[Any] = [request] if request else ["", call.given["judge"], facts]
-    text = orjson.dumps([call.reader.access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
-    return f"agent {hashlib.sha256(text).hexdigest()}"
 
 
 def _check_same(call: ToolCall, there: Mapping[str, Row], facts: Mapping[str, Any]) -> None:
