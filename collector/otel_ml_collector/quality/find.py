@@ -56,6 +56,8 @@ _BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _MOST_CLASSES: Final = 20
 _MOST_VERSIONS: Final = 100
 _MOST_UNSAVED: Final = 100
+# Of the filter for wrong predictions; a filter has at most 4,000.
+_MOST_FILTER_CHARS: Final = 3_000
 _BINS: Final = 10
 _SURE_BINS: Final = 100
 # A probability of 0 or 1 that is wrong costs as much as this one.
@@ -344,8 +346,18 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     """Say how good predictions were, at the time of the prediction."""
     target, window = question.target, question.window
     rows = _write(reader, question)
-    figures = _figures_of(target)
-    groups = _sum_groups(rows, figures)
+    figures = _OF_NUMBER if target.kind == "number" else _OF_RANKING
+    if target.kind == "class":
+        figures = {
+            **_OF_CLASS,
+            **(_OF_POSITIVE if target.positive else {}),
+            **(_OF_CHANCE if target.probability else {}),
+        }
+    # Of all runs, of each bucket and of each version.
+    groups: dict[str, list[Row]] = {_WHOLE: [], _BUCKETS: [], _VERSIONS: []}
+    for row in _sum(rows, {**_COVERAGE, **figures}, _GROUPS):
+        groups[row["place"][0]].append({**row, "place": row["place"][1:]})
+    groups[_BUCKETS].sort(key=lambda row: int(row["place"]))
     total = next(iter(groups[_WHOLE]), None)
     own = [] if total is None else _estimate(figures, total)
     if target.kind == "number":
@@ -357,11 +369,16 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     classes, confusion, guess = (
         _find_classes(rows, question) if target.kind == "class" else ([], [], None)
     )
-    bins = _read_confidence(rows) if target.probability else {}
+    bins, whole = _read_confidence(rows) if target.probability else ({}, {})
     points = _make_points(groups[_BUCKETS], question, figures, aged, course)
-    whole = _add_bins(bins)
-    _estimate_points(points, groups[_BUCKETS], bins, whole)
-    wrong = [pair for pair in confusion if pair.predicted != pair.came]
+    for point, row in zip(points, groups[_BUCKETS], strict=True):
+        # The accuracy of a bucket is estimated by the truths of all others.
+        sure = bins.get(int(row["place"]), {})
+        rest = [part - sure[place] if place in sure else part for place, part in whole.items()]
+        point.estimate = expect_right(rest, sure.values())
+    filters = [pair.where for pair in confusion if pair.predicted != pair.came]
+    # There is no filter for any of them where the language has none for a pair.
+    any_of = " or ".join(f"({condition})" for condition in filters) if all(filters) else ""
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
         target=target,
@@ -388,19 +405,9 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
             if share is not None
         ],
         wrong=None if right is None else round(right.n * (1 - right.value)),
-        wrong_where=_any_of([pair.where for pair in wrong]),
+        wrong_where=any_of if len(any_of) < _MOST_FILTER_CHARS else "",
         slices=_find_slices(rows, next(iter(figures.items()))) if question.slices and here else [],
     )
-
-
-def _figures_of(target: SavedTarget) -> Mapping[str, _Figure]:
-    if target.kind != "class":
-        return _OF_NUMBER if target.kind == "number" else _OF_RANKING
-    return {
-        **_OF_CLASS,
-        **(_OF_POSITIVE if target.positive else {}),
-        **(_OF_CHANCE if target.probability else {}),
-    }
 
 
 def _write(reader: Reader, question: QualityQuestion) -> _Rows:
@@ -583,15 +590,6 @@ _GROUPS: Final = Sql("""arrayJoin(['a', concat('b', toString({bucket})),
   concat('v', model, '\\n', digest, ':', structure)])""").fill(bucket=_BUCKET)
 
 
-def _sum_groups(rows: _Rows, figures: Mapping[str, _Figure]) -> dict[str, list[Row]]:
-    """Add up coverage and figures of all runs, of each bucket and of each version."""
-    groups: dict[str, list[Row]] = {_WHOLE: [], _BUCKETS: [], _VERSIONS: []}
-    for row in _sum(rows, {**_COVERAGE, **figures}, _GROUPS):
-        groups[row["place"][0]].append({**row, "place": row["place"][1:]})
-    groups[_BUCKETS].sort(key=lambda row: int(row["place"]))
-    return groups
-
-
 def _read_ages(
     rows: _Rows, question: QualityQuestion
 ) -> tuple[dict[int, tuple[AgedBucket, float]], float | None]:
@@ -771,8 +769,12 @@ def _calibrate(rows: _Rows) -> list[CalibratedBin]:
 _Bins = Mapping[int, Mapping[int, ConfidenceBin]]
 
 
-def _read_confidence(rows: _Rows) -> _Bins:
-    """Read how sure runs were of their predictions, by bucket of time and in a hundred bins."""
+def _read_confidence(rows: _Rows) -> tuple[_Bins, Mapping[int, ConfidenceBin]]:
+    """Read how sure runs were of their predictions, in a hundred bins.
+
+    Returns:
+        The bins by bucket of time, and those of all buckets together.
+    """
     read = rows.ask(
         Sql("""
           SELECT {bucket} AS bucket, least(toUInt32(floor(sure * {bins})), {bins} - 1) AS bin,
@@ -788,32 +790,13 @@ def _read_confidence(rows: _Rows) -> _Bins:
         )
     )
     bins: defaultdict[int, dict[int, ConfidenceBin]] = defaultdict(dict)
-    for row in read:
-        bins[row["bucket"]][row["bin"]] = ConfidenceBin(
-            *(row[name] for name in ("n", "total", "here", "here_total", "right"))
-        )
-    return bins
-
-
-def _estimate_points(
-    points: Sequence[QualityPoint],
-    rows: Sequence[Row],
-    bins: _Bins,
-    whole: Mapping[int, ConfidenceBin],
-) -> None:
-    """Estimate the accuracy of each bucket by the truths of all others."""
-    for point, row in zip(points, rows, strict=True):
-        own = bins.get(int(row["place"]), {})
-        rest = [part - own[place] if place in own else part for place, part in whole.items()]
-        point.estimate = expect_right(rest, own.values())
-
-
-def _add_bins(bins: _Bins) -> dict[int, ConfidenceBin]:
     whole: dict[int, ConfidenceBin] = {}
-    for parts in bins.values():
-        for place, part in parts.items():
-            whole[place] = whole[place] + part if place in whole else part
-    return whole
+    for row in read:
+        place = row["bin"]
+        part = ConfidenceBin(*(row[name] for name in ("n", "total", "here", "here_total", "right")))
+        bins[row["bucket"]][place] = part
+        whole[place] = whole[place] + part if place in whole else part
+    return bins, whole
 
 
 def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
@@ -852,14 +835,6 @@ def _equals(field: str, text: str) -> str:
     if not number or number in {"inf", "-inf", "nan"}:
         return f"{field} == {view.quoted(text)}"
     return f"({field} == {view.quoted(text)} or {field} == {number})"
-
-
-def _any_of(conditions: Sequence[str]) -> str:
-    """Join filters of which one must hold; empty where the language has none for any."""
-    if not conditions or not all(conditions):
-        return ""
-    joined = " or ".join(f"({condition})" for condition in conditions)
-    return joined if len(joined) < 3_000 else ""  # noqa: PLR2004 - a filter has 4,000 characters
 
 
 def save_target(  # noqa: PLR0917 - what a save needs

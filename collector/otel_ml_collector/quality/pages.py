@@ -100,16 +100,12 @@ def write_interval(name: str, interval: Interval | None) -> str:
     return f"{write_figure(name, interval.low)} to {write_figure(name, interval.high)}"
 
 
-def _find_value(point: QualityPoint, name: str) -> Interval | None:
-    return next((one.value for one in point.figures if one.name == name), None)
-
-
 def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
     """Draw a figure over time, broken where buckets are early; None where no bucket has it."""
     stretches: list[list[tuple[float, float, float, float]]] = [[]]
     expected: list[list[tuple[float, float]]] = [[]]
     for point in quality.points:
-        value = _find_value(point, name)
+        value = next((figure.value for figure in point.figures if figure.name == name), None)
         middle = (_place(quality, point) + _width(quality, point) / 2) * _WIDTH / 100
         if value is None or point.early:
             stretches.append([])
@@ -140,7 +136,8 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
         upper = [at(x, top) for x, _, _, top in stretch]
         lower = [at(x, foot) for x, _, foot, _ in reversed(stretch)]
         bands.append(f"M{'L'.join([*upper, *lower])}z")
-    half = _WIDTH * quality.bucket_s * 1e9 / max(_length(quality), 1) / 2
+    start_ns, end_ns = _window(quality)
+    half = _WIDTH * quality.bucket_s * 1e9 / max(end_ns - start_ns, 1) / 2
     return QualityCurve(
         "".join(lines),
         "".join(bands),
@@ -178,11 +175,6 @@ def draw_coverage(quality: TargetQuality) -> CoverageCurve:
 
 def _window(quality: TargetQuality) -> tuple[int, int]:
     return from_rfc3339(quality.start, "start"), from_rfc3339(quality.end, "end")
-
-
-def _length(quality: TargetQuality) -> int:
-    start_ns, end_ns = _window(quality)
-    return end_ns - start_ns
 
 
 def _place(quality: TargetQuality, point: QualityPoint) -> float:
