@@ -9,6 +9,7 @@ import binascii
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -32,6 +33,7 @@ _DIGITS: Final = 9
 _FEWEST_NUMBERS: Final = 8
 _MOST_NUMBERS: Final = 1_000_000
 _DEPTH: Final = 8
+_LARGEST: Final = sys.float_info.max
 _BINS: Final = 24
 _HISTOGRAM_HEIGHT: Final = 40
 _ROWS_OF_PART: Final = 50
@@ -205,7 +207,8 @@ def find_numbers(value: JsonValue) -> Numbers | None:
     items = _flatten(value, shape)
     if items is None or len(items) < _FEWEST_NUMBERS:
         return None
-    finite = [float(item) for item in items if item is not None and _is_finite(item)]
+    # NaN is none of these, nor an integer that no float holds.
+    finite = [float(item) for item in items if item is not None and abs(item) <= _LARGEST]
     if not finite:
         return Numbers(shape, dtype, len(items), not_numbers=len(items))
     low, high = min(finite), max(finite)
@@ -248,13 +251,6 @@ def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
 
 def _is_number(item: object) -> bool:
     return isinstance(item, int | float) and not isinstance(item, bool)
-
-
-def _is_finite(item: float) -> bool:
-    try:
-        return math.isfinite(item)
-    except OverflowError:  # an integer that no float holds
-        return False
 
 
 def _histogram(values: Sequence[float], low: float, high: float) -> str:
@@ -452,7 +448,7 @@ def make_payload(
         BadInput: There is nothing at that path.
     """
     inner = alone(value)
-    forms = _forms_of_text(inner, first) if isinstance(inner, str) else _forms(value, first)
+    forms = _forms(value, first)
     names = [*forms, *([] if isinstance(inner, str) else ["Tree"]), "Raw"]
     form = chosen if chosen in names else names[0]
     if form == "Tree":
@@ -471,21 +467,19 @@ def alone(value: JsonValue) -> JsonValue:
 
 def _forms(value: JsonValue, first: int) -> dict[str, Form]:
     inner = alone(value)
-    facts = {
-        "Chat": find_chat(value, first) or find_chat(inner, first),
-        "Table": find_table(inner, first),
-        "Numbers": find_numbers(inner),
-    }
-    return {name: form for name, form in facts.items() if form is not None}
-
-
-def _forms_of_text(text: str, first: int) -> dict[str, Form]:
-    picture = read_picture(text)
+    if not isinstance(inner, str):
+        facts = {
+            "Chat": find_chat(value, first) or find_chat(inner, first),
+            "Table": find_table(inner, first),
+            "Numbers": find_numbers(inner),
+        }
+        return {name: form for name, form in facts.items() if form is not None}
+    picture = read_picture(inner)
     if picture is not None:
         return {"Image": picture}
-    if len(text) >= _BLOB_CHARS and _BLOB.fullmatch(text[:_RAW_CHARS]):
-        return {"Blob": Blob(len(text) * 3 // 4)}
-    return {"Text": _text(text, first)}
+    if len(inner) >= _BLOB_CHARS and _BLOB.fullmatch(inner[:_RAW_CHARS]):
+        return {"Blob": Blob(len(inner) * 3 // 4)}
+    return {"Text": _text(inner, first)}
 
 
 def _text(text: str, first: int) -> ShownText:

@@ -43,15 +43,9 @@ PARTS: Final[Mapping[str, str]] = {
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
 
-
-def _hash_files() -> str:
-    digest = blake2b(digest_size=8)
-    for file in sorted(STATIC.rglob("*.*")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-_FILES: Final = _hash_files()
+_FILES: Final = blake2b(
+    b"".join(file.read_bytes() for file in sorted(STATIC.rglob("*.*"))), digest_size=8
+).hexdigest()
 
 
 class Assets(StaticFiles):
@@ -84,48 +78,43 @@ class Assets(StaticFiles):
         return answer
 
 
-def _make_environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(sorted(_COLLECTOR.glob("*/templates"))),
-        autoescape=True,
-        auto_reload=False,
-        finalize=show,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        address=view.address,
-        api_address=view.api_address,
-        cut_slice=cut_slice,
-        make_payload=make_payload,
-        narrow=view.narrow,
-        percent=view.percent,
-        quoted=view.quoted,
-        static=f"/static/{_FILES}",
-        without=view.without,
-    )
-    environment.filters.update(
-        ago=ago,
-        count=view.count,
-        cut_id=view.cut_id,
-        dollars=write_dollars,
-        duration=view.duration,
-        elapsed_ms=view.elapsed_ms,
-        moment=view.moment,
-        money=write_cost,
-        number=view.number,
-        rfc3339=to_rfc3339,
-        score=view.score,
-        short=short,
-        size=view.size,
-        tag_value=view.tag_value,
-        whole=whole,
-    )
-    return environment
-
-
-TEMPLATES: Final = _make_environment()
+TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(sorted(_COLLECTOR.glob("*/templates"))),
+    autoescape=True,
+    auto_reload=False,
+    finalize=show,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.globals.update(
+    address=view.address,
+    api_address=view.api_address,
+    cut_slice=cut_slice,
+    make_payload=make_payload,
+    narrow=view.narrow,
+    percent=view.percent,
+    quoted=view.quoted,
+    static=f"/static/{_FILES}",
+    without=view.without,
+)
+TEMPLATES.filters.update(
+    ago=ago,
+    count=view.count,
+    cut_id=view.cut_id,
+    dollars=write_dollars,
+    duration=view.duration,
+    elapsed_ms=view.elapsed_ms,
+    moment=view.moment,
+    money=write_cost,
+    number=view.number,
+    rfc3339=to_rfc3339,
+    score=view.score,
+    short=short,
+    size=view.size,
+    tag_value=view.tag_value,
+    whole=whole,
+)
 _PAGES: Final = Jinja2Templates(env=TEMPLATES)
 
 

@@ -65,10 +65,16 @@ def sparks(*curves: Sequence[float | None]) -> list[str]:
     points = []
     for values, there in zip(curves, drawn, strict=True):
         width = 100 / max(len(values) - 1, 1)
+        heights = [  # in the middle when all are the same
+            _SPARK_HEIGHT - 1 - (_SPARK_HEIGHT - 2) * (value - low) / spread
+            if spread
+            else _SPARK_HEIGHT / 2
+            for _, value in there
+        ]
         points.append(
             " ".join(
-                f"{place * width:.1f},{_height_at(value - low, spread):.1f}"
-                for place, value in there
+                f"{place * width:.1f},{height:.1f}"
+                for (place, _), height in zip(there, heights, strict=True)
             )
         )
     return points
@@ -90,11 +96,6 @@ def bars(counts: Iterable[int], scale: float, *, ground: int, least: int, width:
         if number
         for height in (max(number * scale, least),)
     )
-
-
-def _height_at(above: float, spread: float) -> float:
-    """Place a value: in the middle when all are the same."""
-    return _SPARK_HEIGHT - 1 - (_SPARK_HEIGHT - 2) * above / spread if spread else _SPARK_HEIGHT / 2
 
 
 class Exact(str):
