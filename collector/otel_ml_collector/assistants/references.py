@@ -64,20 +64,13 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
             )
         if ids:
             return Reference("run", ids[0])
-    named = _find_named(reader, project, text)
-    if named is not None or not text:
-        return named
-    trace = find_key(reader, text)
-    is_here = any(place.project == project for place in trace.places) or project in trace.told
-    return Reference("trace", text) if is_here else None
-
-
-def _find_named(reader: Reader, project: str, text: str) -> Reference | None:
-    """Find a version by its name: of a model, else of a data set, else of a judge."""
+    if not text:
+        return None
+    # A version by its name: of a model, else of a data set, else of a judge.
     match = NUMBERED.fullmatch(text)
     name, wanted = (match[1], int(match[2])) if match else (text, 0)
     names: dict[str, set[str]] = {kind: {name, text} for kind in _NAMED_KINDS}
-    numbers = read_version_numbers(reader, project, names) if text else {}
+    numbers = read_version_numbers(reader, project, names)
     for kind in _NAMED_KINDS:
         known = {(key[0], number) for key, number in numbers.get(kind, {}).items()}
         if wanted and (name, wanted) in known:
@@ -85,4 +78,6 @@ def _find_named(reader: Reader, project: str, text: str) -> Reference | None:
         newest = max((number for named, number in known if named == text), default=0)
         if newest:
             return Reference(kind, text, newest)
-    return None
+    trace = find_key(reader, text)
+    is_here = any(place.project == project for place in trace.places) or project in trace.told
+    return Reference("trace", text) if is_here else None

@@ -77,7 +77,14 @@ def add_feedback(call: ToolCall) -> Digest:
     values = {"project": call.project, "owners": [*ids], "record_ids": [*ids.values()]}
     rows = call.reader.rows(_STORED, values)
     there = {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
-    _check_same(call, there, {"judge": judge, **facts})
+    for run_id, row in there.items():
+        known = {name: row[name] for name in _SCORE_PARTS if row[name] not in (None, "")}
+        if row["judge"] != judge or known != facts:
+            raise BadInput(
+                f"request: {show(request[:80])!r} stored another evaluation of "
+                f"{short_id(run_id)}: expected a new one for a new evaluation",
+                "request",
+            )
     new = [evaluation for evaluation in wanted if evaluation.run_id not in there]
     if new:
         body = feedback.make_feedback(call.reader, call.project, new, call.now_ns).body
@@ -159,24 +166,6 @@ def _find_runs(call: ToolCall) -> list[str]:
             )
         runs.append(reference.name)
     return [*dict.fromkeys(runs)]
-
-
-def _check_same(call: ToolCall, there: Mapping[str, Row], facts: Mapping[str, Any]) -> None:
-    """Check that a request which comes again has the same content.
-
-    Raises:
-        BadInput: It says something else.
-    """
-    for run_id, row in there.items():
-        stored = {
-            name: row[name] for name in ("judge", *_SCORE_PARTS) if row[name] not in (None, "")
-        }
-        if stored != facts:
-            raise BadInput(
-                f"request: {show(call.given['request'][:80])!r} stored another evaluation of "
-                f"{short_id(run_id)}: expected a new one for a new evaluation",
-                "request",
-            )
 
 
 def _read_known(call: ToolCall, name: str) -> set[str]:
