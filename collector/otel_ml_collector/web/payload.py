@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -292,37 +292,31 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
     Returns:
         None when it is no table.
     """
-    columns = _columns_of(value)
-    if columns is None:
+    if not isinstance(value, list | Mapping) or len(value) < _LEAST_ROWS:
         return None
-    names, count, at = columns
+    if isinstance(value, list):
+        if not all(isinstance(item, Mapping) and item for item in value):
+            return None
+        names, count = list(value[0]), len(value)
+        if any("role" in item or list(item) != names for item in value):
+            return None
+    else:
+        names = list(value)
+        lengths = {len(item) if isinstance(item, list) else -1 for item in value.values()}
+        count = min(lengths)
+        if len(lengths) > 1 or count < _LEAST_ROWS:
+            return None
     part = cut_slice(range(count), first, _ROWS_OF_PART)
     rows: list[Sequence[Cell]] = [
-        [_cell(at(place, name)) for name in names[:_MOST_CELLS]] for place in part.items
+        [
+            _cell(value[place][name] if isinstance(value, list) else value[name][place])
+            for name in names[:_MOST_CELLS]
+        ]
+        for place in part.items
     ]
     shown = [name[:_CELL_CHARS] for name in names[:_MOST_CELLS]]
     page = Slice(rows, part.first, part.total, part.size)
     return ShownTable(shown, page, len(names))
-
-
-def _columns_of(value: JsonValue) -> tuple[list[str], int, Callable[[int, str], Any]] | None:
-    """Read names of columns, number of rows, and a reader of cells; None when it is no table."""
-    if isinstance(value, list):
-        if len(value) < _LEAST_ROWS or not all(
-            isinstance(item, Mapping) and item for item in value
-        ):
-            return None
-        names = list(value[0])
-        if any("role" in item or list(item) != names for item in value):
-            return None
-        return names, len(value), lambda place, name: value[place][name]
-    if not isinstance(value, Mapping) or len(value) < _LEAST_ROWS:
-        return None
-    lengths = {len(item) if isinstance(item, list) else -1 for item in value.values()}
-    count = min(lengths)
-    if len(lengths) > 1 or count < _LEAST_ROWS:
-        return None
-    return list(value), count, lambda place, name: value[name][place]
 
 
 def _cell(value: JsonValue) -> Cell:
