@@ -29,7 +29,6 @@ from otel_ml_collector.monitor.slice_sums import (
     LEAST_RUNS,
     AskedRuns,
     SliceCondition,
-    SliceDimensions,
     SlicesQuery,
     find_dimensions,
     list_members,
@@ -129,7 +128,11 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
         raise _refuse(field)
     runs = pa.table({"labels": pa.array(labels, pa.list_(pa.string()))})
     dimensions = find_dimensions(reader, query, asked, runs)
-    members = _list_slices(rows, runs, dimensions)
+    # By model and slice the places of its runs.
+    members: defaultdict[str, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    ids, of_ids = list_members(runs, dimensions)
+    for number, place in zip(ids.to_pylist(), of_ids.to_pylist(), strict=True):
+        members[rows[place]["model"]][number].append(place)
     made: list[tuple[float, RunSlice]] = []
     judged = 0
     for model, slices in members.items():
@@ -223,17 +226,6 @@ def _read(row: Row, field: str) -> _Reading:
     return _Reading(row["session"], present, 0, is_hidden, is_possible)
 
 
-def _list_slices(
-    rows: Sequence[Row], runs: pa.Table, dimensions: SliceDimensions
-) -> dict[str, dict[int, list[int]]]:
-    """List the runs of each model and slice, by their places."""
-    members: defaultdict[str, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    ids, places = list_members(runs, dimensions)
-    for number, place in zip(ids.to_pylist(), places.to_pylist(), strict=True):
-        members[rows[place]["model"]][number].append(place)
-    return {model: dict(slices) for model, slices in members.items()}
-
-
 def _judge(
     query: SlicesQuery,
     model: str,
@@ -253,7 +245,8 @@ def _judge(
             break
         sketch = _sketch([readings[place] for place in places])
         rest = subtract_field(every, sketch)
-        if _is_far(rest, sketch):
+        old, new = rest.parts(rest.kind), sketch.parts(rest.kind)
+        if any(distance(old[part], new[part]) > MARGIN for part in old.keys() & new.keys()):
             # By its values: what is left of a sum does not show how alike sessions are.
             inside = set(places)
             rest = _sketch([readings[place] for place in of_model if place not in inside])
@@ -277,15 +270,6 @@ def _sketch(readings: Sequence[_Reading]) -> FieldSketch:
         hidden=hidden,
         cells=cells,
         tables=sum(reading.cells > 0 for reading in readings),
-    )
-
-
-def _is_far(rest: FieldSketch, own: FieldSketch) -> bool:
-    """Tell whether a part of a field may differ by more than the margin."""
-    kind = rest.kind
-    before, after = rest.parts(kind), own.parts(kind)
-    return any(
-        distance(before[name], after[name]) > MARGIN for name in before.keys() & after.keys()
     )
 
 

@@ -351,14 +351,12 @@ class SliceCondition:
     @property
     def where(self) -> str:
         """The filter of its runs."""
-        return " and ".join(_write_part(name, value) for name, value in self.parts)
-
-
-def _write_part(name: str, value: str) -> str:
-    if not name.startswith(FIELD_MARK):
-        return f"tags[{view.quoted(name)}] == {view.quoted(value)}"
-    field = name.removeprefix(FIELD_MARK)
-    return f"{field} == {value if field == 'version' else view.quoted(value)}"
+        conditions = []
+        for name, value in self.parts:
+            field = name.removeprefix(FIELD_MARK)
+            left = f"tags[{view.quoted(name)}]" if field == name else field
+            conditions.append(f"{left} == {value if left == 'version' else view.quoted(value)}")
+        return " and ".join(conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,11 +396,22 @@ def find_dimensions(
     numbers = _number_versions(reader, query.project)
     known: dict[object, int] = {}
     dimensions = 0
-    for name, labels in _group_labels(runs)[: 4 * MOST_DIMENSIONS]:
+    counts = pc.value_counts(pc.list_flatten(runs["labels"]))
+    names: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for label, count in zip(
+        counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True
+    ):
+        name, _, value = label.partition("=")
+        if value and label != _NO_VERSION and not label.startswith(RESPONSE):
+            names[name].append((label, count))
+    # Names of most runs come first, and of each its largest labels.
+    largest = sorted(names.items(), key=lambda item: (-sum(n for _, n in item[1]), item[0]))
+    for name, labels in largest[: 4 * MOST_DIMENSIONS]:
         if len(labels) > MOST_DISTINCT or dimensions >= MOST_DIMENSIONS:
             left_out.append(name.removeprefix(FIELD_MARK))
             continue
         dimensions += 1
+        labels.sort(key=lambda item: (-item[1], item[0]))
         for label, count in labels[:MOST_VALUES]:
             value = label[len(name) + 1 :]
             versions: Sequence[tuple[str, str]] = [("", value)]
@@ -415,21 +424,6 @@ def find_dimensions(
             for model, text in versions:
                 slices[number, model] = SliceCondition(((name, text),))
     return SliceDimensions(ids, slices, left_out)
-
-
-def _group_labels(runs: pa.Table) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Group the labels of runs by their names: those of most runs first, of each its largest."""
-    counts = pc.value_counts(pc.list_flatten(runs["labels"]))
-    names: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for label, count in zip(
-        counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True
-    ):
-        name, _, value = label.partition("=")
-        if value and label != _NO_VERSION and not label.startswith(RESPONSE):
-            names[name].append((label, count))
-    for labels in names.values():
-        labels.sort(key=lambda entry: (-entry[1], entry[0]))
-    return sorted(names.items(), key=lambda entry: (-sum(n for _, n in entry[1]), entry[0]))
 
 
 def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, str]]]:
@@ -499,18 +493,13 @@ def read_counted(
             }
     runs = reader.arrow(sql, values)
     for place, figure in enumerate(figures):
-        if figure.target:
-            runs = _join_truths(runs, truths[figure.name], place)
-    return runs
-
-
-def _join_truths(runs: pa.Table, truths: pa.Table, place: int) -> pa.Table:
-    """Set the figure of a target: of a run without a truth there is none."""
-    numbers = truths["run"].combine_chunks()
-    places = pc.index_in(runs["run"].combine_chunks(), value_set=numbers)
-    value = pc.fill_null(truths["value"].combine_chunks().take(places), 0.0)
-    for name, column in ((f"h{place}", pc.is_valid(places)), (f"v{place}", value)):
-        runs = runs.set_column(runs.column_names.index(name), name, column)
+        if figure.target:  # a run without a truth has none of its figures
+            of_target = truths[figure.name]
+            known = of_target["run"].combine_chunks()
+            places = pc.index_in(runs["run"].combine_chunks(), value_set=known)
+            value = pc.fill_null(of_target["value"].combine_chunks().take(places), 0.0)
+            for name, column in ((f"h{place}", pc.is_valid(places)), (f"v{place}", value)):
+                runs = runs.set_column(runs.column_names.index(name), name, column)
     return runs
 
 
@@ -628,36 +617,27 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
     }
     for at in figures:
         n, t, squares = (summed[f"{name}{at}_sum"] for name in "ntq")
-        moments = _multiply(n, t, of_unit[f"n{at}_sum"], of_unit[f"t{at}_sum"], squares)
+        n_of_unit, t_of_unit = of_unit[f"n{at}_sum"], of_unit[f"t{at}_sum"]
+        has_any = pc.greater(n, 0)
+        # The part of each session in the moments, a column each.
+        moments = ClusterMoments(
+            clusters=has_any.cast(pa.float64()),
+            whole=pc.and_(has_any, pc.equal(n, n_of_unit)).cast(pa.float64()),
+            n=n,
+            t=t,
+            nn=pc.multiply(n, n),
+            tn=pc.multiply(t, n),
+            tt=pc.multiply(t, t),
+            n_of_all=pc.multiply(n, n_of_unit),
+            t_of_all=pc.multiply(t, n_of_unit),
+            n_to_all=pc.multiply(n, t_of_unit),
+            t_to_all=pc.multiply(t, t_of_unit),
+            squares=squares,
+            with_event=pc.greater(t, 0).cast(pa.float64()),
+            without_event=pc.less(t, n).cast(pa.float64()),
+        )
         sums |= {f"{name}{at}": column for name, column in moments._asdict().items()}
     return pa.table(sums)
-
-
-def _multiply(
-    n: pa.ChunkedArray,
-    t: pa.ChunkedArray,
-    n_of_unit: pa.ChunkedArray,
-    t_of_unit: pa.ChunkedArray,
-    squares: pa.ChunkedArray,
-) -> Any:
-    """Make the part of each session in the moments, a column each."""
-    has_any = pc.greater(n, 0)
-    return ClusterMoments(
-        clusters=has_any.cast(pa.float64()),
-        whole=pc.and_(has_any, pc.equal(n, n_of_unit)).cast(pa.float64()),
-        n=n,
-        t=t,
-        nn=pc.multiply(n, n),
-        tn=pc.multiply(t, n),
-        tt=pc.multiply(t, t),
-        n_of_all=pc.multiply(n, n_of_unit),
-        t_of_all=pc.multiply(t, n_of_unit),
-        n_to_all=pc.multiply(n, t_of_unit),
-        t_to_all=pc.multiply(t, t_of_unit),
-        squares=squares,
-        with_event=pc.greater(t, 0).cast(pa.float64()),
-        without_event=pc.less(t, n).cast(pa.float64()),
-    )
 
 
 _SAID: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS said_{place},

@@ -157,7 +157,19 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
         end_time=to_rfc3339(window.end_ns),
         runs=asked.runs // asked.every,
         share=1 / asked.every,
-        figures=[_describe_figure(figure, numbers) for figure in figures],
+        figures=[
+            SlicesFigure(
+                name=figure.name,
+                kind=figure.kind,
+                lower_is_better=figure.lower_is_better,
+                judge=figure.judge,
+                judge_version=numbers.get((figure.judge, figure.digest, "")),
+                digest=figure.digest,
+                target=figure.target,
+                unit=_UNITS[figure.kind],
+            )
+            for figure in figures
+        ],
         slices=slices,
         judged=judged,
         left_out=[*dimensions.left_out],
@@ -271,6 +283,16 @@ def _make_slice(
     excess = max((cell.excess or 0.0 for cell in made), default=0.0)
     words = {value.word for _, value, _ in cells}
     word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
+    sentence = ""
+    if items:  # on how it differs, worse first
+        (figure, verdict, cell), *others = items
+        sentence = f"{its.name} {_write_figure(figure, verdict, cell)}"
+        also = [
+            f"{other.name} {cell.shown} {_UNITS[other.kind]}".rstrip()
+            for other, beside, cell in others
+            if beside.word == verdict.word
+        ]
+        sentence = "; ".join([sentence, ", ".join(also)]) if also else sentence
     model_where = f"model == {view.quoted(row['model'])}"
     return RunSlice(
         model=row["model"],
@@ -282,11 +304,16 @@ def _make_slice(
         share=runs / of_model,
         excess=excess,
         word=word,
-        sentence=_write_sentence(its.name, items),
+        sentence=sentence,
         cells=made,
     )
 
 
+_UNITS: Final[Mapping[FigureKind, Literal["points", "%", ""]]] = {
+    "rate": "points",
+    "amount": "%",
+    "score": "",
+}
 _WORDS: Final[tuple[SliceWord, ...]] = ("worse", "better", "no different", "too few")
 
 
@@ -329,19 +356,6 @@ def _show(kind: FigureKind, difference: float) -> str:
     return "0" if not text.strip("+-0.") else text.replace("-", "\N{MINUS SIGN}")
 
 
-_Told = tuple[FigureColumn, RestVerdict, SliceCell]
-
-
-def _write_sentence(name: str, tolds: Sequence[_Told]) -> str:
-    """Write the sentence on how a slice differs, worse first; empty where nothing is told."""
-    if not tolds:
-        return ""
-    (figure, verdict, cell), *others = tolds
-    text = f"{name} {_write_figure(figure, verdict, cell)}"
-    also = [_write_also(one, cell) for one, beside, cell in others if beside.word == verdict.word]
-    return "; ".join([text, ", ".join(also)]) if also else text
-
-
 def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -> str:
     difference = verdict.difference
     if difference is None or verdict.value is None or verdict.rest is None:
@@ -355,8 +369,15 @@ def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -
         )
         return f"{words[not is_more]} by {change:.0f} % ({low:.0f} to {high:.0f} %)"
     if figure.kind == "score":
+        score = f"scores {verdict.value:.2f} by {figure.judge}"
+        if figure.target:
+            score = (
+                f"is off in {figure.target} by {verdict.value:.2f}"
+                if figure.lower_is_better
+                else f"is right in {verdict.value:.2f} of the first for {figure.target}"
+            )
         return (
-            f"{_write_score(figure, verdict.value)}, the rest {verdict.rest:.2f} "
+            f"{score}, the rest {verdict.rest:.2f} "
             f"({difference.low:+.2f} to {difference.high:+.2f})"
         ).replace("-", "\N{MINUS SIGN}")
     verbs = {"errors": "fails", "missing inputs": "has no inputs"}
@@ -371,21 +392,8 @@ def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -
     return f"{text}: {lost:,} {'run' if lost == 1 else 'runs'} would {end} if it did as the rest"
 
 
-def _write_score(figure: FigureColumn, value: float) -> str:
-    if not figure.target:
-        return f"scores {value:.2f} by {figure.judge}"
-    if figure.lower_is_better:
-        return f"is off in {figure.target} by {value:.2f}"
-    return f"is right in {value:.2f} of the first for {figure.target}"
-
-
 def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def _write_also(figure: FigureColumn, cell: SliceCell) -> str:
-    unit = {"rate": " points", "amount": " %", "score": ""}[figure.kind]
-    return f"{figure.name} {cell.shown}{unit}"
 
 
 def _choose_pairs(slices: Sequence[RunSlice], dimensions: SliceDimensions) -> list[int]:
@@ -428,22 +436,6 @@ def _keep_worse_pairs(
                 kept.append(pair)
                 break
     return kept
-
-
-def _describe_figure(
-    figure: FigureColumn, numbers: Mapping[tuple[str, str, str], int]
-) -> SlicesFigure:
-    units: Mapping[str, Literal["points", "%", ""]] = {"rate": "points", "amount": "%", "score": ""}
-    return SlicesFigure(
-        name=figure.name,
-        kind=figure.kind,
-        lower_is_better=figure.lower_is_better,
-        judge=figure.judge,
-        judge_version=numbers.get((figure.judge, figure.digest, "")),
-        digest=figure.digest,
-        target=figure.target,
-        unit=units[figure.kind],
-    )
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
