@@ -66,13 +66,13 @@ _MOST_JUDGED: Final = 20
 # A window is looked at when its slow runs are in, too.
 _LEAST_DELAY_NS: Final = MINUTE_NS
 _MOST_DELAY_NS: Final = HOUR_NS
-# Windows from the beginning of a version: how long those of each stretch are, and its end.
+# Stretches of the time of a new version: the start, how long windows are, and the end.
 _STRETCHES: Final = (
-    (MINUTE_NS, 15 * MINUTE_NS),
-    (5 * MINUTE_NS, 2 * HOUR_NS),
-    (30 * MINUTE_NS, 12 * HOUR_NS),
-    (2 * HOUR_NS, 2 * DAY_NS),
-    (12 * HOUR_NS, _NEW_NS),
+    (0, MINUTE_NS, 15 * MINUTE_NS),
+    (15 * MINUTE_NS, 5 * MINUTE_NS, 2 * HOUR_NS),
+    (2 * HOUR_NS, 30 * MINUTE_NS, 12 * HOUR_NS),
+    (12 * HOUR_NS, 2 * HOUR_NS, 2 * DAY_NS),
+    (2 * DAY_NS, 12 * HOUR_NS, _NEW_NS),
 )
 # Figures of every run, by their number in the question.
 _ERRORS: Final = "errors"
@@ -366,32 +366,21 @@ def _find_baseline(
 
 def _find_window(place: int) -> tuple[int, int]:
     """Return when a window begins and ends, from the beginning of a version."""
-    start_ns = 0
-    for step_ns, end_ns in _STRETCHES:
+    for start_ns, step_ns, end_ns in _STRETCHES:
         windows = (end_ns - start_ns) // step_ns
         if place < windows:
             return start_ns + place * step_ns, start_ns + (place + 1) * step_ns
         place -= windows
-        start_ns = end_ns
-    return start_ns, start_ns
-
-
-def _count_windows(elapsed_ns: int) -> int:
-    """Return how many windows are over after some time."""
-    windows, start_ns = 0, 0
-    for step_ns, end_ns in _STRETCHES:
-        windows += max(min(elapsed_ns, end_ns) - start_ns, 0) // step_ns
-        start_ns = end_ns
-    return windows
+    return _NEW_NS, _NEW_NS
 
 
 def _write_window() -> Sql:
     """Write the place of the window in which a run of the new version began."""
-    cases, start_ns, first = [], 0, 0
-    for step_ns, end_ns in _STRETCHES:
+    cases, first = [], 0
+    for start_ns, step_ns, end_ns in _STRETCHES:
         case = Sql("age_ns < {end}, {first} + intDiv(age_ns - {start}, {step})")
         cases.append(case.fill(end=end_ns, first=first, start=start_ns, step=step_ns))
-        first, start_ns = first + (end_ns - start_ns) // step_ns, end_ns
+        first += (end_ns - start_ns) // step_ns
     return Sql("multiIf(is_before, 0, {cases}, {last})").fill(
         cases=join_sql(", ", cases), last=first
     )
@@ -502,7 +491,11 @@ def _choose_strata(reader: Reader, sides: Sql, values: Mapping[str, Any]) -> tup
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
     """Judge a change by the windows that are over."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
-    windows = _count_windows(now_ns - change.began_ns - delay_ns)
+    elapsed_ns = now_ns - change.began_ns - delay_ns
+    windows = sum(
+        max(min(elapsed_ns, until_ns) - from_ns, 0) // step_ns
+        for from_ns, step_ns, until_ns in _STRETCHES
+    )
     end_ns = change.began_ns + (_find_window(windows - 1)[1] if windows else 0)
     sides, values = _ask(reader, project, change, end_ns, where)
     tag, strata = _choose_strata(reader, sides, values)
@@ -650,7 +643,11 @@ def _describe(
             is_rate=not isinstance(figure.verdict, AmountVerdict) and figure.verdict.is_rate,
             baseline=_side_of(figure, "baseline"),
             candidate=_side_of(figure, "candidate"),
-            difference=_difference_of(figure),
+            difference=Interval.model_validate(
+                figure.verdict.ratio
+                if isinstance(figure.verdict, AmountVerdict)
+                else figure.verdict.difference
+            ),
             margin=figure.verdict.margin,
             worst="" if figure.worst is None else _write_worst(figure.worst[0]),
             runs=figure.runs,
@@ -700,12 +697,6 @@ def _side_of(of: FigureVerdict, side: Literal["baseline", "candidate"]) -> Inter
     if isinstance(of.verdict, AmountVerdict):
         return None
     return Interval.model_validate(getattr(of.verdict, side))
-
-
-def _difference_of(of: FigureVerdict) -> Interval:
-    verdict = of.verdict
-    ratio = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
-    return Interval.model_validate(ratio)
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
