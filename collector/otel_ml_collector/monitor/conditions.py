@@ -33,8 +33,15 @@ def write_where(model: str, drift: FieldDrift) -> str:
     # No condition of the language looks into the numbers of an embedding.
     is_open = part is not None and "embedding" not in (drift.kind, drift.window.kind)
     is_column = CELLS in drift.window.types or CELLS in drift.reference.types
-    write = _write_cell_condition if is_column else _write_condition
-    condition = write(drift, part) if part and is_open else ""
+    condition = ""
+    if part and is_open and is_column:
+        # Of the cells of a column: in a list the language finds texts alone.
+        value = gained_value(part.reference, part.window)
+        is_text = drift.window.types.get("text", 0) == drift.window.n
+        if part.name == VALUE and part.window.kind == "category" and value is not None and is_text:
+            condition = f"{quoted(value)} in {drift.name}"
+    elif part and is_open:
+        condition = _write_condition(drift, part)
     if not condition:
         return of_model
     where = f"{of_model} and {condition}"
@@ -48,7 +55,10 @@ def write_where(model: str, drift: FieldDrift) -> str:
 def _write_condition(drift: FieldDrift, part: PartDrift) -> str:
     path, before, after = drift.name, part.reference, part.window
     if part.name == MISSING:
-        there = _write_any(drift, path)
+        types = drift.reference.types or drift.window.types
+        most = max(types, key=lambda name: (types[name], name), default="text")
+        pattern = {"number": _ANY_NUMBER, "bool": _ANY_BOOL}.get(most, _ANY_TEXT)
+        there = f"({pattern.format(path=path)})"
         return f"not {there}" if gained_value(before, after) == MISSING else there
     if part.name == TYPE:
         kind = gained_value(before, after)
@@ -76,22 +86,6 @@ def _write_condition(drift: FieldDrift, part: PartDrift) -> str:
     if not pattern:
         return ""
     return f"{'' if is_above else 'not '}matches({path}, {quoted(pattern)})"
-
-
-def _write_cell_condition(drift: FieldDrift, part: PartDrift) -> str:
-    """Write the condition on the cells of a column: of a list the language finds texts alone."""
-    value = gained_value(part.reference, part.window)
-    is_text = drift.window.types.get("text", 0) == drift.window.n
-    if part.name != VALUE or part.window.kind != "category" or value is None or not is_text:
-        return ""
-    return f"{quoted(value)} in {drift.name}"
-
-
-def _write_any(drift: FieldDrift, path: str) -> str:
-    types = drift.reference.types or drift.window.types
-    most = max(types, key=lambda name: (types[name], name), default="text")
-    pattern = {"number": _ANY_NUMBER, "bool": _ANY_BOOL}.get(most, _ANY_TEXT)
-    return f"({pattern.format(path=path)})"
 
 
 def _write_value(drift: FieldDrift, value: str) -> str:

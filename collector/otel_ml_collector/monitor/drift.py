@@ -548,19 +548,14 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
         raise Missing(f"There is no {than.name} in project {question.project!r}")
     try:
         sketches = {
-            _path_of(component["field"]): Sketch.from_dict(component["sketch"])
+            section + "".join(map(write_step, steps)): Sketch.from_dict(component["sketch"])
             for component in orjson.loads(documents[0])["components"]
             if component["side"] in {"input", "output"} and {"field", "sketch"} <= component.keys()
+            for section, *steps in (component["field"].split("."),)
         }
     except (KeyError, TypeError, ValueError) as error:  # anybody's text
         raise Missing(f"The document of {than.name} is none of a profile") from error
     return Reference(than.name, {path: field_of_sketch(told) for path, told in sketches.items()})
-
-
-def _path_of(told: str) -> str:
-    """Write the path that a profile reads as fields are called."""
-    section, *steps = told.split(".")
-    return section + "".join(map(write_step, steps))
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
@@ -586,7 +581,17 @@ def _find_moved(every: FieldsQuestion) -> list[ModelDrift]:
     """
 
     def judge() -> list[ModelDrift]:
-        return [_keep_moved(drift) for drift in judge_models(every) if drift.changes]
+        # Of a model its fields that moved, without the windows that they were held against.
+        return [
+            replace(
+                drift,
+                drifts=[item for item in drift.drifts if item.name in drift.changes],
+                reference=replace(drift.reference, fields={}, windows=()),
+                history={},
+            )
+            for drift in judge_models(every)
+            if drift.changes
+        ]
 
     known = read_sketched_days(every.reader, every.project)
     days = [(day_ns, known.get(day_ns)) for day_ns in _list_days(_list_spans(every))]
@@ -596,16 +601,6 @@ def _find_moved(every: FieldsQuestion) -> list[ModelDrift]:
         ("moved fields", every.project, every.last, every.than, every.window, tuple(days)),
         judge,
         lambda kept: _ROWS_OF_FIELD * sum(len(drift.drifts) for drift in kept),
-    )
-
-
-def _keep_moved(drift: ModelDrift) -> ModelDrift:
-    """Keep of a model the fields that moved, without the windows that they were held against."""
-    return replace(
-        drift,
-        drifts=[item for item in drift.drifts if item.name in drift.changes],
-        reference=replace(drift.reference, fields={}, windows=()),
-        history={},
     )
 
 

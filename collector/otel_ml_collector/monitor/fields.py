@@ -242,7 +242,7 @@ def find_fields(question: FieldsQuestion) -> ModelFields:
     """
     drift = find_drift(question)
     order = {"broken": 0, "model": 1, "traffic": 1, "": 2}
-    fields = [_summarize(drift, item) for item in drift.drifts]
+    fields = [FieldSummary.model_validate(_summary_of(drift, item)) for item in drift.drifts]
     return ModelFields(
         model=question.model,
         start=to_rfc3339(drift.window.start_ns),
@@ -259,10 +259,6 @@ def find_fields(question: FieldsQuestion) -> ModelFields:
             ),
         ),
     )
-
-
-def _summarize(drift: ModelDrift, field_drift: FieldDrift) -> FieldSummary:
-    return FieldSummary.model_validate(_summary_of(drift, field_drift))
 
 
 def _summary_of(drift: ModelDrift, field_drift: FieldDrift) -> dict[str, Any]:
@@ -355,17 +351,14 @@ def _tell(part: PartDrift, sketch: Sketch) -> str:
         return write_number(quantile(sketch, 0.5))
     if sketch.kind == "embedding":
         return f"length {write_number(quantile(sketch.parts[NORM], 0.5))}"
-    value = MISSING if part.name == MISSING else _most_moved(part)
-    share = write_share(sketch.values.get(value, 0) / sketch.n)
-    return share if part.name == MISSING else f"{value} {share}"
-
-
-def _most_moved(part: PartDrift) -> str:
-    gained = gained_value(part.reference, part.window)
-    if gained is not None and part.is_drift:
-        return gained
-    counts = part.reference.values or part.window.values
-    return max(counts, key=lambda value: (counts[value], value), default="")
+    if part.name == MISSING:
+        return write_share(sketch.values.get(MISSING, 0) / sketch.n)
+    # Of the value that moved most, else of the most frequent.
+    value = gained_value(part.reference, part.window) if part.is_drift else None
+    if value is None:
+        counts = part.reference.values or part.window.values
+        value = max(counts, key=lambda value: (counts[value], value), default="")
+    return f"{value} {write_share(sketch.values.get(value, 0) / sketch.n)}"
 
 
 def make_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
@@ -382,7 +375,13 @@ def make_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
     if width <= 0:
         width = abs(high) or 1.0
     cells = max(min(round((high - low) / width + 0.5), _CELLS), 1)
-    shares = [_share_cells(side, low, width, cells) for side in (reference, window)]
+    shares = []
+    for side in (reference, window):
+        of_side = [0.0] * cells
+        for key, own in side.bins.items():
+            count, mean, _ = moments_of(key, own)
+            of_side[min(max(int((mean - low) / width), 0), cells - 1)] += count / side.n
+        shares.append(of_side)
     return [
         HistogramCell(
             label=write_number(low + width * place),
@@ -400,15 +399,6 @@ def _is_whole(sketch: Sketch) -> bool:
         abs(mean - round(mean)) < max(abs(mean), 1.0) * 1e-4
         for mean in (moments_of(key, own)[1] for key, own in sketch.bins.items())
     )
-
-
-def _share_cells(sketch: Sketch, low: float, width: float, cells: int) -> list[float]:
-    shares = [0.0] * cells
-    for key, own in sketch.bins.items():
-        count, mean, _ = moments_of(key, own)
-        place = int((mean - low) / width)
-        shares[min(max(place, 0), cells - 1)] += count / sketch.n
-    return shares
 
 
 def _make_value_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
@@ -500,7 +490,20 @@ def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
 
 def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> list[TypicalRun]:
     """Find runs of the window whose value is frequent now, and was rare; of a thousand of them."""
-    rows = _read_window(question)
+    reader, project, window = question.reader, question.project, question.window
+    condition: Condition = ALWAYS
+    if question.where:
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True)
+    bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+    rows = read_sample(
+        reader.rows,
+        project,
+        (window.start_ns, window.end_ns),
+        find_counted(reader, project, bounds),
+        condition,
+        model=question.model,
+        most=_TYPICAL_OF,
+    )
     ranked = []
     for row in rows:
         values = dict(list_values(row, own.name))
@@ -521,23 +524,6 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
         )
         for _, row, value in ranked[:_TYPICAL]
     ]
-
-
-def _read_window(question: FieldsQuestion) -> list[Row]:
-    reader, project, window = question.reader, question.project, question.window
-    condition: Condition = ALWAYS
-    if question.where:
-        condition, _ = compile_where(reader, project, question.where, is_bounded=True)
-    bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
-    return read_sample(
-        reader.rows,
-        project,
-        (window.start_ns, window.end_ns),
-        find_counted(reader, project, bounds),
-        condition,
-        model=question.model,
-        most=_TYPICAL_OF,
-    )
 
 
 def list_values(row: Row, name: str) -> list[tuple[str, object]]:
@@ -578,19 +564,15 @@ def _weigh(part: PartDrift, value: object) -> float:
         new = sum(bucket_of(word) not in part.reference.bins for word in words)
         return new / max(len(words), 1)
     if part.name in measure:
-        return _weigh_number(part, measure[part.name]())
-    weigh = _weigh_embedding if isinstance(value, Projected) else _weigh_number
-    return weigh(part, value)
-
-
-def _weigh_embedding(part: PartDrift, value: object) -> float:
-    """Weigh an embedding by the projection that moved most."""
-    gaps = distances_of_projections(part.reference, part.window)
-    if not gaps or not isinstance(value, Projected):
-        return 0.0
-    name = max(gaps, key=lambda name: (gaps[name], name))
-    moved = replace(part, reference=part.reference.parts[name], window=part.window.parts[name])
-    return _weigh_number(moved, value.projections[PROJECTED.index(name)])
+        value = measure[part.name]()
+    elif isinstance(value, Projected):  # by the projection that moved most
+        gaps = distances_of_projections(part.reference, part.window)
+        if not gaps:
+            return 0.0
+        name = max(gaps, key=lambda name: (gaps[name], name))
+        part = replace(part, reference=part.reference.parts[name], window=part.window.parts[name])
+        value = value.projections[PROJECTED.index(name)]
+    return _weigh_number(part, value)
 
 
 def _weigh_number(part: PartDrift, number: object) -> float:

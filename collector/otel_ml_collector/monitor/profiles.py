@@ -88,6 +88,16 @@ def _read_profile(row: Mapping[str, Any]) -> StoredProfile | None:
 def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
     sketch = Sketch.from_dict(component["sketch"]) if "sketch" in component else None
     runs = sketch.n + sketch.missing if sketch else 0
+    typical = ""
+    if sketch and sketch.n:
+        if sketch.kind == "number":
+            typical = write_number(quantile(sketch, 0.5))
+        elif sketch.kind == "text":
+            typical = f"{write_number(quantile(sketch.parts['words'], 0.5))} words"
+        else:
+            values = sketch.values
+            value = max(values, key=lambda value: (values[value], value), default="")
+            typical = f"{value} {write_share(values.get(value, 0) / sketch.n)}"
     return ProfileComponent(
         name=component["name"],
         side=component["side"],
@@ -95,19 +105,10 @@ def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
         kind=sketch.kind if sketch else "",
         n=sketch.n if sketch else 0,
         missing=sketch.missing / runs if sketch and runs else None,
-        typical=_tell_typical(sketch) if sketch and sketch.n else "",
+        typical=typical,
         low=component.get("low"),
         high=component.get("high"),
     )
-
-
-def _tell_typical(sketch: Sketch) -> str:
-    if sketch.kind == "number":
-        return write_number(quantile(sketch, 0.5))
-    if sketch.kind == "text":
-        return f"{write_number(quantile(sketch.parts['words'], 0.5))} words"
-    value = max(sketch.values, key=lambda value: (sketch.values[value], value), default="")
-    return f"{value} {write_share(sketch.values.get(value, 0) / sketch.n)}"
 
 
 @api.get("/projects/{project:path}/profiles")
