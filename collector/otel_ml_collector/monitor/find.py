@@ -150,7 +150,11 @@ def _work_out(question: FindingsQuestion, name: _AnswerName) -> MonitorState:
         name,
         lambda: _find_monitor(question),
         # What lacks something is asked for again.
-        lambda state: _NOT_KEPT if state.missing else len(state.findings) + _count_slices(state),
+        lambda state: (
+            _NOT_KEPT
+            if state.missing
+            else len(state.findings) + len(state.slices.slices if state.slices else ())
+        ),
     )
 
 
@@ -183,10 +187,6 @@ def _ask(
 
 
 _NOT_KEPT: Final = 10**9
-
-
-def _count_slices(state: MonitorState) -> int:
-    return len(state.slices.slices) if state.slices else 0
 
 
 def _find_monitor(question: FindingsQuestion) -> MonitorState:

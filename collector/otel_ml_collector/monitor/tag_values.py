@@ -136,8 +136,15 @@ def _count_before(question: FindingsQuestion, asked: AskedRuns) -> _Counted:
         runs = replace(runs, values={**runs.values, "models": asked.models})
         return _count_values(reader, runs, length_ns)
 
-    days = _read_days(question)
-    if days is None or asked.apart.tags:
+    last_ns = -(-reference.end_ns // DAY_NS) * DAY_NS
+    if last_ns > question.now_ns or asked.apart.tags:
+        return count()
+    days = tuple(
+        (day_ns, known_ns)
+        for day_ns, known_ns in read_days(reader, project).items()
+        if reference.start_ns - DAY_NS < day_ns < last_ns
+    )
+    if any(known_ns is None for _, known_ns in days):
         return count()
     return reader.memory.work_out(
         (
@@ -152,21 +159,6 @@ def _count_before(question: FindingsQuestion, asked: AskedRuns) -> _Counted:
         count,
         lambda made: sum(map(len, made.values.values())) // _VALUES_A_ROW,
     )
-
-
-def _read_days(question: FindingsQuestion) -> tuple[tuple[int, int], ...] | None:
-    """Read when the days of the reference were computed; None where they may change unseen."""
-    reference = question.reference
-    last_ns = -(-reference.end_ns // DAY_NS) * DAY_NS
-    if last_ns > question.now_ns:
-        return None
-    days = [
-        (day_ns, known_ns)
-        for day_ns, known_ns in read_days(question.reader, question.project).items()
-        if reference.start_ns - DAY_NS < day_ns < last_ns
-    ]
-    known = tuple((day_ns, known_ns) for day_ns, known_ns in days if known_ns is not None)
-    return known if len(known) == len(days) else None
 
 
 class _Value(NamedTuple):

@@ -5,7 +5,6 @@ Its fields are held against the sketches of the 28 days before its day, so no ot
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -28,7 +27,7 @@ from otel_ml_collector.store.field_values import (
     section_of,
     sketch_runs,
 )
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sketches import (
     SketchQuestion,
     read_sample,
@@ -94,35 +93,30 @@ class UnusualRun:
 
 def find_unusual(reader: Reader, run: Run) -> UnusualRun:
     """Find the unusual of a run of a model."""
-    own = _read_own(reader, run)
-    usual = _read_usual(reader, run)
-    fields = [*compare_with_usual(own, usual)] if own else []
-    return UnusualRun(usual.sections.get("run", 0), fields[:_MOST_FIELDS], _find_own(reader, run))
-
-
-def _read_own(reader: Reader, run: Run) -> VersionFields | None:
-    """Read the fields of the run itself; None of a run that does not count."""
-    span = (run.start_ns, run.start_ns + 1)
+    model = run.model or ""
     bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
-    counted_runs = find_counted(reader, run.project, bounds)
-    condition = Condition(_THIS_RUN, _ids_of(run))
     rows = read_sample(
-        reader.rows, run.project, span, counted_runs, condition, model=run.model or "", most=1
+        reader.rows,
+        run.project,
+        (run.start_ns, run.start_ns + 1),
+        find_counted(reader, run.project, bounds),
+        Condition(_THIS_RUN, _ids_of(run)),
+        model=model,
+        most=1,
     )
-    return next(iter(sketch_runs(rows, {}).values()), None)
-
-
-def _read_usual(reader: Reader, run: Run) -> VersionFields:
-    """Read the fields of the model in the 28 days before the day of the run."""
+    own = next(iter(sketch_runs(rows, {}).values()), None)  # None of a run that does not count
+    # Usual are the runs of the model in the 28 days before the day of the run.
     day_ns = run.start_ns // DAY_NS * DAY_NS
     days = {
         day: computed_ns
         for day, computed_ns in read_sketched_days(reader, run.project).items()
         if day_ns - _DAYS * DAY_NS <= day < day_ns
     }
-    of_model = Condition(Sql("model = {of_model:String}"), {"of_model": run.model or ""})
+    of_model = Condition(Sql("model = {of_model:String}"), {"of_model": model})
     question = SketchQuestion(run.project, days, 0, day_ns, LATEST_NS, condition=of_model)
-    return merge_versions(read_sketches(reader, question).get(run.model or "", {}).values())
+    usual = merge_versions(read_sketches(reader, question).get(model, {}).values())
+    fields = [*compare_with_usual(own, usual)] if own else []
+    return UnusualRun(usual.sections.get("run", 0), fields[:_MOST_FIELDS], _find_own(reader, run))
 
 
 def _ids_of(run: Run) -> dict[str, Any]:
@@ -230,23 +224,24 @@ def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
     )
     slices = find_slices(reader, query, run.start_ns + DAY_NS // 2).slices
     worse = [item for item in slices if item.word == "worse"][: 4 * _MOST_SLICES]
-    return [*filter(partial(_is_in, reader, run), worse)][:_MOST_SLICES]
-
-
-def _is_in(reader: Reader, run: Run, item: RunSlice) -> bool:
-    condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)
-    sql = _IS_IN.fill(
-        deliveries=DELIVERIES, bounds=_BOUNDS.sql, this=_THIS_RUN, condition=condition.sql
-    )
-    values: Mapping[str, Any] = {
-        "project": run.project,
-        "start": run.start_ns,
-        "end": run.start_ns + 1,
-        **_ids_of(run),
-        **condition.parameters,
-    }
-    rows: list[Row] = reader.rows(sql, values)
-    return bool(rows)
+    own: list[RunSlice] = []
+    for item in worse:
+        condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)
+        sql = _IS_IN.fill(
+            deliveries=DELIVERIES, bounds=_BOUNDS.sql, this=_THIS_RUN, condition=condition.sql
+        )
+        values: Mapping[str, Any] = {
+            "project": run.project,
+            "start": run.start_ns,
+            "end": run.start_ns + 1,
+            **_ids_of(run),
+            **condition.parameters,
+        }
+        if reader.rows(sql, values):
+            own.append(item)
+        if len(own) == _MOST_SLICES:
+            break
+    return own
 
 
 @pages.get("/projects/{project:path}/run-unusual/{run_id}")
