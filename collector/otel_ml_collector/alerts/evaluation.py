@@ -17,7 +17,6 @@ from otel_ml_collector.alerts.conditions import OF_MONITOR, OF_TRUTH
 from otel_ml_collector.alerts.find import name_slice
 from otel_ml_collector.alerts.measurement import (
     MOST_SLICES,
-    SETTLE_NS,
     MeasuredSlices,
     MeasuredWindows,
     Measurement,
@@ -318,7 +317,8 @@ class AlertEvaluator:
             if windows is None:
                 for item in items:
                     if item.whole.bad_ns:
-                        self._try([item], _last_window(item.rule, now_ns), now_ns)
+                        last = MeasuredWindows.newest(item.rule.plan, now_ns)
+                        self._try([item], last, now_ns)
                 continue
             if looked and time.monotonic() - began_s >= self._budget_s:
                 self._left.add(group)
@@ -334,8 +334,14 @@ class AlertEvaluator:
 
     def _try(self, items: Sequence[WatchedRule], windows: MeasuredWindows, now_ns: int) -> None:
         """Measure some rules together, and where that fails each by itself."""
+        project, plan = items[0].project, items[0].rule.plan
+        figures: dict[FigureKey, Figure] = {}
+        for item in items:
+            for figure in item.rule.plan.condition.figures:
+                figures.setdefault(key_of(figure), figure)
+        asked = Measurement.of(project, plan, [*figures.values()], now_ns)
         try:
-            measured = measure(self._reader, _measurement(items, now_ns), windows)
+            measured = measure(self._reader, asked, windows)
         except (BadInput, Missing, Unavailable) as error:
             if len(items) > 1:
                 for item in items:
@@ -357,6 +363,15 @@ class AlertEvaluator:
             events += item.events
             for key in item.changed:
                 state = item.whole if key == WHOLE_RULE else item.states[key]
+                body: dict[str, Any] = {
+                    "digest": state.digest,
+                    "changed_ns": state.changed_ns,
+                    "bad_ns": state.bad_ns,
+                    "runs": state.runs,
+                    "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
+                }
+                if key == WHOLE_RULE:
+                    body |= {"reason": item.reason, "rule": item.rule.model_dump()}
                 rows.append(
                     AlertRow(
                         project=item.project,
@@ -367,7 +382,7 @@ class AlertEvaluator:
                         value=state.value,
                         martingale=state.martingale,
                         window_ns=state.seen_ns,
-                        body=_write_body(item, key, state),
+                        body=body,
                         evaluator=self._name,
                         version=self._version,
                     )
@@ -389,19 +404,6 @@ class AlertEvaluator:
             self._muted = (self._muted | {name}) if is_muted else (self._muted - {name})
             if notification is not None:
                 self._announcer.announce(notification)
-
-
-def _write_body(item: WatchedRule, key: str, state: SliceState) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "digest": state.digest,
-        "changed_ns": state.changed_ns,
-        "bad_ns": state.bad_ns,
-        "runs": state.runs,
-        "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
-    }
-    if key == WHOLE_RULE:
-        body |= {"reason": item.reason, "rule": item.rule.model_dump()}
-    return body
 
 
 def read_state(row: AlertRow) -> SliceState:
@@ -443,7 +445,7 @@ def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | No
     A rule begins with the newest one. Of many that were missed the oldest are left out.
     """
     plan = rule.plan
-    last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
+    last_ns = MeasuredWindows.newest(plan, now_ns).first_ns
     most = _MOST_MISSED
     if plan.condition.of(OF_TRUTH):  # they wait long
         delay_ns = _MOST_WAIT_NS if plan.truth_delay_ns is None else plan.truth_delay_ns
@@ -456,28 +458,6 @@ def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | No
         return None
     number = (last_ns - first_ns) // plan.every_ns + 1
     return MeasuredWindows(first_ns, plan.every_ns, number, plan.window_ns)
-
-
-def _last_window(rule: AlertRule, now_ns: int) -> MeasuredWindows:
-    plan = rule.plan
-    last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
-    return MeasuredWindows(last_ns, plan.every_ns, 1, plan.window_ns)
-
-
-def _measurement(items: Sequence[WatchedRule], now_ns: int) -> Measurement:
-    figures: dict[FigureKey, Figure] = {}
-    for item in items:
-        for figure in item.rule.plan.condition.figures:
-            figures.setdefault(key_of(figure), figure)
-    plan = items[0].rule.plan
-    return Measurement(
-        project=items[0].project,
-        where=plan.where,
-        by=plan.by,
-        figures=tuple(figures.values()),
-        sure=plan.condition.sure,
-        now_ns=now_ns,
-    )
 
 
 def judge_windows(

@@ -14,7 +14,6 @@ from otel_ml_collector.alerts.evaluation import empty_slice
 from otel_ml_collector.alerts.find import name_slice
 from otel_ml_collector.alerts.measurement import (
     MOST_SLICES,
-    SETTLE_NS,
     MeasuredWindows,
     Measurement,
     find_judge_changes,
@@ -113,21 +112,14 @@ def check_rule(
     """
     plan = rule.plan
     is_monitored = bool(plan.condition.of(OF_MONITOR))
-    last_ns = (now_ns - SETTLE_NS) // plan.every_ns * plan.every_ns
+    last_ns = MeasuredWindows.newest(plan, now_ns).first_ns
     most = MOST_WINDOWS
     if is_monitored:
         most = _MOST_MONITORED_BY if plan.by else _MOST_MONITORED
     first_ns = -(-start_ns // plan.every_ns) * plan.every_ns
     first_ns = min(max(first_ns, last_ns - (most - 1) * plan.every_ns, plan.window_ns), last_ns)
     ends_ns = range(first_ns, last_ns + 1, plan.every_ns)
-    asked = Measurement(
-        project=project,
-        where=plan.where,
-        by=plan.by,
-        figures=plan.condition.figures,
-        sure=plan.condition.sure,
-        now_ns=now_ns,
-    )
+    asked = Measurement.of(project, plan, plan.condition.figures, now_ns)
     changes = [
         change_ns
         for of_judge in find_judge_changes(reader, project, plan.condition.judges).values()

@@ -22,8 +22,8 @@ from otel_ml_collector.alerts.conditions import (
     read_previous,
 )
 from otel_ml_collector.alerts.monitored import measure_monitored
-from otel_ml_collector.alerts.rule import Dimension, SliceKey, narrow_filter
-from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, TruthWord, key_of
+from otel_ml_collector.alerts.rule import Dimension, RulePlan, SliceKey, narrow_filter
+from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, key_of
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
@@ -73,7 +73,7 @@ _PATIENCE: Final = 1.5
 _MOST_PATIENCE_NS: Final = 90 * DAY_NS
 _UNKNOWN_COURSE_NS: Final = 14 * DAY_NS
 # Runs are in so soon after they began, or later where they take longer.
-SETTLE_NS: Final = MINUTE_NS // 2
+_SETTLE_NS: Final = MINUTE_NS // 2
 _MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _IN_TIME: Final = _MEASURED_TIME.sql
 _PLACES: Final = Sql("""range(
@@ -141,6 +141,12 @@ class MeasuredWindows:
     number: int
     window_ns: int
 
+    @classmethod
+    def newest(cls, plan: RulePlan, now_ns: int) -> "MeasuredWindows":
+        """Return the newest window of a rule that is over, alone."""
+        first_ns = (now_ns - _SETTLE_NS) // plan.every_ns * plan.every_ns
+        return cls(first_ns, plan.every_ns, 1, plan.window_ns)
+
     @property
     def ends_ns(self) -> list[int]:
         """Where they end, rising."""
@@ -172,6 +178,13 @@ class Measurement:
     figures: tuple[Figure, ...]
     sure: SureLimit | None
     now_ns: int
+
+    @classmethod
+    def of(
+        cls, project: str, plan: RulePlan, figures: Sequence[Figure], now_ns: int
+    ) -> "Measurement":
+        """Ask for some figures of the runs of a rule."""
+        return cls(project, plan.where, plan.by, (*figures,), plan.condition.sure, now_ns)
 
 
 # The figures of each slice, by the end of each window.
@@ -735,7 +748,15 @@ def _add_truth(
     target = find_target(reader, asked.project, figure.of)
     course, ages = _read_course(reader, asked, target)
     at_last = max((share for share in course if share is not None), default=None)
-    settled_ns = _find_settled(course, ages, at_last)
+    # Truths that are not here are waited for half as long again as nearly all usually take.
+    settled_ns = next(
+        (
+            min(_PATIENCE * age_ns, _MOST_PATIENCE_NS)
+            for age_ns, share in zip(ages, course, strict=True)
+            if at_last and share is not None and share >= _NEARLY_ALL * at_last
+        ),
+        _UNKNOWN_COURSE_NS,
+    )
     counted_runs = find_counted(reader, asked.project, _MEASURED_TIME)
     sql = _TRUTH.fill(
         rows=write_rows(target.rule, counted_runs, question.apart),
@@ -755,32 +776,16 @@ def _add_truth(
         known = of_window.get(slice_key, MeasuredSlice(row["foretold"]))
         usual = usual_at(course, ages, row["age_ns"])
         is_late = bool(is_early(row["here"], row["foretold"], usual, at_last)) or not row["here"]
+        truth = known.truth
+        if is_late and truth != "due":
+            truth = "due" if row["age_ns"] < settled_ns else "overdue"
         value, count = _score_truth(figure.name, row)
         of_window[slice_key] = replace(
             known,
             numbers={**known.numbers, key: math.nan if is_late else value},
             counts={**known.counts, key: count},
-            truth=_worst_truth(known.truth, is_late=is_late, is_due=row["age_ns"] < settled_ns),
+            truth=truth,
         )
-
-
-def _worst_truth(known: TruthWord, *, is_late: bool, is_due: bool) -> TruthWord:
-    if not is_late or known == "due":
-        return known
-    return "due" if is_due else "overdue"
-
-
-def _find_settled(
-    course: Sequence[float | None], ages: Sequence[float], at_last: float | None
-) -> float:
-    """Return the age at which truths that are not here are waited for no longer.
-
-    Half as long again as nearly all of them usually take.
-    """
-    for age_ns, share in zip(ages, course, strict=True):
-        if at_last and share is not None and share >= _NEARLY_ALL * at_last:
-            return min(_PATIENCE * age_ns, _MOST_PATIENCE_NS)
-    return _UNKNOWN_COURSE_NS
 
 
 def _score_truth(name: str, row: Row) -> tuple[float, int]:
