@@ -135,7 +135,10 @@ class AlertCondition:
                 if window_ns not in _DRIFT_WINDOWS_NS:
                     message = "drift is judged by whole hours, days or weeks: expected 1h, 1d or 7d"
                     raise BadInput(message, "window")
-                _check_drift(figure, window_ns)
+                try:
+                    parse_than(figure.than, Window(0, window_ns), min(window_ns, DAY_NS))
+                except BadInput as error:
+                    raise BadInput(str(error), "when", figure.column) from error
 
 
 def read_previous(figure: Figure) -> int | None:
@@ -161,18 +164,6 @@ def _check_worse(figure: Figure, window_ns: int, *, is_by_version: bool) -> None
     elif is_by_version:
         message = "worse is of the newest version: expected no by version beside it"
         raise BadInput(message, "when", figure.column)
-
-
-def _check_drift(figure: Figure, window_ns: int) -> None:
-    """Refuse what a field cannot be held against.
-
-    Raises:
-        BadInput: It is nothing that is known.
-    """
-    try:
-        parse_than(figure.than, Window(0, window_ns), min(window_ns, DAY_NS))
-    except BadInput as error:
-        raise BadInput(str(error), "when", figure.column) from error
 
 
 def model_of(where: str) -> str | None:

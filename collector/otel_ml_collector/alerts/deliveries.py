@@ -70,11 +70,24 @@ def find_deliveries(
     rows: defaultdict[str, list[Row]] = defaultdict(list)
     for row in read_deliveries(reader, project, _SHOWN_DELIVERIES, rule):
         rows[row["target"]].append(row)
-    return Deliveries(
-        targets=[
-            _make_target(name, kinds.get(name, ""), rows[name]) for name in sorted({*kinds, *rows})
-        ]
-    )
+    shown = []
+    for name in sorted({*kinds, *rows}):
+        own = rows[name]
+        tried = [row for row in own if row["tried_ns"]]
+        newest = max(tried, key=lambda row: row["tried_ns"], default=None)
+        sent_ns = max((row["tried_ns"] for row in own if row["state"] == "sent"), default=0)
+        shown.append(
+            ToldTarget(
+                name=name,
+                kind=kinds.get(name, ""),
+                waiting=sum(row["state"] == "waiting" for row in own),
+                failed=sum(row["state"] == "failed" for row in own),
+                sent_time=_time(sent_ns),
+                trouble=newest["trouble"] if newest else next((row["trouble"] for row in own), ""),
+                deliveries=[_make_delivery(row) for row in own],
+            )
+        )
+    return Deliveries(targets=shown)
 
 
 def find_deliveries_of(
@@ -89,21 +102,6 @@ def find_deliveries_of(
     names = {name for saved in rules for name in saved.notify}
     own = [target for target in targets if target.name in names]
     return find_deliveries(reader, project, own, rule)
-
-
-def _make_target(name: str, kind: str, rows: Sequence[Row]) -> ToldTarget:
-    tried = [row for row in rows if row["tried_ns"]]
-    newest = max(tried, key=lambda row: row["tried_ns"], default=None)
-    sent_ns = max((row["tried_ns"] for row in rows if row["state"] == "sent"), default=0)
-    return ToldTarget(
-        name=name,
-        kind=kind,
-        waiting=sum(row["state"] == "waiting" for row in rows),
-        failed=sum(row["state"] == "failed" for row in rows),
-        sent_time=_time(sent_ns),
-        trouble=newest["trouble"] if newest else next((row["trouble"] for row in rows), ""),
-        deliveries=[_make_delivery(row) for row in rows],
-    )
 
 
 def _make_delivery(row: Row) -> NotificationDelivery:

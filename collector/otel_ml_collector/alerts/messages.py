@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -80,9 +80,27 @@ def make_alerts(notification: Notification, public_url: str, now_ns: int) -> lis
         started_ns = min(alerted.since_ns, now_ns - 1)
         ended_ns = max(min(notification.changed_ns, now_ns), started_ns + 1)
         ends_ns = now_ns + LASTS_NS if notification.status == "firing" else ended_ns
+        labels = {
+            "alertname": _clean(notification.rule),
+            "project": _clean(notification.project),
+            "severity": _clean(notification.severity),
+        }
+        for name, value in alerted.labels.items():
+            labels[_label_name(name, labels)] = _clean(value)
+        texts = [
+            *_annotations(notification),
+            ("value", _number(alerted.value)),
+            ("condition", _clean(notification.when)),
+            ("window", _clean(notification.window)),
+            ("runs", _link(public_url, alerted.path)),
+        ]
+        annotations: dict[str, str] = {}
+        for name, text in texts:
+            if text:
+                annotations[_label_name(name, annotations)] = text
         alert: dict[str, Any] = {
-            "labels": _label_alert(notification, alerted),
-            "annotations": _annotate(notification, alerted, public_url),
+            "labels": {name: value for name, value in labels.items() if value},
+            "annotations": annotations,
             "startsAt": to_rfc3339(started_ns),
             "endsAt": to_rfc3339(ends_ns),
         }
@@ -104,11 +122,14 @@ def make_slack_message(notification: Notification, public_url: str) -> dict[str,
             {"type": "section", "text": _plain_text(text, _SLACK_TEXT_CHARS)}
             for text in _tell_annotations(notification)
         ),
-        *(
-            {"type": "section", "text": _markdown(*_tell_slice(alerted, public_url))}
-            for alerted in notification.slices
-        ),
     ]
+    for alerted in notification.slices:
+        name = ", ".join(f"{key} = {value}" for key, value in alerted.labels.items()) or "all runs"
+        value = _number(alerted.value) or "no value"
+        since = to_rfc3339(alerted.since_ns)[:16].replace("T", " ")
+        text = f"{name}: {value}, since {since} UTC "
+        link_to_runs = _markdown(text, _link(public_url, alerted.path), "runs")
+        blocks.append({"type": "section", "text": link_to_runs})
     more = notification.more_slices
     facts = [
         f"{notification.when} over {notification.window}" if notification.when else "",
@@ -199,32 +220,6 @@ def _link(public_url: str, path: str) -> str:
     return public_url + quote(path.encode("utf-8", "replace"), safe=_LINK_CHARS)
 
 
-def _label_alert(notification: Notification, alerted: AlertedSlice) -> dict[str, str]:
-    labels = {
-        "alertname": _clean(notification.rule),
-        "project": _clean(notification.project),
-        "severity": _clean(notification.severity),
-    }
-    for name, value in alerted.labels.items():
-        labels[_label_name(name, labels)] = _clean(value)
-    return {name: value for name, value in labels.items() if value}
-
-
-def _annotate(notification: Notification, alerted: AlertedSlice, public_url: str) -> dict[str, str]:
-    annotations: dict[str, str] = {}
-    texts = [
-        *_annotations(notification),
-        ("value", _number(alerted.value)),
-        ("condition", _clean(notification.when)),
-        ("window", _clean(notification.window)),
-        ("runs", _link(public_url, alerted.path)),
-    ]
-    for name, text in texts:
-        if text:
-            annotations[_label_name(name, annotations)] = text
-    return annotations
-
-
 def _label_name(name: str, taken: Mapping[str, str]) -> str:
     """Name a label or annotation as an Alertmanager takes it, and as none is named yet."""
     plain = _NOT_IN_NAMES.sub("_", name[:_LABEL_NAME_CHARS]).strip("_")
@@ -249,14 +244,6 @@ def _tell_annotations(notification: Notification) -> list[str]:
     return [
         text if name == "summary" else f"{name}: {text}" for name, text in named if text.strip()
     ]
-
-
-def _tell_slice(alerted: AlertedSlice, public_url: str) -> tuple[str, str, str]:
-    """Write a slice: its text, the address of its runs, and the text of that link."""
-    name = ", ".join(f"{key} = {value}" for key, value in alerted.labels.items()) or "all runs"
-    value = _number(alerted.value) or "no value"
-    since = to_rfc3339(alerted.since_ns)[:16].replace("T", " ")
-    return f"{name}: {value}, since {since} UTC ", _link(public_url, alerted.path), "runs"
 
 
 def _plain_text(text: str, most_chars: int) -> dict[str, Any]:
@@ -288,15 +275,9 @@ def _fit(text: str, most_chars: int, escape: Callable[[str], str]) -> str:
     escaped = escape(text)
     if len(escaped) <= most_chars:
         return escaped
-    return _join_until(map(escape, text), most_chars - 1) + "…"
-
-
-def _join_until(pieces: Iterable[str], most_chars: int) -> str:
-    joined: list[str] = []
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > most_chars:
+    cut = ""
+    for piece in map(escape, text):
+        if len(cut) + len(piece) >= most_chars:
             break
-        joined.append(piece)
-    return "".join(joined)
+        cut += piece
+    return f"{cut}…"

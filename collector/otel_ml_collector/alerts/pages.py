@@ -110,14 +110,6 @@ async def _read_form(request: Request) -> dict[str, str]:
 FormFields = Annotated[dict[str, str], Depends(_read_form)]
 
 
-def _check_form(fields: dict[str, str]) -> RuleForm:
-    try:
-        return RuleForm(**fields)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
-
-
 @pages.get("/projects/{project:path}/alerts")
 def show_alerts(request: Request, project: str, reader: FromReader) -> Response:
     """The rules of a project: what fires, what is noisy, what is muted by whom until when."""
@@ -170,7 +162,11 @@ def save_rule(
     fields: FormFields,
 ) -> Response:
     """Save a rule, which is watched from now on; what is wrong is said above the form."""
-    form = _check_form(fields)
+    try:
+        form = RuleForm(**fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
     edit = form.name if form.base else ""
     if not _RULE_NAME.fullmatch(form.name):
         problem = "Expected a name of 1 to 64 characters, without a slash"

@@ -9,7 +9,6 @@ from otel_ml_collector.alerts.history import (
     AlertFiring,
     AlertHistory,
     AlertHistorySlice,
-    AlertPoint,
 )
 from otel_ml_collector.filter.figures import Figure, SureComparison, TermComparison, leaves_of
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
@@ -145,7 +144,13 @@ def _draw(
     span: tuple[int, int],
     limit: float | None,
 ) -> PastCurve:
-    points = _thin(part.points)
+    # Where there are more points than can be seen, those between are left out; none that is bad.
+    step = max(len(part.points) // _MOST_POINTS, 1)
+    points = [
+        point
+        for place, point in enumerate(part.points)
+        if place % step == 0 or point.word == "bad" or place == len(part.points) - 1
+    ]
     values = [point.value for point in points if point.value is not None]
     numbers = [*values, *([] if limit is None else [limit])]
     low, high = min(numbers), max(numbers)
@@ -183,13 +188,3 @@ def _draw(
         ],
         spells=spells,
     )
-
-
-def _thin(points: Sequence[AlertPoint]) -> Sequence[AlertPoint]:
-    """Leave out points where there are more than can be seen; none that is bad."""
-    step = max(len(points) // _MOST_POINTS, 1)
-    return [
-        point
-        for place, point in enumerate(points)
-        if place % step == 0 or point.word == "bad" or place == len(points) - 1
-    ]

@@ -130,7 +130,11 @@ def _exchange(target: AlertTarget, request: AlertRequest) -> tuple[int, str, byt
         connection.request("POST", target.path, request.body, headers)
         answer = connection.getresponse()
         body = answer.read(_ANSWER_BYTES)
-    return answer.status, answer.reason, body, _read_rest(answer.headers.get("retry-after"))
+    # In seconds; a date is left out, which a clock may misread.
+    rest = answer.headers.get("retry-after", "")
+    is_number = rest.isascii() and rest.isdecimal()
+    rest_s = min(float(rest), _LONGEST_REST_S) if is_number else None
+    return answer.status, answer.reason, body, rest_s
 
 
 @contextmanager
@@ -183,13 +187,6 @@ def _end(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:  # it has ended itself
         return
-
-
-def _read_rest(text: str | None) -> float | None:
-    """Read the seconds of ``Retry-After``; None for a date, which a clock may misread."""
-    if text is None or not (text.isascii() and text.isdecimal()):
-        return None
-    return min(float(text), _LONGEST_REST_S)
 
 
 def _shorten(text: str) -> str:
