@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 from otel_ml.records import ListedExperiment, ListedItemRun
@@ -477,7 +478,10 @@ def _changed(
     before: ListedExperiment | None = None,
     after: ListedExperiment | None = None,
 ) -> dict[str, object] | None:
-    """List the changes of code and parameters: parts, and at most 40 lines."""
+    """List the changes of code and parameters: parts, and at most 40 lines.
+
+    Where there are more lines the last of them says how many.
+    """
     entries: dict[str, object] = {}
     if before is not None and after is not None and before.params != after.params:
         entries["params"] = _changed_params(before.params, after.params)
@@ -488,7 +492,17 @@ def _changed(
         entries["parts"] = diff.changes(was, now)
         if isinstance(was.params, dict) and isinstance(now.params, dict):
             entries["params"] = _changed_params(was.params, now.params)
-        entries["diff"] = _diff_lines(was, now, new[0])
+        lines = [
+            sign + "".join(piece.text for piece in side.pieces)
+            for block in diff.blocks(was, now, new[0])
+            for line in block.lines
+            for sign, side in (("-", line.left), ("+", line.right))
+            if line.changed and side is not None
+        ]
+        sizes = accumulate(min(len(text), LEAF_CHARS) for text in lines[:_DIFF_LINES])
+        shown = lines[: max(sum(size <= _DIFF_CHARS for size in sizes), 1)]
+        left = len(lines) - len(shown)
+        entries["diff"] = [*shown, *([Own(f"…(+{left} lines)")] if left else [])]
     return {name: value for name, value in entries.items() if value} or None
 
 
@@ -498,21 +512,3 @@ def _changed_params(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     return [
         f"{name}: {brief(was.get(name))} → {brief(now.get(name))}" for name in names[:_DIFF_LINES]
     ]
-
-
-def _diff_lines(was: VersionDefinition, now: VersionDefinition, name: str) -> list[str]:
-    """List the changed lines, within their bound; the last line says how many are left out."""
-    lines: list[str] = []
-    for block in diff.blocks(was, now, name):
-        for line in block.lines:
-            for sign, side in (("-", line.left), ("+", line.right)):
-                if line.changed and side is not None:
-                    lines.append(sign + "".join(piece.text for piece in side.pieces))
-    shown, size = 0, 0
-    for text in lines[:_DIFF_LINES]:
-        size += min(len(text), LEAF_CHARS)
-        if size > _DIFF_CHARS and shown:
-            break
-        shown += 1
-    left = len(lines) - shown
-    return [*lines[:shown], *([Own(f"…(+{left} lines)")] if left else [])]

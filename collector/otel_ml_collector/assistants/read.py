@@ -328,7 +328,15 @@ def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
     below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
     for run in runs:
         below[run.parent_run_id if run.parent_run_id in ids else None].append(run)
-    kept = _critical_path(below)
+    # The critical path: of each run the child that ended last.
+    kept: set[str] = set()
+    level: Sequence[RunSummary] = below[None]
+    while level and len(kept) < _TREE_LINES // 2:
+        last = max(level, key=lambda run: run.start_ns + (run.latency_ms or 0.0) * 1e6)
+        if last.run_id in kept:
+            break
+        kept.add(last.run_id)
+        level = below.get(last.run_id, ())
     above = {run.run_id: run.parent_run_id for run in runs}
     for run in runs:
         way = [run.run_id] if run.outcome == "error" else []
@@ -359,19 +367,6 @@ def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
         room -= not is_kept
         shown.append(id(row))
     return [row for _, row in lines if id(row) in {*shown}][:_TREE_LINES]
-
-
-def _critical_path(below: Mapping[str | None, Sequence[RunSummary]]) -> set[str]:
-    """Name the runs of the critical path: of each the child that ended last."""
-    kept: set[str] = set()
-    level = below.get(None, ())
-    while level and len(kept) < _TREE_LINES // 2:
-        last = max(level, key=lambda run: run.start_ns + (run.latency_ms or 0.0) * 1e6)
-        if last.run_id in kept:
-            break
-        kept.add(last.run_id)
-        level = below.get(last.run_id, ())
-    return kept
 
 
 def _fold(
