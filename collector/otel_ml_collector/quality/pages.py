@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -190,22 +190,6 @@ def _width(quality: TargetQuality, point: QualityPoint) -> float:
     return min(step, 100 - _place(quality, point))
 
 
-def _make_table(quality: TargetQuality) -> list[dict[str, Any]]:
-    """Make the rows of the confusion table: of each predicted class how often which came."""
-    cells = {(one.predicted, one.came): one for one in quality.confusion}
-    names = [one.name for one in quality.classes]
-    return [
-        {
-            "predicted": predicted,
-            "cells": [cells.get((predicted, came)) for came in names],
-            "runs": sum(
-                cells[predicted, came].runs for came in names if (predicted, came) in cells
-            ),
-        }
-        for predicted in names
-    ]
-
-
 @pages.get("/projects/{project:path}/targets")
 def show_targets(request: Request, project: str, reader: FromReader) -> Response:
     """The targets of a project, and truths that have none."""
@@ -234,6 +218,8 @@ def show_target(
     chosen = chosen or (drawn[0].name if drawn else "")
     told = wanted.model_dump(exclude_defaults=True)
     asked = {name: value for name, value in told.items() if name != "figure"}
+    cells = {(pair.predicted, pair.came): pair for pair in quality.confusion}
+    classes = [each.name for each in quality.classes]
     context = {
         "quality": quality,
         "target": quality.target,
@@ -245,7 +231,17 @@ def show_target(
         "chosen": chosen,
         "curve": draw_quality(quality, chosen),
         "covered": draw_coverage(quality),
-        "table": _make_table(quality),
+        # Of each predicted class how often which came.
+        "table": [
+            {
+                "predicted": predicted,
+                "cells": [cells.get((predicted, came)) for came in classes],
+                "runs": sum(
+                    cells[predicted, came].runs for came in classes if (predicted, came) in cells
+                ),
+            }
+            for predicted in classes
+        ],
         "write_figure": write_figure,
         "write_interval": write_interval,
         "write_difference": write_difference,
