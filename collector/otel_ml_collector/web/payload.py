@@ -216,6 +216,14 @@ def find_numbers(value: JsonValue) -> Numbers | None:
     unit = max(abs(low), abs(high)) or 1.0  # a square of the numbers themselves may be too large
     squares = math.fsum((item / unit - mean / unit) ** 2 for item in finite)
     deviation = unit * math.sqrt(squares / len(finite))
+    histogram = ""
+    spread = high / 2 - low / 2  # of halves: the whole may be beyond what a float holds
+    if spread > 0:
+        bins = [0] * _BINS
+        for number in finite:
+            bins[min(int((number / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
+        scale = (_HISTOGRAM_HEIGHT - 2) / max(bins)
+        histogram = bars(bins, scale, ground=_HISTOGRAM_HEIGHT, least=1, width=9)
     return Numbers(
         shape,
         dtype,
@@ -225,7 +233,7 @@ def find_numbers(value: JsonValue) -> Numbers | None:
         mean,
         deviation,
         len(items) - len(finite),
-        _histogram(finite, low, high),
+        histogram,
     )
 
 
@@ -251,17 +259,6 @@ def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
 
 def _is_number(item: object) -> bool:
     return isinstance(item, int | float) and not isinstance(item, bool)
-
-
-def _histogram(values: Sequence[float], low: float, high: float) -> str:
-    spread = high / 2 - low / 2  # of halves: the whole may be beyond what a float holds
-    if spread <= 0:
-        return ""
-    bins = [0] * _BINS
-    for value in values:
-        bins[min(int((value / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
-    scale = (_HISTOGRAM_HEIGHT - 2) / max(bins)
-    return bars(bins, scale, ground=_HISTOGRAM_HEIGHT, least=1, width=9)
 
 
 @dataclass(frozen=True, slots=True)
