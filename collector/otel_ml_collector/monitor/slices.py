@@ -144,7 +144,20 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     rows = count_slices(runs, figures, dimensions)
     slices, judged = _judge(asked, figures, rows, dimensions, query.where)
     if query.pairs:
-        pairs = _choose_pairs(slices, dimensions)
+        # Of two dimensions, of conditions that are worse alone.
+        worse = {
+            item.name for item in [item for item in slices if item.word == "worse"][:_MOST_PARTS]
+        }
+        parts = {
+            number: its.dimension
+            for (number, _), its in dimensions.slices.items()
+            if its.name in worse
+        }
+        pairs = [
+            first * PAIR + second
+            for first, second in combinations(sorted(parts), 2)
+            if parts[first] != parts[second]
+        ]
         rows = count_slices(runs, figures, dimensions, pairs) if pairs else []
         of_pairs, _ = _judge(asked, figures, rows, dimensions, query.where)
         slices = _keep_worse_pairs(of_pairs, slices, figures)
@@ -394,16 +407,6 @@ def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def _choose_pairs(slices: Sequence[RunSlice], dimensions: SliceDimensions) -> list[int]:
-    """Choose the pairs of conditions that stand out alone, of two dimensions each."""
-    names = {item.name for item in [item for item in slices if item.word == "worse"][:_MOST_PARTS]}
-    parts = sorted({number for (number, _), its in dimensions.slices.items() if its.name in names})
-    of = {number: its.dimension for (number, _), its in dimensions.slices.items()}
-    return [
-        first * PAIR + second for first, second in combinations(parts, 2) if of[first] != of[second]
-    ]
 
 
 def _keep_worse_pairs(
