@@ -73,9 +73,14 @@ class MonitorWatch:
             return
         if now_ns - self._listed_ns >= _LARGE_EVERY_NS:
             self._note_large(now_ns)
-        page = self._take_due(now_ns)
-        if page is None:
-            return
+        with self._guard:
+            for key, (opened_ns, _) in [*self._pages.items()]:
+                if opened_ns < now_ns - _OPENED_WITHIN_NS:
+                    del self._pages[key]
+            page = min(self._pages, key=lambda key: self._pages[key][1], default=None)
+            if page is None or self._pages[page][1] > now_ns - _DUE_NS:
+                return
+            self._pages[page] = self._pages[page][0], now_ns
         began_s = self._clock()
         try:
             state = self._reader.ahead(_renew_in_turn, page, now_ns).result()
@@ -98,18 +103,6 @@ class MonitorWatch:
                 elif len(self._pages) < _MOST_PAGES:
                     self._pages[page] = now_ns, now_ns - _DUE_NS
                     self._pages.move_to_end(page, last=False)
-
-    def _take_due(self, now_ns: int) -> _Page | None:
-        """Choose the page whose answer is the oldest, if it is due, and note its answer of now."""
-        with self._guard:
-            for page, (opened_ns, _) in [*self._pages.items()]:
-                if opened_ns < now_ns - _OPENED_WITHIN_NS:
-                    del self._pages[page]
-            oldest = min(self._pages, key=lambda key: self._pages[key][1], default=None)
-            if oldest is None or self._pages[oldest][1] > now_ns - _DUE_NS:
-                return None
-            self._pages[oldest] = self._pages[oldest][0], now_ns
-            return oldest
 
 
 def _renew_in_turn(reader: Reader, page: _Page, now_ns: int) -> MonitorState | None:
