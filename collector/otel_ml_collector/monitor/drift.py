@@ -566,19 +566,6 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
     every = FieldsQuestion(
         question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
     )
-    findings: list[Finding] = []
-    for drift in _find_moved(every):
-        changes = [item for item in find_changes_of(question) if item.model == drift.model]
-        findings += describe_findings(drift, changes)
-    return findings
-
-
-def _find_moved(every: FieldsQuestion) -> list[ModelDrift]:
-    """Judge the fields of all models, and keep those that moved.
-
-    Where each day has sketches these alone decide, so the answer is kept until any of them is made
-    anew, or another day is over.
-    """
 
     def judge() -> list[ModelDrift]:
         # Of a model its fields that moved, without the windows that they were held against.
@@ -593,15 +580,23 @@ def _find_moved(every: FieldsQuestion) -> list[ModelDrift]:
             if drift.changes
         ]
 
+    # Where each day has sketches these alone decide, so the answer is kept until any of them is
+    # made anew, or another day is over.
     known = read_sketched_days(every.reader, every.project)
     days = [(day_ns, known.get(day_ns)) for day_ns in _list_days(_list_spans(every))]
     if any(computed_ns is None for _, computed_ns in days):
-        return judge()
-    return every.reader.memory.work_out(
-        ("moved fields", every.project, every.last, every.than, every.window, tuple(days)),
-        judge,
-        lambda kept: _ROWS_OF_FIELD * sum(len(drift.drifts) for drift in kept),
-    )
+        moved = judge()
+    else:
+        moved = every.reader.memory.work_out(
+            ("moved fields", every.project, every.last, every.than, every.window, tuple(days)),
+            judge,
+            lambda kept: _ROWS_OF_FIELD * sum(len(drift.drifts) for drift in kept),
+        )
+    findings: list[Finding] = []
+    for drift in moved:
+        changes = [item for item in find_changes_of(question) if item.model == drift.model]
+        findings += describe_findings(drift, changes)
+    return findings
 
 
 def _list_spans(every: FieldsQuestion) -> list[Window]:
