@@ -649,7 +649,8 @@ def _describe(
                 else figure.verdict.difference
             ),
             margin=figure.verdict.margin,
-            worst="" if figure.worst is None else _write_worst(figure.worst[0]),
+            # A stratum as a filter; that of all other values has none.
+            worst=f"tags[{view.quoted(tag_name)}] == {view.quoted(value)}" if tag_name else "",
             runs=figure.runs,
             needed=figure.needed,
             smallest=figure.smallest,
@@ -658,6 +659,7 @@ def _describe(
             else to_rfc3339(change.began_ns + _find_window(figure.since)[1]),
         )
         for figure in ordered
+        for tag_name, _, value in ((figure.worst[0] if figure.worst else "").partition("="),)
     ]
     since = min((figure.since for figure in figures if figure.since), default=None)
     of_model = f"model == {view.quoted(change.model)}"
@@ -685,12 +687,6 @@ def _describe(
         if change.version is None
         else f"otel-ml evaluate FILE.py:{change.model} --dataset NAME --baseline {change.baseline}",
     )
-
-
-def _write_worst(token: str) -> str:
-    """Write a stratum as a filter; that of all other values has none."""
-    name, _, value = token.partition("=")
-    return f"tags[{view.quoted(name)}] == {view.quoted(value)}" if token else ""
 
 
 def _side_of(of: FigureVerdict, side: Literal["baseline", "candidate"]) -> Interval | None:

@@ -167,23 +167,21 @@ def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
     if before.kind == "category":
         # Of a column the value that is rarest elsewhere.
         values = field.category.values
-        value = min(values, key=lambda text: before.category.values.get(text, 0), default=None)
-        if value is not None and (sentence := _tell_value(value, before.category)):
-            return value, sentence
+        usual = before.category
+        value = min(values, key=lambda text: usual.values.get(text, 0), default=None)
+        if value is not None:
+            count = usual.values.get(value, 0)
+            if not count and not usual.rest:
+                return value, f"a new value: none of {usual.n:,} had it"
+            share = (count or 1) / usual.n
+            if share < _TAIL:
+                return value, f"a rare value: {write_share(share)} have it"
     if before.kind == "text":
         words, usual_words = field.text.parts.get("words"), before.text.parts.get("words")
         if words and usual_words and words.low is not None:
             sentence = _tell_number(words.low, usual_words, " words")
             return (_value_of(field), sentence) if sentence else None
     return None
-
-
-def _tell_value(value: str, usual: Sketch) -> str:
-    count = usual.values.get(value, 0)
-    if not count and not usual.rest:
-        return f"a new value: none of {usual.n:,} had it"
-    share = (count or 1) / usual.n
-    return f"a rare value: {write_share(share)} have it" if share < _TAIL else ""
 
 
 def _tell_number(value: float, usual: Sketch, unit: str) -> str:
