@@ -228,7 +228,14 @@ def _make_alert(
     )
     firing = [part for part in slices if part.state == "firing"]
     since = [part.since for part in slices if part.state == state]
-    fired, brief = _count_fired(events)
+    began: dict[str, int] = {}
+    fired = brief = 0  # how often a slice fired, and how often that was over within an hour
+    for event in events:
+        if event.state == "firing":
+            fired += 1
+            began[event.slice] = event.time_ns
+        elif event.before == "firing" and event.slice in began:
+            brief += event.time_ns - began.pop(event.slice) <= HOUR_NS
     return AlertState(
         rule=rule,
         state=state,
@@ -262,19 +269,6 @@ def _make_slice(rule: AlertRule, row: AlertRow, mutes: Sequence[Mute], now_ns: i
         muted=mute_of(mutes, rule.name, key, by, now_ns),
         where=narrow_filter(rule.where, key.where(by)),
     )
-
-
-def _count_fired(events: Sequence[AlertEvent]) -> tuple[int, int]:
-    """Count how often slices began to fire, and how often that was over within an hour."""
-    began: dict[str, int] = {}
-    fired = brief = 0
-    for event in events:
-        if event.state == "firing":
-            fired += 1
-            began[event.slice] = event.time_ns
-        elif event.before == "firing" and event.slice in began:
-            brief += event.time_ns - began.pop(event.slice) <= HOUR_NS
-    return fired, brief
 
 
 def _draw_days(

@@ -72,6 +72,13 @@ _NEARLY_ALL: Final = 0.95
 _PATIENCE: Final = 1.5
 _MOST_PATIENCE_NS: Final = 90 * DAY_NS
 _UNKNOWN_COURSE_NS: Final = 14 * DAY_NS
+# Figures of predictions with their truth: a sum, and by which it is divided.
+_SHARES_OF_TRUTH: Final = {
+    "accuracy": ("right", "here"),
+    "precision": ("hits", "said_so"),
+    "recall": ("hits", "came_so"),
+    "mae": ("errors", "here"),
+}
 # Runs are in so soon after they began, or later where they take longer.
 _SETTLE_NS: Final = MINUTE_NS // 2
 _MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
@@ -779,24 +786,16 @@ def _add_truth(
         truth = known.truth
         if is_late and truth != "due":
             truth = "due" if row["age_ns"] < settled_ns else "overdue"
-        value, count = _score_truth(figure.name, row)
+        first, second = (row[name] for name in _SHARES_OF_TRUTH[figure.name])
         of_window[slice_key] = replace(
             known,
-            numbers={**known.numbers, key: math.nan if is_late else value},
-            counts={**known.counts, key: count},
+            numbers={
+                **known.numbers,
+                key: math.nan if is_late or not second else first / second,
+            },
+            counts={**known.counts, key: row["here"]},
             truth=truth,
         )
-
-
-def _score_truth(name: str, row: Row) -> tuple[float, int]:
-    """Return a figure, and of how many predictions it is."""
-    first, second = {
-        "accuracy": (row["right"], row["here"]),
-        "precision": (row["hits"], row["said_so"]),
-        "recall": (row["hits"], row["came_so"]),
-        "mae": (row["errors"], row["here"]),
-    }[name]
-    return (first / second if second else math.nan), row["here"]
 
 
 def _read_course(

@@ -22,29 +22,33 @@ def measure_monitored(
 ) -> tuple[float, int]:
     """Measure such a figure of a window, and of how many runs it is.
 
+    NaN where nothing has the figure: no run, no new version, or no judge that spoke.
+
     Raises:
         BadInput: What it is held against, or the filter, cannot be read.
     """
-    match figure.name:
-        case "drift":
-            return _measure_drift(reader, project, where, figure, window)
-        case "excess":
-            return _find_excess(reader, project, where, figure, window)
-    return _find_worse(reader, project, where, figure, window)
-
-
-def _find_excess(
-    reader: Reader, project: str, where: str, figure: Figure, window: Window
-) -> tuple[float, int]:
-    """Return how many runs the worst slice lost; NaN where nothing has the figure."""
-    query = SlicesQuery(project, where, figure.of, start_ns=window.start_ns, end_ns=window.end_ns)
-    try:
-        slices = find_slices(reader, query, window.end_ns)
-    except BadInput as error:
-        if error.field == "figure":  # a judge that did not speak in this window
-            return math.nan, 0
-        raise
-    return max((part.excess for part in slices.slices), default=0.0), slices.runs
+    start_ns, end_ns = window.start_ns, window.end_ns
+    if figure.name == "drift":
+        return _measure_drift(reader, project, where, figure, window)
+    if figure.name == "excess":  # how many runs the worst slice lost
+        query = SlicesQuery(project, where, figure.of, start_ns=start_ns, end_ns=end_ns)
+        try:
+            slices = find_slices(reader, query, end_ns)
+        except BadInput as error:
+            if error.field == "figure":  # a judge that did not speak in this window
+                return math.nan, 0
+            raise
+        return max((part.excess for part in slices.slices), default=0.0), slices.runs
+    # Whether the newest version is surely worse than the one before: 1, else 0.
+    model, narrowed = model_of(where), where if len(conjuncts(where)) > 1 else ""
+    changes = find_changes(reader, project, end_ns, model)
+    changes = [change for change in changes if change.dimension == "version"]
+    releases = find_releases(reader, project, end_ns, model, narrowed, changes=changes)
+    for release in releases:
+        for part in release.figures:
+            if part.name == figure.of:
+                return float(part.word == "worse"), part.runs
+    return math.nan, 0
 
 
 def _measure_drift(
@@ -68,21 +72,3 @@ def _measure_drift(
     if drift is None or drift.word == "too few":
         return math.nan, answer.runs
     return max((part.comparison.distance for part in drift.drifted), default=0.0), answer.runs
-
-
-def _find_worse(
-    reader: Reader, project: str, where: str, figure: Figure, window: Window
-) -> tuple[float, int]:
-    """Return whether the newest version is surely worse than the one before: 1, else 0.
-
-    NaN where there is no new version, or it has no such figure.
-    """
-    model, narrowed = model_of(where), where if len(conjuncts(where)) > 1 else ""
-    changes = find_changes(reader, project, window.end_ns, model)
-    changes = [change for change in changes if change.dimension == "version"]
-    releases = find_releases(reader, project, window.end_ns, model, narrowed, changes=changes)
-    for release in releases:
-        for part in release.figures:
-            if part.name == figure.of:
-                return float(part.word == "worse"), part.runs
-    return math.nan, 0
