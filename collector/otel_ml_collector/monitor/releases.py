@@ -374,18 +374,27 @@ def _find_window(place: int) -> tuple[int, int]:
     return _NEW_NS, _NEW_NS
 
 
-def _write_window() -> Sql:
-    """Write the place of the window in which a run of the new version began."""
-    cases, first = [], 0
-    for start_ns, step_ns, end_ns in _STRETCHES:
-        case = Sql("age_ns < {end}, {first} + intDiv(age_ns - {start}, {step})")
-        cases.append(case.fill(end=end_ns, first=first, start=start_ns, step=step_ns))
-        first += (end_ns - start_ns) // step_ns
-    return Sql("multiIf(is_before, 0, {cases}, {last})").fill(
-        cases=join_sql(", ", cases), last=first
+def _count_windows(elapsed_ns: int) -> int:
+    """Return how many windows are over after some time."""
+    return sum(
+        max(min(elapsed_ns, end_ns) - start_ns, 0) // step_ns
+        for start_ns, step_ns, end_ns in _STRETCHES
     )
 
 
+# The place of the window in which a run of the new version began.
+_WINDOW: Final = Sql("multiIf(is_before, 0, {cases}, {last})").fill(
+    cases=join_sql(
+        ", ",
+        [
+            Sql("age_ns < {end}, {first} + intDiv(age_ns - {start}, {step})").fill(
+                end=end_ns, first=_count_windows(start_ns), start=start_ns, step=step_ns
+            )
+            for start_ns, step_ns, end_ns in _STRETCHES
+        ],
+    ),
+    last=_count_windows(_NEW_NS),
+)
 # The runs of both sides: those of the baseline began before the new one did.
 _SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AND (
   (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
@@ -491,18 +500,14 @@ def _choose_strata(reader: Reader, sides: Sql, values: Mapping[str, Any]) -> tup
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
     """Judge a change by the windows that are over."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
-    elapsed_ns = now_ns - change.began_ns - delay_ns
-    windows = sum(
-        max(min(elapsed_ns, until_ns) - from_ns, 0) // step_ns
-        for from_ns, step_ns, until_ns in _STRETCHES
-    )
+    windows = _count_windows(now_ns - change.began_ns - delay_ns)
     end_ns = change.began_ns + (_find_window(windows - 1)[1] if windows else 0)
     sides, values = _ask(reader, project, change, end_ns, where)
     tag, strata = _choose_strata(reader, sides, values)
     apart = find_apart(reader, project)
     every_before, every = (-(-runs // _MOST_RUNS) for runs in change.runs)
     sql = _UNITS.fill(
-        window=_write_window(),
+        window=_WINDOW,
         no_outputs=write_nothing(Sql("outputs_preview")),
         session=named(Sql("session")) if apart.named else Sql("session"),
         tokens=join_sql(
