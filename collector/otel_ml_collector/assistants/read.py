@@ -401,6 +401,21 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
         return _open_part(call, _find_part(parts, call.given["part"]), url, name)
     params = leaves(definition.params, "params") if definition.params else []
     params += leaves(dict(definition.constants), "constants") if definition.constants else []
+    # How alike its answers to the same inputs are; None where no input came twice.
+    same_inputs = None
+    variability = find_variability(
+        call.reader, call.project, version.model, version=version.version, limit=1
+    )
+    own = next(item for item in variability.versions if item.version == version.version)
+    if own.agreement is not None and own.differing is not None:
+        same_inputs = {
+            "inputs": own.inputs,
+            "runs": own.repeated,
+            "answered_differently": own.differing.value,
+            "two_runs_agree": own.agreement.value,
+            "beside": variability.comparison.sentence if variability.comparison else None,
+            "least_alike": Own(variability.groups[0].where) if variability.groups else None,
+        }
     return Digest(
         {
             "what": Own("version"),
@@ -424,7 +439,7 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
             )
             if version.judges
             else None,
-            "same_inputs": _tell_variability(call, version.model, version.version),
+            "same_inputs": same_inputs,
             "params": DigestTable(
                 ("part", "value"), [[path, _shown(value)] for path, value in params]
             )
@@ -434,22 +449,6 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
         },
         url=url,
     )
-
-
-def _tell_variability(call: ToolCall, model: str, version: int) -> dict[str, object] | None:
-    """Say how alike a version's answers to the same inputs are; None where no input came twice."""
-    variability = find_variability(call.reader, call.project, model, version=version, limit=1)
-    stored_version = next(item for item in variability.versions if item.version == version)
-    if stored_version.agreement is None or stored_version.differing is None:
-        return None
-    return {
-        "inputs": stored_version.inputs,
-        "runs": stored_version.repeated,
-        "answered_differently": stored_version.differing.value,
-        "two_runs_agree": stored_version.agreement.value,
-        "beside": variability.comparison.sentence if variability.comparison else None,
-        "least_alike": Own(variability.groups[0].where) if variability.groups else None,
-    }
 
 
 def _beginning(call: ToolCall, source: str) -> object:
