@@ -78,10 +78,6 @@ def _jpeg(content: bytes) -> _Sides:
     return None
 
 
-def _gif(content: bytes) -> _Sides:
-    return int.from_bytes(content[6:8], "little"), int.from_bytes(content[8:10], "little")
-
-
 def _webp(content: bytes) -> _Sides:
     kind = content[12:16]
     if kind == b"VP8X":
@@ -99,7 +95,13 @@ def _webp(content: bytes) -> _Sides:
 _KINDS: Final[Mapping[str, tuple[Callable[[bytes], bool], Callable[[bytes], _Sides]]]] = {
     "image/png": (lambda content: content.startswith(b"\x89PNG\r\n\x1a\n"), _png),
     "image/jpeg": (lambda content: content.startswith(b"\xff\xd8\xff"), _jpeg),
-    "image/gif": (lambda content: content.startswith((b"GIF87a", b"GIF89a")), _gif),
+    "image/gif": (
+        lambda content: content.startswith((b"GIF87a", b"GIF89a")),
+        lambda content: (
+            int.from_bytes(content[6:8], "little"),
+            int.from_bytes(content[8:10], "little"),
+        ),
+    ),
     "image/webp": (lambda content: content[:4] + content[8:12] == b"RIFFWEBP", _webp),
 }
 MEDIA_TYPES: Final = frozenset(_KINDS)
