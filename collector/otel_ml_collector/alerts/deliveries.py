@@ -84,7 +84,21 @@ def find_deliveries(
                 failed=sum(row["state"] == "failed" for row in own),
                 sent_time=_time(sent_ns),
                 trouble=newest["trouble"] if newest else next((row["trouble"] for row in own), ""),
-                deliveries=[_make_delivery(row) for row in own],
+                deliveries=[
+                    NotificationDelivery(
+                        id=row["id"],
+                        rule=row["rule"],
+                        status=row["status"],
+                        state=row["state"],
+                        tries=row["tries"],
+                        changed_time=to_rfc3339(row["changed_ns"]),
+                        announced_time=to_rfc3339(row["announced_ns"]),
+                        tried_time=_time(row["tried_ns"]),
+                        delivered_time=_time(row["tried_ns"]) if row["state"] == "sent" else None,
+                        trouble=row["trouble"],
+                    )
+                    for row in own
+                ],
             )
         )
     return Deliveries(targets=shown)
@@ -102,21 +116,6 @@ def find_deliveries_of(
     names = {name for saved in rules for name in saved.notify}
     own = [target for target in targets if target.name in names]
     return find_deliveries(reader, project, own, rule)
-
-
-def _make_delivery(row: Row) -> NotificationDelivery:
-    return NotificationDelivery(
-        id=row["id"],
-        rule=row["rule"],
-        status=row["status"],
-        state=row["state"],
-        tries=row["tries"],
-        changed_time=to_rfc3339(row["changed_ns"]),
-        announced_time=to_rfc3339(row["announced_ns"]),
-        tried_time=_time(row["tried_ns"]),
-        delivered_time=_time(row["tried_ns"]) if row["state"] == "sent" else None,
-        trouble=row["trouble"],
-    )
 
 
 def _time(time_ns: int) -> str | None:
