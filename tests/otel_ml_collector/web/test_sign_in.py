@@ -17,7 +17,8 @@ WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
 
 @pytest.fixture
 def closed(service: Service) -> Service:
-    """The service, where no wrong key was sent yet."""
+    """The service, which has a key, and to which no wrong one was sent yet."""
+    make_key(service)
     service.app.state.services.put(Attempts())
     return service
 
