@@ -43,7 +43,7 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.plain_projects import PlainProjects
 from otel_ml_collector.store.reader import Row
-from otel_ml_collector.store.recent_calls import RecentTrace
+from otel_ml_collector.store.recent_calls import MOST_PROJECTS, RecentTrace
 from otel_ml_collector.store.settlements import SHARED, settle, settle_recent, write_settled
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
@@ -107,6 +107,12 @@ _LAST_ENDS: Final = Sql("""
       GROUP BY project
       UNION ALL SELECT project, max(start_ns) FROM settled WHERE {wanted} GROUP BY project)
     GROUP BY project""").fill(deliveries=DELIVERIES, wanted=IN_PROJECTS)
+_STORED_PROJECTS: Final = Sql("""
+    SELECT DISTINCT toString(project) AS project FROM (
+      SELECT DISTINCT project FROM {deliveries}
+      UNION ALL SELECT DISTINCT project FROM open_runs
+      UNION ALL SELECT DISTINCT project FROM settled)
+    LIMIT {most}""").fill(deliveries=DELIVERIES, most=MOST_PROJECTS + 1)
 _OPEN_TRACES: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id FROM open_runs
     WHERE {wanted}""").fill(wanted=IN_PROJECTS)
@@ -159,7 +165,7 @@ class CallWatch:
     Where all calls of a project are recorded by one instrumentation, and all of its runs name the
     same of session, user and experiment, nothing is looked at. What a look costs depends on what is
     new, not on what is there: where nobody else writes to the store, traces that began after their
-    project was first looked at are settled from memory.
+    project was first looked at are settled from memory, and all traces of a project that is new.
 
     A key or tag of which something is told is looked for at once: all runs that it names are
     settled, however many these are.
@@ -357,6 +363,9 @@ class CallWatch:
         self._past_ns = max(seen_ns, 0)
         if not self._past_ns and last_ns:
             self._past_ns = read_rows(self._client, _FIRST, {})[0]["first"] - 1
+        if self._memory.is_alone:
+            stored = read_rows(self._client, _STORED_PROJECTS, {})
+            self._memory.calls.note_stored([row["project"] for row in stored])
         self._began_ns = self._done_ns = last_ns
         self._marked = (time.monotonic(), self._past_ns)
 

@@ -8,8 +8,9 @@ no part there: so long behind a call may another record of it come.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final
 
 from otel_ml.records import Run
@@ -21,6 +22,8 @@ from otel_ml_collector.settlement import SettledGroup, SettledRun, Settlement, n
 _MOST_CALLS: Final = 50_000
 # Of a project: traces with open runs that are not here, which may go on at any time.
 _OPEN_TRACES: Final = 20_000
+# So many projects are known by name; of more it is not known which are new.
+MOST_PROJECTS: Final = 20_000
 
 
 @dataclass(slots=True)
@@ -105,6 +108,9 @@ class RecentCalls:
         # And the traces in which runs were open then: these may have begun before.
         self._open_traces: dict[str, set[bytes]] = {}
         self._known: set[str] = set()
+        # The projects of which anything is in the store, once these were asked for.
+        self._stored: set[str] = set()
+        self._knows_stored = False
         self._doubtful_ns = 0
 
     @property
@@ -120,6 +126,17 @@ class RecentCalls:
         """Keep the runs of a project from now on, until it is forgotten."""
         with self._guard:
             self._others_end_ns.setdefault(project, 0)
+
+    def note_stored(self, projects: Collection[str]) -> None:
+        """Note the projects of which runs or settlements are in the store: all others are new.
+
+        A project that is new is followed from its first group on, if that leaves anything to
+        settle: then nothing of it was stored before.
+        """
+        with self._guard:
+            self._stored.update(projects)
+            # Of a group that failed before this a part may be stored by now.
+            self._knows_stored = not self._doubtful_ns and len(self._stored) <= MOST_PROJECTS
 
     def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
         """Note by when all runs had ended that were stored before the project was followed.
@@ -141,9 +158,11 @@ class RecentCalls:
 
     def add(self, runs: Iterable[Run], open_runs: Iterable[Run], settled: SettledGroup) -> None:
         """Add the stored runs of a group, with the settlements stored with them."""
-        if not self._others_end_ns:
-            return
+        runs, open_runs = [*runs], [*open_runs]
         with self._guard:
+            self._follow_new({run.project for run in chain(runs, open_runs)}, settled)
+            if not self._others_end_ns:
+                return
             self._groups += 1
             for is_open, of_kind in ((True, open_runs), (False, runs)):
                 for run in of_kind:
@@ -152,6 +171,17 @@ class RecentCalls:
             self._keep(settled.runs)
             while self._runs > self._most:
                 self._make_room()
+
+    def _follow_new(self, projects: Collection[str], settled: SettledGroup) -> None:
+        """Follow those of the projects of a group that are new and have anything settled."""
+        if len(self._stored) > MOST_PROJECTS or not (new := {*projects} - self._stored):
+            return
+        if self._knows_stored:
+            for project in new.intersection(run.project for run in settled.runs):
+                self._others_end_ns.setdefault(project, 0)
+                self._open_traces.setdefault(project, set())
+                self._known.add(project)
+        self._stored |= new
 
     def _add(self, run: Run, *, is_open: bool, is_settled: bool) -> None:
         key = (run.project, run.trace_id)
@@ -218,6 +248,7 @@ class RecentCalls:
             self._others_end_ns.clear()
             self._open_traces.clear()
             self._known.clear()
+            self._knows_stored = False
             self._runs = 0
 
     def _keep(self, settled: Sequence[SettledRun]) -> None:

@@ -12,6 +12,7 @@ from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, make_span, make_start
 from tests.otel_ml_collector.store.test_calls import make_answer, settle
+from tests.otel_ml_collector.store.test_recent_calls import take
 from tests.otel_ml_collector.stores import Store, open_store
 
 SETTLED: Final = Sql("""
@@ -50,9 +51,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
                 ]
             spans = [*late, *(span for call in calls for span in call[:2])]
             late = [span for call in calls for span in call[2:]]
-            records = map_spans(spans, Filing("p", time.time_ns()))
-            store.writer.write(records)
-            watch.note(records, store.writer.stamped_ns or 0)
+            take(watch, store, "p", spans)
             before = read_by_the_engine(store)
             watch.look()
             after = read_by_the_engine(store)
@@ -83,3 +82,39 @@ def test_killed_before_it_looked(tmp_path: Path) -> None:
         settle(store)
         named = Sql("SELECT count() FROM settled FINAL WHERE has(owners, 'tag:order=7')")
         assert store.connections.open().query(named).result_rows == [(2,)]
+
+
+def test_new_project(tmp_path: Path) -> None:
+    """The first group of a project that is new is whole in memory; of one that was there it is not.
+
+    Nor is it behind a group that failed: a part of that may be stored.
+    """
+    _, own, traceloop, anthropic = make_answer(1, time.time_ns())
+    with open_store(tmp_path) as store:
+        CallWatch(store.connections).look()
+        store.take("old", own, now_ns=time.time_ns())
+        take(CallWatch(store.connections), store, "new", [own, traceloop])
+        assert store.connections.memory.calls.find("new", own.trace_id) is not None
+        store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
+        take(CallWatch(store.connections), store, "newer", [own, traceloop])
+        assert store.connections.memory.calls.find("newer", own.trace_id) is None
+    with open_store(tmp_path) as store:
+        watch = CallWatch(store.connections)
+        watch.look()
+        for project in ("old", "newest"):
+            take(watch, store, project, [own, traceloop, anthropic])
+        recent = store.connections.memory.calls
+        assert recent.find("old", own.trace_id) is None
+        assert recent.find("newest", own.trace_id) is not None
+        watch.look()
+        assert {count_in(store, project) for project in ("old", "newest")} == {(2, 1)}
+
+
+def count_in(store: Store, project: str) -> tuple[int, int]:
+    """Count the runs of a project that record the call of another run, and those that count."""
+    sql = Sql("""
+        SELECT countIf(record_of != toFixedString('', 8)) AS seconds,
+          countIf(notEmpty(others)) AS firsts
+        FROM settled FINAL WHERE project = {project:String}""")
+    [row] = store.connections.open().query(sql, {"project": project}).named_results()
+    return row["seconds"], row["firsts"]
