@@ -40,12 +40,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def count(service: Service, path: str) -> int:
-    """Ask twice; return how many statements the second answer took."""
+    """Ask three times; return how many statements the second or the third answer took.
+
+    The lesser of both: what watches the store may ask beside one of them.
+    """
     assert ask(service.app, path).status == 200, path
-    (before,) = service.store.reader.rows(COUNT, {})
-    assert ask(service.app, path).status == 200, path
-    (after,) = service.store.reader.rows(COUNT, {})
-    return int(after["queries"] - before["queries"]) - 1
+    counts = []
+    for _ in range(2):
+        (before,) = service.store.reader.rows(COUNT, {})
+        assert ask(service.app, path).status == 200, path
+        (after,) = service.store.reader.rows(COUNT, {})
+        counts.append(int(after["queries"] - before["queries"]) - 1)
+    return min(counts)
 
 
 @pytest.mark.parametrize(
