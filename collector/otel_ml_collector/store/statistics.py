@@ -225,6 +225,8 @@ def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window |
 
 
 _MOST_MODELS: Final = 1_000
+# So many of the newest are read with and without experiments, before these are joined.
+_MODELS_READ: Final = 10_000
 
 
 def list_models(reader: Reader, project: str) -> list[Row]:
@@ -261,9 +263,10 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
         )
-        GROUP BY model
+        GROUP BY model ORDER BY greatest(last_run_ns, last_told_ns) DESC LIMIT {most}
         """).fill(
         recorded=RECORDED,
+        most=_MODELS_READ,
         ours=OF_PROJECT,
         is_call=IS_CALL,
         computed=computed(OF_PROJECT),
@@ -293,8 +296,9 @@ def _list_tried_models(reader: Reader, project: str, tried: Sql) -> list[Row]:
     sql = Sql("""
         SELECT model, argMax(kind, start_ns) AS kind, max(start_ns) AS last_tried_ns,
           count() AS experiment_runs
-        FROM {recorded} WHERE {tried} AND model != '' GROUP BY model""").fill(
-        recorded=RECORDED, tried=tried
+        FROM {recorded} WHERE {tried} AND model != ''
+        GROUP BY model ORDER BY last_tried_ns DESC LIMIT {most}""").fill(
+        recorded=RECORDED, tried=tried, most=_MODELS_READ
     )
     return reader.rows(sql, {"project": project})
 
