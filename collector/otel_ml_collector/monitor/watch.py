@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from otel_ml_collector.monitor.find import MonitorState, find_large_projects, renew_monitor
+from otel_ml_collector.monitor.find import find_large_projects, renew_monitor
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
@@ -83,7 +83,8 @@ class MonitorWatch:
             self._pages[page] = self._pages[page][0], now_ns
         began_s = self._clock()
         try:
-            state = self._reader.ahead(_renew_in_turn, page, now_ns).result()
+            with self._reader.in_turn():
+                state = renew_monitor(self._reader, *page, now_ns)
         finally:
             now_s = self._clock()
             self._rests_until_s = now_s + _REST * (now_s - began_s)
@@ -103,8 +104,3 @@ class MonitorWatch:
                 elif len(self._pages) < _MOST_PAGES:
                     self._pages[page] = now_ns, now_ns - _DUE_NS
                     self._pages.move_to_end(page, last=False)
-
-
-def _renew_in_turn(reader: Reader, page: _Page, now_ns: int) -> MonitorState | None:
-    """Work out an answer where nothing is asked ahead: its statements leave room for users."""
-    return reader.ahead(renew_monitor, *page, now_ns).result()

@@ -124,6 +124,16 @@ class Reader:
             asked.set_exception(error)
         return asked
 
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Ask in turn, on this thread, what would be asked ahead: it leaves room for others."""
+        level: int = getattr(self._thread, "level", 0)
+        self._thread.level = len(self._pools)
+        try:
+            yield
+        finally:
+            self._thread.level = level
+
     def blob(self, sql: Sql, parameters: Mapping[str, Any]) -> bytes:
         """Run a query for a column of bytes as `rows` does; return those of all rows, joined."""
         sql, values = split_long_values(*self._within(sql, parameters))
