@@ -108,8 +108,9 @@ class RecentCalls:
         # And the traces in which runs were open then: these may have begun before.
         self._open_traces: dict[str, set[bytes]] = {}
         self._known: set[str] = set()
-        # The projects of which anything is in the store, once these were asked for.
-        self._stored: set[str] = set()
+        # The projects of which anything is in the store, None where that cannot be known, and
+        # whether those were asked for that were there before.
+        self._stored: set[str] | None = set()
         self._knows_stored = False
         self._doubtful_ns = 0
 
@@ -134,9 +135,8 @@ class RecentCalls:
         settle: then nothing of it was stored before.
         """
         with self._guard:
-            self._stored.update(projects)
-            # Of a group that failed before this a part may be stored by now.
-            self._knows_stored = not self._doubtful_ns and len(self._stored) <= MOST_PROJECTS
+            self._note_stored(projects)
+            self._knows_stored = True
 
     def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
         """Note by when all runs had ended that were stored before the project was followed.
@@ -156,11 +156,14 @@ class RecentCalls:
                     if of_project == project:
                         trace.others_end_ns = max(end_ns, trace.others_end_ns)
 
-    def add(self, runs: Iterable[Run], open_runs: Iterable[Run], settled: SettledGroup) -> None:
+    def add(self, runs: Sequence[Run], open_runs: Sequence[Run], settled: SettledGroup) -> None:
         """Add the stored runs of a group, with the settlements stored with them."""
-        runs, open_runs = [*runs], [*open_runs]
         with self._guard:
-            self._follow_new({run.project for run in chain(runs, open_runs)}, settled)
+            if self._stored is not None:
+                new = {run.project for run in chain(runs, open_runs)} - self._stored
+                if new and self._knows_stored:
+                    self._follow_new(new.intersection(run.project for run in settled.runs))
+                self._note_stored(new)
             if not self._others_end_ns:
                 return
             self._groups += 1
@@ -172,16 +175,18 @@ class RecentCalls:
             while self._runs > self._most:
                 self._make_room()
 
-    def _follow_new(self, projects: Collection[str], settled: SettledGroup) -> None:
-        """Follow those of the projects of a group that are new and have anything settled."""
-        if len(self._stored) > MOST_PROJECTS or not (new := {*projects} - self._stored):
-            return
-        if self._knows_stored:
-            for project in new.intersection(run.project for run in settled.runs):
-                self._others_end_ns.setdefault(project, 0)
-                self._open_traces.setdefault(project, set())
-                self._known.add(project)
-        self._stored |= new
+    def _note_stored(self, projects: Collection[str]) -> None:
+        if self._stored is not None:
+            self._stored.update(projects)
+            if len(self._stored) > MOST_PROJECTS:
+                self._stored = None
+
+    def _follow_new(self, projects: Iterable[str]) -> None:
+        """Follow projects of which nothing was stored before."""
+        for project in projects:
+            self._others_end_ns[project] = 0
+            self._open_traces[project] = set()
+            self._known.add(project)
 
     def _add(self, run: Run, *, is_open: bool, is_settled: bool) -> None:
         key = (run.project, run.trace_id)
@@ -248,7 +253,7 @@ class RecentCalls:
             self._others_end_ns.clear()
             self._open_traces.clear()
             self._known.clear()
-            self._knows_stored = False
+            self._stored = None
             self._runs = 0
 
     def _keep(self, settled: Sequence[SettledRun]) -> None:

@@ -91,13 +91,22 @@ def test_new_project(tmp_path: Path) -> None:
     """
     _, own, traceloop, anthropic = make_answer(1, time.time_ns())
     with open_store(tmp_path) as store:
-        CallWatch(store.connections).look()
+        recent = store.connections.memory.calls
+        watch = CallWatch(store.connections)
+        watch.look()
         store.take("old", own, now_ns=time.time_ns())
-        take(CallWatch(store.connections), store, "new", [own, traceloop])
-        assert store.connections.memory.calls.find("new", own.trace_id) is not None
-        store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
+        take(watch, store, "new", [own, traceloop])
+        assert recent.find("new", own.trace_id) is not None
+        watch.look()
+        take(watch, store, "new", [anthropic])
+        _, before = read_by_the_engine(store)
+        watch.look()
+        _, after = read_by_the_engine(store)
+        assert after - before <= 5  # an insert asks four of its own, and one counts
+        assert count_in(store, "new") == (2, 1)
+        recent.doubt(store.writer.stamped_ns or 0)
         take(CallWatch(store.connections), store, "newer", [own, traceloop])
-        assert store.connections.memory.calls.find("newer", own.trace_id) is None
+        assert recent.find("newer", own.trace_id) is None
     with open_store(tmp_path) as store:
         watch = CallWatch(store.connections)
         watch.look()
@@ -108,6 +117,13 @@ def test_new_project(tmp_path: Path) -> None:
         assert recent.find("newest", own.trace_id) is not None
         watch.look()
         assert {count_in(store, project) for project in ("old", "newest")} == {(2, 1)}
+    with open_store(tmp_path) as store:
+        recent = store.connections.memory.calls
+        recent.doubt(0)  # of a group that failed before anything had a time of arrival
+        watch = CallWatch(store.connections)
+        watch.look()
+        take(watch, store, "last", [own, traceloop])
+        assert recent.find("last", own.trace_id) is None
 
 
 def count_in(store: Store, project: str) -> tuple[int, int]:
