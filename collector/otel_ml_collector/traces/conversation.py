@@ -22,7 +22,7 @@ from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web import view
-from otel_ml_collector.web.payload import IMAGE_CHARS, Raw, read_picture, write_raw
+from otel_ml_collector.web.payload import IMAGE_CHARS, Raw, alone, read_picture, write_raw
 from otel_ml_collector.web.view import visible
 
 MESSAGES: Final = 50
@@ -180,7 +180,7 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
     is_talk = run.attributes.get("gen_ai.operation.name") in _TALKS
     if not asked and not answered and not (is_talk and _is_text(run.inputs)):
         return None
-    if not asked and isinstance(text := _alone(run.inputs), str) and text:
+    if not asked and isinstance(text := alone(run.inputs), str) and text:
         asked = [{"role": "user", "content": text}]
     answered = _leave_out(asked, answered)
     end = min(until or len(asked), len(asked))
@@ -213,11 +213,7 @@ def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
 
 
 def _is_text(value: JsonValue) -> bool:
-    return isinstance(_alone(value), str)
-
-
-def _alone(value: JsonValue) -> JsonValue:
-    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+    return isinstance(alone(value), str)
 
 
 def _leave_out(asked: Sequence[object], answered: Sequence[object]) -> Sequence[object]:
@@ -292,7 +288,7 @@ class _Entries:
             lasting -= 1
         for place, item in enumerate(answered[-MESSAGES:], max(len(answered) - MESSAGES, 0)):
             self.read(item, is_answer=not has_failed and place >= lasting)
-        answer = _alone(run.outputs)
+        answer = alone(run.outputs)
         if not answered and answer not in (None, "", {}, []):
             text = answer if isinstance(answer, str) else ""
             raw = None if isinstance(answer, str) else write_raw(run.outputs)

@@ -439,7 +439,7 @@ def make_payload(
         BadInput: There is nothing at that path.
     """
     inner = alone(value)
-    forms = _forms(value, first)
+    forms = _forms(value, inner, first)
     names = [*forms, *([] if isinstance(inner, str) else ["Tree"]), "Raw"]
     form = chosen if chosen in names else names[0]
     if form == "Tree":
@@ -456,8 +456,7 @@ def alone(value: JsonValue) -> JsonValue:
     return value
 
 
-def _forms(value: JsonValue, first: int) -> dict[str, Form]:
-    inner = alone(value)
+def _forms(value: JsonValue, inner: JsonValue, first: int) -> dict[str, Form]:
     if not isinstance(inner, str):
         facts = {
             "Chat": find_chat(value, first) or find_chat(inner, first),
