@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
-# What tests/interop, tests/services, `make site` and `make release` run with beside $(VENV):
+# What tests/nightly/interop, tests/nightly/services, `make site` and `make release` run with beside $(VENV):
 # requirements/<name>.txt.
 INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets services rotel site release \
   $(EMITTERS)
 EMITTERS := litellm frameworks
-# One environment for each library whose spans tests/recorded holds, and one for those of npm.
-RECORDERS := $(patsubst tests/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
-  $(wildcard tests/recorded/requirements/*.txt)) tests/recorded/recorders/node_modules/stamp
+# One environment for each library whose spans tests/support/recorded holds, and one for those of npm.
+RECORDERS := $(patsubst tests/support/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
+  $(wildcard tests/support/recorded/requirements/*.txt)) tests/support/recorded/recorders/node_modules/stamp
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 ALERTMANAGER := .cache/prometheus/usr/bin/prometheus-alertmanager
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -41,52 +41,52 @@ test: $(VENV)/dev.stamp ## All that Python alone can test
 test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
 	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-monitors/stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp tests/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
+test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-monitors/stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp tests/nightly/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
 	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
 	  -m "(nightly or harder or hypothesis) and not deploy"
 
 test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector, telemetrygen, Prometheus and Alertmanager (TABLE=1: write docs/jaeger.md)
-	$(BIN)/python -m tests.neighbours
-	$(if $(TABLE),OTEL_ML_WRITE_TABLE=1) $(BIN)/python -m pytest --forbid-skips tests/neighbours
+	$(BIN)/python -m tests.nightly.neighbours
+	$(if $(TABLE),OTEL_ML_WRITE_TABLE=1) $(BIN)/python -m pytest --forbid-skips tests/nightly/neighbours
 
 neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Bring them: the last two are packages of Debian, the others from a folder (NEIGHBOURS=dir), else built with Go
-	@sh tests/neighbours/bring.sh "$(NEIGHBOURS)"
+	@sh tests/nightly/neighbours/bring.sh "$(NEIGHBOURS)"
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
-	$(BIN)/python -m pytest -m integrations --forbid-skips tests/integrations tests/origins
+	$(BIN)/python -m pytest -m integrations --forbid-skips tests/nightly/integrations tests/origins
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
 	$(BIN)/python -m tests.house $(BESIDE)
 
 pictures: $(VENV)/dev.stamp $(if $(PAGES),,.venv-services/stamp .venv-integrations/stamp .venv-litellm/stamp) ## Take the pictures of the documentation again (some: PAGES="readme recipes llm fastapi")
-	$(BIN)/python -m tests.browser.pictures $(PAGES)
+	$(BIN)/python -m tests.support.browser.pictures $(PAGES)
 
 sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
-	$(BIN)/python -m tests.browser.sheet
+	$(BIN)/python -m tests.support.browser.sheet
 
 bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa; peers' decorators beside ours: PEERS=1)
 	$(BIN)/python -m tests.bench $(if $(PEERS),peers) $(if $(BESIDE),--beside $(BESIDE))
 
 soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
 	$(BIN)/python -m tests.bench.soak
-	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/otel_ml_collector/api/test_any_request.py
-	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/end_to_end/test_resume.py -k any_moment
-	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/otel_ml/statistics/test_coverage.py
+	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/process/otel_ml_collector/api/test_any_request.py
+	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/process/end_to_end/test_resume.py -k any_moment
+	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/unit/otel_ml/statistics/test_coverage.py
 
-check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) tests/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
+check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
-	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m "deploy and not image" tests/deploy
+	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m "deploy and not image" tests/nightly/deploy
 
 check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network or a daemon, and run it read-only (Debian, root; buildah, mmdebstrap)
-	$(BIN)/python -m pytest -m image --forbid-skips tests/deploy
+	$(BIN)/python -m pytest -m image --forbid-skips tests/nightly/deploy
 
 wheels: $(VENV)/dev.stamp ## Bring what the image installs: then it is built without a network (WHEELS="--python-version 3.12": for another Python)
 	$(BIN)/python -m pip download --quiet --only-binary :all: --require-hashes \
 	  --requirement deploy/requirements.txt --dest deploy/wheels $(WHEELS)
 
 recorded: $(VENV)/dev.stamp $(RECORDERS) $(EMITTERS:%=.venv-%/stamp) ## Record again what real libraries export (one: RECORDED=langfuse)
-	$(BIN)/python -m tests.recorded $(RECORDED)
+	$(BIN)/python -m tests.support.recorded $(RECORDED)
 
 docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings, docs/dialects.md from the mapping
 	$(BIN)/python -m docs.make_reference
@@ -217,13 +217,13 @@ $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	$(call into,.venv-evals) --require-hashes --no-deps --requirement $<
 	@touch $@
 
-.cache/recorded/%/stamp: tests/recorded/requirements/%.txt | $(BIN)/python
+.cache/recorded/%/stamp: tests/support/recorded/requirements/%.txt | $(BIN)/python
 	$(call environment,.cache/recorded/$*)
 	$(call into,.cache/recorded/$*) --requirement $<
 	@touch $@
 
-tests/recorded/recorders/node_modules/stamp tests/deploy/grafana/node_modules/stamp \
-tests/interop/agents/node_modules/stamp: \
+tests/support/recorded/recorders/node_modules/stamp tests/nightly/deploy/grafana/node_modules/stamp \
+tests/nightly/interop/agents/node_modules/stamp: \
   %/node_modules/stamp: %/package-lock.json
 	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

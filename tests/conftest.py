@@ -15,10 +15,12 @@ import pytest
 from tests.support.collector import CollectorProcess, running
 from tests.support.demo import OUTPUT, record_demo
 from tests.support.examples import AT_NIGHT, load_profile
-from tests.support.tiers import is_harder_at_night, waiting
+from tests.support.folders import NODE, ROOT
+from tests.support.sampling import find_left_out
 
-NODE_LOCK: Final = Path(__file__).parent / "node" / "package-lock.json"
+NODE_LOCK: Final = NODE / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
+NIGHTLY: Final = ROOT / "tests" / "nightly"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 # each run makes a folder of its own in it
 ROOM_BYTES: Final = 4 << 30  # of which a commit takes an eighth
 
@@ -68,11 +70,10 @@ def recorded_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The path of Node.js, with the pinned packages of tests/node installed."""
+    """The path of Node.js, with the pinned packages of tests/support/node installed."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        missing = "node" if node is None else "npm"
-        pytest.skip(f"There is no {missing} on the PATH: install Node.js 20.6 or newer")
+    assert node is not None, "Node.js is missing: type `make tools`"
+    assert npm is not None, "npm is missing: type `make tools`"
     with NODE_LOCK.open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # workers of pytest-xdist share the directory
         wanted = lock.read()
@@ -88,14 +89,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--forbid-skips", action="store_true", help="a skipped test is a failure")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what commits go without, and what the night tries harder."""
-    waits = waiting(item.nodeid for item in items)
-    for item in items:
-        if item.nodeid in waits:
-            item.add_marker("nightly")
-        if is_harder_at_night(item.nodeid):
-            item.add_marker("harder")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to the nightly run what CI leaves out, and to CI what it does not leave out."""
+    left_out = find_left_out(items)
+    if AT_NIGHT:
+        chosen = [item for item in items if item.nodeid in left_out or _is_nightly(item)]
+    else:
+        chosen = [item for item in items if item.nodeid not in left_out]
+    chosen_ids = {item.nodeid for item in chosen}
+    config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in chosen_ids])
+    items[:] = chosen
+
+
+def _is_nightly(item: pytest.Item) -> bool:
+    """Tell whether the nightly run executes a test: all of it, or harder than CI."""
+    return (
+        item.path.is_relative_to(NIGHTLY)
+        or item.get_closest_marker("harder") is not None
+        or item.get_closest_marker("hypothesis") is not None
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[1]
+from tests.support.folders import ROOT
+
 PRODUCT: Final = ("otel_ml", "collector")
 _LEFT_OUT: Final = re.compile(r"_pb2|/vendor/|/_proto/|\.svg$|\.png$|py\.typed$")
 _BROAD: Final = frozenset({"Exception", "BaseException"})

@@ -592,7 +592,7 @@ class _Mean:
         """Of freedom: G - 1 of clusters of one size; fewer where a few hold most of the values.
 
         With G - 1 of 12 clusters of unequal sizes an interval of 95 % held the truth in 85 to 90 %
-        of samples (tests/otel_ml/statistics/test_coverage.py).
+        of samples (tests/unit/otel_ml/statistics/test_coverage.py).
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
         heterogeneity, Review of Economics and Statistics 99 (2017), whose effective number of

@@ -36,7 +36,7 @@ LEAST_SLICE: Final = 30
 # Errors and missing inputs are seldom: a point of them matters.
 FAULT_MARGIN: Final = 0.01
 # Of what is told 5 % may be chance. A fifth of that is kept back: that far out in its tails, t of
-# unequal sessions tells a little too often (tests/otel_ml/statistics/test_slices.py).
+# unequal sessions tells a little too often (tests/unit/otel_ml/statistics/test_slices.py).
 FALSE_DISCOVERIES: Final = 0.04
 # Fewer units than these that have an event, or have none, do not tell how alike their runs are.
 _SPOKEN: Final = 10

@@ -18,9 +18,9 @@ from otel_ml_collector.alerts.rule import ALERT, WantedAlert, make_plan
 from otel_ml_collector.store.alerts import read_alert_rows
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
-from tests.otel_ml_collector.query.test_judges import say, tell
-from tests.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
-from tests.otel_ml_collector.stores import Store, open_store
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
+from tests.support.otel_ml_collector.stores import Store, open_store
 
 RULES: Final = 200
 SLICES: Final = 50

@@ -13,8 +13,9 @@ from typing import Final
 
 from tests.bench.spread import spread
 from tests.bench.table import print_table
-from tests.house import ROOT, unpack
+from tests.house import unpack
 from tests.support.collector import CollectorProcess
+from tests.support.folders import ROOT
 
 ROUNDS: Final = 5
 _RUN_S: Final = 600

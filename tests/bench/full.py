@@ -29,9 +29,9 @@ from tests.bench.queries import RUNS, ask, writing
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.spread import spread
 from tests.bench.table import print_table, verdict
-from tests.otel_ml_collector.asgi import ask as ask_app
-from tests.otel_ml_collector.stores import Service, open_service
 from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.asgi import ask as ask_app
+from tests.support.otel_ml_collector.stores import Service, open_service
 
 TIMES: Final = 12
 # A store is asked so many times in a row before the other one's turn.

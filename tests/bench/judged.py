@@ -22,9 +22,9 @@ from otel_ml import Client, Judge
 from otel_ml.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from tests.bench.table import print_table, verdict
-from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
-from tests.otel_ml_collector.stores import Service, open_service
 from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
 
 RUNS: Final = 1_000_000
 JUDGED: Final = 100_000

@@ -18,7 +18,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
 from tests.bench.table import print_table
-from tests.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, map_all
+from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, map_all
 
 TIMES: Final = 2_000
 ROUNDS: Final = 9

@@ -15,7 +15,7 @@ from tests.bench.dataset import project_name
 from tests.bench.dataset_load import EXTRAS, LONG_TRACE_ID, TRAINING, Loaded, load
 from tests.bench.queries import RUNS, open_beside
 from tests.bench.table import print_table, verdict
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.support.browser.fixtures import ARGUMENTS, CHROMIUM
 from tests.support.collector import CollectorProcess
 
 TIMES: Final = 15

@@ -18,7 +18,7 @@ from tests.bench.dataset_load import send
 from tests.bench.payload import Template
 from tests.bench.spread import spread
 from tests.bench.table import print_table
-from tests.house import ROOT
+from tests.support.folders import ROOT
 
 TIMES: Final = 15
 _WARM: Final = 3

@@ -25,7 +25,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.bench.table import print_table, verdict
-from tests.otel_ml_collector.stores import Store, open_store
+from tests.support.otel_ml_collector.stores import Store, open_store
 
 PROJECT: Final = "many"
 RUNS: Final = 1_000_000

@@ -2,13 +2,13 @@
 
 from urllib.parse import parse_qs, quote, urlsplit
 
-import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.conftest import Tab
+from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import sampled
 
-pytestmark = pytest.mark.browser
+pytestmark = sampled(without="*dark*")
 DOCS = "docs-search"
 RUNS = f"/projects/{DOCS}/runs"
 ANSWERS = 'model == "answer"'
@@ -26,14 +26,6 @@ def scroll_on(page: Page) -> None:
     loaded = page.locator(ROWS).count()
     page.locator(".runs tbody tr").last.scroll_into_view_if_needed()
     expect(page.locator(ROWS).nth(loaded)).to_be_attached()
-
-
-def place_of(page: Page, run: str) -> float:
-    """How far below the top of the window a row stands."""
-    place: float = page.locator(f"tr[data-run='{run}']").evaluate(
-        "row => row.getBoundingClientRect().top"
-    )
-    return place
 
 
 def test_more_is_loaded_by_cursor_alone(tab: Tab, demo: CollectorProcess) -> None:
@@ -55,37 +47,6 @@ def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> Non
     number = len(demo.runs(DOCS, where=ANSWERS))
     expect(page.locator("main")).to_contain_text(f"{number:,} recorded runs")
     assert page.locator(ROWS).count() < number
-
-
-@pytest.mark.parametrize("late_ms", [0, pytest.param(11_000, marks=pytest.mark.nightly)])
-def test_back_finds_the_same_place(tab: Tab, late_ms: int) -> None:
-    """Back from a run brings the filter, the rows that were loaded, and the row to its place."""
-    page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
-    expect(page.locator(".hist")).to_be_visible()  # it moves the rows when it comes
-    scroll_on(page)
-    scroll_on(page)
-    before = shown(page)
-    run = before[100]
-    row = page.locator(f"tr[data-run='{run}']")
-    row.evaluate("row => scrollTo(0, scrollY + row.getBoundingClientRect().top - 300)")
-    row.locator(".open").scroll_into_view_if_needed()  # else a click does: a cut text is not whole
-    place = place_of(page, run)
-    row.locator(".open").click(position={"x": 4, "y": 4})  # the middle of a long text is cut off
-    page.wait_for_url(f"**{RUNS}/{run}")
-    held: list[Route] = []
-    page.route("**/chart?*", lambda route: held.append(route))  # noqa: PLW0108 - it is written on
-    page.go_back()
-    expect(page.locator(ROWS)).to_have_count(len(before))
-    assert shown(page) == before
-    assert page.locator("input[role=combobox]").input_value() == ANSWERS
-    page.wait_for_timeout(late_ms)
-    held[0].continue_()
-    expect(page.locator(".hist")).to_be_visible()  # above the rows, later than they
-    page.wait_for_function(
-        "([run, place]) => Math.abs(document.querySelector(`tr[data-run='${run}']`)"
-        ".getBoundingClientRect().top - place) < 2",
-        arg=[run, place],
-    )
 
 
 def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Tab
+from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import sampled
 
-pytestmark = pytest.mark.browser
+pytestmark = sampled(without="*dark*")
 DOCS = "docs-search"
 
 

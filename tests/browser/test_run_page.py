@@ -14,8 +14,10 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.span import Scope, Span, Value
-from tests.browser.conftest import Tab
-from tests.otel_ml_collector.spans import (
+from tests.support.browser.fixtures import Tab
+from tests.support.collector import CollectorProcess, running
+from tests.support.folders import SCREENSHOTS
+from tests.support.otel_ml_collector.spans import (
     MS_NS,
     SECOND_NS,
     id_of,
@@ -25,10 +27,10 @@ from tests.otel_ml_collector.spans import (
     make_span,
     make_start,
 )
-from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, running
+from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import sampled
 
-pytestmark = pytest.mark.browser
+pytestmark = sampled(without="*dark*")
 PROJECT = "run page"
 NAME = "run%20page"
 THIN = "\u202f"
@@ -155,7 +157,7 @@ def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iter
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened = Tab(context, story.collector.endpoint)
     yield opened
-    folder = Path(__file__).parent / "screenshots"
+    folder = SCREENSHOTS
     folder.mkdir(exist_ok=True)
     name = request.node.name.removeprefix("test_").replace("[", "-").rstrip("]")
     opened.page.screenshot(path=folder / f"run-page-{name}.png", full_page=True)
@@ -171,18 +173,6 @@ def row_of(page: Page, name: str) -> Locator:
 def focused(page: Page) -> str:
     text: str = page.evaluate("document.activeElement.textContent.trim()")
     return text
-
-
-def test_slow_span(tab: Tab, story: Story) -> None:
-    """The span that the trace waited for is marked, and the page says why."""
-    page = tab.open(story.address(story.ask))
-    expect(row_of(page, "answer").locator(".flag")).to_contain_text(["slow"])
-    assert page.locator(".wf .flag", has_text="slow").count() == 1
-    notes = page.locator(".notes")
-    expect(notes).to_contain_text("A span is slow when the trace waited for it")
-    expect(notes.get_by_role("link", name="answer").first).to_have_attribute(
-        "href", story.address(story.answer)
-    )
 
 
 def test_clock_skew(tab: Tab, story: Story) -> None:
@@ -291,15 +281,6 @@ def test_lazy_children(tab: Tab, story: Story) -> None:
     expect(page.locator(".wf tbody tr:visible")).to_have_count(1)
 
 
-def test_slow_span_of_a_long_trace(tab: Tab, story: Story) -> None:
-    """Which spans are slow is found among all of a trace, also those that are not there yet."""
-    page = tab.open(story.address(story.root))
-    notes = page.locator(".notes")
-    expect(notes).to_contain_text("604 spans in all that have ended.")
-    expect(notes).to_contain_text("Slow: crawl")
-    expect(row_of(page, "crawl").locator(".flag")).to_contain_text("slow")
-
-
 def test_tag_types(tab: Tab, story: Story) -> None:
     """Tags stand by group; each type has its word, and a line of its own colour and form."""
     page = tab.open(story.address(story.tagged))
@@ -390,7 +371,7 @@ def test_link_to_jaeger(tab: Tab, story: Story) -> None:
 def test_phone(chromium: Browser, story: Story) -> None:
     """On a phone nothing is wider than the page, and marks stay readable."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})
-    folder = Path(__file__).parent / "screenshots"
+    folder = SCREENSHOTS
     folder.mkdir(exist_ok=True)
     for run in (story.ask, story.tagged):
         page.goto(story.collector.endpoint + story.address(run))

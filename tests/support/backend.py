@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
 from examples.backend import Backend
 from otel_ml_collector._proto.records_pb2_grpc import add_RecordServiceServicer_to_server
 from tests.support.certificates import Certificate
-
-ROOT: Final = Path(__file__).parents[2]
+from tests.support.folders import ROOT
 
 
 class BackendProcess:

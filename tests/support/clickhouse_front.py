@@ -32,6 +32,8 @@ import chdb
 import lz4.frame  # type: ignore[import-untyped]  # it carries no types
 from backports import zstd
 
+from tests.support.folders import ROOT
+
 USER: Final = "otel"
 PASSWORD: Final = "geheim:@/ü"
 # A server's own: http_max_uri_size, http_max_field_value_size.
@@ -39,7 +41,7 @@ _MOST_URI: Final = 1024 * 1024
 _MOST_FIELD: Final = 128 * 1024
 # The profile of `deploy/` for a cluster, and what a server's may say otherwise than the engine:
 # nothing of it may change answers.
-_CLUSTER: Final = Path(__file__).parents[2] / "deploy/clickhouse/users.xml"
+_CLUSTER: Final = ROOT / "deploy/clickhouse/users.xml"
 _PROFILE: Final = {
     **{
         setting.tag: setting.text or ""

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.support.folders import ROOT
+
 OUTPUT: Final = "output.txt"
 _TIMEOUT_S: Final = 300
-_CHECKOUT: Final = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ def record_demo(folder: Path) -> Path:
     with (
         usual_ports_taken(),
         subprocess.Popen(
-            command, cwd=_CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as demo,
     ):
         try:

@@ -15,10 +15,10 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_ml_collector.span import Span
-from tests.otel_ml_collector.asgi import Answered
-from tests.otel_ml_collector.spans import make_call
 from tests.support.collector import CollectorProcess
 from tests.support.new_store import lay
+from tests.support.otel_ml_collector.asgi import Answered
+from tests.support.otel_ml_collector.spans import make_call
 from tests.support.program import otel_ml
 from tests.support.senders import EXPORT
 

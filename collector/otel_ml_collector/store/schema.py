@@ -2,7 +2,7 @@
 
 Those of records stand in `store.tables`, all others here. A new table of either sort is a name in
 `TABLES`, with what its rows follow, and a line in the list of tables in
-tests/otel_ml_collector/store/test_schema.py. An older store gets it when it is opened. A new column
+tests/store/otel_ml_collector/store/test_schema.py. An older store gets it when it is opened. A new column
 of a table that stands here, and rows that older stores lack, are a step in `store.migrations`.
 """
 

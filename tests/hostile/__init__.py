@@ -1,1 +1,0 @@
-"""Cases that do all they can to trip the SDK: each answers as without us and leaves its runs."""

@@ -1,1 +1,0 @@
-"""Programs that the tests run in other environments; each prints what happened, as JSON."""

@@ -1,0 +1,1 @@
+"""Tests that only the nightly run executes: `make test-nightly`."""

@@ -1,0 +1,198 @@
+"""What tests of hostile data share: a collector to send it to, and a tab that is watched."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from playwright.sync_api import Browser, Page, Request, expect
+
+from otel_ml_collector.span import Span, Value
+from tests.support.collector import CollectorProcess, wait_until
+from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call
+from tests.support.otel_ml_collector.wire import encode
+
+PROJECT: Final = "hostile"
+MEGABYTE: Final = 1_000_000
+LONGEST_MS: Final = 200
+_TRIES: Final = 3
+_WAIT_MS: Final = 30_000
+_SPANS_AT_ONCE: Final = 8_000
+_PAGE_BYTES: Final = 1_000_000
+_WATCH: Final = """
+globalThis.longTasks = [];
+globalThis.taskObserver = new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) longTasks.push(entry.duration);
+});
+taskObserver.observe({ type: "longtask", buffered: true });
+"""
+# Two frames later everything that was asked for is drawn.
+_LONGEST: Final = """async () => {
+  for (const _ of [1, 2]) await new Promise((next) => requestAnimationFrame(next));
+  await new Promise((next) => setTimeout(next, 0));
+  const late = taskObserver.takeRecords().map((entry) => entry.duration);
+  return Math.max(0, ...longTasks, ...late);
+}"""
+
+Step = Callable[[Page], object]
+
+
+class Story:
+    """A collector that is sent what no service should send."""
+
+    def __init__(self, collector: CollectorProcess) -> None:
+        self.collector = collector
+        self.now_ns = time.time_ns()
+
+    def call(self, model: str, attributes: dict[str, Value] | None = None, **fields: Any) -> Span:
+        """Make the span of a call a minute ago; what is given as inputs and outputs is JSON."""
+        return make_call(model, attributes, **{"start_ns": self.now_ns - 60 * SECOND_NS, **fields})
+
+    def send(self, *spans: Span) -> None:
+        """Send spans as any OTLP client does: again while the collector is busy."""
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+        for first in range(0, len(spans), _SPANS_AT_ONCE):
+            body = encode(spans[first : first + _SPANS_AT_ONCE])
+
+            def is_stored(body: bytes = body) -> bool:
+                status, _, answer = self.collector.post("/v1/traces", body, headers)
+                assert status in {200, 503}, answer[:300]
+                return status == 200 and not answer
+
+            wait_until(is_stored)
+
+    def add(self, model: str, attributes: dict[str, Value] | None = None, **fields: Any) -> str:
+        """Send one call; returns the address of its page."""
+        span = self.call(model, attributes, **fields)
+        self.send(span)
+        return address(span)
+
+
+def address(span: Span) -> str:
+    """Return the address of the page of a run."""
+    return f"/projects/{PROJECT}/runs/{id_of(span)}"
+
+
+def model_address(model: str) -> str:
+    """Return the address of the page of a model."""
+    return f"/projects/{PROJECT}/models/{quote(model, safe='')}"
+
+
+def payload(inputs: object = None, outputs: object = None) -> dict[str, Value]:
+    """Write what went in and came out as attributes."""
+    return {"otel_ml.inputs": json.dumps(inputs), "otel_ml.outputs": json.dumps(outputs)}
+
+
+@contextmanager
+def telling(folder: Path) -> Iterator[Story]:
+    """Give a collector of its own to a file of tests."""
+    collector = CollectorProcess(folder)
+    try:
+        collector.wait_ready()
+        yield Story(collector)
+    finally:
+        collector.kill()
+
+
+class Watch:
+    """A tab in which nothing may be executed, fetched from elsewhere, or freeze the page.
+
+    Args:
+        browser: Where it is opened.
+        endpoint: The only place that it may ask.
+        width: Of its window, in pixels.
+    """
+
+    def __init__(self, browser: Browser, endpoint: str, width: int) -> None:
+        self._endpoint = endpoint
+        self._context = browser.new_context(viewport={"width": width, "height": 844})
+        self._context.add_init_script(_WATCH)
+        self.page = self._context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("request", self._on_request)
+
+    def close(self) -> None:
+        """End it; what there was to complain about fails the test."""
+        self._context.close()
+        assert not self.complaints, self.complaints[:5]
+
+    def open(self, path: str) -> Page:
+        """Open a page, wait until it is at rest, and check its weight and its width."""
+        answer = self.page.goto(self._endpoint + path)
+        assert answer is not None
+        assert answer.status == 200, path
+        size = len(answer.body())
+        assert size < _PAGE_BYTES, f"{path} has {size} bytes"
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until nothing is fetched any more; nothing may have made the page too wide."""
+        self.page.wait_for_load_state("networkidle")
+        widths = self.page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
+        assert widths[0] <= widths[1], f"{self.page.url} is {widths[0]} px wide"
+
+    def visit(self, path: str, *steps: Step) -> Page:
+        """Open a page and use it; no task may take longer than 200 ms, in the best of 3 visits."""
+        longest = float("inf")
+        for _ in range(_TRIES):
+            self.open(path)
+            for step in steps:
+                step(self.page)
+                self.settle()
+            longest = min(longest, self.page.evaluate(_LONGEST))
+            if longest <= LONGEST_MS:
+                break
+        width = self.page.viewport_size
+        print(f"{longest:5.0f} ms longest task, {width and width['width']} px, {path[:90]}")  # noqa: T201 - for ``-s``
+        assert longest <= LONGEST_MS, f"{path}: a task of {longest:.0f} ms"
+        return self.page
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((f"{self._endpoint}/", "data:", "blob:")):
+            self.complaints.append(f"request: {request.url}")
+
+
+def follow(selector: str) -> Step:
+    """Click the first link that a selector finds, and wait until the address has changed."""
+
+    def step(page: Page) -> None:
+        before = page.url
+        page.locator(selector).first.click()
+        page.wait_for_url(lambda url: url != before)
+
+    return step
+
+
+def choose(section: str, form: str) -> Step:
+    """Choose a form of the input or the output, and wait until it is there."""
+
+    def step(page: Page) -> None:
+        link = page.locator(f"#{section} .seg").get_by_role("link", name=form, exact=True)
+        link.click()
+        expect(link).to_have_attribute("aria-current", "true", timeout=_WAIT_MS)
+
+    return step
+
+
+def go_on(section: str, name: str = "Next") -> Step:
+    """Go to another part of a section."""
+    return follow(f"#{section} .pager a:text-is('{name}')")
+
+
+def scroll(page: Page) -> None:
+    """Scroll to the end of the page, and back."""
+    for place in ("document.scrollingElement.scrollHeight", "0"):
+        page.evaluate(f"scrollTo(0, {place})")
+        page.evaluate("new Promise((next) => requestAnimationFrame(next))")
+
+
+def unfold(page: Page) -> None:
+    """Open everything that folds in the page's main part."""
+    page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")

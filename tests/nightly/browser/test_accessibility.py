@@ -1,0 +1,43 @@
+"""Every page in both themes, one of them on a phone: axe-core finds nothing, nothing overflows."""
+
+from typing import Final, Literal
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.support.browser.tour import Stop
+from tests.support.folders import NODE
+
+AXE: Final = NODE / "node_modules" / "axe-core" / "axe.min.js"
+# What an open list covers is no target until it is closed.
+CHECK: Final = """async () => {
+  const open = document.querySelector(".switch[open]");
+  const found = await axe.run(document, {elementRef: true, runOnly: ["wcag2a", "wcag2aa",
+    "wcag21aa", "wcag22aa", "best-practice"]});
+  const counts = (rule) => ({element}) =>
+    rule.id !== "target-size" || !open || open.contains(element);
+  return found.violations
+    .map((rule) => [rule.id, rule.nodes.filter(counts(rule)).map(({target}) => target.join(" "))])
+    .filter(([, nodes]) => nodes.length);
+}"""
+
+
+@pytest.mark.usefixtures("node")  # which installs axe-core
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing(
+    chromium: Browser, stops: list[Stop], theme: Literal["light", "dark"], width: int
+) -> None:
+    """No page violates WCAG 2.2 AA in any state, and none is wider than the window."""
+    axe = AXE.read_text()
+    context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
+    found = {}
+    for stop in stops:
+        page = context.new_page()
+        stop.open(page)
+        page.evaluate(axe)
+        found[stop.name] = page.evaluate(CHECK)
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            found[stop.name].append("wider than the window")
+        page.close()
+    context.close()
+    assert found == {stop.name: [] for stop in stops}

@@ -1,0 +1,166 @@
+"""Trainings side by side: chosen on a list, and their curves over each other."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from otel_ml_collector.span import Span
+from tests.support.browser.fixtures import Tab
+from tests.support.collector import CollectorProcess, running
+from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_record
+from tests.support.otel_ml_collector.wire import encode
+
+PROJECT: Final = "compared"
+# By run what it logged: values by step, a second apart.
+LOSSES: Final[dict[str, dict[int, float]]] = {
+    "A": {0: 4.0, 1: 2.0, 2: 1.0},
+    "B": {0: 3.0, 2: 0.5, 4: -0.25},
+}
+# What each chart was given: the names of its curves and all of their points.
+WATCH: Final = """
+let real;
+window.drawn = [];
+Object.defineProperty(window, "uPlot", {
+  configurable: true,
+  get: () => real,
+  set: (library) => {
+    real = new Proxy(library, {
+      construct(target, [options, data, box]) {
+        const labels = options.series.map(({ label }) => label);
+        const points = data.map((row) => [...row].map((one) => one ?? null));
+        window.drawn.push({ labels, points, scale: options.scales.y.distr ?? 1 });
+        return new target(options, data, box);
+      },
+    });
+  },
+});
+"""
+
+
+def make_training(place: int, letter: str) -> tuple[Span, Span]:
+    run = make_call(
+        "train",
+        {"otel_ml.params": f'{{"rate": 0.{place + 1}}}'},
+        start_ns=NOW_NS + place * 60 * SECOND_NS,
+    )
+    points = LOSSES[letter]
+    return run, make_record(
+        "update",
+        run,
+        {
+            "otel_ml.metric.names": ["loss"] * len(points),
+            "otel_ml.metric.values": list(points.values()),
+            "otel_ml.metric.steps": list(points),
+            "otel_ml.metric.times": [run.start_ns + step * SECOND_NS for step in points],
+            "otel_ml.metric.modes": ["append"] * len(points),
+            "otel_ml.target.start_ns": run.start_ns,
+        },
+        start_ns=run.start_ns,
+        end_ns=run.start_ns + 1,
+    )
+
+
+@pytest.fixture(scope="module")
+def trainings(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[CollectorProcess, list[str]]]:
+    """A collector with two trainings, and their ids."""
+    with running(tmp_path_factory.mktemp("compared")) as collector:
+        made = [make_training(place, letter) for place, letter in enumerate(LOSSES)]
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+        collector.deliver(encode([span for pair in made for span in pair]), headers)
+        yield collector, [id_of(run) for run, _ in made]
+
+
+@pytest.fixture
+def tab(chromium: Browser, trainings: tuple[CollectorProcess, list[str]]) -> Iterator[Tab]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 1600})
+    context.add_init_script(WATCH)
+    opened = Tab(context, trainings[0].endpoint)
+    yield opened
+    context.close()
+    assert opened.complaints == []
+
+
+def drawn(page: Page) -> Any:
+    page.wait_for_function("() => window.drawn.length === 1")
+    [found] = page.evaluate("() => window.drawn")
+    return found
+
+
+def address(ids: Sequence[str], **shown: str) -> str:
+    return f"/projects/{PROJECT}/compare?{urlencode({'of': list(ids), **shown}, doseq=True)}"
+
+
+def test_curves_lie_over_each_other(
+    tab: Tab, trainings: tuple[CollectorProcess, list[str]]
+) -> None:
+    """By step the curves share one axis; where one has no point there is none."""
+    found = drawn(tab.open(address(trainings[1])))
+    assert found["labels"] == ["step", "A", "B"]
+    assert found["points"] == [[0, 1, 2, 4], [4, 2, 1, None], [3, None, 0.5, -0.25]]
+
+
+def test_by_time(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
+    """By time each begins at 0, though one began a minute later."""
+    page = tab.open(address(trainings[1]))
+    page.get_by_role("link", name="By time").click()
+    expect(page).to_have_url(re.compile("[?&]by=time"))
+    x, first, second = drawn(page)["points"]
+    assert x == pytest.approx([0, 1, 2, 4], abs=1e-3)
+    assert (first, second) == ([4, 2, 1, None], [3, None, 0.5, -0.25])
+
+
+def test_log_scale(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
+    """On a logarithmic scale what is not above 0 leaves a gap."""
+    found = drawn(tab.open(address(trainings[1], scale="log")))
+    assert found["scale"] == 3  # that of logarithms in uPlot
+    assert found["points"][2] == [3, None, 0.5, None]
+
+
+def test_smoothing(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
+    """A smoothed curve is a moving average of what was logged, which the table still has."""
+    page = tab.open(address(trainings[1], smooth="0.6"))
+    _, first, _ = drawn(page)["points"]
+    values = list(LOSSES["A"].values())
+    weights = [[0.6 ** (at - of) for of in range(at + 1)] for at in range(3)]
+    expected = [
+        sum(weight * value for weight, value in zip(of, values, strict=False)) / sum(of)
+        for of in weights
+    ]
+    assert first[:3] == pytest.approx(expected)
+    expect(page.locator("#sides tbody tr").first).to_contain_text("1")
+
+
+def test_chosen_on_a_list(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
+    """Rows that are chosen are compared; a link makes another one the baseline."""
+    _, ids = trainings
+    page = tab.open(f"/projects/{PROJECT}/metrics")
+    boxes = page.get_by_role("checkbox", name="Choose train")
+    expect(boxes).to_have_count(2)
+    for box in boxes.all():
+        box.check()
+    page.get_by_role("button", name="Compare chosen").click()
+    expect(page.locator("h1")).to_have_text("Compare")
+    rows = page.locator("#sides tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("baseline")
+    page.get_by_role("link", name="Make B the baseline").click()
+    expect(page).to_have_url(re.compile(f"baseline=({'|'.join(ids)})"))
+    expect(rows.nth(1).locator(".k")).to_have_text("baseline")
+    expect(page.locator("#sides thead")).to_contain_text("to B")
+
+
+def test_chosen_runs(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
+    """On the list of runs a button shows the boxes, and what is chosen is compared."""
+    page = tab.open(f"/projects/{PROJECT}/runs")
+    expect(page.get_by_role("checkbox", name="Choose train")).to_have_count(0)
+    page.get_by_role("link", name="Compare", exact=True).click()
+    for box in page.get_by_role("checkbox", name="Choose train").all():
+        box.check()
+    page.get_by_role("button", name="Compare chosen").click()
+    expect(page.locator("#sides tbody tr")).to_have_count(2)

@@ -1,0 +1,104 @@
+"""Without a pointer: everything is reached in reading order, and one sees where one is."""
+
+from itertools import pairwise
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser.fixtures import Tab
+from tests.support.browser.tour import DOCS
+
+# The place of what has the focus: in the document, in the window, and how it is told apart.
+FOCUSED: Final = """() => {
+  const one = document.activeElement;
+  if (one === document.body) return null;
+  const box = one.getBoundingClientRect();
+  const style = getComputedStyle(one);
+  return {
+    place: [...document.querySelectorAll("*")].indexOf(one),
+    width: box.width, height: box.height,
+    left: box.left, right: box.right, top: box.top + scrollY,
+    outline: style.outlineStyle, outlineWidth: parseFloat(style.outlineWidth),
+    text: (one.getAttribute("aria-label") ?? one.textContent).trim().slice(0, 40),
+  };
+}"""
+MOST: Final = 60
+PATHS: Final = ["/", f"{DOCS}/runs", f"{DOCS}/models", f"{DOCS}/models/answer"]
+
+
+def walk(page: Page) -> list[dict[str, Any]]:
+    """Press Tab until the focus leaves the page, at most 60 times."""
+    seen: list[dict[str, Any]] = []
+    for _ in range(MOST):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUSED)
+        if focused is None or (seen and focused["place"] == seen[0]["place"]):
+            break
+        seen.append(focused)
+    return seen
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", PATHS)
+def test_tab_walks_in_reading_order(tab: Tab, path: str, width: int) -> None:
+    """Tab goes from the top down and never back, and each stop is there and is outlined."""
+    tab.page.set_viewport_size({"width": width, "height": 900})
+    seen = walk(tab.open(path))
+    assert len(seen) > 5
+    assert [one["place"] for one in seen] == sorted(one["place"] for one in seen)
+    for one in seen:
+        assert (one["outline"], one["outlineWidth"]) == ("solid", 2), one
+        assert min(one["width"], one["height"]) > 0, one
+    for before, after in pairwise(seen):
+        is_beside = after["left"] >= before["left"] and after["top"] > before["top"] - 20
+        assert is_beside or after["top"] >= before["top"] - 2, (before, after)
+
+
+def test_the_first_stop_skips_the_frame(tab: Tab) -> None:
+    """The first stop leads to the content, past the bar that is the same everywhere."""
+    page = tab.open(f"{DOCS}/runs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("main").get_by_role("link", name="Roots", exact=True)).to_be_focused()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    expect(page.get_by_role("combobox", name="Filter")).to_be_focused()
+
+
+def test_help_gives_the_focus_back(tab: Tab) -> None:
+    """What had the focus before the help was opened has it again when it is closed."""
+    page = tab.open(f"{DOCS}/runs")
+    link = page.get_by_role("link", name="Models", exact=True)
+    link.focus()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    assert dialog.evaluate("dialog => dialog.contains(document.activeElement)")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(link).to_be_focused()
+
+
+def test_a_list_gives_the_focus_back(tab: Tab) -> None:
+    """A list that floats opens with Enter; Escape closes it, and its button has the focus."""
+    page = tab.open(f"{DOCS}/runs")
+    button = page.locator("details.switch > summary", has_text="Export")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="JSON lines")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="JSON lines")).to_be_hidden()
+    expect(button).to_be_focused()
+
+
+def test_going_with_keys(tab: Tab) -> None:
+    """The key g and a letter go to the project's home, runs and models from anywhere."""
+    page = tab.open(f"{DOCS}/models")
+    for key, path in (("r", f"{DOCS}/runs?roots=1"), ("m", f"{DOCS}/models"), ("h", DOCS)):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_url(f"**{path}")

@@ -1,0 +1,207 @@
+"""A project at a glance, in a browser: questions with their clicks, both themes, and a phone."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from otel_ml_collector.span import Span, Value
+from tests.browser.test_pages import shoot
+from tests.nightly.browser.test_accessibility import AXE, CHECK
+from tests.support.browser.fixtures import Tab, open_tab
+from tests.support.collector import CollectorProcess, running
+from tests.support.otel_ml_collector.desk import AFTER, PROJECT, make_desk
+from tests.support.otel_ml_collector.spans import (
+    MS_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.wire import encode
+
+HOME: Final = f"/projects/{PROJECT}"
+DEEP: Final = 9
+LISTS: Final = ("", "/models", "/models/gpt-4o", "/runs?roots=1", "/runs", "/sessions", "/judges")
+# The first row of the first list: of a page that says sentences first, those are its rows.
+FIRST_ROW: Final = """() => Math.min(...[...document.querySelectorAll(
+  "main .findings li, main .t tbody tr, main .tiles")].map(
+  (row) => row.getBoundingClientRect().top).filter((top) => top > 0))"""
+# Cells in which no letter of a text has room, only the mark that it was cut.
+CUT_CELLS: Final = """() => [...document.querySelectorAll("main .t tbody td, main .t tbody td a")]
+  .filter((cell) => cell.offsetParent && cell.innerText.trim().length > 3
+    && getComputedStyle(cell).textOverflow === "ellipsis" && cell.scrollWidth > cell.clientWidth
+    && cell.clientWidth < 36 && parseFloat(getComputedStyle(cell).fontSize) > 0)
+  .map((cell) => cell.outerHTML)"""
+# How many letters of each name in a waterfall can be seen, and how many it has.
+SEEN: Final = """() => [...document.querySelectorAll(".wf .who > a")].map((link) => {
+  const text = document.createTreeWalker(link, NodeFilter.SHOW_TEXT).nextNode();
+  const right = link.getBoundingClientRect().right;
+  const range = document.createRange();
+  let seen = 0;
+  for (let at = 0; at < text.length; at++) {
+    range.setStart(text, at);
+    range.setEnd(text, at + 1);
+    if (range.getBoundingClientRect().right <= right + 0.5) seen++;
+  }
+  return [seen, text.length];
+})"""
+
+
+def make_deep(now_ns: int) -> Iterator[Span]:
+    """Make a trace of calls within each other, with long names, versions, tokens and costs."""
+    for level in range(1, DEEP + 1):
+        told: dict[str, Value] = {
+            "otel_ml.model.version": "cc",
+            "gen_ai.usage.input_tokens": 12_345,
+            "gen_ai.usage.cost": 0.12345,
+        }
+        yield make_call(
+            f"retrieve_and_rerank_{level}",
+            told,
+            trace_id=trace_id(7_000),
+            span_id=span_id(7_000 + level),
+            parent_span_id=span_id(6_999 + level) if level > 1 else b"",
+            start_ns=now_ns - 60 * SECOND_NS + level * MS_NS,
+            end_ns=now_ns - 50 * SECOND_NS - level * MS_NS,
+        )
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector with the help desk, and a deep trace in a project of its own."""
+    with running(tmp_path_factory.mktemp("data")) as opened:
+        now_ns = time.time_ns()
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+        opened.deliver(encode([*make_desk(now_ns)]), headers)
+        opened.deliver(encode([*make_deep(now_ns)]), headers | {"x-otel-ml-project": "deep"})
+        yield opened
+
+
+@pytest.fixture(params=["light", "dark"])
+def wide(
+    request: pytest.FixtureRequest, chromium: Browser, desk: CollectorProcess
+) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    with open_tab(chromium, desk.endpoint, request.param, 1280, 1000) as opened:
+        yield opened
+
+
+@pytest.fixture
+def phone(chromium: Browser, desk: CollectorProcess) -> Iterator[Tab]:
+    with open_tab(chromium, desk.endpoint, "dark", 390, 844) as opened:
+        yield opened
+
+
+def say(page: Page) -> list[str]:
+    """Wait for what is wrong, and read it."""
+    expect(page.locator(".findings li").first).to_be_visible()
+    return page.locator(".findings li").all_inner_texts()
+
+
+def test_which_version_got_worse(wide: Tab, shots: Path) -> None:
+    """Which version got worse, and on what: no click; one more opens its runs."""
+    page = wide.open(HOME)
+    worst = say(page)[0]
+    assert "worse" in worst
+    assert "reply:v2: brief: 70.0 % pass, 90.0 % before: 20 points worse (" in worst
+    shoot(page, shots, "overview")
+    page.locator(".findings li").first.get_by_role("link").first.click()
+    expect(page.locator("#found tbody tr").first).to_be_visible()
+    assert f"{AFTER} runs" in worst.replace("\n", " ")
+
+
+def test_what_changed(wide: Tab) -> None:
+    """What changed in the version that got worse is a click away."""
+    page = wide.open(HOME)
+    say(page)
+    page.get_by_role("link", name="What changed").click()
+    expect(page.locator(".diff ins").first).to_be_visible()
+    expect(page.locator("#verdict h2")).to_have_text("v2 against v1")
+
+
+def test_cost_by_model_and_user(wide: Tab, shots: Path) -> None:
+    """Cost by model and by user: no click; one orders both tables by something else."""
+    page = wide.open(HOME)
+    first = page.locator("#by-models tbody tr:not(.sum)").first
+    expect(first).to_contain_text("gpt-4o")
+    expect(first).to_contain_text("1.00800")
+    expect(page.locator("#by-users tbody tr:not(.sum)").first).to_contain_text("u-0482")
+    page.locator("#by-users").get_by_role("link", name="Errors").click()
+    expect(page.locator("#by-users th[aria-sort]")).to_contain_text("Errors")
+    expect(page.locator("#by-models tbody tr:not(.sum)").first).to_contain_text("find_order")
+    page.locator("#by-models").get_by_role("link", name="Provider").click()
+    expect(page.locator("#by-models [aria-current]")).to_contain_text("Provider")
+    shoot(page, shots, "overview-ordered")
+
+
+def test_ways_home(wide: Tab) -> None:
+    """The project's name and Home lead to its overview, the list of all projects is above it."""
+    page = wide.open(f"{HOME}/runs")
+    page.get_by_role("link", name="Home").click()
+    expect(page.locator("h1")).to_have_text(PROJECT)
+    expect(page.locator(".top nav [aria-current]")).to_have_text("Home")
+    page.locator("details.switch > summary").first.click()
+    page.locator(".pop").get_by_role("link", name="All projects").click()
+    expect(page.locator("h1")).to_have_text("All projects")
+
+
+def test_a_model_without_a_version(wide: Tab, shots: Path) -> None:
+    """From the list a model without a version opens, with its users, whose runs open."""
+    page = wide.open(f"{HOME}/models")
+    page.get_by_role("link", name="Runs", exact=True).last.click()
+    expect(page.locator("#models th[aria-sort]")).to_contain_text("Runs")
+    shoot(page, shots, "models-ordered")
+    page.get_by_role("link", name="gpt-4o").click()
+    expect(page.locator("h1")).to_have_text("gpt-4o")
+    shoot(page, shots, "model-alone")
+    page.get_by_role("link", name="u-3107").first.click()
+    expect(page.locator("#found tbody tr").first).to_be_visible()
+
+
+def test_names_in_a_waterfall(wide: Tab, desk: CollectorProcess, shots: Path) -> None:
+    """Of each span's name twelve letters can be read, however deep it is and whatever it costs."""
+    run = desk.runs("deep", where='model == "retrieve_and_rerank_1"')[0]["run_id"]
+    page = wide.open(f"/projects/deep/runs/{run}")
+    seen = page.evaluate(SEEN)
+    shoot(page, shots, "waterfall-deep")
+    assert len(seen) == DEEP
+    assert [letters for letters, of in seen if letters < min(12, of)] == []
+    assert id_of(next(make_deep(time.time_ns()))) == run
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_on_a_phone(phone: Tab, shots: Path, path: str) -> None:
+    """On a phone the first row stands within 240 px, and no cell is only the mark of a cut."""
+    page = phone.open(HOME + path)
+    if not path:
+        say(page)
+    page.wait_for_load_state("networkidle")
+    shoot(page, shots, f"phone{path.partition('?')[0].replace('/', '-') or '-overview'}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(CUT_CELLS) == []
+    assert page.evaluate(FIRST_ROW) <= 240
+    pages, current = (
+        page.locator(place).bounding_box() for place in (".top nav", ".top nav [aria-current]")
+    )
+    assert pages is not None
+    assert current is not None
+    assert pages["width"] > 200
+    left, right = (pages["x"], pages["x"] + pages["width"])
+    assert left - 8 <= current["x"] <= current["x"] + current["width"] <= right
+
+
+@pytest.mark.usefixtures("node")  # which installs axe-core
+@pytest.mark.parametrize("path", ["", "/models", "/models/gpt-4o", "/models/reply"])
+def test_axe_finds_nothing(wide: Tab, path: str) -> None:
+    """No page of them violates WCAG 2.2 AA, once all of it is there."""
+    page = wide.open(HOME + path)
+    if not path:
+        say(page)
+    page.wait_for_load_state("networkidle")
+    page.evaluate(AXE.read_text())
+    assert page.evaluate(CHECK) == []

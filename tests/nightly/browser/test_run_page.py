@@ -1,0 +1,62 @@
+"""Slow cases of tests/browser/test_run_page.py."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.test_run_page import Story, row_of
+from tests.support.browser.fixtures import Tab
+from tests.support.collector import running
+from tests.support.folders import SCREENSHOTS
+from tests.support.sampling import sampled
+
+pytestmark = sampled(without="*dark*")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with running(
+        tmp_path_factory.mktemp("run-page"),
+        "--trace-url",
+        "https://jaeger.example:16686/trace/{trace_id}?from=otel-ml",
+    ) as collector:
+        yield Story(collector)
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
+    """A tab in one theme; it fails its test when the console complained."""
+    context = chromium.new_context(
+        color_scheme=request.param, viewport={"width": 1280, "height": 900}
+    )
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened = Tab(context, story.collector.endpoint)
+    yield opened
+    folder = SCREENSHOTS
+    folder.mkdir(exist_ok=True)
+    name = request.node.name.removeprefix("test_").replace("[", "-").rstrip("]")
+    opened.page.screenshot(path=folder / f"run-page-{name}.png", full_page=True)
+    context.close()
+    assert opened.complaints == []
+
+
+def test_slow_span(tab: Tab, story: Story) -> None:
+    """The span that the trace waited for is marked, and the page says why."""
+    page = tab.open(story.address(story.ask))
+    expect(row_of(page, "answer").locator(".flag")).to_contain_text(["slow"])
+    assert page.locator(".wf .flag", has_text="slow").count() == 1
+    notes = page.locator(".notes")
+    expect(notes).to_contain_text("A span is slow when the trace waited for it")
+    expect(notes.get_by_role("link", name="answer").first).to_have_attribute(
+        "href", story.address(story.answer)
+    )
+
+
+def test_slow_span_of_a_long_trace(tab: Tab, story: Story) -> None:
+    """Which spans are slow is found among all of a trace, also those that are not there yet."""
+    page = tab.open(story.address(story.root))
+    notes = page.locator(".notes")
+    expect(notes).to_contain_text("604 spans in all that have ended.")
+    expect(notes).to_contain_text("Slow: crawl")
+    expect(row_of(page, "crawl").locator(".flag")).to_contain_text("slow")

@@ -1,0 +1,77 @@
+"""The configuration of the stock OpenTelemetry Collector.
+
+tests/nightly/neighbours runs that program.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.nightly.deploy import otelcol
+from tests.support.deploy.tools import DEPLOY, change, image_of, read_yaml, run
+
+CONFIG = DEPLOY / "otelcol/config.yaml"
+SCHEMA = ("--schemafile", Path(__file__).with_name("otelcol.schema.json"))
+# The first version that knows the exporter as otlp_grpc; otlp is an alias from there on.
+RENAMED = (0, 144)
+
+
+def test_keys_are_known() -> None:
+    """Every key and value is one that the collector's sources know."""
+    verdict = run("check-jsonschema", *SCHEMA, CONFIG)
+    assert verdict.status == 0, verdict.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("max_elapsed_time", "max_elapsd_time"),
+        ("  otlp_grpc/jaeger:\n", "  otlp_grcp/jaeger:\n"),
+        ("timeout: 5s", "timeout: 5 seconds"),
+        ("sizer: bytes", "sizer: byte"),
+    ],
+)
+def test_schema_refuses(old: str, new: str, tmp_path: Path) -> None:
+    """The schema finds a misspelt key, type, duration or choice."""
+    assert run("check-jsonschema", *SCHEMA, change(CONFIG, tmp_path, old, new)).status == 1
+
+
+def test_names_belong_together() -> None:
+    """Pipelines, extensions, storages and hosts name what is there; nothing is left over."""
+    assert otelcol.problems(CONFIG, services()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("receivers: [otlp]", "receivers: [otlp, zipkin]", "receivers: zipkin is not declared"),
+        ("processors: [memory", "processors: [batch, memory", "processors: batch is not declared"),
+        ("_ml, otlp_grpc/jaeger]", "_ml]", "exporters: otlp_grpc/jaeger is not used"),
+        ("[health_check, file", "[pprof, health_check, file", "extensions: pprof is not declared"),
+        ("storage: file_storage", "storage: files", "storage files is not started"),
+        ("otel-ml:4317", "otelml:4317", "host of otelml:4317 is no service"),
+    ],
+)
+def test_names_are_missed(old: str, new: str, problem: str, tmp_path: Path) -> None:
+    """A name without its other half is found."""
+    found = otelcol.problems(change(CONFIG, tmp_path, old, new), services())
+    assert problem in "\n".join(found)
+
+
+def test_image_knows_the_exporter() -> None:
+    """The pinned image is new enough for the exporter's name in the file."""
+    version = image_of("otelcol").rpartition(":")[2]
+    assert tuple(int(part) for part in version.split("."))[:2] >= RENAMED
+
+
+def test_queue_for_otel_ml_is_durable() -> None:
+    """What goes to otel-ml waits on disk, in the mounted volume, and is tried for ever."""
+    config = read_yaml(CONFIG)
+    exporter = config["exporters"]["otlp_grpc/otel_ml"]
+    folder = config["extensions"][exporter["sending_queue"]["storage"]]["directory"]
+    assert f"queue:{folder}" in read_yaml(DEPLOY / "compose.yaml")["services"]["otelcol"]["volumes"]
+    assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
+
+
+def services() -> list[str]:
+    return list(read_yaml(DEPLOY / "compose.yaml")["services"])

@@ -1,0 +1,85 @@
+"""Slow cases of tests/process/end_to_end/test_artifacts.py."""
+
+import hashlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.bench.artifacts import make_document, measure, put
+from tests.process.end_to_end.test_artifacts import DOCUMENT, SHA256, begin, path_of, send
+from tests.support.collector import CollectorProcess
+from tests.support.examples import examples
+from tests.support.otel_ml_collector.spans import id_of, make_artifact, make_call
+from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import harder
+
+
+@harder
+def test_kill_in_the_middle(own_collector: CollectorProcess) -> None:
+    """A document whose upload a kill cut off is not there, and is taken again."""
+    document = make_document(12_000_000)
+    path = path_of("p", hashlib.sha256(document).hexdigest())
+    with begin(own_collector, path, len(document), document[:-1]):
+        own_collector.kill()
+    own_collector.restart()
+    assert send(own_collector, "GET", path)[0] == 404
+    assert put(own_collector.endpoint, "p", document) == 201
+    assert send(own_collector, "GET", path)[2] == document
+
+
+@harder
+def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
+    """Wherever a kill falls, a document is whole or not there; acknowledged, it is there."""
+    for number in range(examples(4, on_commit=2)):
+        document = make_document(12_000_000)
+        path = path_of("p", hashlib.sha256(document).hexdigest())
+        with ThreadPoolExecutor(1) as pool:
+            upload = pool.submit(put, own_collector.endpoint, "p", document)
+            deadline_s = time.monotonic() + 0.05 * number
+            while not upload.done() and time.monotonic() < deadline_s:
+                send(own_collector, "GET", "/healthz")
+            own_collector.kill()
+        is_stored = upload.exception() is None and upload.result() == 201
+        own_collector.restart()
+        status, _, body = send(own_collector, "GET", path)
+        assert status in ({200} if is_stored else {200, 404})
+        assert status == 404 or body == document
+        assert put(own_collector.endpoint, "p", document) in {200, 201}
+        assert send(own_collector, "GET", path)[2] == document
+
+
+def test_restart(own_collector: CollectorProcess) -> None:
+    """What a run logged is there after a restart, as often as its records come."""
+    now_ns = time.time_ns()
+    put(own_collector.endpoint, "p", DOCUMENT)
+    events = [make_artifact("sample", sha256=SHA256, at_ns=now_ns)]
+    call = make_call(start_ns=now_ns, events=events)
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "p"}
+    for _ in range(2):
+        own_collector.deliver(encode([call]), headers)
+    own_collector.restart()
+    own_collector.deliver(encode([call]), headers)
+    run = own_collector.get(f"/projects/p/runs/{id_of(call)}")
+    assert [(one["ref"], one["url"]) for one in run["artifacts"]] == [
+        ("sample", path_of("p", SHA256))
+    ]
+    assert own_collector.get("/objects", run_id=id_of(call), ref="sample")["obj_data"] == (
+        json.loads(DOCUMENT)
+    )
+
+
+def test_memory(own_collector: CollectorProcess, tmp_path: Path) -> None:
+    """Many artifacts raise a collector's memory by less than 300 MB, and leave no files behind."""
+    found = measure(own_collector, uploads=12)
+    assert found.raised_mb < 300, found
+    assert list((tmp_path / "data" / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project of the test's own."""
+    name: str = request.node.name
+    return name

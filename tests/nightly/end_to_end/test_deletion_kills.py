@@ -1,0 +1,73 @@
+"""Tests of deletion by a collector that is killed: whole or gone, and in the end gone."""
+
+import json
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from otel_ml_collector.span import Span
+from tests.support.collector import CollectorProcess, wait_until
+from tests.support.examples import examples
+from tests.support.otel_ml_collector.deleting import make_told
+from tests.support.otel_ml_collector.spans import id_of
+from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import harder
+
+HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "killed"}
+# When the collector is killed, after it was asked: before anything is on disk, and later.
+DELAYS_S: Final = (0.0, 0.1, 0.3, 0.7)
+
+
+def delete(collector: CollectorProcess, path: str) -> Any:
+    """Ask for a deletion; the collector may be killed meanwhile, which is answered by None."""
+    target = f"{collector.endpoint}/api/v1/projects/killed{path}"
+    with suppress(OSError), urlopen(Request(target, method="DELETE"), timeout=60) as answer:
+        return json.load(answer)
+    return None
+
+
+@harder
+def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
+    """What a killed collector was deleting is whole or gone when it is back, and then gone."""
+    for number, delay_s in enumerate(DELAYS_S[: examples(len(DELAYS_S), on_commit=2)]):
+        mark = f"mark {number}"
+        told = make_told(mark, f"session {mark}", "user", f"model {mark}")
+        own_collector.deliver(encode(told), HEADERS)
+        wait_until(partial(is_told_all, own_collector, told[0]))
+        whole = find(own_collector, *told[:2])
+        assert [run["name"] for run in whole] == [f"model {mark}", mark]
+        path = f"/sessions/{quote(f'session {mark}')}"
+        asking = threading.Thread(target=delete, args=(own_collector, path))
+        asking.start()
+        asking.join(delay_s)
+        own_collector.kill()
+        asking.join(60)
+        own_collector.restart()
+        is_whole = find(own_collector, *told[:2]) == whole
+        assert is_whole or is_gone(own_collector, told)
+        delete(own_collector, path)
+        own_collector.deliver(encode(told), HEADERS)
+        assert is_gone(own_collector, told)
+
+
+def find(collector: CollectorProcess, *spans: Span) -> list[Any]:
+    return [collector.get(f"/projects/killed/runs/{id_of(span)}") for span in spans]
+
+
+def is_told_all(collector: CollectorProcess, span: Span) -> bool:
+    """Tell whether what came later of a run, by its key too, is read with it."""
+    [run] = find(collector, span)
+    judges = {evaluation["judge"] for evaluation in run.get("evaluations", ())}
+    return "late" in run.get("tags", {}) and "people" in judges
+
+
+def is_gone(collector: CollectorProcess, told: Sequence[Span]) -> bool:
+    """Tell whether neither the runs nor what was logged and told of them is answered."""
+    logged = collector.get(f"/projects/killed/objects?trace_id={told[0].trace_id.hex()}")
+    trace = collector.get(f"/traces/{told[0].trace_id.hex()}")
+    answers = [*find(collector, *told[:2]), logged, trace]
+    return all("error" in answer or answer.get("objects") == [] for answer in answers)

@@ -1,0 +1,56 @@
+"""Programs that run in an environment with MLflow, transformers and opentelemetry-instrument."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.folders import ROOT
+
+_SETTINGS: Final = ("OTEL_", "MLFLOW_", "HF_", "PYTHON")
+_OFFLINE: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def run(
+    command: Sequence[str], folder: Path, *, environment: str = "integrations", **variables: str
+) -> str:
+    """Run a command of the environment in a folder; returns what it printed.
+
+    Args:
+        command: The environment's programs are found first.
+        folder: Where it runs, and what it writes stays.
+        environment: ``integrations`` names ``.venv-integrations``.
+        variables: Its environment variables; of telemetry's it sees no others.
+    """
+    programs = ROOT / f".venv-{environment}" / "bin"
+    if not (programs / "python").exists():
+        pytest.skip(f"There is no .venv-{environment}: make .venv-{environment}/stamp")
+    kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
+    path = f"{programs}:{kept['PATH']}"
+    done = subprocess.run(
+        command,
+        env={**kept, **_OFFLINE, "PATH": path, **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ask(program: str, *arguments: str, folder: Path, **variables: str) -> Any:
+    """Run a module of `tests.nightly.integrations.programs`; returns the JSON of its last line."""
+    command = ["python", "-m", f"tests.nightly.integrations.programs.{program}", *arguments]
+    output = run(command, folder, PYTHONPATH=str(ROOT), **variables)
+    return json.loads(output.splitlines()[-1])

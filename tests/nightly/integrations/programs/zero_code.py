@@ -1,0 +1,17 @@
+"""A program that knows nothing of telemetry: it fetches pages, and asks a model that it imports."""
+
+import sys
+from urllib.request import urlopen
+
+from tests.nightly.integrations.programs.zero_code_model import Ranker, predict
+
+
+def main() -> None:
+    """Fetch what the first argument names, and ask."""
+    with urlopen(sys.argv[1]) as answer:
+        size = len(answer.read())
+    sys.stdout.write(f"{predict(2, scale=size)} {Ranker().rank([3, 1])} {Ranker.of(4)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The recipes of docs/how-to/llm.md, with the real libraries and a provider of fixed answers."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.nightly.integrations.environment import run
+from tests.support.collector import CollectorProcess
+from tests.support.folders import ROOT
+from tests.support.recorded.server import serving
+from tests.support.recorded.sink import Sink
+
+PAGE: Final = (ROOT / "docs/how-to/llm.md").read_text()
+RECIPES: Final = {
+    re.findall(r'Client\("(.*)"\)', block)[0]: block
+    for block in re.findall(r"^```python llm\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+}
+HERE: Final = "http://127.0.0.1:4318"
+ALL: Final = 'kind in ("agent", "chain", "embedding", "model", "retriever", "span", "tool")'
+# By recipe: the root of the trace, and all that its call of the model says.
+ROOTS: Final = {
+    "openai": "ChatCompletion",
+    "anthropic": "messages.create",
+    "langgraph": "LangGraph",
+    "llamaindex": "OpenAI.chat",
+    "pydantic-ai": "invoke_agent weather",
+    "dspy": "Predict.forward",
+}
+
+
+# Each is for OpenAI's client, under the name "openai" too; beside it, what its spans name.
+INSTRUMENTORS: Final = {
+    "openinference-instrumentation-openai": "openinference.instrumentation.openai",
+    "opentelemetry-instrumentation-openai": "opentelemetry.instrumentation.openai.v1",
+    "opentelemetry-instrumentation-openai-v2": "opentelemetry.util.genai.handler",
+}
+# What the official one needs to tell messages, see the page.
+WITH_MESSAGES: Final = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+}
+
+
+def start(
+    command: list[str],
+    collector: CollectorProcess,
+    folder: Path,
+    environment: str = "llm",
+    **variables: str,
+) -> str:
+    """Run a command beside the provider, to which the environment leads every library."""
+    with serving(Sink()) as provider:
+        return run(
+            command,
+            folder,
+            environment=environment,
+            **variables,
+            OTEL_ML_ENDPOINT=collector.endpoint,
+            OPENAI_API_KEY="none",
+            OPENAI_BASE_URL=f"{provider}/v1",
+            OPENAI_API_BASE=f"{provider}/v1",
+            ANTHROPIC_API_KEY="none",
+            DSPY_CACHEDIR=str(folder / "dspy"),  # it keeps answers
+            ANTHROPIC_BASE_URL=provider,
+        )
+
+
+def calls_of_models(collector: CollectorProcess, project: str) -> list[Any]:
+    """Read what the only call of a model says."""
+    [call] = [run for run in collector.runs(project, where=ALL) if run["tokens"]["input"]]
+    return [collector.get(f"/runs/{call['run_id']}"), call["tokens"]["output"]]
+
+
+@pytest.mark.parametrize("project", sorted(ROOTS))
+def test_recipe(project: str, collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who runs a recipe has its answer, and a trace with question, answer and tokens in it."""
+    (tmp_path / "recipe.py").write_text(RECIPES[project])
+    assert start(["python", "recipe.py"], collector, tmp_path) == "Sunny in Ghent\n"
+    found = collector.runs(project, where=ALL)
+    roots = [one["name"] for one in found if one["parent_run_id"] is None]
+    assert roots == [ROOTS[project]]
+    called, tokens = calls_of_models(collector, project)
+    assert tokens == 5
+    assert "How is the weather in Ghent?" in str(called["inputs"])
+    assert "Sunny in Ghent" in str(called["outputs"])
+
+
+def instrument(
+    named: str, project: str, collector: CollectorProcess, folder: Path
+) -> list[dict[str, Any]]:
+    """Run the recipe of OpenAI with other instrumentations; returns the runs that count."""
+    recipe = RECIPES["openai"].replace('Client("openai")', f'Client("{project}")')
+    (folder / "recipe.py").write_text(
+        recipe.replace('instrument("openai")', f"instrument({named})")
+    )
+    said = start(["python", "recipe.py"], collector, folder, "instrumentors", **WITH_MESSAGES)
+    assert said == "Sunny in Ghent\n"
+    return collector.runs(project)
+
+
+@pytest.mark.parametrize("package", INSTRUMENTORS)
+def test_each_instrumentation(package: str, collector: CollectorProcess, tmp_path: Path) -> None:
+    """`client.instrument` of each maker's package records question, answer and tokens."""
+    assert package in PAGE
+    [run] = instrument(f'"{package}"', package, collector, tmp_path)
+    whole = collector.get(f"/runs/{run['run_id']}")
+    assert (run["kind"], run["model"], run["inputs"], run["outputs"]) == (
+        "model",
+        "gpt-4o-mini",
+        "How is the weather in Ghent?",
+        "Sunny in Ghent",
+    )
+    assert (run["tokens"]["output"], run["also_recorded"]) == (5, [])
+    assert whole["scope"]["name"] == INSTRUMENTORS[package]
+    assert whole["finish_reason"] == "stop"
+
+
+def test_name_of_the_library(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Of three that instrument one library, its name takes the first: OpenInference."""
+    [run] = instrument('"openai"', "by-name", collector, tmp_path)
+    whole = collector.get(f"/runs/{run['run_id']}")
+    assert whole["scope"]["name"] == "openinference.instrumentation.openai"
+
+
+def test_all_at_once(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Where all three record a call, it counts once: the sums are those of one."""
+    named = ", ".join(f'"{package}"' for package in INSTRUMENTORS)
+    [run] = instrument(named, "all-three", collector, tmp_path)
+    assert len(run["also_recorded"]) == 2
+    [one] = instrument('"openai"', "one-alone", collector, tmp_path)
+    assert (run["tokens"], run["cost"]) == (one["tokens"], one["cost"])
+    sums = [
+        collector.get(f"/projects/{project}/stats")["total"]
+        for project in ("all-three", "one-alone")
+    ]
+    assert [(total["runs"], total["tokens"], total["cost"]) for total in sums] == [
+        (1, {name: count or 0 for name, count in one["tokens"].items()}, one["cost"])
+    ] * 2
+
+
+def test_every_recipe_is_run() -> None:
+    """Every recipe of the page is run here."""
+    assert set(RECIPES) == set(ROOTS)
+
+
+def test_without_a_change_of_the_code(collector: CollectorProcess, tmp_path: Path) -> None:
+    """A program that says nothing of telemetry is recorded as the page says."""
+    [block] = re.findall(r"^```sh llm\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    lines = RECIPES["openai"].splitlines(keepends=True)
+    (tmp_path / "app.py").write_text("".join(one for one in lines if "client" not in one))
+    (tmp_path / "block").write_text(block.replace(HERE, collector.endpoint))
+    assert start(["sh", "block"], collector, tmp_path).startswith("Sunny in Ghent")
+    assert calls_of_models(collector, "zero")[1] == 5

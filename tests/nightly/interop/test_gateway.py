@@ -1,0 +1,29 @@
+"""LiteLLM's proxy with the settings of docs/how-to/gateway.md as they stand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.nightly.interop.gateway import PROGRAMS, call_through
+from tests.support.collector import running
+
+# 12 tokens went in, of which the price list of the proxy knows 4 as cached, and 5 came out.
+COST = (8 * 0.15 + 4 * 0.075 + 5 * 0.6) / 1e6
+
+
+def test_page(tmp_path: Path) -> None:
+    """Who follows the page has the call once, with question, answer, tokens and stated cost."""
+    if not PROGRAMS.exists():
+        pytest.skip("There is no proxy: make .venv-litellm/stamp")
+    with running(tmp_path / "data") as collector:
+        said = json.loads(call_through("gateway", collector, tmp_path))
+        [run] = collector.runs("default")
+        whole = collector.get(f"/runs/{run['run_id']}")
+    assert said["choices"][0]["message"]["content"] == "Sunny in Ghent"
+    assert (run["kind"], run["model"], run["outcome"]) == ("model", "gpt-4o-mini", "ok")
+    assert (run["inputs"], run["outputs"]) == ("How is the weather in Ghent?", "Sunny in Ghent")
+    assert (run["tokens"]["input"], run["tokens"]["output"]) == (12, 5)
+    assert run["cost"] == pytest.approx(COST, rel=1e-9)
+    stated = whole["attributes"]["gen_ai.cost.total_cost"]
+    assert run["cost"] == pytest.approx(stated, rel=1e-9)

@@ -1,0 +1,141 @@
+"""Jaeger and our answer to its API, asked the same of the same spans."""
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pytest
+
+from tests.nightly.neighbours.conftest import Both
+from tests.nightly.neighbours.programs import fetch
+from tests.nightly.neighbours.questions import GROUPS, Question
+from tests.nightly.neighbours.table import PAGE, Asked, all_questions, make_page
+
+# What each span says beside what it was sent with, or not as it was sent, and why.
+FILED: Final = "the collector says of every span where it is filed, and what became of it"
+BLANKS: Final = "JSON is stored without blanks"
+LINE: Final = "the line of plain text that lists show; the whole stands beside it"
+ENDS: Final = "Jaeger lets a span without a length last 1 ns, and warns; here it lasts nothing"
+NO_NAME: Final = "Jaeger names a service that nobody named `missing-service-name`"
+SCHEMAS: Final = "Jaeger keeps no schema URLs; here those of resource and scope come back"
+DIFFERENCES: Final = {
+    "otel_ml.kind": FILED,
+    "otel_ml.outcome": FILED,
+    "otel_ml.project": FILED,
+    "otel_ml.inputs": BLANKS,
+    "otel_ml.params": BLANKS,
+    "otel_ml.judges": BLANKS,
+    "otel_ml.inputs.preview": LINE,
+    "otel_ml.outputs.preview": LINE,
+    "warnings": ENDS,
+    "endTimeUnixNano": ENDS,
+    "@jaeger@warnings": ENDS,
+    "serviceName": NO_NAME,
+    "service.name": NO_NAME,
+    "schemaUrl": SCHEMAS,
+}
+
+
+Spans = dict[tuple[str, Any], dict[str, Any]]
+
+
+def ask(both: Both, question: Question) -> Asked:
+    """Ask both; times in a question are those of the story."""
+    start = both.story[0].start_ns // 1_000
+    times = {
+        "{start}": start,
+        "{after}": start + 1,
+        "{before}": start - 1,
+        "{later}": start + 3_000_000,
+        "{now_ms}": time.time_ns() // 10**6,
+    }
+    asked = {
+        name: times.get(value, value) if isinstance(value, str) else value
+        for name, value in question.asked.items()
+    }
+    theirs, ours = (fetch(api + question.path, **asked) for api in (both.theirs, both.ours))
+    return Asked(question, question.reads(theirs), question.reads(ours))
+
+
+@pytest.mark.parametrize("question", all_questions(), ids=lambda question: question.text)
+def test_question(both: Both, question: Question) -> None:
+    """Both answer the same, or there is a reason why not."""
+    asked = ask(both, question)
+    assert asked.is_same is (question.reason == ""), (asked.theirs, asked.ours)
+
+
+def test_questions_are_many() -> None:
+    """No question is asked twice, and there are at least sixty."""
+    texts = [question.text for question in all_questions()]
+    assert len(set(texts)) == len(texts) >= 60
+
+
+def test_page(both: Both) -> None:
+    """The page in the repository is what the run prints."""
+    groups = {title: [ask(both, one) for one in group] for title, group in GROUPS.items()}
+    written = make_page(groups, ((f"`{name}`", why) for name, why in sorted(DIFFERENCES.items())))
+    if os.environ.get("OTEL_ML_WRITE_TABLE"):
+        PAGE.write_text(written)
+    assert PAGE.read_text() == written
+
+
+def old_spans(answer: dict[str, Any]) -> Spans:
+    """Read the spans of a trace in the first version, by id and start, with process and tags."""
+    spans: Spans = {}
+    for trace in answer["data"]:
+        for span in trace["spans"]:
+            process = trace["processes"][span.pop("processID")]
+            pairs = [*span.pop("tags"), *process["tags"]]
+            tags = {pair["key"]: (pair["type"], pair["value"]) for pair in pairs}
+            assert len(tags) == len(pairs)
+            logs = sorted(span.pop("logs"), key=lambda log: log["timestamp"])
+            told = {**span, "logs": logs, "serviceName": process["serviceName"]}
+            spans[span["spanID"], span["startTime"]] = {**told, **tags}
+    return spans
+
+
+def new_spans(answer: dict[str, Any]) -> Spans:
+    """Read the spans of a trace in the third version, the same way."""
+    spans: Spans = {}
+    for resource in answer["result"]["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                pairs = [*span.pop("attributes"), *resource["resource"]["attributes"]]
+                events = sorted(span.pop("events", []), key=lambda event: event["timeUnixNano"])
+                attributes = {pair["key"]: pair["value"] for pair in pairs}
+                assert len(attributes) == len(pairs)
+                told = {**span, "events": events, "scope": scope["scope"]}
+                told["schemaUrl"] = (resource.get("schemaUrl"), scope.get("schemaUrl"))
+                told["lost"] = resource["resource"].get("droppedAttributesCount")
+                spans[span["spanId"], span["startTimeUnixNano"]] = {**told, **attributes}
+    return spans
+
+
+def differences(theirs: Spans, ours: Spans) -> Iterable[str]:
+    """Name the fields in which spans differ."""
+    assert theirs.keys() == ours.keys()
+    nothing = object()
+    for span_id, told in theirs.items():
+        for name in sorted({*told, *ours[span_id]}):
+            if told.get(name, nothing) != ours[span_id].get(name, nothing):
+                yield name
+
+
+@pytest.mark.parametrize("version", ["/api/traces", "/api/v3/traces"])
+def test_same_trace(both: Both, version: str) -> None:
+    """Every span has the same fields in both, but for those that are said to differ."""
+    read = new_spans if "v3" in version else old_spans
+    for trace_id in sorted({span.trace_id.hex() for span in both.story}):
+        theirs, ours = (fetch(f"{api}{version}/{trace_id}") for api in (both.theirs, both.ours))
+        assert set(differences(read(theirs.body), read(ours.body))) <= DIFFERENCES.keys()
+
+
+def test_differences_are_there(both: Both) -> None:
+    """Whatever is said to differ does."""
+    found: set[str] = set()
+    for trace_id in sorted({span.trace_id.hex() for span in both.story}):
+        for path, read in (("/api/traces", old_spans), ("/api/v3/traces", new_spans)):
+            theirs, ours = (fetch(f"{api}{path}/{trace_id}") for api in (both.theirs, both.ours))
+            found.update(differences(read(theirs.body), read(ours.body)))
+    assert found == DIFFERENCES.keys()

@@ -1,0 +1,16 @@
+"""Slow cases of tests/process/otel_ml/test_multiprocessing.py."""
+
+import signal
+from pathlib import Path
+
+from tests.process.otel_ml.test_multiprocessing import terminate
+from tests.process.otel_ml.test_sigterm import LIMIT_S, hanging
+from tests.support.otel_ml.otlp_sink import Sink
+
+
+def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
+    """A child whose collector says nothing ends 2 s after it was told to."""
+    with hanging(sink):
+        status, took_s = terminate(tmp_path, sink, "model(1)\nready.set()\ntime.sleep(600)")
+    assert status == -signal.SIGTERM
+    assert took_s < LIMIT_S + 1.5

@@ -1,0 +1,27 @@
+"""Slow cases of tests/process/otel_ml/test_process_end.py."""
+
+import threading
+from pathlib import Path
+
+from tests.process.otel_ml.test_process_end import CALLS, outputs
+from tests.support.otel_ml.otlp_sink import Received, Reply, Sink
+from tests.support.otel_ml.scripts import run_script
+
+
+def test_slow_collector_gets_all_at_exit(tmp_path: Path, sink: Sink) -> None:
+    """A script waits at its end for a collector that takes long over each request."""
+    pause = threading.Event()
+
+    def reply(_: Received) -> Reply:
+        pause.wait(2.5)
+        return Reply()
+
+    sink.reply = reply
+    run_script(
+        tmp_path,
+        CALLS,
+        OTEL_ML_ENDPOINT=sink.address,
+        OTEL_BSP_SCHEDULE_DELAY="60000",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="400",
+    )
+    assert (len(sink.requests), outputs(sink)) == (3, list(range(1_000)))

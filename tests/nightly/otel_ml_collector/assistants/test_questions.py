@@ -1,0 +1,20 @@
+"""Slow cases of tests/unit/otel_ml_collector/assistants/test_questions.py."""
+
+import sys
+from typing import Final
+
+from tests.support.otel_ml_collector.assistants.fixtures import Ask
+from tests.unit.otel_ml_collector.assistants.test_questions import (
+    QUESTIONS,
+    follow,
+)
+
+# Characters of the answers to all questions.
+MEASURED: Final = 43_264
+
+
+def test_size(ask_tool: Ask) -> None:
+    """Answers do not grow unnoticed: a change that makes them 5 % longer has to say so here."""
+    size = sum(follow(path, ask_tool)[1] for path, _ in QUESTIONS.values())
+    sys.stdout.write(f"forty questions: {size:,} characters\n")
+    assert size <= MEASURED * 1.05

@@ -1,0 +1,39 @@
+"""Slow cases of tests/store/otel_ml_collector/store/test_repair.py."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.store.repair import Repair
+from otel_ml_collector.store.sql import Sql
+from tests.store.otel_ml_collector.store.test_repair import GROUPS, names, refusing
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store with a part for each of a few runs, which are not merged by themselves."""
+    with open_store(tmp_path) as opened:
+        opened.connections.open().command(Sql("SYSTEM STOP MERGES runs"))
+        for number in range(GROUPS):
+            opened.take("p", make_call(f"m{number}"))
+        yield opened
+
+
+def test_reader_meanwhile(store: Store) -> None:
+    """A table that somebody still reads is loaded anew when that has ended."""
+    repair, client = Repair(store.connections), store.connections.open(confirms=False)
+    slow = Sql("SELECT count() FROM runs WHERE sleepEachRow(0.3) = 0")
+    reading = threading.Thread(target=store.connections.open().query, args=(slow,))
+    with refusing():
+        client.command(Sql("INSERT INTO runs SELECT * FROM runs"))
+    client.command(Sql("SYSTEM STOP MERGES runs"))
+    reading.start()
+    time.sleep(0.2)
+    repair.look()
+    assert len(names(store)) == GROUPS
+    reading.join()

@@ -1,0 +1,80 @@
+"""Slow cases of tests/store/otel_ml_collector/test_retention.py."""
+
+import pytest
+
+from otel_ml_collector.models.find import find_versions
+from otel_ml_collector.store.retention import Days
+from tests.store.otel_ml_collector.test_retention import _TIMES, Aged
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
+from tests.support.otel_ml_collector.spans import id_of, make_call
+from tests.support.otel_ml_collector.stores import Service
+
+
+@pytest.fixture
+def aged(service: Service, request: pytest.FixtureRequest) -> Aged:
+    return Aged(Project(service, request.node.name), next(_TIMES))
+
+
+def test_second_run(aged: Aged) -> None:
+    """A second run of retention on the same day finds nothing to do."""
+    aged.arrive(40, *make_told("mark", "session", "user", "model"))
+    retention = aged.retention(Days(records=30))
+    assert retention.sweep().rows != {}
+    assert retention.sweep().rows == {}
+
+
+def test_model_metrics(aged: Aged) -> None:
+    """What is told of a version of a model is kept as long as the version."""
+    told = make_call(
+        "update",
+        {
+            "otel_ml.record": "update",
+            "otel_ml.target.model": "model",
+            "otel_ml.target.version": "aa",
+            "otel_ml.metric.names": ["accuracy"],
+            "otel_ml.metric.values": [0.5],
+        },
+    )
+    aged.arrive(40, told)
+    aged.retention(Days(records=30)).sweep()
+    assert "metrics" in aged.project.tables_with("accuracy")
+
+
+def test_purge(service: Service) -> None:
+    """Deleted rows wait on the disk until a purge, which a second one finds done."""
+    project = Project(service, "purged")
+    project.send(*make_told("mark", "session", "user", "model"))
+    project.send(make_call("stays"))
+    project.delete(f"/runs/{id_of(project.sent[0])}")
+    before = ask(service.app, "/api/v1/storage").json
+    purged = ask(service.app, "/api/v1/storage/purge", method="POST").json
+    after = ask(service.app, "/api/v1/storage").json
+    assert before["waiting_bytes"] > 0 == after["waiting_bytes"]
+    assert "runs" in purged["tables"]
+    again = ask(service.app, "/api/v1/storage/purge", method="POST").json
+    assert again["tables"] == []
+    assert project.names() == ["mark", "stays"]
+
+
+def test_version_numbers(aged: Aged) -> None:
+    """Numbers of versions are as they arrived: retention and old code change none."""
+    project = aged.project
+    calls = [
+        make_call("model", {"otel_ml.model.version": f"digest {place}"}, start_ns=BEGAN_NS - place)
+        for place in range(5)
+    ]
+    for call in calls:  # each started before the one before it, and comes through another writer
+        aged.arrive(40, call)
+    numbers = {f"digest {place}": place + 1 for place in range(5)}
+    assert numbers_of(project) == numbers
+    aged.retention(Days(records=30)).sweep()
+    assert (project.names(), numbers_of(project)) == ([], numbers)
+    project.send_again(*calls[3:])
+    assert (len(project.names()), numbers_of(project)) == (2, numbers)
+
+
+def numbers_of(project: Project) -> dict[str, int]:
+    """Read the numbers of a model's versions, by digest."""
+    found = find_versions(project.service.store.reader, project.name, "model")
+    return {one.digest: one.version for one in found}

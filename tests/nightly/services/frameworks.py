@@ -1,0 +1,139 @@
+"""Follows the pages on frameworks: their files are written, their commands typed, requests made.
+
+A page fences its programs as ``python services``, each with the name of its file in the first line,
+cells of a notebook as ``python notebook``, and what is typed as ``sh services``. The tests ask the
+collector what has arrived, and `tests.support.browser.pictures` shows it.
+"""
+
+import json
+import re
+import shlex
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.request import Request, urlopen
+
+from tests.nightly.services.processes import NEVER_BY_ITSELF, Service, complete, serving
+from tests.support.collector import CollectorProcess, wait_until
+from tests.support.folders import ROOT
+
+FOLDER: Final = ROOT / "docs" / "how-to"
+_BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_CELL: Final = re.compile(r"^```python notebook\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FILE: Final = re.compile(r"# (\S+\.py)\n")
+# Ports that are free, where the pages take those that the servers take by themselves.
+_FREE_PORTS: Final = {
+    "FLASK_RUN_PORT": "0",
+    "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0",
+    "UVICORN_PORT": "0",
+}
+TEXTS: Final = ("one", "three")
+
+
+def write_files(page: str, folder: Path) -> list[list[str]]:
+    """Write the files of a page; returns its commands, each as its words."""
+    commands: list[list[str]] = []
+    for language, text in _BLOCK.findall((FOLDER / f"{page}.md").read_text()):
+        if language == "sh":
+            commands += [shlex.split(line) for line in text.splitlines()]
+        else:
+            named = _FILE.match(text)
+            assert named, f"the first line names no file: {text}"
+            (folder / named[1]).write_text(text)
+    return commands
+
+
+@contextmanager
+def started(
+    page: str, ready: str, collector: CollectorProcess, folder: Path, times: int = 1
+) -> Iterator[Service]:
+    """Start the first command of a page beside its files, until the block ends.
+
+    What arrives is delivered by the end of its processes, as the page says, not by their age.
+    """
+    command = write_files(page, folder)[0]
+    variables = {"OTEL_ML_ENDPOINT": collector.endpoint, **_FREE_PORTS, **NEVER_BY_ITSELF}
+    with serving(*command, ready=ready, times=times, variables=variables, folder=folder) as service:
+        yield service
+
+
+def ask_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Ask the service of a page for the length of each text; returns what it printed."""
+    ready = "running on" if page == "fastapi" else "Booting worker"
+    with started(page, ready, collector, folder) as service:
+        service.wait_for("http://127.0.0.1:")
+        for text in TEXTS:
+            assert service.get(f"/predict?text={text}") == {"length": len(text)}
+        service.stop()
+    return service.output
+
+
+def post_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Post each text to the service of BentoML's page; returns what it printed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    [command] = write_files(page, folder)
+    variables = {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_PORT": port,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-otel-ml-project={page}",
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+    }
+    requests = 'kind == "span" and name == "POST /predict"'
+    with serving(
+        *command, ready="Service Shop initialized", variables=variables, folder=folder
+    ) as service:
+        for text in TEXTS:
+            request = Request(
+                f"http://127.0.0.1:{port}/predict",
+                json.dumps({"text": text}).encode(),
+                {"content-type": "application/json"},
+            )
+            with urlopen(request, timeout=30) as answer:
+                assert json.load(answer) == {"length": len(text)}
+        wait_until(lambda: len(collector.runs(page, where=requests)) == len(TEXTS))
+        wait_until(lambda: len(collector.runs(page)) == len(TEXTS))
+        service.stop()
+    return service.output
+
+
+def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Send the worker of a page a task for each text; returns what it printed."""
+    with started(page, "ready.", collector, folder) as service:
+        complete("send", folder=folder, OTEL_ML_ENDPOINT=collector.endpoint)
+        service.wait_for(" succeeded ", len(TEXTS))
+        service.stop()
+    return service.output
+
+
+def execute_cells(page: str, collector: CollectorProcess, folder: Path) -> str:
+    """Execute the cells of a page as its command does; returns the notebook with its outputs."""
+    text = (FOLDER / f"{page}.md").read_text()
+    told: dict[str, object] = {"cell_type": "code", "metadata": {}, "execution_count": None}
+    cells = [
+        {**told, "id": f"cell-{number}", "outputs": [], "source": cell.rstrip()}
+        for number, cell in enumerate(_CELL.findall(text))
+    ]
+    notebook = folder / f"{page}.ipynb"
+    made = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    notebook.write_text(json.dumps(made))
+    [command] = write_files(page, folder)
+    complete(*command, folder=folder, OTEL_ML_ENDPOINT=collector.endpoint)
+    return notebook.read_text()
+
+
+Follow = Callable[[str, CollectorProcess, Path], str]
+
+# How a page is followed; its name is that of its project.
+FOLLOWED: Final[dict[str, Follow]] = {
+    "bentoml": post_texts,
+    "celery": send_texts,
+    "django": ask_texts,
+    "fastapi": ask_texts,
+    "flask": ask_texts,
+    "gunicorn": ask_texts,
+    "notebook": execute_cells,
+}

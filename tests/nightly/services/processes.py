@@ -1,0 +1,159 @@
+"""Processes of services, run by the Python of `.venv-services` with our package from the tree."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from tests.support.folders import ROOT
+
+PYTHON: Final = ROOT / ".venv-services" / "bin" / "python"
+# Far longer than a test: what arrives while it lasts was delivered by the end of a process.
+NEVER_BY_ITSELF: Final = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
+_LISTENS: Final = re.compile(r"(?:Listening at:|[Rr]unning on) (http://[\d.]+:\d+)")
+_WAIT_S: Final = 60
+
+
+class Service:
+    """A service that says where it listens, and its processes.
+
+    Attributes:
+        address: Where it listens.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._output: list[str] = []
+        self._told = threading.Event()
+        self._ended = False
+        self.address = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        """What it printed until now."""
+        return "".join(self._output)
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until it has printed a text, each of its workers perhaps once."""
+        while self.output.count(text) < times:
+            assert self._told.wait(_WAIT_S), self.output
+            assert not self._ended, self.output
+            self._told.clear()
+
+    def listens(self) -> bool:
+        """Say whether it takes connections; uvicorn says where before one of its workers does."""
+        place = urlsplit(self.address)
+        try:
+            socket.create_connection((place.hostname or "", place.port or 0), _WAIT_S).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def get(self, path: str) -> Any:
+        """Ask it, each time on a connection of its own; returns the decoded answer."""
+        with urlopen(self.address + path, timeout=_WAIT_S) as answer:
+            return json.loads(answer.read())
+
+    def stop(self) -> int:
+        """Tell the first of its processes to end, as who runs it does; returns the status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_WAIT_S)
+
+    def kill(self) -> None:
+        """End all its processes at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its children are in its session
+        self._process.wait(_WAIT_S)
+        self._reader.join(_WAIT_S)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            found = _LISTENS.search(line)
+            if found:
+                self.address = found.group(1)
+            self._output.append(line)
+            self._told.set()
+        self._process.stdout.close()
+        self._ended = True
+        self._told.set()
+
+
+@contextmanager
+def serving(
+    *arguments: str,
+    ready: str,
+    times: int = 1,
+    variables: dict[str, str],
+    folder: Path | None = None,
+) -> Iterator[Service]:
+    """Run a module of the environment until the block ends.
+
+    Args:
+        arguments: The module and its arguments.
+        ready: What it prints when it can be used.
+        times: How often.
+        variables: Its environment variables; of telemetry's it sees no others.
+        folder: Where it runs, the one of the tests when not given.
+    """
+    process = subprocess.Popen(
+        [python(), "-m", *arguments],
+        env=variables_for(variables),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    service = Service(process)
+    try:
+        service.wait_for(ready, times)
+        yield service
+    finally:
+        service.kill()
+
+
+def run(*arguments: str, **variables: str) -> Any:
+    """Run a module of the environment to its end; returns the JSON that it printed last."""
+    return json.loads(complete(*arguments, folder=None, **variables).splitlines()[-1])
+
+
+def complete(*arguments: str, folder: Path | None = None, **variables: str) -> str:
+    """Run a module of the environment, in a folder, to its end; returns what it printed."""
+    done = subprocess.run(
+        [python(), "-m", *arguments],
+        env=variables_for(variables),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S * 2,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def variables_for(variables: dict[str, str]) -> dict[str, str]:
+    """Make the environment of a process: of telemetry's variables it sees no others."""
+    kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
+
+
+def python() -> str:
+    """Find the Python of the environment."""
+    if not PYTHON.exists():
+        pytest.skip("There is no .venv-services: make .venv-services/stamp")
+    return str(PYTHON)

@@ -1,0 +1,1 @@
+"""What tests/nightly/services runs: each a module in the environment `.venv-services`."""

@@ -1,0 +1,162 @@
+"""The pages on frameworks: who follows one has the runs and spans that it shows, each once."""
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.nightly.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
+from tests.nightly.services.processes import complete
+from tests.nightly.services.test_fastapi import ASGI_MESSAGE
+from tests.support.collector import CollectorProcess
+
+# What the instrumentation of each framework calls a request.
+REQUESTS: Final = {
+    "django": "GET predict",
+    "fastapi": "GET /predict",
+    "flask": "GET /predict",
+    "gunicorn": "GET /predict",
+}
+
+# Of a trace: name, kind, kind of span and name of the parent of each of its spans.
+Tree = list[tuple[str, str, str, str]]
+
+
+def trees(collector: CollectorProcess, project: str) -> list[Tree]:
+    """Read all that a project has, by trace."""
+    found = []
+    for trace in {run["trace_id"] for run in collector.runs(project)}:
+        spans = {one["run_id"]: one for one in collector.get(f"/traces/{trace}")["runs"]}
+        assert {one["project"] for one in spans.values()} == {project}
+        names = {key: one["name"] for key, one in spans.items()}
+        found.append(
+            sorted(
+                (
+                    one["name"],
+                    one["kind"],
+                    one["span_kind"],
+                    names[one["parent_run_id"]] if one["parent_run_id"] else "",
+                )
+                for one in spans.values()
+            )
+        )
+    return sorted(found)
+
+
+def calls(collector: CollectorProcess, project: str, model: str) -> list[tuple[Any, Any]]:
+    """Read input and output of each run of a model, in the order of the calls."""
+    runs = [
+        collector.get(f"/runs/{one['run_id']}")
+        for one in collector.runs(project, where=f'model == "{model}"')
+    ]
+    return [
+        (run["inputs"], run["outputs"]) for run in sorted(runs, key=lambda run: run["start_ns"])
+    ]
+
+
+LENGTHS: Final = [({"text": text}, {"length": len(text)}) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def follow(
+    collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str]:
+    """Follow a page, once for all tests; returns what its processes printed."""
+    return cache(lambda page: FOLLOWED[page](page, collector, tmp_path_factory.mktemp(page)))
+
+
+@pytest.mark.parametrize("page", REQUESTS)
+def test_request(page: str, collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """A request is one span of the server, with the run of its model below it."""
+    follow(page)
+    request = REQUESTS[page]
+    tree: Tree = sorted(
+        [(request, "span", "server", ""), ("predict", "model", "internal", request)]
+    )
+    assert trees(collector, page) == [tree] * len(TEXTS)
+    assert calls(collector, page, "predict") == LENGTHS
+    assert len(collector.runs(page)) == len(TEXTS)
+
+
+def test_gunicorn_workers(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """Each run of Gunicorn's page says which of the forked workers it ran in."""
+    workers = {
+        int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", follow("gunicorn"))
+    }
+    asked = {run["tags"]["worker"] for run in collector.runs("gunicorn")}
+    assert len(workers) == 2
+    assert asked
+    assert asked <= workers
+
+
+def test_bentoml(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """A request to BentoML is one span of the server, with the run of its model below it."""
+    follow("bentoml")
+    request = "POST /predict"
+    found = [
+        [span for span in tree if not ASGI_MESSAGE.search(span[0])]
+        for tree in trees(collector, "bentoml")
+    ]
+    tree = [(request, "span", "server", ""), ("predict", "model", "internal", request)]
+    assert found == [tree] * len(TEXTS)
+    assert calls(collector, "bentoml", "predict") == LENGTHS
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_bentoml_samples_nothing_unasked(tmp_path: Path, is_silent: bool) -> None:
+    """A service of BentoML without a rate is told to sample nothing; that of the page is not."""
+    write_files("bentoml", tmp_path)
+    if is_silent:
+        service = tmp_path / "service.py"
+        text, rates = re.subn(r"tracing=\{.*\}", "", service.read_text())
+        assert rates == 1
+        service.write_text(text)
+    (tmp_path / "asked.py").write_text(
+        "import service\nfrom otel_ml.instrumentations import unsampled\nprint(unsampled())\n"
+    )
+    said = complete("asked", folder=tmp_path)
+    assert ("BentoML samples no trace" in said) is is_silent
+
+
+def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """Sender and worker share one trace: who sent, the task sent and received, and its run."""
+    follow("celery")
+    sent, received = "apply_async/tasks.score", "run/tasks.score"
+    task: Tree = [
+        (sent, "span", "producer", "nightly"),
+        (received, "span", "consumer", sent),
+        ("score", "model", "internal", received),
+    ]
+    assert trees(collector, "celery") == [
+        sorted([("nightly", "chain", "internal", ""), *task * len(TEXTS)])
+    ]
+    assert sorted(calls(collector, "celery", "score"), key=str) == sorted(LENGTHS, key=str)
+
+
+def test_notebook(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
+    """Cells show what they made: an answer, a run with its page, and a table of all runs."""
+    cells = json.loads(follow("notebook"))["cells"]
+    training, answered = collector.runs("notebook")
+    page = f"{collector.endpoint}/projects/notebook/runs"
+    shown = ["".join(one["data"]["text/plain"]) for cell in cells for one in cell["outputs"]]
+    assert shown == [
+        "'Say hello'",
+        f"<OpenedRun {training['run_id']} ok {page}/{training['run_id']}>",
+        f"<Runs notebook {page}>",
+    ]
+    table = "".join(cells[-1]["outputs"][0]["data"]["text/html"])
+    assert [f'href="{page}/{run["run_id"]}"' in table for run in (training, answered)] == [True] * 2
+    assert (answered["outputs"], answered["version"]) == ("Say hello", 1)
+    assert collector.get(f"/runs/{training['run_id']}")["metrics"]["loss"] == [
+        1 / step for step in range(1, 6)
+    ]
+
+
+def test_every_page_is_followed() -> None:
+    """Every page with such a program is followed here."""
+    pages = {page.stem for page in FOLDER.glob("*.md") if " services\n" in page.read_text()}
+    assert pages == set(FOLLOWED)

@@ -1,0 +1,59 @@
+"""Slow cases of tests/process/test_commands.py."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.test_commands import IN_FRESH, INSTALLS, Block, Terminal, terminal
+from tests.support.folders import ROOT
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal in a clone, with an environment of its own that has nothing but pip."""
+    unwanted = shutil.ignore_patterns(".venv*", ".git", ".*_cache", ".cache", "node_modules")
+    clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=unwanted)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    with terminal(clone, tmp_path / "env" / "bin", OTEL_ML_HTTP="127.0.0.1:0") as shell:
+        yield shell
+
+
+@pytest.mark.parametrize("block", IN_FRESH, ids=lambda block: f"{block.page}: {block.text[:20]}")
+def test_fresh_environment(block: Block, fresh: Terminal) -> None:
+    """What a page says to install is installed from a clone, and what it says to start starts."""
+    for statement in block.statements:
+        fresh.type(statement)
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), INSTALLS, ids=[f"{page}: {line}" for page, line in INSTALLS]
+)
+def test_install(page: str, line: str, fresh: Terminal, tmp_path: Path) -> None:
+    """What a sentence says to install can be installed as it stands, in a fresh environment."""
+    if line.startswith("pipx "):
+        fresh.environment = {
+            **fresh.environment,
+            "PIPX_HOME": str(tmp_path / "pipx"),
+            "PIPX_BIN_DIR": str(tmp_path / "pipx" / "bin"),
+        }
+        fresh.type("pip install pipx")
+    fresh.type(line)
+
+
+def test_oldest_python(tmp_path: Path) -> None:
+    """On Python 3.10 the extra is installed without a word of error, and one line says the rest."""
+    installed = sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python"))
+    python = installed[0] if installed else shutil.which("python3.10")
+    if python is None:
+        pytest.skip("There is no python3.10 on the PATH")
+    subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
+    programs = tmp_path / "env" / "bin"
+    with terminal(ROOT, programs) as shell:
+        shell.type("pip install --quiet '.[collector]'")
+        said = shell.type("(otel-ml serve || echo $?) 2>&1")
+    assert re.fullmatch(r"otel-ml: [^\n]*Python 3.11[^\n]*\n2\n", said)

@@ -1,1 +1,0 @@
-"""Tests of what reads records back, beside a real collector."""

@@ -1,0 +1,1 @@
+"""Tests that start a collector, servers, other processes or real libraries."""

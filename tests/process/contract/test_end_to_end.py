@@ -1,0 +1,45 @@
+"""What is proven of a collector over an embedded store, proven again over a server.
+
+The tests are those of `tests.end_to_end`, whose fixtures are made anew here.
+"""
+
+import pytest
+
+from tests.process.end_to_end.test_artifacts import test_known, test_same_at_once, test_up_and_down
+from tests.process.end_to_end.test_data_and_models import (
+    test_data_is_read_back,
+    test_versions_of_a_model,
+)
+from tests.process.end_to_end.test_durability import (
+    test_answer_means_queryable,
+    test_same_request_twice_is_one_set_of_records,
+)
+from tests.process.end_to_end.test_log_records import test_page
+from tests.process.end_to_end.test_open_runs_grow import (
+    test_line_is_seen_within_a_second,
+    test_open_run_shows_tags_and_metrics,
+)
+from tests.support.clickhouse import ClickHouse
+from tests.support.contract.fixtures import Road, make_road
+from tests.support.sampling import sampled
+
+pytestmark = sampled(without="embedded*")
+
+__all__ = [
+    "test_answer_means_queryable",
+    "test_data_is_read_back",
+    "test_known",
+    "test_line_is_seen_within_a_second",
+    "test_open_run_shows_tags_and_metrics",
+    "test_page",
+    "test_same_at_once",
+    "test_same_request_twice_is_one_set_of_records",
+    "test_up_and_down",
+    "test_versions_of_a_model",
+]
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory, server: ClickHouse) -> Road:
+    """The network road alone: the other one is proven where the tests stand."""
+    return make_road("network", tmp_path_factory.mktemp("road"), server)

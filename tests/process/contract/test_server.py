@@ -1,0 +1,110 @@
+"""A collector before a server: one that goes and comes, passwords, TLS, a second collector."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.store.migrations import connect
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sql import Sql
+from tests.process.contract.test_roads import send
+from tests.support.certificates import make_certificate
+from tests.support.clickhouse import ClickHouse, clickhouse
+from tests.support.clickhouse_front import PASSWORD
+from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.sampling import sampled
+
+pytestmark = sampled(without="embedded*")
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[ClickHouse]:
+    """A server for one test that ends it."""
+    with clickhouse(tmp_path / "server") as started:
+        yield started
+
+
+def status_of(collector: CollectorProcess, body: bytes) -> int:
+    """Send spans; returns the status of the answer."""
+    status, _, _ = collector.post("/v1/traces", body, PROTOBUF)
+    return status
+
+
+def test_server_goes_and_comes(own_server: ClickHouse, tmp_path: Path) -> None:
+    """While the server is gone nothing is acknowledged; once it is back, all goes on."""
+    url = own_server.url(own_server.make_database())
+    with running(tmp_path / "none", "--store", url) as collector:
+        first, second = make_request("p", 3), make_request("p", 3)
+        send(collector, first)
+        own_server.kill()
+        assert status_of(collector, second.SerializeToString()) == 503
+        assert collector.status("/api/v1/projects/p/runs") == 503
+        assert collector.status("/readyz") == 503
+        own_server.restart()
+        wait_until(lambda: status_of(collector, second.SerializeToString()) == 200)
+        wait_until(lambda: collector.status("/readyz") == 200)
+        found = {run["run_id"] for run in collector.runs("p")}
+        assert found == {*run_ids(first), *run_ids(second)}
+        assert PASSWORD not in collector.output
+        assert "geheim" not in collector.output
+
+
+@pytest.mark.parametrize("password", ["wrong-geheim", ""])
+def test_wrong_password(server: ClickHouse, password: str) -> None:
+    """A server that refuses the password is told in one line, without the password."""
+    with pytest.raises(BadSetting) as caught:
+        connect(server.url(password=password))
+    message = str(caught.value)
+    assert message.startswith(
+        f"The store at clickhouse://otel:***@127.0.0.1:{server.port}/default cannot be opened: "
+    )
+    assert "AUTHENTICATION_FAILED" in message
+    assert "geheim" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mysql://me:ge/heim@host/db", "mysql://me:***@host/db"),
+        ("clickhouse://me:ge@heim@[::1/db", "clickhouse://me:***@[::1/db"),
+        ("mysql://me:ge?heim#@host/db?password=geheim", "mysql://me:***@host/db"),
+        ("mysql://host/db?access_token=geheim", "mysql://host/db"),
+    ],
+)
+def test_unreadable_address(address: str, shown: str) -> None:
+    """An address that cannot be read is shown without what may be secret in it."""
+    with pytest.raises(BadSetting) as caught:
+        connect(address)
+    assert str(caught.value).startswith(f"Invalid store {shown!r}: ")
+
+
+def test_tables_that_delete_nothing(server: ClickHouse) -> None:
+    """A store before the tables of shards, of which no row can be deleted, is refused."""
+    database, shard = server.make_database(), server.make_database()
+    connect(server.url(shard)).close()
+    server.command(f"CREATE TABLE {database}.runs AS remote('127.0.0.1', {shard}, runs)")
+    with pytest.raises(BadSetting, match="The table runs of the store has the engine") as caught:
+        connect(server.url(database))
+    assert "each is a store of its own" in str(caught.value)
+    assert server.command(f"SHOW TABLES FROM {database}") == "runs\n"
+
+
+def test_unknown_database(server: ClickHouse) -> None:
+    """A database that is not there is told by its name."""
+    with pytest.raises(BadSetting, match="Database nowhere does not exist"):
+        connect(server.url("nowhere"))
+
+
+def test_tls(tmp_path: Path) -> None:
+    """A server over TLS is used when its certificate is known, and refused when it is not."""
+    certificate = make_certificate(tmp_path)
+    with clickhouse(tmp_path / "server", certificate) as server:
+        known = connect(server.url(options=f"?ca_cert={certificate.cert}"))
+        Reader(known).rows(Sql("SELECT 1 AS one"), {})
+        known.close()
+        with pytest.raises(BadSetting, match="certificate verify failed"):
+            connect(server.url())

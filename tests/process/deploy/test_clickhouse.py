@@ -1,0 +1,57 @@
+"""The tables and the profile for a ClickHouse cluster: its replication is not run here."""
+
+from xml.etree import ElementTree
+
+import chdb
+import pytest
+
+from otel_ml_collector.store.schema import TABLES
+from tests.process.deploy import cluster
+from tests.support.deploy.tools import DEPLOY
+
+FOLDER = DEPLOY / "clickhouse"
+
+
+def test_file_is_of_the_schema() -> None:
+    """The file is what is made of today's schema."""
+    assert (FOLDER / "cluster.sql").read_text() == cluster.text()
+
+
+def test_every_table_is_replicated() -> None:
+    """Each table of the schema is made once, on replicas."""
+    made = [text for text in cluster.statements() if "ENGINE = Replicated" in text]
+    assert len(made) == len(TABLES)
+
+
+def test_statements_are_parsed() -> None:
+    """ClickHouse's parser takes each statement, and nothing else."""
+    connection = chdb.connect(":memory:")  # type: ignore[no-untyped-call]  # it carries no types
+    try:
+        for statement in cluster.statements():
+            asked = "SELECT formatQuery({text:String})"
+            parsed = connection.query(
+                asked, "TabSeparatedRaw", params={"text": _escaped(statement)}
+            )
+            assert parsed.bytes().startswith((b"CREATE ", b"INSERT "))
+        with pytest.raises(RuntimeError, match="SYNTAX_ERROR"):
+            connection.query("SELECT formatQuery('CREATE TABLE nothing ENGINE')")
+    finally:
+        connection.close()
+
+
+def test_settings_are_known() -> None:
+    """Each setting of the profile is one that ClickHouse has."""
+    tree = ElementTree.parse(FOLDER / "users.xml")  # noqa: S314 - a file of ours
+    [profile] = tree.iter("otel_ml")
+    connection = chdb.connect(":memory:")  # type: ignore[no-untyped-call]  # it carries no types
+    try:
+        for setting in profile:
+            connection.query(f"SET {setting.tag} = '{setting.text}'")
+        with pytest.raises(RuntimeError, match="UNKNOWN_SETTING"):
+            connection.query("SET no_such_setting = 1")
+    finally:
+        connection.close()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")

@@ -1,0 +1,188 @@
+"""Tests of backup and restore with real processes: the same answers, whole or not at all."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.store.backup import restore
+from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.disk import LimitedDisk, kinds, open_disk
+from tests.support.otel_ml_collector.deleting import make_told
+from tests.support.otel_ml_collector.spans import id_of
+from tests.support.otel_ml_collector.wire import encode
+from tests.support.program import otel_ml
+
+HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "kept"}
+
+
+def send(collector: CollectorProcess, mark: str) -> list[str]:
+    """Send a trace, and wait for what is told of its key; return the paths of questions."""
+    told = make_told(mark, f"session {mark}", f"user {mark}", f"model {mark}")
+    collector.deliver(encode(told), HEADERS)
+    run = f"/api/v1/projects/kept/runs/{id_of(told[0])}"
+    wait_until(lambda: '"people":1.0' in collector.get_text(run))
+    conditions = [
+        f'session == "session {mark}"',
+        f'tags["client"] == "{mark}"',
+        f'scores["grounded"] < 1 and name == "model {mark}"',
+    ]
+    of_project, model = "/api/v1/projects/kept", quote(f"model {mark}")
+    return [
+        run,
+        f"{of_project}/runs/{id_of(told[1])}",
+        *(f"{of_project}/runs?where={quote(where)}" for where in conditions),
+        f"{of_project}/models/{model}/versions",
+        f"{of_project}/models/{model}/versions/1",
+        f"/api/v1/traces/{told[0].trace_id.hex()}",
+        f"/api/v1/traces/{quote(f'key {mark}')}",
+    ]
+
+
+def test_same_answers(tmp_path: Path) -> None:
+    """A backup of a store in use, restored to an empty folder, answers the same, byte for byte."""
+    with running(tmp_path / "data") as collector:
+        paths = [*send(collector, "one"), *send(collector, "two")]
+        paths += ["/api/v1/projects", "/api/v1/projects/kept/runs"]
+        assert len(paths) == 20
+        before = [collector.get_text(path) for path in paths]
+        written = otel_ml(
+            "backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "data"),
+            "--endpoint", collector.endpoint,
+        )  # fmt: skip
+        assert (written.returncode, written.stderr) == (0, "")
+        assert [text for text in before if text.startswith('{"error"')] == []
+        send(collector, "three")  # is not in the backup
+    shutil.rmtree(tmp_path / "data")
+    restored = otel_ml("restore", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))
+    assert (restored.returncode, restored.stderr) == (0, "")
+    with running(tmp_path / "new") as collector:
+        assert [collector.get_text(path) for path in paths] == before
+        assert collector.runs("kept", where='tags["client"] == "three"') == []
+        send(collector, "four")
+
+
+def ask_for_backup(collector: CollectorProcess, folder: Path) -> None:
+    """Ask for a backup; the collector may be killed meanwhile."""
+    body = json.dumps({"folder": str(folder)}).encode()
+    with suppress(OSError):
+        collector.post("/api/v1/backup", body, {"content-type": "application/json"})
+
+
+@pytest.fixture(scope="module")
+def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    with running(folder / "data") as collector:
+        send(collector, "one")
+        ask_for_backup(collector, folder / "backup")
+    return folder / "backup"
+
+
+def flip(file: Path, place: int) -> None:
+    """Change one bit of a file."""
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file: Path) -> None:
+    """Take the last byte from a file."""
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+DAMAGES: Final[dict[str, Callable[[Path], None]]] = {
+    "missing": Path.unlink,
+    "cut": cut,
+    "first byte": partial(flip, place=0),
+    "last byte": partial(flip, place=-1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
+    """A backup with damage in any file is not restored, and the file is named."""
+    copy = tmp_path / "backup"
+    shutil.copytree(backup, copy)
+    files = sorted(path for path in copy.glob("*/*/*") if path.is_file() and path.stat().st_size)
+    assert {"runs", "payloads", "metrics"} < {path.parent.parent.name for path in files}
+    for file in [copy / "backup.json", copy / "SHA256SUMS", *files[:: max(1, len(files) // 20)]]:
+        name, whole = str(file.relative_to(copy)), file.read_bytes()
+        DAMAGES[damage](file)
+        with pytest.raises(BadSetting) as caught:
+            restore(copy, tmp_path / "new")
+        # Which of the two is wrong cannot be known when they contradict each other.
+        is_sums = name == "SHA256SUMS"
+        assert is_sums or f"is no whole backup of otel-ml: {name} " in str(caught.value), name
+        assert "SHA256SUMS" in str(caught.value) or not is_sums
+        assert not (tmp_path / "new").exists()
+        file.write_bytes(whole)
+
+
+def test_every_byte_of_the_lists(tmp_path: Path, backup: Path) -> None:
+    """No byte of the lists of files can be another one; looked at in fifty places of each."""
+    copy = tmp_path / "backup"
+    shutil.copytree(backup, copy)
+    for file in (copy / "backup.json", copy / "SHA256SUMS"):
+        whole = file.read_bytes()
+        for place in range(0, len(whole), max(1, len(whole) // 50)):
+            flip(file, place)
+            with pytest.raises(BadSetting):
+                restore(copy, tmp_path / "new")
+            file.write_bytes(whole)
+
+
+def test_damaged_command(tmp_path: Path, backup: Path) -> None:
+    """The command says in one line which file is damaged, and ends with status 2."""
+    shutil.copytree(backup, tmp_path / "backup")
+    damaged = next((tmp_path / "backup" / "runs").rglob("data.bin"))
+    flip(damaged, damaged.stat().st_size // 2)
+    refused = otel_ml("restore", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))
+    name = damaged.relative_to(tmp_path / "backup")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (
+        2,
+        "",
+        f"otel-ml: {tmp_path}/backup is no whole backup of otel-ml: {name} is damaged: "
+        "SHA256SUMS has another checksum, or none\n",
+    )
+
+
+def test_standard_checksums(backup: Path) -> None:
+    """The list of checksums is one that sha256sum reads."""
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
+        cwd=backup, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_backup_without_room(tmp_path: Path) -> None:
+    """A backup for which there is no room names the trouble."""
+    with open_disk(tmp_path, kind=kinds()[0]) as disk:
+        data = disk.data_dir.parent if isinstance(disk, LimitedDisk) else tmp_path
+        with running(data / "data", "--min-free-disk-bytes", "0") as collector:
+            send(collector, "one")
+            disk.fill(collector.pid)
+            body = json.dumps({"folder": str(disk.data_dir.parent / "backup")}).encode()
+            headers = {"content-type": "application/json"}
+            status, _, answer = collector.post("/api/v1/backup", body, headers)
+            disk.free(collector.pid)
+        message = json.loads(answer)["error"]["message"]
+        assert status in {400, 503}, message
+        assert any(why in message for why in ("No space left", "File too large")), message
+
+
+@pytest.mark.parametrize("folder", ["relative/folder", "/proc/nothing/here"])
+def test_wrong_folder(collector: CollectorProcess, folder: str) -> None:
+    """A folder that cannot be written to is told with the field that is wrong."""
+    body = json.dumps({"folder": folder}).encode()
+    headers = {"content-type": "application/json"}
+    status, _, answer = collector.post("/api/v1/backup", body, headers)
+    assert (status, json.loads(answer)["error"]["field"]) == (400, "folder")

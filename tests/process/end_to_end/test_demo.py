@@ -1,0 +1,174 @@
+"""The demo, run as a user runs it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.request import urlopen
+
+from examples.demo.checks import find_missing
+from examples.demo.records import Records
+from tests.support.collector import wait_until
+from tests.support.demo import OUTPUT, usual_ports_taken
+from tests.support.folders import ROOT
+
+PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
+SERVED = re.compile(r"otel-ml is ready: (http://\S+) ")
+TIMEOUT_S = 300
+# A field that a device no longer sends, a version that refuses too much, a client whose form
+# writes commas: each with the begin of the sentence that names it.
+FIRST = [
+    'the data of screen is broken: inputs.measurements["mean texture"] missing 0 → 25 %',
+    "triage:v2 is worse than triage:v1: errors: ",
+    "client = lakeview fails in ",
+]
+
+
+class Demo:
+    """``python -m examples.demo`` in a folder of its own, its output in a file."""
+
+    def __init__(self, folder: Path, output: Path, arguments: Sequence[str]) -> None:
+        self._output = output
+        with output.open("w") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "examples.demo", "--folder", str(folder), *arguments],
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    def wait(self) -> int:
+        """Wait for its end; returns its exit status."""
+        return self._process.wait(TIMEOUT_S)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """End it and all that it has started."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self.wait()
+
+
+@contextlib.contextmanager
+def running_demo(tmp_path: Path, *arguments: str) -> Iterator[Demo]:
+    with usual_ports_taken():
+        demo = Demo(tmp_path / "demo", tmp_path / "output.txt", arguments)
+        try:
+            yield demo
+        finally:
+            demo.stop()
+
+
+def test_demo_once_shows_what_it_promises(recorded_demo: Path) -> None:
+    """The demo ends with status 0 after it has shown runs, versions, scores, metrics, address."""
+    output = (recorded_demo / OUTPUT).read_text()
+    assert PAGES.search(output), output
+    for title in ("Newest runs", "Failed runs", "Model versions", "Scores", "Metrics"):
+        assert f"\n{title}" in output
+    for record in ("answer:v1", "answer:v2", "ValueError", "grounded", "train-digits"):
+        assert record in output
+
+
+def are_first(address: str) -> bool:
+    """Tell whether a project begins with what the demo breaks: field, version, client."""
+    with urlopen(address, timeout=30) as answer:
+        findings = json.load(answer)["findings"]
+    sentences = [finding["sentence"] for finding in findings[: len(FIRST)]]
+    return len(sentences) == len(FIRST) and all(map(str.startswith, sentences, FIRST))
+
+
+def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
+    """The command that the demo ends with serves its records again, and what broke comes first."""
+    *_, command = (recorded_demo / OUTPUT).read_text().splitlines()
+    copied = shutil.copytree(recorded_demo / "data", tmp_path / "data", symlinks=True)
+    command = command.strip().replace(str(recorded_demo / "data"), str(copied))
+    assert command.endswith(f"otel_ml_collector serve --data-dir {copied}")
+    environment = {**os.environ, "OTEL_ML_HTTP": "127.0.0.1:0", "OTEL_ML_GRPC": "127.0.0.1:0"}
+    output = tmp_path / "output.txt"
+    with (
+        output.open("w") as file,
+        subprocess.Popen(
+            shlex.split(command), cwd=ROOT, env=environment, stdout=file, stderr=file
+        ) as collector,
+    ):
+        try:
+            wait_until(lambda: SERVED.search(output.read_text()) is not None, TIMEOUT_S)
+            served = SERVED.search(output.read_text())
+            assert served is not None
+            with urlopen(f"{served[1]}/api/v1/projects", timeout=30) as answer:
+                runs = {one["project"]: one["runs"] for one in json.load(answer)["projects"]}
+            findings = f"{served[1]}/api/v1/projects/breast-cancer/findings"
+            wait_until(lambda: are_first(findings), TIMEOUT_S)
+            rule = f"{served[1]}/api/v1/projects/breast-cancer/alerts/texture%20missing/check"
+            with urlopen(rule, timeout=30) as answer:
+                [fired] = json.load(answer)["firings"]
+        finally:
+            collector.terminate()
+    assert runs["docs-search"] >= 300
+    # A device sent no texture from midnight on; at six in the evening it was repaired.
+    assert fired["start"][:10] == fired["end"][:10]
+    assert fired["start"][11:] < "06:00"
+    assert fired["end"][11:] > "18:00"
+
+
+def test_demo_edits_once(recorded_demo: Path) -> None:
+    """Its one edit is one version more of what reads the edited function, and of nothing else."""
+    output = (recorded_demo / OUTPUT).read_text()
+    versions = set(re.findall(r"docs-search +((?:ask|answer|rank|retrieve):v\d+)", output))
+    edited = {"ask:v1", "ask:v2", "answer:v1", "answer:v2"}
+    assert versions == {*edited, "rank:v1", "retrieve:v1"}
+
+
+def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
+    """The demo refuses a folder in whose data another collector is at work."""
+    data = tmp_path / "demo" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "demo" / "demo.lock").touch()
+    lock = os.open(data / "collector.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with running_demo(tmp_path, "--once") as demo:
+            assert demo.wait() == 2
+            assert "Another demo" in demo.output
+        assert (data / "collector.lock").exists()
+    finally:
+        os.close(lock)
+
+
+def test_demo_misses_everything_in_an_empty_store() -> None:
+    """Every promise of the demo is missing while the API shows nothing."""
+    nothing = Records(
+        projects=[],
+        models={},
+        versions={},
+        newest={},
+        errors={},
+        series=[],
+        experiments=[],
+        alerts=[],
+    )
+    assert find_missing(nothing) == [
+        "runs: the API shows 0, expected at least 300",
+        "versions of one model: the API shows 0, expected at least 2",
+        "errors: the API shows 0, expected at least 1",
+        "judges: the API shows 0, expected at least 2",
+        "artifacts: the API shows 0, expected at least 2",
+        "experiments that got worse: the API shows 0, expected at least 1",
+        "alerts that would have fired and ended: the API shows 0, expected at least 1",
+        "points of one metric: the API shows 0, expected at least 10",
+    ]

@@ -1,0 +1,91 @@
+"""The fall that the demo seeds fires once, at the right time, and ends: evaluated and delivered."""
+
+import json
+import multiprocessing
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from otel_ml_collector.alerts.evaluation import AlertEvaluator
+from otel_ml_collector.alerts.rule import ALERT
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.store.alerts import read_alert_events
+from otel_ml_collector.store.documents import Documents, list_all_documents
+from otel_ml_collector.store.notifications import NotificationBox
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
+from tests.process.otel_ml_collector.alerts.test_delivery import delivering
+from tests.support.collector import wait_until
+from tests.support.otel_ml_collector.alerts.world import make_target
+from tests.support.otel_ml_collector.stores import open_store
+from tests.support.otlp_sink import http_sink
+
+_FORKING: Final = multiprocessing.get_context("forkserver")
+_PROJECT: Final = "breast-cancer"
+_RULE: Final = "texture missing"
+_WATCHED: Final = "texture missing, watched"
+_TIMEOUT_S: Final = 300
+# From noon of the day before to the next midnight, every 90 minutes, as its windows end.
+_LOOKS_NS: Final = range(-12 * HOUR_NS, 25 * HOUR_NS, 3 * HOUR_NS // 2)
+
+
+def watch(folder: Path, address: str) -> None:
+    """Watch the demo's runs with its own rule, as a collector that was there at that time."""
+    target = make_target("webhook", address, "/hook")
+    with open_store(folder) as store:
+        asked = RunsQuery(_PROJECT, 'model == "screen"', limit=1)
+        [newest] = find_runs(store.reader, asked, time.time_ns()).runs
+        midnight_ns = from_rfc3339(newest.start_time, "start_time") // DAY_NS * DAY_NS
+        [rule] = [
+            document.body
+            for project, document in list_all_documents(store.reader, ALERT)
+            if (project, document.name) == (_PROJECT, _RULE)
+        ]
+        # The demo's collector has states of its own under the rule's name.
+        watched = {**rule, "notify": [target.name]}
+        Documents(store.connections).save(store.reader, _PROJECT, ALERT, _WATCHED, watched)
+        clock = [midnight_ns]
+        with delivering(store, target, clock=lambda: clock[0]) as announcer:
+            evaluator = AlertEvaluator(
+                store.reader, store.connections, announcer, clock=lambda: clock[0]
+            )
+            kept = NotificationBox(store.connections)
+            for look_ns in _LOOKS_NS:
+                clock[0] = midnight_ns + look_ns + MINUTE_NS
+                evaluator.evaluate()
+                wait_until(lambda: not kept.count_waiting(target.name), _TIMEOUT_S)
+        events = [
+            (event.before, event.state, to_rfc3339(event.time_ns))
+            for event in read_alert_events(store.reader, _PROJECT, 0, _WATCHED)
+        ]
+    (folder / "events").write_text(json.dumps([to_rfc3339(midnight_ns), events[::-1]]))
+
+
+def test_seeded_fall(recorded_demo: Path, tmp_path: Path) -> None:
+    """A device sends no texture from midnight on: it fires once that day, and is resolved.
+
+    One case in three of the 150 of a day lacks it, until six in the evening. Of the six hours up
+    to half past one that are 4 of 38 cases, above the tenth of the rule; of those up to half past
+    ten in the evening it is 3 of 38 again.
+    """
+    folder = tmp_path / "data"
+    shutil.copytree(recorded_demo / "data", folder, symlinks=True)
+    with http_sink(takes_otlp=False) as sink:
+        process = _FORKING.Process(target=watch, args=(folder, sink.address))
+        process.start()
+        process.join(_TIMEOUT_S)
+        assert process.exitcode == 0
+        messages = [json.loads(sent.body) for sent in sink.requests]
+    midnight, events = json.loads((folder / "events").read_text())
+    day = midnight[:10]
+    assert events == [
+        ["inactive", "firing", f"{day}T01:30:00.000000000Z"],
+        ["firing", "inactive", f"{day}T22:30:00.000000000Z"],
+    ]
+    assert [
+        (message["rule"], message["status"], message["changed_at"], message["severity"])
+        for message in messages
+    ] == [
+        (_WATCHED, "firing", f"{day}T01:30:00.000000000Z", "page"),
+        (_WATCHED, "resolved", f"{day}T22:30:00.000000000Z", "page"),
+    ]

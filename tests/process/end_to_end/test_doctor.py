@@ -1,0 +1,356 @@
+"""Tests of ``otel-ml doctor``, run as its users run it, beside real collectors."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from otel_ml.attributes import PROJECT_HEADER
+from tests.support.certificates import make_certificate
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import run_keys
+from tests.support.otel_ml.otlp_sink import closed_address
+from tests.support.program import otel_ml
+
+PROJECT = "otel-ml-doctor"
+KEYS = f"make one: otel-ml keys add --project {PROJECT} --scope ingest,read"
+OK_THERE = [
+    ("ok", "It is ready to store", ""),
+    ("ok", "Its clock and this one differ by less than 5 s", ""),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    status: int
+    lines: list[tuple[str, str, str]]
+
+
+def ask_doctor(*arguments: str, **variables: str) -> Diagnosis:
+    """Run the doctor; returns its exit status and what it found after the versions."""
+    done = otel_ml("doctor", "--json", *arguments, **variables)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["ok"] is (done.returncode == 0)
+    lines = [(row["status"], row["what"], row["todo"]) for row in answer["checks"]]
+    assert lines[0][1].startswith("otel-ml ")
+    return Diagnosis(done.returncode, lines[1:])
+
+
+def there(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    """Leave what is about this machine: variables and proxy."""
+    return [line for line in diagnosis.lines if not line[1].startswith(("Variables", "No proxy"))]
+
+
+def both_taken(grpc: str, stays: str = "") -> list[tuple[str, str, str]]:
+    """Write what is said of spans that were taken over both transports, and why they stay."""
+    return [
+        ("ok", f"A span {over} was taken, and read back from {PROJECT}{stays}", "")
+        for over in ("over HTTP", f"over gRPC at {grpc}")
+    ]
+
+
+def test_instrumentations(tmp_path: Path) -> None:
+    """What instruments other libraries is named, and told where two instrument the same."""
+    for package in ("acme-tracing", "other-tracing"):
+        about = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        entry = "[opentelemetry_instrumentor]\nacme = acme:Instrumentor\n"
+        (about / "entry_points.txt").write_text(entry)
+    found = ask_doctor("--endpoint", closed_address(), PYTHONPATH=str(tmp_path))
+    assert found.lines[:2] == [
+        (
+            "ok",
+            "Libraries that are instrumented: acme (acme-tracing and other-tracing)",
+            "each needs client.instrument(...), or a start with opentelemetry-instrument",
+        ),
+        (
+            "warn",
+            "acme is instrumented by acme-tracing and other-tracing",
+            "keep one of them: where both are active, each call is written twice",
+        ),
+    ]
+
+
+def test_all_well(collector: CollectorProcess) -> None:
+    """Beside a collector that works every check is well, over both transports."""
+    found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
+    assert found == Diagnosis(
+        0,
+        [
+            ("ok", "Variables in force: none", ""),
+            ("ok", "No proxy between here and 127.0.0.1", ""),
+            ("ok", f"{collector.endpoint} is an otel-ml collector", ""),
+            *OK_THERE,
+            ("ok", f"No key is sent, which is enough to read project {PROJECT}", ""),
+            *both_taken(collector.grpc),
+        ],
+    )
+
+
+def test_nothing_is_left(collector: CollectorProcess) -> None:
+    """What it sent is gone when it ends, and so is the project that was made for it."""
+    found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
+    assert there(found)[-2:] == both_taken(collector.grpc)
+    projects = collector.get("/projects")["projects"]
+    assert PROJECT not in [one["project"] for one in projects]
+
+
+def test_lines(collector: CollectorProcess) -> None:
+    """For people it prints a line for each check, as it finds it."""
+    done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a b")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        "ok    Variables in force: none",
+        "ok    No proxy between here and 127.0.0.1",
+        f"ok    {collector.endpoint} is an otel-ml collector",
+        "ok    It is ready to store",
+        "ok    Its clock and this one differ by less than 5 s",
+        "ok    No key is sent, which is enough to read project a b",
+        "ok    A span over HTTP was taken, and read back from a b",
+        "warn  gRPC was not tried: its address is not known -> name it with --grpc HOST:PORT",
+    ]
+
+
+def test_variables(collector: CollectorProcess) -> None:
+    """It reads the SDK's variables, shows no secret, and tells what no one reads."""
+    found = ask_doctor(
+        OTEL_ML_ENDPOINT=collector.endpoint,
+        OTEL_ML_PROJCT="p",
+        OTEL_ML_API_KEY="hush",
+        OTEL_EXPORTER_OTLP_HEADERS="a=hush",
+        OTEL_SDK_DISABLED="true",
+        OTEL_TRACES_SAMPLER="always_off",
+    )
+    assert found.status == 0
+    unset = "unset it, unless that is what you want"
+    assert found.lines[:4] == [
+        (
+            "ok",
+            "Variables in force: OTEL_EXPORTER_OTLP_HEADERS=***, OTEL_ML_API_KEY=***, "
+            f"OTEL_ML_ENDPOINT={collector.endpoint}, OTEL_ML_PROJCT=p, OTEL_SDK_DISABLED=true, "
+            "OTEL_TRACES_SAMPLER=always_off",
+            "",
+        ),
+        ("warn", "Unknown variable OTEL_ML_PROJCT", "did you mean OTEL_ML_PROJECT?"),
+        ("warn", "OTEL_SDK_DISABLED=true: nothing is recorded", unset),
+        ("warn", "OTEL_TRACES_SAMPLER records nothing", unset),
+    ]
+
+
+def test_nobody_there() -> None:
+    """A port where nobody listens is told with how to start a collector."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        page = f"http://127.0.0.1:{server.getsockname()[1]}"
+    found = ask_doctor("--endpoint", page)
+    text = f"{page} does not answer: connection refused"
+    assert (found.status, there(found)) == (1, [("fail", text, "start it: otel-ml serve")])
+
+
+def test_silent_server() -> None:
+    """A server that never answers is told within seconds, with the process that it is."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = ask_doctor("--endpoint", f"http://127.0.0.1:{port}")
+    [(status, what, _)] = there(found)
+    assert (found.status, status) == (1, "fail")
+    who = Path("/proc/self/comm").read_text().strip() if Path("/proc").exists() else ""
+    told = f"; {who} (process {os.getpid()}) listens at port {port}" if who else ""
+    assert what == f"http://127.0.0.1:{port} does not answer: timed out{told}"
+
+
+def test_other_server() -> None:
+    """A server that is no collector is told, with the process that it is."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = ask_doctor("--endpoint", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    [(status, what, todo)] = there(found)
+    assert (found.status, status) == (1, "fail")
+    assert what.startswith(f"http://127.0.0.1:{server.server_port} answers and is no otel-ml")
+    assert todo == "name the collector with --endpoint, or stop what is there"
+
+
+def test_unknown_host() -> None:
+    """A host that is not found is told."""
+    found = ask_doctor("--endpoint", "http://nowhere.invalid:4318")
+    assert found.status == 1
+    assert there(found) == [
+        (
+            "fail",
+            "http://nowhere.invalid:4318 does not answer: host name not found",
+            "mend the name, or name another with --endpoint",
+        )
+    ]
+
+
+def test_bad_endpoint() -> None:
+    """An endpoint that is no address is told."""
+    found = ask_doctor("--endpoint", "http://a:b")
+    todo = "expected an address such as http://localhost:4318"
+    assert (found.status, there(found)) == (1, [("fail", "The endpoint is no address", todo)])
+
+
+def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
+    """A proxy between a program and its own machine is told without its password."""
+    found = ask_doctor("--endpoint", collector.endpoint, HTTP_PROXY="http://me:hush@127.0.0.1:9")
+    assert found.status == 1
+    assert there(found) == [
+        (
+            "warn",
+            "Requests to this very machine go through the proxy http://me:***@127.0.0.1:9",
+            "set NO_PROXY=127.0.0.1",
+        ),
+        (
+            "fail",
+            f"{collector.endpoint} does not answer: connection refused",
+            "it is asked through a proxy: does that one answer, or should NO_PROXY name it?",
+        ),
+    ]
+
+
+def test_bad_project(collector: CollectorProcess) -> None:
+    """A project that cannot be is refused."""
+    done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a\nb")
+    expected = "otel-ml: Invalid --project 'a\\nb': expected 1 to 128 printable characters\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A collector over TLS that wants keys, and some of them."""
+
+    process: CollectorProcess
+    certificate: Path
+    full: str
+    ingest: str
+    two: str
+
+    def ask(self, key: str) -> Diagnosis:
+        return ask_doctor(
+            *("--endpoint", self.process.endpoint, "--grpc", self.process.grpc),
+            OTEL_EXPORTER_OTLP_CERTIFICATE=str(self.certificate),
+            OTEL_ML_API_KEY=key,
+        )
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    """A collector over TLS that wants keys."""
+    folder = tmp_path_factory.mktemp("keyed")
+    data, made = folder / "data", make_certificate(folder)
+    given = [(PROJECT, "ingest,read"), (PROJECT, "ingest"), (f"{PROJECT},two", "ingest,read")]
+    keys = [
+        run_keys("add", "--data-dir", str(data), "--project", projects, "--scope", scopes)
+        for projects, scopes in given
+    ]
+    with running(data, "--tls-cert", str(made.cert), "--tls-key", str(made.key)) as process:
+        yield Keyed(process, made.cert, *(done.stdout.strip() for done in keys))
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("", "A key is needed, none is sent (401)"), ("wrong", "The key is not valid (401)")],
+    ids=["none", "wrong"],
+)
+def test_no_valid_key(keyed: Keyed, key: str, said: str) -> None:
+    """Without a valid key it is told plainly, with the command that makes one."""
+    found = keyed.ask(key)
+    grpc = f"A span over gRPC at {keyed.process.grpc} was not taken: "
+    assert (found.status, there(found)[3:]) == (
+        1,
+        [
+            ("fail", said, f"{KEYS}, and set OTEL_ML_API_KEY"),
+            ("fail", "A span over HTTP was not taken: 401 Unauthorized", KEYS),
+            ("fail", f"{grpc}the key is not valid, or none is sent (401)", KEYS),
+        ],
+    )
+
+
+def test_key_that_may_not_read(keyed: Keyed) -> None:
+    """A key that may only send is enough for a program: what it may not is a warning."""
+    found = keyed.ask(keyed.ingest)
+    grpc = f"A span over gRPC at {keyed.process.grpc} was taken; the key may not read it back"
+    assert (found.status, there(found)[3:]) == (
+        0,
+        [
+            (
+                "warn",
+                f"The key may not read project {PROJECT} (403)",
+                f"to see its runs {KEYS}, and set OTEL_ML_API_KEY",
+            ),
+            ("warn", "A span over HTTP was taken; the key may not read it back", ""),
+            ("warn", grpc, ""),
+        ],
+    )
+
+
+def test_key_of_another_project(keyed: Keyed) -> None:
+    """A project that the key does not reach is told plainly, and so is what it may not write."""
+    found = ask_doctor(
+        *("--endpoint", keyed.process.endpoint, "--grpc", keyed.process.grpc),
+        *("--project", "other"),
+        OTEL_EXPORTER_OTLP_CERTIFICATE=str(keyed.certificate),
+        OTEL_ML_API_KEY=keyed.two,
+    )
+    todo = KEYS.replace(PROJECT, "other")
+    reason = "Spans rejected for good: project_not_allowed 1"
+    assert (found.status, there(found)[3:]) == (
+        1,
+        [
+            (
+                "fail",
+                "The key does not reach project other (404)",
+                f"{todo}, and set OTEL_ML_API_KEY",
+            ),
+            ("fail", f"A span over HTTP was not taken: {reason}", todo),
+            ("fail", f"A span over gRPC at {keyed.process.grpc} was not taken: {reason}", todo),
+        ],
+    )
+
+
+def test_unknown_certificate(keyed: Keyed) -> None:
+    """A certificate that is not trusted is told with the variable that helps."""
+    found = ask_doctor("--endpoint", keyed.process.endpoint)
+    [(status, what, todo)] = there(found)
+    assert (found.status, status) == (1, "fail")
+    assert what.startswith(f"{keyed.process.endpoint} does not answer: certificate not accepted")
+    assert todo == "name its certificate in OTEL_EXPORTER_OTLP_CERTIFICATE"
+
+
+def test_spans_that_nobody_reads(tmp_path: Path) -> None:
+    """A project whose spans none was read as a call is told, with who wrote them."""
+    with running(tmp_path) as collector:
+        provider = TracerProvider()
+        exporter = OTLPSpanExporter(
+            f"{collector.endpoint}/v1/traces", headers={PROJECT_HEADER: "shop"}
+        )
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        with provider.get_tracer("acme-tracer").start_as_current_span("step"):
+            pass
+        provider.shutdown()
+        found = there(ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc))
+    assert (
+        "warn",
+        "shop: 1 span by acme-tracer, none read as a call",
+        "docs/dialects.md lists whose spans are read, and from which attributes",
+    ) in found

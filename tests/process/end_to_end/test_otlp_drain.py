@@ -1,0 +1,84 @@
+"""How a collector ends: what is new is sent away, what is under way is answered."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+import grpc
+
+from tests.process.end_to_end.test_otlp_contract import (
+    EXPORT,
+    PROTOBUF,
+    make_request,
+    make_span,
+    refused_by_grpc,
+)
+from tests.support.collector import CollectorProcess, wait_until
+
+END_S = 10
+
+
+@contextmanager
+def half_sent(collector: CollectorProcess, body: bytes) -> Iterator[socket.socket]:
+    """Send the first half of a request, and wait until the collector reads it."""
+    place = urlsplit(collector.endpoint)
+    assert place.hostname is not None
+    with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+        head = f"POST /v1/traces HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: {PROTOBUF}\r\n"
+        length = f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+        connection.sendall((head + length).encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")  # said once it reads the body
+        connection.sendall(body[: len(body) // 2])
+        yield connection
+
+
+def is_sent_away(collector: CollectorProcess) -> bool:
+    status, headers, _ = collector.post("/v1/traces", b"", {"Content-Type": PROTOBUF})
+    return (status, headers.get("retry-after")) == (503, "2")
+
+
+def test_under_way(own_collector: CollectorProcess) -> None:
+    """A request that is under way is answered while new ones are sent away, with a delay."""
+    body = make_request(make_span("half"))
+    with half_sent(own_collector, body) as connection:
+        own_collector.ask_to_end()
+        wait_until(lambda: is_sent_away(own_collector))
+        error = refused_by_grpc(own_collector, b"")
+        trailers = [key for key, _ in error.trailing_metadata()]
+        assert (error.code(), error.details()) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "The collector is shutting down",
+        )
+        assert trailers == ["grpc-status-details-bin", "google.rpc.retryinfo-bin"]
+        connection.sendall(body[len(body) // 2 :])
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    assert own_collector.wait_end() == 0
+
+
+def test_idle_connections(own_collector: CollectorProcess) -> None:
+    """Connections that wait for nothing do not hold it up."""
+    connection = HTTPConnection(urlsplit(own_collector.endpoint).netloc, timeout=30)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().read()
+    with grpc.insecure_channel(own_collector.grpc) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        assert export(b"", timeout=30) == b""
+        started = time.monotonic()
+        status = own_collector.stop()
+        took_s = time.monotonic() - started
+    connection.close()
+    assert (status, took_s < END_S / 2) == (0, True), took_s
+
+
+def test_asked_twice(own_collector: CollectorProcess) -> None:
+    """Asked a second time it waits for nobody."""
+    with half_sent(own_collector, make_request(make_span("half"))):
+        own_collector.ask_to_end()
+        wait_until(lambda: is_sent_away(own_collector))
+        started = time.monotonic()
+        status = own_collector.stop()
+    took_s = time.monotonic() - started
+    assert (status, took_s < END_S / 2) == (0, True), took_s

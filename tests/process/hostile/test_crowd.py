@@ -1,0 +1,58 @@
+"""Children that are forked at once on a busy machine deliver all that they recorded."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.collector import CollectorProcess
+from tests.support.hostile import crowd
+from tests.support.otel_ml.otlp_sink import Sink, closed_address, open_sink
+from tests.support.sampling import sampled
+
+MODEL = "crowd"
+STOPPED_S = 6.5
+
+
+@pytest.fixture
+def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
+    with open_sink() as opened:
+        monkeypatch.setenv("OTEL_ML_ENDPOINT", opened.address)
+        yield opened
+
+
+@sampled(without="20 times")
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="once"), pytest.param(20, id="20 times")])
+def test_six_children_at_once(sink: Sink, rounds: int) -> None:
+    """Every last call of six children that are forked right after the first one arrives."""
+    with crowd.busy_loops():
+        outputs = [crowd.run(MODEL).stderr for _ in range(rounds)]
+    assert outputs == [""] * rounds
+    assert len(sink.runs) == rounds * crowd.CALLS
+
+
+def test_receiver_that_was_stopped(tmp_path: Path) -> None:
+    """A receiver that is stopped for 6.5 s while six children end gets every call of theirs."""
+    collector = CollectorProcess(tmp_path)
+    try:
+        collector.wait_ready()
+        pid = collector.pid
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(STOPPED_S, os.kill, (pid, signal.SIGCONT)).start()
+        program = crowd.run(MODEL, OTEL_ML_ENDPOINT=collector.endpoint, OTEL_ML_PROJECT=MODEL)
+        assert program.stderr == ""
+        assert len(collector.runs(MODEL)) == crowd.CALLS
+    finally:
+        collector.kill()
+
+
+def test_refused_connection_ends_soon() -> None:
+    """Six children whose connections are refused end within seconds, each says what it lost."""
+    began_s = time.monotonic()
+    program = crowd.run(MODEL, OTEL_ML_ENDPOINT=closed_address())
+    assert program.stderr.count("could not be delivered") == crowd.CALLS
+    assert time.monotonic() - began_s < 15

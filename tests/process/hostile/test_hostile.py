@@ -1,0 +1,62 @@
+"""Every hostile case answers as without us and leaves the runs that it is to leave."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.folders import ROOT
+from tests.support.hostile.case import Case
+from tests.support.hostile.driver import CASES, Row
+from tests.support.sampling import sampled
+
+
+@pytest.fixture(scope="module")
+def done(request: pytest.FixtureRequest) -> subprocess.CompletedProcess[str]:
+    """Run the cases that are asked for in a process of their own, all of them at once."""
+    asked = [
+        case.name
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is sys.modules[__name__]
+        if hasattr(item, "callspec") and isinstance(case := item.callspec.params["case"], Case)
+    ]
+    # Python 3.12 and newer warn of any fork beside threads.
+    python = [sys.executable, "-W", "ignore::DeprecationWarning"]
+    return subprocess.run(
+        [*python, "-m", "tests.support.hostile", "--json", *asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@sampled(36)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_case(case: Case, lines: list[Any]) -> None:
+    """A traced function answers as without us, and its runs are in the collector's store."""
+    [row] = [Row(**line) for line in lines if line.get("case") == case.name]
+    assert row == row.wanted(case)
+
+
+def test_nothing_is_printed(done: subprocess.CompletedProcess[str]) -> None:
+    """Through all cases the SDK prints and logs nothing, of contexts that it could not detach."""
+    assert done.stderr == ""
+
+
+def test_nothing_gave_trouble(lines: list[Any]) -> None:
+    """Through all cases nothing gave the SDK trouble."""
+    assert lines[-1] == {}
+
+
+def test_names_are_different() -> None:
+    """No case hides another one's runs."""
+    assert len({case.name for case in CASES}) == len(CASES)

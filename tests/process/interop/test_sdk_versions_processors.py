@@ -1,0 +1,111 @@
+"""A run is an ordinary span to processors, exporters and providers of others, on every SDK."""
+
+import pytest
+
+from tests.support.interop.environments import Answers, ask
+from tests.support.sampling import sampled
+
+pytestmark = sampled(only=("sdk-1.25*",))
+
+
+@pytest.fixture(scope="module")
+def processors(sdk: str) -> Answers:
+    """What the program about processors found under the SDK."""
+    return ask(sdk, "processors")
+
+
+def test_processor_is_told_the_same(processors: Answers) -> None:
+    """A processor is told of a run at the same moments as of a span of the SDK's, in that order."""
+    found = processors["calls"]
+    alike = ("call", "readable", "recording", "above", "flags", "parent", "kind", "name", "started")
+    ours, stock = (
+        [{key: call[key] for key in alike} for call in found[whose]] for whose in ("ours", "stock")
+    )
+    assert ours == stock
+    assert ours[0]["above"] == ours[0]["parent"] == found["request"]
+
+
+def test_processor_sees_the_first_attributes(processors: Answers) -> None:
+    """A processor sees at the start what is known of a run by then."""
+    start = processors["calls"]["ours"][0]
+    assert start["attributes"] == [
+        "otel_ml.kind",
+        "otel_ml.model.name",
+        "otel_ml.project",
+        "processor.start",
+    ]
+
+
+def test_processor_adds_attributes(processors: Answers) -> None:
+    """An attribute that a processor sets when a run starts arrives with it."""
+    assert processors["calls"]["run"]["attributes"]["processor.start"] == "seen"
+
+
+def test_failing_processor(processors: Answers) -> None:
+    """A processor that raises when a run starts or ends does not reach the host's call."""
+    assert processors["failing"] == ["returned", "returned"]
+
+
+def test_concurrent_processors(processors: Answers) -> None:
+    """Processors that the SDK calls on threads of its own see a run start and end."""
+    assert processors["concurrent"] == ["start", "end"]
+
+
+def test_batches(processors: Answers) -> None:
+    """The SDK's batches deliver runs as they ended, in their order."""
+    assert [run["name"] for run in processors["batch"]] == ["first", "second"]
+
+
+def test_flush_of_a_lent_provider(processors: Answers) -> None:
+    """What a client lends delivers what the service's processors hold."""
+    assert processors["lent"] == ["chat"]
+
+
+def test_console(processors: Answers) -> None:
+    """The SDK's console exporter prints a run."""
+    found = processors["console"]
+    assert found["printed"] == found["run"]
+    assert found["printed"]["name"] == "model"
+
+
+def test_processor_that_comes_later(processors: Answers) -> None:
+    """A processor that is added after the first run sees the next one."""
+    assert processors["added_later"] == ["after"]
+
+
+def test_provider_that_was_shut_down(processors: Answers) -> None:
+    """A traced function works on after its provider was shut down."""
+    assert processors["after_shutdown"] == "returned"
+
+
+def test_given_subclass_makes_the_span(processors: Answers) -> None:
+    """Given a provider of a class of its own, a run is the span that its tracer makes."""
+    own, _ = processors["subclass"]
+    assert own["type"] == "ReadableSpan"
+
+
+def test_given_subclass_gets_the_same_span(processors: Answers) -> None:
+    """Given a provider of a class of its own, a run says the same as through the SDK's."""
+    alike = ("name", "kind", "parent", "flags", "status", "links", "dropped", "scope")
+    own, exact = (
+        {
+            **{key: run[key] for key in alike},
+            "events": [event["attributes"] for event in run["events"]],
+            "attributes": {
+                key: value
+                for key, value in run["attributes"].items()
+                if key not in {"otel_ml.latency_ms", "otel_ml.seq"}
+            },
+        }
+        for run in processors["subclass"]
+    )
+    assert own == exact
+
+
+def test_global_subclass_is_left_alone(processors: Answers) -> None:
+    """A global provider of a class of its own is not joined, and our run is in its trace."""
+    found = processors["not_joined"]
+    request, run = found["request"], found["run"]
+    assert (request["name"], run["name"]) == ("request", "model")
+    assert run["parent"]["span_id"] == request["span_id"]
+    assert run["trace_id"] == request["trace_id"]

@@ -1,0 +1,165 @@
+"""The five snippets of Raymon's text: one trace with tags, text and data, read back as it was."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+from PIL import Image
+
+from otel_ml import types
+from tests.support.collector import CollectorProcess, wait_until
+from tests.support.origins.program import finish, preamble, run, snippet, start
+
+PROJECT: Final = "d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80"
+TRACE_ID: Final = "472b649d-cce8-4d50-9682-6b81a80755c0"
+PARTS: Final = ("b1_logger", "b2_text", "b3_tags", "b4_data")
+WRITE: Final = "\n".join([preamble("b"), *map(snippet, PARTS), "print(trace, flush=True)\n"])
+FETCH: Final = preamble("b5") + snippet("b5_fetch")
+SHOW: Final = "\nimport json\nprint(json.dumps([orig.tolist(), str(orig.dtype), orig.shape]))\n"
+TAGS: Final = [
+    {"name": "client", "value": "bigshot_client", "type": "label", "group": ""},
+    {"name": "prediction_time_ms", "value": "120", "type": "metric", "group": ""},
+    {"name": "sdk_version", "value": "1.4.2", "type": "label", "group": ""},
+]
+REFS: Final = {
+    "native-ref": "otel_ml.types.Native",
+    "numpy-ref": "otel_ml.types.Numpy",
+    "pandas-ref": "otel_ml.types.DataFrame",
+    "image-ref": "otel_ml.types.Image",
+}
+
+
+def only_run(collector: CollectorProcess, key: str) -> dict[str, Any]:
+    """The only run of a trace, with everything that is known of it."""
+    [summary] = collector.get(f"/traces/{key}")["runs"]
+    detail: dict[str, Any] = collector.get(f"/projects/{PROJECT}/runs/{summary['run_id']}")
+    return detail
+
+
+def told(collector: CollectorProcess, key: str) -> dict[str, Any]:
+    """What the snippets told of a trace, as the API has it."""
+    found = only_run(collector, key)
+    objects = collector.get(f"/projects/{PROJECT}/objects", trace_id=key)["objects"]
+    return {
+        "keys": found["trace_keys"],
+        "tags": sorted(found["tag_details"], key=lambda tag: str(tag["name"])),
+        "lines": [(line["severity"], line["message"]) for line in found["logs"]],
+        "refs": {item["ref"]: item["type"] for item in objects},
+    }
+
+
+def whole(key: str) -> dict[str, Any]:
+    return {
+        "keys": [key],
+        "tags": TAGS,
+        "lines": [("info", "You can log whatever you want here")],
+        "refs": REFS,
+    }
+
+
+def test_snippets_make_one_trace(collector: CollectorProcess, tmp_path: Path) -> None:
+    """The trace of the snippets has three tags, four references and one line of text."""
+    key = run(tmp_path, WRITE, collector).strip()
+    assert told(collector, key) == whole(key)
+    found = only_run(collector, key)
+    said = ("project", "model", "kind", "outcome", "tags", "trace_key")
+    assert {name: found[name] for name in said} == {
+        "project": PROJECT,
+        "model": "trace",
+        "kind": "chain",
+        "outcome": "ok",
+        "tags": {tag["name"]: tag["value"] for tag in TAGS},
+        "trace_key": key,
+    }
+
+
+@contextmanager
+def open_trace(collector: CollectorProcess, folder: Path) -> Iterator[str]:
+    """Run the snippets in a process that holds its trace until the block ends; gives its id."""
+    program = start(folder, WRITE + "input()\n", collector.endpoint)
+    try:
+        assert program.stdout is not None
+        yield program.stdout.readline().strip()
+    finally:
+        finish(program, "\n")
+
+
+def test_trace_is_read_while_it_is_open(own_collector: CollectorProcess, tmp_path: Path) -> None:
+    """All of a trace can be read while its process still holds it, and is the same after."""
+
+    def is_whole(expected: dict[str, Any]) -> bool:
+        runs = own_collector.runs(PROJECT, where='outcome == "running"')
+        return bool(runs) and {**told(own_collector, runs[0]["trace_id"]), "keys": []} == expected
+
+    with open_trace(own_collector, tmp_path) as key:
+        wait_until(lambda: is_whole({**whole(key), "keys": []}))
+    assert told(own_collector, key) == whole(key)
+
+
+def test_open_trace_is_found_by_its_id(collector: CollectorProcess, tmp_path: Path) -> None:
+    """The id of a trace leads to it while its process still holds it."""
+    with open_trace(collector, tmp_path) as key:
+        wait_until(lambda: "runs" in collector.get(f"/traces/{key}"), 5)
+        assert only_run(collector, key)["outcome"] == "running"
+
+
+def test_data_is_read_back_as_it_was(collector: CollectorProcess, tmp_path: Path) -> None:
+    """What was logged under each of the four references comes back with type, dtype and shape."""
+    key = run(tmp_path, WRITE, collector).strip()
+
+    def fetch(ref: str) -> Any:
+        found = collector.get(f"/projects/{PROJECT}/objects", trace_id=key, ref=ref)
+        return types.load(found["obj_data"]).data
+
+    array = np.array([[1, 2], [3, 4]])
+    assert fetch("native-ref") == {
+        "foo": "bar",
+        "whatever": ["you", "want"],
+        "all_native_types": 1,
+    }
+    assert (fetch("numpy-ref").dtype, fetch("numpy-ref").tolist()) == (array.dtype, array.tolist())
+    pd.testing.assert_frame_equal(fetch("pandas-ref"), pd.DataFrame(array, columns=["a", "b"]))
+    photo = tmp_path / "data_sample/castinginspection/def_front/cast_def_0_0.jpeg"
+    with Image.open(photo) as image:
+        again = fetch("image-ref")
+        assert (again.mode, again.size) == (image.mode, image.size)
+        assert again.tobytes() == image.tobytes()
+
+
+def test_fetch_snippet_returns_the_array(collector: CollectorProcess, tmp_path: Path) -> None:
+    """The last snippet, with the id of the trace of the first, returns the array."""
+    key = run(tmp_path, WRITE, collector).strip()
+    printed = run(tmp_path, FETCH.replace(TRACE_ID, key) + SHOW, collector)
+    assert json.loads(printed) == [[[1, 2], [3, 4]], "int64", [2, 2]]
+
+
+def test_fetch_snippet_runs_as_it_stands(collector: CollectorProcess, tmp_path: Path) -> None:
+    """With the trace id that the text names, the last snippet runs without any edit."""
+    write = WRITE.replace("trace_id=None", f'trace_id="{TRACE_ID}"')
+    assert run(tmp_path, write, collector).strip() == TRACE_ID
+    assert json.loads(run(tmp_path, FETCH + SHOW, collector)) == [
+        [[1, 2], [3, 4]],
+        "int64",
+        [2, 2],
+    ]
+
+
+def test_numeric_text_is_a_number_in_filters(collector: CollectorProcess, tmp_path: Path) -> None:
+    """The tag with the value "120" is above 100 and below 200, as a number is."""
+    key = run(tmp_path, WRITE, collector).strip()
+    matching = []
+    for where in ("> 100", "< 200", "> 120", "< 99", "== 120"):
+        found = collector.runs(PROJECT, where=f'tags["prediction_time_ms"] {where}')
+        matching.append(key in [one["trace_key"] for one in found])
+    assert matching == [True, True, False, False, True]
+
+
+def test_missing_server_raises_nothing(tmp_path: Path) -> None:
+    """Without a server the snippets run to their end and print nothing of their own."""
+    program = start(tmp_path, WRITE, "http://127.0.0.1:9")
+    printed, _ = program.communicate(timeout=60)
+    assert (program.returncode, len(printed.split())) == (0, 1)

@@ -1,0 +1,269 @@
+"""Documents that are too long for an event: uploaded, once, and accounted for."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_ml import Client, types
+from otel_ml.export.delivery import Delivery
+from otel_ml.export.documents import DocumentQueue, HashedText
+from tests.support.collector import wait_until
+from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
+from tests.support.otel_ml.scripts import ask_script, run_script
+
+LONG = "x" * 100_000
+LONG_S = 20.0
+BELOW = "/api/v1/projects/shop/artifacts/"
+
+PROGRAM = """
+import os, sys
+from otel_ml import Client
+
+client = Client("shop", endpoint={address!r}, join=False, spool={spool!r})
+with client.run("fit") as run:
+    run.log("a", "x" * 100_000)
+"""
+
+
+@contextmanager
+def opened(address: str, **options: Any) -> Iterator[Client]:
+    client = Client("shop", endpoint=address, join=False, **options)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def client(sink: Sink) -> Iterator[Client]:
+    with opened(sink.address) as client:
+        yield client
+
+
+def log(client: Client, value: object = LONG) -> None:
+    with client.run("fit") as run:
+        run.log("a", value)
+
+
+def puts(sink: Sink) -> list[Received]:
+    return [request for request in list(sink.requests) if request.path.startswith(BELOW)]
+
+
+def for_puts(reply: Reply) -> Any:
+    """Answer uploads so, and spans with success."""
+    return lambda request: reply if request.path.startswith(BELOW) else Reply()
+
+
+def values(sink: Sink) -> list[Any]:
+    return [types.load(body).data for body in sink.documents.values()]
+
+
+def test_document_is_stored_under_its_hash(client: Client, sink: Sink) -> None:
+    """A long document is uploaded as JSON under its hash, beside the run."""
+    log(client)
+    assert client.flush() == Delivery(delivered=3)  # the start, the run, the document
+    [(path, body)] = sink.documents.items()
+    assert path == BELOW + hashlib.sha256(body).hexdigest()
+    assert types.load(body).data == LONG
+    assert puts(sink)[0].headers["content-type"] == "application/json"
+    assert puts(sink)[0].headers["x-otel-ml-project"] == "shop"
+
+
+def test_key_and_compression(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload carries the key, and is not compressed: its hash is that of the body."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    with opened(sink.address, api_key="secret-key") as client:
+        log(client)
+        assert client.flush()
+    assert puts(sink)[0].headers["authorization"] == "Bearer secret-key"
+    assert values(sink) == [LONG]
+
+
+def test_odd_project_and_base_path(sink: Sink) -> None:
+    """Project and base path stand in the address as they are, encoded."""
+    client = Client("a/b ü", endpoint=f"{sink.address}/base/", join=False)
+    log(client)
+    assert client.flush()
+    client.close()
+    [path] = sink.documents
+    assert path.startswith("/base/api/v1/projects/a%2Fb%20%C3%BC/artifacts/")
+
+
+def test_same_document_is_uploaded_once(client: Client, sink: Sink) -> None:
+    """What this process uploaded is not uploaded again."""
+    for _ in range(3):
+        log(client)
+        assert client.flush()
+    log(client, LONG + "y")
+    assert client.flush()
+    assert len(puts(sink)) == 2
+
+
+def test_joined_provider_with_an_endpoint(sink: Sink) -> None:
+    """Under a provider that is not ours, documents go to the endpoint that is named."""
+    provider = TracerProvider()
+    client = Client("shop", endpoint=sink.address, tracer_provider=provider)
+    log(client)
+    assert client.flush()
+    client.close()
+    assert values(sink) == [LONG]
+
+
+def test_receiver_that_comes_later() -> None:
+    """A document waits for a receiver that is away, and flush says so until then."""
+    address = closed_address()
+    with opened(address) as client:
+        log(client)
+        delivery = client.flush(0.5)
+        assert (delivery.delivered, delivery.pending, delivery.lost) == (0, 3, {})
+        assert delivery.reason == "connection refused"
+        with open_sink(urlsplit(address).port or 0) as sink:
+            wait_until(lambda: values(sink) == [LONG])
+            assert client.flush().lost == {}
+
+
+def test_busy_receiver_is_left_alone(client: Client, sink: Sink) -> None:
+    """A receiver that is busy gets the document again, not before the time that it asked for."""
+    busy = [Reply(503, {"retry-after": "1"})]
+    sink.reply = lambda request: busy.pop() if request.path.startswith(BELOW) and busy else Reply()
+    log(client)
+    assert client.flush() == Delivery(delivered=3)
+    first, second = puts(sink)
+    assert second.at_s - first.at_s >= 1.0
+    assert client.stats().retries == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(404, "404 Not Found"), (413, "413 "), (400, "400 Bad Request")]
+)
+def test_refused_document_is_lost(client: Client, sink: Sink, status: int, reason: str) -> None:
+    """A document that is refused is counted as lost, with the reason, and not sent again."""
+    sink.reply = for_puts(Reply(status))
+    log(client)
+    delivery = client.flush()
+    assert (delivery.delivered, delivery.pending, list(delivery.lost.values())) == (2, 0, [1])
+    [lost] = delivery.lost
+    assert lost.startswith(f"artifact: {reason}")
+    assert client.stats().lost == delivery.lost
+    assert len(puts(sink)) == 1
+
+
+def test_slow_receiver_does_not_slow_the_run(client: Client, sink: Sink) -> None:
+    """While a document is on its way, calls return and spans are delivered."""
+    over = threading.Event()
+    sink.reply = lambda request: (
+        Reply() if not request.path.startswith(BELOW) or over.wait(LONG_S) else Reply(500)
+    )
+    log(client)
+    wait_until(lambda: len(sink.spans) == 2)
+    assert client.flush(0.2).pending == 1
+    over.set()
+    assert client.flush() == Delivery(delivered=1)
+
+
+def test_full_queue_takes_no_more() -> None:
+    """What does not fit into the queue is not taken; its room comes back when it is settled."""
+    queue = DocumentQueue(max_bytes=10)
+    assert queue.put(HashedText("a", b"12345678"))
+    assert queue.put(HashedText("a", b"12345678"))  # it is there
+    assert not queue.put(HashedText("b", b"123"))
+    taken = queue.take(1, 1)
+    assert taken is not None
+    assert not queue.put(HashedText("b", b"123"))
+    queue.settle(taken)
+    assert queue.put(HashedText("b", b"123"))
+    assert queue.pending == 1
+
+
+def test_exit_delivers(tmp_path: Path, sink: Sink) -> None:
+    """A process that ends delivers its documents first."""
+    run_script(tmp_path, PROGRAM.format(address=sink.address, spool=None))
+    assert values(sink) == [LONG]
+
+
+def test_exit_without_a_receiver_is_bounded(tmp_path: Path) -> None:
+    """Without a receiver the process ends, and says what is lost."""
+    address = closed_address()
+    ended = run_script(tmp_path, PROGRAM.format(address=address, spool=None))
+    text = f"1 artifacts could not be delivered to {address}: connection refused"
+    assert text in ended.stderr
+
+
+def test_forked_child_uploads_its_own(tmp_path: Path, sink: Sink) -> None:
+    """A forked child uploads what it logs, its parent what the parent logged."""
+    child = """
+    pid = os.fork()
+    with client.run("fit") as run:
+        run.log("b", ("child" if pid == 0 else "parent") * 20_000)
+    if pid == 0:
+        print(bool(client.flush()))
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    """
+    program = PROGRAM.format(address=sink.address, spool=None)
+    assert run_script(tmp_path, program + dedent(child)).stdout == "True\n"
+    assert sorted(value[0] for value in values(sink)) == ["c", "p", "x"]
+
+
+# With a spool.
+
+
+def test_killed_process_loses_no_document(tmp_path: Path, sink: Sink) -> None:
+    """With a spool a document that was logged outlives a kill; the next process uploads it."""
+    spool = str(tmp_path / "spool")
+    program = PROGRAM.format(address=closed_address(), spool=spool)
+    run_script(tmp_path, program + "os.kill(os.getpid(), 9)\n", status=-9)
+    with opened(sink.address, spool=spool) as client:
+        client.trace(name="model")(lambda: 1)()
+        wait_until(lambda: values(sink) == [LONG])
+        assert client.flush()
+    assert [path for path in Path(spool).rglob("*") if path.parent != Path(spool)] == []
+
+
+def test_spool_keeps_what_is_not_delivered(tmp_path: Path) -> None:
+    """Without a receiver nothing is lost at the end: it stays in the spool."""
+    spool = tmp_path / "spool"
+    program = PROGRAM.format(address=closed_address(), spool=str(spool))
+    text = program + "import json\nclient.close()\nprint(json.dumps(dict(client.stats().lost)))\n"
+    assert ask_script(tmp_path, text) == {}
+    [path] = spool.glob("artifacts-*/*")
+    assert types.load(path.read_bytes()).data == LONG
+
+
+def test_unfinished_files_are_no_documents(tmp_path: Path) -> None:
+    """What a killed process did not finish to write is not uploaded, and removed an hour later."""
+    sha256 = "a" * 64
+    fresh, old = (tmp_path / f"{sha256}.{number}.new" for number in (1, 2))
+    for path in (fresh, old):
+        path.write_bytes(b"{")
+    os.utime(old, (1, 1))
+    documents = DocumentQueue(tmp_path)
+    assert documents.take(1, 1) is None
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+def test_spool_is_bounded(tmp_path: Path) -> None:
+    """A spool of documents takes no more than its bound, what other processes left included."""
+    first, second = DocumentQueue(tmp_path, 10), DocumentQueue(tmp_path, 10)
+    assert first.put(HashedText("a" * 64, b"12345678"))
+    assert second.take(1, 1) is not None
+    assert not second.put(HashedText("b" * 64, b"123"))
+
+
+def test_event_names_the_address(client: Client, sink: Sink) -> None:
+    """The event of an uploaded document holds no document, but where it is."""
+    log(client)
+    assert client.flush()
+    [path] = sink.documents
+    assert [event.get("otel_ml.artifact.uri") for event in sink.events] == [sink.address + path]
+    assert [event.get("otel_ml.artifact.json") for event in sink.events] == [None]

@@ -1,0 +1,60 @@
+"""Lists of several pages, while others write."""
+
+import threading
+from typing import Final
+
+import pytest
+
+from otel_ml.reader import Reader
+from tests.process.otel_ml.reader.servers import answering, passing_on
+from tests.support.collector import CollectorProcess
+from tests.support.load import PROTOBUF, make_request, run_ids
+
+PROJECT: Final = "many"
+RUNS: Final = 1_700  # four pages
+
+
+def send(collector: CollectorProcess, runs: int, model: str = "load") -> list[str]:
+    """Store runs; returns their ids, oldest first."""
+    request = make_request(PROJECT, runs, model=model)
+    collector.deliver(request.SerializeToString(), PROTOBUF)
+    return list(run_ids(request))
+
+
+@pytest.fixture(scope="module")
+def stored(collector: CollectorProcess) -> list[str]:
+    return send(collector, RUNS)
+
+
+def test_payloads_of_a_page_come_together(collector: CollectorProcess, stored: list[str]) -> None:
+    """Reading the payload of every run asks twice a page, not once a run."""
+    with answering(passing_on(collector.endpoint)) as between:
+        reader = Reader(PROJECT, endpoint=between.endpoint)
+        runs = reader.runs('model == "load"', order="asc")
+        told = [run.outputs for run in runs if run.inputs["question"]]
+        assert told == [f"answer {place}" for place in range(RUNS)]
+        assert len(between.asked) == 2 * 4
+
+
+def test_limit_over_pages(collector: CollectorProcess, stored: list[str]) -> None:
+    """A limit beyond a page ends where it says, as objects and as a table."""
+    reader = Reader(PROJECT, endpoint=collector.endpoint)
+    runs = reader.runs('model == "load"', limit=1_203)
+    assert [run.run_id for run in runs] == stored[:-1_204:-1]
+    assert runs.to_arrow("run_id")["run_id"].to_pylist() == stored[:-1_204:-1]
+
+
+def test_one_reader_for_several_threads(collector: CollectorProcess, stored: list[str]) -> None:
+    """Threads share a reader."""
+    reader = Reader(PROJECT, endpoint=collector.endpoint)
+    found: list[int] = []
+
+    def count() -> None:
+        found.append(sum(1 for _ in reader.runs('model == "load"')))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [RUNS] * 4

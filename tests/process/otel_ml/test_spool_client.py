@@ -1,0 +1,395 @@
+"""A client with a spool: what it keeps when its process is killed or its receiver is away."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_ml import Client, Judge
+from tests.support.collector import wait_until
+from tests.support.otel_ml.otlp_sink import Reply, Sink, closed_address, open_sink
+from tests.support.otel_ml.scripts import run_script
+
+LONG_S = 20.0
+KILLED = -9
+KILL = "os.kill(os.getpid(), 9)"
+
+# Ends by what is appended to it; its receiver is not there.
+PROGRAM = """
+import os, sys, threading
+from otel_ml import Client, Judge, current_run
+
+client = Client("shop", endpoint={address!r}, spool={spool!r})
+
+@client.trace(name="model")
+def model(a):
+    return a
+"""
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def run_program(
+    spool: Path, text: str, *, status: int = 0, address: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    start = PROGRAM.format(address=address or closed_address(), spool=str(spool))
+    return run_script(spool.parent, start + dedent(text), status=status)
+
+
+@contextmanager
+def opened(spool: Path, address: str) -> Iterator[Client]:
+    client = Client("shop", endpoint=address, spool=spool, join=False)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def deliver(spool: Path, sink: Sink, spans: int) -> None:
+    """Let another client deliver so many spans that were left, beside its own."""
+    with opened(spool, sink.address) as client:
+        client.trace(name="next")(lambda: None)()
+        wait_until(lambda: len(set(sink.ids)) >= spans + 1)
+
+
+def outputs(sink: Sink) -> list[str]:
+    return sorted(span["otel_ml.outputs"] for span in sink.spans if span["name"] == "model")
+
+
+def segments(spool: Path) -> list[Path]:
+    return list(spool.glob("*.spool"))
+
+
+# Killed processes.
+
+
+def test_call_outlives_its_process(spool: Path, sink: Sink) -> None:
+    """A call that had returned when its process was killed is delivered by the next one."""
+    run_program(spool, f"model(7)\n{KILL}", status=KILLED)
+    deliver(spool, sink, 1)
+    assert outputs(sink) == ["7"]
+
+
+def test_call_arrives_as_it_would_have(spool: Path, sink: Sink) -> None:
+    """A call that another process delivers arrives as its own would have sent it."""
+    text = """
+        @client.trace(name="first", tags={"day": "monday"}, params={"depth": 3})
+        def first(question):
+            current_run().info("asked")
+            return [question]
+
+        first("why?")
+    """
+    run_program(spool, f"{dedent(text)}\n{KILL}", status=KILLED)
+    deliver(spool, sink, 1)
+    run_program(spool, text, address=sink.address)
+    found = [span for span in sink.spans if span["name"] == "first"]
+    for span in found:
+        for name in ("otel_ml.process", "otel_ml.latency_ms"):
+            del span[name]
+    assert len(found) == 2
+    assert found[0] == found[1]
+
+
+def test_records_outlive_their_process(spool: Path, sink: Sink) -> None:
+    """Start, metric points and line of a run outlive their process; the open run does not end."""
+    run_program(
+        spool,
+        f"""
+        run = client.run("fit")
+        run.log_metrics({{"loss": 0.5}})
+        {KILL}
+        """,
+        status=KILLED,
+    )
+    deliver(spool, sink, 2)
+    found = [span.get("otel_ml.record", span["name"]) for span in sink.spans]
+    assert sorted(found) == ["next", "start", "update"]
+
+
+def test_short_process_delivers_all_that_was_left(spool: Path, sink: Sink) -> None:
+    """A process of one call delivers, before it ends, all that a killed one left."""
+    run_program(spool, f"for number in range(6_000):\n    model(number)\n{KILL}", status=KILLED)
+    run_program(spool, "model('next')", address=sink.address)
+    assert len(set(sink.ids)) == 6_001
+    assert segments(spool) == []
+
+
+def test_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
+    """A flush delivers what ended processes left, too, and answers for it."""
+    run_program(spool, f"for number in range(6_000):\n    model(number)\n{KILL}", status=KILLED)
+    with opened(spool, sink.address) as client:
+        client.trace(name="next")(lambda: None)()
+        delivery = client.flush()
+        assert len(set(sink.ids)) == 6_001
+    assert (bool(delivery), delivery.delivered) == (True, 6_001)
+
+
+def test_flush_ends_while_others_call(spool: Path, sink: Sink) -> None:
+    """A flush returns when what was recorded before is delivered, though other threads go on."""
+    over = threading.Event()
+    with opened(spool, sink.address) as client:
+        model = client.trace(name="model")(lambda: 7)
+
+        def work() -> None:
+            while not over.wait(0.001):
+                model()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        began = time.monotonic()
+        client.flush(LONG_S)
+        took_s = time.monotonic() - began
+        over.set()
+        thread.join()
+    assert took_s < 5.0
+
+
+def test_process_that_ends_leaves_what_waits(spool: Path, sink: Sink) -> None:
+    """A process that ends while its receiver is away ends soon, and leaves its calls on disk."""
+    began = time.monotonic()
+    result = run_program(spool, "for number in range(100):\n    model(number)")
+    assert time.monotonic() - began < 5.0
+    assert "could not be delivered" not in result.stderr
+    deliver(spool, sink, 100)
+    assert outputs(sink) == sorted(map(str, range(100)))
+
+
+def test_child_outlives_its_kill(spool: Path, sink: Sink) -> None:
+    """Of a forked child that is killed, the calls are delivered; the parent's arrive once."""
+    run_program(
+        spool,
+        f"""
+        for number in range(100):
+            model(number)
+        child = os.fork()
+        if child == 0:
+            model(100)
+            {KILL}
+        os.waitpid(child, 0)
+        model(101)
+        """,
+        address=sink.address,
+    )
+    deliver(spool, sink, 102)
+    assert outputs(sink) == sorted(map(str, range(102)))
+
+
+# Judges.
+
+
+def test_judge_of_a_killed_process_is_lost(spool: Path, sink: Sink) -> None:
+    """A judged call whose process was killed before the judge spoke arrives; the judge is lost."""
+    run_program(
+        spool,
+        f"""
+        judge = Judge("slow", "", lambda: threading.Event().wait(), lambda score: True)
+        client.assess(judge, name="model")(lambda: 7)()
+        {KILL}
+        """,
+        status=KILLED,
+    )
+    deliver(spool, sink, 1)
+    [run] = [span for span in sink.spans if span["name"] == "model"]
+    assert run["otel_ml.outputs"] == "7"
+    assert "otel_ml.score.slow" not in run
+    assert "otel_ml.passed.slow" not in run
+    [(name, detail)] = json.loads(run["otel_ml.judges"]).items()
+    assert (name, set(detail)) == ("slow", {"version", "error"})
+    assert detail["error"].startswith("lost: ")
+
+
+def test_judged_call_arrives_once(spool: Path, sink: Sink) -> None:
+    """A judged call that ends well arrives once, with its score."""
+    with opened(spool, sink.address) as client:
+        for _ in range(20):
+            client.assess(Judge("any", "", lambda: 0.5), name="model")(lambda: 7)()
+        assert client.flush()
+    runs = [span for span in sink.runs if span["name"] == "model"]
+    assert [span["otel_ml.score.any"] for span in runs] == [0.5] * 20
+    assert len(set(sink.ids)) == len(sink.ids)
+    assert segments(spool) == []
+
+
+def test_judged_call_of_a_killed_process_arrives_once(spool: Path, sink: Sink) -> None:
+    """A judged call whose score was on disk when its process was killed arrives with it, once."""
+    run_program(
+        spool,
+        f"""
+        client.assess(Judge("any", "", lambda: 0.5), name="model")(lambda: 7)()
+        client.flush(0.5)
+        {KILL}
+        """,
+        status=KILLED,
+    )
+    deliver(spool, sink, 1)
+    [run] = [span for span in sink.spans if span["name"] == "model"]
+    assert run["otel_ml.score.any"] == 0.5
+    assert "error" not in json.loads(run["otel_ml.judges"])["any"]
+
+
+# A receiver that is away.
+
+
+def test_outage_loses_nothing(spool: Path) -> None:
+    """Calls of an outage are delivered when the receiver is back, each once."""
+    address = closed_address()
+    with opened(spool, address) as client:
+        model = client.trace(name="model")(lambda number: number)
+        for number in range(3_000):
+            model(number)
+        assert client.flush(0.3).reason == "connection refused"
+        with open_sink(int(address.rpartition(":")[2])) as sink:
+            assert client.flush().delivered == 3_000
+            assert (len(sink.ids), len(set(sink.ids))) == (3_000, 3_000)
+    assert segments(spool) == []
+
+
+def test_refused_calls_are_removed(spool: Path, sink: Sink) -> None:
+    """What the receiver refuses for good is lost and removed, so that it is not sent for ever."""
+    sink.reply = lambda _: Reply(400)
+    with opened(spool, sink.address) as client:
+        client.trace(lambda: 1)()
+        assert client.flush().lost == {"400 Bad Request": 1}
+    assert segments(spool) == []
+
+
+def test_too_large_batch_is_split(spool: Path, sink: Sink) -> None:
+    """A batch of the spool that is too large is halved; a call too large alone is lost alone."""
+    sink.reply = lambda request: Reply(
+        413
+        if len(request.spans) > 3 or any(span["otel_ml.outputs"] == "7" for span in request.spans)
+        else 200
+    )
+    with opened(spool, sink.address) as client:
+        model = client.trace(name="model")(lambda number: number)
+        for number in range(20):
+            model(number)
+        delivery = client.flush()
+    assert (delivery.delivered, sum(delivery.lost.values())) == (19, 1)
+    assert outputs(sink) == sorted(str(number) for number in range(20) if number != 7)
+    assert segments(spool) == []
+
+
+def test_waiting_calls_are_counted(spool: Path) -> None:
+    """Calls on disk count as queued, and as lost by nothing, also after the client closed."""
+    with opened(spool, closed_address()) as client:
+        for _ in range(10):
+            client.trace(lambda: 1)()
+        stats = client.stats()
+        assert (stats.queued, stats.configuration["spool"]) == (10, str(spool))
+    assert client.stats().lost == {}
+
+
+# Directories.
+
+
+def test_processes_share_a_directory(spool: Path, sink: Sink) -> None:
+    """Processes that share a directory deliver their calls, each once."""
+    start = PROGRAM.format(address=sink.address, spool=str(spool))
+    texts = [
+        f"{start}\nfor number in range({first}, {first + 500}):\n    model(number)"
+        for first in (0, 500, 1_000)
+    ]
+    processes = [subprocess.Popen([sys.executable, "-c", text]) for text in texts]
+    assert [process.wait(LONG_S) for process in processes] == [0, 0, 0]
+    assert outputs(sink) == sorted(map(str, range(1_500)))
+    assert segments(spool) == []
+
+
+def test_clients_share_a_directory(spool: Path, sink: Sink) -> None:
+    """Two clients of one process share a directory."""
+    with opened(spool, sink.address) as one, opened(spool, sink.address) as other:
+        for number in range(100):
+            for client in (one, other):
+                client.trace(name="model")(lambda number=number: number)()
+        assert one.flush()
+        assert other.flush()
+    assert outputs(sink) == sorted(2 * [str(number) for number in range(100)])
+
+
+def test_unusable_directory_is_said(
+    tmp_path: Path, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the directory cannot be used, one warning says so and calls wait in memory."""
+    (tmp_path / "file").touch()
+    with opened(tmp_path / "file" / "spool", sink.address) as client:
+        for _ in range(3):
+            client.trace(lambda: 1)()
+        assert client.flush()
+        assert client.stats().configuration["spool"] is None
+    said = [item.getMessage() for item in caplog.records if "No spool" in item.getMessage()]
+    assert len(said) == 1
+    assert len(sink.ids) == 3
+
+
+def test_spool_takes_no_exporter(spool: Path) -> None:
+    """A client with an exporter of the user's and a spool is refused."""
+    with pytest.raises(ValueError, match=r"^Invalid spool: expected no exporter beside it"):
+        Client("shop", exporter=InMemorySpanExporter(), spool=spool)
+
+
+def test_grpc_has_no_spool(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over gRPC there is no spool, which is said."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    with opened(spool, closed_address()) as client:
+        client.trace(lambda: 1)()
+        assert client.stats().configuration["spool"] is None
+    assert "No spool" in caplog.text
+
+
+def test_provider_that_sends_has_no_spool(spool: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where only a given provider sends there is no spool, which is said."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    client = Client("shop", tracer_provider=provider, spool=spool)
+    client.trace(lambda: 1)()
+    client.close()
+    assert "No spool" in caplog.text
+
+
+def test_call_under_a_given_provider_outlives_its_process(spool: Path, sink: Sink) -> None:
+    """Under a given provider the calls that go to an endpoint are kept as well."""
+    text = f"""
+        from opentelemetry.sdk.trace import TracerProvider
+
+        client = Client(
+            "shop", endpoint={closed_address()!r}, spool={str(spool)!r},
+            tracer_provider=TracerProvider(),
+        )
+        client.trace(name="model")(lambda: 7)()
+        {KILL}
+    """
+    run_program(spool, text, status=KILLED)
+    deliver(spool, sink, 1)
+    assert outputs(sink) == ["7"]
+
+
+def test_threads_write_whole_calls(spool: Path, sink: Sink) -> None:
+    """Calls of many threads are each written whole and delivered once."""
+    with opened(spool, sink.address) as client:
+        model = client.trace(name="model")(lambda number: number)
+        threads = [
+            threading.Thread(target=lambda: [model(number) for number in range(200)])
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert client.flush()
+    assert outputs(sink) == sorted(8 * [str(number) for number in range(200)])

@@ -1,0 +1,36 @@
+"""Cases of tests/unit/otel_ml/versions/test_estimators.py that start processes."""
+
+import warnings
+from typing import Any
+
+import pytest
+
+from tests.unit.otel_ml.versions.estimators import survey, write
+
+# Of each way in which an estimator was another version, and of those that always were one.
+_FEW = (
+    *("CountVectorizer", "TfidfVectorizer", "HashingVectorizer", "MultiLabelBinarizer"),
+    *("KNeighborsClassifier", "KNeighborsClassifier by balls", "KernelDensity", "Isomap"),
+    *("GridSearchCV", "HalvingRandomSearchCV", "GridSearchCV of texts", "Pipeline of texts"),
+    *("ColumnTransformer of texts", "HistGradientBoostingClassifier", "RandomForestClassifier"),
+)
+
+
+def _check(names: tuple[str, ...]) -> int:
+    rows = survey(names)
+    assert {row.name: row.faults() for row in rows if row.faults()} == {}, "\n".join(write(rows))
+    assert [row.error for row in rows if row.error] == []
+    return len(rows)
+
+
+def test_few_estimators() -> None:
+    """Fitted anew, used, loaded or mapped an estimator is one version, of other data another."""
+    assert _check(_FEW) == len(_FEW)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    """Let scikit-learn say nothing of small data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

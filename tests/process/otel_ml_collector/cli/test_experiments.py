@@ -1,0 +1,387 @@
+"""`otel-ml experiments`, `compare` and `baseline` over a collector that has experiments."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from otel_ml import Client, Dataset, Judge
+from otel_ml.experiments.result import Result
+from otel_ml.experiments.stored_results import load_result
+from otel_ml.judges.ready import exact
+from otel_ml.reader import BadQuery, NotFound, Reader
+from otel_ml_collector.cli import main
+from tests.process.otel_ml.reader.servers import answering, passing_on
+from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import sampled
+
+QA = Dataset("qa", [{"inputs": {"a": a}, "expected": a + 1} for a in range(40)])
+
+
+def right(a: int) -> int:
+    return a + 1
+
+
+def wrong(a: int) -> int:
+    return a + 1 if a % 3 else -1
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    with running(tmp_path_factory.mktemp("data")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def results(collector: CollectorProcess) -> list[Result]:
+    """Two experiments, of which the second one is worse."""
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    found = [client.evaluate(one, QA, [exact], name=one.__name__) for one in (right, wrong)]
+    assert client.flush()
+    client.close()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _meant(collector: CollectorProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_ML_ENDPOINT", collector.endpoint)
+    monkeypatch.setenv("OTEL_ML_PROJECT", "tried")
+
+
+def test_list(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
+    """Experiments are listed, the newest first; a filter chooses."""
+    assert main(["experiments", "--format", "csv", "--columns", "name,run_id,done"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "name,run_id,done",
+        *(f"{one.experiment.name},{one.experiment.id},40" for one in reversed(results)),
+    ]
+    assert main(["experiments", "--limit", "1", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["experiments"]
+    assert found["name"] == "wrong"
+    assert main(["experiments", "--where", 'dataset == "none"']) == 1
+
+
+def test_list_says_what_came_of_each(
+    collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list has each experiment's verdict, and the value of each of its judges."""
+    client = Client("listed", endpoint=collector.endpoint, join=False)
+    first = client.evaluate(right, QA, [exact], name="first")
+    client.evaluate(wrong, QA, [exact], name="second", baseline=first)
+    assert client.flush()
+    client.close()
+    words = ["experiments", "--project", "listed", "--json"]
+    assert main(words) == 0
+    listed = json.loads(capsys.readouterr().out)["experiments"]
+    told = [(one["name"], one["verdict"], one["values"]) for one in listed]
+    assert told == [("second", "worse", {"exact": 0.65}), ("first", "", {"exact": 1.0})]
+    assert main(words[:3]) == 0
+    assert re.search(r"worse +exact=0.65", capsys.readouterr().out)
+
+
+def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Result]) -> None:
+    """The reader's list of experiments has a length, an index, slices and a table."""
+    names = [one.experiment.name for one in reversed(results)]
+    with Reader("tried") as reader:
+        listed = reader.experiments('name == "right" or name == "wrong"')
+        assert (len(listed), [one.name for one in listed], bool(listed)) == (2, names, True)
+        assert (listed[0].name, listed[-1].name) == (names[0], names[1])
+        assert [one.name for one in listed[:1]] == names[:1]
+        assert [one.name for one in listed[1:]] == names[1:]
+        for place in (2, -3):
+            with pytest.raises(IndexError, match="there are not so many experiments"):
+                listed[place]
+        assert len(reader.experiments(limit=1)) == 1
+        assert not reader.experiments('dataset == "none"')
+        html = getattr(listed, "_repr_html_")()  # noqa: B009 - the name is IPython's
+    assert f'/projects/tried/experiments/{results[1].experiment.id}"' in html
+    assert "<td>exact 0.65</td>" in html
+    assert repr(listed).startswith("<Experiments tried ")
+
+
+def test_list_of_experiments_reads_once(collector: CollectorProcess, results: list[Result]) -> None:
+    """A list that is made of the reader's experiments asks for each page once."""
+    with answering(passing_on(collector.endpoint)) as between:
+        listed = list(Reader("tried", endpoint=between.endpoint).experiments())
+        assert {one.run_id for one in listed} >= {one.experiment.id for one in results}
+        assert len([path for path in between.asked if "/experiments" in path]) == 1
+
+
+@sampled(3)
+@pytest.mark.parametrize(
+    ("places", "more", "status"),
+    [
+        ((0, 1), (), 1),
+        ((1, 0), (), 0),
+        ((0, 0), (), 0),
+        ((0, 1), ("--fail-if", "errors > 0"), 0),
+        ((0, 1), ("--fail-if", 'difference["exact"] < 0'), 1),
+        ((0, 1), ("--fail-if", 'errors > 0 or difference["exact"] < 0 and runs == 40'), 1),
+        ((0, 1), ("--fail-if", "not worse"), 0),
+        ((0, 1), ("--fail-if", "regressions / runs > 0.3"), 1),
+        ((0, 1), ("--fail-if", "colour"), 2),
+        ((0, 1), ("--fail-if", 'score["wrong"] > 0'), 2),
+        ((0, 1, 0), (), 1),
+    ],
+)
+def test_compare(
+    results: list[Result], places: tuple[int, ...], more: tuple[str, ...], status: int
+) -> None:
+    """The status says whether a condition holds of what is compared with the first."""
+    ids = [results[place].experiment.id for place in places]
+    assert main(["compare", *ids, *more]) == status
+
+
+def test_refused_condition(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
+    """A condition that is wrong is refused with its place, before anything is asked."""
+    ids = [result.experiment.id for result in results]
+    for text, message, column in (
+        ("runs > 0 and regresions > 0", "did you mean regressions?", 13),
+        ('pass_rate["exat"] < 1', "did you mean exact?", 0),
+    ):
+        assert main(["compare", *ids, "--fail-if", text]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.splitlines()[-2:] == [f"  {text}", f"  {' ' * column}^"]
+
+
+def test_reports(results: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is written and printed is what Python says."""
+    first, second = (one.experiment.id for one in results)
+    files = {name: str(tmp_path / name) for name in ("markdown", "json")}
+    said = [word for name, path in files.items() for word in (f"--{name}", path)]
+    assert main(["compare", first, second, *said]) == 1
+    told = json.loads((tmp_path / "json").read_text())
+    assert (told["verdict"], len(told["regressions"])) == ("worse", 14)
+    assert "| exact |" in (tmp_path / "markdown").read_text()
+    printed = capsys.readouterr()
+    assert "worse than right" in printed.out
+    assert printed.err == "otel-ml: --fail-if worse\n"
+
+
+def test_baseline_is_named(
+    collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The experiment that is tagged is the baseline of the next one."""
+    assert main(["baseline", "set", results[0].experiment.id]) == 0
+    assert capsys.readouterr().out.startswith("baseline is right on qa, ")
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    result = client.evaluate(wrong, QA, [exact], baseline="baseline", name="again")
+    assert result.baseline is not None
+    assert result.baseline.experiment.id == results[0].experiment.id
+    assert result.verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "no-id", "no-id"),
+        ("compare", f"{'1' * 32}-{'1' * 16}", f"{'2' * 32}-{'2' * 16}"),
+        ("compare", "one"),
+        ("baseline", "set", f"{'1' * 32}-{'1' * 16}"),
+    ],
+)
+def test_wrong_words(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not there is said in a line, with status 2."""
+    assert main([*words]) == 2
+    assert capsys.readouterr().err
+
+
+def said_by(answer: str) -> Callable[[int], str]:
+    """Make a function whose source is its own, so that it is a version of its own."""
+    if answer == "v1":
+
+        def reply(question: int) -> str:
+            return "yes" if question % 20 else "no"
+    else:
+
+        def reply(question: int) -> str:
+            return "yes" if question % 3 else "no"
+
+    return reply
+
+
+def rubric(outputs: str) -> float:
+    return float(outputs == "yes")
+
+
+@pytest.fixture(scope="module")
+def versions(collector: CollectorProcess) -> Reader:
+    """Two versions of a model in production, of which the second one is worse."""
+    for version in ("v1", "v2"):
+        client = Client("tried", endpoint=collector.endpoint, join=False)
+        judge = Judge("says_yes", "", rubric, lambda score: score > 0.5)
+        reply = client.assess(judge, name="reply")(said_by(version))
+        for question in range(120):
+            reply(question)
+        assert client.flush()
+        client.close()
+    return Reader("tried", endpoint=collector.endpoint)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("reply:v1", "reply:v2"), 1),
+        (("reply:v2", "reply:v1"), 0),
+        (("reply:v1", "reply:v2", "--fail-if", "errors > 0"), 0),
+        (("reply:v1", "reply:v2", "--fail-if", 'pass_rate["says_yes"] < 0.7'), 1),
+        (("reply:v1", "reply:v2", "--fail-if", "runs < 120"), 0),
+        (("reply:v1", "reply:v2", "--fail-if", "flaky > 0"), 2),
+        (("reply:v1", "reply:v9"), 2),
+        (("reply:v1", f"{'1' * 32}-{'1' * 16}"), 2),
+    ],
+)
+def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int) -> None:
+    """Versions are compared by their recorded runs; the status says whether a condition holds."""
+    assert main(["compare", *words]) == status
+
+
+def test_versions_have_the_words_of_the_page(
+    collector: CollectorProcess,
+    versions: Reader,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Command, API, reader and page say the same of two versions, digit by digit."""
+    report, told = tmp_path / "report.md", tmp_path / "told.json"
+    words = ["reply:v1", "reply:v2", "--markdown", str(report), "--json", str(told)]
+    assert main(["compare", *words]) == 1
+    found = versions.compare(["reply:v1", "reply:v2"])
+    assert found["sentence"] == "B is worse than the baseline A"
+    version = found["sides"][1]["version"]
+    [judge] = version["verdict"]["judges"]
+    assert json.loads(told.read_text()) == version
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["reply:v2 beside reply:v1: worse", f"  says_yes: {judge['sentence']}"]
+    assert f"* says_yes: {judge['sentence']}" in report.read_text()
+    path = "/projects/tried/compare?of=reply:v1&of=reply:v2"
+    with urlopen(f"{collector.endpoint}{path}") as page:
+        assert judge["sentence"] in page.read().decode()
+
+
+@pytest.fixture(scope="module")
+def tuned(collector: CollectorProcess) -> list[Result]:
+    """Experiments of two versions of a model that nothing else called; the second is worse."""
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    found = [
+        client.evaluate(client.assess(name="tuned")(one), QA, [exact], name=f"tuned {one.__name__}")
+        for one in (right, wrong)
+    ]
+    assert client.flush()
+    client.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("tuned:v1", "tuned:v2"), 1),
+        (("tuned:v1", "tuned:v2", "--fail-if", "worse"), 1),
+        (("tuned:v2", "tuned:v1", "--fail-if", "maybe-worse"), 0),
+        (("tuned:v1", "tuned:v2", "--fail-if", 'pass_rate["exact"] < 0.7'), 1),
+    ],
+)
+def test_experiments_decide_about_versions(
+    tuned: list[Result], words: tuple[str, ...], status: int
+) -> None:
+    """Where both versions have experiments on one data set, these decide about the status."""
+    assert main(["compare", *words]) == status
+
+
+def test_versions_have_one_verdict(
+    collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Model page, its side by side, command, API and reader say one thing."""
+    first, second = (one.experiment.id for one in tuned)
+    sentence = load_result(second, first).judges["exact"].sentence
+    with Reader("tried") as reader:
+        found = reader.compare(["tuned:v1", "tuned:v2"])
+        own = reader._get("models", "tuned", "versions", "2", "verdict", against=1)
+    assert found["sentence"] == "B is worse than the baseline A"
+    assert found["sides"][1]["version"]["verdict"] == own
+    assert (own["word"], own["judges"][0]["sentence"]) == ("worse", sentence)
+    assert [own[name]["name"] for name in ("baseline_experiment", "experiment")] == [
+        "tuned right",
+        "tuned wrong",
+    ]
+    assert main(["compare", "tuned:v1", "tuned:v2"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "tuned:v2 beside tuned:v1: worse",
+        f"  exact: {sentence}",
+        *(f"  {one['name']}: {one['sentence']}" for one in own["amounts"]),
+        "  of experiments on qa: tuned wrong beside tuned right, 40 items in common",
+        "  in production: no judge has spoken of both",
+    ]
+    for path in (
+        "compare?of=tuned:v1&of=tuned:v2",
+        "model-verdict?model=tuned&version=2&against=1",
+    ):
+        with urlopen(f"{collector.endpoint}/projects/tried/{path}") as page:
+            text = page.read().decode()
+        assert sentence in text
+        assert '<b class="worse-w">worse</b>' in text
+        assert "tuned wrong beside tuned right" in text
+
+
+def test_names_of_experiments(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
+    """Experiments are compared by their names; one that is not there is told from what is near."""
+    assert main(["compare", "right", "wrong"]) == 1
+    by_name = capsys.readouterr()
+    assert main(["compare", *(one.experiment.id for one in results)]) == 1
+    assert capsys.readouterr() == by_name
+    assert main(["compare", "right", "wrng"]) == 2
+    assert "There is no experiment 'wrng': did you mean wrong?" in capsys.readouterr().err
+
+
+def test_alias_is_a_baseline(
+    collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version's alias names it as a baseline, and where versions are compared."""
+    with Reader("tried") as reader:
+        reader.set_alias("tuned", "champion", 1)
+        found = reader.compare(["tuned:v2", "tuned@champion"])
+        assert (found["baseline"], found["sides"][1]["name"]) == ("tuned@champion", "tuned:v1")
+        with pytest.raises(BadQuery, match="'tuned@champion' is named twice"):
+            reader.compare(["tuned:v1", "tuned@champion"])
+        with pytest.raises(NotFound, match="No version of 'tuned' is called 'nobody'"):
+            reader.compare(["tuned:v1", "tuned@nobody"])
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    result = client.evaluate(wrong, QA, [exact], baseline="tuned@champion", name="beside champion")
+    client.close()
+    assert result.baseline is not None
+    assert result.baseline.experiment.id == tuned[0].experiment.id
+    assert main(["compare", "tuned@champion", "tuned:v2"]) == 1
+    assert capsys.readouterr().out.startswith("tuned:v2 beside tuned@champion: worse")
+
+
+def test_experiments_have_the_digits_of_the_page(
+    collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Command, reader and page say the same of two experiments, digit by digit."""
+    ids = [one.experiment.id for one in results]
+    assert main(["compare", *ids]) == 1
+    printed = capsys.readouterr().out
+    with Reader("tried", endpoint=collector.endpoint) as reader:
+        verdict = reader.compare(ids)["sides"][1]["experiment"]["verdict"]
+    [judge] = verdict["judges"]
+    assert f"exact: {judge['sentence']}" in printed
+    change = judge["difference"]
+    assert f"{change['value']:+.1%} ({change['low']:+.1%} to {change['high']:+.1%})" in printed
+    query = "&".join(f"of={one}" for one in ids)
+    with urlopen(f"{collector.endpoint}/projects/tried/compare?{query}") as page:
+        assert judge["sentence"] in page.read().decode()
+
+
+def test_reader_says_what_is_wrong(collector: CollectorProcess) -> None:
+    """What cannot be compared is an error of the reader's, in the words of the API."""
+    with Reader("tried", endpoint=collector.endpoint) as reader:
+        with pytest.raises(BadQuery, match="expected 2 to 6 runs"):
+            reader.compare(["reply:v1"])
+        with pytest.raises(NotFound, match="no version of a model"):
+            reader.compare(["none:v1", "none:v2"])
+        with pytest.raises(ValueError, match="Invalid of"):
+            reader.compare("reply:v1")

@@ -1,0 +1,430 @@
+"""Commands that list records: what they print in each form, and how they end."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from otel_ml import Client, Judge
+from otel_ml.reader import Reader
+from tests.process.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
+from tests.support.collector import CollectorProcess
+from tests.support.load import PROTOBUF, make_request
+from tests.support.sampling import sampled
+
+PROJECT = "shop/api"
+NOTHING, USAGE, UNREACHABLE, NOT_FOUND, BROKEN_PIPE = 1, 2, 3, 5, 141
+
+
+def brief(outputs: str) -> int:
+    return len(outputs)
+
+
+@pytest.fixture(scope="module")
+def endpoint(collector: CollectorProcess) -> str:
+    """A collector with two models, a score, metrics, and a project of a thousand runs."""
+    client = Client(PROJECT, endpoint=collector.endpoint)
+
+    @client.trace(name="answer", tags={"client": "acme"})
+    def answer(question: str) -> str:
+        return question.upper()
+
+    @client.assess(Judge("brief", "", brief), name="judged", inline=True)
+    def judged(question: str) -> str:
+        return question
+
+    for question in ("a", "b", "=1+1"):
+        answer(question)
+    judged("four")
+    with client.run("fit", params={"rate": 0.1}) as run:
+        for step in range(3):
+            run.log_metrics({"loss": 1 / (step + 1)}, step=step)
+    assert client.flush()
+    client.close()
+    body = make_request("many", 1_200).SerializeToString()
+    collector.deliver(body, PROTOBUF)
+    return collector.endpoint
+
+
+def rows(text: bytes) -> list[list[str]]:
+    """Cut a table that was printed into a pipe."""
+    return [line.split() for line in text.decode().splitlines()]
+
+
+def test_table(endpoint: str) -> None:
+    """A table in a pipe is plain text with every cell whole, newest run first."""
+    done = otel_ml(
+        endpoint, "runs", "--project", PROJECT, "--columns", "model,outcome,scores,tags,inputs"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rows(done.stdout) == [
+        ["model", "outcome", "scores", "tags", "inputs"],
+        ["fit", "ok", "-", "-", "-"],
+        ["judged", "ok", "brief=4", "-", "four"],
+        ["answer", "ok", "-", "client=acme", "=1+1"],
+        ["answer", "ok", "-", "client=acme", "b"],
+        ["answer", "ok", "-", "client=acme", "a"],
+    ]
+
+
+def test_sums(collector: CollectorProcess, endpoint: str) -> None:
+    """The sums of runs are a line, those of groups one each, and JSON is the answer of the API."""
+    asked = ("runs", "--project", PROJECT, "--where", 'kind == "model"')
+    done = otel_ml(endpoint, *asked, "--sums", "--columns", "runs,errors")
+    assert rows(done.stdout) == [["runs", "errors"], ["4", "0"]]
+    done = otel_ml(endpoint, *asked, "--by", "model", "--columns", "model,runs")
+    assert rows(done.stdout) == [["model", "runs"], ["answer", "3"], ["judged", "1"]]
+    done = otel_ml(endpoint, *asked, "--by", "model", "--json")
+    told = collector.get("/projects/shop%2Fapi/sums", where='kind == "model"', group="model")
+    assert json.loads(done.stdout) == told
+    refused = otel_ml(endpoint, *asked, "--by", "nothing")
+    assert refused.returncode == USAGE
+    assert b"Invalid group" in refused.stderr
+
+
+def test_silent_roots(endpoint: str) -> None:
+    """A root that says nothing has the words and the worst score of what is inside it."""
+    client = Client("silent", endpoint=endpoint)
+
+    @client.assess(Judge("brief", "", brief), name="judged", inline=True)
+    def judged(question: str) -> str:
+        return question
+
+    with client.run("turn"):
+        judged("where")
+        judged("far")
+    assert client.flush()
+    client.close()
+    columns = "model,scores,inputs,outputs"
+    done = otel_ml(endpoint, "runs", "--project", "silent", "--roots", "--columns", columns)
+    assert rows(done.stdout)[1:] == [["turn", "brief=3", "where", "far"]]
+
+
+def test_filter_order_and_limit(endpoint: str) -> None:
+    """A filter, an order and a limit choose the runs."""
+    asked = ("--where", 'model == "answer"', "--order", "asc", "--limit", "2")
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked, "--columns", "model,inputs")
+    assert rows(done.stdout)[1:] == [["answer", "a"], ["answer", "b"]]
+
+
+def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: str) -> None:
+    """JSON is what the API answers, over several of its pages too."""
+    few = otel_ml(endpoint, "runs", "--project", PROJECT, "--limit", "2", "--format", "json")
+    assert json.loads(few.stdout) == collector.get("/projects/shop%2Fapi/runs", limit=2)
+    many = otel_ml(endpoint, "runs", "--project", "many", "--limit", "1100", "--format", "json")
+    expected = [run["run_id"] for run in collector.runs("many")[:1_100]]
+    assert [run["run_id"] for run in json.loads(many.stdout)["runs"]] == expected
+    models = otel_ml(endpoint, "models", "--project", PROJECT, "--format", "json")
+    assert json.loads(models.stdout) == collector.get("/projects/shop%2Fapi/models")
+
+
+def test_csv_is_read_again(endpoint: str) -> None:
+    """CSV has plain cells, JSON in the others, and no formula for a spreadsheet."""
+    names = "model,inputs_preview,tags,scores"
+    asked = ("--limit", "3", "--format", "csv", "--columns", names)
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked)
+    assert list(csv.reader(io.StringIO(done.stdout.decode()))) == [
+        names.split(","),
+        ["fit", "", "{}", "{}"],
+        ["judged", "four", "{}", '{"brief": 4.0}'],
+        ["answer", "'=1+1", '{"client": "acme"}', "{}"],
+    ]
+
+
+def test_parquet_is_read_again(collector: CollectorProcess, endpoint: str) -> None:
+    """Parquet has the types of the columns, and the runs of the list."""
+    asked = ("--limit", "4", "--format", "parquet")
+    table = pq.read_table(
+        io.BytesIO(otel_ml(endpoint, "runs", "--project", PROJECT, *asked).stdout)
+    )
+    listed = collector.runs(PROJECT)[:4]
+    assert table["run_id"].to_pylist() == [run["run_id"] for run in listed]
+    assert table["start_ns"].to_pylist() == [run["start_ns"] for run in listed]
+    assert table.schema.field("start_time").type == pa.timestamp("ns", "UTC")
+
+
+def test_models_and_versions(endpoint: str) -> None:
+    """Models are listed, and the versions of one with what judges said."""
+    models = otel_ml(endpoint, "models", "--project", PROJECT, "--columns", "model,runs,versions")
+    assert sorted(rows(models.stdout)) == [
+        ["answer", "3", "1"],
+        ["fit", "1", "0"],
+        ["judged", "1", "1"],
+        ["model", "runs", "versions"],
+    ]
+    asked = ("--model", "judged", "--columns", "version,runs,judges")
+    versions = otel_ml(endpoint, "models", "--project", PROJECT, *asked)
+    assert rows(versions.stdout) == [["version", "runs", "judges"], ["1", "1", "brief:v1=4"]]
+
+
+def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
+    """With a filter models are counted by the runs that match, and metrics are of such runs."""
+    asked = ("--where", 'tags["client"] == "acme"', "--columns", "model,runs,errors")
+    for start in ((), ("--start", f"{datetime.now(UTC) - timedelta(days=150):%Y-%m-%d}")):
+        models = otel_ml(endpoint, "models", "--project", PROJECT, *asked, *start)
+        assert rows(models.stdout) == [["model", "runs", "errors"], ["answer", "3", "0"]]
+    for kind, found in (("training", [["model"], ["fit"]]), ("model", [["model"]])):
+        where = ("--where", f'kind == "{kind}"', "--columns", "model")
+        done = otel_ml(endpoint, "metrics", "--project", PROJECT, *where)
+        assert (rows(done.stdout), done.returncode) == (found, 2 - len(found))
+
+
+def test_metrics(endpoint: str) -> None:
+    """The runs that logged metrics are listed, and the points of one."""
+    listed = otel_ml(endpoint, "metrics", "--project", PROJECT, "--format", "json")
+    [run] = json.loads(listed.stdout)["runs"]
+    assert (run["model"], run["names"], run["points"]) == ("fit", ["loss"], 3)
+    asked = ("--run", run["run_id"], "--name", "loss", "--columns", "step,value")
+    points = otel_ml(endpoint, "metrics", "--project", PROJECT, *asked)
+    assert rows(points.stdout) == [["step", "value"], ["0", "1"], ["1", "0.5"], ["2", "0.333333"]]
+
+
+def test_projects(endpoint: str) -> None:
+    """Projects are listed with the numbers of their runs."""
+    done = otel_ml(endpoint, "projects", "--columns", "project,runs", "--format", "csv")
+    found = {line[0]: line[1] for line in csv.reader(io.StringIO(done.stdout.decode()))}
+    assert (found[PROJECT], found["many"]) == ("5", "1200")
+
+
+def test_storage(endpoint: str) -> None:
+    """Bytes on disk are told by project, what days would free on demand, and a purge runs."""
+    told = json.loads(otel_ml(endpoint, "storage", "--free-days", "0", "--format", "json").stdout)
+    shares = {one["project"]: one for one in told["projects"]}
+    assert told["days"] == 0
+    assert shares["many"]["bytes"] > 0
+    assert shares["many"]["freed_records"] > 0
+    head, *lines = rows(otel_ml(endpoint, "storage").stdout)
+    assert (head[:2], len(lines)) == (["project", "bytes"], len(shares))
+    purged = otel_ml(endpoint, "storage", "--purge", "--format", "json")
+    assert purged.returncode == 0
+    assert {"tables", "bytes_before", "bytes_after"} <= set(json.loads(purged.stdout))
+
+
+@sampled(4)
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("runs", "--where", 'model == "none"'), NOTHING, ""),
+        (("models", "--model", "none"), NOT_FOUND, "Project 'shop/api' has no version of a model"),
+        (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
+        (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of "),
+        (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
+        (("runs", "--project", ""), USAGE, "Say which project"),
+        (("runs", "--endpoint", "nowhere"), USAGE, "Invalid endpoint 'nowhere'"),
+        (("runs", "--api-key-file", "none"), USAGE, "The key of --api-key-file cannot be read"),
+        (
+            ("runs", "--endpoint", "http://127.0.0.1:9"),
+            UNREACHABLE,
+            "No answer from http://127.0.0.1:9: connection refused",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_statuses(endpoint: str, arguments: tuple[str, ...], status: int, message: str) -> None:
+    """How a command ends says what a script can do about it; one line says it to people."""
+    where = () if "--project" in arguments else ("--project", PROJECT)
+    done = otel_ml(endpoint, *arguments, *where)
+    said = done.stderr.decode()
+    assert (done.returncode, said.startswith(f"otel-ml: {message}" if message else "")) == (
+        status,
+        True,
+    )
+    assert len(said.splitlines()) == (1 if message else 0)
+
+
+def test_place_in_a_filter(endpoint: str) -> None:
+    """What is wrong in a filter is pointed at, below the part of the filter around it."""
+    where = 'tags["日本"] == "x\x1b[2J" and ' + "model == 'a' and " * 20 + "colour > 3"
+    done = otel_ml(endpoint, "runs", "--project", PROJECT, "--where", where)
+    assert done.returncode == USAGE
+    said, shown, caret = done.stderr.decode().splitlines()
+    assert said.startswith("otel-ml: ")
+    assert (shown[caret.index("^") :], shown[2]) == ("colour > 3", "…")
+    early = otel_ml(
+        endpoint, "runs", "--project", PROJECT, "--where", 'tags["日本\x1b"] == "a" and x == 1'
+    )
+    assert early.stderr.decode().splitlines()[1:] == [
+        '  tags["日本\\x1b"] == "a" and x == 1',
+        " " * 30 + "^",
+    ]
+
+
+def test_reader_that_has_enough(endpoint: str) -> None:
+    """A command whose reader goes away ends without a word, as other programs do."""
+    command = [*PROGRAM, "runs", "--project", "many", "--limit", "1200"]
+    ours, theirs = os.pipe()
+    process = subprocess.Popen(
+        command, env=environment(endpoint), stdout=theirs, stderr=subprocess.PIPE
+    )
+    os.close(theirs)
+    os.close(ours)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (BROKEN_PIPE, b"")
+
+
+def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
+    """A flag is heard before the environment, which is heard before a file of settings."""
+    file = tmp_path / "otel-ml.toml"
+    file.write_text(f'http = "{endpoint.removeprefix("http://")}"\n')
+    flags = ("--project", PROJECT, "--columns", "model", "--limit", "1")
+    for arguments, variable in (
+        (("--config", str(file)), "http://127.0.0.1:9"),
+        (("--http", endpoint.removeprefix("http://")), "http://127.0.0.1:9"),
+        (("--endpoint", endpoint), "http://127.0.0.1:9"),
+        ((), endpoint),
+    ):
+        done = otel_ml(variable, "runs", *flags, *arguments)
+        assert (done.returncode, done.stdout) == (0, b"model\nfit\n")
+
+
+def test_release(collector: CollectorProcess) -> None:
+    """A version that began just now is listed beside the one before it, and watched."""
+    client = Client("released", endpoint=collector.endpoint)
+
+    def make(text: str) -> None:
+        def answer(question: str) -> str:
+            return question + text
+
+        traced = client.trace(name="answer", params={"text": text})(answer)
+        for question in ("a", "b"):
+            traced(question)
+        assert client.flush()
+
+    for text in ("!", "?"):
+        make(text)
+    client.close()
+    columns = ("--columns", "candidate,baseline,word")
+    for model in ([], ["answer"]):
+        done = otel_ml(collector.endpoint, "release", "--project", "released", *model, *columns)
+        assert rows(done.stdout) == [
+            ["candidate", "baseline", "word"],
+            ["answer:v2", "answer:v1", "watching"],
+        ]
+    with Reader("released", endpoint=collector.endpoint) as reader:
+        (release,) = reader.releases("answer")
+    assert release["sentence"] == "watching, none of 2 runs is old enough yet"
+
+
+def test_variability(collector: CollectorProcess) -> None:
+    """Answers to the same inputs are compared in a shell and by the reader, with left-out runs."""
+    client = Client("varied", endpoint=collector.endpoint)
+    answers = iter(["x", "y", "x", "x"])
+
+    @client.trace(name="answer")
+    def answer(question: str, context: dict[str, int]) -> str:
+        return next(answers)
+
+    for question in ("a", "b"):
+        answer(question, {"k": 1, "m": 2})
+        answer(question, {"m": 2, "k": 1})
+    assert client.flush()
+    client.close()
+    columns = ("--columns", "version,inputs,repeated,differing,agreement")
+    done = otel_ml(collector.endpoint, "variability", "answer", "--project", "varied", *columns)
+    assert rows(done.stdout) == [
+        ["version", "inputs", "repeated", "differing", "agreement"],
+        ["1", "2", "4", "0.5", "0.5"],
+    ]
+    with Reader("varied", endpoint=collector.endpoint) as reader:
+        found = reader.variability("answer", version=1)
+        assert [len(list(reader.runs(group["where"]))) for group in found["groups"]] == [2, 2]
+        assert found == reader.variability("answer")
+
+
+def test_fields(collector: CollectorProcess) -> None:
+    """Fields of a model are listed with what is said of them, and one of them with its parts."""
+    client = Client("fielded", endpoint=collector.endpoint)
+
+    @client.trace(name="answer")
+    def answer(amount: int) -> dict[str, int]:
+        return {"twice": 2 * amount}
+
+    for amount in range(3):
+        answer(amount)
+    assert client.flush()
+    client.close()
+    command = ("fields", "answer", "--project", "fielded")
+    done = otel_ml(collector.endpoint, *command, "--columns", "field,word")
+    assert ["inputs.amount", "too", "few"] in rows(done.stdout)
+    assert ["outputs.twice", "too", "few"] in rows(done.stdout)
+    columns = ("--columns", "part,window")
+    done = otel_ml(
+        collector.endpoint, command[0], "answer", "inputs.amount", *command[2:], *columns
+    )
+    assert ["value", "–"] in rows(done.stdout)
+    with Reader("fielded", endpoint=collector.endpoint) as reader:
+        names = {field["field"] for field in reader.fields("answer")["fields"]}
+        report = reader.field("inputs.amount", model="answer")
+    assert {"inputs.amount", "outputs.twice", "latency_ms", "outcome"} <= names
+    assert [point["n"] for point in report["curve"]] == [3]
+
+
+def test_slices(collector: CollectorProcess) -> None:
+    """The client whose calls fail is told by the command, by the reader, and as a finding."""
+    client = Client("sliced", endpoint=collector.endpoint)
+
+    @client.trace(name="serve")
+    def serve(name: str) -> str:
+        client.current_run().tag(client=name)
+        if name == "Remax":
+            raise ValueError(name)
+        return name
+
+    for _ in range(40):
+        for name in ("Remax", "Zillow"):
+            with suppress(ValueError):
+                serve(name)
+    assert client.flush()
+    client.close()
+    asked = ("--project", "sliced", "--figure", "errors", "--columns", "model,runs,word")
+    done = otel_ml(collector.endpoint, "slices", *asked)
+    assert rows(done.stdout)[:2] == [["model", "runs", "word"], ["serve", "40", "worse"]]
+    with Reader("sliced", endpoint=collector.endpoint) as reader:
+        worst = reader.slices(figure="errors")["slices"][0]
+        (finding,) = [one for one in reader.findings() if one["kind"] == "slice"]
+    assert finding["where"] == worst["where"] == 'model == "serve" and tags["client"] == "Remax"'
+    columns = ("--columns", "kind,model")
+    done = otel_ml(collector.endpoint, "findings", "--project", "sliced", *columns)
+    assert ["slice", "serve"] in rows(done.stdout)
+
+
+def test_words_about_a_session(collector: CollectorProcess) -> None:
+    """The command and the reader have what people say of a session, beside its turns."""
+    client = Client("talks", endpoint=collector.endpoint)
+    with client.run("answer", session="chat/7"):
+        pass
+    assert client.flush()
+    client.close()
+    words: list[dict[str, Any]] = [
+        {"judge": "helpful", "annotator": "ann", "label": "Yes", "explanation": "at\n\x1b[1mlast"},
+        {"judge": "helpful", "annotator": "bob", "passed": False, "score": 0.25},
+    ]
+    body = json.dumps({"evaluations": [{**word, "session": "chat/7"} for word in words]})
+    path = "/api/v1/projects/talks/evaluations"
+    status, _, answer = collector.post(path, body.encode(), {"content-type": "application/json"})
+    assert status == 200, answer
+    with Reader("talks", endpoint=collector.endpoint) as reader:
+        evaluations = reader.session("chat/7")["evaluations"]
+    assert sorted((item["annotator"], item["label"], item["score"]) for item in evaluations) == [
+        ("ann", "Yes", None),
+        ("bob", "", 0.25),
+    ]
+    asked = ("sessions", "chat/7", "--project", "talks")
+    done = otel_ml(collector.endpoint, *asked, "--columns", "outcome")
+    assert (done.returncode, rows(done.stdout)) == (0, [["outcome"], ["ok"]])
+    # Both are of one time.
+    assert sorted(done.stderr.decode().splitlines()) == [
+        r"helpful (human ann): Yes, at\n\x1b[1mlast",
+        "helpful (human bob): fail, 0.25",
+    ]
+    done = otel_ml(collector.endpoint, *asked, "--json")
+    assert json.loads(done.stdout)["evaluations"] == evaluations
+    assert done.stderr == b""

@@ -1,0 +1,343 @@
+"""Tests of forwarding OTLP: what becomes of a request at a target that answers this or that."""
+
+import asyncio
+import socket
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.errors import BadSetting, Rejected, Unavailable
+from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.forward.otlp_request import OtlpRequest
+from otel_ml_collector.settings.targets import OtlpTarget
+from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
+from tests.support.certificates import make_certificate
+from tests.support.collector import wait_until
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.wire import encode
+from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
+from tests.support.prometheus import numbers_in
+
+WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A forward to some targets, with its numbers."""
+
+    forward: OtlpForward
+    telemetry: Telemetry
+
+    def send(self, request: OtlpRequest, wait_s: float = WAIT_S) -> None:
+        """Pass a request on; its sender waits so long at most."""
+        asyncio.run(self.forward.pass_on(request, time.monotonic() + wait_s))
+
+    def numbers(self, name: str) -> dict[str, float]:
+        """Read the numbers that are not 0, by their labels."""
+        return numbers_in(self.telemetry.render().decode(), f"otel_ml_otlp_{name}")
+
+
+@contextmanager
+def forwarding(*targets: OtlpTarget) -> Iterator[Way]:
+    """Forward to targets until the block ends."""
+    numbers, telemetry = OtlpForwardNumbers(), Telemetry()
+    telemetry.register(numbers)
+    forward = OtlpForward(targets, numbers)
+    try:
+        yield Way(forward, telemetry)
+    finally:
+        forward.close(0)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with http_sink() as opened:
+        yield opened
+
+
+def at(sink: Sink, **options: Any) -> OtlpTarget:
+    return OtlpTarget("there", f"http://{sink.address}", **options)
+
+
+def away(name: str = "away", scheme: str = "http", **options: Any) -> OtlpTarget:
+    """Name a place where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return OtlpTarget(name, f"{scheme}://127.0.0.1:{port}", **options)
+
+
+def make(body: bytes | None = None) -> OtlpRequest:
+    """Make a request that has been in one collector; each has other ids."""
+    told = encode([make_call()]) if body is None else body
+    return OtlpRequest(told, "identity", Signal.TRACES, Form.PROTOBUF, None, "here")
+
+
+def bodies(sink: Sink) -> list[bytes]:
+    return [one.body for one in sink.requests]
+
+
+def test_again_after_a_while(sink: Sink) -> None:
+    """A target that says when to come again is sent to then, and not before."""
+    sink.replies.append(Reply(503, [("retry-after", "1")]))
+    request = make()
+    with forwarding(at(sink)) as way:
+        way.send(request)
+        wait_until(lambda: bool(way.numbers("forwarded_total")))
+        assert bodies(sink) == [request.body, request.body]
+        assert 1.0 <= sink.requests[1].at_s - sink.requests[0].at_s < 3.0
+        assert way.numbers("forwarded_total") == {'signal="traces",target="there"': 1}
+        assert way.numbers("forwarded_bytes_total") == {'target="there"': len(request.body)}
+        assert way.numbers("forward_retries_total") == {'target="there"': 1}
+
+
+def asking_for(seconds: int) -> bytes:
+    """Write the details of an error that says when to come again."""
+    status = Status(code=14)
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))
+    written: bytes = status.SerializeToString()
+    return written
+
+
+@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
+def test_again_over_grpc(code: StatusCode) -> None:
+    """Over gRPC a target says when to come again in the details of its error."""
+    with grpc_sink() as sink:
+        sink.replies.append(Reply(code=code, body=asking_for(1)))
+        request = make()
+        with forwarding(OtlpTarget("there", f"grpc://{sink.address}")) as way:
+            way.send(request)
+            wait_until(lambda: bool(way.numbers("forwarded_total")))
+            assert bodies(sink) == [request.body, request.body]
+            assert 1.0 <= sink.requests[1].at_s - sink.requests[0].at_s < 3.0
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (StatusCode.INVALID_ARGUMENT, Rejected),
+        (StatusCode.RESOURCE_EXHAUSTED, Rejected),
+        (StatusCode.UNAUTHENTICATED, Unavailable),
+        (StatusCode.UNIMPLEMENTED, Unavailable),
+    ],
+    ids=str,
+)
+def test_refused_over_grpc(code: StatusCode, error: type[Exception]) -> None:
+    """What a target refuses over gRPC is not sent again; its sender is told what concerns it."""
+    with grpc_sink() as sink:
+        sink.replies.append(Reply(code=code))
+        target = OtlpTarget("there", f"grpc://{sink.address}", required=True)
+        with forwarding(target) as way:
+            with pytest.raises(error) as caught:
+                way.send(make())
+            assert str(caught.value) == f"Rejected by the forward target there: {code.name} no"
+            assert type(caught.value) is error
+            assert len(sink.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500, 308])
+def test_refused(sink: Sink, status: int) -> None:
+    """What a target refuses for good is counted, not sent again, and no matter to its sender."""
+    sink.replies.append(Reply(status))
+    requests = [make(), make()]
+    with forwarding(at(sink)) as way:
+        for request in requests:
+            way.send(request)
+        wait_until(lambda: bool(way.numbers("forwarded_total")))
+        assert sorted(bodies(sink)) == sorted(request.body for request in requests)
+        assert way.numbers("forward_dropped_total") == {
+            'reason="refused",signal="traces",target="there"': 1
+        }
+
+
+def test_partial(sink: Sink) -> None:
+    """What a target takes in part is forwarded, and counted as such."""
+    partial = ExportTracePartialSuccess(rejected_spans=1, error_message="no")
+    answer = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    sink.replies.append(Reply(200, body=answer))
+    with forwarding(at(sink)) as way:
+        way.send(make())
+        wait_until(lambda: bool(way.numbers("forwarded_total")))
+        assert way.numbers("forward_partial_total") == {'signal="traces",target="there"': 1}
+        assert len(sink.requests) == 1
+
+
+def test_bounded() -> None:
+    """While a target is away so much waits for it as may; the rest is dropped and counted."""
+    targets = (away(queue_requests=3), away("narrow", "grpc", queue_bytes=1))
+    with forwarding(*targets) as way:
+        for _ in range(5):
+            way.send(make())
+        assert way.numbers("forward_dropped_total") == {
+            'reason="queue_full",signal="traces",target="away"': 2,
+            'reason="queue_full",signal="traces",target="narrow"': 4,
+        }
+        assert way.numbers("forward_queue_requests") == {
+            'target="away"': 3,
+            'target="narrow"': 1,
+        }
+        wait_until(lambda: len(way.numbers("forward_retries_total")) == 2)
+        way.forward.close(2)
+        assert way.numbers("forward_queue_requests") == {}
+        dropped = way.numbers("forward_dropped_total")
+        assert dropped['reason="shutdown",signal="traces",target="away"'] == 3
+        assert dropped['reason="shutdown",signal="traces",target="narrow"'] == 1
+
+
+def test_given_up() -> None:
+    """What a target has not taken after its time is dropped and counted."""
+    with forwarding(away(retry_s=1)) as way:
+        way.send(make())
+        wait_until(lambda: bool(way.numbers("forward_dropped_total")))
+        assert way.numbers("forward_dropped_total") == {
+            'reason="given_up",signal="traces",target="away"': 1
+        }
+        assert way.numbers("forward_queue_bytes") == {}
+
+
+def test_one_bad_request(sink: Sink) -> None:
+    """A request that a target fails on again and again holds up no other."""
+    sink.replies += [Reply(503), Reply(503)]
+    requests = [make() for _ in range(5)]
+    with forwarding(at(sink)) as way:
+        for request in requests:
+            way.send(request)
+        wait_until(lambda: way.numbers("forwarded_total") == {'signal="traces",target="there"': 5})
+        assert {*bodies(sink)} == {request.body for request in requests}
+
+
+def test_required_late(sink: Sink) -> None:
+    """A sender that came too early finds acknowledged what it sends again, and it is sent once."""
+    sink.may_answer.clear()
+    request = make()
+    with forwarding(at(sink, required=True)) as way:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="Not acknowledged yet by the forward target"):
+                way.send(request, 0.5)
+        sink.may_answer.set()
+        wait_until(lambda: bool(way.numbers("forwarded_total")))
+        way.send(request)
+        assert bodies(sink) == [request.body]
+
+
+def test_required_before_others(sink: Sink) -> None:
+    """While a required target is away, the others do not get each repetition of a sender."""
+    with forwarding(away(required=True), at(sink)) as way:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="the forward target away"):
+                way.send(make(), 0.3)
+        assert way.numbers("forward_queue_requests") == {'target="away"': 2}
+    assert sink.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, Rejected), (413, Rejected), (401, Unavailable), (404, Unavailable)]
+)
+def test_required_refuses(sink: Sink, status: int, error: type[Exception]) -> None:
+    """What is wrong with the data is told to its sender; a wrong key or address is our trouble."""
+    sink.replies.append(Reply(status, body=Status(message="no").SerializeToString()))
+    with forwarding(at(sink, required=True)) as way:
+        with pytest.raises(error) as caught:
+            way.send(make())
+        assert str(caught.value) == f"Rejected by the forward target there: {status} no"
+        assert type(caught.value) is error
+
+
+def test_required_full() -> None:
+    """What has no room is told to its sender at once."""
+    with forwarding(away(required=True, queue_requests=1)) as way:
+        with pytest.raises(Unavailable):
+            way.send(make(), 0.3)
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="Too much waits for the forward target away"):
+            way.send(make())
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        ("", None),
+        ("a,b", None),
+        (",".join("abcdefghijklmnop"), "through 16 collectors"),
+        ("ä", "Invalid header x-otel-ml-passed"),
+        ("a,,b", "Invalid header x-otel-ml-passed"),
+        ("a" * 33, "Invalid header x-otel-ml-passed"),
+    ],
+)
+def test_passed(sink: Sink, passed: str, expected: str | None) -> None:
+    """A request carries where it has been, and must not come back."""
+    with forwarding(at(sink)) as way:
+        if expected:
+            with pytest.raises(Rejected, match=expected):
+                way.forward.add_self(passed)
+            return
+        told = way.forward.add_self(passed)
+        assert told.startswith(f"{passed},") or not passed
+        with pytest.raises(Rejected, match="the forward targets form a loop"):
+            way.forward.add_self(f"{told},more")
+
+
+def test_many_senders(sink: Sink) -> None:
+    """Each of many requests that are sent at once arrives once."""
+    requests = [make() for _ in range(100)]
+    with forwarding(at(sink, required=True)) as way, ThreadPoolExecutor(8) as pool:
+        list(pool.map(way.send, requests))
+        assert sorted(bodies(sink)) == sorted(request.body for request in requests)
+
+
+def test_tls(tmp_path: Path) -> None:
+    """A target whose certificate is not known gets nothing."""
+    made = make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made.cert, made.key)
+    with http_sink(tls=context) as sink:
+        endpoint = f"https://{sink.address}"
+        known = OtlpTarget("known", endpoint, tls_ca=made.cert)
+        with forwarding(known, OtlpTarget("unknown", endpoint)) as way:
+            way.send(make())
+            wait_until(lambda: bool(way.numbers("forwarded_total")))
+            wait_until(lambda: bool(way.numbers("forward_retries_total")))
+            assert way.numbers("forwarded_total") == {'signal="traces",target="known"': 1}
+            assert {*way.numbers("forward_retries_total")} == {'target="unknown"'}
+        assert len(sink.requests) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_proxy(sink: Sink, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """A target is reached through the proxy of the environment, which is told our login there."""
+    monkeypatch.setenv("http_proxy", f"{scheme}me:p%40ss@{sink.address}")
+    monkeypatch.setenv("no_proxy", "")
+    with forwarding(OtlpTarget("there", "http://tempo.test:4318")) as way:
+        way.send(make())
+        wait_until(lambda: bool(way.numbers("forwarded_total")))
+    [request] = sink.requests
+    assert request.path == "http://tempo.test:4318/v1/traces"
+    assert request.headers["proxy-authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:secret@proxy:1080", "http://me:secret@proxy:x"])
+def test_wrong_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """A proxy that cannot be used is told at once, without its password."""
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(BadSetting) as caught, forwarding(OtlpTarget("there", "http://a.test:1")):
+        pass
+    expected = "Invalid proxy for http://a.test:1: expected one such as http://proxy:3128"
+    assert str(caught.value) == expected

@@ -1,0 +1,212 @@
+"""Tests of what the pipeline hands on to other collectors, and when."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from otel_ml_collector.access import Access
+from otel_ml_collector.decode.signals import Signal
+from otel_ml_collector.errors import Rejected, Unavailable
+from otel_ml_collector.forward.otlp import OtlpForward
+from otel_ml_collector.receive.answers import ExportAnswer
+from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.receive.pipeline import Export, Intake
+from otel_ml_collector.records import Records
+from otel_ml_collector.settings.targets import OtlpTarget
+from otel_ml_collector.span import Span
+from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
+from tests.support.collector import wait_until
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.wire import encode
+from tests.support.otlp_sink import Sink, http_sink
+
+WAIT_S = 10
+SHOP = Access("key", "", frozenset({"ingest"}), ("shop", "shed"))
+DROPPED = 'otel_ml_otlp_forward_dropped_total{reason="not_allowed",signal="traces",target="there"}'
+
+
+@dataclass
+class Way:
+    """A pipeline before a store that can be held, or fail, and a target."""
+
+    sink: Sink
+    signals: frozenset[str] = frozenset({"traces"})
+    refuses_metrics: bool = False
+    is_writing: threading.Event = field(default_factory=threading.Event)
+    may_write: threading.Event = field(default_factory=threading.Event)
+    fails: bool = False
+    stored_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.may_write.set()
+        self.telemetry, numbers = Telemetry(), OtlpForwardNumbers()
+        self.telemetry.register(numbers)
+        target = OtlpTarget("there", f"http://{self.sink.address}", signals=self.signals)
+        self.forward = OtlpForward([target], numbers)
+        self._commit = Commit(self._write, self.telemetry)
+        self._pipeline = Intake(
+            self._commit,
+            self.telemetry,
+            forward=self.forward,
+            refuses_metrics=self.refuses_metrics,
+        )
+
+    def _write(self, records: Records) -> None:
+        self.is_writing.set()
+        self.may_write.wait(WAIT_S)
+        if self.fails:
+            raise Unavailable("no disk")
+        self.stored_at_s = time.monotonic()
+
+    async def accept(self, export: Export) -> ExportAnswer:
+        with self._pipeline.hold() as held:
+            return await self._pipeline.accept(export, held)
+
+    def close(self) -> None:
+        self.may_write.set()
+        self._commit.close(WAIT_S)
+        self._pipeline.close()
+        self.forward.close(0)
+
+
+@pytest.fixture
+def way() -> Iterator[Way]:
+    with http_sink() as sink:
+        opened = Way(sink)
+        yield opened
+        opened.close()
+
+
+def make_now(project: str = "") -> Span:
+    attributes = {"otel_ml.project": project} if project else {}
+    now_ns = time.time_ns()
+    return make_call("one", attributes, start_ns=now_ns, end_ns=now_ns + 1)
+
+
+def test_after_commit(way: Way) -> None:
+    """A request goes on when it is stored, and not before."""
+
+    async def send() -> None:
+        way.may_write.clear()
+        body = encode([make_now()])
+        sending = asyncio.create_task(way.accept(Export(body, "identity", None)))
+        await asyncio.to_thread(way.is_writing.wait, WAIT_S)
+        way.may_write.set()
+        assert await sending == ExportAnswer(0, "")
+        await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
+        [sent] = way.sink.requests
+        assert sent.body == body
+        assert sent.at_s > way.stored_at_s
+
+    asyncio.run(send())
+
+
+def test_not_stored(way: Way) -> None:
+    """What could not be stored does not go on: its sender comes again."""
+
+    async def send() -> None:
+        way.fails = True
+        with pytest.raises(Unavailable):
+            await way.accept(Export(encode([make_now()]), "identity", None))
+        way.fails = False
+        body = encode([make_now()])
+        await way.accept(Export(body, "identity", None))
+        await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
+        assert [one.body for one in way.sink.requests] == [body]
+
+    asyncio.run(send())
+
+
+def test_not_allowed(way: Way) -> None:
+    """A request with a span that its key may not write stays here, and is counted."""
+
+    async def send() -> None:
+        mixed = encode([make_now("shop"), make_now("bank")])
+        answer = await way.accept(Export(mixed, "identity", None, access=SHOP))
+        assert answer.rejected == 1
+        assert f"{DROPPED} 1.0" in way.telemetry.render().decode()
+        allowed = encode([make_now()])
+        await way.accept(Export(allowed, "identity", None, access=SHOP))
+        await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
+        [sent] = way.sink.requests
+        assert (sent.body, sent.headers["x-otel-ml-project"]) == (allowed, "shop")
+
+    asyncio.run(send())
+
+
+def test_back_again(way: Way) -> None:
+    """What has been here already is refused before it is stored."""
+    passed = way.forward.add_self("elsewhere")
+    export = Export(encode([make_now()]), "identity", None, passed=passed)
+    with pytest.raises(Rejected, match="the forward targets form a loop"):
+        asyncio.run(way.accept(export))
+
+
+METRICS: Final = ExportMetricsServiceRequest()
+_GROUP: Final = METRICS.resource_metrics.add()
+_GROUP.resource.attributes.add(key="service.name").value.string_value = "till"
+_GROUP.scope_metrics.add().metrics.add(name="m").gauge.data_points.add(as_int=1)
+
+
+def test_metrics_go_on() -> None:
+    """A target that takes metrics gets them, and their sender an empty answer."""
+    with http_sink() as sink:
+        way = Way(sink, frozenset({"traces", "metrics"}))
+
+        async def send() -> None:
+            export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
+            assert await way.accept(export) == ExportAnswer(0, "")
+            await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
+            [sent] = way.sink.requests
+            assert (sent.path, sent.body) == ("/v1/metrics", export.body)
+
+        asyncio.run(send())
+        way.close()
+
+
+def test_metrics_that_go_nowhere(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+    """Metrics that nobody takes are answered with success, counted, and named once a day."""
+    caplog.set_level("INFO")
+    export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
+
+    async def send() -> None:
+        for _ in range(2):
+            assert await way.accept(export) == ExportAnswer(0, "")
+
+    asyncio.run(send())
+    assert [one for one in caplog.messages if "till" in one] == [
+        "OTLP metrics of till are left out: forward them, or stop sending them here; said once a "
+        "day"
+    ]
+    assert "otel_ml_data_points_left_out_total 2.0" in way.telemetry.render().decode()
+
+
+def test_refused_metrics() -> None:
+    """Where the settings say so, metrics that nobody takes are refused with their number."""
+    with http_sink() as sink:
+        way = Way(sink, refuses_metrics=True)
+        export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
+        answer = asyncio.run(way.accept(export))
+        assert (answer.rejected, answer.service) == (1, "till")
+        assert answer.message.startswith("Metrics are not kept here")
+        way.close()
+
+
+def test_other_signals(way: Way) -> None:
+    """A target gets the signals that it wants, and metrics only where it names them."""
+
+    async def send() -> None:
+        for signal in (Signal.LOGS, Signal.METRICS):
+            await way.accept(Export(b"", "identity", None, signal))
+        body = encode([make_now()])
+        await way.accept(Export(body, "identity", "far"))
+        await asyncio.to_thread(wait_until, lambda: bool(way.sink.requests))
+        assert [one.path for one in way.sink.requests] == ["/v1/traces"]
+
+    asyncio.run(send())

@@ -1,0 +1,216 @@
+"""Tests of opening and closing the store; each opens stores of its own."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import clickhouse_connect
+import pytest
+
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.store.migrations import SCHEMA_VERSION, connect
+from otel_ml_collector.store.schema import META
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import RUNS
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import open_store
+from tests.support.sampling import sampled
+
+# Another process opens the store and says what became of it.
+OPENER = """
+import sys
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.store.migrations import connect
+try:
+    connect(sys.argv[1]).close()
+    print("opened")
+except BadSetting as error:
+    print(error)
+"""
+NAMES = Sql("SELECT name FROM runs ORDER BY name")
+
+
+def open_elsewhere(path: Path) -> str:
+    """Open the store of a folder in another process; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPENER, f"chdb://{path}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_reopen(tmp_path: Path) -> None:
+    """What was stored is there when the store is opened again."""
+    with open_store(tmp_path) as store:
+        store.take("p", make_call("one"), make_call("two"))
+    with open_store(tmp_path) as store:
+        assert store.reader.rows(NAMES, {}) == [{"name": "one"}, {"name": "two"}]
+
+
+def test_two_folders(tmp_path: Path) -> None:
+    """Two stores that are opened one after the other have nothing of each other."""
+    with open_store(tmp_path / "a") as store:
+        store.take("p", make_call("one"))
+    with open_store(tmp_path / "b") as store:
+        assert store.reader.rows(NAMES, {}) == []
+
+
+def test_made_folder(tmp_path: Path) -> None:
+    """A folder that is not there is made, with those above it."""
+    connect(f"chdb://{tmp_path}/above/data").close()
+    assert (tmp_path / "above/data/store").is_dir()
+
+
+@sampled(3)
+@pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü", "a&b=c"])
+def test_quoted_folder(tmp_path: Path, name: str) -> None:
+    """A folder of any name can be written in an address, and nothing is written beside it."""
+    connect(f"chdb://{quote(str(tmp_path / name))}").close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "store").is_dir()
+
+
+def test_folder_that_the_engine_misreads(tmp_path: Path) -> None:
+    """Nothing is stored beside a folder in whose name the engine would see options."""
+    with contextlib.suppress(BadSetting):
+        connect(f"chdb://{quote(str(tmp_path / 'what?'))}").close()
+    assert {path.name for path in tmp_path.iterdir()} <= {"what?"}
+
+
+def test_second_process(tmp_path: Path) -> None:
+    """A second process that opens the folder is told which one holds it."""
+    with open_store(tmp_path):
+        assert open_elsewhere(tmp_path) == (
+            f"The data directory {tmp_path} is in use by another collector "
+            f"(process {os.getpid()}); stop it, or choose another --data-dir\n"
+        )
+
+
+def test_second_process_leaves_no_trace(tmp_path: Path) -> None:
+    """The process that holds a folder goes on when a second one was sent away."""
+    with open_store(tmp_path) as store:
+        open_elsewhere(tmp_path)
+        store.take("p", make_call("one"))
+        assert store.reader.rows(NAMES, {}) == [{"name": "one"}]
+
+
+def test_close(tmp_path: Path) -> None:
+    """A closed store can be opened by another process."""
+    with open_store(tmp_path):
+        pass
+    assert open_elsewhere(tmp_path) == "opened\n"
+
+
+def test_close_twice(tmp_path: Path) -> None:
+    """A second close is harmless."""
+    connections = connect(f"chdb://{tmp_path}")
+    connections.close()
+    connections.close()
+
+
+def test_private(tmp_path: Path) -> None:
+    """Records are in a folder that other users of the machine cannot look into."""
+    with open_store(tmp_path):
+        assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+
+
+def test_newer_schema(tmp_path: Path) -> None:
+    """The store of a newer program is not opened, and nothing in it is changed."""
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        client.command(META)
+        client.insert("store_meta", [["schema", 99]], column_names=["name", "value"])
+        client.command("CREATE TABLE future (n UInt64) ENGINE = MergeTree ORDER BY n")
+    with pytest.raises(
+        BadSetting,
+        match=rf"^The store has schema 99, this program knows {SCHEMA_VERSION}: "
+        r"use a newer otel-ml, nothing was changed$",
+    ):
+        connect(f"chdb://{tmp_path}")
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        assert client.query("SHOW TABLES").result_rows == [("future",), ("store_meta",)]
+        assert client.query("SELECT * FROM store_meta").result_rows == [("schema", 99)]
+
+
+def test_same_schema(tmp_path: Path) -> None:
+    """Opening a store again does not make it again."""
+    for _ in range(2):
+        with open_store(tmp_path) as store:
+            sql = Sql("SELECT name, value FROM store_meta ORDER BY name")
+            rows = store.reader.rows(sql, {})
+    assert rows == [
+        {"name": "schema", "value": SCHEMA_VERSION},
+        {"name": "two_structures", "value": 0},
+    ]
+
+
+def test_interrupted_creation(tmp_path: Path) -> None:
+    """A store whose creation was cut short is completed when it is opened again."""
+    with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
+        client.command(META)
+        client.command(RUNS.ddl)
+    with open_store(tmp_path) as store:
+        store.take("p", make_call("one"))
+        assert store.reader.rows(NAMES, {}) == [{"name": "one"}]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nonsense",
+        "chdb://",
+        "chdb:///",
+        "chdb://host/path",
+        "postgres://localhost/db",
+        "clickhouse://",
+        "clickhouse:///db",
+        "clickhouse://localhost:port/db",
+        "clickhouse://localhost:99999/db",
+        "clickhouse://[::1/db",
+    ],
+)
+def test_invalid_address(address: str) -> None:
+    """An address that cannot be read is told with what would be right."""
+    with pytest.raises(BadSetting) as caught:
+        connect(address)
+    assert str(caught.value) == (
+        f"Invalid store {address!r}: expected chdb:///absolute/path or "
+        "clickhouse://user:password@host:port/database"
+    )
+
+
+def test_invalid_address_with_password() -> None:
+    """An error about an address does not tell its password."""
+    with pytest.raises(BadSetting) as caught:
+        connect("mysql://me:geheim@localhost/db")
+    assert "geheim" not in str(caught.value)
+    assert "mysql://me:***@localhost/db" in str(caught.value)
+
+
+def test_no_server() -> None:
+    """A server that does not answer is told without its password."""
+    with pytest.raises(BadSetting) as caught:
+        connect("clickhouse://me:geheim@127.0.0.1:1/db")
+    message = str(caught.value)
+    assert message.startswith("The store at clickhouse://me:***@127.0.0.1:1/db cannot be opened: ")
+    assert "geheim" not in message
+
+
+def test_unknown_option() -> None:
+    """An option of a server's address that nobody knows is told as such."""
+    with pytest.raises(BadSetting, match="colour"):
+        connect("clickhouse://127.0.0.1:1/db?colour=blue")
+
+
+def test_file_in_the_way(tmp_path: Path) -> None:
+    """A file that stands where the folder should be is told in one line."""
+    (tmp_path / "data").write_text("")
+    with pytest.raises(BadSetting, match=r"^The data directory .* cannot be used: ") as caught:
+        connect(f"chdb://{tmp_path}/data")
+    assert "\n" not in str(caught.value)

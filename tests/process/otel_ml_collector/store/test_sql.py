@@ -1,0 +1,147 @@
+"""SQL is built from literals, and from nothing else."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter, split_long_values
+from tests.support.folders import ROOT
+from tests.support.otel_ml_collector.stores import Store
+
+WANTED = Sql("SELECT {wanted:Array(String)} AS one, length({wanted:Array(String)}) AS size")
+SAMPLE = '''
+"""What is right, and what is wrong."""
+
+from typing import Final
+
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
+
+NAME: Final = "runs"
+
+
+def ask(typed: str) -> None:
+    """Write SQL of what somebody typed."""
+    sql = Sql("SELECT {columns} FROM ").fill(columns=Sql("*")) + Sql(NAME)
+    print(join_sql(" AND ", [sql, identifier(typed, {NAME}), parameter(typed, "String")]))
+    Sql(typed)  # wrong
+    Sql(f"SELECT {typed}")  # wrong
+    Sql("SELECT " + typed)  # wrong
+    Sql("SELECT {}".format(typed))  # wrong
+    Sql("SELECT %s" % typed)  # wrong
+    Sql(*[typed])  # wrong
+    Sql("SELECT {column}").fill(column=typed)  # wrong
+    parameter("name", typed)  # wrong
+    join_sql(" AND ", [typed])  # wrong
+    join_sql(typed, [sql])  # wrong
+    sql += typed  # wrong
+    sql = Sql(NAME).format(typed)  # wrong
+    sql = sql.replace("a", typed)  # wrong
+'''
+
+
+def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
+    """Mypy finds an error in each line that puts other text into SQL, and in no other line."""
+    sample = tmp_path / "sample.py"
+    sample.write_text(SAMPLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path, sample],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    found = {int(line) for line in re.findall(r"sample\.py:(\d+): error", done.stdout)}
+    lines = enumerate(SAMPLE.splitlines(), 1)
+    assert found == {number for number, line in lines if line.endswith("# wrong")}, done.stdout
+
+
+def test_sql_is_only_called() -> None:
+    """No file of the collector hands `Sql` to other code, where mypy would not see its calls."""
+    found = []
+    for path in (ROOT / "collector/otel_ml_collector").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        given = [part for call in calls for part in (*call.args, *(k.value for k in call.keywords))]
+        found += [path for part in given if isinstance(part, ast.Name) and part.id == "Sql"]
+    assert [path for path in found if path.name != "sql.py"] == []
+
+
+def test_lint_that_finds_injection_is_on() -> None:
+    """Ruff looks for SQL that is built of text in every file, and no line is left out."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    in_files = settings["per-file-ignores"].values()
+    left_out = [*settings["ignore"], *(rule for rules in in_files for rule in rules)]
+    assert "S" in settings["select"]
+    assert [rule for rule in left_out if rule in {"S", "S6", "S60", "S608"}] == []
+    ours = ("collector", "docs", "examples", "otel_ml", "tests")
+    files = [path for folder in ours for path in (ROOT / folder).rglob("*.py")]
+    assert [path for path in files if re.search(r"noqa:[^#]*S608", path.read_text())] == []
+
+
+def test_one_file_declares() -> None:
+    """Only the tables of records make SQL of a text: the statement that makes the table."""
+    files = (ROOT / "collector/otel_ml_collector").rglob("*.py")
+    found = {path.name for path in files if re.search(r"\b(declare|_trust)\(", path.read_text())}
+    assert found == {"sql.py", "tables.py"}
+
+
+def test_pieces_stand_for_names() -> None:
+    """A piece is put for each name; parameters stay as they are."""
+    sql = Sql("SELECT {columns}, {columns} FROM runs WHERE a = {a:String} LIMIT {most}")
+    assert sql.fill(columns=Sql("{b:Int64}"), most=3) == (
+        "SELECT {b:Int64}, {b:Int64} FROM runs WHERE a = {a:String} LIMIT 3"
+    )
+
+
+def test_pieces_are_joined() -> None:
+    """Joined or added pieces are SQL again."""
+    both = join_sql(" OR ", [Sql("a"), Sql("b") + Sql("c")])
+    assert (both, type(both)) == ("a OR bc", Sql)
+
+
+@pytest.mark.parametrize("parts", [{}, {"a": Sql("1"), "b": Sql("2")}, {"a": "1"}])
+def test_wrong_pieces_are_refused(parts: dict[str, Sql]) -> None:
+    """A missing piece, one too much, and a text are refused."""
+    with pytest.raises(TypeError):
+        Sql("SELECT {a}").fill(**parts)
+
+
+@pytest.mark.parametrize("name", ["runs; DROP TABLE runs", "other", ""])
+def test_unknown_names_are_refused(name: str) -> None:
+    """A table or a column that is not declared is no identifier."""
+    with pytest.raises(ValueError, match="Unknown identifier"):
+        identifier(name, {"runs", "runs; DROP TABLE runs"})
+
+
+@pytest.mark.parametrize("name", ["f1:String} OR {f2", ""])
+def test_wrong_names_of_parameters_are_refused(name: str) -> None:
+    """Text that would end the parameter is no name of it."""
+    with pytest.raises(ValueError, match="Invalid name of a parameter"):
+        parameter(name, "String")
+
+
+def test_short_list() -> None:
+    """A short list stays one parameter."""
+    values = {"wanted": ["a"] * 100, "name": "x" * 200_000}
+    assert split_long_values(WANTED, values) == (WANTED, values)
+
+
+def test_long_list(store: Store) -> None:
+    """A long list is several parameters, none of them too long, and means the same."""
+    wanted = [f"{number:049}" for number in range(10_000)]
+    _, split = split_long_values(WANTED, {"wanted": wanted})
+    assert len(split) > 1
+    assert all(len(str(part)) < 128 * 1024 for part in split.values())
+    assert store.reader.rows(WANTED, {"wanted": wanted}) == [{"one": wanted, "size": 10_000}]
+
+
+def test_characters_that_are_escaped() -> None:
+    """Text that takes more room on its way is cut earlier."""
+    _, split = split_long_values(WANTED, {"wanted": ["ü'\\"] * 30_000})
+    assert all(len(part) * 12 < 128 * 1024 for part in split.values())

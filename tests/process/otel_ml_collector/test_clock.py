@@ -1,0 +1,183 @@
+"""Tests of how the collector finds out that its clock is behind."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_ml_collector.clock import ClockWatch, Seen
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.span import Scope
+from tests.support.collector import CollectorProcess, running
+from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, make_call
+from tests.support.otel_ml_collector.wire import encode
+
+MINUTE_NS: Final = 60 * SECOND_NS
+
+
+class Machine:
+    """A collector's machine, whose clock can be set, and the senders around it."""
+
+    def __init__(self, behind_ns: int = 0) -> None:
+        self.now_ns = NOW_NS
+        self.behind_ns = behind_ns
+        self.watch = ClockWatch(lambda: self.now_ns - self.behind_ns, lambda: self.now_ns)
+
+    def send(self, *hosts: str, ahead_ns: int = 0, old_ns: int = 0) -> bool:
+        """Send a request of spans that ended now; returns whether it is taken."""
+        end_ns = self.now_ns + ahead_ns - old_ns
+        seen: list[Seen] = [({"host.name": host}, end_ns - SECOND_NS, end_ns) for host in hosts]
+        try:
+            list(self.watch.follow(seen, lambda one: one))
+        except Unavailable:
+            return False
+        return True
+
+
+def test_right_clock() -> None:
+    """While clocks are right everything is taken, and nothing is said."""
+    machine = Machine()
+    assert machine.send("a", "b")
+    assert machine.send("c", old_ns=30 * DAY_NS)
+    assert (machine.watch.trouble, machine.watch.behind_s) == ("", 0)
+
+
+@pytest.mark.parametrize("behind_ns", [2 * 3600 * SECOND_NS, DAY_NS, 50 * 365 * DAY_NS])
+def test_behind(behind_ns: int) -> None:
+    """A clock that is behind is found out by the first request, which is to come again."""
+    machine = Machine(behind_ns)
+    assert (machine.send("a"), machine.watch.is_sure) == (False, False)
+    assert (machine.send("b", "c"), machine.watch.is_sure) == (False, True)
+    assert machine.watch.behind_s == behind_ns / SECOND_NS
+    assert re.fullmatch(
+        "this machine's clock seems to be behind: it says .* UTC, and 3 senders are ahead of that "
+        r"by about [\d.]+ (hours|days); set it, or theirs",
+        machine.watch.trouble,
+    )
+
+
+def test_clock_set_right() -> None:
+    """Once the clock is set right, nothing is said any more and all is taken."""
+    machine = Machine(DAY_NS)
+    assert not machine.send("a", "b", "c")
+    machine.behind_ns = 0
+    assert machine.watch.trouble == ""
+    assert machine.send("a", "b", "c")
+
+
+def test_clock_set_back() -> None:
+    """A clock that is set back while the collector runs is found out, for all that it knew."""
+    machine = Machine()
+    assert machine.send("a", "b", "c")
+    machine.behind_ns = DAY_NS
+    assert machine.watch.is_sure
+    assert not machine.send("a")
+
+
+def test_odd_sender() -> None:
+    """A sender whose own clock is wrong is not kept waiting once a right one has sent."""
+    machine = Machine()
+    assert not machine.send("odd", ahead_ns=DAY_NS)
+    assert machine.send("right")
+    assert machine.send("odd", ahead_ns=DAY_NS)
+    assert machine.send("odd", "right", ahead_ns=0)
+    assert machine.watch.trouble == ""
+
+
+def test_odd_span() -> None:
+    """A span of an odd time among right ones of its sender is the span's fault."""
+    machine = Machine()
+    right: Seen = ({"host.name": "a"}, machine.now_ns, machine.now_ns)
+    odd: Seen = ({"host.name": "a"}, machine.now_ns + DAY_NS, machine.now_ns + DAY_NS)
+    assert list(machine.watch.follow([odd, right, odd], lambda one: one)) == [odd, right, odd]
+    assert machine.watch.trouble == ""
+
+
+def test_old_spans() -> None:
+    """What a spool delivers late says nothing of any clock."""
+    machine = Machine(DAY_NS)
+    assert machine.send("a", old_ns=20 * DAY_NS)
+    assert not machine.send("b")
+
+
+def test_few_on_time() -> None:
+    """Where many are ahead, one that is on time is an old span that happens to look so."""
+    machine = Machine(DAY_NS)
+    assert machine.send("late", old_ns=DAY_NS)
+    for host in "abcde":
+        machine.send(host)
+    assert machine.watch.is_sure
+    assert not machine.send("a")
+
+
+def test_forgotten() -> None:
+    """A sender that has not sent for an hour counts no more."""
+    machine = Machine(DAY_NS)
+    assert not machine.send("a", "b", "c")
+    machine.now_ns += 61 * MINUTE_NS
+    assert machine.watch.trouble == ""
+
+
+def test_no_time_at_all() -> None:
+    """Times that no clock shows are the sender's fault."""
+    assert Machine().send("a", ahead_ns=120 * 365 * DAY_NS)
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[CollectorProcess]:
+    with running(tmp_path / "data") as process:
+        yield process
+
+
+def send(collector: CollectorProcess, ahead_ns: int, *hosts: str) -> tuple[int, str, int]:
+    """Send a span of each host; returns status, message and how many were rejected."""
+    end_ns = time.time_ns() + ahead_ns
+    spans = [
+        make_call("m", start_ns=end_ns - SECOND_NS, end_ns=end_ns, scope=scope_of(host))
+        for host in hosts
+    ]
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "clocks"}
+    status, _, body = collector.post("/v1/traces", encode(spans), headers)
+    if status != 200:
+        return status, Status.FromString(body).message, 0
+    partial = ExportTraceServiceResponse.FromString(body).partial_success
+    return status, partial.error_message, partial.rejected_spans
+
+
+def scope_of(host: str) -> Scope:
+    return Scope({"host.name": host}, "tests", "1", {})
+
+
+def test_loud(collector: CollectorProcess) -> None:
+    """A collector that is behind keeps nothing, says so everywhere, and loses nothing."""
+    status, message, _ = send(collector, DAY_NS, "a", "b", "c")
+    assert (status, message[:54]) == (503, "Not stored: this machine's clock seems to be behind: i")
+    assert collector.status("/readyz") == 503
+    assert "clock seems to be behind" in collector.get_text("/readyz")
+    assert "this machine&#39;s clock seems to be behind" in collector.get_text("/")
+    assert collector.output.count("Spans are not taken: this machine's clock seems") == 1
+    [line] = [
+        line
+        for line in collector.get_text("/metrics").splitlines()
+        if line.startswith("otel_ml_clock_behind_seconds ")
+    ]
+    assert float(line.split()[1]) == pytest.approx(86_400, abs=300)
+
+
+def test_odd_sender_is_told(collector: CollectorProcess) -> None:
+    """One odd sender stops nobody: it is told to wait until others have shown the right time."""
+    assert send(collector, DAY_NS, "odd")[0] == 503
+    ready = json.loads(collector.get_text("/readyz"))
+    assert ready["status"] == "ready"
+    assert "the only sender is ahead" in ready["warning"]
+    assert send(collector, 0, "right") == (200, "", 0)
+    rejected = "Spans rejected for good: outside_time_window 1"
+    assert send(collector, DAY_NS, "odd") == (200, rejected, 1)
+    assert json.loads(collector.get_text("/readyz")) == {"status": "ready"}
+    assert len(collector.runs("clocks")) == 1

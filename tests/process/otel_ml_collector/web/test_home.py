@@ -1,0 +1,142 @@
+"""Tests of the home page of very many projects, and of the same list as JSON."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+
+from otel_ml_collector.span import Span
+from tests.support.collector import running
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.otel_ml_collector.wire import encode
+
+NAMES: Final = [f"Project {number:04}" for number in range(1_120)]
+ROW: Final = re.compile(r'<td class="l1"[^>]*><a href="/projects/[^"/]+">([^<]+)</a></td>')
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with many projects, of which each ran a second before the one that follows."""
+    now_ns = time.time_ns()
+    calls = [
+        make_call("m", {"otel_ml.project": name}, start_ns=now_ns - number * SECOND_NS)
+        for number, name in enumerate(NAMES)
+    ]
+    folder: Path = tmp_path_factory.mktemp("home")
+    with open_service(folder) as opened:
+        send(opened, calls)
+        yield opened
+
+
+def send(service: Service, calls: list[Span]) -> None:
+    headers = {"content-type": "application/x-protobuf"}
+    sent = ask(service.app, "/v1/traces", method="POST", headers=headers, body=[encode(calls)])
+    assert (sent.status, sent.body) == (200, b"")
+
+
+def names_on(service: Service, address: str) -> list[str]:
+    return ROW.findall(ask(service.app, address).text)
+
+
+def test_size(service: Service) -> None:
+    """The page is no larger for a thousand projects than for a few hundred."""
+    page = ask(service.app, "/")
+    assert len(page.body) < 150_000
+    assert ROW.findall(page.text) == NAMES[:50]
+    assert "1 to 50 of 1,120 projects" in page.text
+    assert "1,120 in all, 1,120 projects" in page.text
+
+
+def test_empty(tmp_path: Path) -> None:
+    """Before the first run the page says what to do."""
+    with running(tmp_path / "data") as collector:
+        page = collector.get_text("/")
+        assert (collector.status("/"), "No runs yet" in page) == (200, True)
+
+
+def test_walk(service: Service) -> None:
+    """The parts follow each other, and together they are all projects in their order."""
+    address, found = "/", list[str]()
+    while True:
+        text = ask(service.app, address).text
+        found += ROW.findall(text)
+        link = re.search(r'<a class="btn" href="([^"]+)"[^>]*>Next</a>', text)
+        if link is None:
+            break
+        address = "/" + link[1].replace("&amp;", "&")
+    assert found == NAMES
+
+
+@pytest.mark.parametrize("find", ["project 01", "PROJECT 01", " ject 01"])
+def test_find(service: Service, find: str) -> None:
+    """Projects are found by a part of their name, on the page and in its JSON alike."""
+    wanted = [name for name in NAMES if "ject 01" in name]
+    assert names_on(service, f"/?find={quote(find)}") == wanted[:50]
+    assert names_on(service, f"/?find={quote(find)}&projects_from=50") == wanted[50:]
+    answer = ask(service.app, f"/api/v1/projects?find={quote(find)}").json
+    assert [one["project"] for one in answer["projects"]] == wanted
+
+
+def test_nothing_found(service: Service) -> None:
+    """Where no name has the text, that is said with the text as it was typed."""
+    text = ask(service.app, "/?find=%3Cb%3Enothing").text
+    assert "No project has “&lt;b&gt;nothing” in its name" in text
+    assert ROW.findall(text) == []
+
+
+def test_cursor(service: Service) -> None:
+    """The JSON goes on behind its cursor until all projects were told, each once."""
+    found, pages, address = list[str](), 0, "/api/v1/projects?limit=500"
+    while address:
+        answer = ask(service.app, address).json
+        found += [one["project"] for one in answer["projects"]]
+        cursor, pages = answer["next_cursor"], pages + 1
+        address = f"/api/v1/projects?limit=500&cursor={cursor}" if cursor else ""
+    assert (found, pages) == (NAMES, 3)
+
+
+@pytest.mark.parametrize("cursor", ["x", "WzEsMl0", "WyIyMDI2IiwgMV0", "WyJub3doZW4iLCJhIl0"])
+def test_wrong_cursor(service: Service, cursor: str) -> None:
+    """What is no cursor of an answer is refused, with its name."""
+    answer = ask(service.app, f"/api/v1/projects?cursor={cursor}")
+    assert (answer.status, answer.json["error"]["field"]) == (400, "cursor")
+
+
+def test_switcher(service: Service) -> None:
+    """The list in the top bar has those that ran last, and the way to the others."""
+    text = ask(service.app, "/switcher").text
+    assert text.count("<a ") == 51
+    assert "All projects <small>1,120</small>" in text
+
+
+def test_a_line_a_project(service: Service) -> None:
+    """A project says what is wrong, or that it is quiet; no figure is of artifacts."""
+    page = ask(service.app, "/").text
+    assert "Artifacts" not in page
+    assert "<dt>Cost, last 24 h</dt>" in page
+    assert 'hx-get="/projects/Project%200000/today"' in page
+    assert ">quiet</td>" in ask(service.app, "/projects/Project%200000/today").text
+    failed = {"otel_ml.outcome": "error", "error.type": "Lost", "otel_ml.project": "Broken"}
+    send(service, [make_call("m", failed, start_ns=time.time_ns() - SECOND_NS)])
+    today = ask(service.app, "/projects/Broken/today").text
+    assert ">new error</td>" in today
+    assert '<a href="/projects/Broken">Lost: no message, in m</a>' in today
+
+
+def test_metrics_that_went_nowhere(service: Service) -> None:
+    """The page says how many data points of OTLP metrics were left out, once there are some."""
+    point = {"asInt": "1", "timeUnixNano": "1"}
+    told = {"name": "turns", "gauge": {"dataPoints": [point, point]}}
+    body = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [told]}]}]}).encode()
+    assert "left-points" not in ask(service.app, "/").text
+    headers = {"content-type": "application/json"}
+    sent = ask(service.app, "/v1/metrics", method="POST", headers=headers, body=[body])
+    assert sent.status == 200
+    assert "2 data points of OTLP metrics came" in ask(service.app, "/").text

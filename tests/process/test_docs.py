@@ -1,0 +1,259 @@
+"""The docs are held by tests: what exists is documented, what is documented runs."""
+
+import ast
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+import otel_ml
+from docs import make_dialects
+from docs.make_reference import TARGET, make
+from docs.markdown import anchor
+from otel_ml_collector import api
+from otel_ml_collector.filter.fields import FIELD_NAMES
+from otel_ml_collector.settings.table import TABLE, Setting
+from tests.support.collector import CollectorProcess
+from tests.support.folders import ROOT
+
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs/tutorial.md"
+SCIKIT_LEARN = ROOT / "docs/how-to/scikit-learn.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "deploy/README.md"]
+BESIDE_README = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
+# Blocks fenced as `python integrations` need frameworks: tests/nightly/integrations runs them.
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+VARIABLE = re.compile(r"OTEL_[A-Z_]*[A-Z]")
+HERE = "http://127.0.0.1:4318"
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub gives them."""
+    found: list[str] = []
+    counts: Counter[str] = Counter()
+    for heading in HEADING.findall(FENCED.sub("", page.read_text())):
+        slug = anchor(heading)
+        found.append(f"{slug}-{counts[slug]}" if counts[slug] else slug)
+        counts[slug] += 1
+    return set(found)
+
+
+@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: str(setting.name))
+def test_setting_is_documented(setting: Setting) -> None:
+    """Every setting stands in the docs with its flag, variable, key and default."""
+    line = f"| `{setting.flag}` | `{setting.variable}` | `{setting.name}` | "
+    default = f"`{setting.default}` |" if setting.default else "|"
+    assert line + default in read("docs/configuration.md")
+
+
+def test_every_variable_is_documented() -> None:
+    """Every variable of the environment that the SDK names stands in the docs."""
+    named = set()
+    for module in (ROOT / "otel_ml").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= {node.value} if VARIABLE.fullmatch(node.value) else set()
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"_standard", "_choice"}:
+                said = node.args[0]
+                if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                    named.add(f"OTEL_EXPORTER_OTLP_{said.value}")
+    text = read("docs/configuration.md")
+    kinds = {"OTEL_ML_CAPTURE", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_COMPRESSION"}
+    assert kinds <= named  # it finds them all
+    assert [name for name in sorted(named) if f"`{name}`" not in text] == []
+
+
+def test_every_endpoint_is_documented() -> None:
+    """Every call of the API stands in the docs."""
+    text = read("docs/api.md")
+    topics = [
+        importlib.import_module(f"otel_ml_collector.api.{found.name}")
+        for found in pkgutil.iter_modules(api.__path__)
+    ]
+    routers = [topic.router for topic in topics if hasattr(topic, "router")]
+    for route in [route for router in routers for route in router.routes]:
+        methods = getattr(route, "methods", ())
+        method = next((name for name in ("PUT", "POST", "DELETE") if name in methods), "GET")
+        whole = getattr(route, "path", "")
+        if not whole.startswith("/api/v1/"):  # as another program has it, with a page of its own
+            continue
+        path = whole.removeprefix("/api/v1").replace(":path", "")
+        path = path.replace("{key}", "{id or key}").replace("{number}", "{n}")
+        assert f"`{method} {path}`" in text
+
+
+@pytest.mark.parametrize("name", FIELD_NAMES)
+def test_every_field_of_the_filter_is_documented(name: str) -> None:
+    """Every field of the filter language stands in the docs with its kind and what it is."""
+    field = FIELD_NAMES[name]
+    short, key = (f" `{text}` |" if text else " |" for text in (field.short, field.key))
+    line = f"| `{name}` | {field.kind.value} |{short}{key} {field.about} |"
+    assert line in read("docs/filters.md").splitlines()
+
+
+def test_every_metric_is_documented(collector: CollectorProcess) -> None:
+    """Every metric of ours stands in the docs, as Prometheus reads it."""
+    page = collector.get_text("/metrics")
+    named = re.findall(r"^# TYPE (otel_ml_\w+(?<!_created)) ", page, re.MULTILINE)
+    assert {"otel_ml_runs_total", "otel_ml_commit_seconds"} <= set(named)
+    text = read("docs/how-to/monitor-the-collector.md")
+    assert [name for name in named if f"`{name}`" not in text] == []
+
+
+def test_every_public_name_has_a_heading() -> None:
+    """Every public name of the SDK has a heading of its own in the docs."""
+    headings = re.findall(r"^## (\w+)$", read("docs/reference.md"), re.MULTILINE)
+    assert set(otel_ml.__all__) <= set(headings)
+
+
+def test_reference_is_what_the_docstrings_say() -> None:
+    """The reference is what `make docs` writes."""
+    assert TARGET.read_text() == make()
+
+
+def test_dialects_are_what_the_mapping_reads() -> None:
+    """The page on dialects is what `make docs` writes."""
+    assert make_dialects.TARGET.read_text() == make_dialects.make()
+
+
+@pytest.mark.parametrize("name", ["how-to", "design"])
+def test_every_page_is_in_the_index(name: str) -> None:
+    """Every page of a folder is listed where a reader looks for it."""
+    folder = ROOT / "docs" / name
+    listed = {target for target, _ in LINK.findall((folder / "README.md").read_text())}
+    assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= listed
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *BESIDE_README], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link of a page to a file, or to a heading of one, leads there."""
+    astray = []
+    for target, heading in LINK.findall(page.read_text()):
+        found = page.parent / target if target else page
+        if not found.exists() or (heading and heading not in anchors(found)):
+            astray.append((target, heading))
+    assert astray == []
+
+
+def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
+    """Run a page's blocks one after the other, each as a program of its own."""
+    environment = {
+        **os.environ,
+        "OTEL_ML_ENDPOINT": collector.endpoint,
+        "OTEL_ML_PROJECT": page.stem,
+    }
+    for number, block in enumerate(PYTHON.findall(page.read_text())):
+        script = folder / f"block_{number}.py"
+        script.write_text(block.replace(HERE, collector.endpoint))
+        ended = subprocess.run(
+            [sys.executable, str(script)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+            cwd=folder,
+        )
+        assert (ended.returncode, ended.stderr) == (0, ""), block
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in PAGES
+        if page not in {TARGET, TUTORIAL, README, SCIKIT_LEARN} and PYTHON.search(page.read_text())
+    ],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_python_blocks_run(page: Path, collector: CollectorProcess, tmp_path: Path) -> None:
+    """Every block of Python in the docs is a whole program that runs and complains of nothing."""
+    run_blocks(page, collector, tmp_path)
+
+
+def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
+    """Who types the shell command of the page on OTLP finds its run."""
+    block = SHELL.search(read("docs/how-to/send-with-any-otlp-client.md"))
+    assert block is not None
+    command = block[1].replace(HERE, collector.endpoint).replace(": shop'", ": from a shell'")
+    ended = subprocess.run(
+        ["bash", "-c", command], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{}", "")
+    [run] = collector.runs("from a shell")
+    assert (run["name"], run["model"], run["latency_ms"], run["tokens"]["input"]) == (
+        "chat gpt-4o-mini",
+        "gpt-4o-mini",
+        250.0,
+        12,
+    )
+    assert collector.get(f"/runs/{run['run_id']}")["resource"] == {"service.name": "shell"}
+
+
+def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who runs the blocks of the README finds their runs in one project."""
+    run_blocks(README, collector, tmp_path)
+    training, answer = collector.runs("my-project")
+    assert training["model"] == "training"
+    assert (answer["version"], answer["scores"], answer["tags"]) == (
+        1,
+        {"short": 6.0},
+        {"client": "acme"},
+    )
+
+
+def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows the tutorial has the models, versions and scores that it speaks of."""
+    run_blocks(TUTORIAL, collector, tmp_path)
+    runs = reversed(collector.runs("tutorial"))
+    assert [(run["model"], run["version"], run["scores"]) for run in runs] == [
+        ("classify", 1, {}),
+        ("classify", 1, {}),
+        ("classify", 1, {"brief": 1.0}),
+        ("classify", 1, {"brief": 0.0}),
+        ("classify", 2, {}),
+        ("fit-spam", None, {}),
+        ("explain", 1, {}),
+        ("ask", 1, {}),
+        ("classify", 3, {"correct": 0.0}),
+    ]
+
+
+def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows the page on scikit-learn has three trainings with params, curves, and a best."""
+    run_blocks(SCIKIT_LEARN, collector, tmp_path)
+    trained = [run["run_id"] for run in collector.runs("scikit-learn")[2::-1]]
+    asked = urlencode({"of": trained}, doseq=True)
+    found = collector.get(f"/projects/scikit-learn/compare?{asked}")
+    assert found["differing"] == ["eta0"]
+    assert found["same"]["loss"] == "log_loss"
+    assert [side["params"]["eta0"] for side in found["sides"]] == [0.001, 0.01, 0.1]
+    assert [side["metrics"]["loss"]["count"] for side in found["sides"]] == [10, 10, 10]
+    assert found["sentence"].startswith("C has the lowest loss")
+
+
+def test_scikit_learn_leaves_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows that page finds which training made the version, and what it foretold."""
+    run_blocks(SCIKIT_LEARN, collector, tmp_path)
+    called, trained = collector.runs("scikit-learn-flowers")[:2]
+    [version] = collector.get("/projects/scikit-learn-flowers/models/flowers/versions")["versions"]
+    assert called["outputs"] == "0"
+    assert version["definition"]["params"]["n_estimators"] == 20
+    assert trained["run_id"] in [run["run_id"] for run in version["produced_by"]]

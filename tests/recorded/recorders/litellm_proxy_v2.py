@@ -1,6 +1,0 @@
-"""LiteLLM's proxy under the second callback for OpenTelemetry that it has."""
-
-from tests.recorded.recorders.litellm_proxy import main
-
-if __name__ == "__main__":
-    main()

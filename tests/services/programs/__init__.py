@@ -1,1 +1,0 @@
-"""What tests/services runs: each a module in the environment `.venv-services`."""

@@ -1,0 +1,1 @@
+"""Tests that open a store (chDB) in their own process."""

@@ -1,0 +1,320 @@
+"""Rules over a real store: measured, judged window by window, remembered, and told."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.alerts.evaluation import AlertEvaluator
+from otel_ml_collector.alerts.history import check_rule, make_unsaved
+from otel_ml_collector.alerts.notification import Notification
+from otel_ml_collector.alerts.rule import WantedAlert, read_file_alerts
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.alerts import read_alert_events, read_alert_rows
+from otel_ml_collector.times import HOUR_NS, MINUTE_NS
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+# A whole hour.
+END_NS: Final = NOW_NS // HOUR_NS * HOUR_NS
+RULE: Final = {
+    "where": 'model == "answer"',
+    "when": 'pass_rate("grounded") < 0.8',
+    "window": "1h",
+    "every": "1h",
+    "by": 'tags["client"]',
+    "hold": "2 of 3",
+    "keep": "0s",
+    "min_runs": 10,
+    "severity": "page",
+    "notify": ["oncall"],
+    "annotations": {"summary": "{{ by }}: {{ value }} over {{ window }}"},
+}
+
+
+def make_hour(
+    hour: int, client: str, passed: int, *, version: str = "j1", last_ns: int = END_NS
+) -> list[Span]:
+    """Make the 20 runs of a client in the hour that begins so many hours before the end."""
+    spans: list[Span] = []
+    for place in range(20):
+        start_ns = last_ns - hour * HOUR_NS + place * MINUTE_NS
+        run = make_call(
+            "answer",
+            {
+                "otel_ml.model.version": "v1",
+                "otel_ml.tag.client": client,
+                "otel_ml.inputs": '{"question": "why"}' if place else "{}",
+            },
+            start_ns=start_ns,
+            end_ns=start_ns + (100 + 10 * place) * MS_NS,
+            status_code=2 if place < 2 else 0,
+        )
+        spans += [run, say(run, version, float(place < passed))]
+    return spans
+
+
+@dataclass
+class Told:
+    """What targets were told of a project; of each change once, as delivery does."""
+
+    project: str
+    notifications: dict[str, Notification] = field(default_factory=dict)
+    withdrawn: list[str] = field(default_factory=list)
+
+    def announce(self, notification: Notification) -> None:
+        if notification.project == self.project:
+            self.notifications.setdefault(notification.id, notification)
+
+    def withdraw(self, project: str, rule: str) -> None:
+        if project == self.project:
+            self.withdrawn.append(rule)
+
+    @property
+    def lines(self) -> list[str]:
+        return [
+            f"{item.status} {','.join(part.labels.get('client', '') for part in item.slices)}"
+            for item in self.notifications.values()
+        ]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with five hours of two clients: Remax fails in hours 3 and 2, then no more."""
+    with open_service(tmp_path_factory.mktemp("alerts")) as service:
+        spans = [tell("j1")]
+        for hour, passed in ((5, 20), (4, 18), (3, 8), (2, 9), (1, 19)):
+            spans += [*make_hour(hour, "Remax", passed), *make_hour(hour, "Century", 19)]
+        for project in ("p", "q", "r", "s"):
+            service.store.take(project, *spans)
+        yield service
+
+
+def call(service: Service, method: str, path: str, body: object = None) -> Any:
+    answered = ask(
+        service.app,
+        f"/api/v1/projects/{path}",
+        method=method,
+        headers={"content-type": "application/json"} if body is not None else None,
+        body=(b"" if body is None else json.dumps(body).encode(),),
+    )
+    return {**answered.json, "status": answered.status}
+
+
+def look(service: Service, told: Told, now_ns: int) -> AlertEvaluator:
+    """Look at all rules at a time, as a process that has just begun."""
+    evaluator = AlertEvaluator(
+        service.store.reader, service.store.connections, told, clock=lambda: now_ns
+    )
+    evaluator.evaluate()
+    return evaluator
+
+
+def test_course(service: Service) -> None:
+    """A slice fires once enough of its windows were bad, and ends; each change is told once."""
+    assert call(service, "PUT", "p/alerts/grounded%20falls", RULE)["version"] == 1
+    told = Told("p")
+    states = []
+    for hour in (4, 3, 2, 1, 0):
+        now_ns = END_NS - hour * HOUR_NS + 5 * MINUTE_NS
+        for _ in range(2):  # a second look, also after a kill, changes nothing
+            look(service, told, now_ns)
+        rows = {row.slice: row.state for row in read_alert_rows(service.store.reader, "p")}
+        states.append((rows['["Remax"]'], rows['["Century"]']))
+    assert states == [
+        ("inactive", "inactive"),
+        ("inactive", "inactive"),
+        ("pending", "inactive"),
+        ("firing", "inactive"),
+        ("firing", "inactive"),
+    ]
+    assert told.lines == ["firing Remax"]
+    [notification] = told.notifications.values()
+    assert notification.annotations == {"summary": "Remax: 0.45 over 1h"}
+    assert (notification.severity, notification.notify) == ("page", ("oncall",))
+    events = read_alert_events(service.store.reader, "p", 0, "grounded falls")
+    assert [(event.state, event.before) for event in events] == [
+        ("firing", "pending"),
+        ("pending", "inactive"),
+    ]
+    changes = call(service, "GET", "p/alert-changes?since=300d&rule=grounded%20falls")["changes"]
+    assert [(change["slice"], change["state"]) for change in changes] == [
+        ("client = Remax", "firing"),
+        ("client = Remax", "pending"),
+    ]
+    state = call(service, "GET", "p/alerts")["alerts"][0]
+    assert (state["state"], state["firing"], state["slices"][0]["name"]) == (
+        "firing",
+        1,
+        "client = Remax",
+    )
+    assert state["slices"][0]["where"] == 'model == "answer" and tags["client"] == "Remax"'
+
+
+def test_changed(service: Service) -> None:
+    """A changed rule starts afresh, and what fired of it is told to have ended."""
+    rule = {**RULE, "hold": "1 of 1"}
+    call(service, "PUT", "q/alerts/a", rule)
+    told = Told("q")
+    look(service, told, END_NS - HOUR_NS + MINUTE_NS)
+    call(service, "PUT", "q/alerts/a", {**rule, "when": 'pass_rate("grounded") < 0.1'})
+    look(service, told, END_NS - HOUR_NS + 2 * MINUTE_NS)
+    look(service, told, END_NS - HOUR_NS + 3 * MINUTE_NS)
+    assert told.lines == ["firing Remax", "resolved Remax"]
+    call(service, "DELETE", "q/alerts/a")
+
+
+def test_muted(service: Service) -> None:
+    """What is muted is computed and shown, and not told."""
+    call(service, "PUT", "r/alerts/a", {**RULE, "hold": "1 of 1"})
+    mute = {
+        "rule": "a",
+        "where": 'client == "Remax"',
+        "until": "2100-01-01T00:00:00Z",
+        "who": "mira",
+        "why": "known",
+    }
+    name = call(service, "POST", "r/mutes", mute)["name"]
+    told = Told("r")
+    look(service, told, END_NS - HOUR_NS + MINUTE_NS)
+    assert (told.lines, told.withdrawn) == ([], ["a"])
+    state = call(service, "GET", "r/alerts")["alerts"][0]
+    assert (state["state"], state["is_muted"]) == ("firing", True)
+    assert state["slices"][0]["muted"]["why"] == "known"
+    assert call(service, "DELETE", f"r/mutes/{name}")["status"] == 200
+    look(service, told, END_NS - HOUR_NS + 2 * MINUTE_NS)
+    assert told.lines == ["firing Remax"]
+    call(service, "DELETE", "r/alerts/a")
+    look(service, told, END_NS - HOUR_NS + 3 * MINUTE_NS)
+    assert told.lines == ["firing Remax", "resolved Remax"]
+
+
+def test_versions_of_a_mute(service: Service) -> None:
+    """A mute that is saved again has one more version, and the one before it is still read."""
+    call(service, "PUT", "m/alerts/a", {**RULE, "hold": "1 of 1"})
+    service.store.take("m", tell("j1"), *make_hour(1, "Remax", 5), *make_hour(1, "Century", 5))
+    mutes = [
+        {"rule": "a", "where": where, "until": until, "who": who, "why": why}
+        for where, until, who, why in (
+            ('client == "Remax"', "2100-01-01T00:00:00Z", "mira", "known since Monday"),
+            ('client == "Century"', "2101-01-01T00:00:00Z", "tom", "it was the other one"),
+        )
+    ]
+    saved = [call(service, "PUT", "m/mutes/known", mute) for mute in mutes]
+    assert [mute["version"] for mute in saved] == [1, 2]
+    for version, mute in enumerate(mutes, 1):
+        stored = call(service, "GET", f"m/mutes/known?version={version}")
+        assert {name: stored[name] for name in mute} == mute
+        assert (stored["name"], stored["version"]) == ("known", version)
+        assert stored["saved_time"] == saved[version - 1]["saved_time"]
+        assert [before["who"] for before in stored["earlier"]] == ["mira"][: version - 1]
+    assert call(service, "GET", "m/mutes/known") == saved[1]
+    [listed] = call(service, "GET", "m/mutes")["mutes"]
+    assert (listed["version"], [before["why"] for before in listed["earlier"]]) == (
+        2,
+        ["known since Monday"],
+    )
+    refused = call(service, "PUT", "m/mutes/known?base=1", mutes[0])
+    assert refused["status"] == 409
+    assert "newest version of the mute 'known' is 2, not 1" in refused["error"]["message"]
+    assert call(service, "GET", "m/mutes/known?version=3")["status"] == 404
+    # The newest alone says who is silent.
+    told = Told("m")
+    look(service, told, END_NS + MINUTE_NS)
+    assert told.lines == ["firing Remax"]
+    for hour in range(2, 14):
+        mute = {**mutes[0], "until": f"2100-01-01T{hour:02}:00:00Z"}
+        newest = call(service, "PUT", "m/mutes/known", mute)
+    assert [before["version"] for before in newest["earlier"]] == [*range(13, 3, -1)]
+    call(service, "DELETE", "m/alerts/a")
+    assert call(service, "DELETE", "m/mutes/known")["version"] == 14
+    assert call(service, "GET", "m/mutes/known?version=14")["status"] == 404
+
+
+def test_check(service: Service) -> None:
+    """The past of a rule says when it would have fired, without a state being stored."""
+    rule = make_unsaved(WantedAlert.model_validate({**RULE, "hold": "1 of 1"}))
+    history = check_rule(service.store.reader, "s", rule, END_NS - 6 * HOUR_NS, END_NS + MINUTE_NS)
+    assert [(firing.slice, firing.hours, firing.worst) for firing in history.firings] == [
+        ("client = Remax", 2.0, 0.4)
+    ]
+    assert (history.windows, history.judged, history.bad, history.brief) == (7, 10, 2, 0)
+    words = [point.word for point in history.slices[0].points]
+    assert words == ["good", "good", "bad", "bad", "good"]
+    assert read_alert_rows(service.store.reader, "s") == []
+
+
+def test_two_processes(service: Service) -> None:
+    """A second process finds the rows of the first, tells nothing twice, and says so."""
+    call(
+        service,
+        "PUT",
+        "s/alerts/a",
+        {**RULE, "hold": "1 of 1", "when": 'pass_rate("grounded") < 0.99'},
+    )
+    told = Told("s")
+    now_ns = END_NS + 30 * MINUTE_NS
+    first = AlertEvaluator(
+        service.store.reader, service.store.connections, told, clock=lambda: now_ns
+    )
+    second = AlertEvaluator(
+        service.store.reader, service.store.connections, told, clock=lambda: now_ns - 1
+    )
+    first.evaluate()
+    second.evaluate()
+    assert (first.numbers.has_others, second.numbers.has_others) == (False, True)
+    # One that began behind both may be the same, started again.
+    third = AlertEvaluator(
+        service.store.reader, service.store.connections, told, clock=lambda: now_ns + 1
+    )
+    third.evaluate()
+    assert not third.numbers.has_others
+    assert told.lines == ["firing Century,Remax"]
+    events = read_alert_events(service.store.reader, "s", 0, "a")
+    assert [event.state for event in events] == ["firing", "firing"]
+    call(service, "DELETE", "s/alerts/a")
+
+
+def test_file(service: Service) -> None:
+    """Rules of the configuration file are there at the first look, and change there alone."""
+    alerts = read_file_alerts([{"name": "filed", "project": "file", **RULE}])
+    for wanted in (alerts, []):
+        AlertEvaluator(
+            service.store.reader, service.store.connections, Told("file"), wanted, lambda: END_NS
+        ).evaluate()
+        names = [item["rule"]["name"] for item in call(service, "GET", "file/alerts")["alerts"]]
+        assert names == [alert.name for alert in wanted]
+        if wanted:
+            assert call(service, "PUT", "file/alerts/filed", RULE)["status"] == 409
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "column"),
+    [
+        ({"when": "error_shar > 1"}, "when", 0),
+        ({"when": "share(latenc_ms > 3) > 0.1"}, "when", 6),
+        ({"when": "p90(model) > 3"}, "when", 4),
+        ({"when": "surely(runs > 3)"}, "when", 0),
+        ({"when": "runs > 1 and drift(inputs.a) > 0.1", "by": []}, "window", None),
+        ({"where": "modl == 3"}, "where", 0),
+        ({"window": "10s"}, "window", None),
+        ({"hold": "4 of 3"}, "hold", None),
+        ({"by": "session"}, "by", None),
+        ({"annotations": {"a": "{{ env }}"}}, "annotations", None),
+        ({"annotations": {"a": "{{ by.__class__ }}"}}, "annotations", None),
+    ],
+)
+def test_refused(service: Service, part: Any, field: str, column: int | None) -> None:
+    """A rule that is wrong is refused with what is wrong, and its column."""
+    rule = {**RULE, **part}
+    if field == "window" and "drift" in rule["when"]:
+        rule["window"] = rule["every"] = "2h"
+    answered = call(service, "PUT", "p/alerts/wrong", rule)
+    assert answered["status"] in {400, 422}
+    assert field in str(answered["error"])
+    if column is not None:
+        assert answered["error"]["column"] == column

@@ -1,0 +1,90 @@
+"""Figures of rules as they are measured: each beside what the runs that were made say."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.alerts.measurement import MeasuredWindows, Measurement, measure
+from otel_ml_collector.alerts.rule import SliceKey, WantedAlert, make_plan
+from otel_ml_collector.alerts.states import MeasuredSlice, key_of
+from otel_ml_collector.times import HOUR_NS
+from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, make_hour
+from tests.store.otel_ml_collector.query.test_judges import tell
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+RUNS: Final = 20
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Two hours of one client: 20 runs each, of which 15 and 10 passed."""
+    with open_store(tmp_path_factory.mktemp("measured") / "store") as store:
+        store.take("p", tell("j1"), *make_hour(2, "Remax", 15), *make_hour(1, "Remax", 10))
+        yield store
+
+
+def ask(store: Store, when: str, by: str = "") -> dict[int, dict[SliceKey, MeasuredSlice]]:
+    plan = make_plan(WantedAlert.model_validate({"when": when, "window": "1h", "by": by}))
+    condition = plan.condition
+    asked = Measurement("p", "", plan.by, condition.figures, condition.sure, END_NS)
+    windows = MeasuredWindows(END_NS - HOUR_NS, HOUR_NS, 2, HOUR_NS)
+    return {
+        end_ns: dict(slices) for end_ns, slices in measure(store.reader, asked, windows).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        ("runs", 20.0),
+        ("error_share", 0.1),
+        ("cost", 0.0),
+        ("tokens", 0.0),
+        ("p50(latency_ms)", 200.0),
+        ("p99(latency_ms)", 290.0),
+        ("mean(latency_ms)", 195.0),
+        ("min(latency_ms)", 100.0),
+        ("max(latency_ms)", 290.0),
+        ("missing(inputs.question)", 0.05),
+        ("share(latency_ms >= 200ms)", 0.5),
+        ('share(tags["client"] == "Remax" and "why" in inputs)', 0.95),
+        ('pass_rate("grounded")', 0.5),
+        ('pass_rate["grounded"]', 0.5),
+        ('mean_score("grounded")', 0.5),
+        ('judge_errors("grounded")', 0.0),
+        ("mean(inputs.question)", math.nan),
+        ('mean(metrics["loss"])', math.nan),
+    ],
+)
+def test_figure(store: Store, figure: str, expected: float) -> None:
+    """A figure of the last hour is that of its runs; without a value it is none."""
+    measured = ask(store, f"{figure} > 0")[END_NS][SliceKey("[]")]
+    key = key_of(make_plan(WantedAlert(when=f"{figure} > 0")).condition.main)
+    assert measured.runs == RUNS
+    assert measured.numbers[key] == pytest.approx(expected, nan_ok=True)
+
+
+def test_windows(store: Store) -> None:
+    """Several windows and slices are one answer, each with its own runs."""
+    answer = ask(store, 'pass_rate("grounded") < 0.9', 'tags["client"]')
+    rates = {end_ns: own[SliceKey('["Remax"]')].numbers for end_ns, own in answer.items()}
+    assert [[*rates[end_ns].values()] for end_ns in sorted(rates)] == [[0.75], [0.5]]
+
+
+def test_previous(store: Store) -> None:
+    """An earlier figure stands beside that of the window."""
+    measured = ask(store, 'pass_rate("grounded") < 0.9 * previous("1h")')[END_NS][SliceKey("[]")]
+    assert sorted(measured.numbers.values()) == [0.5, 0.75]
+
+
+def test_means(store: Store) -> None:
+    """What must be certain is counted by session, a quantile as the share of runs beyond it."""
+    measured = ask(store, "surely(p90(latency_ms) > 200)")[END_NS][SliceKey("[]")]
+    assert dict(measured.means) == {0.0: 11, 1.0: 9}
+
+
+def test_version(store: Store) -> None:
+    """Versions are told apart by their small numbers."""
+    assert [*ask(store, "runs > 0", "version")[END_NS]] == [SliceKey('["1"]')]

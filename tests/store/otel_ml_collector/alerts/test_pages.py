@@ -1,0 +1,243 @@
+"""The pages of alerts: rules with their states, the form with its past, mutes, what fires first."""
+
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from html import unescape
+from typing import Final
+from urllib.parse import parse_qs, quote, urlencode
+
+import pytest
+
+from otel_ml_collector.alerts.evaluation import AlertEvaluator
+from otel_ml_collector.alerts.forms import RuleForm
+from otel_ml_collector.alerts.notification import Notification
+from otel_ml_collector.assistants.protocol import answer
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.overview.find import find_news
+from otel_ml_collector.span import Span
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.asgi import Answered, ask
+from tests.support.otel_ml_collector.spans import MS_NS, make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+NOW_NS: Final = time.time_ns()
+FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
+HOSTILE: Final = "<script>alert(1)<b>\u202e\"'&"
+RULE: Final = {
+    "name": "grounded falls",
+    "where": 'model == "answer"',
+    "when": 'pass_rate("grounded") < 0.7',
+    "window": "2h",
+    "every": "2h",
+    "hold": "1 of 1",
+    "keep": "0s",
+    "by": 'tags["client"]',
+    "min_runs": "5",
+    "delay": "0s",
+}
+BAD_HOURS: Final = frozenset({1, 2, 3, 4, 20, 21, 22, 23})
+
+
+class Nobody:
+    """A target list without targets."""
+
+    def announce(self, notification: Notification) -> None: ...
+
+    def withdraw(self, project: str, rule: str) -> None: ...
+
+
+def make_hours() -> list[Span]:
+    """Make 30 hours of two clients; acme fails lately, and failed a day ago, the other never."""
+    draw = random.Random(5)  # noqa: S311 - not for secrets
+    spans = [tell("j1")]
+    for hour in range(30, 0, -1):
+        for place in range(12):
+            client = "acme" if place % 2 else HOSTILE
+            start_ns = NOW_NS - hour * HOUR_NS + place * 4 * MINUTE_NS
+            run = make_call(
+                "answer",
+                {"otel_ml.model.version": "v1", "otel_ml.tag.client": client},
+                start_ns=start_ns,
+                end_ns=start_ns + draw.randrange(50, 90) * MS_NS,
+            )
+            is_bad = client == "acme" and hour in BAD_HOURS
+            spans += [run, say(run, "j1", float(not is_bad or place == 1))]
+    return spans
+
+
+def call(service: Service, path: str, method: str = "GET", **fields: str) -> Answered:
+    body = urlencode(fields).encode()
+    return ask(service.app, f"/projects/{path}", method=method, headers=FORM, body=[body])
+
+
+def read(service: Service, path: str, query: Mapping[str, str] | None = None) -> str:
+    answered = call(service, f"{path}?{urlencode(query)}" if query else path)
+    assert answered.status == 200, answered.text
+    return answered.text
+
+
+def look(service: Service, *hours_ago: int) -> None:
+    """Look at all rules as the collector does, at some times."""
+    store = service.store
+
+    def look_at(now_ns: int) -> None:
+        AlertEvaluator(store.reader, store.connections, Nobody(), clock=lambda: now_ns).evaluate()
+
+    for hours in hours_ago:
+        look_at(NOW_NS - hours * HOUR_NS)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with open_service(tmp_path_factory.mktemp("alert-pages")) as service:
+        service.store.take("shop", *make_hours(), now_ns=NOW_NS)
+        saved = call(service, "shop/alert-rule", "POST", **RULE)
+        assert (saved.status, saved.headers["location"]) == (
+            303,
+            "/projects/shop/alerts/grounded%20falls",
+        ), saved.text
+        hostile = {**RULE, "name": HOSTILE, "when": "error_share > 0.5", "notify": HOSTILE}
+        assert call(service, "shop/alert-rule", "POST", **hostile).status == 303
+        look(service, 28, 18, 0)
+        yield service
+
+
+def test_list(service: Service) -> None:
+    """The list says how many fire, draws 30 days, and calls a rule that does not fire quiet."""
+    page = read(service, "shop/alerts")
+    assert "1 of 2 rules fires" in page
+    assert 'aria-label="30 days, fired on' in page
+    assert '<span class="ok">quiet</span>' in page
+    assert page.index("grounded falls") < page.index("error_share")
+    assert "<script>alert" not in page
+    assert "No rule watches these runs yet" in read(service, "nothing/alerts")
+
+
+def test_rule(service: Service) -> None:
+    """A rule's page has its state by slice, what changed, and a form to mute it."""
+    page = read(service, "shop/alerts/grounded%20falls")
+    assert '<span class="err">firing</span>' in page
+    slices = page.partition('id="slices"')[2].partition("</table>")[0]
+    assert slices.index("client = acme") < slices.index("quiet")
+    changes = page.partition('id="changes"')[2].partition("</table>")[0]
+    assert changes.count("firing") == 2
+    assert 'action="/projects/shop/alerts/grounded%20falls/mute"' in page
+    assert "<script>alert" not in page
+    read(service, f"shop/alerts/{quote(HOSTILE, safe='')}")
+    assert call(service, "shop/alerts/other").status == 404
+
+
+def test_past(service: Service) -> None:
+    """The form shows when the rule would have fired: both times that acme failed."""
+    past = read(service, "shop/alert-past", RULE)
+    assert "Would have fired 2 times in" in past
+    fired = past.partition('id="fired"')[2]
+    assert fired.count("client = acme") == 2
+    assert "still firing" in fired
+    assert past.count("<rect") == 2
+    # The axis is that of the history, though acme's first run is a day old.
+    first = (NOW_NS - 30 * DAY_NS) // DAY_NS * DAY_NS
+    labels = re.findall(r'<text class="b" x="0.0%"[^>]*>([^<]*)<', past)
+    assert {*labels} <= {to_rfc3339(first + days * DAY_NS)[:10] for days in (-1, 0, 1)}
+    assert labels
+    never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
+    assert "Would have fired 0 times" in never
+    wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
+    assert "did you mean pass_rate" in unescape(wrong)
+
+
+def test_form(service: Service) -> None:
+    """An edited rule is there with all of its fields; what is wrong stands above the form."""
+    page = read(service, "shop/alert-rule", {"edit": "grounded falls"})
+    for name, value in RULE.items():
+        assert (
+            f'name="{name}" value="{value.replace(chr(34), "&#34;").replace("<", "&lt;")}"' in page
+        )
+    assert 'name="base" value="1"' in page
+    wrong = call(service, "shop/alert-rule", "POST", **{**RULE, "base": "1", "window": "soon"})
+    assert wrong.status == 400
+    assert "Invalid window" in wrong.text
+    assert 'value="soon"' in wrong.text
+    slash = call(service, "shop/alert-rule", "POST", **{**RULE, "name": "a/b"})
+    assert "without a slash" in slash.text
+    taken = call(service, "shop/alert-rule", "POST", **RULE)
+    assert (taken.status, "newest version" in taken.text) == (400, True)
+
+
+@pytest.mark.parametrize("field", ["when", "window", "hold", "min_runs", "severity"])
+def test_emptied_field(field: str) -> None:
+    """A field that must have something is refused when it was emptied, with its name."""
+    form = RuleForm(**({"when": "runs > 3"} | {field: ""}))
+    with pytest.raises(BadInput, match=field):
+        _ = form.wanted
+
+
+def test_mute(service: Service) -> None:
+    """A muted rule that fires says both, who muted it and why; a mute that ends is gone."""
+    path = "shop/alerts/grounded%20falls"
+    fields = {"length": "4h", "who": "mira", "why": "known <b>", "where": 'client == "acme"'}
+    assert call(service, f"{path}/mute", "POST", **fields).status == 303
+    page = read(service, path)
+    assert 'firing</span> <span class="cancel">muted' in page
+    mutes = page.partition('id="mutes"')[2].partition("</table>")[0]
+    assert "mira" in mutes
+    assert "known &lt;b&gt;" in mutes
+    assert "muted" in read(service, "shop/alert-firing")
+    findings = find_news(service.store.reader, "shop", NOW_NS).findings
+    [alert] = [finding for finding in findings if finding.by == "alert"]
+    assert (alert.word, alert.is_wrong) == ("firing", False)
+    assert "muted until" in alert.sentence
+    name = mutes.partition('name="mute" value="')[2].partition('"')[0]
+    assert call(service, f"{path}/mute", "POST", mute=name).status == 303
+    assert "muted</span>" not in read(service, path)
+    assert call(service, f"{path}/mute", "POST", length="9y").status == 400
+
+
+def test_first(service: Service) -> None:
+    """Overview, home, Monitor and its JSON tell of what fires before all else."""
+    news = read(service, "shop/news")
+    [first, *_] = news.partition("<ol")[2].split("<li>")[1:]
+    assert "firing" in first
+    assert 'href="/projects/shop/alerts/grounded%20falls"' in first
+    assert "firing" in read(service, "shop/today")
+    assert "/projects/shop/alert-firing" in read(service, "shop/monitor")
+    part = read(service, "shop/alert-firing")
+    assert "grounded falls" in part
+    assert "client = acme" in part
+    answered = ask(service.app, "/api/v1/projects/shop/overview")
+    assert answered.json["findings"][0]["subject"] == "grounded falls"
+
+
+def test_assistants(service: Service) -> None:
+    """The overview of assistants begins with what fires: the rule, for whom, and the filter."""
+    given = {"project": "shop"}
+    overview = answer("overview", given, service.store.reader, "http://here", NOW_NS)
+    firing = overview["firing"]
+    fires = [dict(zip(firing["columns"], row, strict=True)) for row in firing["rows"]]
+    assert [(row["alert"], row["state"], row["for"]) for row in fires] == [
+        ("grounded falls", "firing", "client = acme")
+    ]
+    assert fires[0]["where"] == 'model == "answer" and tags["client"] == "acme"'
+
+
+def test_delete(service: Service) -> None:
+    """A deleted rule is gone from the list."""
+    assert call(service, "shop/alert-rule", "POST", **{**RULE, "name": "away"}).status == 303
+    assert "away" in read(service, "shop/alerts")
+    assert call(service, "shop/alerts/away/delete", "POST").status == 303
+    assert ">away<" not in read(service, "shop/alerts")
+
+
+def test_alert_on_slice(service: Service) -> None:
+    """The page of a slice that does worse opens a form whose rule would have fired then."""
+    query = {"model": "answer", "where": 'tags["client"] == "acme"', "last": "24h"}
+    page = read(service, "shop/monitor/slice", query)
+    link = unescape(page.partition('href="/projects/shop/alert-rule?')[2].partition('"')[0])
+    fields = {name: values[0] for name, values in parse_qs(link).items()}
+    assert fields["when"].startswith('pass_rate("grounded") <')
+    past = read(service, "shop/alert-past", fields)
+    assert "Would have fired 0 times" not in past
+    assert "Would have fired" in past

@@ -1,0 +1,81 @@
+"""Rules that pages suggest: each would have fired at the time of what it is suggested for."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.alerts.forms import RuleForm
+from otel_ml_collector.alerts.history import AlertHistory, check_rule, make_unsaved
+from otel_ml_collector.monitor.drift import FieldsQuestion
+from otel_ml_collector.monitor.fields import find_field
+from otel_ml_collector.monitor.releases import find_releases, tell_worse_releases
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
+from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.monitor.suggestions import (
+    suggest_for_field,
+    suggest_for_release,
+    suggest_for_slice,
+)
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from tests.store.otel_ml_collector.alerts.test_monitored import (
+    END_NS,
+    fill_release,
+    make_drift,
+    make_excess,
+)
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+NOW_NS: Final = END_NS + MINUTE_NS
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder: Path = tmp_path_factory.mktemp("suggestions")
+    with open_store(folder / "store") as store:
+        store.take("slice", *make_excess())
+        store.take("field", *make_drift())
+        fill_release(store, "release")
+        yield store
+
+
+def check(
+    store: Store, project: str, suggestion: Mapping[str, str] | None, length_ns: int
+) -> AlertHistory:
+    """Check a suggested rule, as the form makes it, over a time up to now."""
+    assert suggestion is not None
+    rule = make_unsaved(RuleForm(**suggestion).wanted)
+    return check_rule(store.reader, project, rule, NOW_NS - length_ns, NOW_NS)
+
+
+def test_slice(store: Store) -> None:
+    """The rule for a slice that does worse fires in the hour in which it did, and for it alone."""
+    query = SlicesQuery("slice", "", "errors", start_ns=END_NS - HOUR_NS, end_ns=END_NS)
+    slices = find_slices(store.reader, query, NOW_NS)
+    suggestion = suggest_for_slice(slices.slices[0], slices.figures, "1h")
+    history = check(store, "slice", suggestion, HOUR_NS)
+    assert history.fired == 1
+    assert history.firings[0].start < to_rfc3339(END_NS)
+    assert suggestion is not None
+    assert slices.slices[0].condition in suggestion["where"]
+
+
+def test_field(store: Store) -> None:
+    """The rule for a field that drifts fires by the day that is other than those before."""
+    question = FieldsQuestion(store.reader, "field", "answer", NOW_NS, last="24h")
+    report = find_field(question, "inputs.language")
+    assert report.word == "drift"
+    history = check(store, "field", suggest_for_field(report, "24h"), 3 * DAY_NS)
+    assert [firing.start for firing in history.firings] == [to_rfc3339(END_NS)]
+
+
+def test_release(store: Store) -> None:
+    """The rule for a version that got worse fires in the hour in which it is found."""
+    later_ns = END_NS + HOUR_NS
+    [finding, *_] = tell_worse_releases(
+        find_releases(store.reader, "release", later_ns, "answer"), later_ns
+    )
+    suggestion = suggest_for_release(finding.model, finding.figure)
+    history = check(store, "release", suggestion, 3 * HOUR_NS)
+    assert [firing.start for firing in history.firings] == [to_rfc3339(END_NS)]

@@ -1,0 +1,97 @@
+"""Tests of errors, which all have one shape, and of what answers without a body."""
+
+from typing import Any
+
+import pytest
+
+from otel_ml_collector.api.bodies import LIMIT_BYTES
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import id_of, make_artifact, make_call
+from tests.support.otel_ml_collector.stores import Service
+
+JSON = {"content-type": "application/json"}
+EVALUATIONS = "/api/v1/projects/p/evaluations"
+TOO_LARGE = f"The body has more than {LIMIT_BYTES} bytes"
+
+
+def error(code: str, message: str, field: str | None = None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "field": field, "column": None}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "wanted"),
+    [
+        ("GET", "/api/v1/nothing", 404, error("not_found", "There is no such address")),
+        (
+            "PATCH",
+            "/api/v1/projects",
+            405,
+            error("wrong_method", "Invalid method PATCH: see the header Allow"),
+        ),
+        (
+            "GET",
+            "/api/v1/projects/p/runs?limit=0",
+            400,
+            error("bad_query", "limit: Input should be greater than or equal to 1", "limit"),
+        ),
+    ],
+)
+def test_shape(service: Service, method: str, path: str, status: int, wanted: Any) -> None:
+    """What the framework refuses has the shape of every other error."""
+    answered = ask(service.app, path, method=method)
+    assert (answered.status, answered.json) == (status, wanted)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "wanted"),
+    [
+        (JSON, [b"{"], 400, error("bad_query", "body: JSON decode error", "body")),
+        (JSON, [b""], 400, error("bad_query", "body: Field required", "body")),
+        (JSON, [bytes(1_000_000)] * 5, 413, error("too_large", TOO_LARGE)),
+        (JSON | {"content-length": "9999999"}, [b""], 413, error("too_large", TOO_LARGE)),
+        (
+            {"content-type": "text/plain"},
+            [b"{}"],
+            415,
+            error(
+                "unknown_media_type", "Invalid content type 'text/plain': expected application/json"
+            ),
+        ),
+        (
+            JSON | {"content-encoding": "gzip"},
+            [b"{}"],
+            415,
+            error("unknown_media_type", "Invalid content encoding 'gzip': expected none"),
+        ),
+    ],
+)
+def test_bodies(
+    service: Service, headers: dict[str, str], body: list[bytes], status: int, wanted: Any
+) -> None:
+    """A body is JSON of a bounded size without an encoding, or it is refused."""
+    answered = ask(service.app, EVALUATIONS, method="POST", headers=headers, body=body)
+    assert (answered.status, answered.json) == (status, wanted)
+
+
+def test_deep_body(service: Service) -> None:
+    """A body that is nested without end is refused, and harms nobody."""
+    answered = ask(service.app, EVALUATIONS, method="POST", headers=JSON, body=[b"[" * 1_000_000])
+    assert (answered.status, answered.json["error"]["code"]) == (400, "bad_request")
+
+
+def test_head(service: Service, project: str) -> None:
+    """HEAD answers what GET answers, but for the body; an export and a zip file have none."""
+    call = make_call(events=[make_artifact("table", "[1]")])
+    service.store.take(project, call)
+    base = f"/api/v1/projects/{project}"
+    (shown,) = ask(service.app, f"{base}/runs/{id_of(call)}").json["artifacts"]
+    for path in (f"{base}/runs", f"{base}/runs/{id_of(call)}", shown["url"], f"{base}/nothing"):
+        get, head = ask(service.app, path), ask(service.app, path, method="HEAD")
+        assert (head.status, head.body) == (get.status, b"")
+        assert head.headers["content-length"] == get.headers["content-length"]
+    for path in (
+        f"{base}/export",
+        f"{base}/live",
+        f"/api/v1/traces/{call.trace_id.hex()}?format=zip",
+    ):
+        assert ask(service.app, path, method="HEAD").status == 405

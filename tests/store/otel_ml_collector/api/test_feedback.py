@@ -1,0 +1,181 @@
+"""Tests of feedback and late truth: stored once, whatever it is about, and when."""
+
+import json
+from typing import Any
+
+import pytest
+
+from otel_ml_collector.times import to_rfc3339
+from tests.support.otel_ml_collector.asgi import Answered, ask
+from tests.support.otel_ml_collector.spans import id_of, make_call
+from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
+
+JSON = {"content-type": "application/json"}
+THUMB = {"judge": "thumbs", "passed": True}
+
+
+def post(service: Service, project: str, *evaluations: dict[str, Any]) -> Answered:
+    body = json.dumps({"evaluations": evaluations}).encode()
+    path = f"/api/v1/projects/{project}/evaluations"
+    return ask(service.app, path, method="POST", headers=JSON, body=[body])
+
+
+def said(service: Service, run_id: str) -> list[tuple[str, str, float | None, bool | None]]:
+    run = ask(service.app, f"/api/v1/runs/{run_id}").json
+    return [
+        (one["judge"], one["source"], one["score"], one["passed"]) for one in run["evaluations"]
+    ]
+
+
+def test_of_a_run(service: Service, project: str) -> None:
+    """A person's word on a run stands in the run, and filters find it, once it is answered."""
+    call = make_call()
+    service.store.take(project, call)
+    answered = post(service, project, {**THUMB, "run_id": id_of(call), "score": 0.5})
+    (stored,) = answered.json["evaluations"]
+    assert (answered.status, stored["id"], stored["known"]) == (200, "", True)
+    assert said(service, id_of(call)) == [("thumbs", "human", 0.5, True)]
+    path = f'/api/v1/projects/{project}/runs?where=scores["thumbs"]==0.5'
+    assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_order(service: Service, project: str, is_first: bool) -> None:
+    """What is told of a run that is not here is stored, and holds when the run comes."""
+    call = make_call()
+    if is_first:
+        service.store.take(project, call)
+    answered = post(service, project, {**THUMB, "run_id": id_of(call)})
+    service.store.take(project, call)
+    assert answered.json["evaluations"][0]["known"] is is_first
+    assert said(service, id_of(call)) == [("thumbs", "human", None, True)]
+
+
+def test_of_a_trace(service: Service, project: str) -> None:
+    """The truth of a trace, by its id or key, is about its roots."""
+    root = make_call(attributes={"otel_ml.trace_key": f"key-{project}"})
+    child = make_call(trace_id=root.trace_id, parent_span_id=root.span_id)
+    service.store.take(project, root, child)
+    truth = {"judge": "churned", "source": "actual", "score": 1}
+    by_key = {**truth, "trace_key": f"key-{project}"}
+    by_id = {**truth, "judge": "paid", "trace_id": root.trace_id.hex()}
+    answered = post(service, project, by_key, by_id, {**by_key, "trace_key": "nobody's"})
+    assert [one["known"] for one in answered.json["evaluations"]] == [True, True, False]
+    told = [("churned", "actual", 1.0, None), ("paid", "actual", 1.0, None)]
+    assert (said(service, id_of(root)), said(service, id_of(child))) == (told, [])
+
+
+def test_of_a_tag(service: Service, project: str) -> None:
+    """What is told of a tag is about every run that has it."""
+    calls = [make_call(attributes={"otel_ml.tag.order": order}) for order in ("a", "a", "b")]
+    service.store.take(project, *calls)
+    answered = post(service, project, {"judge": "returned", "label": "yes", "tag": "order=a"})
+    assert [one["known"] for one in answered.json["evaluations"]] == [None]
+    found = [len(said(service, id_of(call))) for call in calls]
+    assert found == [1, 1, 0]
+
+
+def read_session(service: Service, project: str) -> list[str]:
+    """List the words about a session in the order of its answer."""
+    session = ask(service.app, f"/api/v1/projects/{project}/sessions/chat").json
+    return [word["label"] for word in session["evaluations"]]
+
+
+def test_words_of_one_request(service: Service, project: str) -> None:
+    """Words without a time follow each other as they stand in their request."""
+    call = make_call(attributes={"session.id": "chat"})
+    service.store.take(project, call)
+    labels = [str(place) for place in (3, 11, 1, 10, 0, 7, 2, 9, 4, 8, 5, 6)]
+    words = [{"judge": "tone", "label": label} for label in labels]
+    post(service, project, *({**word, "session": "chat"} for word in words))
+    post(service, project, *({**word, "run_id": id_of(call)} for word in words))
+    assert read_session(service, project) == labels
+    path = f'/api/v1/projects/{project}/runs?where=label["tone"]=="6"'
+    assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
+
+
+def test_words_of_one_time(service: Service, project: str) -> None:
+    """Words of one time stand in the order of their records, whichever came first."""
+    call = make_call(attributes={"session.id": "chat"})
+    service.store.take(project, call)
+    time = to_rfc3339(call.end_ns)
+    words = [
+        {"judge": "tone", "label": str(place), "id": f"word {place}", "time": time}
+        for place in range(12)
+    ]
+    answered = post(service, project, *({**word, "session": "chat"} for word in words))
+    records = {
+        word["label"]: stored["record_id"]
+        for word, stored in zip(words, answered.json["evaluations"], strict=True)
+    }
+    expected = sorted(records, key=records.__getitem__)
+    assert read_session(service, project) == expected
+    for word in reversed(words):
+        post(service, project, {**word, "session": "chat"})
+        post(service, project, {**word, "run_id": id_of(call)})
+        assert read_session(service, project) == expected
+    run = ask(service.app, f"/api/v1/runs/{id_of(call)}").json
+    assert [word["label"] for word in run["evaluations"]] == expected
+    path = f'/api/v1/projects/{project}/runs?where=label["tone"]=="{expected[-1]}"'
+    assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
+
+
+def test_twice(service: Service, project: str) -> None:
+    """A statement that is sent again under its id is stored once."""
+    call = make_call()
+    service.store.take(project, call)
+    click = {**THUMB, "run_id": id_of(call), "id": "click-1"}
+    first, second = post(service, project, click), post(service, project, click)
+    assert first.json == second.json
+    post(service, project, {**click, "id": "click-2", "passed": False})
+    assert [one[3] for one in said(service, id_of(call))] == [True, False]
+
+
+def test_latest_holds(service: Service, project: str) -> None:
+    """Of two statements of one name the later one holds, whichever came first."""
+    call = make_call()
+    service.store.take(project, call)
+    about = {"judge": "stars", "run_id": id_of(call)}
+    post(
+        service,
+        project,
+        {**about, "score": 5, "time": "2026-11-20T09:00:00Z"},
+        {**about, "score": 1, "time": "2026-11-20T08:00:00Z"},
+    )
+    run = ask(service.app, f"/api/v1/runs/{id_of(call)}").json
+    assert run["scores"] == {"stars": 5.0}
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({**THUMB}, "evaluations.0"),
+    ({**THUMB, "trace_key": "a", "tag": "a=b"}, "evaluations.0"),
+    ({**THUMB, "session": "a", "tag": "a=b"}, "evaluations.0"),
+    ({**THUMB, "session": ""}, "evaluations.0.session"),
+    ({"judge": "thumbs", "tag": "a=b"}, "evaluations.0"),
+    ({**THUMB, "run_id": "1"}, "evaluations.0.run_id"),
+    ({**THUMB, "tag": "a"}, "evaluations.0.tag"),
+    ({**THUMB, "tag": "a=b", "judge": ""}, "evaluations.0.judge"),
+    ({**THUMB, "tag": "a=b", "source": "judge"}, "evaluations.0.source"),
+    ({**THUMB, "tag": "a=b", "colour": "red"}, "evaluations.0.colour"),
+    ({**THUMB, "tag": "a=b", "score": float("nan")}, "evaluations.0.score"),
+    ({**THUMB, "tag": "a=b", "time": "1999-01-01"}, "evaluations.0.time"),
+    ({**THUMB, "tag": "a=b", "time": "soon"}, "evaluations.0.time"),
+]
+
+
+@sampled(4)
+@pytest.mark.parametrize(("wrong", "field"), WRONG)
+def test_wrong(service: Service, project: str, wrong: dict[str, Any], field: str) -> None:
+    """What makes no sense is refused with its place, and nothing of the request is stored."""
+    call = make_call()
+    service.store.take("wrong", call)
+    answered = post(service, "wrong", wrong, {**THUMB, "run_id": id_of(call)})
+    assert (answered.status, answered.json["error"]["field"]) == (400, field)
+    assert said(service, id_of(call)) == []
+
+
+def test_too_many(service: Service, project: str) -> None:
+    """A request holds at most 1,000 statements."""
+    answered = post(service, project, *[{**THUMB, "tag": "a=b"}] * 1_001)
+    assert (answered.status, answered.json["error"]["field"]) == (400, "evaluations")

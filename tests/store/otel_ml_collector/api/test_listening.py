@@ -1,0 +1,59 @@
+"""Tests of who listens to what is recorded, over a store without a server."""
+
+import asyncio
+from typing import Final
+
+from starlette.types import Message
+
+from otel_ml_collector.live import Events, Listening, LivePace, Seat
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Store
+
+SEATS: Final = 64
+WAIT_S: Final = 30
+
+
+async def heard_of_late(seat: Seat, store: Store, project: str) -> bytes:
+    """Listen until nothing is new, record one more run, and return the next event."""
+    events = seat.events("")
+    async with asyncio.timeout(WAIT_S):
+        while await anext(events) != b": alive\n\n":
+            pass
+        store.take(project, make_call("late"))
+        while (event := await anext(events)) == b": alive\n\n":
+            pass
+    return event
+
+
+def test_burst(store: Store, project: str) -> None:
+    """As many runs as one look reads, all within the time it looks back, hold up no later one."""
+    pace = LivePace(look_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)
+    store.take(project, *[make_call() for _ in range(pace.kept)])
+
+    async def listen() -> bytes:
+        seat = await Listening(store.reader, pace).take_seat(store.reader, project, None)
+        try:
+            return await heard_of_late(seat, store, project)
+        finally:
+            seat.leave()
+
+    assert b'"model":"late"' in asyncio.run(listen())
+
+
+def test_gone_before_the_answer(store: Store, project: str) -> None:
+    """Who is gone before the answer begins has given its seat back."""
+
+    async def gone(message: Message) -> None:
+        raise OSError("the reader is gone")
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()  # nothing comes
+        return {"type": "http.disconnect"}
+
+    async def listen() -> None:
+        listening = Listening(store.reader, LivePace())
+        for _ in range(SEATS + 1):
+            seat = await listening.take_seat(store.reader, project, None)
+            await Events(seat, "")({"type": "http"}, receive, gone)
+
+    asyncio.run(listen())

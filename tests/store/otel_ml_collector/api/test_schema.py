@@ -1,0 +1,114 @@
+"""Tests of the API's description: of every question an example, and of its answer."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from tests.support.otel_ml_collector.api.world import EXAMPLES, Asked, ask_all, examples_of
+from tests.support.otel_ml_collector.stores import open_service
+
+TEXTS = ("application/json", "application/x-ndjson", "text/")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[str, Asked]]]:
+    """The description of a service, and each of its operations as it was asked."""
+    with open_service(tmp_path_factory.mktemp("data")) as service:
+        folder = tmp_path_factory.mktemp("backup")
+        yield service.app.openapi(), ask_all(service, folder)
+
+
+@pytest.fixture(scope="module")
+def described(world: tuple[Any, dict[str, Asked]]) -> Any:
+    return world[0]
+
+
+def operations(described: Any) -> list[tuple[str, Any]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in described["paths"].items()
+        if path.startswith("/api/v1/")
+        for method, operation in methods.items()
+    ]
+
+
+def parts(operation: Any) -> Iterator[tuple[str, Any]]:
+    """What has a schema of an operation: needed parameters, its body, its textual answers."""
+    for parameter in operation.get("parameters", []):
+        if parameter.get("required") or "example" in parameter:
+            yield parameter["name"], parameter
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        yield f"body {kind}", content
+    for status, answer in operation["responses"].items():
+        contents = answer.get("content", {})
+        is_one_of_several = len(contents) > 1 and any("example" in c for c in contents.values())
+        for kind, content in contents.items():
+            is_exemplary = "example" in content or not is_one_of_several
+            if kind.startswith(TEXTS) and is_exemplary and not is_picture(contents):
+                yield f"{status} {kind}", content
+
+
+def is_picture(contents: Any) -> bool:
+    return "image/png" in contents
+
+
+def lacking(described: Any) -> list[str]:
+    second = {"200 application/json"}  # of a document that is there already: as when it is stored
+    return [
+        f"{name}: {part}"
+        for name, operation in operations(described)
+        for part, content in parts(operation)
+        if "example" not in content and not (part in second and "201" in operation["responses"])
+    ]
+
+
+def test_every_operation_has_examples(described: Any) -> None:
+    """Each needed parameter, each body and each answer that is text has an example."""
+    assert lacking(described) == []
+
+
+def test_examples_are_valid(described: Any) -> None:
+    """Each example is one by its own schema."""
+    checked = 0
+    for name, operation in operations(described):
+        for part, content in parts(operation):
+            schema = {**content.get("schema", {}), "components": described["components"]}
+            if "example" in content:
+                problems = list(
+                    jsonschema_rs.Draft202012Validator(schema).iter_errors(content["example"])
+                )
+                assert not problems, (name, part, problems[0])
+                checked += 1
+    assert checked > 100
+
+
+def test_examples_are_shaped_as_answers(world: tuple[Any, dict[str, Asked]]) -> None:
+    """Each answer of the examples has the fields and types of a real one."""
+    described, asked = world
+    wanted = json.loads(EXAMPLES.read_text())
+    found = json.loads(json.dumps(examples_of(asked, described["paths"])))
+    assert {name: shape(example) for name, example in wanted.items()} == {
+        name: shape(example) for name, example in found.items()
+    }
+
+
+def shape(value: Any) -> Any:
+    """What a value looks like, without its texts and numbers."""
+    if isinstance(value, dict):
+        return {name: shape(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [shape(part) for part in value]
+    return type(value).__name__
+
+
+def test_no_framework_errors(described: Any) -> None:
+    """No operation speaks of an error in another shape than the one there is."""
+    for name, operation in operations(described):
+        for status, answer in operation["responses"].items():
+            if status >= "4":
+                schema = answer["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (name, status)
+    assert "HTTPValidationError" not in described["components"]["schemas"]

@@ -1,0 +1,134 @@
+"""Tests of long answers over a real connection: cut off, given up, compressed."""
+
+import gzip
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from otel_ml_collector.store.sql import Sql
+from tests.support.collector import wait_until
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import NOW_NS, make_call
+from tests.support.otel_ml_collector.stores import Service
+
+LARGE = "/api/v1/projects/large/export?columns=run_id,inputs"
+
+
+@contextmanager
+def served(service: Service) -> Iterator[str]:
+    """Serve an application at an address of this machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(service.app, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def address(service: Service) -> Iterator[str]:
+    """Where a service answers that has more runs than a connection holds: 48 MB."""
+    inputs = json.dumps("x" * 16_000)
+    for first in range(0, 3_000, 500):
+        calls = [
+            make_call("m", {"otel_ml.inputs": inputs}, start_ns=NOW_NS + first + number)
+            for number in range(500)
+        ]
+        service.store.take("large", *calls)
+    with served(service) as address:
+        yield address
+
+
+def begin(address: str, path: str = LARGE) -> tuple[http.client.HTTPConnection, Any]:
+    connection = http.client.HTTPConnection(address, timeout=20)
+    connection.request("GET", path)
+    return connection, connection.getresponse()
+
+
+def test_whole(address: str) -> None:
+    """A large export comes whole."""
+    connection, response = begin(address)
+    assert len(response.read().splitlines()) == 3_000
+    connection.close()
+
+
+def test_broken(address: str, service: Service) -> None:
+    """An export that cannot be finished is seen to be cut off, not taken for a short one."""
+    connection, response = begin(address)
+    assert response.read(1_000)
+    client = service.store.connections.open()
+    client.command(Sql("RENAME TABLE payloads TO elsewhere"))
+    try:
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+    finally:
+        client.command(Sql("RENAME TABLE elsewhere TO payloads"))
+        connection.close()
+
+
+def test_given_up(address: str) -> None:
+    """Whoever goes away frees the place of its export; no more than two are written at once."""
+    started = [begin(address) for _ in range(2)]
+    assert [response.status for _, response in started] == [200, 200]
+    third, refused = begin(address)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "2")
+    assert json.loads(refused.read())["error"]["code"] == "unavailable"
+    third.close()
+    for connection, response in started:
+        response.close()
+        connection.close()
+
+    def is_free() -> bool:
+        connection, response = begin(address, f"{LARGE}&end=2026-11-20T07:00:00.000000001Z")
+        response.read()
+        connection.close()
+        return bool(response.status == 200)
+
+    wait_until(is_free)
+
+
+GZIP = {"accept-encoding": "br, gzip;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/runs", "/export", "/export?format=csv"], ids=["json", "lines", "csv"]
+)
+def test_compressed(service: Service, project: str, path: str) -> None:
+    """Lists and exports are compressed for those who take gzip, and only for those."""
+    service.store.take(project, *[make_call() for _ in range(20)])
+    address = f"/api/v1/projects/{project}{path}"
+    plain, packed = ask(service.app, address), ask(service.app, address, headers=GZIP)
+    assert "content-encoding" not in plain.headers
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body) / 3
+    for taken in ("gzip;q=0, *;q=0", "*, gzip;q=0", "br", "*;q=0"):
+        assert ask(service.app, address, headers={"accept-encoding": taken}).body == plain.body
+    anything = ask(service.app, address, headers={"accept-encoding": "identity, *"})
+    assert anything.body == packed.body
+
+
+def test_not_compressed(service: Service, project: str) -> None:
+    """What is short, compressed already or tells a secret is sent as it is."""
+    service.store.take(project, *[make_call() for _ in range(20)])
+    for path in (
+        f"/projects/{project}/export?format=parquet",
+        f"/projects/{project}/views",
+        "/keys",
+    ):
+        answered = ask(service.app, f"/api/v1{path}", headers=GZIP)
+        assert answered.status == 200
+        assert "content-encoding" not in answered.headers

@@ -1,0 +1,343 @@
+"""Fields of a model that drifted, from recorded runs, through the API, with nothing set up."""
+
+import json
+import math
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp, wasserstein_distance
+
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.sketches import sketch_day
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import MS_NS, make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
+DAYS: Final = 10
+RUNS: Final = 130
+Payload = Mapping[str, Any]
+
+
+def make_day(
+    model: str, day: int, runs: int, write: Callable[[random.Random], tuple[Payload, Payload]]
+) -> list[Span]:
+    """Make runs of a day, so many days ago, with the inputs and outputs that are written."""
+    draw = random.Random(f"{model}{day}")  # noqa: S311 - not for secrets
+    spans = []
+    for place in range(runs):
+        start_ns = TODAY_NS - day * DAY_NS + place * MINUTE_NS
+        inputs, outputs = write(draw)
+        spans.append(
+            make_call(
+                model,
+                {
+                    "otel_ml.model.version": "v1",
+                    "otel_ml.inputs": json.dumps(inputs),
+                    "otel_ml.outputs": json.dumps(outputs),
+                },
+                start_ns=start_ns,
+                end_ns=start_ns + draw.randrange(80, 120) * MS_NS,
+            )
+        )
+    return spans
+
+
+def pay(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write a payment as it usually is."""
+    inputs = {
+        "amount": round(draw.lognormvariate(3, 0.5), 2),
+        "card": draw.choice(["amex", "mastercard"]),
+        "note": f"please pay order {draw.randrange(10**6)} now",
+        "secret": "[redacted]",
+    }
+    return inputs, {"label": draw.choice(["good", "good", "bad"])}
+
+
+def pay_broken(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write a payment that often has no amount, and now and then a new card."""
+    inputs, outputs = pay(draw)
+    changed = {**inputs, "card": "visa" if draw.random() < 0.2 else inputs["card"]}
+    if draw.random() < 0.3:
+        del changed["amount"]
+    return changed, outputs
+
+
+def pay_refused(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write a payment as it usually is, which the model judges otherwise."""
+    inputs, _ = pay(draw)
+    return inputs, {"label": "bad"}
+
+
+def sketch_days(connections: Connections, project: str, days: range) -> None:
+    """Make the sketches of days, so many days ago, as if they had been left alone for a minute."""
+    client = connections.open()
+    for day in days:
+        now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+        sketch_day(client, connections.memory, project, TODAY_NS - day * DAY_NS, now_ns)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a model whose data broke yesterday, one that changed, and one as before."""
+    with open_service(tmp_path_factory.mktemp("fields")) as service:
+        yesterday = {"broken": pay_broken, "changed": pay_refused, "same": pay}
+        for model, write in yesterday.items():
+            spans = make_day(model, 1, RUNS, write)
+            for day in range(2, DAYS):
+                spans += make_day(model, day, RUNS, pay)
+            for first in range(0, len(spans), 500):
+                service.store.take("p", *spans[first : first + 500], now_ns=time.time_ns())
+        sketch_days(service.store.connections, "p", range(1, DAYS))
+        yield service
+
+
+def get(service: Service, path: str) -> Any:
+    return ask(service.app, f"/api/v1/projects/p/{path}").json
+
+
+def get_fields(service: Service, model: str, **asked: str) -> dict[str, Any]:
+    more = "".join(f"&{name}={quote(value)}" for name, value in asked.items())
+    fields = get(service, f"fields?model={model}{more}")
+    return {field["field"]: field for field in fields["fields"]}
+
+
+def test_broken(service: Service) -> None:
+    """A field that is missing more often is broken data, said in words with its runs."""
+    amount = get_fields(service, "broken")["inputs.amount"]
+    assert (amount["word"], amount["change"], amount["kind"]) == ("drift", "broken", "number")
+    assert amount["sentence"].startswith("missing 0 → ")
+    assert amount["where"] == 'model == "broken" and not (inputs.amount <= 1e300)'
+    runs = get(service, f"runs?where={quote(amount['where'])}&limit=100")["runs"]
+    assert len(runs) == round(amount["missing"] * RUNS)
+
+
+def test_new_value(service: Service) -> None:
+    """A new value of a category is named with its share, and opens as a list of runs."""
+    card = get_fields(service, "broken")["inputs.card"]
+    assert (card["word"], card["change"], card["kind"]) == ("drift", "traffic", "category")
+    assert card["sentence"].startswith("new value `visa`: ")
+    assert card["where"] == 'model == "broken" and inputs.card == "visa"'
+
+
+def test_model_changed(service: Service) -> None:
+    """An output that moved while the inputs are as before is a model that changed."""
+    fields = get_fields(service, "changed")
+    assert fields["outputs.label"]["change"] == "model"
+    assert {name for name, field in fields.items() if field["change"]} == {"outputs.label"}
+
+
+def test_as_before(service: Service) -> None:
+    """Of a model of which nothing changed no field drifts."""
+    fields = get_fields(service, "same")
+    assert {field["word"] for field in fields.values()} <= {"as before", "too few"}
+    assert fields["inputs.note"]["kind"] == "text"
+
+
+def test_redacted(service: Service) -> None:
+    """Of a redacted value nothing is kept, and it is not missing either."""
+    secret = get_fields(service, "same")["inputs.secret"]
+    assert (secret["n"], secret["missing"]) == (0, 0.0)
+
+
+def test_of_runs(service: Service) -> None:
+    """Fields that are read from the runs, with a filter, say what those of the sketches say."""
+    kept = get_fields(service, "broken")["inputs.card"]
+    read = get_fields(service, "broken", where='outcome == "ok"')["inputs.card"]
+    assert {**read, "distance": 0} == {**kept, "distance": 0}
+    assert read["distance"] == pytest.approx(kept["distance"])
+
+
+def test_report(service: Service) -> None:
+    """A report has both distributions, the distance of each day, and runs typical of the new."""
+    report = get(service, "fields/inputs.card?model=broken")
+    (value,) = [one for one in report["histograms"] if one["part"] == "value"]
+    visa = next(cell for cell in value["cells"] if cell["label"] == "visa")
+    assert visa["reference"] == 0
+    assert sum(cell["window"] for cell in value["cells"]) == pytest.approx(1)
+    assert [point["n"] for point in report["curve"]] == [RUNS] * (DAYS - 1)
+    assert [point["is_drift"] for point in report["curve"]] == [False] * (DAYS - 2) + [True]
+    assert report["is_calibrated"]
+    assert {run["value"] for run in report["runs"]} == {"visa"}
+
+
+def read_inputs(model: str, day: int, write: Callable[[random.Random], Any], name: str) -> Any:
+    """Return the values of an input that the runs of a day were given."""
+    inputs = [
+        json.loads(str(span.attributes["otel_ml.inputs"]))
+        for span in make_day(model, day, RUNS, write)
+    ]
+    return [payload[name] for payload in inputs if name in payload]
+
+
+def read_both(name: str) -> tuple[list[Any], list[Any]]:
+    """Return the values of the model whose data broke: those before, and yesterday's."""
+    before = [value for day in range(2, DAYS) for value in read_inputs("broken", day, pay, name)]
+    return before, read_inputs("broken", 1, pay_broken, name)
+
+
+def get_part(service: Service, field: str, part: str = "value") -> Any:
+    report = get(service, f"fields/{field}?model=broken")
+    return next(entry for entry in report["parts"] if entry["part"] == part)
+
+
+def test_kolmogorov_smirnov(service: Service) -> None:
+    """Of numbers the report has Kolmogorov and Smirnov's statistic, as scipy has it of the runs."""
+    value = get_part(service, "inputs.amount")
+    assert value["ks"] == pytest.approx(ks_2samp(*read_both("amount")).statistic, abs=0.02)
+    assert value["psi"] is None
+
+
+def test_population_stability(service: Service) -> None:
+    """Of categories the report has the population stability index, as its formula of the runs."""
+    before, after = (Counter(values) for values in read_both("card"))
+    expected = 0.0
+    for name in before | after:
+        # A value that one side lacks counts as half a run.
+        low, high = (max(side[name], 0.5) / side.total() for side in (before, after))
+        expected += (high - low) * math.log(high / low)
+    value = get_part(service, "inputs.card")
+    assert value["psi"] == pytest.approx(expected)
+    assert value["ks"] is None
+
+
+def test_page_of_both(service: Service) -> None:
+    """The page of a field shows both beside the distance, and a dash where one says nothing."""
+    for field, name in (("inputs.amount", "ks"), ("inputs.card", "psi")):
+        shown = get_part(service, field)[name]
+        page = ask(service.app, f"/projects/p/fields/{field}?model=broken").text
+        row = page.partition('<tr><td class="wrap">Value</td>')[2].partition("</tr>")[0]
+        cells = re.findall(r'<td class="n opt mute">([^<]*)</td>', row)
+        assert len(cells) == 2
+        assert cells[name == "ks"] == "–"
+        assert float(cells[name == "psi"]) == pytest.approx(shown, abs=0.006)
+
+
+def test_findings(service: Service) -> None:
+    """Broken data stands first among the findings, then the model that changed, then traffic."""
+    findings = get(service, "findings")["findings"]
+    assert [(one["kind"], one["model"]) for one in findings] == [
+        ("broken", "broken"),
+        ("model", "changed"),
+        ("traffic", "broken"),
+    ]
+    assert "inputs.amount missing 0 → " in findings[0]["sentence"]
+    assert findings[1]["sentence"].startswith("changed changed while its inputs are as before")
+
+
+@pytest.mark.parametrize("than", ["28", "0d", "version:x", "2026-11-02/2026-11-01", "profile"])
+def test_wrong_reference(service: Service, than: str) -> None:
+    """What cannot be a reference is refused, with what can be one."""
+    answer = ask(service.app, f"/api/v1/projects/p/fields?model=same&than={quote(than)}")
+    assert answer.status == 400
+    assert "expected days before such as 28d" in str(answer.json)
+
+
+def test_unknown(service: Service) -> None:
+    """A field that is not there is not found."""
+    assert ask(service.app, "/api/v1/projects/p/fields/inputs.no?model=same").status == 404
+
+
+def test_page_of_fields(service: Service) -> None:
+    """The page lists the fields of a model, broken data first, each with what changed."""
+    page = ask(service.app, "/projects/p/fields?model=broken").text
+    rows = page.partition('<table class="t fit sec" id="fields">')[2]
+    assert rows.index("inputs.amount") < rows.index("inputs.card") < rows.index("outputs.label")
+    assert "missing 0 → " in rows
+    assert "reader.fields(&#39;broken&#39;" in page
+
+
+def test_page_of_a_field(service: Service) -> None:
+    """The page of a field draws its distance over time, and shows runs of the new value."""
+    page = ask(service.app, "/projects/p/fields/inputs.card?model=broken").text
+    assert "new value `visa`: " in page
+    assert page.count('class="dot"') == DAYS - 2
+    assert page.count('class="bad"') == 1
+    assert ">visa</a>" in page.partition('id="typical"')[2]
+
+
+def test_page_of_numbers(service: Service) -> None:
+    """The page of a field of numbers draws both distributions on one axis."""
+    page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text
+    assert page.count('<path class="area"') == page.count('<path class="a"') == 1
+    assert "Drift since" in page
+
+
+def test_other_references(service: Service) -> None:
+    """An hour is held against hours; a version or data set that is not there is not found."""
+    hour = get(service, "fields?model=same&last=1h")
+    assert (hour["reference"], hour["runs"]) == ("the 7 days before", 0)
+    for than in ("version", "version:7", "dataset:none"):
+        address = f"/api/v1/projects/p/fields?model=same&than={than}"
+        assert ask(service.app, address).status == 404, than
+
+
+def test_data_set(service: Service) -> None:
+    """A data set whose items are unlike the traffic drifts from it, as scipy has it of both."""
+    draw = random.Random(17)  # noqa: S311 - not for secrets
+    items = {
+        f"q-{place}": make_item(
+            {
+                "amount": round(draw.lognormvariate(3.5, 0.5), 2),
+                "card": draw.choice(["amex", "visa"]),
+            }
+        )
+        for place in range(300)
+    }
+    service.store.take("p", *items.values(), *make_versions("qa", items), now_ns=time.time_ns())
+    for than in ("dataset:qa", "dataset:qa:v1"):
+        answer = get(service, f"fields?model=same&than={than}")
+        assert (answer["reference"], answer["reference_runs"]) == (f"data set {than[8:]}", 300)
+        fields = {field["field"]: field for field in answer["fields"]}
+        amount, card = fields["inputs.amount"], fields["inputs.card"]
+        assert (amount["word"], amount["reference_n"]) == ("drift", 300)
+        assert card["sentence"].startswith("new value `mastercard`: ")
+        assert "latency_ms" not in fields
+    before = [
+        json.loads(str(item.attributes["otel_ml.inputs"]))["amount"] for item in items.values()
+    ]
+    after = read_inputs("same", 1, pay, "amount")
+    unit = np.subtract(*np.percentile(before, [75, 25]))
+    assert amount["distance"] == pytest.approx(wasserstein_distance(before, after) / unit, abs=0.03)
+
+
+def test_window_of_days(service: Service) -> None:
+    """Two days may be the reference: those from the first to before the second."""
+    days = [
+        datetime.fromtimestamp((TODAY_NS - day * DAY_NS) / 10**9, UTC).date().isoformat()
+        for day in (6, 3)
+    ]
+    answer = get(service, f"fields?model=broken&than={'/'.join(days)}")
+    assert (answer["reference"], answer["reference_runs"]) == (" to ".join(days), 3 * RUNS)
+    amount = next(field for field in answer["fields"] if field["field"] == "inputs.amount")
+    assert (amount["reference_n"], amount["word"], amount["change"]) == (
+        3 * RUNS,
+        "drift",
+        "broken",
+    )
+
+
+def test_version(service: Service) -> None:
+    """The newest version's runs of the window are held against those of the version before."""
+    spans = make_day("two", 2, 120, pay)
+    for span in make_day("two", 1, 120, pay_refused):
+        spans.append(replace(span, attributes={**span.attributes, "otel_ml.model.version": "v2"}))
+    service.store.take("versions", *spans, now_ns=time.time_ns())
+    address = "/api/v1/projects/versions/fields?model=two&than=version"
+    answer = ask(service.app, address).json
+    assert (answer["reference"], answer["runs"], answer["reference_runs"]) == ("two:v1", 120, 120)
+    label = next(field for field in answer["fields"] if field["field"] == "outputs.label")
+    assert (label["word"], label["change"]) == ("drift", "model")

@@ -1,0 +1,205 @@
+"""Tests of findings: which stands first, and what is said where some are missing."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.errors import Missing, StoreTimeout
+from otel_ml_collector.monitor import drift
+from otel_ml_collector.monitor.find import find_kept_monitor, find_monitor, find_shown_monitor
+from otel_ml_collector.monitor.findings import (
+    Contributor,
+    Finding,
+    FindingKind,
+    FindingsQuestion,
+    find_findings,
+    make_question,
+    order_findings,
+)
+from otel_ml_collector.monitor.releases import find_changes, find_changes_of, tell_worse_releases
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from tests.store.otel_ml_collector.monitor.test_fields import (
+    TODAY_NS,
+    make_day,
+    pay,
+    pay_broken,
+    sketch_days,
+)
+from tests.support.otel_ml_collector.spans import NOW_NS, make_call
+from tests.support.otel_ml_collector.stores import Store
+
+
+def take_too_long(question: FindingsQuestion) -> list[Finding]:
+    """Ask the store something that it does not answer in time."""
+    slow = Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1")
+    question.reader.rows(slow, {}, {"max_execution_time": 0.1})
+    return []
+
+
+SLOW = Contributor("slices", take_too_long)
+
+
+def test_contributor_that_times_out(store: Store) -> None:
+    """What the store does not answer in time is named, beside the findings of all others."""
+    broken = make_finding("broken", 1)
+    question = make_question(store.reader, "shop", NOW_NS)
+    gathered = find_findings(question, [SLOW, Contributor("fields", lambda _: [broken])])
+    assert (gathered.findings, gathered.missing) == ([broken], ["slices"])
+
+
+def test_kept_answer_of_another_key(store: Store) -> None:
+    """An answer that is kept is told to nobody who may not read its project."""
+    assert find_monitor(store.reader, "shop", "24h", NOW_NS).findings == []
+    theirs = store.reader.narrow(replace(store.reader.access, projects=("other",)))
+    with pytest.raises(Missing):
+        find_monitor(theirs, "shop", "24h", NOW_NS)
+
+
+def test_kept_answer_follows_what_arrives(store: Store) -> None:
+    """Within minutes nothing is worked out again, unless something was delivered."""
+    first = find_monitor(store.reader, "news", "24h", NOW_NS)
+    assert find_monitor(store.reader, "news", "24h", NOW_NS + 1) is first
+    store.take("news", make_call("buy", start_ns=NOW_NS - 5 * 10**9, end_ns=NOW_NS - 10**9))
+    assert find_monitor(store.reader, "news", "24h", NOW_NS + 2) is not first
+
+
+# More than are looked at anew with each delivery.
+MANY: Final = Sql("""
+    INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, rank)
+    SELECT 'large', {start:Int64} - number, leftPad(toString(number), 16, '0'),
+      leftPad(toString(number), 8, '0'), 'model', 'buy', 'buy', 1
+    FROM numbers(50001)""")
+
+
+def test_older_answer_of_many_runs(store: Store) -> None:
+    """Of many runs the answer of minutes ago is there at once, until half an hour went by."""
+    store.connections.open().command(MANY, parameters={"start": NOW_NS - MINUTE_NS})
+    assert find_kept_monitor(store.reader, "large", "24h", NOW_NS) is None
+    first = find_monitor(store.reader, "large", "24h", NOW_NS)
+    later_ns = NOW_NS + 6 * MINUTE_NS
+    assert find_kept_monitor(store.reader, "large", "24h", later_ns) is first
+    assert find_shown_monitor(store.reader, "large", "24h", later_ns) is first
+    newer = find_monitor(store.reader, "large", "24h", later_ns)
+    assert (first.made_ns, newer.made_ns) == (NOW_NS, later_ns)
+    assert find_kept_monitor(store.reader, "large", "24h", later_ns) is newer
+    assert find_kept_monitor(store.reader, "large", "24h", NOW_NS + 45 * MINUTE_NS) is None
+    theirs = store.reader.narrow(replace(store.reader.access, projects=("other",)))
+    with pytest.raises(Missing):
+        find_kept_monitor(theirs, "large", "24h", later_ns)
+
+
+MARK: Final = Sql("""
+    INSERT INTO daily (project, day_ns, marked_ns)
+    SELECT 'days', {day_ns:Int64}, toUnixTimestamp64Nano(now64(9))""")
+COUNT: Final = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
+# Two versions, releases and provider's models, of which each second one is new.
+VERSIONS: Final = Sql("""
+    INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, digest, structure,
+      release, provider_model, rank)
+    SELECT 'changed', {start:Int64} + number * 60000000000, leftPad(toString(number), 16, '0'),
+      leftPad(toString(number), 8, '0'), 'model', 'buy', 'buy', if(number < 200, 'aa', 'bb'), 's',
+      if(number < 210, 'r1', 'r2'), if(number < 220, 'gpt-1', 'gpt-2'), 1
+    FROM numbers(400)""")
+NUMBERED: Final = Sql("""
+    INSERT INTO model_versions (project, kind, name, digest, structure, first_arrived_ns,
+      last_seen_ns, definition)
+    SELECT 'changed', 'model', 'buy', digest, 's', arrived, arrived, '{}'
+    FROM (SELECT ['aa', 'bb'][number + 1] AS digest, toInt64(number + 1) AS arrived
+      FROM numbers(2))""")
+
+
+def count_statements(store: Store, ask: Callable[[], object]) -> int:
+    (before,) = store.reader.rows(COUNT, {})
+    ask()
+    (after,) = store.reader.rows(COUNT, {})
+    return int(after["queries"] - before["queries"]) - 1
+
+
+def test_changes_are_asked_for_once(store: Store) -> None:
+    """Versions, releases and provider's models are read together, once for all contributors."""
+    client = store.connections.open()
+    client.command(NUMBERED)
+    client.command(VERSIONS, parameters={"start": NOW_NS - DAY_NS})
+    changes = find_changes(store.reader, "changed", NOW_NS)
+    began = {change.dimension: (NOW_NS - DAY_NS, change.began_ns) for change in changes}
+    assert {name: (at - first) // MINUTE_NS for name, (first, at) in began.items()} == {
+        "version": 200,
+        "release": 210,
+        "provider_model": 220,
+    }
+    assert [change.name for change in changes] == ["gpt-2", "r2", "buy:v2"]
+    alone = count_statements(store, lambda: find_changes(store.reader, "changed", NOW_NS))
+    # All three are read together; each is counted beside its baseline; versions have numbers.
+    assert alone <= 6
+    question = make_question(store.reader, "changed", NOW_NS)
+    contributors = [
+        Contributor(name, lambda asked: tell_worse_releases([], len(find_changes_of(asked))))
+        for name in "abcd"
+    ]
+    assert count_statements(store, lambda: find_findings(question, contributors)) == alone
+
+
+def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
+    """Whole days that stay as they are need no second reading; other runs of them are judged."""
+    spans = make_day("pay", 1, 130, pay_broken)
+    for day in range(2, 10):
+        spans += make_day("pay", day, 130, pay)
+    for first in range(0, len(spans), 500):
+        store.take("days", *spans[first : first + 500], now_ns=time.time_ns())
+    sketch_days(store.connections, "days", range(1, 10))
+    question = make_question(store.reader, "days", time.time_ns(), last="24h", than="7d")
+    answers: list[list[Finding]] = []
+
+    def contribute() -> None:
+        answers.append(drift.contribute(question))
+
+    assert count_statements(store, contribute) > 2
+    assert count_statements(store, contribute) == 1  # which days have sketches
+    [broken] = [finding for finding in answers[0] if finding.kind == "broken"]
+    assert "inputs.amount missing 0" in broken.sentence
+    assert answers[1] == answers[0]
+    store.take("days", *make_day("pay", 1, 260, pay)[130:], now_ns=time.time_ns())
+    # A day is marked once in ten seconds; its sketches are made a minute later, not at once.
+    store.connections.open().command(MARK, parameters={"day_ns": TODAY_NS - DAY_NS})
+    assert count_statements(store, contribute) > 2
+    [again] = [finding for finding in answers[2] if finding.kind == "broken"]
+    assert again.sentence != broken.sentence
+
+
+def test_nothing_is_answered(store: Store) -> None:
+    """Where the store answers nothing, that is no answer without findings."""
+    with pytest.raises(StoreTimeout):
+        find_findings(make_question(store.reader, "shop", NOW_NS), [SLOW])
+
+
+def make_finding(
+    kind: FindingKind, size: float, sentence: str = "it is so", version: int | None = None
+) -> Finding:
+    where = 'model == "answer"' + (f" and version == {version}" if version else f" and {size} > 0")
+    return Finding(kind, sentence, "answer", where, 0, 1, size)
+
+
+def test_order() -> None:
+    """Broken data stands before models that changed, slices and traffic, whatever their size."""
+    broken, traffic = make_finding("broken", 1), make_finding("traffic", 9_000)
+    slices = [make_finding("slice", size) for size in (312, 88)]
+    changed = [make_finding("model", 700), make_finding("release", 481)]
+    given = [traffic, slices[1], changed[1], slices[0], broken, changed[0]]
+    assert order_findings(given) == [broken, *changed, *slices, traffic]
+
+
+def test_same_size() -> None:
+    """Findings of one kind and size stand in the order of their words, however they came."""
+    first, second = make_finding("slice", 5, "a"), make_finding("slice", 5, "b")
+    assert order_findings([second, first]) == order_findings([first, second]) == [first, second]
+
+
+def test_release_is_no_slice() -> None:
+    """A version that is worse is told of as a release, and not as a slice once more."""
+    release = make_finding("release", 5, version=2)
+    other = make_finding("slice", 7, version=1)
+    assert order_findings([make_finding("slice", 9, version=2), other, release]) == [release, other]

@@ -1,0 +1,97 @@
+"""A broken field, a worse version and a bad client are the first findings, with nothing set up."""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.monitor.find import find_project_findings
+from otel_ml_collector.monitor.findings import Finding
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.times import DAY_NS, HOUR_NS
+from tests.support.otel_ml_collector.spans import MS_NS, make_call, trace_id
+from tests.support.otel_ml_collector.stores import Store
+
+NOW_NS: Final = time.time_ns()
+TODAY_NS: Final = NOW_NS // DAY_NS * DAY_NS
+IDS: Final = count(700_000)
+
+
+def make_run(model: str, start_ns: int, draw: random.Random, **told: Value) -> Span:
+    attributes: dict[str, Value] = {
+        "otel_ml.outcome": "error" if draw.random() < 0.03 else "ok",
+        "otel_ml.outputs": json.dumps({"label": draw.choice(["good", "bad"])}),
+        **{f"otel_ml.{name}": value for name, value in told.items()},
+    }
+    return make_call(
+        model,
+        attributes,
+        trace_id=trace_id(next(IDS)),
+        start_ns=start_ns,
+        end_ns=start_ns + draw.randrange(20, 60) * MS_NS,
+    )
+
+
+def make_screened(draw: random.Random) -> Iterator[Span]:
+    """Make runs of nine days, of whose last one in three lacks a number."""
+    for day in range(9, 0, -1):
+        for place in range(120):
+            amount = {} if day == 1 and place % 3 == 0 else {"amount": draw.gauss(50, 9)}
+            yield make_run(
+                "screen",
+                TODAY_NS - day * DAY_NS + place * 10 * 60 * 10**9,
+                draw,
+                inputs=json.dumps({"kind": "x", **amount}),
+            )
+
+
+def make_asked(draw: random.Random) -> Iterator[Span]:
+    """Make runs of the last hours, of whose clients one fails often."""
+    for place in range(360):
+        client = ("bigshot", "acme", "internal")[place % 3]
+        failed = {"outcome": "error"} if client == "acme" and draw.random() < 0.4 else {}
+        at_ns = NOW_NS - HOUR_NS - place * 60 * 10**9
+        yield make_run("ask", at_ns, draw, **{"tag.client": client, **failed})
+
+
+def make_answered(draw: random.Random) -> Iterator[Span]:
+    """Make runs of a version, and of a newer one that fails more often."""
+    for place in range(900):
+        is_new = place < 300
+        age_ns = HOUR_NS + place * 90 * 10**9 + (0 if is_new else 2 * HOUR_NS)
+        failed = {"outcome": "error"} if is_new and draw.random() < 0.25 else {}
+        version = "bb" if is_new else "aa"
+        yield make_run("answer", NOW_NS - age_ns, draw, **{"model.version": version, **failed})
+
+
+@pytest.fixture(scope="module")
+def first_three(store: Store) -> list[Finding]:
+    draw = random.Random(5)  # noqa: S311 - not for secrets
+    spans = [*make_screened(draw), *make_asked(draw), *make_answered(draw)]
+    spans.sort(key=lambda span: span.start_ns)
+    store.take("first", *spans, now_ns=NOW_NS)
+    return find_project_findings(store.reader, "first", NOW_NS).findings[:3]
+
+
+def test_broken_field_is_first(first_three: list[Finding]) -> None:
+    """The field that lacks values since the last whole day is the first finding."""
+    assert first_three[0].kind == "broken"
+    assert first_three[0].sentence.startswith(
+        "the data of screen is broken: inputs.amount missing 0 → 33 %"
+    )
+
+
+def test_worse_version_is_second(first_three: list[Finding]) -> None:
+    """The version that fails more often is found from its own traffic."""
+    assert first_three[1].kind == "release"
+    assert first_three[1].sentence.startswith("answer:v2 is worse than answer:v1: errors")
+
+
+def test_bad_client_is_third(first_three: list[Finding]) -> None:
+    """The client whose runs fail more often than the rest is found among the slices."""
+    assert first_three[2].kind == "slice"
+    assert first_three[2].sentence.startswith("client = acme fails in ")

@@ -1,0 +1,66 @@
+"""Profiles that clients have sent are listed, and what is no profile is not."""
+
+import json
+from typing import Any
+
+import pytest
+
+from otel_ml import InputComponent, ModelProfile, OutputComponent
+from otel_ml_collector.span import Span
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import NOW_NS, make_span
+from tests.support.otel_ml_collector.stores import Service
+
+
+def send(name: str, digest: str, document: object) -> Span:
+    """Make the record that says what a version of a profile is."""
+    return make_span(
+        "otel_ml.update",
+        {
+            "otel_ml.record": "update",
+            "otel_ml.target.model": name,
+            "otel_ml.target.version": digest,
+            "otel_ml.target.kind": "profile",
+            "otel_ml.model.definition": json.dumps(document),
+        },
+        start_ns=NOW_NS,
+        end_ns=NOW_NS,
+    )
+
+
+@pytest.fixture(scope="module")
+def profiles(service: Service) -> list[dict[str, Any]]:
+    built = ModelProfile(
+        "churn",
+        "1.0.0",
+        [
+            InputComponent("age", path="inputs.age", low=0, high=120),
+            OutputComponent("label", dtype="CAT"),
+        ],
+    )
+    unbuilt = send("churn", "aa", built.to_dict())
+    built.build([{"age": age} for age in range(10, 90)], [{"label": "yes"}, {"label": "no"}] * 40)
+    service.store.take("p", unbuilt, send("odd", "bb", {"type": "what"}))
+    service.store.take("p", send("churn", "cc", built.to_dict()))
+    listed: list[dict[str, Any]] = ask(service.app, "/api/v1/projects/p/profiles").json["profiles"]
+    return listed
+
+
+def test_newest_version(profiles: list[dict[str, Any]]) -> None:
+    """The newest version of each is told with what it looks at."""
+    (profile,) = profiles
+    assert (profile["tag"], profile["number"]) == ("churn@1.0.0", 2)
+    assert profile["than"] == "profile:churn:v2"
+    age, label = profile["components"]
+    assert (age["field"], age["kind"], age["n"]) == ("inputs.age", "number", 80)
+    assert (age["missing"], age["low"], age["high"]) == (0.0, 0, 120)
+    assert float(age["typical"]) == pytest.approx(49.5, abs=1)
+    assert (label["side"], label["typical"]) == ("output", "yes 50 %")
+
+
+def test_page(service: Service, profiles: list[dict[str, Any]]) -> None:
+    """The page shows each with its bounds, and leads to what is held against it."""
+    page = ask(service.app, "/projects/p/profiles").text
+    assert "churn@1.0.0" in page
+    assert "/projects/p/fields?than=profile%3Achurn%3Av2" in page
+    assert "No profile has been sent" in ask(service.app, "/projects/none/profiles").text

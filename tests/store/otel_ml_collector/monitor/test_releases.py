@@ -1,0 +1,284 @@
+"""A new version is judged unasked: from recorded runs, through the API, with nothing set up."""
+
+import html
+import random
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.assistants.protocol import answer
+from otel_ml_collector.span import Span
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, make_call
+from tests.support.otel_ml_collector.stores import Service, Store, open_service
+
+MINUTE_NS: Final = 60 * SECOND_NS
+HOUR_NS: Final = 60 * MINUTE_NS
+BEGAN_NS: Final = time.time_ns() // HOUR_NS * HOUR_NS - 6 * HOUR_NS
+RUNS: Final = 800
+
+
+def make_runs(
+    model: str,
+    version: str,
+    rate: float,
+    *,
+    seed: int,
+    first_ns: int,
+    step_ns: int,
+    runs: int = RUNS,
+    **attributes: Any,
+) -> list[Span]:
+    """Make runs of which about so many pass, and what a judge said of them."""
+    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    spans = []
+    for place in range(runs):
+        start_ns = first_ns + place * step_ns
+        run = make_call(
+            model,
+            {
+                "otel_ml.model.version": version,
+                "otel_ml.model.output_schema": "s",
+                "otel_ml.outputs": '{"text": "yes"}',
+                **{name: tell_of(place) for name, tell_of in attributes.items()},
+            },
+            start_ns=start_ns,
+            end_ns=start_ns + (100 + place * 7 % 91) * MS_NS,
+        )
+        spans += [run, say(run, "a1", float(draw.random() < rate))]
+    return spans
+
+
+def make_release(model: str, now: float, *, seed: int = 1, **attributes: Any) -> list[Span]:
+    """Make 800 runs of a version before a release, and 800 of the version that it brought."""
+    before = make_runs(
+        model,
+        "v1",
+        0.9,
+        seed=seed,
+        first_ns=BEGAN_NS - 20 * HOUR_NS,
+        step_ns=MINUTE_NS,
+        **attributes,
+    )
+    after = make_runs(
+        model,
+        "v2",
+        now,
+        seed=seed + 1,
+        first_ns=BEGAN_NS,
+        step_ns=20 * SECOND_NS,
+        **attributes,
+    )
+    return [*before, *after]
+
+
+def take(store: Store, project: str, spans: Sequence[Span]) -> None:
+    for first in range(0, len(spans), 500):
+        store.take(project, *spans[first : first + 500], now_ns=time.time_ns())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a version that is worse, and with one that is not."""
+    with open_service(tmp_path_factory.mktemp("releases")) as service:
+        take(service.store, "p", [tell("a1"), *make_release("answer", 0.7)])
+        take(service.store, "p", make_release("chat", 0.9, seed=3))
+        yield service
+
+
+def get(service: Service, path: str, project: str = "p") -> Any:
+    return ask(service.app, f"/api/v1/projects/{project}/{path}").json
+
+
+def test_worse(service: Service) -> None:
+    """A version of which fewer runs pass is worse, by so many points, since a time."""
+    (release,) = get(service, "models/answer/release")["releases"]
+    assert (release["word"], release["dimension"]) == ("worse", "version")
+    assert release["candidate"] == {
+        "name": "answer:v2",
+        "version": 2,
+        "where": 'model == "answer" and version == 2',
+        "runs": RUNS,
+    }
+    assert (release["baseline"]["name"], release["baseline"]["runs"]) == ("answer:v1", RUNS)
+    first = release["figures"][0]
+    assert (first["name"], first["word"], first["judge_version"]) == ("grounded", "worse", "a1")
+    assert first["since"] == release["since"]
+    assert release["sentence"] == f"grounded: {first['sentence']}"
+    assert "points worse" in first["sentence"]
+    others = {item["name"]: item["word"] for item in release["figures"][1:]}
+    assert others == {
+        "errors": "no different",
+        "missing outputs": "no different",
+        "latency": "no different",
+    }
+
+
+def test_found_unasked(service: Service) -> None:
+    """It is among the findings of the project, and the version that is not worse is not."""
+    findings = [item for item in get(service, "findings")["findings"] if item["kind"] == "release"]
+    assert [one["where"] for one in findings] == ['model == "answer" and version == 2']
+    sentence = findings[0]["sentence"]
+    assert sentence.startswith("answer:v2 is worse than answer:v1: grounded: ")
+    assert "sure since" in sentence
+
+
+def test_model_page(service: Service) -> None:
+    """The page of the model has the finding's sentence, and a sentence where it is not worse."""
+    findings = get(service, "findings")["findings"]
+    (sentence,) = [item["sentence"] for item in findings if item["kind"] == "release"]
+    (chat,) = get(service, "models/chat/release")["releases"]
+    sentences = {
+        "answer": sentence,
+        "chat": f"chat:v2 beside chat:v1: {chat['sentence']}; new in it: {chat['change']}",
+    }
+    for model, sentence in sentences.items():
+        page = ask(service.app, f"/projects/p/models/{model}").text
+        (address,) = re.findall(r'hx-get="([^"]*newest-verdict[^"]*)"', page)
+        part = html.unescape(ask(service.app, html.unescape(address)).text)
+        assert [sentence] == re.findall(r">([^<]*)</a>", part)
+        (opened,) = re.findall(r'href="([^"]*)"', part)
+        runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
+        assert len(runs.json["runs"]) == RUNS
+    assert "<p" not in ask(service.app, "/projects/p/newest-verdict?model=none").text
+
+
+def test_watching(service: Service) -> None:
+    """Of a version that is not worse it is said how many runs there are, and about how many do."""
+    (release,) = get(service, "models/chat/release")["releases"]
+    grounded = next(item for item in release["figures"] if item["name"] == "grounded")
+    assert (release["word"], grounded["word"]) == ("watching", "watching")
+    assert grounded["sentence"].startswith("watching, ")
+
+
+def test_any_order_twice(service: Service) -> None:
+    """Delivered twice, and in another order, the same runs give the same answer."""
+    spans = [tell("a1"), *make_release("answer", 0.7)]
+    shuffled = [*spans, *spans]
+    random.Random(5).shuffle(shuffled)  # noqa: S311 - not for secrets
+    take(service.store, "ordered", spans)
+    take(service.store, "shuffled", shuffled)
+    answers = [get(service, "releases", project) for project in ("ordered", "shuffled")]
+    assert answers[0]["releases"][0]["word"] == "worse"
+    assert answers[0] == answers[1]
+
+
+def test_provider_model(service: Service) -> None:
+    """A provider's model that changed without a new version is a change, too."""
+    names = {True: "gpt-4o-08", False: "gpt-4o-11"}
+    spans = [
+        replace(
+            span,
+            attributes={
+                **span.attributes,
+                "otel_ml.model.version": "v1",
+                "gen_ai.request.model": names[span.start_ns < BEGAN_NS],
+            },
+        )
+        if "otel_ml.model.version" in span.attributes
+        else span
+        for span in make_release("answer", 0.7)
+    ]
+    take(service.store, "provider", [tell("a1"), *spans])
+    (release,) = get(service, "releases", "provider")["releases"]
+    assert (release["dimension"], release["word"]) == ("provider_model", "worse")
+    assert (release["baseline"]["name"], release["candidate"]["name"]) == ("gpt-4o-08", "gpt-4o-11")
+    assert release["candidate"]["where"] == 'model == "answer" and provider_model == "gpt-4o-11"'
+
+
+def test_another_mix_of_clients(service: Service) -> None:
+    """Where each client is as before, a new version is not worse for more runs of the worst."""
+    spans = [tell("a1")]
+    for version, share, first_ns in (
+        ("v1", 10, BEGAN_NS - 20 * HOUR_NS),
+        ("v2", 2, BEGAN_NS),
+    ):
+        for client, rate in (("good", 0.97), ("bad", 0.5)):
+            runs = 2 * RUNS // share if (client == "bad") else 2 * RUNS - 2 * RUNS // share
+            spans += make_runs(
+                "answer",
+                version,
+                rate,
+                seed=share + len(client),
+                first_ns=first_ns + len(client) * SECOND_NS,
+                step_ns=5 * HOUR_NS // runs,
+                runs=runs,
+                **{"otel_ml.tag.client": lambda _, client=client: client},
+            )
+    take(service.store, "mix", spans)
+    (release,) = get(service, "releases", "mix")["releases"]
+    assert (release["stratum"], release["word"]) == ("client", "watching")
+    grounded = next(item for item in release["figures"] if item["name"] == "grounded")
+    # Of all runs 92 % passed before and 74 % now: that is the mix.
+    assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
+
+
+def test_assistants(service: Service) -> None:
+    """The overview that coding agents ask for names it, the worst first."""
+    reader = service.store.reader
+    told = answer("overview", {"project": "p"}, reader, "", time.time_ns())["releases"]
+    assert told["columns"] == ["new", "before", "word", "says", "changed"]
+    words = [row[:3] for row in told["rows"]]
+    assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "watching"]]
+
+
+def test_worst_client(service: Service) -> None:
+    """A version that is worse for one client says for which."""
+    spans = [tell("a1")]
+    for version, first_ns in (("v1", BEGAN_NS - 20 * HOUR_NS), ("v2", BEGAN_NS)):
+        for client in ("acme", "bigshot"):
+            rate = 0.6 if (client, version) == ("acme", "v2") else 0.95
+            spans += make_runs(
+                "answer",
+                version,
+                rate,
+                seed=len(client),
+                first_ns=first_ns + len(client) * SECOND_NS,
+                step_ns=20 * SECOND_NS,
+                runs=RUNS,
+                **{"otel_ml.tag.client": lambda _, client=client: client},
+            )
+    take(service.store, "worst", spans)
+    (finding,) = [
+        item for item in get(service, "findings", "worst")["findings"] if item["kind"] == "release"
+    ]
+    assert 'most where tags["client"] == "acme"' in finding["sentence"]
+
+
+def test_empty_outputs(service: Service) -> None:
+    """A version that answers with an empty object has no output there."""
+    before = make_release("empty", 0.9, seed=21)[: 2 * RUNS]
+    outputs: dict[str, Any] = {
+        "otel_ml.outputs": lambda place: "{}" if place % 4 == 0 else '{"text": "yes"}'
+    }
+    after = make_runs(
+        "empty", "v2", 0.9, seed=22, first_ns=BEGAN_NS, step_ns=20 * SECOND_NS, **outputs
+    )
+    take(service.store, "empty", [*before, *after])
+    (release,) = get(service, "models/empty/release", "empty")["releases"]
+    missing = next(item for item in release["figures"] if item["name"] == "missing outputs")
+    assert (missing["word"], missing["difference"]["value"]) == ("worse", 0.25)
+
+
+def test_scores_of_which_less_is_better(service: Service) -> None:
+    """A version with lower scores is no worse where its judge says that less is better."""
+    spans = make_release("errors", 0.5, seed=31)
+    spans = [
+        replace(
+            span,
+            attributes={
+                name: value for name, value in span.attributes.items() if name != "otel_ml.passed"
+            },
+        )
+        for span in spans
+    ]
+    take(service.store, "errors", [tell("a1", lower_is_better=True), *spans])
+    (release,) = get(service, "models/errors/release", "errors")["releases"]
+    scores = next(item for item in release["figures"] if item["name"] == "grounded")
+    assert scores["difference"]["value"] < 0
+    assert scores["word"] == "better"

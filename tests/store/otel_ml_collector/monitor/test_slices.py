@@ -1,0 +1,233 @@
+"""Slices of recorded runs against the rest, through the API, with nothing set up."""
+
+import html
+import random
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+
+from otel_ml_collector.monitor.find import find_monitor
+from otel_ml_collector.span import Span
+from otel_ml_collector.times import MINUTE_NS, to_rfc3339
+from tests.store.otel_ml_collector.monitor.test_findings import MANY
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import MS_NS, make_call, make_record
+from tests.support.otel_ml_collector.stores import Service, Store, open_service
+
+HOUR_NS: Final = 3_600 * 1_000 * MS_NS
+NOW_NS: Final = time.time_ns()
+RUNS: Final = 1_200
+CLIENTS: Final = ("Remax", "Century", "Redfin", "Zillow")
+APPS: Final = ("v1.0.0", "v1.0.1")
+
+
+def make_traffic(
+    runs: int = RUNS, *, seed: int = 1, hours_ago: float = 20, **other: Any
+) -> list[Span]:
+    """Make runs of four clients; those of Remax pass seldom, and more so in one app."""
+    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    spans: list[Span] = []
+    for place in range(runs):
+        client, app = draw.choice(CLIENTS), draw.choice(APPS)
+        is_bad = client == "Remax"
+        start_ns = NOW_NS - int(hours_ago * HOUR_NS) + place * 19 * HOUR_NS // runs
+        attributes = {
+            "otel_ml.model.version": "v1",
+            "otel_ml.inputs": '{"question": "why"}',
+            "otel_ml.outputs": '{"text": "yes"}',
+            "otel_ml.tag.client": client,
+            "otel_ml.tag.app": app,
+            "otel_ml.tag.request": f"r{seed}-{place}",
+            **other,
+        }
+        run = make_call(
+            "answer",
+            attributes,
+            start_ns=start_ns,
+            end_ns=start_ns + int(draw.lognormvariate(4.6, 0.4) * (1.6 if is_bad else 1)) * MS_NS,
+        )
+        rate = (0.35 if app == "v1.0.0" else 0.75) if is_bad else 0.93
+        spans += [run, say(run, "a1", float(draw.random() < rate))]
+    return spans
+
+
+def take(store: Store, project: str, spans: Sequence[Span]) -> None:
+    for first in range(0, len(spans), 500):
+        store.take(project, *spans[first : first + 500], now_ns=NOW_NS)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a client that does worse than the rest."""
+    with open_service(tmp_path_factory.mktemp("slices")) as service:
+        take(service.store, "p", [tell("a1"), *make_traffic()])
+        yield service
+
+
+def get(service: Service, path: str, project: str = "p", **asked: Any) -> Any:
+    query = f"?{urlencode(asked)}" if asked else ""
+    return ask(service.app, f"/api/v1/projects/{project}/{path}{query}").json
+
+
+def test_worst_first(service: Service) -> None:
+    """The client that does worse stands first, with how many runs it lost, and its filter."""
+    answer = get(service, "slices")
+    assert (answer["runs"], answer["share"], answer["left_out"]) == (RUNS, 1.0, ["request"])
+    first = answer["slices"][0]
+    assert (first["name"], first["word"], first["model"]) == ("client = Remax", "worse", "answer")
+    assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
+    cells = {cell["figure"]: cell for cell in first["cells"]}
+    assert cells["grounded"]["word"] == cells["latency"]["word"] == "worse"
+    assert cells["errors"]["word"] == cells["missing inputs"]["word"] == "no different"
+    lost = first["runs"] * (cells["grounded"]["rest"] - cells["grounded"]["value"])
+    assert 0.5 * lost < first["excess"] < lost
+    assert first["sentence"].startswith("client = Remax passes grounded in ")
+    lost_words = f": {first['excess']:.0f} runs would have passed if it did as the rest; latency +"
+    assert lost_words in first["sentence"]
+
+
+def test_opens_its_runs(service: Service) -> None:
+    """The filter of each slice lists as many runs as it counts."""
+    for one in get(service, "slices")["slices"]:
+        found = get(service, "stats", where=one["where"], bucket="all")
+        assert found["total"]["runs"] == one["runs"]
+
+
+def test_filter_of_tags(service: Service) -> None:
+    """Slices of a part of the runs are against the rest of that part, also in Raymon's text."""
+    answer = get(service, "slices", where="client==Remax", figure="grounded")
+    assert [one["name"] for one in answer["figures"]] == ["grounded"]
+    worst, best = answer["slices"]
+    assert (worst["name"], worst["word"]) == ("app = v1.0.0", "worse")
+    assert (best["name"], best["word"]) == ("app = v1.0.1", "better")
+    assert worst["cells"][0]["value"] == best["cells"][0]["rest"]
+    found = get(service, "stats", where=worst["where"], bucket="all")
+    assert found["total"]["runs"] == worst["runs"]
+
+
+def test_pairs(service: Service) -> None:
+    """Two conditions at once are told where they are worse than each alone."""
+    (pair,) = get(service, "slices", pairs="true")["slices"]
+    assert set(pair["name"].split(" and ")) == {"client = Remax", "app = v1.0.0"}
+    found = get(service, "stats", where=pair["where"], bucket="all")
+    assert found["total"]["runs"] == pair["runs"]
+
+
+def test_wrong_figure(service: Service) -> None:
+    """A figure that there is none of is refused, with those that there are."""
+    refused = ask(service.app, "/api/v1/projects/p/slices?figure=speed")
+    assert refused.status == 400
+    assert "expected one of errors, missing inputs, latency, cost, grounded" in refused.text
+
+
+def test_any_order_twice(service: Service) -> None:
+    """Delivered twice, and in another order, the same runs give the same slices."""
+    spans = [tell("a1"), *make_traffic(400, seed=4)]
+    shuffled = [*spans, *spans]
+    random.Random(5).shuffle(shuffled)  # noqa: S311 - not for secrets
+    take(service.store, "ordered", spans)
+    take(service.store, "shuffled", shuffled)
+    answers = [get(service, "slices", project) for project in ("ordered", "shuffled")]
+    assert len(answers[0]["slices"]) == 6
+    assert answers[0]["slices"] == answers[1]["slices"]
+
+
+def test_findings(service: Service) -> None:
+    """The slice is a finding of the project, and its sentence names its model."""
+    first = get(service, "findings")["findings"][0]
+    assert (first["kind"], first["model"]) == ("slice", "answer")
+    assert first["sentence"].startswith("client = Remax passes grounded in ")
+    assert first["sentence"].endswith(", of answer")
+    assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
+
+
+def test_late_tags(service: Service) -> None:
+    """A tag that came later counts as one that the run had."""
+    spans = [tell("a1"), *make_traffic(400, seed=6)]
+    calls = [span for span in spans if "otel_ml.inputs" in span.attributes]
+    take(service.store, "late", spans)
+    late = [
+        make_record(
+            "update",
+            span,
+            {"otel_ml.tag.plan": "free" if place % 2 else "paid"},
+            start_ns=span.end_ns,
+        )
+        for place, span in enumerate(calls)
+    ]
+    take(service.store, "late", late)
+    names = {one["name"]: one["runs"] for one in get(service, "slices", "late")["slices"]}
+    assert (names["plan = free"], names["plan = paid"]) == (200, 200)
+
+
+def test_new_and_gone(service: Service) -> None:
+    """A client that none of the days before had, or that all had, is a finding of its own."""
+    spans = []
+    for day in range(1, 11):
+        for place in range(80):
+            client = ("Remax", "Century")[place % 2]
+            spans.append(make_run_of(client, NOW_NS - day * 24 * HOUR_NS - place * HOUR_NS // 80))
+    for place in range(100):
+        client = ("Remax", "Zillow")[place % 2]
+        spans.append(make_run_of(client, NOW_NS - 2 * HOUR_NS + place * HOUR_NS // 200))
+    take(service.store, "changed", spans)
+    told = {
+        one["where"]: one["sentence"]
+        for one in get(service, "findings", "changed")["findings"]
+        if one["kind"] == "traffic"
+    }
+    assert told == {
+        'model == "answer" and tags["client"] == "Zillow"': (
+            "client = Zillow is new in answer: 50 runs, none in the 28 days before"
+        ),
+        'model == "answer" and tags["client"] == "Century"': (
+            "client = Century is gone from answer: about 50 runs would be usual, as in the 28 days "
+            "before, and there is none"
+        ),
+    }
+
+
+def make_run_of(client: str, start_ns: int) -> Span:
+    attributes = {"otel_ml.inputs": '{"question": "why"}', "otel_ml.tag.client": client}
+    return make_call("answer", attributes, start_ns=start_ns, end_ns=start_ns + MS_NS)
+
+
+def test_page(service: Service) -> None:
+    """The page has a line for each finding, and a cell for each figure, which opens the slice."""
+    page = ask(service.app, "/projects/p/monitor").text
+    assert "/projects/p/monitor/findings?last=24h" in page
+    part = ask(service.app, "/projects/p/monitor/findings?last=24h").text
+    assert "2 things are wrong." in part
+    assert part.count("<tr><td>") == 6
+    assert '<td class="n h3">' in part
+    (opened,) = {
+        html.unescape(one)
+        for one in re.findall(r'href="([^"]*monitor/slice[^"]*Remax[^"]*)"', part)
+    }
+    one = ask(service.app, opened).text
+    assert '<h1 class="wrap">client = Remax</h1>' in one
+    assert one.count("<polyline") == 6
+
+
+def test_page_of_many_runs(service: Service) -> None:
+    """A page of an older answer says since when, and asks for what came since."""
+    now_ns = time.time_ns()
+    made_ns = now_ns - 6 * MINUTE_NS
+    service.store.connections.open().command(MANY, parameters={"start": made_ns})
+    find_monitor(service.store.reader, "large", "24h", made_ns)
+    older = ask(service.app, "/projects/large/monitor/findings").text
+    assert f'As of <time datetime="{to_rfc3339(made_ns)}">' in older
+    (address,) = re.findall(r'hx-get="([^"]*fresh=true[^"]*)"', older)
+    assert "As of" not in ask(service.app, html.unescape(address)).text
+    assert "As of" not in ask(service.app, "/projects/large/monitor/findings").text
+
+
+def test_other_project_of_a_key(service: Service) -> None:
+    """A page of a project that has no runs says that nothing is wrong."""
+    part = ask(service.app, "/projects/nothing/monitor/findings").text
+    assert "Nothing stands out." in part

@@ -1,0 +1,125 @@
+"""Tests of what is unusual of a run: its fields against the days before, and its slices."""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from otel_ml_collector.monitor.unusual import compare_with_usual, find_unusual
+from otel_ml_collector.runs.find import find_run
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.field_values import VersionFields, sketch_runs
+from otel_ml_collector.store.sketches import sketch_day
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import DAY_NS, HOUR_NS
+from tests.store.otel_ml_collector.monitor.test_tables import make_rows
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import MS_NS, make_call
+from tests.support.otel_ml_collector.stores import Service
+
+NOW_NS: Final = time.time_ns()
+DAY_START_NS: Final = (NOW_NS // DAY_NS - 2) * DAY_NS
+USUAL: Final = {"amount": 10, "card": "visa", "note": "two words"}
+
+
+def make_run(start_ns: int, inputs: object, client: str = "b", *, failed: bool = False) -> Span:
+    return make_call(
+        "pay",
+        {"otel_ml.inputs": json.dumps(inputs), "otel_ml.tag.client": client},
+        start_ns=start_ns,
+        end_ns=start_ns + 50 * MS_NS,
+        status_code=2 if failed else 0,
+    )
+
+
+def id_of(run: Span) -> str:
+    return f"{run.trace_id.hex()}-{run.span_id.hex()}"
+
+
+def take(service: Service, project: str) -> tuple[Span, Span]:
+    """Take a day of usual runs, then a usual run of another day, and one that is not."""
+    runs = [
+        make_run(
+            DAY_START_NS + place * 60 * 10**9,
+            {**USUAL, "amount": 5 + place % 30, "card": "visa" if place % 2 else "amex"},
+        )
+        for place in range(150)
+    ]
+    start_ns = NOW_NS - HOUR_NS
+    usual = make_run(start_ns, USUAL)
+    odd = make_run(start_ns, {"amount": 900, "card": "<b>none", "extra": True}, "a", failed=True)
+    # Client a fails today, the other never does.
+    others = [
+        make_run(start_ns - place * 10**9, USUAL, "ab"[place % 2], failed=place % 2 == 0)
+        for place in range(1, 121)
+    ]
+    service.store.take(project, *runs, usual, odd, *others, now_ns=NOW_NS)
+    connections = service.store.connections
+    client = connections.open()
+    now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+    sketch_day(client, connections.memory, project, DAY_START_NS, now_ns)
+    return usual, odd
+
+
+def test_unusual(service: Service) -> None:
+    """A number out of range, a new value, a new and a missing field are told, and a bad slice."""
+    usual, odd = take(service, "shop")
+    reader = service.store.reader
+    found = find_unusual(reader, find_run(reader, id_of(odd), "shop", now_ns=NOW_NS))
+    told = {field.path: (field.value, field.sentence) for field in found.fields}
+    assert told == {
+        "inputs.amount": ("900", "higher than usual, 5 to 34"),
+        "inputs.card": ("<b>none", "a new value: none of 150 had it"),
+        "inputs.extra": ("true", "new: none of 150 runs had it"),
+        "inputs.note": ("", "missing: 100 % of runs have it"),
+    }
+    assert [item.name for item in found.slices] == ["client = a"]
+    as_usual = find_unusual(reader, find_run(reader, id_of(usual), "shop", now_ns=NOW_NS))
+    assert (as_usual.runs, as_usual.fields, as_usual.slices) == (150, [], [])
+    part = ask(service.app, f"/projects/shop/run-unusual/{id_of(odd)}")
+    assert "&lt;b&gt;none" in part.text
+    assert "client = a" in part.text
+    assert 'id="unusual"' not in ask(service.app, f"/projects/shop/run-unusual/{id_of(usual)}").text
+    page = ask(service.app, f"/projects/shop/runs/{id_of(odd)}").text
+    assert f"/projects/shop/run-unusual/{id_of(odd)}" in page
+
+
+def sketch_tables(tables: Iterable[dict[str, list[Any]]]) -> VersionFields:
+    """Sketch calls of three rows each on a table of these columns."""
+    (row,) = make_rows(1, 1, 3)
+    frames = (
+        {"frame": {"type": "pandas.DataFrame", "shape": [3, len(cells)], "cells": cells}}
+        for cells in tables
+    )
+    rows = ({**row, "inputs": json.dumps(frame)} for frame in frames)
+    (fields,) = sketch_runs(rows, {}).values()
+    return fields
+
+
+def test_columns_of_tables() -> None:
+    """Of a column the unusual cell is named, and what is missing by its tables."""
+    usual = sketch_tables(
+        {
+            "age": [20 + place / 7, 30 + place / 7, 60 - place / 11],
+            "card": ["visa", "amex", "visa"],
+            "income": [1, 2, 3],
+            **({"bonus": [1, 2, 3]} if place % 3 == 0 else {}),
+        }
+        for place in range(150)
+    )
+    odd = sketch_tables([{"age": [30, 900, 40], "card": ["visa", "odd", "amex"]}])
+    unusual = {
+        field.path.removeprefix("inputs.frame.cells."): (field.value, field.sentence)
+        for field in compare_with_usual(odd, usual)
+        if "cells" in field.path
+    }
+    value, sentence = unusual.pop("age")
+    assert (value, sentence.partition(",")[0]) == ("900", "higher than usual")
+    assert unusual == {
+        "card": ("odd", "a new value: none of 450 had it"),
+        # Of the 150 tables 50 have a bonus, in 150 cells: that is usual to lack.
+        "income": ("", "missing: 100 % of runs have it"),
+    }
+    same = sketch_tables([{"age": [30, 40, 50], "card": ["amex"] * 3, "income": [3, 2, 1]}])
+    fields = (field.path for field in compare_with_usual(same, usual))
+    assert [path for path in fields if "cells" in path] == []

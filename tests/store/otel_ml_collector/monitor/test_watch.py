@@ -1,0 +1,173 @@
+"""Tests of the watch over pages Monitor: who comes again finds an answer, and it costs little."""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.monitor.find import (
+    find_kept_monitor,
+    find_project_findings,
+    find_shown_monitor,
+)
+from otel_ml_collector.monitor.slice_sums import SlicesQuery
+from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.stats import Past, span_of
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from tests.store.otel_ml_collector.monitor.test_findings import MANY, count_statements
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import NOW_NS
+from tests.support.otel_ml_collector.stores import Service, Store, open_service
+
+PASTS: Final[tuple[Past, ...]] = ("1h", "24h", "7d", "30d")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a project of many runs."""
+    with open_service(tmp_path_factory.mktemp("large")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def large(service: Service) -> Store:
+    """The store of that."""
+    service.store.connections.open().command(MANY, parameters={"start": NOW_NS - MINUTE_NS})
+    return service.store
+
+
+def kept_at(store: Store, now_ns: int, last: Past = "24h") -> int | None:
+    """Return when the answer was made that a page shows at a time without waiting."""
+    kept = find_kept_monitor(store.reader, "large", last, now_ns)
+    return kept.made_ns if kept else None
+
+
+def look_at_all(watch: MonitorWatch, now_ns: int) -> None:
+    """Work out what is due, of each page."""
+    for _ in range(6):
+        watch.look(now_ns)
+
+
+def test_answer_is_there_for_days(large: Store) -> None:
+    """Of a page that was opened once there is an answer of the last half hour, for three days."""
+    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    made = find_shown_monitor(large.reader, "large", "30d", NOW_NS)
+    watch.note("large", "30d", NOW_NS, made.made_ns)
+    now_ns = NOW_NS
+    while now_ns < NOW_NS + 100 * MINUTE_NS:
+        now_ns += MINUTE_NS
+        look_at_all(watch, now_ns)
+        kept_ns = kept_at(large, now_ns, "30d")
+        assert kept_ns is not None
+        assert now_ns - kept_ns <= 20 * MINUTE_NS
+    after_ns = NOW_NS + 3 * DAY_NS
+    look_at_all(watch, after_ns)
+    assert kept_at(large, after_ns, "30d") == after_ns
+    forgotten_ns = after_ns + 20 * MINUTE_NS
+    look_at_all(watch, forgotten_ns)
+    assert kept_at(large, forgotten_ns, "30d") == after_ns
+
+
+def test_large_project(large: Store) -> None:
+    """Of a large project the last day is there for whoever opens it first, and stays so."""
+    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    now_ns = NOW_NS + 4 * DAY_NS + MINUTE_NS
+    for _ in range(10):
+        now_ns += DAY_NS // 2
+        watch.look(now_ns)
+        assert kept_at(large, now_ns) == now_ns
+    assert [kept_at(large, now_ns, last) for last in PASTS if last != "24h"] == [None] * 3
+
+
+def test_answer_is_that_of_a_person(large: Store) -> None:
+    """What is worked out ahead is what somebody who asks then gets."""
+    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch.note("large", "7d", NOW_NS, NOW_NS)
+    now_ns = NOW_NS + 21 * MINUTE_NS
+    look_at_all(watch, now_ns)
+    ahead = find_shown_monitor(large.reader, "large", "7d", now_ns + MINUTE_NS)
+    window, _ = span_of("7d", now_ns)
+    query = SlicesQuery("large", start_ns=window.start_ns, end_ns=window.end_ns)
+    findings = find_project_findings(large.reader, "large", now_ns, last="7d")
+    assert ahead.made_ns == now_ns
+    assert ahead.slices == find_slices(large.reader, query, now_ns)
+    assert ahead.slices.runs == 25_000  # each second trace
+    assert (ahead.findings, ahead.missing) == (findings.findings, findings.missing)
+
+
+def test_pages_in_turn(large: Store) -> None:
+    """A look works out a single page, the oldest first; then as long as a hundred are others."""
+    seconds = [0.0]
+
+    def tell_s() -> float:
+        """Pass two seconds with each page."""
+        seconds[0] += 1.0
+        return seconds[0]
+
+    watch = MonitorWatch(large.reader, lambda: False, tell_s)
+    later_ns = NOW_NS + 10 * DAY_NS
+    aged: tuple[Past, ...] = ("1h", "30d", "24h")
+    for age, last in enumerate(aged):
+        watch.note("large", last, later_ns, later_ns - (30 + age) * MINUTE_NS)
+    made: list[list[str]] = []
+    for _ in range(500):
+        watch.look(later_ns)
+        made.append([str(last) for last in PASTS if kept_at(large, later_ns, last) == later_ns])
+        if len(made[-1]) == 3:
+            break
+    assert made[0] == ["24h"]
+    assert [made.count(lasts) for lasts in (["24h"], ["24h", "30d"])] == [100, 100]
+    assert made[-1] == ["1h", "24h", "30d"]
+
+
+def test_requests_go_first(large: Store) -> None:
+    """While requests take all that the process can do, the store is asked nothing."""
+    is_busy = [True]
+    watch = MonitorWatch(large.reader, lambda: is_busy[0])
+    now_ns = NOW_NS + 20 * DAY_NS
+    watch.note("large", "24h", now_ns, now_ns - DAY_NS)
+    assert count_statements(large, lambda: watch.look(now_ns)) == 0
+    assert kept_at(large, now_ns) is None
+    is_busy[0] = False
+    watch.look(now_ns)
+    assert kept_at(large, now_ns) == now_ns
+
+
+def test_few_runs(large: Store) -> None:
+    """A page of few runs is forgotten: its answer is made when somebody asks, and soon."""
+    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch.look(NOW_NS)
+    watch.note("small", "24h", NOW_NS, NOW_NS - DAY_NS)
+    assert count_statements(large, lambda: watch.look(NOW_NS)) == 1
+    assert count_statements(large, lambda: watch.look(NOW_NS + MINUTE_NS)) == 0
+
+
+def test_most_pages(large: Store) -> None:
+    """Of more pages than six those that were opened last are kept."""
+    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    now_ns = NOW_NS + 25 * DAY_NS
+    watch.note("large", "1h", now_ns, now_ns - 2 * DAY_NS)
+    watch.note("large", "24h", now_ns, now_ns - 2 * DAY_NS)
+    for place in range(4):
+        watch.note(f"small{place}", "24h", now_ns, now_ns)
+    watch.note("large", "1h", now_ns, now_ns - 2 * DAY_NS)
+    watch.note("small5", "24h", now_ns, now_ns)
+    watch.look(now_ns)
+    watch.look(now_ns)
+    assert kept_at(large, now_ns, "1h") == now_ns
+    assert kept_at(large, now_ns) is None
+
+
+def test_page_that_was_opened(service: Service, large: Store) -> None:
+    """Whoever opens the page has its answer made again."""
+    watch = service.app.state.services.find(MonitorWatch)
+    now_ns = time.time_ns()
+    large.connections.open().command(MANY, parameters={"start": now_ns - MINUTE_NS})
+    later_ns = now_ns + 40 * MINUTE_NS
+    page = ask(service.app, "/projects/large/monitor/findings?last=7d").text
+    assert "Nothing stands out." in page
+    assert kept_at(large, later_ns, "7d") is None
+    look_at_all(watch, later_ns)
+    assert kept_at(large, later_ns, "7d") == later_ns

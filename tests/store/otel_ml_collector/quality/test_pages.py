@@ -1,0 +1,73 @@
+"""Tests of the pages of quality."""
+
+from tests.store.otel_ml_collector.quality.test_quality import (
+    FORETOLD,
+    save,
+    service,
+)
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.stores import Service
+
+__all__ = ["service"]
+
+
+def read(service: Service, path: str) -> str:
+    answered = ask(service.app, f"/projects/{path}")
+    assert answered.status == 200, answered.text
+    return answered.text
+
+
+def test_page(service: Service) -> None:
+    """The page has the figures, the early buckets hatched, the table and a link to wrong runs."""
+    page = read(service, "churn/targets/churned?last=30d&bucket=day")
+    here = sum(one.came is not None for one in FORETOLD)
+    wrong = sum(one.came not in {None, one.predicted} for one in FORETOLD)
+    assert f"of {here} predictions whose truth is here" in page
+    assert f">{wrong} runs were wrong</a>" in page
+    assert page.count("<title>less than usual</title>") >= 2
+    assert "<title>too young</title>" in page
+    assert 'id="calibration"' in page
+    assert "came yes" in page
+
+
+def test_estimate(service: Service) -> None:
+    """The accuracy to expect is drawn dotted and named an estimate, with how far it was off."""
+    address = "churn/targets/churned?last=30d&bucket=day"
+    answer = ask(service.app, f"/api/v1/projects/{address}").json
+    page = read(service, address)
+    waiting = answer["runs"] - answer["here"]
+    assert 'id="estimate"' in page
+    assert "Dotted, an estimate" in page
+    assert f"{100 * answer['estimate']:.1f}\u202f% of the {waiting} predictions that wait" in page
+    assert f"off by {100 * answer['estimate_error']:.1f} points on average" in page
+    other = read(service, f"{address}&figure=brier")
+    assert "an estimate" not in other
+    assert 'id="estimate"' not in other
+
+
+def test_other_figure(service: Service) -> None:
+    """Another figure is drawn on demand."""
+    page = read(service, "churn/targets/churned?figure=brier")
+    assert 'aria-label="Brier score by the time of the prediction"' in page
+
+
+def test_list(service: Service) -> None:
+    """The list leads to each target; a project without truths says how to begin."""
+    assert 'href="/projects/churn/targets/churned"' in read(service, "churn/targets")
+    assert "No truth has come yet" in read(service, "nothing/targets")
+
+
+def test_no_runs(service: Service) -> None:
+    """A target whose model has not run says so."""
+    save(service, "empty", "late")
+    assert "No run foretold late" in read(service, "empty/targets/late")
+
+
+def test_run_page(service: Service) -> None:
+    """The page of a run shows its truth beside what the target says that it foretold."""
+    foretold = next(one for one in FORETOLD if one.came is not None)
+    run_id = f"{foretold.run.trace_id.hex()}-{foretold.run.span_id.hex()}"
+    page = read(service, f"churn/runs/{run_id}")
+    truths = page.partition('id="truths"')[2]
+    assert foretold.predicted in truths
+    assert f"{foretold.p}" not in truths.partition("</table>")[0]

@@ -1,0 +1,490 @@
+"""Tests of targets: predictions beside their truth, whichever came first, by time and class."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import pytest
+from sklearn import metrics
+from sklearn.isotonic import IsotonicRegression
+
+from otel_ml_collector.span import Span
+from tests.support.otel_ml_collector.asgi import Answered, ask
+from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call, make_record
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+JSON: Final = {"content-type": "application/json"}
+HOUR_NS: Final = 3_600 * SECOND_NS
+# In the first hour of a day that is yesterday: its runs are none of the future.
+TODAY_NS: Final = (time.time_ns() - HOUR_NS) // DAY_NS * DAY_NS
+TARGET: Final = {
+    "model": "predict",
+    "prediction": "outputs.label",
+    "kind": "class",
+    "positive": "yes",
+    "probability": "outputs.p",
+}
+DAYS: Final = 20
+PER_DAY: Final = 40
+LOST_DAY: Final = 12
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A run with what it said, and what came of it later; None for nothing yet."""
+
+    run: Span
+    day: int
+    predicted: str
+    p: float
+    came: str | None
+
+
+def call(service: Service, method: str, path: str, body: Any = None, **query: str) -> Answered:
+    asked = f"?{urlencode(query)}" if query else ""
+    raw = b"" if body is None else json.dumps(body).encode()
+    address = f"/api/v1/projects/{path}{asked}"
+    return ask(service.app, address, method=method, headers=JSON, body=[raw])
+
+
+def get(service: Service, path: str, **query: str) -> Any:
+    answered = call(service, "GET", path, **query)
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def save(service: Service, project: str, name: str = "churned", **wanted: Any) -> Any:
+    answered = call(service, "PUT", f"{project}/targets/{name}", {**TARGET, **wanted})
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def tell(run: Span, value: Any, at_ns: int, name: str = "churned", **target: str) -> Span:
+    """Say of a run, later, what came."""
+    about = {f"otel_ml.target.{kind}": value for kind, value in target.items()}
+    if isinstance(value, list):
+        said: dict[str, Any] = {"otel_ml.actual.list": json.dumps(value)}
+    else:
+        said = {"otel_ml.actual": value}
+    attributes = {"otel_ml.judge.name": name, "otel_ml.source": "actual", **said, **about}
+    return make_record("evaluation", run, attributes, start_ns=at_ns, end_ns=at_ns)
+
+
+def make_run(start_ns: int, outputs: Any, model: str = "predict", **tags: str) -> Span:
+    attributes = {
+        "otel_ml.outputs": json.dumps(outputs),
+        **{f"otel_ml.tag.{name}": value for name, value in tags.items()},
+    }
+    return make_call(model, attributes, start_ns=start_ns, end_ns=start_ns + 10**6)
+
+
+def foretell() -> list[Foretold]:
+    """Make twenty days of predictions; truth comes after two days, but for one day never."""
+    chance = random.Random(7)  # noqa: S311
+    foretold = []
+    for day in range(DAYS):
+        for place in range(PER_DAY):
+            start_ns = TODAY_NS - (DAYS - 1 - day) * DAY_NS + place * 60 * SECOND_NS
+            p = round(chance.betavariate(1, 2), 3)
+            said = "yes" if p > 0.5 else "no"
+            run = make_run(start_ns, {"label": said, "p": p}, plan="ab"[place % 2])
+            came = "yes" if chance.random() < p else "no"
+            is_here = day < DAYS - 3 and day != LOST_DAY
+            foretold.append(Foretold(run, day, said, p, came if is_here else None))
+    return foretold
+
+
+FORETOLD: Final = foretell()
+
+
+def take(service: Service, project: str, spans: Sequence[Span]) -> None:
+    service.store.take(project, *spans, now_ns=time.time_ns())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with open_service(tmp_path_factory.mktemp("quality")) as service:
+        take(service, "churn", [one.run for one in FORETOLD])
+        truths = [
+            tell(one.run, one.came, one.run.start_ns + 2 * DAY_NS)
+            for one in FORETOLD
+            if one.came is not None
+        ]
+        take(service, "churn", truths)
+        save(service, "churn")
+        yield service
+
+
+def figures_of(answer: Any) -> dict[str, float]:
+    return {one["name"]: one["value"]["value"] for one in answer["figures"] if one["value"]}
+
+
+def test_figures(service: Service) -> None:
+    """All figures of a class are those of scikit-learn over the runs whose truth is here."""
+    answer = get(service, "churn/targets/churned", last="30d")
+    here = [one for one in FORETOLD if one.came is not None]
+    came, said = [one.came for one in here], [one.predicted for one in here]
+    hits = [float(one == "yes") for one in came]
+    chances = [one.p for one in here]
+    assert (answer["runs"], answer["here"]) == (len(FORETOLD), len(here))
+    assert figures_of(answer) == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(came, said),
+            "precision": metrics.precision_score(came, said, pos_label="yes"),
+            "recall": metrics.recall_score(came, said, pos_label="yes"),
+            "f1": metrics.f1_score(came, said, pos_label="yes"),
+            "brier": metrics.brier_score_loss(hits, chances),
+            "log_loss": metrics.log_loss(hits, chances),
+        }
+    )
+    confusion = {(one["predicted"], one["came"]): one["runs"] for one in answer["confusion"]}
+    table = metrics.confusion_matrix(came, said, labels=["yes", "no"])
+    assert confusion == {
+        ("yes", "yes"): table[0][0],
+        ("no", "yes"): table[0][1],
+        ("yes", "no"): table[1][0],
+        ("no", "no"): table[1][1],
+    }
+    classes = {one["name"]: figures_of(one) for one in answer["classes"]}
+    assert classes["no"]["f1"] == pytest.approx(metrics.f1_score(came, said, pos_label="no"))
+    assert answer["guess"] == "no"
+    assert answer["guess_accuracy"] == pytest.approx(came.count("no") / len(came))
+    assert sum(one["came"]["n"] for one in answer["calibration"]) == len(here)
+
+
+def test_coverage(service: Service) -> None:
+    """A day whose truth was lost, and days that are too young, are early; all others are not."""
+    answer = get(service, "churn/targets/churned", last="30d", bucket="day")
+    assert answer["delay_s"] == 2 * 86_400
+    days = {one["start_time"][:10]: one for one in answer["points"]}
+    assert len(days) == DAYS
+    early = [one["early"] for one in answer["points"]]
+    assert early[LOST_DAY] == "less than usual"
+    assert early[-1] == "too young"
+    assert set(early[:LOST_DAY]) == {""}
+    assert answer["points"][LOST_DAY]["figures"][0] == {"name": "accuracy", "value": None}
+    assert answer["points"][0]["coverage"] == 1
+    assert [one["share"] for one in answer["course"] if one["age_s"] == 86_400] == [0]
+    covered = {one["name"]: (one["runs"], one["predicted"]) for one in answer["classes"]}
+    for name, (runs, said) in covered.items():
+        own = [one for one in FORETOLD if one.predicted == name]
+        assert (runs, said) == (len(own), sum(one.came is not None for one in own))
+
+
+def test_estimate(service: Service) -> None:
+    """The accuracy to expect is that of scikit-learn's curve over all other days."""
+    answer = get(service, "churn/targets/churned", last="30d", bucket="day")
+
+    def expect(known: Sequence[Foretold], asked: Sequence[Foretold]) -> float:
+        """Fit the curve to hundredths of how sure runs were, and read it for others."""
+        curve = IsotonicRegression(out_of_bounds="clip").fit(
+            *zip(*((sure, right) for sure, right, _ in gather(known)), strict=True),
+            sample_weight=[number for *_, number in gather(known)],
+        )
+        read = [(float(curve.predict([sure])[0]), number) for sure, _, number in gather(asked)]
+        return sum(share * number for share, number in read) / len(asked)
+
+    here = [each for each in FORETOLD if each.came is not None]
+    waiting = [each for each in FORETOLD if each.came is None]
+    assert answer["estimate"] == pytest.approx(expect(here, waiting), rel=1e-9)
+    errors = []
+    for day, point in enumerate(answer["points"]):
+        own = [each for each in FORETOLD if each.day == day]
+        rest = [each for each in here if each.day != day]
+        assert point["estimate"] == pytest.approx(expect(rest, own), rel=1e-9)
+        if not point["early"]:
+            came = sum(each.came == each.predicted for each in own) / len(own)
+            errors.append(abs(point["estimate"] - came))
+    assert answer["estimate_error"] == pytest.approx(sum(errors) / len(errors))
+    assert answer["estimate_error"] < 0.1  # of 40 runs a day
+    assert {point["estimate"] for point in answer["versions"]} <= {None}
+
+
+def gather(foretold: Sequence[Foretold]) -> list[tuple[float, float, int]]:
+    """Gather runs in hundredths of how sure they were: how sure, the share right, how many."""
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for run in foretold:
+        sure = run.p if run.predicted == "yes" else 1 - run.p
+        bins.setdefault(min(math.floor(sure * 100), 99), []).append(
+            (sure, run.came == run.predicted)
+        )
+    return [
+        (sum(sure for sure, _ in runs) / len(runs), sum(r for _, r in runs) / len(runs), len(runs))
+        for runs in bins.values()
+    ]
+
+
+def test_wrong_runs(service: Service) -> None:
+    """The runs that were wrong, and those of a cell, open as lists."""
+    answer = get(service, "churn/targets/churned")
+    wrong = [one for one in FORETOLD if one.came not in {None, one.predicted}]
+    listed = get(service, "churn/runs", where=answer["wrong_where"], limit="500")["runs"]
+    assert {one["run_id"] for one in listed} == {
+        f"{one.run.trace_id.hex()}-{one.run.span_id.hex()}" for one in wrong
+    }
+    assert answer["wrong"] == len(wrong)
+    for cell in answer["confusion"]:
+        listed = get(service, "churn/runs", where=cell["where"], limit="1000")["runs"]
+        assert len(listed) == cell["runs"]
+
+
+def test_wrong_runs_become_items(service: Service) -> None:
+    """The list of wrong runs goes into a data set that expects what came of this target."""
+    project, runs = "items", []
+    for place in range(12):
+        start_ns = TODAY_NS - DAY_NS + place * 60 * SECOND_NS
+        run = make_run(start_ns, {"label": "yes" if place % 2 else "no"}, order=str(place))
+        inputs = {"otel_ml.inputs": json.dumps({"visits": place})}
+        runs.append(replace(run, attributes={**run.attributes, **inputs}))
+    # Every third has the other class; one is known by its tag, and the last has no truth yet.
+    came = {place: "yes" if (place % 2 == 1) != (place % 3 == 0) else "no" for place in range(11)}
+    truths = [
+        tell(runs[place], value, TODAY_NS, **({"tag": "order=6"} if place == 6 else {}))
+        for place, value in came.items()
+    ]
+    # Each run has another truth too, which is none of this target.
+    others = [tell(run, 7.5, TODAY_NS, "minutes") for run in runs]
+    take(service, project, [*runs, *truths, *others])
+    save(service, project, probability="")
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    assert (answer["wrong"], answer["here"]) == (4, 11)
+    wanted = {"where": answer["wrong_where"], "expected": "actual", "reason": "were wrong"}
+    saved = call(service, "POST", f"{project}/datasets/hard/runs", wanted)
+    assert saved.status == 200, saved.text
+    assert (saved.json["items"], saved.json["left_out"]) == (4, {})
+    items = get(service, f"{project}/datasets/hard/versions/1/items")["items"]
+    assert {item["inputs"]["visits"]: item["expected"] for item in items} == {
+        place: came[place] for place in (0, 3, 6, 9)
+    }
+    # Where no truth is named and the runs have several, nobody knows which is meant.
+    unnamed = {"where": 'model == "predict"', "expected": "actual"}
+    refused = call(service, "POST", f"{project}/datasets/any/runs", unnamed)
+    assert refused.status == 400
+    assert "12 without the truth that is meant" in refused.text
+    # Named by a filter, a run that has another truth alone is left out.
+    named = {"where": 'model == "predict" and not truth["churned"] == "?"', "expected": "actual"}
+    saved = call(service, "POST", f"{project}/datasets/named/runs", named)
+    assert (saved.json["items"], saved.json["left_out"]) == (
+        11,
+        {"without the truth that is meant": 1},
+    )
+    page = ask(service.app, f"/projects/{project}/runs?{urlencode({'where': wanted['where']})}")
+    assert 'name="expected" value="actual"' in page.text
+
+
+def test_slice(service: Service) -> None:
+    """A filter narrows the runs, as a slice does."""
+    answer = get(service, "churn/targets/churned", where='tags["plan"] == "a"')
+    own = [one for place, one in enumerate(FORETOLD) if place % 2 == 0]
+    right = [one.predicted == one.came for one in own if one.came is not None]
+    assert answer["runs"] == len(own)
+    assert figures_of(answer)["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_versions(service: Service) -> None:
+    """Each version of the model has the figures of its own runs alone, the newest first."""
+    project = "versions"
+    chance = random.Random(11)  # noqa: S311
+    # By version: runs with a truth, as (predicted, came); the second is right less often.
+    known: dict[int, list[tuple[str, str]]] = {1: [], 2: []}
+    spans: list[Span] = []
+    for version, runs, right in ((1, 90, 0.9), (2, 60, 0.6)):
+        for place in range(runs):
+            predicted = chance.choice(["yes", "no"])
+            start_ns = TODAY_NS - (4 - version) * DAY_NS + place * 60 * SECOND_NS
+            run = make_run(start_ns, {"label": predicted})
+            attributes = {**run.attributes, "otel_ml.model.version": f"sha-{version}"}
+            run = replace(run, attributes=attributes)
+            spans.append(run)
+            if place % 3:
+                other = "no" if predicted == "yes" else "yes"
+                came = predicted if chance.random() < right else other
+                spans.append(tell(run, came, start_ns + HOUR_NS))
+                known[version].append((predicted, came))
+    chance.shuffle(spans)
+    for first in range(0, len(spans), 50):
+        take(service, project, spans[first : first + 50])
+    save(service, project, probability="")
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    newest, oldest = answer["versions"]
+    assert [newest["version"], oldest["version"]] == [2, 1]
+    for point, runs in ((newest, 60), (oldest, 90)):
+        pairs = known[point["version"]]
+        foretold, truths = zip(*pairs, strict=True)
+        assert (point["runs"], point["here"]) == (runs, len(pairs)) == (runs, runs * 2 // 3)
+        assert point["coverage"] == pytest.approx(2 / 3)
+        assert figures_of(point) == pytest.approx(
+            {
+                "accuracy": metrics.accuracy_score(truths, foretold),
+                "precision": metrics.precision_score(truths, foretold, pos_label="yes"),
+                "recall": metrics.recall_score(truths, foretold, pos_label="yes"),
+                "f1": metrics.f1_score(truths, foretold, pos_label="yes"),
+            }
+        )
+        accuracy = point["figures"][0]["value"]
+        assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+        where = f"version == {point['version']}"
+        narrowed = get(service, f"{project}/targets/churned", last="7d", where=where)
+        assert narrowed["figures"] == point["figures"]
+        assert [entry["version"] for entry in narrowed["versions"]] == [point["version"]]
+    # They differ by more than chance gives, and the whole is neither.
+    of_newest, of_oldest = newest["figures"][0]["value"], oldest["figures"][0]["value"]
+    assert of_newest["high"] < of_oldest["low"]
+    assert of_newest["value"] < figures_of(answer)["accuracy"] < of_oldest["value"]
+
+
+def test_worst_slices(service: Service) -> None:
+    """Values of tags are held against the rest of the runs whose truth is here, the worst first."""
+    project = "slices"
+    runs = [
+        make_run(
+            TODAY_NS - place * 60 * SECOND_NS,
+            {"label": "yes"},
+            plan="monthly" if place % 4 == 0 else "yearly",
+            order=str(place),
+        )
+        for place in range(160)
+    ]
+    # Of monthly every second is wrong, of the others one in twenty.
+    wrong = {place for place in range(160) if place % 8 == 0 or place % 20 == 3}
+    truths = [
+        tell(run, "no" if place in wrong else "yes", TODAY_NS) for place, run in enumerate(runs)
+    ]
+    take(service, project, [*runs, *truths])
+    save(service, project, probability="")
+    answer = get(service, f"{project}/targets/churned", slices="true")
+    assert [one["name"] for one in answer["slices"]] == ["plan = monthly", "plan = yearly"]
+    worst, best = answer["slices"]
+    assert (worst["word"], best["word"]) == ("worse", "better")
+    assert (worst["here"], worst["value"]["value"]) == (40, 0.5)
+    assert worst["rest"]["value"] == best["value"]["value"] == 1 - 8 / 120
+    assert worst["low"] < worst["difference"] == 0.5 - (1 - 8 / 120) < worst["high"] < 0
+    assert 5 < worst["excess"] < 40 * 0.44
+    narrowed = get(service, f"{project}/targets/churned", where=worst["condition"])
+    assert narrowed["here"] == 40
+    assert get(service, f"{project}/targets/churned")["slices"] == []
+
+
+def test_unsaved_target(service: Service) -> None:
+    """A truth without a target is held against the whole output."""
+    runs = [make_run(TODAY_NS - place * HOUR_NS, "yes", "say") for place in range(4)]
+    take(service, "plain", runs)
+    truths = [tell(runs[0], "yes", TODAY_NS), tell(runs[1], "no", TODAY_NS)]
+    take(service, "plain", truths)
+    assert get(service, "plain/targets") == {"targets": [], "truths": ["churned"]}
+    answer = get(service, "plain/targets/churned")
+    assert (answer["target"]["version"], answer["here"]) == (0, 2)
+    assert figures_of(answer) == {"accuracy": 0.5}
+
+
+def test_newest_truth_holds(service: Service) -> None:
+    """Of several truths of a run the newest holds, told by run, trace key or tag, in any order."""
+    project = "order"
+    run = make_run(TODAY_NS - DAY_NS, {"label": "yes"}, order="17")
+    at_ns = TODAY_NS - HOUR_NS
+    key = quote(run.trace_id.hex())
+    take(service, project, [tell(run, "yes", at_ns, tag="order=17")])
+    take(service, project, [run])
+    save(service, project, probability="")
+
+    def accuracy() -> float | None:
+        return figures_of(get(service, f"{project}/targets/churned")).get("accuracy")
+
+    assert accuracy() == 1
+    take(service, project, [tell(run, "no", at_ns + 2, trace_key=key)])
+    assert accuracy() == 0
+    take(service, project, [tell(run, "yes", at_ns + 1)])
+    assert accuracy() == 0
+    take(service, project, [tell(run, "yes", at_ns + 3)])
+    assert accuracy() == 1
+
+
+def test_numbers(service: Service) -> None:
+    """Numbers have the figures of scikit-learn, and runs without a number are in none."""
+    said, came = [3.0, 5.5, 7.0, 1.0], [2.5, 5.0, 8.0, 1.5]
+    runs = [
+        make_run(TODAY_NS - place * HOUR_NS, {"minutes": value}) for place, value in enumerate(said)
+    ]
+    others = [make_run(TODAY_NS - HOUR_NS, {"minutes": "soon"}), make_run(TODAY_NS, {})]
+    take(service, "numbers", [*runs, *others])
+    take(
+        service,
+        "numbers",
+        [tell(run, value, TODAY_NS) for run, value in zip(runs, came, strict=True)],
+    )
+    save(
+        service,
+        "numbers",
+        kind="number",
+        prediction="outputs.minutes",
+        positive="",
+        probability="",
+    )
+    answer = get(service, "numbers/targets/churned")
+    assert answer["runs"] == 4
+    assert figures_of(answer) == pytest.approx(
+        {
+            "mae": metrics.mean_absolute_error(came, said),
+            "rmse": metrics.root_mean_squared_error(came, said),
+            "bias": 0.125 - 0.25,
+            "r2": metrics.r2_score(came, said),
+        }
+    )
+
+
+def test_rankings(service: Service) -> None:
+    """Precision at k counts the first k of a list that are among what is relevant."""
+    runs = [
+        make_run(TODAY_NS - place * HOUR_NS, ["a", "b", "c", "d"], "search") for place in range(3)
+    ]
+    take(service, "ranks", runs)
+    truths: list[Any] = [["b", "d"], "c", ["a", "b"]]
+    take(
+        service,
+        "ranks",
+        [tell(run, value, TODAY_NS) for run, value in zip(runs, truths, strict=True)],
+    )
+    wanted: dict[str, Any] = {"positive": "", "probability": "", "prediction": "outputs", "k": 2}
+    save(service, "ranks", model="search", kind="ranking", **wanted)
+    answer = get(service, "ranks/targets/churned")
+    assert figures_of(answer) == {"precision_at_k": pytest.approx((0.5 + 0 + 1) / 3)}
+
+
+def test_documents(service: Service) -> None:
+    """Targets are saved under versions, listed and deleted."""
+    saved = save(service, "kept")
+    assert (saved["name"], saved["version"], saved["prediction"]) == ("churned", 1, "outputs.label")
+    late = call(service, "PUT", "kept/targets/churned", TARGET, base="0")
+    assert late.status == 409
+    assert get(service, "kept/targets")["targets"] == [saved]
+    assert call(service, "DELETE", "kept/targets/churned").json["version"] == 1
+    assert get(service, "kept/targets") == {"targets": [], "truths": []}
+    assert call(service, "GET", "kept/targets/churned").status == 404
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"prediction": "inputs.label"}, "outputs.label"),
+        ({"prediction": "outputs.label ="}, "no expression"),
+        ({"kind": "number"}, "of a class alone"),
+        ({"positive": ""}, "expected the positive class"),
+        ({"kind": "word"}, "class"),
+    ],
+)
+def test_refused(service: Service, wanted: dict[str, Any], message: str) -> None:
+    """A target that cannot be is refused, with the reason."""
+    answered = call(service, "PUT", "kept/targets/wrong", {**TARGET, **wanted})
+    assert answered.status in {400, 422}
+    assert message in answered.text
+
+
+def test_too_many_buckets(service: Service) -> None:
+    """More buckets than fit an answer are refused."""
+    answered = call(service, "GET", "churn/targets/churned", last="60d", bucket="hour")
+    assert (answered.status, answered.json["error"]["field"]) == (400, "bucket")

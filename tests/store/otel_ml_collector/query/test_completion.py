@@ -1,0 +1,171 @@
+"""Tests of completion: what may be typed next, counted, and what stands there then."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.completion import (
+    Completion,
+    CompletionQuery,
+    Want,
+    find_completion,
+    read_caret,
+)
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.span import Value
+from otel_ml_collector.store.runs import Window
+from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, make_call, make_record
+from tests.support.otel_ml_collector.stores import Store
+
+ALL: Final = Window(0, NOW_NS + SECOND_NS)
+
+
+@pytest.fixture(scope="module")
+def filled(store: Store) -> Store:
+    """A store of a few runs of one project."""
+    common: Mapping[str, Value] = {
+        "otel_ml.tag.client": "bigshot",
+        "otel_ml.tag.a b": 3,
+        "otel_ml.inputs": '{"question":"why?","items":[{"sku":7}],"odd key":true}',
+        "otel_ml.score.grounded": 0.5,
+        "otel_ml.model.version": "aa",
+        "session.id": "s-1",
+    }
+    other: Mapping[str, Value] = {**common, "otel_ml.tag.client": 'O\'Neill "x"'}
+    calls = [make_call(attributes=common, start_ns=NOW_NS - n * SECOND_NS) for n in range(3)]
+    late = make_record("update", calls[0], {"otel_ml.tag.late": "yes"})
+    update: Mapping[str, Value] = {"otel_ml.metric.names": ["loss"], "otel_ml.metric.values": [0.5]}
+    logged = make_record("update", calls[0], {**update, "otel_ml.metric.steps": [1]})
+    old = make_call("elder", other, start_ns=NOW_NS - 40 * DAY_NS)
+    store.take("p", *calls, late, logged, make_call("search", other), old)
+    return store
+
+
+def complete(store: Store, where: str, window: Window = ALL, limit: int = 100) -> Completion:
+    return find_completion(store.reader, CompletionQuery("p", where, window, limit))
+
+
+def told(found: Completion) -> dict[str, int | None]:
+    return {item.text: item.count for item in found.items}
+
+
+@pytest.mark.parametrize(
+    ("where", "items"),
+    [
+        ("model == ", {"answer": 3, "elder": 1, "search": 1}),
+        ('model == "A', {"answer": 3}),
+        ('model in ("x", \'se', {"search": 1}),
+        ('model not in ["', {"answer": 3, "elder": 1, "search": 1}),
+        ('session == "', {"s-1": 5}),
+        ("tags[", {"a b": 5, "client": 5, "late": 1}),
+        ('tags["cl', {"client": 5}),
+        ("tags.cl", {"client": 5}),
+        ('tags["client"] == ', {"bigshot": 3, 'O\'Neill "x"': 2}),
+        ('tags["a b"] == ', {"3": 5}),
+        ('tags["late"] == "y', {"yes": 1}),
+        ('scores["', {"grounded": 5}),
+        ('passed["gr', {"grounded": 5}),
+        ('metrics["', {"loss": 1}),
+        ("inputs.", {"items": 5, "odd key": 5, "question": 5}),
+        ("inputs.items[0].", {"sku": 5}),
+        ("inputs.items[0].sku == ", {"7": 5}),
+        ('input.question == "', {"why?": 5}),
+        ('kind == "to', {"tool": 0}),
+        ("version == ", {"1": 5}),
+        ('model == "search" and version == ', {"1": 1}),
+        ("not passed.grounded == T", {"True": None}),
+        ("model ", dict.fromkeys(["==", "!=", "in", "not in"])),
+        ("passed.grounded ", dict.fromkeys(["==", "!="])),
+        ("latency_ms >= 5 ", dict.fromkeys(["and", "or"])),
+        ("latency_ms >= 5 a", {"and": None}),
+        ("(lat", {"latency": None, "latency_ms": None}),
+        ("latency > ", dict.fromkeys(["10ms", "100ms", "1s", "10s", "1m"])),
+        ("latency >= 10", dict.fromkeys(["10ms", "100ms", "10s"])),
+        ("not cac", dict.fromkeys(["cached", "cache_creation_tokens"])),
+        ('"x" ', dict.fromkeys(["in", "not in"])),
+        ('last("2', {"24h": None}),
+        ("start > ", {f'last("{text}")': None for text in ("15m", "1h", "24h", "7d", "30d")}),
+        ("latency_ms > ", {}),
+        ("colour == ", {}),
+        ("tags[1].", {}),
+        ("model == $", {}),
+    ],
+)
+def test_completion(filled: Store, where: str, items: dict[str, int | None]) -> None:
+    """What may come next is told by the newest runs, the most frequent first."""
+    assert list(told(complete(filled, where)).items()) == list(items.items())
+
+
+def test_fields(filled: Store) -> None:
+    """Where a condition begins, all fields are told, and what they are."""
+    items = complete(filled, 'model == "a" and ').items
+    assert {"model", "tags", "input", "parent", "last", "not"} <= {item.text for item in items}
+    assert next(item for item in items if item.text == "cost").about == "what it cost"
+
+
+def test_searched_fields(filled: Store) -> None:
+    """Behind a text and `in`, only fields are told that can have a text in them."""
+    found = told(complete(filled, '"refund" in '))
+    assert "input" in found
+    assert "latency_ms" not in found
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mod",
+        "model == ",
+        'tags["cl',
+        "tags.a",
+        'tags["client"] == "O',
+        "inputs.o",
+        "tags.client ==",
+    ],
+)
+def test_insert(filled: Store, where: str) -> None:
+    """What is inserted, item after item, becomes a filter that finds runs."""
+    for _ in range(4):
+        found = complete(filled, where)
+        assert found.end == len(where)
+        where = where[: found.start] + found.items[0].insert
+        try:
+            compile_filter(where)
+        except BadInput:
+            where += " "
+        else:
+            break
+    runs = find_runs(filled.reader, RunsQuery("p", where), NOW_NS).runs
+    assert runs != []
+
+
+def test_window(filled: Store) -> None:
+    """Only runs of the time that is asked about are counted."""
+    found = complete(filled, "model == ", Window(NOW_NS - DAY_NS, NOW_NS + 1))
+    assert told(found) == {"answer": 3, "search": 1}
+
+
+def test_limit(filled: Store) -> None:
+    """No more items are told than are wanted."""
+    assert told(complete(filled, "model == ", limit=1)) == {"answer": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("", Want.FIELD),
+        ("model in (", Want.VALUE),
+        ('matches(model, "', Want.NOTHING),
+        ("matches(mo", Want.FIELD),
+        ('model == "a"', Want.JOIN),
+        ('model == "a" and not ', Want.FIELD),
+        ('tags["a"] < 5 or (', Want.FIELD),
+        ("model in ", Want.NOTHING),
+        (")", Want.JOIN),
+    ],
+)
+def test_caret(text: str, want: Want) -> None:
+    """What is wanted follows from what stands before."""
+    assert read_caret(text).want is want

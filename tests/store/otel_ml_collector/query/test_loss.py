@@ -1,0 +1,143 @@
+"""Tests of what was sent but is not here, as the API and the pages tell it."""
+
+import time
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from otel_ml_collector.loss import LossWatch
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import make_call, make_sign
+from tests.support.otel_ml_collector.stores import Service
+
+# By the real clock, for the pages have no other.
+THIS_HOUR: Final = time.time_ns() // HOUR_NS * HOUR_NS
+
+
+def number(seq: int, hours_ago: int = 0, process: str = "0000000a") -> Span:
+    """Make a call that ended at the beginning of an hour, with its number."""
+    end_ns = THIS_HOUR - hours_ago * HOUR_NS
+    attributes: dict[str, Value] = {"otel_ml.process": process, "otel_ml.seq": seq}
+    return make_call("answer", attributes, start_ns=end_ns, end_ns=end_ns)
+
+
+def goodbye(seq: int, process: str = "0000000a", dropped: int = 0) -> Span:
+    return make_sign("goodbye", THIS_HOUR, process, seq=seq, dropped=dropped)
+
+
+def take(service: Service, project: str, *spans: Span) -> None:
+    service.store.writer.write(map_spans(spans, Filing(project, THIS_HOUR)))
+
+
+def ask_loss(service: Service, project: str, **parameters: object) -> Any:
+    target = f"/api/v1/projects/{quote(project, safe='')}/loss?{urlencode(parameters)}"
+    return ask(service.app, target).json
+
+
+def test_loss(service: Service, project: str) -> None:
+    """The API tells by hour and process what came, what is missing, late and dropped."""
+    late = "0000000b"
+    take(service, project, number(2, hours_ago=2), number(4), goodbye(6, dropped=1))
+    take(service, project, number(1, 2, late), goodbye(2, late))
+    hour, before = to_rfc3339(THIS_HOUR), to_rfc3339(THIS_HOUR - 2 * HOUR_NS)
+    answer = ask_loss(service, project, end=to_rfc3339(THIS_HOUR + HOUR_NS))
+    on_time = {"sampled": 0, "late": 0, "dropped": 0}
+    was_late = {"sampled": 0, "late": 1, "dropped": 0}
+    assert answer == {
+        "start_time": to_rfc3339(THIS_HOUR - 23 * HOUR_NS),
+        "end_time": to_rfc3339(THIS_HOUR + HOUR_NS),
+        "hours": [
+            {
+                "hour": hour,
+                "process": "0000000a",
+                "received": 2,
+                "missing": 2,
+                "sampled": 0,
+                "late": 0,
+                "dropped": 1,
+            },
+            {"hour": hour, "process": late, "received": 1, "missing": 0, **on_time},
+            {"hour": before, "process": "0000000a", "received": 1, "missing": 1, **was_late},
+            {"hour": before, "process": late, "received": 1, "missing": 0, **was_late},
+        ],
+        "left_out": 0,
+        "totals": {"received": 5, "missing": 3, "sampled": 0, "late": 2, "dropped": 1},
+    }
+
+
+def test_limit(service: Service, project: str) -> None:
+    """Rows beyond the limit are counted, and are in the totals."""
+    take(service, project, number(1, 3), number(3, 2), number(5, 1), goodbye(5))
+    answer = ask_loss(service, project, limit=1)
+    assert (len(answer["hours"]), answer["left_out"], answer["totals"]["missing"]) == (1, 3, 2)
+
+
+def test_nothing(service: Service, project: str) -> None:
+    """A project without numbers has nothing missing."""
+    answer = ask_loss(service, project)
+    assert (answer["hours"], answer["totals"]) == (
+        [],
+        {"received": 0, "missing": 0, "sampled": 0, "late": 0, "dropped": 0},
+    )
+
+
+def test_times(service: Service, project: str) -> None:
+    """The hours told are those in which some moment of the time asked for lies."""
+    take(service, project, *(number(seq, 6 - seq) for seq in range(1, 6)))
+    answer = ask_loss(
+        service,
+        project,
+        start=to_rfc3339(THIS_HOUR - 3 * HOUR_NS + 1),
+        end=to_rfc3339(THIS_HOUR - 2 * HOUR_NS + 1),
+    )
+    assert [row["hour"] for row in answer["hours"]] == [
+        to_rfc3339(THIS_HOUR - hours * HOUR_NS) for hours in (2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"start": "2026-01-01T00:00:00Z", "end": "2026-02-02T00:00:00Z"}, "start"),
+        ({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "start"),
+        ({"start": "yesterday"}, "start"),
+        ({"end": "tomorrow"}, "end"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 1_001}, "limit"),
+    ],
+)
+def test_bounds(service: Service, parameters: dict[str, object], field: str) -> None:
+    """A time that is empty, too long or no time, or a limit out of bounds, is refused."""
+    answer = ask(service.app, f"/api/v1/projects/p/loss?{urlencode(parameters)}")
+    assert (answer.status, answer.json["error"]["field"]) == (400, field)
+
+
+def test_wording(service: Service) -> None:
+    """The schema says what missing means."""
+    schemas = ask(service.app, "/openapi.json").json["components"]["schemas"]
+    assert schemas["LossCounts"]["properties"]["missing"]["description"].startswith(
+        "Sent but not here (lost, or dropped by sampling on the way)"
+    )
+
+
+def test_pages(service: Service, project: str) -> None:
+    """Home and the project's page say what is missing, with the address of the API."""
+    take(service, project, number(1), goodbye(4))
+    service.app.state.services.find(LossWatch).look(time.time_ns())
+    address = f"/api/v1/projects/{quote(project)}/loss"
+    for page in ("/", f"/projects/{quote(project)}/runs"):
+        text = ask(service.app, page).text
+        assert "2 spans of the last 24 hours sent but not here" in text
+        assert f'href="{address}"' in text
+
+
+def test_quiet_page(service: Service, project: str) -> None:
+    """A project of which nothing is missing has no such line."""
+    take(service, project, number(1), goodbye(2))
+    service.app.state.services.find(LossWatch).look(time.time_ns())
+    assert "sent but not here" not in ask(service.app, f"/projects/{project}/runs").text

@@ -1,0 +1,189 @@
+"""Tests of runs that have no end: running, crashed, and ended after all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.span import Span, Value
+from tests.support.otel_ml_collector.query.timeline import Timeline
+from tests.support.otel_ml_collector.spans import (
+    DAY_NS,
+    MS_NS,
+    SECOND_NS,
+    make_record,
+    make_sign,
+    make_start,
+)
+
+OF_PROCESS: Final[dict[str, Value]] = {"otel_ml.process": "00000001"}
+
+
+ORDERS: Final = {
+    "end last": ["start", "end"],
+    "end first": ["end", "start"],
+    "start around": ["start", "end", "start"],
+    "end around": ["end", "start", "end"],
+    "together": ["start end"],
+    "together, end first": ["end start"],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_end_wins(line: Timeline, order: Sequence[str]) -> None:
+    """A run that has an end has ended, in whatever order and how often start and end come."""
+    run = line.call(attributes={"otel_ml.outputs": '"done"'})
+    told = {"start": make_start(run, {"otel_ml.params": "x" * 5_000}), "end": run}
+    for together in order:
+        line.take(*(told[name] for name in together.split()))
+    line.wait(600)
+    assert [(found.outcome, found.outputs) for found in line.runs()] == [("ok", "done")]
+    assert line.names('outcome in ("running", "crashed")') == []
+    assert (line.run(run).outputs, line.run(run).latency_ms) == ("done", 1_000)
+    assert [found.outcome for found in line.trace(run.trace_id.hex()).runs] == ["ok"]
+
+
+def test_end_after_a_crash(line: Timeline) -> None:
+    """A run that was taken for crashed has ended when its end comes after all."""
+    run = line.call()
+    line.take(make_start(run), make_sign("goodbye", line.now_ns + 1))
+    line.wait(3_600)
+    assert line.outcome(run) == "crashed"
+    line.take(run)
+    assert line.outcome(run) == "ok"
+
+
+def test_start_twice(line: Timeline) -> None:
+    """A start record that comes twice, also to another collector, is one run."""
+    start = make_start(line.call())
+    line.take(start)
+    before = [replace(run, last_heard_ns=0) for run in line.runs()]
+    line.take(start, start)
+    line.take_elsewhere(start)
+    assert [replace(run, last_heard_ns=0) for run in line.runs()] == before
+    assert len(before) == 1
+
+
+@pytest.mark.parametrize("longer_first", [True, False])
+def test_two_starts_of_one_run(line: Timeline, *, longer_first: bool) -> None:
+    """Of two start records of one run the longer one is read, whichever came last."""
+    run = line.call()
+    starts = [make_start(run), make_start(run, {"otel_ml.params": '{"rate": 0.1}'})]
+    for start in reversed(starts) if longer_first else starts:
+        line.take(start)
+    assert (line.run(run).params, len(line.runs())) == ({"rate": 0.1}, 1)
+
+
+def test_goodbye(line: Timeline) -> None:
+    """A run whose process said goodbye has crashed at once."""
+    run = line.call()
+    line.take(make_start(run))
+    line.wait(1)
+    line.take(make_sign("goodbye", line.now_ns))
+    assert line.outcome(run) == "crashed"
+
+
+def test_goodbye_first(line: Timeline) -> None:
+    """A start record that comes after its process' goodbye is that of a crashed run."""
+    run = line.call()
+    line.take(make_sign("goodbye", line.now_ns + SECOND_NS))
+    line.take(make_start(run))
+    assert line.outcome(run) == "crashed"
+
+
+def test_run_after_a_goodbye(line: Timeline) -> None:
+    """A run that began after the goodbye is running: its process has opened another client."""
+    line.take(make_sign("goodbye", line.now_ns - 1))
+    run = line.call()
+    line.take(make_start(run))
+    assert line.outcome(run) == "running"
+
+
+@pytest.mark.parametrize("last", ["heartbeat", "goodbye"])
+def test_heartbeat_and_goodbye(line: Timeline, last: str) -> None:
+    """Of heartbeat and goodbye the one that was said last counts, whichever comes last."""
+    run = line.call()
+    first = "goodbye" if last == "heartbeat" else "heartbeat"
+    line.take(make_start(run), make_sign(last, line.now_ns + 2))
+    line.take(make_sign(first, line.now_ns + 1))
+    assert line.outcome(run) == ("running" if last == "heartbeat" else "crashed")
+
+
+def test_silence(line: Timeline) -> None:
+    """A run whose process is silent for 5 minutes has crashed, and says since when."""
+    run = line.call()
+    line.take(make_start(run))
+    heard_ns = line.now_ns
+    line.wait(299)
+    assert line.outcome(run) == "running"
+    line.wait(2)
+    assert line.outcome(run) == "crashed"
+    last_heard_ns = line.run(run).last_heard_ns
+    assert last_heard_ns is not None
+    assert 0 <= last_heard_ns - heard_ns < MS_NS
+
+
+def test_clock_of_the_sender(line: Timeline) -> None:
+    """Silence is counted by the collector's clock, whatever that of the sender says."""
+    run = line.call(start_ns=line.now_ns - 30 * DAY_NS)
+    line.take(make_start(run), make_sign("heartbeat", line.now_ns - 30 * DAY_NS))
+    assert line.outcome(run) == "running"
+    line.wait(301)
+    line.take(make_sign("heartbeat", line.now_ns, "00000002"))
+    assert line.outcome(run) == "crashed"
+
+
+@pytest.mark.parametrize(
+    "make_sign_of_life",
+    [
+        lambda line: make_sign("heartbeat", line.now_ns),
+        lambda line: make_sign("heartbeat", line.now_ns - DAY_NS),
+        lambda line: make_start(line.call("other")),
+        lambda line: line.call("other", attributes=OF_PROCESS),
+        lambda line: make_record("update", line.call("other"), OF_PROCESS, start_ns=line.now_ns),
+    ],
+    ids=["heartbeat", "late heartbeat", "start", "end", "update"],
+)
+def test_signs_of_life(line: Timeline, make_sign_of_life: Callable[[Timeline], Span]) -> None:
+    """A run is running as long as anything of its process comes within 5 minutes."""
+    run = line.call()
+    line.take(make_start(run))
+    for _ in range(2):
+        line.wait(290)
+        line.take(make_sign_of_life(line))
+    line.wait(290)
+    assert line.run(run).outcome == "running"
+    line.wait(11)
+    assert line.run(run).outcome == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("process", "elsewhere"), [("00000002", None), ("00000001", "signs of another project")]
+)
+def test_sign_of_another(line: Timeline, process: str, elsewhere: str | None) -> None:
+    """A sign of another process, or of the same one in another project, keeps nothing running."""
+    run = line.call()
+    line.take(make_start(run))
+    line.wait(301)
+    line.take(make_sign("heartbeat", line.now_ns, process), project=elsewhere)
+    assert line.outcome(run) == "crashed"
+
+
+def test_start_without_a_process(line: Timeline) -> None:
+    """A run of no known process is running for 5 minutes."""
+    run = line.call()
+    line.take(make_start(run, {"otel_ml.process": None}))
+    assert line.outcome(run) == "running"
+    line.wait(301)
+    assert line.outcome(run) == "crashed"
+
+
+def test_revived(line: Timeline) -> None:
+    """A run that was taken for crashed is running when its process is heard of again."""
+    run = line.call()
+    line.take(make_start(run))
+    line.wait(400)
+    assert line.outcome(run) == "crashed"
+    line.take(make_sign("heartbeat", line.now_ns))
+    assert line.outcome(run) == "running"

@@ -1,0 +1,379 @@
+"""Tests of lists of roots, and of what is inside each of them."""
+
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_ml.records import Inside, Tokens, WorstScore
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.runs.find import RunsQuery, compile_query
+from otel_ml_collector.runs.roots import find_calls_inside, find_roots
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.runs import Window
+from otel_ml_collector.store.statistics import Buckets, count_roots, count_traces
+from tests.store.otel_ml_collector.query.test_judges import say
+from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
+from tests.support.examples import examples
+from tests.support.otel_ml_collector.spans import (
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_span,
+    make_start,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Store
+
+LATER = NOW_NS + 60 * SECOND_NS
+USED: dict[str, Value] = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}
+
+
+def below(parent: Span, number: int, **fields: Value) -> Span:
+    """Make a call inside another run."""
+    attributes = {name.replace("__", "."): value for name, value in fields.items()}
+    make = make_span if fields.get("plain") else make_call
+    return make(
+        f"call {number}",
+        attributes,
+        trace_id=parent.trace_id,
+        parent_span_id=parent.span_id,
+        span_id=span_id(number),
+        start_ns=NOW_NS + number,
+    )
+
+
+def listed(store: Store, project: str, limit: int = 50) -> list[str]:
+    page = find_roots(store.reader, RunsQuery(project, limit=limit, roots=True), LATER)
+    return [run.run_id for run in page.runs]
+
+
+def test_roots(store: Store, project: str) -> None:
+    """A run inside another one is no root, also where a plain span stands between them."""
+    request = make_span("POST /ask", trace_id=trace_id(1), span_id=span_id(1))
+    agent = below(request, 2)
+    http = below(agent, 3, plain="yes")
+    model = below(http, 4)
+    alone = make_call("alone", trace_id=trace_id(2), span_id=span_id(9), start_ns=NOW_NS + 9)
+    orphan = below(make_call("lost", trace_id=trace_id(3), span_id=span_id(7)), 8)
+    store.take(project, request, agent, http, model, alone, orphan)
+    assert listed(store, project) == [id_of(alone), id_of(orphan), id_of(agent)]
+
+
+def test_roots_behind_many_spans(store: Store, project: str) -> None:
+    """A run inside another one is no root, however many plain spans stand between them."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    spans = [agent]
+    for number in range(2, 42):
+        spans.append(below(spans[-1], number, plain="yes"))
+    model = below(spans[-1], 42)
+    store.take(project, *spans, model)
+    assert listed(store, project) == [id_of(agent)]
+
+
+def test_lost_above_many_spans(store: Store, project: str) -> None:
+    """A run under many plain spans whose own parent is not here is a root."""
+    spans = [below(make_call("lost", trace_id=trace_id(1), span_id=span_id(1)), 2, plain="yes")]
+    for number in range(3, 43):
+        spans.append(below(spans[-1], number, plain="yes"))
+    model = below(spans[-1], 43)
+    store.take(project, *spans, model)
+    assert listed(store, project) == [id_of(model)]
+
+
+def test_handoff_as_one_row(store: Store, project: str) -> None:
+    """Agents that lie apart under a plain span are one row where its trace is asked for."""
+    request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
+    agents = [below(request, number, otel_ml__kind="agent") for number in (2, 3)]
+    calls = [below(agent, 10 + at, **USED) for at, agent in enumerate(agents)]
+    store.take(project, request, *agents, *calls)
+    where = 'kind == "span" and parent_run_id == ""'
+    page = find_roots(store.reader, RunsQuery(project, where, roots=True), LATER)
+    assert [run.run_id for run in page.runs] == [id_of(request)]
+    inside = page.inside[id_of(request)]
+    assert (inside.calls, inside.tokens.input, inside.tokens.output) == (4, 20, 4)
+    kids = find_calls_inside(store.reader, page.runs[0], LATER)
+    assert [(run.run_id, level) for run, level in kids] == [
+        (id_of(agents[0]), 1),
+        (id_of(calls[0]), 2),
+        (id_of(agents[1]), 1),
+        (id_of(calls[1]), 2),
+    ]
+
+
+def listed_traces(store: Store, project: str, where: str = "", limit: int = 50) -> list[str]:
+    """List by traces, page after page."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        query = RunsQuery(project, where, limit, cursor, traces=True)
+        page = find_roots(store.reader, query, LATER)
+        found += [run.run_id for run in page.runs]
+        assert set(page.inside) <= {run.run_id for run in page.runs}
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+def test_traces(store: Store, project: str) -> None:
+    """A trace is one row, whatever stands at its top; one without a call is none."""
+    request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
+    agents = [below(request, number, otel_ml__kind="agent") for number in (2, 3)]
+    health = make_span("GET /health", trace_id=trace_id(2), span_id=span_id(4))
+    query = below(health, 5, plain="yes")
+    alone = make_call("alone", trace_id=trace_id(3), span_id=span_id(6), start_ns=NOW_NS + 6)
+    inner = below(alone, 7)
+    store.take(project, request, *agents, health, query, alone, inner)
+    tops = [id_of(alone), id_of(request)]
+    assert listed_traces(store, project) == tops
+    assert listed_traces(store, project, limit=1) == tops
+    assert listed_traces(store, project, 'name == "handoff" or name == "GET /health"') == tops[1:]
+    page = find_roots(store.reader, RunsQuery(project, traces=True), LATER)
+    assert {run_id: inside.calls for run_id, inside in page.inside.items()} == dict(
+        zip(tops, (1, 2), strict=True)
+    )
+
+
+def test_traces_of_experiments(store: Store, project: str) -> None:
+    """Runs over items are among the traces, and in their number, where a filter speaks of them."""
+    experiment = make_experiment(1)
+    alone = make_call("alone", start_ns=NOW_NS)
+    store.take(project, alone, experiment, *make_runs(experiment, "pf"))
+    assert listed_traces(store, project) == [id_of(alone)]
+    assert count_of(store, project, traces=True) == 1
+    assert len(listed_traces(store, project, 'item != ""')) == 2
+    assert count_of(store, project, 'item != ""', traces=True) == 2
+
+
+def test_trace_without_its_first_span(store: Store, project: str) -> None:
+    """Of a trace whose first span is elsewhere the roots stand among the traces."""
+    lost = make_span("POST elsewhere", trace_id=trace_id(1), span_id=span_id(1))
+    served = below(lost, 2, plain="yes")
+    agent = below(served, 3, otel_ml__kind="agent")
+    model = below(agent, 4, **USED)
+    other = below(lost, 5, otel_ml__kind="agent")
+    health = below(make_span("GET elsewhere", trace_id=trace_id(2), span_id=span_id(6)), 7, plain=1)
+    store.take(project, served, agent, model, other, health)
+    assert listed_traces(store, project) == [id_of(other), id_of(agent)]
+    store.take(project, lost)
+    assert listed_traces(store, project) == [id_of(lost)]
+
+
+def test_call_in_a_wrapper(store: Store, project: str) -> None:
+    """A call that another record of it stands around is a root, and a row of traces."""
+    bare: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    wrapper = make_span("predict", bare, trace_id=trace_id(1), span_id=span_id(1))
+    call = make_span(
+        "chat",
+        {**bare, **USED},
+        trace_id=trace_id(1),
+        parent_span_id=span_id(1),
+        span_id=span_id(2),
+    )
+    store.take(project, wrapper, call)
+    assert listed(store, project) == [id_of(call)]
+    assert listed_traces(store, project) == [id_of(call)]
+    assert count_of(store, project) == 1
+    assert count_of(store, project, traces=True) == 1
+
+
+def test_slices(store: Store, project: str) -> None:
+    """Slices filter traces as they filter runs."""
+    tagged = [
+        make_call(
+            client,
+            {"otel_ml.tag.client": client},
+            trace_id=trace_id(number),
+            span_id=span_id(number),
+        )
+        for number, client in enumerate(["Remax", "Acme"], 1)
+    ]
+    store.take(project, *tagged)
+    assert listed_traces(store, project, "client==Remax") == [id_of(tagged[0])]
+
+
+def count_of(store: Store, project: str, where: str = "", *, traces: bool = False) -> int:
+    """Count what the chart of roots or traces counts."""
+    query = RunsQuery(project, where, roots=not traces, traces=traces)
+    condition, _ = compile_query(store.reader, query)
+    count = count_traces if query.traces else count_roots
+    rows = count(
+        store.reader,
+        project,
+        condition,
+        Buckets(Window(0, LATER), 0, SECOND_NS),
+    )
+    assert rows is not None
+    return sum(row["runs"] for row in rows)
+
+
+@settings(max_examples=examples(60, on_commit=8))
+@given(data=st.data())
+def test_chart_counts_the_rows(store: Store, data: st.DataObject) -> None:
+    """The chart of roots or traces counts as many as there are rows, whatever the trees are."""
+    project = f"rows {uuid4().hex}"
+    spans = []
+    for trace in range(1, data.draw(st.integers(1, 4)) + 1):
+        size = data.draw(st.integers(1, 6))
+        for number in range(1, size + 1):
+            # Above 90 is elsewhere, and so is what did not come.
+            parent = data.draw(st.sampled_from([0, 99, *range(1, number)]))
+            kind = data.draw(st.sampled_from(["", "agent", "model", "judge"]))
+            if not data.draw(st.booleans()) and number > 1:
+                continue
+            above = {"parent_span_id": span_id(100 * trace + parent)} if parent else {}
+            spans.append(
+                make_span(
+                    f"span {number}",
+                    {"otel_ml.kind": kind} if kind else {},
+                    trace_id=trace_id(trace),
+                    span_id=span_id(100 * trace + number),
+                    start_ns=NOW_NS + 10 * trace + number,
+                    **above,
+                )
+            )
+    store.take(project, *spans)
+    where = data.draw(st.sampled_from(["", 'name == "span 1"', 'kind == "agent"']))
+    rows = listed_traces(store, project, where, limit=2)
+    assert len(rows) == len(set(rows)) == count_of(store, project, where, traces=True)
+    roots = find_roots(store.reader, RunsQuery(project, where, roots=True), LATER).runs
+    assert len(roots) == count_of(store, project, where)
+
+
+def test_wrong_filter_of_traces(store: Store, project: str) -> None:
+    """An error in a filter names the column that was typed."""
+    told = []
+    for traces in (False, True):
+        with pytest.raises(BadInput) as caught:
+            find_roots(store.reader, RunsQuery(project, "nosuch == 1", traces=traces), LATER)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+
+
+def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
+    """What has ended inside a run that goes on is no root."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    ended, running = below(agent, 2), below(agent, 3)
+    store.take(project, make_start(agent), make_start(running), ended)
+    assert listed(store, project) == [id_of(agent)]
+
+
+def test_roots_among_many_calls(store: Store, project: str) -> None:
+    """A page of roots is full although each has many calls inside."""
+    roots = [
+        make_call(
+            "root", trace_id=trace_id(n), span_id=span_id(1_000 * n), start_ns=NOW_NS - n * 1_000
+        )
+        for n in range(1, 8)
+    ]
+    kids = [below(root, 1_000 * n + k) for n, root in enumerate(roots, 1) for k in range(1, 40)]
+    store.take(project, *roots, *kids)
+    assert listed(store, project, limit=5) == [id_of(root) for root in roots[:5]]
+
+
+def test_what_is_inside(store: Store, project: str) -> None:
+    """A root tells tokens and number of the calls inside, and that there may be more."""
+    agent = make_call("agent", {"otel_ml.kind": "agent"}, trace_id=trace_id(1), span_id=span_id(1))
+    chain = below(agent, 2, otel_ml__kind="chain")
+    first, second = below(chain, 3, **USED), below(agent, 4, **USED)
+    tool = below(agent, 5, otel_ml__kind="tool")
+    store.take(project, agent, chain, first, second, tool)
+    query = RunsQuery(project, roots=True)
+    page = find_roots(store.reader, query, LATER)
+    assert page.inside == {
+        id_of(agent): Inside(4, Tokens(input=20, output=4), None, is_least=False)
+    }
+    told_nothing = below(agent, 6, gen_ai__provider__name="anthropic")
+    store.take(project, told_nothing)
+    page = find_roots(store.reader, query, LATER)
+    assert page.inside[id_of(agent)] == Inside(5, Tokens(input=20, output=4), None, is_least=True)
+
+
+def test_plain_function_lacks_no_tokens(store: Store, project: str) -> None:
+    """A traced function that names no provider and no model of one has no tokens to tell."""
+    agent = make_call("agent", {"otel_ml.kind": "agent"}, trace_id=trace_id(1), span_id=span_id(1))
+    store.take(project, agent, below(agent, 2, **USED), below(agent, 3))
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    assert page.inside == {
+        id_of(agent): Inside(2, Tokens(input=10, output=2), None, is_least=False)
+    }
+
+
+def test_calls_inside(store: Store, project: str) -> None:
+    """The calls inside a root stand in the order of their tree, each with its depth."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    chain = below(agent, 2)
+    http = below(chain, 3, plain="yes")
+    model, tool = below(http, 4), below(agent, 5)
+    store.take(project, agent, chain, http, model, tool)
+    [root] = find_roots(store.reader, RunsQuery(project, roots=True), LATER).runs
+    found = find_calls_inside(store.reader, root, LATER)
+    assert [(run.run_id, level) for run, level in found] == [
+        (id_of(chain), 1),
+        (id_of(model), 2),
+        (id_of(tool), 1),
+    ]
+
+
+def test_a_list_of_all_runs_tells_nothing_of_roots(store: Store, project: str) -> None:
+    """Where roots were not asked for, all runs are listed, and nothing is added up."""
+    agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
+    store.take(project, agent, below(agent, 2))
+    page = find_roots(store.reader, RunsQuery(project), LATER)
+    assert (len(page.runs), page.inside) == (2, {})
+
+
+def test_words_of_what_is_inside(store: Store, project: str) -> None:
+    """A root that says nothing has the first question and the last answer below it, and says whose.
+
+    What it says itself stays, and so does that nobody says anything.
+    """
+    root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
+    first = below(root, 2, otel_ml__inputs='"Where is my parcel?"')
+    second = below(root, 3, otel_ml__inputs='"At the post office?"', otel_ml__outputs='"Yes"')
+    told = make_call(
+        "turn",
+        {"otel_ml.inputs": '"own"', "otel_ml.outputs": '"said"'},
+        trace_id=trace_id(2),
+        span_id=span_id(11),
+    )
+    inner = below(told, 12, otel_ml__inputs='"inner"', otel_ml__outputs='"answer"')
+    mute = make_call("turn", trace_id=trace_id(3), span_id=span_id(21))
+    store.take(project, root, first, second, told, inner, mute, below(mute, 22))
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    words = {
+        run_id: (one.asked, one.answered, one.asked_run_id, one.answered_run_id)
+        for run_id, one in page.inside.items()
+    }
+    assert words == {
+        id_of(root): ("Where is my parcel?", "Yes", id_of(first), id_of(second)),
+        id_of(told): ("", "", "", ""),
+        id_of(mute): ("", "", "", ""),
+    }
+
+
+def test_worst_scores_of_what_is_inside(store: Store, project: str) -> None:
+    """A root has the lowest of the last scores of each judge, of itself and what is inside it.
+
+    A judge's earlier score does not count, nor does one of another root.
+    """
+    root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
+    first, second = below(root, 2), below(root, 3)
+    other = make_call("turn", trace_id=trace_id(2), span_id=span_id(11))
+    spans = [
+        *(root, first, second, other),
+        say(first, "aa", 0.1, after_s=1),
+        say(first, "aa", 0.4, after_s=2),
+        say(second, "aa", 0.9),
+        say(root, "aa", 0.8),
+        say(other, "aa", 0.2),
+    ]
+    store.take(project, *spans)
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    assert {run_id: one.scores for run_id, one in page.inside.items()} == {
+        id_of(root): {"grounded": WorstScore(id_of(first), 0.4, passed=False)},
+        id_of(other): {"grounded": WorstScore(id_of(other), 0.2, passed=False)},
+    }

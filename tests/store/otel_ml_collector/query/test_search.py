@@ -1,0 +1,136 @@
+"""Tests of searches: by words that an index finds, and by patterns beside something narrow."""
+
+from collections.abc import Mapping
+
+import orjson
+import pytest
+
+from otel_ml.orders import NEWEST, OLDEST
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.store.apart import NOTHING, find_apart
+from otel_ml_collector.store.sql import EMPTY, Sql
+from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_span
+from tests.support.otel_ml_collector.stores import Store
+
+
+def texts_of(number: int) -> Mapping[str, Value]:
+    found_word = " needle" if number % 3 else ""
+    return {
+        "otel_ml.inputs": orjson.dumps(f"number {number}{found_word}").decode(),
+        "otel_ml.tag.half": number % 2,
+    }
+
+
+def make_second(call: Span, attributes: Mapping[str, Value]) -> Span:
+    """Make what an instrumentation records of a call inside its run."""
+    ids = {"trace_id": call.trace_id, "parent_span_id": call.span_id}
+    times = {"start_ns": call.start_ns, "end_ns": call.end_ns}
+    return make_span("chat", attributes, scope=Scope({}, "other", "1", {}), **ids, **times)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("where", ['"needle" in input', '"needle" in input and tags["half"] == 1'])
+def test_pages(
+    store: Store, request: pytest.FixtureRequest, where: str, *, newest_first: bool
+) -> None:
+    """Pages of a search are all that match, each once and in order, however often delivered."""
+    project = request.node.name
+    numbers_made = range(0, 400, 2) if "half" not in where else range(400)
+    calls = [
+        make_call(attributes=texts_of(number), start_ns=NOW_NS - number * SECOND_NS * 1_000)
+        for number in numbers_made
+    ]
+    store.take(project, *calls)
+    store.take(project, *calls[:100])
+    expected = [
+        id_of(call)
+        for number, call in zip(numbers_made, calls, strict=True)
+        if number % 3 and ("half" not in where or number % 2)
+    ]
+    runs: list[str] = []
+    cursor = None
+    while cursor is not None or not runs:
+        query = RunsQuery(project, where, 30, cursor, order=NEWEST if newest_first else OLDEST)
+        page = find_runs(store.reader, query, NOW_NS)
+        runs += [run.run_id for run in page.runs]
+        cursor = page.next_cursor
+    assert runs == (expected if newest_first else expected[::-1])
+
+
+def test_index_is_used(store: Store, project: str) -> None:
+    """A search is answered by the index on words once parts are merged."""
+    for number in range(3):
+        store.take(project, make_call(attributes=texts_of(number + 1)))
+    client = store.connections.open()
+    client.command(Sql("OPTIMIZE TABLE payloads FINAL"))
+    _, condition = compile_filter('"needle" in input', NOTHING)
+    assert condition.search is not None
+    plan = client.query(
+        Sql("EXPLAIN indexes = 1 SELECT 1 FROM payloads WHERE {tests}").fill(
+            tests=condition.search.tests
+        ),
+        {"project": project, "start": 0, "end": NOW_NS, **condition.parameters},
+    )
+    assert any("Name: by_input" in line for (line,) in plan.result_rows)
+
+
+def test_several_records_keep_the_index(store: Store, project: str) -> None:
+    """Where calls have several records a word goes by the index, whole runs without a join."""
+    used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
+    asked: dict[str, Value] = {"otel_ml.inputs": '"the needle"'}
+    whole = make_call(attributes={**used, **asked, "otel_ml.outputs": '"hay"'})
+    store.take(project, whole, make_second(whole, used))
+    apart = find_apart(store.reader, project)
+    _, condition = compile_filter('"needle" in input', apart)
+    assert (apart.same_calls, apart.lacking) == (True, False)
+    assert condition.search is not None
+    assert condition.search.others == EMPTY
+    lacking = make_call(attributes=used)
+    message = orjson.dumps([{"role": "user", "content": "a needle"}]).decode()
+    store.take(project, lacking, make_second(lacking, {**used, "gen_ai.input.messages": message}))
+    apart = find_apart(store.reader, project)
+    _, condition = compile_filter('"needle" in input', apart)
+    assert apart.lacking
+    assert condition.search is not None
+    page = find_runs(store.reader, RunsQuery(project, '"needle" in input'), NOW_NS)
+    assert {run.run_id for run in page.runs} == {id_of(whole), id_of(lacking)}
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        'matches(model, "a.*") and last("1h")',
+        'matches(model, "a.*") and tags["a"] == 1',
+        'matches(model, "a.*") and run_id in ("x", "y")',
+        'matches(model, "a.*") and "refund" in input',
+        '(matches(model, "a") and trace_key == "k") or start > "2026-01-01"',
+    ],
+)
+def test_narrow_pattern(store: Store, where: str) -> None:
+    """A pattern is tried where something else that must hold finds few runs."""
+    assert find_runs(store.reader, RunsQuery("none", where), NOW_NS).runs == []
+
+
+@pytest.mark.parametrize(
+    ("where", "start_ns", "message", "column"),
+    [
+        ('matches(model, "a")', 0, "matches would read every run: expected a bound such as", 8),
+        ('kind == "x" or matches(name, "a") and last("1h")', 0, "matches would read every run", 23),
+        ('matches(model, "a") and not last("1h")', 0, "matches would read every run", 8),
+        ('matches(model, "a") and start < "2026-01-01"', 0, "matches would read every run", 8),
+        ('matches(model, "a") and "ab" in input', 0, "matches would read every run", 8),
+        ('matches(model, "(a")', 1, "This is no regular expression that RE2 reads", 15),
+        ('matches(model, "(?=a)")', 1, "This is no regular expression that RE2 reads", 15),
+    ],
+)
+def test_refused_pattern(
+    store: Store, where: str, start_ns: int, message: str, column: int
+) -> None:
+    """A pattern that cannot be read, or that would read every run, is refused at its place."""
+    with pytest.raises(BadInput) as caught:
+        find_runs(store.reader, RunsQuery("none", where, start_ns=start_ns), NOW_NS)
+    assert str(caught.value).startswith(message)
+    assert (caught.value.field, caught.value.column) == ("where", column)

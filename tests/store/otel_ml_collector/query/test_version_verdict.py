@@ -1,0 +1,176 @@
+"""The verdict between two versions of a model in production, against scipy and statsmodels."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from otel_ml_collector.span import Span
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.store.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment
+from tests.store.otel_ml_collector.test_experiments import make_runs as make_runs_of
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, SECOND_NS, id_of, make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+RUNS: Final = 150
+PASSED: Final = {"v1": 143, "v2": 103}
+SLOWER: Final = {"v1": 1.0, "v2": 1.5}
+FAR_S: Final = 10_000
+
+
+def latency_ms(place: int) -> int:
+    return 100 + place * 7 % 91
+
+
+def make_runs(model: str, version: str, session_of: int = 0) -> list[Span]:
+    """150 runs of a version; in sessions of so many where told."""
+    first_ns = NOW_NS - (FAR_S if version == "v1" else FAR_S // 2) * SECOND_NS
+    return [
+        make_call(
+            model,
+            {
+                "otel_ml.model.version": version,
+                "otel_ml.model.output_schema": "s",
+                **({"session.id": f"{version}-{place // session_of}"} if session_of else {}),
+            },
+            start_ns=(start_ns := first_ns + place * SECOND_NS),
+            end_ns=start_ns + int(latency_ms(place) * SLOWER[version]) * MS_NS,
+        )
+        for place in range(RUNS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with models of two versions: judged alike, by other versions, in sessions."""
+    with open_service(tmp_path_factory.mktemp("verdict")) as service:
+        service.store.take("p", tell("a1"))
+        service.store.take("p", tell("b2"))
+        for model, session_of in (("answer", 0), ("chat", 10), ("unlike", 0)):
+            for version, passed in PASSED.items():
+                runs = make_runs(model, version, session_of)
+                digest = "b2" if (model, version) == ("unlike", "v2") else "a1"
+                said = [say(run, digest, float(at < passed)) for at, run in enumerate(runs)]
+                if model == "answer":  # another version of the judge, of some runs: never mixed
+                    said += [say(run, "b2", 0.0, after_s=2) for run in runs[:40] if version == "v1"]
+                service.store.take("p", *runs, *said)
+        # Runs over a data set, which are no production.
+        items = [
+            replace(
+                run,
+                attributes={**run.attributes, "otel_ml.experiment": "e", "otel_ml.item.id": "i"},
+            )
+            for run in make_runs("answer", "v1")
+        ]
+        service.store.take("p", *items, *(say(run, "a1", 0.0) for run in items))
+        yield service
+
+
+def verdict(service: Service, model: str, path: str = "versions/2/verdict?against=1") -> Any:
+    answer = ask(service.app, f"/api/v1/projects/p/models/{model}/{path}")
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def test_pass_rates(service: Service) -> None:
+    """Pass rates have Newcombe's unpaired interval, by the version of the judge that both have."""
+    found = verdict(service, "answer")
+    assert (found["word"], found["version"], found["baseline"]) == ("worse", 2, 1)
+    [judge] = found["judges"]
+    assert judge["sentence"] == (
+        "68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150"
+    )
+    low, high = confint_proportions_2indep(103, 150, 143, 150, method="newcomb", compare="diff")
+    assert judge["difference"]["value"] == pytest.approx(103 / 150 - 143 / 150, rel=1e-12)
+    assert judge["difference"]["low"] == pytest.approx(low, rel=1e-9)
+    assert judge["difference"]["high"] == pytest.approx(high, rel=1e-9)
+    assert (judge["judge"], judge["digest"], judge["version"]) == ("grounded", "a1", 1)
+
+
+def test_latency(service: Service) -> None:
+    """Latency is the ratio of medians; its interval holds the truth, and says worse."""
+    amounts = {one["name"]: one for one in verdict(service, "answer")["amounts"]}
+    assert list(amounts) == ["latency"]
+    ratio = amounts["latency"]["ratio"]
+    before, after = (
+        [int(latency_ms(at) * slower) for at in range(RUNS)] for slower in SLOWER.values()
+    )
+    assert ratio["value"] == pytest.approx(np.median(after) / np.median(before), rel=1e-9)
+    assert ratio["low"] < 1.5 < ratio["high"]
+    assert amounts["latency"]["word"] == "worse"
+
+
+def test_sessions_are_clusters(service: Service) -> None:
+    """Runs of one session are one cluster: the rates are of 15 sessions a side, and wider."""
+    [judge] = verdict(service, "chat")["judges"]
+    assert (judge["baseline"]["n"], judge["baseline"]["clusters"]) == (150, 15)
+    sums = [min(max(103 - 10 * place, 0), 10) for place in range(15)]
+    rate = 103 / 150
+    without = np.array([(103 - one) / 140 for one in sums])
+    variance = 14 / 15 * ((without - rate) ** 2).sum()
+    assert sum(one < 10 for one in sums) < 10  # too few sessions with a fail: each counts as one
+    size, t = min(rate * (1 - rate) / variance + 1, 15), stats.t.ppf(0.975, 14)
+    half = t * np.sqrt(rate * (1 - rate) / size + t * t / size**2 / 4) / (1 + t * t / size)
+    middle = (rate + t * t / size / 2) / (1 + t * t / size)
+    candidate = judge["candidate"]
+    assert (candidate["low"], candidate["high"]) == pytest.approx(
+        (middle - half, middle + half), rel=1e-9
+    )
+
+
+def test_judge_versions_are_never_mixed(service: Service) -> None:
+    """Without a version of the judge that spoke of both there is no verdict, and a reason."""
+    found = verdict(service, "unlike")
+    [judge] = found["judges"]
+    assert (found["word"], judge["difference"]) == ("inconclusive", None)
+    assert judge["reasons"] == ["different versions of the judge: a1 in the baseline, b2 now"]
+
+
+def test_page_says_the_same(service: Service) -> None:
+    """The part of the model's page says the sentence of the API."""
+    [judge] = verdict(service, "answer")["judges"]
+    path = "/projects/p/model-verdict?model=answer&version=2&against=1"
+    part = ask(service.app, path)
+    assert part.status == 200, part.text
+    assert f"v2 {judge['sentence']}" in part.text
+    assert "grounded:v1" in part.text
+    page = ask(service.app, "/projects/p/models/answer").text
+    assert "v2 against v1" in page
+    assert "model-verdict?model=answer&amp;version=2&amp;against=1" in page
+
+
+def test_unknown_version(service: Service) -> None:
+    """A version that is not there is not found."""
+    path = "/api/v1/projects/p/models/answer/versions/2/verdict?against=9"
+    assert ask(service.app, path).status == 404
+
+
+def test_experiments_stand_above_production(service: Service) -> None:
+    """Where both versions have experiments on one data set, their verdict is told as well."""
+    before, after = (make_experiment(number, version) for number, version in ((0, "v1"), (1, "v2")))
+    for experiment, signs in ((before, BEFORE), (after, AFTER)):
+        service.store.take("p", experiment, *make_runs_of(experiment, signs))
+    part = ask(service.app, "/projects/p/model-verdict?model=answer&version=2&against=1").text
+    path = f"experiments/{id_of(after)}?baseline={id_of(before)}"
+    found = ask(service.app, f"/api/v1/projects/p/{path}").json["verdict"]
+    assert (found["word"], found["common"]) == ("worse", len(AFTER))
+    assert f'href="/projects/p/{path}"' in part
+    assert found["judges"][0]["sentence"] in part
+    other = ask(service.app, "/projects/p/model-verdict?model=chat&version=2&against=1").text
+    assert 'id="paired"' not in other
+
+
+def test_versions_that_were_recorded_are_compared(service: Service) -> None:
+    """A version that nothing recorded is on the page, and is compared when somebody asks."""
+    told = {"otel_ml.model.version": "v3", "otel_ml.model.output_schema": "s"}
+    unseen = make_call("answer", {**told, "otel_ml.experiment": "e", "otel_ml.item.id": "i"})
+    service.store.take("p", unseen)
+    page = ask(service.app, "/projects/p/models/answer").text
+    assert "v3" in page
+    assert "v2 against v1" in page
+    assert "v3 against v2" in ask(service.app, "/projects/p/models/answer?to=3").text

@@ -1,0 +1,439 @@
+"""Tests of settings: where they come from, and what is said of wrong ones."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import otel_ml
+from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.price import Price
+from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
+from otel_ml_collector.settings.table import TABLE, Setting, Settings
+from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
+from otel_ml_collector.settings.values import Address, AlertSettings
+from otel_ml_collector.store.migrations import connect
+from tests.support.folders import ROOT
+from tests.support.sampling import sampled
+
+PAGE: Final = ROOT / "docs/configuration.md"
+
+# A setting's name, how it reads in three sources, and the values that these mean.
+SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
+    (
+        "http",
+        ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"],
+        [Address("127.0.0.1", 1), Address("127.0.0.1", 2), Address("127.0.0.1", 3)],
+    ),
+    (
+        "grpc",
+        ["localhost:1", "localhost:2", "[::1]:3"],
+        [Address("localhost", 1), Address("localhost", 2), Address("::1", 3)],
+    ),
+    (
+        "store",
+        ["clickhouse://a", "clickhouse://b", "clickhouse://c"],
+        ["clickhouse://a", "clickhouse://b", "clickhouse://c"],
+    ),
+    (
+        "data_dir",
+        ["/flag", "/variable", "/file"],
+        [Path("/flag"), Path("/variable"), Path("/file")],
+    ),
+    ("allowed_hosts", ["a, B", "b", ""], [("a", "b"), ("b",), ()]),
+    ("artifact_limit_bytes", ["1", "2147483647", "3"], [1, 2_147_483_647, 3]),
+    ("min_free_disk_bytes", ["0", "9223372036854775807", "5"], [0, 2**63 - 1, 5]),
+    ("max_connections", ["1", "1000000", "3"], [1, 1_000_000, 3]),
+    ("request_timeout_s", ["1", "3600", "3"], [1, 3_600, 3]),
+    ("metrics_open", ["nobody", "everyone", "loopback"], ["nobody", "everyone", "loopback"]),
+    ("no_mcp", ["true", "false", "true"], [True, False, True]),
+    ("mcp_writes", ["true", "false", "true"], [True, False, True]),
+    (
+        "alert",
+        ['[{"name": "a"}]', '[{"name": "b"}, {}]', ""],
+        [({"name": "a"},), ({"name": "b"}, {}), ()],
+    ),
+    (
+        "alerts",
+        ["evaluate=false", '{"evaluate": true}', "evaluate=false"],
+        [AlertSettings(evaluate=False), AlertSettings(), AlertSettings(evaluate=False)],
+    ),
+    ("metrics_tags", ["a, B", "b", ""], [("a", "B"), ("b",), ()]),
+    ("sampled_projects", ["shop, Bank", "*", ""], [("shop", "Bank"), ("*",), ()]),
+    (
+        "project_from",
+        ["service.name", "Default", "service.name"],
+        ["service.name", "default", "service.name"],
+    ),
+    (
+        "trace_url",
+        ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
+        ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
+    ),
+    ("log_level", ["DEBUG", "warning", "Error"], ["debug", "warning", "error"]),
+    ("log_format", ["JSON", "text", "json"], ["json", "text", "json"]),
+    (
+        "forward_records",
+        ["a=grpc://a:1", "b=grpc://b:2", ""],
+        [(RecordTarget("a:1", name="a"),), (RecordTarget("b:2", name="b"),), ()],
+    ),
+    (
+        "forward_otlp",
+        ["a=grpc://a:1", "b=http://b", ""],
+        [(OtlpTarget("a", "grpc://a:1"),), (OtlpTarget("b", "http://b"),), ()],
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, where no file of settings is."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def flags(**given: str) -> dict[str, str | None]:
+    return {setting.name: given.get(setting.name) for setting in TABLE}
+
+
+def load_file(folder: Path, content: str) -> Settings:
+    (folder / "otel-ml.toml").write_text(content)
+    return load(flags(), {}, None)
+
+
+def message_of(
+    given: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None = None
+) -> str:
+    with pytest.raises(BadSetting) as caught:
+        load(given, environment, file)
+    return str(caught.value)
+
+
+def test_defaults(folder: Path) -> None:
+    """Without a word the collector listens on loopback and keeps its store where it is."""
+    assert load(flags(), {}, None) == Settings(
+        http=Address("127.0.0.1", 4318),
+        grpc=Address("127.0.0.1", 4317),
+        store=f"chdb://{folder}/otel-ml-data",
+        data_dir=folder / "otel-ml-data",
+        insecure=False,
+        allowed_hosts=(),
+        require_keys=False,
+        metrics_open="loopback",
+        no_mcp=False,
+        mcp_writes=False,
+        artifact_limit_bytes=100_663_296,
+        min_free_disk_bytes=268_435_456,
+        max_connections=2_000,
+        request_timeout_s=30,
+        keep_records_days=0,
+        keep_payloads_days=0,
+        tls_cert=None,
+        tls_key=None,
+        cors_origins=(),
+        metrics_tags=(),
+        log_level="info",
+        log_format="text",
+        forward_otlp=(),
+        prices=(),
+        forward_records=(),
+        collector_name="",
+        project_from="default",
+        sampled_projects=(),
+        metrics="leave",
+        alert_targets=(),
+        public_url="",
+        trace_url="",
+        alert=(),
+        alerts=AlertSettings(evaluate=True),
+    )
+
+
+@pytest.mark.parametrize(("name", "texts", "values"), SOURCES, ids=[row[0] for row in SOURCES])
+def test_precedence(folder: Path, name: str, texts: list[str], values: list[Any]) -> None:
+    """A flag stands over a variable, and a variable over the file."""
+    (folder / "otel-ml.toml").write_text(f'{name} = "{texts[2]}"')
+    variable = {f"OTEL_ML_{name.upper()}": texts[1]}
+    found = [
+        load(flags(**{name: texts[0]}), variable, None),
+        load(flags(), variable, None),
+        load(flags(), {}, None),
+    ]
+    assert [getattr(settings, name) for settings in found] == values
+    if name == "data_dir":
+        assert [settings.store for settings in found] == [f"chdb://{value}" for value in values]
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "store"),
+    [
+        ({"store": "clickhouse://a"}, {}, "clickhouse://a"),
+        ({}, {"OTEL_ML_STORE": "clickhouse://a"}, "clickhouse://a"),
+        ({"data_dir": "/d"}, {"OTEL_ML_STORE": "clickhouse://a"}, "chdb:///d"),
+        ({"store": "clickhouse://a"}, {"OTEL_ML_DATA_DIR": "/d"}, "clickhouse://a"),
+        ({"store": "clickhouse://a", "data_dir": "/d"}, {}, "clickhouse://a"),
+    ],
+)
+def test_store_or_folder(given: dict[str, str], environment: dict[str, str], store: str) -> None:
+    """Of a store and a folder the one that is said closer to the start counts."""
+    assert load(flags(**given), environment, None).store == store
+
+
+@sampled(2)
+@pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü"])
+def test_folder_of_any_name(folder: Path, name: str) -> None:
+    """The store of a folder is opened in that folder, whatever its name is."""
+    settings = load(flags(data_dir=str(folder / name)), {}, None)
+    connect(settings.store).close()
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_file(folder: Path) -> None:
+    """A file gives every setting, lists and switches in its own words."""
+    settings = load_file(
+        folder,
+        """
+        http = "0.0.0.0:80"
+        data_dir = "/data"
+        insecure = true
+        allowed_hosts = ["otel.example", "OTHER.example"]
+        """,
+    )
+    assert (settings.http, settings.store) == (Address("0.0.0.0", 80), "chdb:///data")  # noqa: S104
+    assert (settings.insecure, settings.allowed_hosts) == (True, ("otel.example", "other.example"))
+
+
+def test_named_file(folder: Path) -> None:
+    """A file that is named is read instead of the one that is there."""
+    (folder / "otel-ml.toml").write_text('log_level = "error"')
+    (folder / "other.toml").write_text('log_level = "debug"')
+    assert load(flags(), {}, folder / "other.toml").log_level == "debug"
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", "1"])
+def test_switch_on(text: str) -> None:
+    """A switch is on by true or 1."""
+    assert load(flags(), {"OTEL_ML_INSECURE": text}, None).insecure is True
+
+
+def test_empty_variable_is_unset() -> None:
+    """A variable that is empty counts as one that is not there."""
+    assert load(flags(), {"OTEL_ML_HTTP": ""}, None).http == Address("127.0.0.1", 4318)
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0"])
+def test_switch_off(text: str) -> None:
+    """A switch is off by false or 0."""
+    assert load(flags(), {"OTEL_ML_INSECURE": text}, None).insecure is False
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        *[
+            ("http", text, "expected HOST:PORT with a port from 0 to 65535")
+            for text in ("4318", "localhost", ":4318", "localhost:", "localhost:65536", "h:-1")
+        ],
+        ("grpc", "h:http", "expected HOST:PORT with a port from 0 to 65535"),
+        ("http", "http://localhost:4318", "expected HOST:PORT with a port from 0 to 65535"),
+        ("insecure", "yes", "expected true or false"),
+        ("log_level", "loud", "expected one of debug, info, warning, error"),
+        ("http", "a b:1", "expected HOST:PORT with a port from 0 to 65535"),
+        ("max_connections", "0", "expected a number of connections from 1 to 1000000"),
+        ("request_timeout_s", "1.5", "expected a number of seconds from 1 to 3600"),
+        ("log_format", "xml", "expected one of text, json"),
+        ("data_dir", "~nobody-here/a", "expected a path; no home folder is known for its ~"),
+        ("data_dir", "a?b", "expected the path of a folder, without a question mark"),
+        ("metrics_open", "all", "expected one of loopback, everyone, nobody"),
+        *[
+            (
+                "trace_url",
+                text,
+                "expected the address of a trace with {trace_id} for its id, without a password, "
+                "such as http://jaeger:16686/trace/{trace_id}",
+            )
+            for text in (
+                "http://jaeger:16686/trace/",
+                "jaeger:16686/trace/{trace_id}",
+                "javascript:alert('{trace_id}')",
+                "ftp://jaeger/{trace_id}",
+                "http:///trace/{trace_id}",
+                "http://{trace_id}.example/",
+                "http://jaeger:99999/{trace_id}",
+                "http://a b/{trace_id}",
+            )
+        ],
+        (
+            "tls_cert",
+            "/missing.pem",
+            "expected a file that can be read (No such file or directory)",
+        ),
+    ],
+)
+def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
+    """A wrong value is told with its source, itself and what would be right."""
+    flag, variable = f"--{name.replace('_', '-')}", f"OTEL_ML_{name.upper()}"
+    assert message_of(flags(**{name: text}), {}) == f"Invalid {flag} {text!r}: {expected}"
+    assert message_of(flags(), {variable: text}) == f"Invalid {variable} {text!r}: {expected}"
+    (folder / "otel-ml.toml").write_text(f'{name} = "{text}"')
+    assert message_of(flags(), {}) == f"otel-ml.toml:1: Invalid {name} {text!r}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n\nhttpp = 3", "otel-ml.toml:3: Unknown key 'httpp': did you mean http?"),
+        ("http = 4318", "otel-ml.toml:1: Invalid http '4318': expected HOST:PORT"),
+        ("[http]\nhost = 'a'", "otel-ml.toml:1: Invalid http {'host': 'a'}: expected one value"),
+        ("http = ['a:1']", "otel-ml.toml:1: Invalid http ['a:1']: expected one value"),
+        (
+            "\nallowed_hosts = [1]",
+            "otel-ml.toml:2: Invalid allowed_hosts [1]: expected one value or a list of them",
+        ),
+        ("paint = 3", "otel-ml.toml:1: Unknown key 'paint': expected one of al"),
+        ("http =", "The file otel-ml.toml cannot be read: Invalid value (at end of document)"),
+        ("\udcff", "The file otel-ml.toml cannot be read: 'utf-8' codec can't decode"),
+    ],
+)
+def test_bad_file(folder: Path, content: str, message: str) -> None:
+    """A file that is wrong is told with what is wrong in it, and on which line."""
+    (folder / "otel-ml.toml").write_bytes(content.encode(errors="surrogateescape"))
+    assert message_of(flags(), {}).startswith(message)
+
+
+def test_all_problems(folder: Path) -> None:
+    """Everything that is wrong is told at once, a line each, wherever it stands."""
+    (folder / "otel-ml.toml").write_text('colour = 1\n# a comment\n"log_level" = "loud"\n')
+    given = message_of(flags(http="h"), {"OTEL_ML_GRPC": "g"})
+    names = ", ".join(sorted(flags())[:30])  # a line says no more
+    assert given.splitlines() == [
+        f"otel-ml.toml:1: Unknown key 'colour': expected one of {names} …",
+        "Invalid --http 'h': expected HOST:PORT with a port from 0 to 65535",
+        "Invalid OTEL_ML_GRPC 'g': expected HOST:PORT with a port from 0 to 65535",
+        "otel-ml.toml:3: Invalid log_level 'loud': expected one of debug, info, warning, error",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("mysql://me:hush@db/x", "mysql://me:***@db/x"),
+        ("mysql://me:hu@sh@db/x", "mysql://me:***@db/x"),
+        ("mysql://:hush@db/x", "mysql://:***@db/x"),
+        ("mysql://me@db/x", "mysql://me@db/x"),
+    ],
+)
+def test_password(said: str, shown: str) -> None:
+    """A password is never told."""
+    assert message_of(flags(store=said), {}) == (
+        f"Invalid --store {shown!r}: expected chdb:///absolute/path or "
+        "clickhouse://user:password@host:port/database"
+    )
+
+
+def test_password_of_a_link() -> None:
+    """An address that many people will see holds no password."""
+    told = message_of(flags(trace_url="https://me:hush@jaeger/{trace_id}"), {})
+    assert told.startswith("Invalid --trace-url 'https://me:***@jaeger/{trace_id}': expected the")
+
+
+@pytest.mark.parametrize(
+    ("name", "warnings"),
+    [
+        ("OTEL_ML_HTPP", ["Unknown variable OTEL_ML_HTPP: did you mean OTEL_ML_HTTP?"]),
+        ("OTEL_ML_API_KEYS", ["Unknown variable OTEL_ML_API_KEYS: did you mean OTEL_ML_API_KEY?"]),
+        ("OTEL_ML_PROJECT", []),
+        ("OTEL_ML_MAX_CONNECTIONS", []),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", []),
+        ("XOTEL_ML_HTTP", []),
+    ],
+)
+def test_unknown_variable(name: str, warnings: list[str]) -> None:
+    """A variable that nobody reads is told with the one that is nearest."""
+    assert warnings_of({name: "1"}) == warnings
+
+
+def test_variables_of_the_sdk() -> None:
+    """The variables that the SDK reads are known to the collector."""
+    sources = [path.read_text() for path in Path(otel_ml.__path__[0]).rglob("*.py")]
+    read = {name for source in sources for name in re.findall(r"OTEL_ML_[A-Z_]+[A-Z]", source)}
+    assert read == set(SDK_VARIABLES)
+
+
+def test_missing_file(folder: Path) -> None:
+    """A file that is named must be there."""
+    file = folder / "missing.toml"
+    assert message_of(flags(), {}, file).startswith(f"The file {file} cannot be read: ")
+
+
+def test_tables(folder: Path) -> None:
+    """Targets and prices may be tables of the file, and JSON elsewhere."""
+    content = """
+        [forward_otlp.tempo]
+        endpoint = "http://tempo"
+        headers = { authorization = "hush" }
+        [prices.openai]
+        "gpt-4o" = { input = 1, output = 2.5 }
+    """
+    found = load_file(folder, content)
+    tempo = OtlpTarget("tempo", "http://tempo", headers=(("authorization", "hush"),))
+    assert (found.forward_otlp, found.prices) == ((tempo,), (Price("openai", "gpt-4o", 1, 2.5),))
+    given = '{"tempo": {"endpoint": "http://tempo", "headers": {"authorization": "hush"}}}'
+    assert load(flags(forward_otlp=given), {}, None).forward_otlp == (tempo,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "[forward_otlp.tempo]\nendpoint = 'tempo'\nheaders = {a = 'hush'}",
+            'otel-ml.toml:1: Invalid forward_otlp \'{"tempo": {"endpoint": "tempo", "headers": '
+            '"***"}}\': tempo.endpoint: expected SCHEME://HOST:PORT with one of grpc, grpcs, http, '
+            "https, without a query",
+        ),
+        (
+            "[forward_otlp]\nme = {endpoint = 'http://localhost:4318'}",
+            'otel-ml.toml:1: Invalid forward_otlp \'{"me": {"endpoint": "http://localhost:4318"}}'
+            "': me is this collector itself: expected the address of another one",
+        ),
+        ("forward_otlp = 1", "otel-ml.toml:1: Invalid forward_otlp '1': 1.endpoint: expected SCH"),
+        ("[prices]\nopenai = 1", "otel-ml.toml:1: Invalid prices '{\"openai\": 1}': openai: exp"),
+    ],
+)
+def test_bad_tables(folder: Path, content: str, message: str) -> None:
+    """What is wrong in a table is told with its place, and never what a header holds."""
+    (folder / "otel-ml.toml").write_text(content)
+    assert message_of(flags(), {}).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "is_loopback"),
+    [
+        ("127.0.0.1:0", Address("127.0.0.1", 0), True),
+        ("127.8.8.8:1", Address("127.8.8.8", 1), True),
+        ("localhost:65535", Address("localhost", 65_535), True),
+        ("[::1]:4318", Address("::1", 4318), True),
+    ],
+)
+def test_address(text: str, address: Address, is_loopback: bool) -> None:
+    """An address is read, also an IPv6 one in brackets, and written as it was."""
+    found = load(flags(http=text), {}, None).http
+    assert (found, str(found), found.is_loopback) == (address, text, is_loopback)
+
+
+@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
+def test_names(setting: Setting) -> None:
+    """A setting is called alike as key, as flag and as variable."""
+    words = setting.name.split("_")
+    assert setting.flag == f"--{'-'.join(words)}"
+    assert setting.variable == f"OTEL_ML_{'_'.join(words).upper()}"
+
+
+def test_documented() -> None:
+    """The page of the settings has a row for each, in their order, with names and default."""
+    table = [line.split("|")[1:5] for line in PAGE.read_text().splitlines() if "| `--" in line]
+    assert [[cell.strip().strip("`") for cell in row] for row in table] == [
+        [setting.flag, setting.variable, setting.name, setting.default] for setting in TABLE
+    ]

@@ -1,0 +1,716 @@
+"""Tests of calls that several instrumentations record: counted once, in every answer."""
+
+import json
+import random
+import time
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.runs.answers import add_up
+from otel_ml_collector.span import Scope, Span, Value
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.retention import Days, Retention
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import RUN, Tombstones
+from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.telemetry.runs import RunNumbers
+from otel_ml_collector.traces.find import find_outline
+from tests.support.examples import examples
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import (
+    DAY_NS,
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_record,
+    make_span,
+    make_start,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Service, Store
+from tests.support.sampling import sampled
+
+OWN: Final = Scope({}, "otel_ml", "1", {})
+ANTHROPIC: Final = Scope({}, "com.anthropic.sdk.python", "2.11", {})
+TRACELOOP: Final = Scope({}, "opentelemetry.instrumentation.anthropic", "1", {})
+AG2: Final = Scope({}, "opentelemetry.instrumentation.ag2", "", {})
+USED: Final[dict[str, Value]] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "anthropic",
+    "gen_ai.request.model": "claude-sonnet-4-5",
+    "gen_ai.response.model": "claude-sonnet-4-5",
+    "gen_ai.usage.input_tokens": 50,
+    "gen_ai.usage.output_tokens": 7,
+    "gen_ai.usage.cost": 0.25,
+}
+KEPT: Final = "gen_ai.provider.name"
+ONCE: Final = (1, 50, 7, 0.25)
+WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
+
+
+def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
+    """Make what our decorator, traceloop and anthropic itself record of one call below a chain."""
+    trace = trace_id(number)
+    ids = [span_id(number * 10 + place) for place in range(4)]
+    own: dict[str, Value] = {"otel_ml.model.name": "answer", "otel_ml.kind": "model"}
+    return [
+        make_span(
+            "work",
+            {"otel_ml.model.name": "work", "otel_ml.kind": "chain"},
+            trace_id=trace,
+            span_id=ids[0],
+            start_ns=start_ns,
+            end_ns=start_ns + 100 * MS_NS,
+            scope=OWN,
+        ),
+        make_span(
+            "answer",
+            {**own, **USED, "otel_ml.inputs": '"why"'},
+            trace_id=trace,
+            span_id=ids[1],
+            parent_span_id=ids[0],
+            start_ns=start_ns + MS_NS,
+            end_ns=start_ns + 90 * MS_NS,
+            scope=OWN,
+        ),
+        make_span(
+            "anthropic.chat",
+            {**USED, "gen_ai.response.id": "msg_1"},
+            trace_id=trace,
+            span_id=ids[2],
+            parent_span_id=ids[1],
+            start_ns=start_ns + 2 * MS_NS,
+            end_ns=start_ns + 80 * MS_NS,
+            scope=TRACELOOP,
+        ),
+        make_span(
+            "anthropic.messages.create",
+            {**USED, "gen_ai.response.id": "msg_1"},
+            trace_id=trace,
+            span_id=ids[3],
+            parent_span_id=ids[1],
+            start_ns=start_ns + 3 * MS_NS,
+            end_ns=start_ns + 70 * MS_NS,
+            scope=ANTHROPIC,
+        ),
+    ]
+
+
+def settle(store: Store) -> None:
+    """Look at all that is stored and was not looked at."""
+    store.settle()
+
+
+def api(service: Service, project: str, path: str) -> Any:
+    answered = ask(service.app, f"/api/v1/projects/{quote(project)}/{path}")
+    assert answered.status == 200, answered.text
+    return answered.json
+
+
+def used(figures: Any) -> tuple[int, int, int, float]:
+    tokens = figures["tokens"]
+    return figures["runs"], tokens["input"], tokens["output"], figures["cost"]
+
+
+def count(service: Service, project: str, where: str = 'kind == "model"') -> Any:
+    """Read what statistics say of the calls of a project."""
+    return used(api(service, project, f"stats?{WINDOW}&where={quote(where)}")["total"])
+
+
+def names(service: Service, project: str, where: str = "") -> list[str]:
+    runs = api(service, project, f"runs?where={quote(where)}")["runs"]
+    return sorted(run["name"] for run in runs)
+
+
+def test_together(service: Service, project: str) -> None:
+    """Records of one call that come together count once as soon as they are there."""
+    service.store.take(project, *make_answer(1))
+    assert count(service, project) == ONCE
+    assert names(service, project) == ["answer", "work"]
+
+
+def test_apart(service: Service, project: str) -> None:
+    """Records of one call that come one by one count once after a look, whatever came first."""
+    for span in reversed(make_answer(2)):
+        service.store.take(project, span)
+    settle(service.store)
+    assert count(service, project) == ONCE
+    assert names(service, project) == ["answer", "work"]
+
+
+# Two groups that hold a run of a call are each settled before they are stored.
+@example(seed=8)
+@example(seed=104)
+@settings(max_examples=examples(60, on_commit=3))
+@given(seed=st.integers(0, 2**32))
+def test_any_order(service: Service, seed: int) -> None:
+    """Whatever comes first, or twice, in whatever groups, through two writers, is one call."""
+    project, draw = f"order {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
+    calls = [make_answer(1_000 + number) for number in range(2)]
+    spans = [span for call in calls for span in call]
+    sent = [*spans, *draw.sample(spans, 3)]
+    draw.shuffle(sent)
+    writers = [Writer(service.store.connections) for _ in range(2)]
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
+    for first, last in pairwise(cuts):
+        draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
+        if draw.random() < 0.3:
+            settle(service.store)
+    settle(service.store)
+    assert count(service, project) == (2, 100, 14, 0.5)
+    found = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert {(run["run_id"], run["record_of"]) for run in found} == {
+        (id_of(other), id_of(own)) for _, own, *others in calls for other in others
+    }
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
+def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) -> None:
+    """A call that its library wraps in a run without an answer counts once, in any order."""
+    outer, inner = make_answer(30)[1:3]
+    bare = {name: value for name, value in USED.items() if ".usage." not in name}
+    spans = [replace(outer, attributes=bare, scope=TRACELOOP), inner]
+    watch = CallWatch(service.store.connections)
+    for group in {
+        "together": [spans],
+        "outer first": [spans[:1], spans[1:]],
+        "inner first": [spans[1:], spans[:1]],
+    }[order]:
+        watch.look()
+        service.store.take(project, *group)
+        records = map_spans(group, Filing(project, NOW_NS))
+        assert project in watch.note(records, time.time_ns())
+    watch.look()
+    assert count(service, project) == ONCE
+    [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
+
+
+@pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
+def test_usage_beside_its_call(service: Service, project: str, order: str) -> None:
+    """A run that repeats the usage of a call of its own scope is no second call, in any order."""
+    spent = {name: value for name, value in USED.items() if "operation" not in name}
+    asked = {"gen_ai.output.messages": '[{"role": "assistant", "content": "In Kyoto."}]'}
+    call = make_span(
+        "chat", {**USED, **asked}, trace_id=trace_id(50), span_id=span_id(51), kind=3, scope=AG2
+    )
+    call = replace(call, parent_span_id=span_id(59))
+    usage = replace(
+        call,
+        span_id=span_id(52),
+        name="record_usage",
+        start_ns=call.end_ns + 600_000,
+        end_ns=call.end_ns + 620_000,
+        attributes=spent,
+        kind=1,
+    )
+    groups = {
+        "together": [[call, usage]],
+        "call first": [[call], [usage]],
+        "usage first": [[usage], [call]],
+        "older": [[call], [usage]],
+    }[order]
+    watch = CallWatch(service.store.connections)
+    for group in groups:
+        service.store.take(project, *group)
+        if order != "older":
+            watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
+            watch.look()
+    settle(service.store)
+    assert count(service, project) == ONCE
+    [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(usage), id_of(call))
+
+
+def test_every_answer(service: Service, project: str) -> None:
+    """The call is once in statistics, models, versions, projects, traces and lists."""
+    spans = make_answer(3)
+    service.store.take(project, *spans)
+    models = {one["model"]: one["runs"] for one in api(service, project, "models")["models"]}
+    assert models == {"answer": 1, "work": 1}
+    listed = ask(service.app, "/api/v1/projects").json["projects"]
+    assert [one["runs"] for one in listed if one["project"] == project] == [2]
+    trace = ask(service.app, f"/api/v1/traces/{spans[0].trace_id.hex()}?project={quote(project)}")
+    assert len(trace.json["runs"]) == 4
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(spans[1])}").text
+    assert "Also recorded by" in page
+    assert "com.anthropic.sdk.python" in page
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(spans[3])}").text
+    assert f"/runs/{id_of(spans[1])}" in page
+    assert "counted once" in page
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "slowest"])
+def test_pages_are_full(service: Service, project: str, order: str) -> None:
+    """Of runs half of which record calls of others, pages have as many as asked for, each once."""
+    for number in range(6):
+        service.store.take(project, *make_answer(70 + number, NOW_NS + number * SECOND_NS))
+    listed: list[str] = []
+    cursor = ""
+    while True:
+        more = f"&cursor={quote(cursor)}" if cursor else ""
+        page = api(service, project, f"runs?limit=5&order={order}{more}")
+        listed += [run["run_id"] for run in page["runs"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+        assert len(page["runs"]) == 5
+    whole = {id_of(span) for number in range(6) for span in make_answer(70 + number)[:2]}
+    assert (len(listed), {*listed}) == (12, whole)
+
+
+def test_trace_and_session(service: Service, project: str) -> None:
+    """What a trace and a session used up has the call once; a tree has all spans."""
+    spans = make_answer(20)
+    spans[0].attributes["session.id"] = "morning"  # type: ignore[index]
+    service.store.take(project, *spans)
+    outline = find_outline(service.store.reader, spans[0].trace_id.hex())
+    assert outline is not None
+    assert len(outline) == 4
+    total = add_up(outline)
+    assert (total.tokens.input, total.tokens.output, total.cost) == (50, 7, 0.25)
+    [session] = api(service, project, "sessions")["sessions"]
+    assert used(session) == (2, 50, 7, 0.25)
+    whole = api(service, project, "sessions/morning")
+    assert [(turn["tokens"]["input"], turn["cost"]) for turn in whole["conversation"]] == [
+        (50, 0.25)
+    ]
+
+
+def test_run_says_its_records(service: Service, project: str) -> None:
+    """The run that counts names its other records; each of these names it."""
+    _, own, beside, last = make_answer(4)
+    service.store.take(project, *make_answer(4))
+    run = api(service, project, f"runs/{id_of(own)}")
+    assert [(one["run_id"], one["scope"]) for one in run["also_recorded"]] == [
+        (id_of(beside), TRACELOOP.name),
+        (id_of(last), ANTHROPIC.name),
+    ]
+    assert run["record_of"] is None
+    other = api(service, project, f"runs/{id_of(last)}")
+    assert (other["record_of"], other["also_recorded"]) == (id_of(own), [])
+    assert other["counted"]["cost"] is None
+
+
+def test_content_of_whichever_has_it(service: Service, project: str) -> None:
+    """A run that counts shows the answer, tokens and cost that another record has."""
+    chain, own, _, last = make_answer(5)
+    for name in ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.usage.cost"):
+        del own.attributes[name]  # type: ignore[attr-defined]
+    own.attributes["gen_ai.response.id"] = "msg_1"  # type: ignore[index]
+    message = [{"role": "assistant", "parts": [{"type": "text", "content": "because"}]}]
+    last.attributes["gen_ai.output.messages"] = json.dumps(message)  # type: ignore[index]
+    service.store.take(project, chain, own, last)
+    run = api(service, project, f"runs/{id_of(own)}")
+    assert (run["tokens"]["input"], run["tokens"]["output"], run["cost"]) == (50, 7, 0.25)
+    assert (run["inputs"], "because" in json.dumps(run["outputs"])) == ("why", True)
+    listed = {one["name"]: one for one in api(service, project, "runs")["runs"]}
+    assert (listed["answer"]["cost"], "because" in listed["answer"]["outputs"]) == (0.25, True)
+    assert count(service, project) == ONCE
+
+
+def settled(service: Service, project: str) -> list[Any]:
+    """Read what is settled of runs, but for what their own rows say just so."""
+    sql = Sql("""
+        SELECT settled.* EXCEPT (project, rank) FROM settled FINAL
+        INNER JOIN (
+          SELECT trace_id, span_id, input_tokens, output_tokens, cost FROM runs FINAL
+          WHERE project = {project:String}
+        ) AS run USING (trace_id, span_id)
+        WHERE project = {project:String} AND (record_of != toFixedString('', 8)
+          OR others NOT IN ('', '[]') OR settled.session != '' OR settled.user != ''
+          OR settled.experiment != '' OR notEmpty(owners) OR (counts AND
+          (settled.input_tokens, settled.output_tokens, settled.cost) IS DISTINCT FROM
+          (run.input_tokens, run.output_tokens, run.cost)))
+        ORDER BY trace_id, span_id""")
+    return [[*row.values()] for row in service.store.reader.rows(sql, {"project": project})]
+
+
+@settings(max_examples=examples(40, on_commit=2))
+@given(seed=st.integers(0, 2**32))
+def test_settled_as_new(service: Service, seed: int) -> None:
+    """Redelivered in any order, told of late and partly deleted it is settled as if it was new."""
+    project, draw = f"settled {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
+    number = 2_000 + draw.randrange(100_000)
+    spans = [span for place in range(2) for span in make_answer(number + place)]
+    for span in draw.sample(spans, 3):
+        span.attributes |= TOLD_BY_ONE  # type: ignore[operator]
+    for name in NAMED:
+        for span in draw.sample(spans, draw.randrange(4)):
+            span.attributes |= {name: f"{name} of {span.name}"}  # type: ignore[operator]
+    item = draw.choice(spans)
+    item.attributes |= {"otel_ml.experiment": EXPERIMENT}  # type: ignore[operator]
+    item.attributes |= {"otel_ml.trace_key": f"order {number}"}  # type: ignore[operator]
+    for span in draw.sample(spans, 3):
+        span.attributes |= {"otel_ml.tag.client": "acme"}  # type: ignore[operator]
+    told = [
+        *make_told(spans[0], f"order {number}", "client=acme", "client=bigshot"),
+        make_record("update", item, {"otel_ml.tag.client": "bigshot"}, span_id=b"late tag"),
+    ]
+    begun = [
+        make_start(span, {name: span.attributes[name] for name in NAMED if name in span.attributes})
+        for span in draw.sample(spans, 3)
+    ]
+    shorter = [
+        replace(span, attributes={**span.attributes, **dict.fromkeys(USED.keys() - {KEPT}, "")})
+        for span in draw.sample(spans, 2)
+    ]
+    sent = [*spans, *shorter, *begun, *told, *draw.sample(spans, 3)]
+    draw.shuffle(sent)
+    writers = [Writer(service.store.connections) for _ in range(2)]
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
+    for first, last in pairwise(cuts):
+        draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
+        if draw.random() < 0.4:
+            settle(service.store)
+    service.store.take(project, make_record("evaluation", spans[1], {"otel_ml.judge.name": "j"}))
+    settle(service.store)
+    # That a trace was of an experiment is known beyond the run that said so.
+    deleted = draw.choice([span for span in spans if span is not item])
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(deleted))
+    anew = f"{project} anew"
+    service.store.take(
+        anew,
+        *(span for span in [*spans, *shorter] if span.span_id != deleted.span_id),
+        *(start for start in begun if start.parent_span_id != deleted.span_id),
+        *told,
+    )
+    settle(service.store)
+    assert {owner for row in settled(service, anew) for owner in row[-1]} >= {
+        f"key:order {number}",
+        "tag:client=bigshot",
+    }
+    assert settled(service, project) == settled(service, anew)
+
+
+def make_told(near: Span, key: str, *tags: str) -> list[Span]:
+    """Make evaluations of the runs that a trace key or tags name."""
+    owners: list[tuple[str, Value]] = [("trace_key", key), *(("tag", tag) for tag in tags)]
+    return [
+        make_record(
+            "evaluation",
+            near,
+            {
+                "otel_ml.judge.name": "j",
+                "otel_ml.score.value": 0.5,
+                f"otel_ml.target.{name}": owner,
+            },
+            span_id=b"told %03d" % place,
+        )
+        for place, (name, owner) in enumerate(owners)
+    ]
+
+
+@pytest.mark.parametrize("order", ["told first", "told last", "read from the store"])
+def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> None:
+    """What is told of a key or a tag names its runs, whenever it comes, and no other runs."""
+    chain, own, *others = make_answer(61)
+    chain.attributes |= {"otel_ml.trace_key": project}  # type: ignore[operator]
+    own.attributes |= {"otel_ml.tag.client": project}  # type: ignore[operator]
+    told = make_told(chain, project, f"client={project}", "client=nobody")
+    calls = [chain, own, *others]
+    for spans in (told, calls) if order == "told first" else (calls, told):
+        records = map_spans(spans, Filing(project, NOW_NS))
+        service.store.writer.write(records)
+        if order != "read from the store":
+            service.store.watch.note(records, service.store.writer.stamped_ns or 0)
+            service.store.watch.look()
+    settle(service.store)
+    runs = {id_of(chain): [f"key:{project}"], id_of(own): [f"tag:client={project}"]}
+    sql = Sql("""SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, owners
+      FROM settled FINAL WHERE project = {project:String} AND notEmpty(owners)""")
+    rows = service.store.reader.rows(sql, {"project": project})
+    assert {row["run_id"]: row["owners"] for row in rows} == runs
+    scored = api(service, project, "runs?where=scores%5B%22j%22%5D+%3E+0")["runs"]
+    assert {run["run_id"] for run in scored} == {*runs}
+
+
+def test_projects_at_once(service: Service, project: str) -> None:
+    """A look over many projects asks as often as over a few, and settles what it settles of one."""
+    asked = list[int]()
+    for projects in (3, 60):
+        watch = CallWatch(service.store.connections)
+        watch.look()
+        for place in range(projects):
+            records = map_spans(make_answer(71), Filing(f"{project} {projects} {place}", NOW_NS))
+            service.store.writer.write(replace(records, runs=[records.runs[0]]))
+            service.store.writer.write(replace(records, runs=records.runs[1:]))
+            watch.note(records, service.store.writer.stamped_ns or 0)
+        before = count_questions(service)
+        watch.look()
+        asked.append(count_questions(service) - before)
+    alone = settled(service, f"{project} 3 0")
+    assert alone != []
+    assert [settled(service, f"{project} 60 {place}") for place in range(60)] == [alone] * 60
+    assert asked[1] < asked[0] + 5
+
+
+def count_questions(service: Service) -> int:
+    """Count what the engine was asked so far."""
+    sql = Sql("SELECT sum(value) AS asked FROM system.events WHERE event = 'SelectQuery'")
+    [row] = service.store.reader.rows(sql, {})
+    return int(row["asked"])
+
+
+NAMED: Final = ("session.id", "user.id")
+EXPERIMENT: Final = f"{'e' * 32}-{'e' * 16}"
+TOLD_BY_ONE: Final[dict[str, Value]] = {
+    "gen_ai.response.finish_reasons": ["length"],
+    "gen_ai.response.time_to_first_chunk": 0.009,
+    "otel_ml.stream.chunks": 12,
+    "gen_ai.usage.cache_read.input_tokens": 40,
+    "gen_ai.usage.reasoning.output_tokens": 3,
+    "gen_ai.output.messages": json.dumps(
+        [{"role": "assistant", "parts": [{"type": "text", "content": "because of the tide"}]}]
+    ),
+}
+FOUND: Final = (
+    'finish_reason == "length"',
+    'response_id == "msg_1"',
+    'response_id != "" and "msg" in response_id',
+    "first_token_ms > 8 and first_token_ms < 10",
+    "stream_chunks == 12",
+    "tokens_per_second > 1",
+    "cached_tokens == 40",
+    "reasoning_tokens == 3",
+    "cost == 0.25 and input_tokens == 50",
+    'provider == "anthropic"',
+    'provider_model != ""',
+    '"tide" in outputs',
+    '"why" in inputs and "tide" in outputs and finish_reason == "length"',
+    'not finish_reason == "stop" and name == "answer"',
+)
+NOT_FOUND: Final = (
+    'finish_reason != "length"',
+    "first_token_ms > 10",
+    "not stream_chunks == 12",
+    'provider_model == ""',
+    'response_id == ""',
+    '"tide" not in outputs',
+)
+EXPORTED: Final[dict[str, Any]] = {
+    "finish_reason": "length",
+    "response_id": "msg_1",
+    "first_token_ms": 9.0,
+    "stream_chunks": 12,
+    "cached_tokens": 40,
+    "reasoning_tokens": 3,
+    "input_tokens": 50,
+    "cost": 0.25,
+    "provider": "anthropic",
+    "provider_model": "claude-sonnet-4-5",
+    "inputs": "why",
+    "outputs_preview": "because of the tide",
+}
+
+
+ORDERS: Final = ("together", "outer first", "inner first", "twice", "two writers")
+
+
+@sampled(2)
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_one_record_alone_tells(service: Service, project: str, order: str) -> None:
+    """What only a record tells that does not count is on page, in list, filters and export."""
+    chain, own, beside, last = make_answer(30)
+    for name in USED.keys() - {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"}:
+        del own.attributes[name]  # type: ignore[attr-defined]
+    last.attributes |= TOLD_BY_ONE  # type: ignore[operator]
+    groups = {
+        "together": [[chain, own, beside, last]],
+        "outer first": [[chain], [own], [beside], [last]],
+        "inner first": [[last], [beside], [own], [chain]],
+        "twice": [[last, own], [own], [beside, last], [chain, last]],
+        "two writers": [[last, beside], [own, chain]],
+    }[order]
+    writers = [service.store.writer, Writer(service.store.connections)]
+    for place, group in enumerate(groups):
+        writer = writers[place % 2 if order == "two writers" else 0]
+        writer.write(map_spans(group, Filing(project, NOW_NS)))
+    settle(service.store)
+    one_by_one = order == ORDERS[0]
+    for where in FOUND if one_by_one else [" and ".join(f"({one})" for one in FOUND)]:
+        assert names(service, project, where) == ["answer"], where
+    for where in NOT_FOUND if one_by_one else [" or ".join(NOT_FOUND)]:
+        assert names(service, project, f"name == 'answer' and ({where})") == [], where
+    [listed] = api(service, project, "runs?where=" + quote("name == 'answer'"))["runs"]
+    run = api(service, project, f"runs/{id_of(own)}")
+    for shown in (listed, run):
+        assert (shown["first_token_ms"], shown["stream_chunks"]) == (9.0, 12)
+        assert shown["tokens"] == {
+            "input": 50,
+            "output": 7,
+            "cached": 40,
+            "reasoning": 3,
+            "cache_creation": None,
+        }
+        assert shown["tokens_per_second"] == pytest.approx(7 / 0.08)
+    assert (run["finish_reason"], run["response_id"]) == ("length", "msg_1")
+    assert "gen_ai.response.finish_reasons" not in run["attributes"]
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(own)}").text
+    assert "<dd>length</dd>" in page
+    assert "<dd>msg_1</dd>" in page
+    where = quote("name == 'answer' and 'tide' in outputs")
+    columns = ",".join(EXPORTED)
+    path = f"/api/v1/projects/{quote(project)}/export?format=jsonl&columns={columns}"
+    assert ask(service.app, f"{path}&where={where}").json == EXPORTED
+    other = 'record_of != "" and stream_chunks == 12'
+    assert names(service, project, other) == ["anthropic.messages.create"]
+    assert count(service, project) == (1, 50, 7, 0.25)
+
+
+@pytest.mark.parametrize("late", ["arrival", "look"])
+def test_clock_that_was_set_back(service: Service, project: str, late: str) -> None:
+    """What comes, or is looked at, after the clock was set back is settled all the same."""
+    chain, own, *others = make_answer(60)
+    behind = Writer(service.store.connections, lambda: time.time_ns() - 20 * SECOND_NS)
+    behind.write(map_spans([make_answer(61)[0]], Filing(project, NOW_NS)))
+    service.store.take(project, chain, *others)
+    settle(service.store)
+    if late == "look":
+        client = service.store.connections.open()
+        ahead = Sql("""INSERT INTO settled SELECT * REPLACE ({ahead:UInt64} AS rank)
+            FROM settled FINAL WHERE project = {project:String}""")
+        client.command(ahead, {"project": project, "ahead": time.time_ns() + DAY_NS})
+        service.store.take(project, own)
+    else:
+        behind.write(map_spans([own], Filing(project, NOW_NS)))
+    settle(service.store)
+    assert count(service, project) == ONCE
+
+
+def test_two_calls_of_a_loop(service: Service, project: str) -> None:
+    """Two calls that cost the same, one after the other, are two."""
+    first, second = make_answer(6), make_answer(6, NOW_NS + 200 * MS_NS)
+    calls = [first[0], first[3]]
+    second[3].span_id, second[3].parent_span_id = span_id(77), first[0].span_id
+    first[3].parent_span_id = first[0].span_id
+    service.store.take(project, *calls, second[3])
+    settle(service.store)
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_days_that_are_over(service: Service, project: str, is_late: bool) -> None:
+    """A day of the rollup counts a call once, also when a record of it comes after that."""
+    start_ns = NOW_NS - 3 * DAY_NS
+    spans = make_answer(7, start_ns)
+    service.store.take(project, *(spans[:2] if is_late else spans))
+    day_ns = start_ns // DAY_NS * DAY_NS
+    service.store.compute(project, [day_ns])
+    if is_late:
+        service.store.take(project, *spans[2:])
+        settle(service.store)
+        assert count(service, project) == ONCE
+        service.store.compute(project, [day_ns])
+    cells = Sql("""
+        SELECT model, sum(runs), sum(input_tokens), toFloat64(sum(cost)) / 1e15 FROM daily_runs
+        WHERE project = {project:String} AND computed_ns = (
+          SELECT max(computed_ns) FROM daily_runs WHERE project = {project:String})
+        GROUP BY model ORDER BY model""")
+    rows = service.store.connections.open().query(cells, {"project": project}).result_rows
+    assert [*map(tuple, rows)] == [("answer", 1, 50, 0.25), ("work", 1, 0, 0.0)]
+    assert count(service, project) == ONCE
+
+
+def test_agent_beside_its_calls(service: Service, project: str) -> None:
+    """What an agent says in all is not added to what its calls say."""
+    chain, own, *_ = make_answer(8)
+    total: dict[str, Value] = {
+        "otel_ml.kind": "agent",
+        "gen_ai.usage.input_tokens": 50,
+        "gen_ai.usage.output_tokens": 7,
+        "gen_ai.usage.cost": 0.25,
+    }
+    chain.attributes |= total  # type: ignore[operator]
+    service.store.take(project, own)
+    service.store.take(project, chain)
+    settle(service.store)
+    assert count(service, project, "") == (2, 50, 7, 0.25)
+
+
+def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
+    """When the run that counts is deleted, another record of its call counts."""
+    spans = make_answer(9)
+    service.store.take(project, *spans)
+    connections = service.store.connections
+    deleter = Deleter(connections, Tombstones(connections))
+    deleter.delete(project, RUN, id_of(spans[1]))
+    assert names(service, project) == ["anthropic.chat", "work"]
+    assert count(service, project) == ONCE
+    rows = service.store.reader.rows(
+        Sql("""SELECT lower(hex(span_id)) AS span FROM settled FINAL
+          WHERE project = {project:String}"""),
+        {"project": project},
+    )
+    assert {row["span"] for row in rows} == {span.span_id.hex() for span in spans[2:]}
+
+
+def test_retention(service: Service, project: str) -> None:
+    """What counts of runs leaves with them."""
+    service.store.take(
+        project, *make_answer(10, NOW_NS - 300 * DAY_NS), now_ns=NOW_NS - 300 * DAY_NS
+    )
+    days = Retention(service.store.connections, Days(records=1), clock=lambda: 2 * NOW_NS)
+    days.sweep()
+    sql = Sql("SELECT count() AS rows FROM settled WHERE project = {project:String}")
+    assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
+
+
+def test_no_question_is_longer(service: Service, project: str) -> None:
+    """A project without such runs is known to have none."""
+    service.store.take(project, make_answer(11)[1])
+    api(service, project, "runs")
+    known, is_settled = service.store.connections.memory.recall(project)
+    assert (known - {"quiet"}, is_settled) == (
+        frozenset(),
+        True,
+    )  # quiet: nothing is told of its keys
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
+def test_numbers_for_prometheus(service: Service, project: str, order: str) -> None:
+    """A call is counted once for Prometheus, whatever comes first; counters never fall."""
+    watch = CallWatch(service.store.connections)
+    numbers = RunNumbers((), lambda *asked: {}, watch.settle)
+    chain, *calls = make_answer(12)
+    priced = {"gen_ai.usage.cost": 0.25}
+    spans = [chain, *(replace(call, attributes={**call.attributes, **priced}) for call in calls)]
+    groups = {
+        "together": [spans],
+        "outer first": [spans[:2], spans[2:]],
+        "inner first": [spans[3:], spans[2:3], spans[:2]],
+    }[order]
+    writer = Writer(service.store.connections)
+    seen = []
+    for group in groups:
+        records = map_spans(group, Filing(project, NOW_NS))
+        writer.write(records)
+        numbers.count(records, watch.note(records, writer.stamped_ns or 0))
+        seen.append(samples(numbers, project))
+    assert seen[-1] == {"runs": 2.0, "input": 50.0, "output": 7.0, "cost": 0.25}
+    assert [one["runs"] for one in seen] == sorted(one["runs"] for one in seen)
+
+
+def samples(numbers: RunNumbers, project: str) -> dict[str, float]:
+    found = {"runs": 0.0, "input": 0.0, "output": 0.0, "cost": 0.0}
+    for metric in numbers.collect():
+        for sample in metric.samples:
+            if sample.labels.get("project") == project:
+                if sample.name == "otel_ml_runs_total":
+                    found["runs"] += sample.value
+                if sample.name == "otel_ml_run_cost_usd_total":
+                    found["cost"] += sample.value
+                if sample.name == "otel_ml_run_tokens_total":
+                    found[sample.labels["type"]] += sample.value
+    return found

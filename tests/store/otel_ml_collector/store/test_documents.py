@@ -1,0 +1,138 @@
+"""Tests of documents: of two who save at once one comes first, through whichever collector."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.errors import BadInput, Conflict, Missing
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.documents import (
+    DocumentKind,
+    Documents,
+    list_documents,
+    read_document,
+)
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import Tombstones
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+RULE: Final = DocumentKind("rule", most=5, limit_bytes=200)
+MUTE: Final = DocumentKind("mute", most=5)
+THREADS: Final = 6
+WAIT_S: Final = 60
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store for one test, so that the next one may open another."""
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def test_kinds(store: Store, project: str) -> None:
+    """Documents of one name are others in another kind and in another project."""
+    documents = Documents(store.connections)
+    documents.save(store.reader, project, RULE, "a", {"of": "rule"})
+    documents.save(store.reader, project, MUTE, "a", {"of": "mute"})
+    documents.save(store.reader, "another", RULE, "a", {"of": "another"})
+    assert [one.body for one in list_documents(store.reader, project, RULE)] == [{"of": "rule"}]
+    assert read_document(store.reader, project, MUTE, "a").body == {"of": "mute"}
+    documents.delete(store.reader, project, MUTE, "a")
+    with pytest.raises(Missing, match="no mute 'a'"):
+        read_document(store.reader, project, MUTE, "a")
+    assert read_document(store.reader, project, RULE, "a").version == 1
+
+
+def test_large(store: Store, project: str) -> None:
+    """A document that is larger than its kind may be is refused, and the former one stays."""
+    documents = Documents(store.connections)
+    documents.save(store.reader, project, RULE, "a", {"text": "é" * 94})
+    with pytest.raises(BadInput, match="expected at most 200"):
+        documents.save(store.reader, project, RULE, "a", {"text": "é" * 95})
+    assert read_document(store.reader, project, RULE, "a").body == {"text": "é" * 94}
+
+
+def test_collectors_at_once(store: Store, project: str) -> None:
+    """What several collectors add to a document at once, each to what it has read, is all there."""
+    Documents(store.connections).save(store.reader, project, RULE, "sum", {"sum": 0})
+    refused = []
+
+    def add() -> None:
+        documents = Documents(store.connections)
+        for _ in range(5):
+            while True:
+                read = read_document(store.reader, project, RULE, "sum")
+                body = {"sum": read.body["sum"] + 1}
+                try:
+                    documents.save(store.reader, project, RULE, "sum", body, base=read.version)
+                except Conflict:
+                    refused.append(read.version)
+                else:
+                    break
+
+    in_threads(add)
+    assert read_document(store.reader, project, RULE, "sum").body == {"sum": 5 * THREADS}
+    assert refused  # they did meet
+
+
+def test_collectors_at_once_make_no_more(store: Store, project: str) -> None:
+    """Several collectors that make documents at once make as many as a project may have."""
+    made = []
+    names = iter(range(100))
+
+    def make() -> None:
+        documents = Documents(store.connections)
+        for _ in range(3):
+            name = f"{next(names)}"
+            try:
+                documents.save(store.reader, project, RULE, name, {})
+            except BadInput:
+                continue
+            made.append(name)
+
+    in_threads(make)
+    assert len(made) == RULE.most
+    assert {one.name for one in list_documents(store.reader, project, RULE)} == {*made}
+
+
+def in_threads(target: object) -> None:
+    threads = [threading.Thread(target=target) for _ in range(THREADS)]  # type: ignore[arg-type] # a function
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+def test_deleted_project(store: Store, project: str) -> None:
+    """A project that was deleted has none of its documents, and takes new ones from version 1."""
+    documents = Documents(store.connections)
+    deleter = Deleter(store.connections, Tombstones(store.connections))
+    for _ in range(3):
+        store.take(project, make_call())
+        assert documents.save(store.reader, project, RULE, "a", {}, base=0).version == 1
+        deleter.delete(project, "project", "")
+        assert list_documents(store.reader, project, RULE) == []
+
+
+def test_lost_rows(store: Store, project: str) -> None:
+    """A store whose files of documents were lost takes documents again."""
+    documents = Documents(store.connections)
+    for _ in range(3):
+        assert documents.save(store.reader, project, RULE, "a", {}).version == 1
+        store.connections.open().command(
+            Sql("ALTER TABLE documents DELETE WHERE 1"), settings={"mutations_sync": 2}
+        )
+
+
+def test_kept(tmp_path: Path) -> None:
+    """Documents are there when the store is opened again, and their versions go on."""
+    with open_store(tmp_path) as store:
+        Documents(store.connections).save(store.reader, "p", RULE, "a", {"n": 1})
+    with open_store(tmp_path) as store:
+        assert read_document(store.reader, "p", RULE, "a").body == {"n": 1}
+        assert Documents(store.connections).save(store.reader, "p", RULE, "a", {}).version == 2

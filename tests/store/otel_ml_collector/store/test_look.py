@@ -1,0 +1,136 @@
+"""Tests of what a look at new runs costs in a project that grows."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.sql import Sql
+from tests.store.otel_ml_collector.store.test_calls import make_answer, settle
+from tests.store.otel_ml_collector.store.test_recent_calls import take
+from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, make_span, make_start
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+SETTLED: Final = Sql("""
+    SELECT start_ns, hex(trace_id), hex(span_id), hex(record_of), others, input_tokens, cost
+    FROM settled FINAL ORDER BY ALL""")
+
+
+def read_by_the_engine(store: Store) -> tuple[int, int]:
+    """Read how many rows the engine has read for questions so far, and how many it was asked."""
+    events = Sql("""
+        SELECT sumIf(value, event = 'SelectedRows') AS rows,
+          sumIf(value, event = 'SelectQuery') AS questions FROM system.events""")
+    [found] = store.connections.open().query(events).named_results()
+    return found["rows"], found["questions"]
+
+
+def test_look_reads_what_is_new(tmp_path: Path) -> None:
+    """A look at new runs of several scopes reads no more of a project, however large it grows.
+
+    One trace goes on through all groups, as that of an agent does; it began after the second one.
+    """
+    reads: list[tuple[int, int]] = []
+    with open_store(tmp_path) as store:
+        watch = CallWatch(store.connections)
+        late: list[Span] = []
+        for group in range(14):
+            began_ns = time.time_ns() - (10_000 if group < 2 else 200) * MS_NS
+            calls = [make_answer(100 * group + number, began_ns) for number in range(50)]
+            if group == 2:
+                long = make_answer(9_999, time.time_ns())[0]
+            if group > 2:
+                calls[0] = [
+                    replace(span, trace_id=long.trace_id, parent_span_id=parent)
+                    for span in calls[0]
+                    for parent in (span.parent_span_id or long.span_id,)
+                ]
+            spans = [*late, *(span for call in calls for span in call[:2])]
+            late = [span for call in calls for span in call[2:]]
+            take(watch, store, "p", spans)
+            before = read_by_the_engine(store)
+            watch.look()
+            after = read_by_the_engine(store)
+            reads.append((after[0] - before[0], after[1] - before[1]))
+        settled = store.connections.open().query(SETTLED).result_rows
+        store.connections.open().command(Sql("TRUNCATE TABLE settled"))
+        store.connections.open().command(Sql("TRUNCATE TABLE store_meta"))
+        settle(store)
+        assert settled == store.connections.open().query(SETTLED).result_rows
+    assert len(settled) > 3 * 50 * 12
+    rows, questions = reads[4]
+    assert [read for read in reads[4:] if read[1] > questions or read[0] > rows + 100] == []
+
+
+def test_killed_before_it_looked(tmp_path: Path) -> None:
+    """Feedback of a tag that was stored last, without a look, is settled by the next collector."""
+    tag: dict[str, Value] = {"otel_ml.tag.order": 7}
+    told: dict[str, Value] = {
+        "otel_ml.record": "evaluation",
+        "otel_ml.judge.name": "liked",
+        "otel_ml.score.value": 1.0,
+        "otel_ml.target.tag": "order=7",
+    }
+    with open_store(tmp_path) as store:
+        store.take("p", make_call("ended", tag))
+        for span in (make_start(make_call("open"), tag), make_span("e", told)):
+            store.writer.write(map_spans([span], Filing("p", NOW_NS)))
+        settle(store)
+        named = Sql("SELECT count() FROM settled FINAL WHERE has(owners, 'tag:order=7')")
+        assert store.connections.open().query(named).result_rows == [(2,)]
+
+
+def test_new_project(tmp_path: Path) -> None:
+    """The first group of a project that is new is whole in memory; of one that was there it is not.
+
+    Nor is it behind a group that failed: a part of that may be stored.
+    """
+    _, own, traceloop, anthropic = make_answer(1, time.time_ns())
+    with open_store(tmp_path) as store:
+        recent = store.connections.memory.calls
+        watch = CallWatch(store.connections)
+        watch.look()
+        store.take("old", own, now_ns=time.time_ns())
+        take(watch, store, "new", [own, traceloop])
+        assert recent.find("new", own.trace_id) is not None
+        watch.look()
+        take(watch, store, "new", [anthropic])
+        _, before = read_by_the_engine(store)
+        watch.look()
+        _, after = read_by_the_engine(store)
+        assert after - before <= 5  # an insert asks four of its own, and one counts
+        assert count_in(store, "new") == (2, 1)
+        recent.doubt(store.writer.stamped_ns or 0)
+        take(CallWatch(store.connections), store, "newer", [own, traceloop])
+        assert recent.find("newer", own.trace_id) is None
+    with open_store(tmp_path) as store:
+        watch = CallWatch(store.connections)
+        watch.look()
+        for project in ("old", "newest"):
+            take(watch, store, project, [own, traceloop, anthropic])
+        recent = store.connections.memory.calls
+        assert recent.find("old", own.trace_id) is None
+        assert recent.find("newest", own.trace_id) is not None
+        watch.look()
+        assert {count_in(store, project) for project in ("old", "newest")} == {(2, 1)}
+    with open_store(tmp_path) as store:
+        recent = store.connections.memory.calls
+        recent.doubt(0)  # of a group that failed before anything had a time of arrival
+        watch = CallWatch(store.connections)
+        watch.look()
+        take(watch, store, "last", [own, traceloop])
+        assert recent.find("last", own.trace_id) is None
+
+
+def count_in(store: Store, project: str) -> tuple[int, int]:
+    """Count the runs of a project that record the call of another run, and those that count."""
+    sql = Sql("""
+        SELECT countIf(record_of != toFixedString('', 8)) AS seconds,
+          countIf(notEmpty(others)) AS firsts
+        FROM settled FINAL WHERE project = {project:String}""")
+    [row] = store.connections.open().query(sql, {"project": project}).named_results()
+    return row["seconds"], row["firsts"]

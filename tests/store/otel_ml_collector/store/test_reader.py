@@ -1,0 +1,211 @@
+"""Tests of asking the store from many threads, and of its trouble."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.access import READ, Access
+from otel_ml_collector.errors import Missing, NotPermitted, StoreTimeout, Unavailable
+from otel_ml_collector.records import Records
+from otel_ml_collector.runs import find as runs
+from otel_ml_collector.store.reader import READABLE, Reader
+from otel_ml_collector.store.sql import Sql
+from tests.support.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    make_call,
+    map_all,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+GROUPS = 20
+GROUP_RUNS = 500
+THREADS = 8
+COUNT = Sql("""
+    SELECT uniqExact(trace_id, span_id) AS ids, count() AS rows,
+      countIf(name != concat('call ', toString(latency_ns))) AS mixed
+    FROM runs WHERE project = {project:String}""")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store for one test, so that the next one may close it."""
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def make_group(group: int) -> Records:
+    """Make runs that say their number twice, so that mixed-up rows show."""
+    numbers = range(1 + group * GROUP_RUNS, 1 + (group + 1) * GROUP_RUNS)
+    spans = [
+        make_call(
+            f"call {number}",
+            trace_id=trace_id(number),
+            span_id=span_id(number),
+            start_ns=NOW_NS - number * MS_NS,
+            end_ns=NOW_NS - number * MS_NS + number,
+        )
+        for number in numbers
+    ]
+    return map_all(*spans, project="p")
+
+
+def test_read_while_written(store: Store) -> None:
+    """Eight threads that read while one writes see whole groups, and every row in its place."""
+    groups = [make_group(group) for group in range(GROUPS)]
+    done = threading.Event()
+    seen: list[tuple[int, int, int]] = []
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                (row,) = store.reader.rows(COUNT, {"project": "p"})
+                seen.append((row["ids"], row["rows"], row["mixed"]))
+                runs.find_runs(store.reader, runs.RunsQuery("p", limit=20), NOW_NS)
+        except BaseException as error:  # noqa: BLE001 - whatever a thread raised is to be seen
+            errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for records in groups:
+        store.writer.write(records)
+    done.set()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+    assert {(ids - rows, ids % GROUP_RUNS, mixed) for ids, rows, mixed in seen} == {(0, 0, 0)}
+    total = GROUPS * GROUP_RUNS
+    assert store.reader.rows(COUNT, {"project": "p"}) == [{"ids": total, "rows": total, "mixed": 0}]
+
+
+def test_more_threads_than_clients(store: Store) -> None:
+    """Questions of more threads than the reader has clients are all answered."""
+    answers: list[int] = []
+
+    def ask(number: int) -> None:
+        (row,) = store.reader.rows(Sql("SELECT {number:Int64} AS number"), {"number": number})
+        answers.append(row["number"])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answers) == list(range(32))
+
+
+def test_ping(store: Store) -> None:
+    """A store that answers is pinged without a word."""
+    store.reader.rows(Sql("SELECT 1 AS one"), {})
+
+
+def test_trouble(store: Store) -> None:
+    """A question that the engine cannot answer is trouble of the store, told by its name."""
+    with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
+        store.reader.rows(Sql("SELECT 1 FROM nowhere"), {})
+
+
+def test_after_trouble(store: Store) -> None:
+    """After trouble each client of the reader answers again."""
+    for _ in range(8):
+        with pytest.raises(Unavailable):
+            store.reader.rows(Sql("SELECT 1 FROM nowhere"), {})
+    for _ in range(8):
+        store.reader.rows(Sql("SELECT 1 AS one"), {})
+
+
+def test_timeout(store: Store) -> None:
+    """A question that takes longer than it may is told apart from other trouble."""
+    with pytest.raises(StoreTimeout, match=r"^The store did not answer within 10 s$"):
+        store.reader.rows(
+            Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"),
+            {},
+            {"max_execution_time": 0.2},
+        )
+
+
+def test_ended_store(store: Store) -> None:
+    """A question to a closed store is trouble, and no other error."""
+    store.connections.close()
+    with pytest.raises(Unavailable):
+        store.reader.rows(Sql("SELECT 1 AS one"), {})
+
+
+SOME = Access("id", "", frozenset({READ}), ("ours", "mine"))
+
+
+def test_own_project(store: Store) -> None:
+    """A narrow reader is asked about its own projects, and about no other one."""
+    store.take("ours", make_call("known"))
+    store.take("theirs", make_call("secret"))
+    narrow = store.reader.narrow(SOME)
+    sql = Sql("SELECT name FROM runs WHERE project = {project:String}")
+    assert narrow.rows(sql, {"project": "ours"}) == [{"name": "known"}]
+    assert narrow.rows(sql, {"project": "mine"}) == []
+    for ask in (narrow.rows, narrow.blob):
+        with pytest.raises(Missing, match=r"^There is no project 'theirs'$"):
+            ask(sql, {"project": "theirs"})
+    assert store.reader.rows(sql, {"project": "theirs"}) == [{"name": "secret"}]
+
+
+def test_readable_projects(store: Store) -> None:
+    """A question about several projects is answered of those that may be read."""
+    for project in ("ours", "theirs", "mine"):
+        store.take(project, make_call(project))
+    sql = Sql("SELECT name FROM runs WHERE {readable} ORDER BY name").fill(readable=READABLE)
+    names = [{"name": name} for name in ("mine", "ours", "theirs")]
+    assert store.reader.rows(sql, {}) == names
+    assert store.reader.narrow(SOME).rows(sql, {}) == names[:2]
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters"),
+    [
+        (Sql("SELECT name FROM runs"), {}),
+        (Sql("SELECT name FROM runs"), {"project": "ours"}),
+        (Sql("SELECT name FROM runs WHERE project = {name:String}"), {"name": "ours"}),
+    ],
+)
+def test_forgotten_project(store: Store, sql: Sql, parameters: dict[str, str]) -> None:
+    """A question that forgets whose records it wants is refused to a narrow reader."""
+    with pytest.raises(NotPermitted):
+        store.reader.narrow(SOME).rows(sql, parameters)
+    store.reader.rows(sql, parameters)
+
+
+def test_asked_ahead_within(store: Store) -> None:
+    """Questions that ask ahead themselves are answered, more of them at once than threads."""
+
+    def count(reader: Reader) -> int:
+        [row] = reader.rows(COUNT, {"project": "a"})
+        return int(row["rows"])
+
+    def ask(reader: Reader) -> int:
+        return reader.ahead(count).result(timeout=20)
+
+    def ask_further(reader: Reader) -> int:
+        return reader.ahead(ask).result(timeout=20)
+
+    asked = [store.reader.ahead(ask_further) for _ in range(THREADS)]
+    assert [answer.result() for answer in asked] == [0] * THREADS
+
+
+def test_trouble_asked_ahead_within(store: Store) -> None:
+    """The error of such a question is raised where its answer is asked for."""
+
+    def fail(_: Reader) -> None:
+        raise Missing("It is not there")
+
+    def ask(reader: Reader) -> str:
+        answer = reader.ahead(fail)
+        with pytest.raises(Missing) as raised:
+            answer.result()
+        return str(raised.value)
+
+    assert store.reader.ahead(ask).result() == "It is not there"

@@ -1,0 +1,289 @@
+"""Tests of calls that are settled from what came of late, without a question to the store."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count as numbers
+from itertools import pairwise
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.settlement import SettledGroup
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.recent_calls import RecentCalls
+from otel_ml_collector.store.settlements import settle
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import RUN, Tombstones
+from tests.store.otel_ml_collector.store.test_calls import (
+    TRACELOOP,
+    USED,
+    count,
+    make_answer,
+    names,
+)
+from tests.support.examples import examples
+from tests.support.otel_ml_collector.spans import id_of, make_span, span_id
+from tests.support.otel_ml_collector.stores import Service, Store
+
+NUMBERS: Final = numbers(5_000_000)
+NOTHING_SETTLED: Final = SettledGroup([], is_complete=False)
+
+
+def take(watch: CallWatch, store: Store, project: str, spans: Sequence[Span]) -> None:
+    """Store spans as one group, and tell the watch of it as the commit does."""
+    records = map_spans(spans, Filing(project, time.time_ns()))
+    store.writer.write(records)
+    watch.note(records, store.writer.stamped_ns or 0)
+
+
+def follow(store: Store, project: str) -> CallWatch:
+    """Make a watch that follows a project, as its calls have two scopes."""
+    watch = CallWatch(store.connections)
+    take(watch, store, project, make_answer(next(NUMBERS), time.time_ns() - 10 * 10**9)[1:3])
+    watch.look()
+    assert store.connections.memory.calls.is_followed(project)
+    return watch
+
+
+@pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
+@settings(max_examples=examples(60, on_commit=3))
+@given(seed=st.integers(0, 2**32))
+def test_any_order(service: Service, most: int, seed: int) -> None:
+    """Whatever comes first, or twice, in whatever groups and looks, is settled as one call."""
+    project, draw = f"recent {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
+    store = service.store
+    store.connections.memory.calls = RecentCalls(most)
+    watch = follow(store, project)
+    calls = [make_answer(next(NUMBERS), time.time_ns()) for _ in range(2)]
+    spans = [span for call in calls for span in call]
+    sent = [*spans, *draw.sample(spans, 3)]
+    draw.shuffle(sent)
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(4))})
+    for first, last in pairwise(cuts):
+        take(watch, store, project, sent[first:last])
+        if draw.random() < 0.5:
+            watch.look()
+    watch.look()
+    assert count(service, project) == (3, 150, 21, 0.75)
+
+
+def test_two_pairs_of_one_call(service: Service, project: str) -> None:
+    """A run that comes in two groups, each with another record, is settled with both of them."""
+    watch = follow(service.store, project)
+    _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    take(watch, service.store, project, [own, traceloop])
+    take(watch, service.store, project, [traceloop, anthropic])
+    watch.look()
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_link_that_comes_last(service: Service, project: str, *, is_followed: bool) -> None:
+    """A plain span between two records of a call, which comes alone and last, joins them."""
+    store = service.store
+    watch = follow(store, project) if is_followed else CallWatch(store.connections)
+    before = (1, 50, 7, 0.25) if is_followed else (0, 0, 0, 0.0)
+    _, own, _, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    link = make_span(
+        "send",
+        trace_id=own.trace_id,
+        span_id=span_id(next(NUMBERS)),
+        parent_span_id=own.span_id,
+        start_ns=own.start_ns,
+        end_ns=own.end_ns,
+    )
+    for span in (own, replace(anthropic, parent_span_id=link.span_id)):
+        take(watch, store, project, [span])
+        watch.look()
+    assert count(service, project)[0] == before[0] + 2
+    take(watch, store, project, [link])
+    watch.look()
+    assert count(service, project) == (
+        before[0] + 1,
+        before[1] + 50,
+        before[2] + 7,
+        before[3] + 0.25,
+    )
+
+
+NAMES: Final = {"session.id": "morning", "user.id": "ada", "otel_ml.experiment": "e" * 32}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_name_of_another_group(
+    service: Service, project: str, name: str, *, is_first: bool
+) -> None:
+    """A session, user or experiment of a span that comes apart holds for the runs of its trace."""
+    store = service.store
+    watch = CallWatch(store.connections)
+    for _ in range(2):  # read from the store, then from memory
+        chain, own, *_ = make_answer(next(NUMBERS), time.time_ns() + 10**9)
+        naming = replace(chain, attributes={**chain.attributes, name: NAMES[name]})
+        for span in (naming, own) if is_first else (own, naming):
+            take(watch, store, project, [span])
+            watch.look()
+        assert settled_names(store, project, own) == [NAMES[name]]
+        assert settled_names(store, project, chain) == []
+
+
+def settled_names(store: Store, project: str, span: Span) -> list[str]:
+    """Read what the trace of a run names for it."""
+    sql = Sql("""
+        SELECT concat(session, user, experiment) AS name FROM settled FINAL
+        WHERE project = {project:String} AND lower(hex(span_id)) = {span:String}""")
+    asked = {"project": project, "span": span.span_id.hex()}
+    return [row["name"] for row in store.reader.rows(sql, asked)]
+
+
+def test_deleted(service: Service, project: str) -> None:
+    """Of a call of which a record was deleted, one that comes late is settled with what is left."""
+    watch = follow(service.store, project)
+    _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    take(watch, service.store, project, [own])
+    take(watch, service.store, project, [traceloop])
+    watch.look()
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(own))
+    take(watch, service.store, project, [anthropic])
+    watch.look()
+    assert names(service, project) == ["answer", "anthropic.chat"]
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+def test_group_that_failed(service: Service, project: str) -> None:
+    """What a group left that failed in the middle is settled behind the next one."""
+    store = service.store
+    watch = follow(store, project)
+    _, own, traceloop, _ = make_answer(next(NUMBERS), time.time_ns())
+    for span in (own, traceloop):  # nobody is told of these, as of a group that failed
+        store.take(project, span, now_ns=time.time_ns())
+    store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
+    watch.look()
+    take(watch, store, project, make_answer(next(NUMBERS), time.time_ns())[1:])
+    watch.look()
+    assert count(service, project) == (3, 150, 21, 0.75)
+
+
+def test_held_runs_are_answered_from_memory(service: Service, project: str) -> None:
+    """What counts of runs of late is told as the store has it."""
+    watch = follow(service.store, project)
+    _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
+    for span in (anthropic, traceloop, own):
+        take(watch, service.store, project, [span])
+    keys = [
+        (project, span.start_ns, span.trace_id, span.span_id)
+        for span in (own, traceloop, anthropic)
+    ]
+    shares = watch.settle(keys)
+    assert shares == CallWatch(service.store.connections).settle(keys)
+    assert {run_id: share.record_of for run_id, share in shares.items()} == {
+        id_of(own): b"",
+        id_of(traceloop): own.span_id,
+        id_of(anthropic): own.span_id,
+    }
+    assert count(service, project) == (2, 100, 14, 0.5)
+
+
+def make_work(draw: random.Random) -> list[Span]:
+    """Make a call with names, the sum of an agent, and plain spans with and without usage."""
+    spans = make_answer(next(NUMBERS), time.time_ns())
+    ids = [span.span_id for span in spans]
+    for attributes in ({}, USED):
+        plain = make_span(
+            "step",
+            attributes,
+            trace_id=spans[0].trace_id,
+            span_id=span_id(next(NUMBERS)),
+            parent_span_id=draw.choice(ids),
+            start_ns=spans[1].start_ns,
+            end_ns=spans[1].end_ns,
+        )
+        spans.append(plain)
+    for _ in range(draw.randrange(3)):
+        place, name = draw.randrange(len(spans)), draw.choice([*NAMES])
+        named = {**spans[place].attributes, name: NAMES[name]}
+        spans[place] = replace(spans[place], attributes=named)
+    if draw.random() < 0.5:
+        spans[0] = replace(spans[0], attributes={**spans[0].attributes, **USED})
+    return draw.sample(spans, draw.randrange(1, len(spans) + 1))
+
+
+@settings(max_examples=examples(60, on_commit=8))
+@given(seed=st.integers(0, 2**32))
+def test_settled_as_read(service: Service, seed: int) -> None:
+    """Of traces that come whole, in parts or again, nothing else is settled than reading tells."""
+    project, draw = f"recent {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
+    store = service.store
+    watch = follow(store, project)
+    groups: list[list[Span]] = [[] for _ in range(4)]
+    traces = set()
+    for _ in range(6):
+        work = make_work(draw)
+        traces.add((project, work[0].trace_id.hex()))
+        first = draw.choice(groups)
+        is_whole = draw.random() < 0.5
+        for span in work:
+            (first if is_whole else draw.choice(groups)).append(span)
+        draw.choice(groups).extend(draw.sample(work, draw.randrange(len(work))))
+    for group in groups:
+        draw.shuffle(group)
+        if group:
+            take(watch, store, project, group)
+        if draw.random() < 0.5:
+            watch.look()
+    watch.look()
+    client = store.connections.open()
+    assert settle(client, store.connections.memory, sorted(traces)) == 0
+
+
+def test_whole_trace_is_settled_once(service: Service, project: str) -> None:
+    """A trace whose runs all came in a single group is settled with it, until it goes on."""
+    store = service.store
+    watch = follow(store, project)
+    spans = make_answer(next(NUMBERS), time.time_ns())
+    take(watch, store, project, spans)
+    recent = store.connections.memory.calls
+    trace = recent.find(project, spans[0].trace_id)
+    assert trace is not None
+    assert trace.is_settled
+    watch.look()
+    assert ranks_of(store, project, spans[0]) == {0}
+    more = replace(spans[3], span_id=span_id(next(NUMBERS)), scope=TRACELOOP)
+    take(watch, store, project, [more])
+    trace = recent.find(project, spans[0].trace_id)
+    assert trace is not None
+    assert not trace.is_settled
+    watch.look()
+    assert max(ranks_of(store, project, spans[0])) > 0
+
+
+def ranks_of(store: Store, project: str, span: Span) -> set[int]:
+    """Read the ranks of the settled rows of the runs of a trace."""
+    sql = Sql("""
+        SELECT rank FROM settled
+        WHERE project = {project:String} AND lower(hex(trace_id)) = {trace:String}""")
+    asked = {"project": project, "trace": span.trace_id.hex()}
+    return {row["rank"] for row in store.connections.open().query(sql, asked).named_results()}
+
+
+def test_trace_that_made_room() -> None:
+    """A trace of which runs had to make room is whole no more, one that was kept is."""
+    recent = RecentCalls(most=3)
+    recent.follow("p")
+    recent.note_others("p", time.time_ns() - 10 * 10**9)
+    first, second = (make_answer(next(NUMBERS), time.time_ns()) for _ in range(2))
+    for span in (second[0], first[0], first[1], first[2]):
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], NOTHING_SETTLED)
+    assert recent.find("p", first[0].trace_id) is not None
+    for span in second[1:3]:
+        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], NOTHING_SETTLED)
+    assert recent.find("p", second[0].trace_id) is None

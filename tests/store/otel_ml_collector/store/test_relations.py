@@ -1,0 +1,134 @@
+"""Tests that recorded runs and scores are asked for by name, and of what the names mean."""
+
+import re
+from dataclasses import replace
+from itertools import permutations, product
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import otel_ml_collector
+from otel_ml_collector.judges.find import find_judges
+from otel_ml_collector.models.find import find_models
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.span import Value
+from otel_ml_collector.store.counted import (
+    ANY_TIME,
+    DELIVERIES,
+    OF_PROJECT,
+    RECORDED,
+    CountedRuns,
+    shares,
+)
+from otel_ml_collector.store.runs import KEY, Key, read_settled
+from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
+from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
+from tests.store.otel_ml_collector.query.test_judges import say
+from tests.store.otel_ml_collector.store.test_calls import make_answer
+from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
+from tests.support.otel_ml_collector.spans import NOW_NS, make_call, make_record, span_id
+from tests.support.otel_ml_collector.stores import Store
+
+_FOLDER: Final = Path(otel_ml_collector.__file__).parent
+# The steps of older schemas stay what they were.
+_NAMING: Final = {"store/counted.py", "store/scores.py", "store/migrations.py"}
+_TABLES: Final = re.compile(r"\b(?:FROM|JOIN) (?:runs|scores)\b|(?<!_)\bruns FINAL\b")
+
+
+def test_asked_by_name() -> None:
+    """No statement names the tables of runs and scores but those of the relations."""
+    found = {
+        str(file.relative_to(_FOLDER))
+        for file in _FOLDER.rglob("*.py")
+        if _TABLES.search(file.read_text())
+    }
+    assert found <= _NAMING
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) -> None:
+    """Of scores that were given at one time the same one is the last, wherever it is asked."""
+    call = make_call()
+    scores = [say(call, "aa", 0.25), say(call, "bb", 0.75), say(call, "aa", 0.5, after_s=0.5)]
+    store.take(project, call)
+    for place in order:
+        store.take(project, scores[place])
+    [listed] = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert listed.scores == {"grounded": 0.75}
+    filtered = RunsQuery(project, 'scores["grounded"] == 0.75')
+    assert len(find_runs(store.reader, filtered, NOW_NS).runs) == 1
+    [ordered] = find_runs(store.reader, RunsQuery(project, order="lowest:grounded"), NOW_NS).runs
+    assert ordered.scores == listed.scores
+    [last] = store.reader.rows(
+        newest_scores(all_scores(), by=BY_RUN, said=("score", "judge_version")),
+        {"project": project},
+    )
+    assert (last["score"], last["judge_version"]) == (0.75, "bb")
+
+
+def test_two_people_at_once(store: Store, project: str) -> None:
+    """What two people say in one nanosecond is kept of both; sent again, it is there once."""
+    call = make_call()
+    said: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human"}
+    words = [
+        make_record("evaluation", call, {**said, "otel_ml.score.value": value}, span_id=span_id(at))
+        for at, value in enumerate((4.0, 2.0), 50)
+    ]
+    for _ in range(2):
+        store.take(project, call, *words)
+    rows = store.reader.rows(
+        Sql("SELECT score FROM scores FINAL WHERE project = {project:String} ORDER BY score"),
+        {"project": project},
+    )
+    assert [row["score"] for row in rows] == [2.0, 4.0]
+    [listed] = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert listed.scores == {"liked": 2.0}  # of the higher id
+
+
+def test_models_and_judges_of_experiments(store: Store, project: str) -> None:
+    """What only experiments called says how many runs these were, apart from those that count."""
+    experiment = make_experiment(1)
+    store.take(project, experiment, *make_runs(experiment, "pfpx"))
+    [model] = find_models(store.reader, project)
+    assert (model.model, model.runs, model.errors, model.experiment_runs) == ("answer", 0, 0, 4)
+    [judge] = find_judges(store.reader, project)
+    assert (judge.newest.evaluations, judge.newest.experiment_evaluations) == (0, 3)
+    call = make_call("answer")
+    store.take(project, call, say(call, "", 0.75))
+    [model] = find_models(store.reader, project)
+    assert (model.runs, model.experiment_runs) == (1, 4)
+
+
+def test_left_out_alike(store: Store, project: str) -> None:
+    """A look, the join and a settled row leave the same runs out of those that count."""
+    experiment = make_experiment(1)
+    store.take(project, experiment, *make_runs(experiment, "pf"))
+    store.take(project, *make_answer(81))
+    every = Sql("SELECT {key} FROM {deliveries} WHERE {own}")
+    rows = store.reader.rows(
+        every.fill(key=KEY, deliveries=DELIVERIES, own=OF_PROJECT), {"project": project}
+    )
+    keys = [Key(**row) for row in rows]
+    settled = read_settled(store.reader, project, keys)
+    assert settled
+    for repeats, items in product((True, False), repeat=2):
+        counted = CountedRuns(ANY_TIME, repeats=repeats, items=items, kinds=True)
+        left: list[set[str]] = []
+        for beside, runs in (
+            (EMPTY, counted),
+            (shares(OF_PROJECT), replace(counted, is_joined=True)),
+            (EMPTY, CountedRuns(ANY_TIME, repeats=False, items=False, kinds=True)),
+        ):
+            own = join_sql(" AND ", [OF_PROJECT, *counted.own_conditions, *runs.settled_conditions])
+            sql = Sql("SELECT {key} FROM {recorded} {beside} WHERE {own}").fill(
+                key=KEY, recorded=RECORDED, beside=beside, own=own
+            )
+            kept = [Key(**row) for row in store.reader.rows(sql, {"project": project})]
+            left.append({key.run_id for key in kept})
+        by_row = {
+            key.run_id
+            for key in keys
+            if (row := settled.get((key.run_id, key.start_ns))) and counted.leaves_out(row)
+        }
+        assert left[0] == left[1] == left[2] - by_row

@@ -1,0 +1,139 @@
+"""Tests of writes that the system refuses, of which the embedded engine says nothing.
+
+The limit of this process on the size of files stands for a disk that is full.
+"""
+
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.store.mutations import Mutator
+from otel_ml_collector.store.repair import Repair
+from otel_ml_collector.store.sql import Sql
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+GROUPS: Final = 5
+MERGE: Final = Sql("OPTIMIZE TABLE runs FINAL")
+DELETE: Final = Sql("DELETE FROM runs WHERE name = 'm0'")
+
+
+@contextmanager
+def refusing(most_bytes: int = 0) -> Iterator[None]:
+    """Let no file of this process grow beyond so much."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store with a part for each of a few runs, which are not merged by themselves."""
+    with open_store(tmp_path) as opened:
+        opened.connections.open().command(Sql("SYSTEM STOP MERGES runs"))
+        for number in range(GROUPS):
+            opened.take("p", make_call(f"m{number}"))
+        yield opened
+
+
+def names(store: Store) -> list[str]:
+    found = store.reader.rows(Sql("SELECT * FROM runs FINAL ORDER BY name"), {})
+    return [row["name"] for row in found]
+
+
+def test_merge(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A merge that could not be written loses nothing: what it was made of is there again."""
+    repair, client = Repair(store.connections), store.connections.open(confirms=False)
+    all_names = names(store)
+    client.command(Sql("SYSTEM START MERGES runs"))
+    with refusing(1_000):
+        client.command(MERGE)
+    with pytest.raises(Unavailable):
+        names(store)
+    repair.look()
+    assert names(store) == all_names == [f"m{number}" for number in range(GROUPS)]
+    (said,) = caplog.messages
+    assert re.match(r"The engine could not write all files; loaded anew, .*: .*\bruns\b", said)
+    client.command(MERGE)
+    repair.look()
+    assert names(store) == all_names
+    caplog.clear()
+    repair.look()
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("most_bytes", [0, 500])
+def test_insert(store: Store, most_bytes: int) -> None:
+    """Rows that could not be written are not called stored, and keep no others from being read."""
+    repair = Repair(store.connections)
+    client = store.connections.open()
+    copy = Sql("INSERT INTO runs SELECT * REPLACE (name || '!' AS name) FROM runs")
+    with refusing(most_bytes), pytest.raises(Unavailable, match="could not write its files"):
+        client.command(copy)
+    repair.look()
+    assert names(store) == [f"m{number}" for number in range(GROUPS)]
+    client.command(copy)
+    assert len(names(store)) == GROUPS
+
+
+def test_group(tmp_path: Path) -> None:
+    """A group beside which a file could not be written is to be sent again: it may be its own."""
+    with open_store(tmp_path) as store:
+        with refusing():
+            probe = Sql("INSERT INTO store_meta VALUES ('probe', 1)")
+            store.connections.open(confirms=False).command(probe)
+        call = make_call("m")
+        with pytest.raises(Unavailable, match="could not write its files"):
+            store.take("p", call)
+        store.take("p", call)
+        assert names(store) == ["m"]
+
+
+def test_version_of_a_group(tmp_path: Path) -> None:
+    """What a group brought that may not be on disk is stored again, the version of its runs too."""
+    with open_store(tmp_path) as store:
+        client = store.connections.open(confirms=False)
+        client.command(Sql("SYSTEM STOP MERGES model_versions"))
+        with refusing():
+            client.command(Sql("INSERT INTO store_meta VALUES ('probe', 1)"))
+        call = make_call("m", {"otel_ml.model.version": "d1"})
+        with pytest.raises(Unavailable):
+            store.take("p", call)
+        for _ in range(2):
+            store.take("p", call)
+            rows = store.reader.rows(Sql("SELECT count() AS rows FROM model_versions"), {})
+            assert rows[0]["rows"] == 2
+
+
+def test_statement(store: Store, tmp_path: Path) -> None:
+    """A change that could not be noted is given up, and the store can be opened again."""
+    client = store.connections.open()
+    with refusing(), pytest.raises(Unavailable, match="The store cannot change runs now"):
+        Mutator(client, store.connections.folder).run("runs", DELETE)
+    assert len(names(store)) == GROUPS
+    assert not list(tmp_path.glob("store/store/*/*/mutation_*.txt"))
+    client.command(Sql("SYSTEM START MERGES runs"))
+    Mutator(client, store.connections.folder).run("runs", DELETE)
+    assert len(names(store)) == GROUPS - 1
+
+
+def test_statement_of_a_killed_collector(tmp_path: Path) -> None:
+    """A statement that was not written whole keeps no store from being opened."""
+    with open_store(tmp_path) as store:
+        store.take("p", make_call("m"))
+        rows = store.reader.rows(
+            Sql("SELECT data_paths[1] AS folder FROM system.tables WHERE name = 'runs'"), {}
+        )
+        folder = Path(rows[0]["folder"])
+    (folder / "mutation_7.txt").write_bytes(b"")
+    with open_store(tmp_path) as store:
+        assert names(store) == ["m"]

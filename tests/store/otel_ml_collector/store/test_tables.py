@@ -1,0 +1,129 @@
+"""Tests of records as columns, and of the tables that are made of them."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pytest
+
+from otel_ml_collector.records import TagValue, text_of
+from otel_ml_collector.store.schema import TABLES
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tables import RUNS, TRACE_INDEX, arrow_type
+from tests.support.folders import SCHEMAS
+from tests.support.otel_ml_collector.spans import make_call, map_all, map_one, span_id
+from tests.support.otel_ml_collector.stores import Store
+
+# What older schemas called a table.
+RENAMED: Final = {"same_calls": "settled", "scores_by_judge": "scores"}
+# What became rows of another table.
+DROPPED: Final = frozenset({"views", "experiment_traces"})
+_TABLE: Final = re.compile(
+    r"CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\)\nENGINE", re.DOTALL | re.ASCII
+)
+_COLUMN: Final = re.compile(r"^  (?!INDEX)`?(\w+)`? [^\n]*(?:\n    [^\n]*)*", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("text", "text"),
+        ("", ""),
+        ('"quoted"', '"quoted"'),
+        (True, "true"),
+        (False, "false"),
+        (3, "3"),
+        (-(2**63), "-9223372036854775808"),
+        (0.5, "0.5"),
+        (3.0, "3.0"),
+    ],
+)
+def test_text_of(value: TagValue, text: str) -> None:
+    """A tag's text is what a filter compares: a text as it is, other values as in JSON."""
+    assert text_of(value) == text
+
+
+def test_stamps() -> None:
+    """Each row has its own time of arrival, where the table has a column for it."""
+    records = map_all(make_call(), make_call())
+    assert RUNS.to_arrow(records.runs, [5, 6])["arrived_ns"].to_pylist() == [5, 6]
+    assert "arrived_ns" not in TRACE_INDEX.to_arrow(records.trace_keys).column_names
+
+
+def test_root() -> None:
+    """A run without a parent has a parent of zeros."""
+    run = map_one(make_call())
+    child = replace(run, parent_span_id=span_id(7))
+    parents = RUNS.to_arrow([run, child], [1, 2])["parent_span_id"].to_pylist()
+    assert parents == [bytes(8), span_id(7)]
+
+
+def test_misfit() -> None:
+    """A value that does not fit its column is an error of its column's making."""
+    run = replace(map_one(make_call()), trace_id=b"short")
+    with pytest.raises(pa.ArrowException):
+        RUNS.to_arrow([run], [1])
+
+
+@pytest.mark.parametrize(
+    "table", ["runs", "payloads", "metrics", "model_versions", "late_tags", "late_logs", "objects"]
+)
+def test_all_columns(store: Store, table: str) -> None:
+    """What is written has every column of its table."""
+    from otel_ml_collector.store import tables as declared
+
+    tables: dict[str, declared.Table[Any]] = {
+        found.name: found for found in vars(declared).values() if isinstance(found, declared.Table)
+    }
+    rows = store.reader.rows(
+        Sql(
+            "SELECT name FROM system.columns WHERE database = currentDatabase()"
+            " AND table = {table:String}"
+        ),
+        {"table": table},
+    )
+    written = tables[table].to_arrow([], []).column_names
+    assert sorted(written) == sorted(row["name"] for row in rows)
+
+
+def columns_of_schema(text: str) -> dict[tuple[str, str], str]:
+    """Read how each column of each table is made, by table and name."""
+    found: dict[tuple[str, str], str] = {}
+    for table in _TABLE.finditer(text):
+        for line in _COLUMN.finditer(table[2]):
+            name = RENAMED.get(table[1], table[1])
+            found[name, line[1]] = " ".join(line[0].rstrip(",").split())
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(SCHEMAS.glob("schema_*.sql")), ids=lambda file: file.stem)
+def test_released_columns(file: Path) -> None:
+    """A column that a release made is made today with the same type, codec and words."""
+    released = columns_of_schema(file.read_text())
+    today = columns_of_schema(";\n".join(TABLES) + ";")
+    assert len(released) > 50
+    kept = {key: made for key, made in released.items() if key[0] not in DROPPED}
+    assert {key: today.get(key) for key in kept} == kept
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("LowCardinality(String)", pa.string()),
+        ("String CODEC(ZSTD(1))", pa.string()),
+        ("Nullable(Float64)", pa.float64()),
+        ("FixedString(16)", pa.binary(16)),
+        ("SimpleAggregateFunction(max, Int64)", pa.int64()),
+        ("Map(LowCardinality(String), String)", pa.map_(pa.string(), pa.string())),
+        ("Array(UInt64) EPHEMERAL", pa.list_(pa.uint64())),
+        (
+            "SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', a)",
+            pa.map_(pa.string(), pa.int64()),
+        ),
+    ],
+)
+def test_arrow_type(sql: str, expected: pa.DataType) -> None:
+    """The type in which values are sent is that of the column, whatever stands around it."""
+    assert arrow_type(sql) == expected

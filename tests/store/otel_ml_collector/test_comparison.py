@@ -1,0 +1,535 @@
+"""Runs, versions and experiments beside a baseline: in the API and on the page, alike."""
+
+import html
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import orjson
+import pytest
+from markdown_it import MarkdownIt
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from otel_ml_collector.comparison.find import letter_of
+from otel_ml_collector.span import Span, Value
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.store.otel_ml_collector.query.test_version_verdict import PASSED, make_runs
+from tests.store.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment
+from tests.store.otel_ml_collector.test_experiments import make_runs as make_item_runs
+from tests.support.otel_ml_collector.asgi import HOST, Answered, ask
+from tests.support.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_start,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+MANY: Final = 50
+HOSTILE: Final = "<script>alert(1)</script>\"\u202e' & {{ 7 * 7 }}"
+# What two trainings logged, in the order of their steps.
+LOSSES: Final = {"A": (0.9, 0.4, 0.5), "B": (0.8, 0.3, 0.25), "C": (0.7, 0.6, float("nan"))}
+
+
+def make_run(number: int, params: object = None, model: str = "train", **told: Value) -> Span:
+    start_ns = NOW_NS + number * SECOND_NS
+    attributes: dict[str, Value] = {"otel_ml.params": orjson.dumps(params).decode()}
+    return make_call(
+        model,
+        {**(attributes if params is not None else {}), **told},
+        trace_id=trace_id(5_000 + number),
+        span_id=span_id(5_000 + number),
+        start_ns=start_ns,
+        end_ns=start_ns + (number % 7 + 1) * SECOND_NS,
+    )
+
+
+def log(run: Span, name: str, values: Sequence[float]) -> Span:
+    """Make the record of a series with steps from 0."""
+    return make_record(
+        "update",
+        run,
+        {
+            "otel_ml.metric.names": [name] * len(values),
+            "otel_ml.metric.values": [float(one) for one in values],
+            "otel_ml.metric.steps": list(range(len(values))),
+            "otel_ml.metric.times": [run.start_ns + at * MS_NS for at in range(len(values))],
+            "otel_ml.metric.modes": ["append"] * len(values),
+        },
+        start_ns=run.start_ns,
+        end_ns=run.start_ns + 1,
+    )
+
+
+PARAMS: Final = {
+    "A": {"rate": 0.1, "optimizer": {"name": "adam", "decay": 0}, "seed": 7},
+    "B": {"rate": 0.01, "optimizer": {"name": "adam", "decay": 0}, "seed": 7},
+    "C": {"rate": 0.1, "optimizer": {"name": "sgd", "decay": 0}, "seed": 7, "extra": None},
+}
+TRAININGS: Final = {letter: make_run(at, PARAMS[letter]) for at, letter in enumerate(PARAMS)}
+# The same, by a framework that tells whole numbers as floats and by one that tells texts.
+ALIKE: Final = [
+    make_run(60, {"epochs": 3, "rate": 0.1, "sizes": [8, 4], "seed": 1}),
+    make_run(61, {"epochs": 3.0, "rate": "0.1", "sizes": [8.0, 4.0], "seed": 2}),
+    make_run(62, {"epochs": "3", "rate": 0.1, "sizes": [8, 4.0], "seed": 2}),
+]
+PLAIN: Final = {
+    letter: make_run(
+        10 + at,
+        model="answer",
+        **{
+            "otel_ml.inputs": orjson.dumps({"question": "life"}).decode(),
+            "otel_ml.outputs": orjson.dumps({"text": text}).decode(),
+        },
+    )
+    for at, (letter, text) in enumerate({"A": "it is 42", "B": "it is 41", "C": "it is 42"}.items())
+}
+ODD: Final = {
+    letter: make_run(20 + at, {HOSTILE: HOSTILE + letter}, model=HOSTILE)
+    for at, letter in enumerate("AB")
+}
+BOOSTED: Final = {letter: make_run(40 + at) for at, letter in enumerate("AB")}
+# As XGBoost and LightGBM name what they log, and whether less of it is better.
+BOOSTED_METRICS: Final = {
+    "valid-mlogloss": True,
+    "valid-merror": True,
+    "valid-poisson-nloglik": True,
+    "test-rmsle": True,
+    "validation_0-logloss": True,
+    "multi_logloss": True,
+    "valid-auc": False,
+    "valid-ndcg": False,
+    "valid-map": False,
+}
+SWEEP: Final = [make_run(100 + at, {"rate": at / 10}, model="sweep") for at in range(MANY)]
+EXPERIMENTS: Final = [make_experiment(at) for at in range(2)]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector that has some of everything that can be compared."""
+    with open_service(tmp_path_factory.mktemp("comparison")) as service:
+        take = service.store.take
+        take("p", tell("a1"), tell("a1", "exact"))
+        for letter, run in TRAININGS.items():
+            take("p", run, log(run, "val_loss", LOSSES[letter]), log(run, "epochs", [3]))
+        take("p", *ALIKE, *PLAIN.values())
+        take("p", *(span for run in ODD.values() for span in (run, log(run, HOSTILE, [1, 2]))))
+        for run in BOOSTED.values():
+            take("p", run, *(log(run, name, [0.5]) for name in BOOSTED_METRICS))
+        take("p", *SWEEP)
+        take("p", *(log(run, "loss", [1, 1 / (at + 1)]) for at, run in enumerate(SWEEP)))
+        for version, passed in PASSED.items():
+            runs = make_runs("answer", version)
+            said = [say(run, "a1", float(at < passed)) for at, run in enumerate(runs)]
+            take("p", *runs, *said)
+        for experiment, signs in zip(EXPERIMENTS, (BEFORE, AFTER), strict=True):
+            take("p", experiment, *make_item_runs(experiment, signs))
+        yield service
+
+
+def compare(service: Service, of: Sequence[str], page: bool = False, **asked: Any) -> Answered:
+    prefix = "" if page else "/api/v1"
+    query = urlencode({"of": list(of), **asked}, doseq=True)
+    return ask(service.app, f"{prefix}/projects/p/compare?{query}")
+
+
+def found(service: Service, of: Sequence[str], **asked: Any) -> Any:
+    answer = compare(service, of, **asked)
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def page(service: Service, of: Sequence[str], **asked: Any) -> str:
+    answer = compare(service, of, page=True, **asked)
+    assert answer.status == 200, answer.text
+    return answer.text
+
+
+def table(text: str, name: str) -> list[list[str]]:
+    """The cells of a table of a page, without their marks."""
+    [body] = re.findall(rf'<table[^>]*id="{name}">(.*?)</table>', text, re.DOTALL)
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", body, re.DOTALL)
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in row] for row in cells]
+
+
+def ids(spans: dict[str, Span]) -> list[str]:
+    return [id_of(one) for one in spans.values()]
+
+
+def test_which_is_better(service: Service) -> None:
+    """Names of losses and errors, as libraries of boosted trees write them, are known as such."""
+    told = found(service, ids(BOOSTED))
+    named = {one["name"]: one["lower_is_better"] for one in told["metrics"]}
+    assert named == BOOSTED_METRICS
+
+
+def test_trainings(service: Service) -> None:
+    """Of trainings the params that differ are told, and the best and last values of metrics."""
+    told = found(service, ids(TRAININGS))
+    assert (told["kind"], told["baseline"]) == ("run", id_of(TRAININGS["A"]))
+    assert told["differing"] == ["rate", "optimizer.name", "extra"]
+    assert told["same"] == {"optimizer.decay": 0, "seed": 7}
+    assert [side["letter"] for side in told["sides"]] == ["A", "B", "C"]
+    assert [one["name"] for one in told["metrics"]] == ["val_loss", "epochs"]
+    assert told["metrics"][0] == {
+        "name": "val_loss",
+        "lower_is_better": True,
+        "best": [id_of(TRAININGS["B"])],
+    }
+    assert told["sides"][0]["metrics"]["val_loss"] == {
+        "count": 3,
+        "last": 0.5,
+        "last_step": 2,
+        "low": 0.4,
+        "low_step": 1,
+        "high": 0.9,
+        "high_step": 0,
+    }
+    assert told["sides"][2]["metrics"]["val_loss"]["last"] is None
+    assert told["sentence"] == (
+        "B has the lowest val_loss, 0.25: 0.25 below the baseline A, in 1.00\u202fs more"
+    )
+
+
+def test_page_of_trainings(service: Service) -> None:
+    """The page has the numbers of the API, and names what is the same."""
+    text = page(service, ids(TRAININGS))
+    heads, *rows = table(text, "sides")
+    assert heads[:7] == [
+        "Run", "rate", "optimizer.name", "extra", "val_loss", "to A", "lowest @ step",
+    ]  # fmt: skip
+    assert [row[0].split()[0] for row in rows] == ["A", "B", "C"]
+    assert rows[0][1:7] == ["0.1", "adam", "–", "0.5", "–", "0.4 @ 1"]
+    assert rows[1][1:7] == ["0.01", "adam", "–", "0.25", "−0.25", "0.25 @ 2"]
+    assert rows[2][1:7] == ["0.1", "sgd", "null", "–", "–", "0.6 @ 1"]
+    assert "B has the lowest val_loss, 0.25: 0.25 below the baseline A" in text
+    assert "Same in all, hidden: optimizer.decay 0, seed 7." in text
+    assert "baseline" in rows[0][0]
+    every = page(service, ids(TRAININGS), all=1)
+    assert ["seed", "7", "7", "7"] in table(every, "params")
+    assert 'id="params"' not in text
+
+
+def test_params_that_read_alike(service: Service) -> None:
+    """*Differences only* leaves out what reads the same, as a number or as its text."""
+    told = found(service, [id_of(run) for run in ALIKE])
+    assert told["differing"] == ["seed"]
+    text = page(service, [id_of(run) for run in ALIKE])
+    assert "Same in all, hidden: epochs 3, rate 0.1, sizes [8,4]." in text
+
+
+def markdown_of(text: str) -> str:
+    """What the button of a page copies."""
+    [told] = re.findall(r'<template id="as-markdown" data-text="(.*?)">', text, re.DOTALL)
+    return html.unescape(told)
+
+
+def cells_of(markdown: str) -> list[list[str]]:
+    """The cells of the table of a Markdown text, by a parser that is not ours."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    rows: list[list[str]] = []
+    for at, token in enumerate(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        if token.type in {"th_open", "td_open"}:
+            inner = tokens[at + 1].children or []
+            assert {one.type for one in inner} <= {"text", "text_special"}, token
+            rows[-1].append("".join(one.content for one in inner))
+    return rows
+
+
+def test_copied_as_markdown(service: Service) -> None:
+    """The table that is copied has the cells of the page, whatever the names mark up."""
+    [heads, *rows] = cells_of(markdown_of(page(service, ids(TRAININGS))))
+    assert heads == [
+        *("", "run", "rate", "optimizer.name", "extra"),
+        *("val_loss", "to A", "epochs", "to A"),
+    ]
+    assert rows[1][:7] == ["B", "train", "0.01", "adam", "–", "0.25", "−0.25"]
+    assert [row[0] for row in rows] == ["A", "B", "C"]
+    of = [id_of(one) for one in EXPERIMENTS]
+    copied = markdown_of(page(service, of))
+    own = found(service, of)["sides"][1]["experiment"]
+    assert own["verdict"]["judges"][0]["sentence"] in re.sub(r"\\(.)", r"\1", copied)
+    assert f"//{HOST}/projects/p/compare?of={of[0]}&of={of[1]}" in copied
+
+
+def test_another_is_added(service: Service) -> None:
+    """The form keeps what is compared, and takes one more."""
+    of = ids(TRAININGS)
+    text = page(service, of[:2], baseline=of[1], lower="epochs")
+    given = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text)
+    assert given == [("of", of[0]), ("of", of[1]), ("baseline", of[1]), ("lower", "epochs")]
+    assert '<input type="text" name="of" required' in text
+
+
+def test_other_baseline(service: Service) -> None:
+    """Any of them may be the baseline; what is better is turned by name."""
+    of = ids(TRAININGS)
+    told = found(service, of, baseline=of[1])
+    assert told["sentence"] == "B, the baseline, has the lowest val_loss, 0.25"
+    assert table(page(service, of, baseline=of[1]), "sides")[1][5] == "+0.25"
+    turned = found(service, of, higher="val_loss")
+    assert turned["metrics"][0]["best"] == [of[0]]
+    assert turned["sentence"] == "A, the baseline, has the highest val_loss, 0.5"
+    assert found(service, of, metric="epochs")["sentence"] == (
+        "A, the baseline, has the highest epochs, 3, as have B and C"
+    )
+    assert compare(service, of, baseline="answer:v1").json["error"] == {
+        "code": "bad_query",
+        "message": "Invalid baseline 'answer:v1': expected one of those that are compared",
+        "field": "baseline",
+        "column": None,
+    }
+
+
+def test_curves(service: Service) -> None:
+    """The page names for each curve the call that has its points, and its state in the address."""
+    text = page(service, ids(TRAININGS), by="time", scale="log", smooth="0.9")
+    [curves] = re.findall('data-curves="([^"]*)"', text)
+    told = orjson.loads(curves.replace("&#34;", '"').replace("&amp;", "&"))
+    assert [(one["letter"], one["style"]) for one in told] == [
+        ("A", "base"),
+        ("B", "a"),
+        ("C", "d"),
+    ]
+    for one, values in zip(told, LOSSES.values(), strict=True):
+        [series] = ask(service.app, one["source"]).json["series"]
+        assert [point["value"] for point in series["points"]] == [
+            None if math.isnan(value) else value for value in values
+        ]
+    assert 'data-by="time" data-scale="log" data-smooth="0.9"' in text
+    # A metric of single points has no curve.
+    assert 'data-name="epochs"' not in text
+
+
+def test_fifty_trainings(service: Service) -> None:
+    """Fifty trainings stand in one table; of six curves one is the baseline's."""
+    of = [id_of(run) for run in SWEEP]
+    told = found(service, of)
+    assert [side["params"]["rate"] for side in told["sides"]] == [at / 10 for at in range(MANY)]
+    assert told["metrics"][0]["best"] == [of[-1]]
+    assert told["sentence"].startswith("AX has the lowest loss, 0.02: 0.98 below the baseline A")
+    assert {side["run"]["inputs"] for side in told["sides"]} == {None}
+    text = page(service, of)
+    _, *rows = table(text, "sides")
+    assert len(rows) == MANY
+    assert [row[2] for row in rows] == [f"{1 / (at + 1):.4g}" for at in range(MANY)]
+    [curves] = re.findall('data-curves="([^"]*)"', text)
+    assert [one["letter"] for one in orjson.loads(curves.replace("&#34;", '"'))] == [
+        "A", "AT", "AU", "AV", "AW", "AX",
+    ]  # fmt: skip
+
+
+def test_letters() -> None:
+    """Letters go on behind Z."""
+    assert [letter_of(at) for at in (0, 25, 26, 49)] == ["A", "Z", "AA", "AX"]
+
+
+def test_outputs_side_by_side(service: Service) -> None:
+    """Runs that gave something else than the baseline are shown beside it, line by line."""
+    told = found(service, ids(PLAIN))
+    assert told["sentence"] == "B gave something else than the baseline A, C the same"
+    assert [side["run"]["outputs"]["text"] for side in told["sides"]] == [
+        "it is 42", "it is 41", "it is 42",
+    ]  # fmt: skip
+    text = page(service, ids(PLAIN))
+    assert "<del>42</del>" in text
+    assert "<ins>41</ins>" in text
+    assert text.count("Inputs: the same.") == 1
+    assert "Inputs and outputs the same as of A: C." in text
+
+
+def test_source_of_runs(service: Service) -> None:
+    """Runs of two versions show what changed in the source of their model, line by line."""
+    made = []
+    for place, word in enumerate(("warm", "cold")):
+        told: dict[str, Value] = {
+            "otel_ml.model.version": f"{place}" * 16,
+            "otel_ml.model.definition": orjson.dumps(
+                {"source": f"def tell():\n    {word}"}
+            ).decode(),
+        }
+        run = make_run(40 + place, {"rate": 1}, "tell", **told)
+        service.store.take("p", run, log(run, "loss", [1, place]))
+        made.append(id_of(run))
+    text = page(service, made)
+    assert "<del>warm</del>" in text
+    assert "<ins>cold</ins>" in text
+    assert "v1 and v2 side by side" in text
+    text = page(service, ["tell:v1", "tell:v2"])
+    assert text.count("<ins>cold</ins>") == 1
+    assert text.count("no judge has spoken of it and of the baseline A.</p>") == 1
+    assert "No judge has spoken of both" not in text
+
+
+def test_versions(service: Service) -> None:
+    """Of two versions the verdict is that of the model's page: word, digits and sentence."""
+    told = found(service, ["answer:v1", "answer:v2"])
+    verdict = ask(service.app, "/api/v1/projects/p/models/answer/versions/2/verdict?against=1").json
+    assert told["sides"][1]["version"]["verdict"] == verdict
+    assert told["sides"][0]["version"]["verdict"] is None
+    assert told["sentence"] == "B is worse than the baseline A"
+    [judge] = verdict["judges"]
+    text = page(service, ["answer:v1", "answer:v2"])
+    assert judge["sentence"] == (
+        "68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150"
+    )
+    assert judge["sentence"] in text
+    _, row, *_ = table(text, "judges-B")
+    assert row[:3] == ["grounded v1", "95.3 %", "68.7 %"]
+    assert [row[-3], row[-1]] == [f"−{100 * (143 - 103) / 150:.1f}", "worse"]
+
+
+def test_verdict_is_said_once(service: Service) -> None:
+    """Where judges spoke, the page has their verdict once."""
+    text = page(service, ["answer:v1", "answer:v2"])
+    assert 'id="verdict-B"' in text
+    assert 'id="sentence"' not in text
+    assert text.count("worse</b> than A") == 1
+    assert text.count("is worse than the baseline A") == 1  # in the Markdown that is copied
+
+
+def test_versions_turned(service: Service) -> None:
+    """With the other version as baseline the difference is the same one, with its sign turned."""
+    sides = found(service, ["answer:v1", "answer:v2"], baseline="answer:v2")["sides"]
+    [judge] = sides[0]["version"]["verdict"]["judges"]
+    assert judge["word"] == "better"
+    assert judge["difference"]["value"] == pytest.approx(40 / 150, rel=1e-12)
+    bounds = confint_proportions_2indep(143, 150, 103, 150, method="newcomb", compare="diff")
+    assert (judge["difference"]["low"], judge["difference"]["high"]) == pytest.approx(
+        bounds, rel=1e-9
+    )
+
+
+def test_experiments(service: Service) -> None:
+    """Of two experiments the verdict is that of the experiment's page: word, digits, sentence."""
+    of = [id_of(one) for one in EXPERIMENTS]
+    told = found(service, of)
+    own = ask(service.app, f"/api/v1/projects/p/experiments/{of[1]}?baseline={of[0]}").json
+    assert told["kind"] == "experiment"
+    assert told["sides"][1]["experiment"] == own
+    assert told["sides"][0]["experiment"]["verdict"] is None
+    assert told["sentence"] == f"B is {own['verdict']['word']} than the baseline A"
+    assert 'id="sentence"' not in page(service, of)
+    theirs = ask(service.app, f"/projects/p/experiments/{of[1]}?baseline={of[0]}").text
+    ours = page(service, of)
+    assert table(ours, "judges-B")[1:] == table(theirs, "judges")[1:]
+    assert own["verdict"]["judges"][0]["sentence"] in ours
+    alone = own["judges"][0]["value"]
+    said = " to ".join(f"{100 * alone[bound]:.1f}" for bound in ("low", "high"))
+    assert table(ours, "sides")[2][1] == f"{100 * alone['value']:.1f} % {said}"
+
+
+def test_oldest_is_the_baseline(service: Service) -> None:
+    """Chosen from lists that have the newest first, the oldest is what others stand beside."""
+    of = [id_of(one) for one in reversed(EXPERIMENTS)]
+    told = found(service, of)
+    assert (told["baseline"], told["sentence"]) == (of[1], "A is worse than the baseline B")
+    versions = found(service, ["answer:v2", "answer:v1"])
+    assert versions["sentence"] == "A is worse than the baseline B"
+    assert "A is worse than the baseline B" in page(service, of)
+    assert found(service, of, baseline=of[0])["sentence"] == "B is better than the baseline A"
+
+
+def test_baseline_of_experiments(service: Service) -> None:
+    """The baseline is what another one was run beside, else what is tagged, else the oldest."""
+    first, second, third, tagged = (make_experiment(number) for number in range(60, 64))
+    tagged = replace(tagged, attributes={**tagged.attributes, "otel_ml.tag.baseline": True})
+    last = make_experiment(64, baseline=id_of(second))
+    for one in (first, second, third, tagged, last):
+        service.store.take("p", one, *make_item_runs(one, BEFORE))
+
+    def chosen(*of: Span) -> str:
+        baseline: str = found(service, [id_of(one) for one in of])["baseline"]
+        return baseline
+
+    assert chosen(last, tagged, third, second, first) == id_of(second)
+    assert chosen(last, tagged, third, first) == id_of(tagged)
+    assert chosen(last, third, first) == id_of(first)
+    assert chosen(first, third) == id_of(first)
+
+
+TOO_FEW: Final = (
+    "Invalid of: expected 2 to 6 runs, versions or experiments, or up to 50 runs that logged "
+    "metrics, found {}"
+)
+
+
+@pytest.mark.parametrize(
+    ("of", "status", "message"),
+    [
+        ([], 400, TOO_FEW.format(0)),
+        (["answer:v1"], 400, TOO_FEW.format(1)),
+        ([f"answer:v{at}" for at in range(1, 8)], 400, "Invalid of: expected at most 6 versions"),
+        ([id_of(run) for run in SWEEP] + ["x:v1"], 400, TOO_FEW.format(51)),
+        (["answer:v1", "answer:v1"], 400, "found 'answer:v1' twice"),
+        (["answer:v1", "answer"], 400, "Invalid of 'answer': expected the id of a run or an"),
+        (["answer:v1", "answer:v0"], 400, "Invalid of 'answer:v0'"),
+        (["answer:v1", "answer:v9"], 404, "Model 'answer' has no version 9"),
+        (["answer:v1", "other:v1"], 404, "Project 'p' has no version of a model 'other'"),
+        (["answer:v1", id_of(PLAIN["A"])], 400, "not several of these: answer:v1 is a version"),
+        ([id_of(EXPERIMENTS[0]), id_of(PLAIN["A"])], 400, "is an experiment"),
+        ([id_of(PLAIN["A"]), f"{'1' * 32}-{'2' * 16}"], 404, f"There is no run {'1' * 32}-"),
+        ([id_of(run) for run in [*SWEEP[:6], PLAIN["A"]]], 400, "logged none"),
+        (["a" * 2_000, "b"], 400, "of"),
+        ([HOSTILE, "answer:v1"], 400, "Invalid of"),
+    ],
+)
+def test_wrong_words(service: Service, of: list[str], status: int, message: str) -> None:
+    """What cannot be compared is said in one sentence, by the API and on the page."""
+    answer = compare(service, of)
+    assert answer.status == status, answer.text
+    assert message in answer.json["error"]["message"]
+    shown = compare(service, of, page=True)
+    assert shown.status == status
+    assert "<script>alert" not in shown.text
+
+
+def test_hostile_names(service: Service) -> None:
+    """Names of models, params and metrics are text on the page, whatever is in them."""
+    of = ids(ODD)
+    told = found(service, of)
+    assert told["sides"][0]["params"] == {HOSTILE: HOSTILE + "A"}
+    assert told["metrics"][0]["name"] == HOSTILE
+    text = page(service, of, metric=HOSTILE)
+    assert "<script>alert" not in text
+    assert "\u202e" not in text
+    assert "{{ 7 * 7 }}" in text
+
+
+def test_unknown_metric(service: Service) -> None:
+    """A metric that none of them logged is told from those that there are."""
+    answer = compare(service, ids(TRAININGS), metric="auc")
+    assert (answer.status, answer.json["error"]["field"]) == (400, "metric")
+    assert answer.json["error"]["message"] == (
+        "Invalid metric 'auc': expected one that was logged ('epochs', 'val_loss')"
+    )
+
+
+def test_run_that_goes_on(service: Service) -> None:
+    """A run that has no end yet is compared with one that has."""
+    run = make_run(30, {"rate": 1})
+    service.store.take("p", make_start(run), log(run, "val_loss", [0.75]))
+    told = found(service, [id_of(TRAININGS["A"]), id_of(run)])
+    last = told["sides"][1]
+    assert last["run"]["outcome"] in {"running", "crashed"}
+    assert (last["run"]["latency_ms"], last["metrics"]["val_loss"]["last"]) == (None, 0.75)
+    assert told["sentence"] == "A, the baseline, has the lowest val_loss, 0.5"
+    assert table(page(service, [id_of(TRAININGS["A"]), id_of(run)]), "sides")[2][-1] == "–"
+
+
+def test_other_project(service: Service) -> None:
+    """A run of another project is not there."""
+    query = urlencode({"of": ids(TRAININGS)}, doseq=True)
+    assert ask(service.app, f"/api/v1/projects/q/compare?{query}").status == 404

@@ -1,0 +1,149 @@
+"""Tests of deletion: nothing tells of what was deleted, and it stays deleted."""
+
+import itertools
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.projects import find_projects
+from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
+from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call
+from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
+
+_NUMBERS: Final = itertools.count()
+GONE: Final = "gone-4711"
+# What is deleted, and the path that asks for it; in each case it is all that has the mark.
+PATHS: Final = {
+    "session": "/sessions/session/gone",
+    "user": "/users/user gone",
+    "model": "/models/model gone",
+    "project": "",
+}
+
+
+@pytest.fixture
+def project(service: Service) -> Project:
+    return Project(service, f"deleted {next(_NUMBERS)}")
+
+
+def send_two(project: Project) -> None:
+    """Send what will be deleted, and what stays."""
+    project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))
+    project.send(*make_told("stays", "session stays", "user stays", "model stays"))
+
+
+def answers(project: Project) -> str:
+    """Ask everything that tells of a project; returns all answers as one text."""
+    return "\n".join(
+        str(project.get(path))
+        for path in ("/runs?where=kind!=''", "/models", "/metrics", "/objects?ref=data", "/loss")
+    )
+
+
+def test_marks(project: Project) -> None:
+    """What is looked for after a deletion stands in every table that takes records of runs."""
+    send_two(project)
+    assert project.tables_with(GONE) == [
+        "late_logs",
+        "late_tags",
+        "metrics",
+        "objects",
+        "payloads",
+        "runs",
+        "trace_index",
+        "trace_keys",
+    ]
+
+
+@sampled(1)
+@pytest.mark.parametrize("kind", PATHS)
+def test_gone(project: Project, kind: str) -> None:
+    """Of what was deleted no answer and no table has anything left, also when it comes again."""
+    told = make_told(GONE, "session/gone", "user gone", "model gone")
+    if kind == "model":
+        del told[1]  # of a model only its calls go, not what is below them
+    project.send(*told)
+    answer = project.delete(PATHS[kind])
+    assert (answer["kind"], answer["deleted_runs"]) == (kind, 1 if kind == "model" else 2)
+    assert (project.tables_with(GONE), GONE in answers(project)) == ([], False)
+    project.send_again(*reversed(told))
+    assert (project.tables_with(GONE), GONE in answers(project)) == ([], False)
+
+
+@sampled(1)
+@pytest.mark.parametrize("kind", ["session", "project"])
+def test_others_stay(project: Project, kind: str) -> None:
+    """What was not meant is answered as before."""
+    other = Project(project.service, f"{project.name} other") if kind == "project" else project
+    other.send(*make_told("stays", "session stays", "user stays", "model stays"))
+    call = other.sent[0]
+    before = [other.get(f"/runs/{id_of(call)}"), other.get("/models/model stays/versions")]
+    project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))
+    project.delete(PATHS[kind])
+    assert [other.get(f"/runs/{id_of(call)}"), other.get("/models/model stays/versions")] == before
+
+
+def test_never_seen(project: Project) -> None:
+    """A run of a deleted session that comes for the first time, but started before, is not kept."""
+    project.send(*make_told("first", "session/gone", "user", "model"))
+    project.delete(PATHS["session"])
+    call, _, update, told = make_told(GONE, "session/gone", "user", "model")
+    project.send(call, told)
+    project.send(update)
+    assert (project.names(), project.tables_with(id_of(call))) == ([], [])
+
+
+def test_deleted_model(project: Project) -> None:
+    """A deleted model is in no list; when it runs again, its versions have their old numbers."""
+    for digest in ("first", "second"):
+        attributes = {"otel_ml.model.version": digest, "otel_ml.model.definition": '{"source":"s"}'}
+        project.send(make_call("model gone", attributes, start_ns=BEGAN_NS))
+    project.delete(PATHS["model"])
+    assert project.get("/models") == {"models": []}
+    assert project.get("/models/model gone/versions")["error"]["code"] == "not_found"
+    later = make_call(
+        "model gone", {"otel_ml.model.version": "second"}, start_ns=BEGAN_NS + 7200 * SECOND_NS
+    )
+    project.send(later)
+    versions = project.get("/models/model gone/versions")["versions"]
+    assert [(one["version"], one["digest"], one["runs"]) for one in versions] == [(2, "second", 1)]
+
+
+def test_deleted_project(project: Project) -> None:
+    """A deleted project is not listed, and cannot be deleted by a name that nobody used."""
+    project.send(make_call(start_ns=BEGAN_NS))
+    project.delete()
+    reader = project.service.store.reader
+    assert project.name not in {one.project for one in find_projects(reader)}
+    other = Project(project.service, "never used")
+    assert other.delete()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "path", ["/runs/nonsense", f"/runs/{'0' * 32}-{'0' * 16}", "/sessions/no", "/models/no"]
+)
+def test_nothing_to_delete(project: Project, path: str) -> None:
+    """What is not there cannot be deleted, and is said so."""
+    project.send(make_call(start_ns=BEGAN_NS))
+    assert project.delete(path)["error"]["code"] == "not_found"
+
+
+def test_run(project: Project) -> None:
+    """Of a deleted run, its own records go and the run below it stays."""
+    project.send(*make_told(GONE, "session", "user", "model"))
+    call, below = project.sent[:2]
+    assert project.delete(f"/runs/{id_of(call)}")["deleted_runs"] == 1
+    assert project.names() == [GONE]
+    assert project.get(f"/runs/{id_of(below)}")["parent_run_id"] == id_of(call)
+    project.send_again(*project.sent)
+    assert project.names() == [GONE]
+
+
+def test_later_runs(project: Project) -> None:
+    """Runs of a deleted session that start after its deletion are stored."""
+    project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))
+    project.delete(PATHS["session"])
+    later = make_call("later", {"session.id": "session/gone"}, start_ns=BEGAN_NS + 7200 * SECOND_NS)
+    project.send(later)
+    assert project.names() == ["later"]

@@ -1,0 +1,179 @@
+"""Tests of keys: made, looked up, revoked, and followed by several collectors."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.access import INGEST, OPEN, OPEN_BEYOND, READ, Access
+from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.sql import Sql
+from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
+from tests.support.otel_ml_collector.stores import Store, open_store
+
+WANTED = Access("", "nightly", frozenset({INGEST, READ, "admin"}), ("b", "a"), 100, 2_000)
+# What no key can be, the field that is wrong, and how the message begins.
+IMPOSSIBLE: Final = [
+    (replace(WANTED, scopes=frozenset()), "scopes", "Invalid scope ''"),
+    (replace(WANTED, scopes=frozenset({"write"})), "scopes", "Invalid scope 'write'"),
+    (replace(WANTED, projects=()), "projects", "Invalid projects: expected 1 to 100"),
+    (replace(WANTED, projects=("a", "*")), "projects", "Invalid project '*'"),
+    (replace(WANTED, projects=("a\n",)), "projects", "Invalid project 'a\\n'"),
+    (replace(WANTED, projects=("",)), "projects", "Invalid project ''"),
+    (replace(WANTED, projects=("a" * 129,)), "projects", "Invalid project 'aaa"),
+    (replace(WANTED, name="\x1b"), "name", "Invalid name"),
+    (replace(WANTED, spans_per_second=-1), "spans_per_second", "Invalid spans_per_second"),
+    (replace(WANTED, bytes_per_second=-1), "bytes_per_second", "Invalid bytes_per_second"),
+]
+
+
+class Clock:
+    now_ns = NOW_NS
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Store]:
+    """A store that never had a key."""
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def make_ring(store: Store, *, required: bool = False) -> Keyring:
+    return Keyring(KeyStore(store.connections), required=required, clock=Clock())
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {text}"}
+
+
+def test_no_keys(fresh: Store) -> None:
+    """Without keys everybody may do everything, but only this machine makes the first one."""
+    ring = make_ring(fresh)
+    assert not ring.is_on
+    assert ring.find({}, is_local=True) == OPEN
+    assert ring.find({}, is_local=False) == OPEN_BEYOND
+    assert make_ring(fresh, required=True).find({}, is_local=True) is None
+
+
+def test_key(fresh: Store) -> None:
+    """A key is found by its text alone, also after a restart."""
+    made = make_ring(fresh).add(WANTED)
+    access = replace(WANTED, key_id=made.key.access.key_id)
+    assert made.key.access == access
+    again = make_ring(fresh)
+    assert again.is_on
+    for headers in (
+        bearer(made.text),
+        {"authorization": f"bearer  {made.text} "},
+        {"x-api-key": made.text},
+    ):
+        assert again.find(headers) == access
+    key_id, secret = made.text.removeprefix("omk_").split("_")
+    other_id, other_secret = "0" * 16, "0" * 64
+    for text in (
+        *("", "omk_", made.text[:-1], f"{made.text}0", made.text.upper(), secret),
+        *(f"omk_{key_id}_{other_secret}", f"omk_{other_id}_{secret}", made.key.secret_hash),
+        f"omk_{key_id}_{made.key.secret_hash}",
+    ):
+        assert again.find(bearer(text), is_local=True) is None
+    assert again.find({"authorization": f"Basic {made.text}"}) is None
+
+
+def test_secret(fresh: Store, tmp_path: Path) -> None:
+    """No file of the store holds a key, nor its secret part."""
+    made = make_ring(fresh).add(WANTED)
+    secret = made.text.rpartition("_")[2]
+    assert made.key.secret_hash == hashlib.sha256(secret.encode()).hexdigest()
+    [row] = fresh.reader.rows(Sql("SELECT hash, name, scopes, projects FROM access_keys"), {})
+    assert row == {
+        "hash": made.key.secret_hash,
+        "name": "nightly",
+        "scopes": ["admin", "ingest", "read"],
+        "projects": ["b", "a"],
+    }
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    held = [path for path in files if made.key.access.key_id.encode() in path.read_bytes()]
+    assert held, "the public part is there, so a secret would be found too"
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_revoked(fresh: Store) -> None:
+    """A revoked key is wrong here at once, elsewhere at the next refresh, and for ever."""
+    here, elsewhere = make_ring(fresh), make_ring(fresh)
+    made = here.add(WANTED)
+    elsewhere.refresh()
+    assert elsewhere.find_key(made.text) is not None
+    revoked = here.revoke(made.key.access.key_id)
+    assert here.revoke(made.key.access.key_id) == revoked == replace(made.key, revoked_ns=NOW_NS)
+    assert here.find_key(made.text) is None
+    elsewhere.refresh()
+    assert elsewhere.find_key(made.text) is None
+    assert make_ring(fresh).find_keys() == [revoked]
+
+
+def test_last_key(fresh: Store) -> None:
+    """A collector whose last key is revoked stays closed."""
+    ring = make_ring(fresh)
+    ring.revoke(ring.add(WANTED).key.access.key_id)
+    assert (ring.is_on, ring.find({}, is_local=True)) == (True, None)
+    assert make_ring(fresh).is_on
+
+
+def test_session(fresh: Store) -> None:
+    """A session reads and annotates for its key, for twelve hours, at every collector."""
+    clock = Clock()
+    ring = Keyring(KeyStore(fresh.connections), clock=clock)
+    made = ring.add(WANTED)
+    text = ring.open_session(made.key.access)
+    expected = replace(made.key.access, scopes=frozenset({READ}))
+    assert ring.find_session(text) == expected == make_ring(fresh).find_session(text)
+    clock.now_ns += 12 * 3600 * SECOND_NS - 1
+    assert ring.find_session(text) == expected
+    clock.now_ns += 1
+    assert ring.find_session(text) is None
+
+
+def test_forged_session(fresh: Store) -> None:
+    """A session that was changed, is another key's, or whose key is revoked is none."""
+    ring = make_ring(fresh)
+    one, other = ring.add(WANTED).key.access, ring.add(WANTED).key.access
+    text = ring.open_session(one)
+    key_id, until_s, sign = text.split(".")
+    for forged in (
+        *("", "..", f"{key_id}.{int(until_s) + 1}.{sign}", f"{other.key_id}.{until_s}.{sign}"),
+        *(f"{key_id}.{until_s}.{'0' * 64}", f"{'0' * 16}.{until_s}.{sign}", f"{text}0"),
+    ):
+        assert ring.find_session(forged) is None
+    ring.revoke(one.key_id)
+    assert ring.find_session(text) is None
+
+
+def test_impossible(fresh: Store) -> None:
+    """A key that cannot be is refused with the field that is wrong, and nothing is made."""
+    ring = make_ring(fresh)
+    for wanted, field, message in IMPOSSIBLE:
+        with pytest.raises(BadInput) as caught:
+            ring.add(wanted)
+        assert (caught.value.field, str(caught.value)[: len(message)]) == (field, message)
+    assert not ring.is_on
+
+
+def test_own_keys(fresh: Store) -> None:
+    """Whoever has some projects sees and revokes the keys of no others."""
+    ring = make_ring(fresh)
+    mine = ring.add(replace(WANTED, projects=("a",))).key
+    theirs = [ring.add(replace(WANTED, projects=projects)).key for projects in (("b", "a"), None)]
+    within = replace(WANTED, projects=("a",))
+    assert ring.find_keys(within) == [mine]
+    for key in theirs:
+        with pytest.raises(Missing):
+            ring.revoke(key.access.key_id, within)
+    assert [key.revoked_ns for key in ring.find_keys()] == [0, 0, 0]

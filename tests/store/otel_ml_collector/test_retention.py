@@ -1,0 +1,149 @@
+"""Tests of retention: what is too old goes, counted from its arrival, and what stays with it."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.access import OPEN
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.storage import find_storage
+from otel_ml_collector.store.retention import Days, Retention, Wish
+from otel_ml_collector.store.writer import Writer
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
+from tests.support.otel_ml_collector.spans import DAY_NS, make_call, make_record
+from tests.support.otel_ml_collector.stores import Service
+
+_TIMES: Final = itertools.count(BEGAN_NS + 1_000 * DAY_NS, 1_000 * DAY_NS)
+
+
+@dataclass(slots=True)
+class Aged:
+    """A project at a time far ahead: what comes to a store is stamped later each time.
+
+    Attributes:
+        now_ns: The time at which retention runs.
+    """
+
+    project: Project
+    now_ns: int
+
+    def arrive(self, days_ago: int, *spans: Span) -> None:
+        """Store spans that start now, as a collector does some days before the time ahead."""
+        store = self.project.service.store
+        writer = Writer(store.connections, clock=lambda: self.now_ns - days_ago * DAY_NS)
+        for span in spans:
+            writer.write(map_spans([span], Filing(self.project.name, BEGAN_NS)))
+
+    def retention(self, days: Days) -> Retention:
+        connections = self.project.service.store.connections
+        return Retention(connections, days, clock=lambda: self.now_ns)
+
+
+@pytest.fixture
+def aged(service: Service, request: pytest.FixtureRequest) -> Aged:
+    return Aged(Project(service, request.node.name), next(_TIMES))
+
+
+def test_ages(aged: Aged) -> None:
+    """Records stay as long as wanted, payloads shorter, however early their runs started."""
+    project = aged.project
+    for days_ago, mark in ((40, "mark-old"), (10, "mark-middle"), (1, "mark-new")):
+        told = make_told(mark, f"session {mark}", "user", "model")
+        aged.arrive(days_ago, *told)
+    swept = aged.retention(Days(records=30, payloads=7)).sweep()
+    assert project.tables_with("mark-old") == []
+    assert project.tables_with("mark-middle") == [
+        "late_tags",
+        "metrics",
+        "runs",
+        "trace_index",
+        "trace_keys",
+    ]
+    assert {"late_logs", "objects", "payloads"} <= set(project.tables_with("mark-new"))
+    assert (swept.rows["runs"], swept.rows["payloads"], swept.error) == (2, 4, "")
+    assert project.names() == ["mark-middle", "mark-new", "model", "model"]
+
+
+def test_words_about_a_session(aged: Aged) -> None:
+    """They are kept as long as records are, from their arrival on."""
+    for days_ago, session in ((40, "old"), (10, "new")):
+        facts: dict[str, Value] = {
+            "otel_ml.target.session": session,
+            "otel_ml.judge.name": "helpful",
+            "otel_ml.source": "human",
+            "otel_ml.passed": True,
+        }
+        aged.arrive(days_ago, make_record("evaluation", make_call(), facts))
+    aged.retention(Days(records=30, payloads=7)).sweep()
+    assert aged.project.tables_with("session:old") == []
+    assert aged.project.tables_with("session:new") == ["metrics"]
+
+
+def test_for_ever(aged: Aged) -> None:
+    """Without a limit nothing goes."""
+    aged.arrive(900, *make_told("mark", "session", "user", "model"))
+    assert aged.retention(Days()).sweep().rows == {}
+
+
+def test_own_days(aged: Aged) -> None:
+    """What is set for a project holds there alone, and outlives the collector that was told."""
+    other = Aged(Project(aged.project.service, "as configured"), aged.now_ns)
+    for one in (aged, other):
+        one.arrive(40, make_call("call", start_ns=BEGAN_NS))
+    aged.retention(Days()).set(aged.project.name, Wish(records=30))
+    aged.retention(Days()).sweep()
+    assert (aged.project.names(), other.project.names()) == ([], ["call"])
+
+
+def test_set_by_api(service: Service) -> None:
+    """The API sets how long a project is kept, and tells what holds."""
+    target = "/api/v1/projects/set%20by%20api/retention"
+    body = json.dumps({"record_days": 30, "payload_days": 90}).encode()
+    headers = {"content-type": "application/json"}
+    answer = ask(service.app, target, method="PUT", headers=headers, body=[body])
+    assert answer.json == ask(service.app, target).json
+    assert answer.json == {
+        "project": "set by api",
+        "record_days": 30,
+        "payload_days": 90,
+        "holds_record_days": 30,
+        "holds_payload_days": 30,
+    }
+
+
+@pytest.mark.parametrize("days", [-1, 36_501, "many"])
+def test_wrong_days(service: Service, days: Any) -> None:
+    """Days that make no sense are refused with the field that is wrong."""
+    body = json.dumps({"record_days": days}).encode()
+    headers = {"content-type": "application/json"}
+    target = "/api/v1/projects/p/retention"
+    answer = ask(service.app, target, method="PUT", headers=headers, body=[body])
+    assert (answer.status, answer.json["error"]["field"]) == (400, "record_days")
+
+
+def test_storage(aged: Aged) -> None:
+    """The bytes of projects, kinds and models are told, and what fewer days would free."""
+    aged.arrive(40, *make_told("mark", "session", "user", "model"))
+    reader = aged.project.service.store.reader
+    answer = find_storage(reader, OPEN, aged.retention(Days()), 30, aged.now_ns)
+    (told,) = [one for one in answer.projects if one.project == aged.project.name]
+    rows = {kind: share.rows for kind, share in told.kinds.items()}
+    assert [rows[kind] for kind in ("runs", "payloads", "logs", "artifacts")] == [2, 2, 1, 1]
+    assert [(one.model, one.rows) for one in told.models] == [("", 1), ("model", 1)]
+    assert told.bytes == sum(share.bytes for share in told.kinds.values()) <= answer.bytes
+    assert min(told.freed_records or 0, told.freed_payloads or 0) > 0
+
+
+def test_nothing_to_free(service: Service) -> None:
+    """Fewer days than anything is old free nothing."""
+    project = Project(service, "fresh")
+    project.send(*make_told("mark", "session", "user", "model"))
+    answer = ask(service.app, "/api/v1/storage?days=30").json
+    (told,) = [one for one in answer["projects"] if one["project"] == "fresh"]
+    assert (told["freed_records"], told["freed_payloads"]) == (0, 0)

@@ -1,0 +1,178 @@
+"""Words about a session as a whole: on its page, in no scores of its runs, deleted with it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span, Value
+from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.asgi import Answered, ask
+from tests.support.otel_ml_collector.deleting import Project
+from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, make_span
+from tests.support.otel_ml_collector.stores import Service
+
+SESSION: Final = "chat/7"
+WORDS: Final[Sequence[dict[str, Any]]] = [
+    {"id": "w1", "judge": "helpful", "annotator": "ann", "label": "Yes", "explanation": "at last"},
+    {"id": "w2", "judge": "helpful", "annotator": "bob", "passed": False, "score": 0.25},
+]
+
+
+@pytest.fixture
+def place(service: Service, project: str) -> Project:
+    service.store.take(project, make_call("another"))
+    return Project(service, project)
+
+
+def make_turns(session: str = SESSION, attributes: Mapping[str, Value] | None = None) -> list[Span]:
+    facts: dict[str, Value] = {"session.id": session, "user.id": "ada", **(attributes or {})}
+    return [make_call("answer", facts) for _ in range(2)]
+
+
+def post(place: Project, words: Sequence[dict[str, Any]], session: str = SESSION) -> Answered:
+    body = json.dumps({"evaluations": [{**word, "session": session} for word in words]})
+    return ask(
+        place.service.app,
+        f"/api/v1/projects/{quote(place.name)}/evaluations",
+        method="POST",
+        headers={"content-type": "application/json"},
+        body=[body.encode()],
+    )
+
+
+def read(place: Project, session: str = SESSION) -> list[tuple[Any, ...]]:
+    """List what a session's answer says of it as a whole."""
+    words = place.get(f"/sessions/{quote(session, safe='')}")["evaluations"]
+    names = ("judge", "source", "annotator", "label", "passed", "score", "explanation")
+    return sorted(tuple(word[name] for name in names) for word in words)
+
+
+READ: Final = [
+    ("helpful", "human", "ann", "Yes", None, None, "at last"),
+    ("helpful", "human", "bob", "", False, 0.25, ""),
+]
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_two_people(place: Project, *, is_first: bool) -> None:
+    """Two people's words on a session are two, sent twice, before or after its runs."""
+    turns = make_turns()
+    if is_first:
+        place.send(*turns)
+    answers = [post(place, WORDS).json["evaluations"] for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert [word["known"] for word in answers[0]] == [is_first] * 2
+    place.send(*turns)
+    assert read(place) == READ
+    page = ask(place.service.app, f"/projects/{quote(place.name)}/sessions/chat%2F7").text
+    section = page.partition('id="session-scores"')[2].partition("</section>")[0]
+    for text in ("helpful", "human, ann", "human, bob", "Yes: at last", "0.25", "fail"):
+        assert text in section, text
+
+
+def test_no_word_about_runs(place: Project) -> None:
+    """They are in no run, list, filter or figure of the session's runs, nor among the judges'."""
+    turns = make_turns()
+    place.send(tell("a1"), *turns)
+    place.send(*(say(turn, "a1", 1.0) for turn in turns))
+    before = [
+        place.get(path)
+        for path in (
+            f"/runs/{id_of(turns[0])}",
+            "/runs",
+            "/judges",
+            "/judges/grounded/agreement",
+            "/sessions",
+        )
+    ]
+    assert post(place, [{**WORDS[1], "judge": "grounded"}]).status == 200
+    after = [
+        place.get(path)
+        for path in (
+            f"/runs/{id_of(turns[0])}",
+            "/runs",
+            "/judges",
+            "/judges/grounded/agreement",
+            "/sessions",
+        )
+    ]
+    assert after == before
+    assert len(read(place)) == 1
+
+
+def test_on_a_span(place: Project) -> None:
+    """OpenInference's annotations of a session are words about that which their span names."""
+    people = (("ann", "HUMAN"), ("bob", "HUMAN"), ("", "LLM"))
+    words: dict[str, Value] = {"openinference.span.kind": "CHAIN"}
+    for number, (who, kind) in enumerate(people):
+        word = {"name": "helpful", "label": "Yes", "annotator_kind": kind, "identifier": who}
+        words |= {
+            f"session.annotations.{number}.annotation.{name}": text for name, text in word.items()
+        }
+    turn, nameless = make_turns(SESSION, words)[0], make_call("alone", words)
+    for _ in range(2):
+        place.send(turn, nameless)
+    assert read(place) == [
+        ("helpful", "human", "ann", "Yes", None, None, ""),
+        ("helpful", "human", "bob", "Yes", None, None, ""),
+        ("helpful", "judge", "", "Yes", None, None, ""),
+    ]
+    for span in (turn, nameless):
+        assert place.get(f"/runs/{id_of(span)}")["evaluations"] == []
+
+
+def test_update_of_a_session() -> None:
+    """A session has no tags, lines or metrics of its own: such a record is rejected."""
+    attributes: dict[str, Value] = {"otel_ml.target.session": "s", "otel_ml.tag.a": 1}
+    call = make_span("call")
+    records = map_spans([make_record("update", call, attributes)], Filing("p", NOW_NS))
+    assert (records.tags, dict(records.rejected)) == ([], {"record_without_target": 1})
+
+
+@pytest.mark.parametrize("path", ["/sessions/chat%2F7", "/users/ada"])
+def test_deleted(place: Project, path: str) -> None:
+    """They go with their session, or with its last run, also when they come again."""
+    turns, others = make_turns(), make_turns("stays", {"user.id": "eve"})
+    place.send(*turns, *others)
+    for session in (SESSION, "stays"):
+        assert post(place, WORDS, session).status == 200
+    place.delete(path)
+    assert place.tables_with("session:chat/7") == []
+    place.send_again(make_word())
+    place.send(make_word())
+    assert place.tables_with("session:chat/7") == []
+    assert read(place, "stays") == READ
+
+
+def make_word() -> Span:
+    """Make the record of a word that was said before the deletion."""
+    attributes: dict[str, Value] = {
+        "otel_ml.target.session": SESSION,
+        "otel_ml.judge.name": "helpful",
+        "otel_ml.source": "human",
+        "otel_ml.passed": True,
+    }
+    return make_record("evaluation", make_span("no run"), attributes)
+
+
+def test_deleted_run_by_run(place: Project) -> None:
+    """While a run of the session is left they stay, and go with the last."""
+    first, second = make_turns()
+    place.send(first, second)
+    assert post(place, WORDS).status == 200
+    place.delete(f"/runs/{id_of(first)}")
+    assert read(place) == READ
+    place.delete(f"/runs/{id_of(second)}")
+    assert place.tables_with("session:chat/7") == []
+
+
+def test_deleted_before_its_runs(place: Project) -> None:
+    """Words about a session without runs can be deleted by its name."""
+    assert post(place, WORDS).status == 200
+    assert place.delete("/sessions/chat%2F7")["deleted_runs"] == 0
+    assert place.tables_with("session:chat/7") == []

@@ -1,0 +1,86 @@
+"""Tests of projects whose spans nobody could read: they say so, and whose spans these are."""
+
+import html
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.assistants.protocol import answer
+from otel_ml_collector.span import Scope, Span
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import (
+    NOW_NS,
+    SECOND_NS,
+    make_call,
+    make_span,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Service
+
+SENTENCE: Final = "10 spans by acme-tracer, other-tracer, none read as a call"
+
+
+def make_spans() -> list[Span]:
+    """Make ten spans of two instrumentations that no dialect knows, most of the first one."""
+    return [
+        make_span(
+            f"step {number}",
+            {"acme.input": "Where?", "acme.output": "In Kyoto."},
+            trace_id=trace_id(7),
+            span_id=span_id(number + 1),
+            start_ns=NOW_NS + number,
+            scope=Scope({}, "other-tracer" if number == 0 else "acme-tracer", "1", {}),
+        )
+        for number in range(10)
+    ]
+
+
+def test_api(service: Service, project: str) -> None:
+    """The API says how many spans there are, and who wrote them, the busiest first."""
+    service.store.take(project, *make_spans(), *make_spans())
+    told = ask(service.app, f"/api/v1/projects/{project}/unread").json
+    scopes = ["acme-tracer", "other-tracer"]
+    assert told == {"spans": 10, "scopes": scopes, "sentence": SENTENCE}
+
+
+def test_pages(service: Service, project: str) -> None:
+    """The home page and the list of runs say it where they would show runs."""
+    service.store.take(project, *make_spans())
+    for path in ("/", f"/projects/{project}/runs"):
+        assert SENTENCE in html.unescape(ask(service.app, path).text)
+
+
+@pytest.mark.parametrize("where", ["", 'outcome == "error"'])
+def test_assistants(service: Service, project: str, where: str) -> None:
+    """An assistant that finds no run is told that there are spans, and whose."""
+    service.store.take(project, *make_spans())
+    given = {"project": project, "where": where, "since": "24h"}
+    asked_ns = NOW_NS + 60 * SECOND_NS
+    told = answer("find_runs", given, service.store.reader, "http://here", asked_ns)
+    assert told["hint"] == f"the project has no runs: {SENTENCE}"
+
+
+def test_many_scopes(service: Service, project: str) -> None:
+    """Of many instrumentations three are named."""
+    spans = [
+        make_span("it", trace_id=trace_id(8), span_id=span_id(n), scope=Scope({}, f"s{n}", "1", {}))
+        for n in range(1, 6)
+    ]
+    service.store.take(project, *spans)
+    told = ask(service.app, f"/api/v1/projects/{project}/unread").json["sentence"]
+    assert told == "5 spans by s1, s2, s3 and 2 more, none read as a call"
+
+
+def test_one_run(service: Service, project: str) -> None:
+    """A project with a run says nothing of its other spans."""
+    service.store.take(project, *make_spans(), make_call("answer"))
+    told = ask(service.app, f"/api/v1/projects/{project}/unread").json
+    assert told == {"spans": 0, "scopes": [], "sentence": ""}
+    page = ask(service.app, f"/projects/{project}/runs").text
+    assert "none read as a call" not in page
+
+
+def test_nothing(service: Service) -> None:
+    """A project to which nothing came has nothing to say of its spans."""
+    assert ask(service.app, "/api/v1/projects/nobody/unread").json["spans"] == 0

@@ -1,0 +1,132 @@
+"""Tests of what a run's page says of its cost: how it was found, or why there is none."""
+
+import re
+from html import unescape
+
+import pytest
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.price import Price
+from otel_ml_collector.span import Value
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_span
+from tests.support.otel_ml_collector.stores import Service
+
+TOKENS: dict[str, Value] = {"gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 5}
+OPENAI: dict[str, Value] = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
+NOBODY: dict[str, Value] = {"gen_ai.provider.name": "autogen", "gen_ai.request.model": "mine-1"}
+CALL: dict[str, Value] = {"gen_ai.operation.name": "chat"}
+MINE = Prices([Price("ours", "mine-1", 1.0, 2.0)])
+
+
+def read_page(service: Service, attributes: dict[str, Value], prices: Prices | None) -> list[str]:
+    """Store a call as it would be with some prices; read what its page says of cost."""
+    span = make_span("call", {**CALL, **attributes})
+    service.store.writer.write(map_spans([span], Filing("cost", NOW_NS, prices=prices)))
+    answered = ask(service.app, f"/projects/cost/runs/{id_of(span)}")
+    assert answered.status == 200
+    return re.findall(
+        "<small>(as (?:its|another).*?|by .*?|no cost: .*?)</small>", unescape(answered.text)
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({**OPENAI, **TOKENS}, "by the price of gpt-4o-mini at OpenAI"),
+        (
+            {**OPENAI, **TOKENS, "gen_ai.provider.name": "autogen"},
+            "by the price of OpenAI, the only provider that gpt-4o-mini belongs to",
+        ),
+        ({**OPENAI, **TOKENS, "gen_ai.usage.cost": 0.5}, "as its emitter states it"),
+        ({**OPENAI, **TOKENS, "gen_ai.cost.total_cost": 0.5}, "as its emitter states it"),
+        ({**OPENAI, **TOKENS, "litellm.cost.total": "0.5"}, "as its emitter states it"),
+        ({**OPENAI, **TOKENS, "gen_ai.usage.cost": -1}, "by the price of gpt-4o-mini at OpenAI"),
+        (
+            {**OPENAI, "llm.cost.total": 0.5, "openinference.span.kind": "LLM"},
+            "as its emitter states it",
+        ),
+        (OPENAI, "no cost: the call said no tokens"),
+        (TOKENS, "no cost: the call names no model of a provider"),
+        (
+            {**NOBODY, **TOKENS},
+            "no cost: autogen has no price of mine-1 in the table of prices, nor in the setting "
+            "`prices`",
+        ),
+        (
+            {**OPENAI, **TOKENS, "gen_ai.usage.cache_read.input_tokens": 13},
+            "no cost: the counts of tokens make no sense together",
+        ),
+    ],
+    ids=repr,
+)
+def test_cost(service: Service, attributes: dict[str, Value], expected: str) -> None:
+    """A call's page says how its cost was found, or why it has none."""
+    assert read_page(service, attributes, Prices()) == [expected]
+
+
+def test_no_price_at_the_time(service: Service) -> None:
+    """A call that came before there was a price has no cost, and its page says so."""
+    expected = "no cost: there was no price when it was stored"
+    assert read_page(service, {**OPENAI, **TOKENS}, None) == [expected]
+
+
+def test_own_price() -> None:
+    """A price of the user's own is told from those of the table, and whose it is."""
+    [named, alone] = [MINE.find("ours", "mine-1"), MINE.find("autogen", "mine-1")]
+    assert named is not None
+    assert alone is not None
+    assert (named.provider, named.is_own, named.is_named) == ("ours", True, True)
+    assert (alone.provider, alone.is_own, alone.is_named) == ("ours", True, False)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"otel_ml.model.name": "plain"},
+        {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fare"},
+        {**OPENAI, "error.type": "RateLimitError"},
+    ],
+    ids=["function", "tool", "failed"],
+)
+def test_nothing_to_say(service: Service, attributes: dict[str, Value]) -> None:
+    """What used no model, or failed, has no cost, and no page says why."""
+    assert read_page(service, attributes, Prices()) == []
+
+
+SUM: str = "0.0003"  # which the sum of three binary fractions is not
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sessions",
+        "sessions/chat",
+        "runs?roots=true",
+        "stats?start=2026-10-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=30d",
+    ],
+    ids=["sessions", "session", "roots", "stats"],
+)
+def test_sums_of_money(service: Service, project: str, path: str) -> None:
+    """A sum of costs in JSON has the digits of money, not those of binary fractions."""
+    root = make_span(
+        "ask", {"gen_ai.operation.name": "invoke_agent", "session.id": "chat"}, span_id=b"a" * 8
+    )
+    calls = [
+        make_span(
+            "call",
+            {**CALL, "gen_ai.usage.cost": 0.0001, "session.id": "chat"},
+            trace_id=root.trace_id,
+            parent_span_id=root.span_id,
+            span_id=bytes([place]) * 8,
+        )
+        for place in (1, 2, 3)
+    ]
+    service.store.writer.write(map_spans([root, *calls], Filing(project, NOW_NS)))
+    answered = ask(service.app, f"/api/v1/projects/{project}/{path}")
+    assert answered.status == 200, answered.text
+    costs = re.findall(r'"cost":([0-9.e-]+)', answered.text)
+    assert SUM in costs
+    assert {*costs} <= {SUM, "0.0001"}

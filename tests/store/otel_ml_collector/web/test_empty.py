@@ -1,0 +1,38 @@
+"""Empty pages say how the first of what they are of is made, in code that runs."""
+
+import html
+import re
+import shlex
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.stores import Service
+
+RECIPE = re.compile(r'<pre class="box" id="([a-z-]+)" tabindex="0">(.*?)</pre>', re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", ["", "runs", "models", "metrics", "sessions", "datasets", "experiments", "judges"]
+)
+def test_recipe(service: Service, page: str) -> None:
+    """The page of a project without any has code, and a button that copies it."""
+    answer = ask(service.app, f"/projects/nothing/{page}".rstrip("/"))
+    [(name, code)] = RECIPE.findall(answer.text)
+    assert f'data-copy="#{name}">Copy code</button>' in answer.text
+    compile(html.unescape(code), page or "overview", "exec")
+
+
+@pytest.mark.parametrize("page", ["queues", "alerts"])
+def test_command(service: Service, page: str) -> None:
+    """Where there are no queues or rules, a whole command that makes the first is shown."""
+    answer = ask(service.app, f"/projects/not%20here/{page}")
+    [(_, code)] = RECIPE.findall(answer.text)
+    curl, *options, header, body = shlex.split(html.unescape(code))
+    assert (curl, options[:2], header) == ("curl", ["-X", "PUT"], "-d")
+    url = urlsplit(options[2])
+    assert (url.scheme, url.netloc != "") == ("http", True)
+    headers = {"content-type": "application/json"}
+    made = ask(service.app, url.path, method="PUT", body=[body.encode()], headers=headers)
+    assert made.status == 200, made.text

@@ -1,0 +1,60 @@
+"""Tests of the judges' API calls and pages."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import pytest
+from fastapi import FastAPI
+
+from tests.store.otel_ml_collector.query.test_judges import calls, say, tell
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a judge of two versions."""
+    with open_service(tmp_path_factory.mktemp("judges")) as service:
+        runs = calls(4)
+        service.store.take("a/b", tell("a1"))
+        service.store.take("a/b", tell("b2"), *runs)
+        said = [say(run, "a1", place / 4) for place, run in enumerate(runs)]
+        service.store.take("a/b", *said, say(runs[0], "b2", 0.75, after_s=2))
+        yield service
+
+
+def get(app: FastAPI, path: str) -> Any:
+    answer = ask(app, path)
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def test_api(service: Service) -> None:
+    """The list and the versions are answered by the API, for a project whose name is a path."""
+    [judge] = get(service.app, "/api/v1/projects/a/b/judges")["judges"]
+    assert (judge["judge"], judge["versions"], judge["newest"]["mean_score"]) == (
+        "grounded",
+        2,
+        0.75,
+    )
+    assert [(one["version"], one["mean_score"]) for one in judge["others"]] == [(1, 0.375)]
+    answer = get(service.app, "/api/v1/projects/a/b/judges/grounded/versions?last=7d")
+    assert [one["version"] for one in answer["versions"]] == [2, 1]
+    missing = ask(service.app, "/api/v1/projects/a/b/judges/nobody/versions")
+    assert missing.status == 404
+
+
+PAGES: Final[Sequence[tuple[str, Callable[[str], bool]]]] = [
+    ("judges", lambda page: "also judged by v1: 50.0" in page),
+    ("judges/grounded", lambda page: "does it follow?" in page and "What changed" in page),
+    ("judges/grounded?digest=a1&last=7d", lambda page: "not passed" in page),
+    ("judges/grounded?to=1", lambda page: "What passes" in page),
+]
+
+
+@pytest.mark.parametrize(("path", "holds"), PAGES, ids=[path for path, _ in PAGES])
+def test_pages(service: Service, path: str, holds: Callable[[str], bool]) -> None:
+    """The pages show what the API tells."""
+    page = ask(service.app, f"/projects/a/b/{path}")
+    assert page.status == 200, page.text
+    assert holds(page.text)

@@ -1,0 +1,25 @@
+"""Tests of the page of a model and of the list: they count the same."""
+
+from dataclasses import replace
+
+from otel_ml_collector.models.find import find_versions
+from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.stores import Service
+
+
+def test_versions_of_experiments(service: Service, project: str) -> None:
+    """The page of a model says of its versions what the list says of it: runs in experiments."""
+    experiment = make_experiment(1)
+    tried = [
+        replace(run, attributes={**run.attributes, "otel_ml.model.version": "aa"})
+        for run in make_runs(experiment, "pfpx")
+    ]
+    service.store.take(project, experiment, *tried)
+    [version] = find_versions(service.store.reader, project, "answer")
+    assert (version.runs, version.p50_ms, version.experiment_runs) == (0, None, 4)
+    page = ask(service.app, f"/projects/{project}/models/answer").text
+    assert "0 runs, 4 in experiments" in page
+    assert "0<br><small>4 in experiments</small>" in page
+    listed = ask(service.app, f"/projects/{project}/models").text.replace("</a>", "")
+    assert '0<i class="u"> runs</i> <br><small>4 in experiments</small>' in listed

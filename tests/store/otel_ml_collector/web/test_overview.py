@@ -1,0 +1,147 @@
+"""Tests of a project at a glance: the page, its JSON, and what is said first."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+PAGE: Final = f"/projects/{PROJECT}"
+API: Final = f"/api/v1{PAGE}/overview"
+CALLS: Final = BEFORE + AFTER
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a help desk whose newest version is worse."""
+    with open_service(tmp_path_factory.mktemp("desk")) as opened:
+        now_ns = time.time_ns()
+        opened.store.take(PROJECT, *make_desk(now_ns), now_ns=now_ns)
+        old_ns = now_ns - 40 * 86_400 * 10**9
+        opened.store.take("asleep", make_call("old", start_ns=old_ns), now_ns=old_ns)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def told(service: Service) -> Any:
+    return ask(service.app, f"{API}?last=24h").json
+
+
+def test_worst_first(told: Any) -> None:
+    """The version that is worse comes first, then what fails for the first time, then crashes."""
+    assert [(one["word"], one["subject"], one["by"]) for one in told["findings"]] == [
+        ("worse", "reply:v2", "production"),
+        ("new error", "OrderNotFound", "errors"),
+        ("crashed", "index", "runs"),
+    ]
+    worse, failed, crashed = told["findings"]
+    assert worse["sentence"].startswith("brief: ")
+    assert worse["versions"] == ["reply", 2, 1]
+    assert (worse["runs"], failed["runs"], crashed["runs"]) == (AFTER, LOST, 1)
+    assert failed["sentence"] == "no order with id #, in find_order"
+
+
+def test_each_opens_its_runs(service: Service, told: Any) -> None:
+    """The filter of what is found lists the runs that are counted."""
+    for one in told["findings"]:
+        found = ask(service.app, f"/api/v1{PAGE}/runs?limit=1000&where={quote(one['where'])}").json
+        assert len(found["runs"]) == one["runs"], one["subject"]
+
+
+def test_totals(told: Any) -> None:
+    """Runs of the last day are counted with a week before, and none of an experiment."""
+    total, before = told["total"], told["before"]
+    assert (total["runs"], total["errors"]) == (2 * CALLS + LOST, LOST)
+    assert total["cost"] == pytest.approx(0.0042 * CALLS)
+    assert (before["runs"], before["errors"]) == (600, 0)
+    assert sum(one["runs"] for one in told["buckets"]) == total["runs"]
+    assert sum(one["runs"] for one in told["buckets_before"]) == before["runs"]
+    assert [one["error_type"] for one in told["errors"]["groups"]] == ["OrderNotFound"]
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        ("model", {"reply", "gpt-4o", "claude-sonnet-4-5", "find_order"}),
+        ("provider_model", {"gpt-4o", "claude-sonnet-4-5", ""}),
+        ("version", {"reply:v1", "reply:v2", "gpt-4o", "claude-sonnet-4-5", "find_order"}),
+    ],
+)
+def test_models_sum_to_the_total(service: Service, models: str, names: set[str]) -> None:
+    """Groups of models are all runs of the project, whatever they go by."""
+    told = ask(service.app, f"{API}?models={models}").json
+    assert {one["group"] for one in told["models"]["groups"]} == names
+    totals = [one["total"] for one in told["models"]["groups"]]
+    assert sum(one["runs"] for one in totals) == told["total"]["runs"]
+    assert sum(one["cost"] or 0 for one in totals) == pytest.approx(told["total"]["cost"])
+
+
+@pytest.mark.parametrize(
+    ("order", "key", "is_falling"),
+    [
+        ("runs", lambda one: one["runs"], True),
+        ("errors", lambda one: one["error_share"], True),
+        ("p95", lambda one: one["p95_ms"], True),
+        ("tokens", lambda one: one["tokens"]["input"], True),
+        ("cost", lambda one: one["cost"] or 0, True),
+        ("quality", lambda one: one["judges"][0]["pass_rate"] if one["judges"] else 2, False),
+    ],
+)
+def test_order(service: Service, order: str, key: Any, is_falling: bool) -> None:
+    """Users stand in the order that is asked for, the worst or the most first."""
+    told = ask(service.app, f"{API}?order={order}").json
+    values = [key(one["total"]) for one in told["users"]["groups"]]
+    assert values == sorted(values, reverse=is_falling)
+    assert len(set(values)) > 1
+
+
+def test_page(service: Service) -> None:
+    """The page has each figure with a link to its runs, and says what is in none of them."""
+    text = ask(service.app, PAGE).text
+    tiles = re.findall(r"<dt>([^<]+)</dt><dd><a href=\"[^\"]+/runs\?[^\"]+\">([^<]+)<", text)
+    assert [name for name, _ in tiles] == [
+        "Runs",
+        "Errors",
+        "Latency p50, p95, ms",
+        "Cost",
+        "Passed brief v1",
+    ]
+    assert tiles[0][1] == "729"
+    assert "TrialFailed" not in text
+    assert "Runs of experiments, and calls that judges make, are in none of these" in text
+    assert f'hx-get="{PAGE}/news?last=24h"' in text
+
+
+def test_news(service: Service) -> None:
+    """What is wrong is counted, and each sentence leads to its runs."""
+    text = ask(service.app, f"{PAGE}/news?last=24h").text
+    assert "3 things are wrong." in text
+    assert re.search("Looked at: 1 new version, 1 error group, [1-9][0-9]* slices?[.]", text)
+    assert text.index("reply:v2") < text.index("OrderNotFound") < text.index("index</b>")
+    assert '<span class="worse-w">worse</span>' in text  # of the newest versions
+
+
+def test_asleep(service: Service) -> None:
+    """A project that did nothing lately says when its last run began."""
+    text = ask(service.app, "/projects/asleep").text
+    assert "No runs in 24 hours, nor in the same time before. The last of 1 began" in text
+
+
+def test_nothing_here(service: Service) -> None:
+    """A project without a run shows how to record one, and where there are some."""
+    text = ask(service.app, "/projects/nothing-here").text
+    assert 'Client("nothing-here")' in text
+    assert PROJECT in text
+
+
+def test_wrong_order(service: Service) -> None:
+    """What they cannot be ordered by is refused, with the name of the parameter."""
+    answer = ask(service.app, f"{API}?order=colour")
+    assert (answer.status, answer.json["error"]["field"]) == (400, "order")

@@ -1,0 +1,167 @@
+"""Tests of signing in to the pages with a key."""
+
+from typing import Final
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from otel_ml_collector.access import READ, Access
+from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.keys import Attempts, local_path
+from tests.support.otel_ml_collector.asgi import Answered, ask
+from tests.support.otel_ml_collector.stores import Service
+
+FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
+WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
+
+
+@pytest.fixture
+def closed(service: Service) -> Service:
+    """The service, which has a key, and to which no wrong one was sent yet."""
+    make_key(service)
+    service.app.state.services.put(Attempts())
+    return service
+
+
+def make_key(service: Service, *scopes: str) -> str:
+    ring: Keyring = service.app.state.services.find(Keyring)
+    return ring.add(Access("", "", frozenset(scopes or {READ}), ("ours",))).text
+
+
+def post(service: Service, path: str = "/sign-in", **fields: str) -> Answered:
+    body = [urlencode(fields).encode()]
+    return ask(service.app, path, method="POST", headers=FORM, body=body)
+
+
+def test_sign_in(closed: Service) -> None:
+    """A key that may read gives a session, and leads to where its holder was going."""
+    answered = post(closed, key=f" {make_key(closed)} ", next="/projects/ours/runs?where=a%20b")
+    assert (answered.status, answered.headers["location"]) == (
+        303,
+        "/projects/ours/runs?where=a%20b",
+    )
+    cookie, *told = answered.headers["set-cookie"].split("; ")
+    assert sorted(told) == ["HttpOnly", "Max-Age=43200", "Path=/", "SameSite=lax"]
+    page = ask(closed.app, "/projects/ours/runs", headers={"cookie": cookie})
+    assert page.status == 200
+
+
+def test_tls(closed: Service) -> None:
+    """A session that was opened over TLS travels over TLS only."""
+
+    async def over_tls(scope, receive, send):  # type: ignore[no-untyped-def]
+        await closed.app({**scope, "scheme": "https"}, receive, send)
+
+    body = [urlencode({"key": make_key(closed)}).encode()]
+    answered = ask(over_tls, "/sign-in", method="POST", headers=FORM, body=body)
+    assert "Secure" in answered.headers["set-cookie"].split("; ")
+
+
+@pytest.mark.parametrize("scopes", [[], ["ingest", "admin", "import"]])
+def test_refused(closed: Service, scopes: list[str]) -> None:
+    """A wrong key, and one that may neither read nor annotate, give no session, and stay unseen."""
+    key = make_key(closed, *scopes) if scopes else WRONG
+    answered = post(closed, key=key, next="/projects/ours/runs")
+    assert (answered.status, "set-cookie" in answered.headers) == (403, False)
+    assert "This is no valid key that may read or annotate" in answered.text
+    assert 'value="/projects/ours/runs"' in answered.text
+    assert key not in answered.text
+    assert answered.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("body", [b"", b"key", b"key=%ff", b"\xff", b"key=" + b"a" * 9_000])
+def test_odd_forms(closed: Service, body: bytes) -> None:
+    """A form that cannot be read holds no key."""
+    make_key(closed)
+    answered = ask(closed.app, "/sign-in", method="POST", headers=FORM, body=[body])
+    assert answered.status == 403
+
+
+def test_sign_out(closed: Service) -> None:
+    """Signing out takes the session away."""
+    answered = post(closed, "/sign-out")
+    assert (answered.status, answered.headers["location"]) == (303, "/sign-in")
+    assert 'otel_ml_session=""' in answered.headers["set-cookie"]
+    assert "Max-Age=0" in answered.headers["set-cookie"]
+
+
+def test_other_site(closed: Service) -> None:
+    """No other site signs anyone in."""
+    headers = {**FORM, "origin": "https://evil.example"}
+    body = [urlencode({"key": make_key(closed)}).encode()]
+    assert ask(closed.app, "/sign-in", method="POST", headers=headers, body=body).status == 403
+
+
+def test_right_key_after_wrong_ones(closed: Service) -> None:
+    """A right key opens a session, however many wrong ones its address has sent."""
+    key = make_key(closed)
+    assert [post(closed, key=WRONG).status for _ in range(12)] == [403] * 10 + [429] * 2
+    assert post(closed, key=key).status == 303
+    assert post(closed, key=WRONG).status == 429
+
+
+def test_many_wrong_keys(closed: Service) -> None:
+    """After ten wrong keys another wrong one is told to wait."""
+    make_key(closed)
+    assert [post(closed, key=WRONG).status for _ in range(10)] == [403] * 10
+    answered = post(closed, key=WRONG)
+    wait_s = answered.headers["retry-after"]  # less than six seconds where these ten took some
+    assert (answered.status, wait_s in {"1", "2", "3", "4", "5", "6"}) == (429, True)
+    assert f"Too many wrong keys: try again in {wait_s} s" in answered.text
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_attempts() -> None:
+    """Of each address, ten failures count at once, and one more each six seconds."""
+    clock = Clock()
+    attempts = Attempts(clock)
+    for _ in range(10):
+        assert attempts.wait_s("a") == 0
+        attempts.fail("a")
+    assert (attempts.wait_s("a"), attempts.wait_s("b")) == (6, 0)
+    clock.now_s = 6.0
+    assert attempts.wait_s("a") == 0
+    attempts.fail("a")
+    assert attempts.wait_s("a") == 6
+    clock.now_s = 10_000.0
+    attempts.fail("a")
+    assert attempts.wait_s("a") == 0
+
+
+def test_attempts_are_bounded() -> None:
+    """What is kept of failures does not grow with the addresses that they come from."""
+    attempts = Attempts(Clock())
+    for _ in range(10):
+        attempts.fail("first")
+    for number in range(1_023):
+        attempts.fail(str(number))
+    assert attempts.wait_s("first") == 6
+    attempts.fail("one more")
+    assert attempts.wait_s("first") == 0
+
+
+@pytest.mark.parametrize("path", ["/", "/projects/a%2Fb/runs?where=model%20==%20%22a%22&last=1h"])
+def test_local_path(path: str) -> None:
+    """A path of this server is where a session leads."""
+    assert local_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "projects", "//evil.example", "/\\evil.example", "https://evil.example"),
+        *("javascript:alert(1)", "/a\nb", "/a b", "/\t/evil.example", "\\/evil.example", "/é"),
+        "/a\\b",
+    ],
+)
+def test_other_addresses(closed: Service, address: str) -> None:
+    """Any other address becomes the first page."""
+    assert local_path(address) == "/"
+    page = ask(closed.app, f"/sign-in?next={quote(address, safe='')}")
+    assert '<input type="hidden" name="next" value="/">' in page.text

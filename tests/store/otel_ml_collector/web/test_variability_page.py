@@ -1,0 +1,51 @@
+"""Tests of what a model's page and the API say of answers to the same inputs."""
+
+import pytest
+
+from tests.store.otel_ml_collector.query.test_variability import Pair, ask_often
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.stores import Service
+
+
+@pytest.fixture
+def repeated(service: Service, project: str) -> str:
+    """A model of two versions whose inputs were repeated, of which the newer is steadier."""
+    for version, other in (("a", "y"), ("b", "x")):
+        pairs: list[Pair] = [
+            ({"q": place}, answer) for place in range(20) for answer in ("x", other)
+        ]
+        ask_often(service.store, project, pairs, version)
+    return project
+
+
+def test_api(service: Service, repeated: str) -> None:
+    """The API has the versions, the comparison and the groups of the version asked for."""
+    path = f"/api/v1/projects/{repeated}/models/answer/variability"
+    found = ask(service.app, path).json
+    assert [one["version"] for one in found["versions"]] == [2, 1]
+    word, version, groups = found["comparison"]["word"], found["version"], found["groups"]
+    assert (word, version, len(groups)) == ("steadier", 2, 20)
+    old = ask(service.app, f"{path}?version=1&limit=3").json
+    assert (old["version"], old["comparison"], len(old["groups"])) == (1, None, 3)
+    assert ask(service.app, f"{path}?version=7").status == 404
+
+
+def test_page(service: Service, repeated: str) -> None:
+    """The page of the model says the same, and opens the runs of each input."""
+    part = ask(service.app, f"/projects/{repeated}/model-variability?model=answer").text
+    found = ask(service.app, f"/api/v1/projects/{repeated}/models/answer/variability").json
+    assert found["comparison"]["sentence"] in part
+    assert "inputs_digest+%3D%3D+%22" + found["groups"][0]["digest"] in part
+    page = ask(service.app, f"/projects/{repeated}/models/answer").text
+    address = f"/projects/{repeated}/model-variability?model=answer"
+    assert f'hx-get="{address}"' in page
+    chosen = ask(service.app, f"/projects/{repeated}/models/answer?to=1").text
+    assert f'hx-get="{address}&amp;version=1"' in chosen
+
+
+def test_nothing_repeated(service: Service, project: str) -> None:
+    """Where no input came twice the page says so, with the runs that are left out."""
+    ask_often(service.store, project, [({"q": 1}, "x"), ({"q": 2}, None)])
+    part = ask(service.app, f"/projects/{project}/model-variability?model=answer").text
+    assert "No input was answered twice by one version" in part
+    assert "Of v1 1 without outputs." in part

@@ -1,0 +1,333 @@
+"""Every page there is, in every state that a user meets: for tests, and for the contact sheet."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from playwright.sync_api import Locator, Page
+
+from otel_ml_collector.span import Span, Value
+from tests.support.browser.trips import TRIPS, send_trips
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import WRONG, run_keys
+from tests.support.otel_ml_collector.spans import (
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_sign,
+    make_start,
+)
+from tests.support.otel_ml_collector.wire import encode
+
+SCREENED = "/projects/breast-cancer"
+DOCS = "/projects/docs-search"
+NIGHTLY = "/projects/nightly"
+WHERE = 'model == "answer" and scores["grounded"] < 0.5 and tags["client"] == "acme"'
+WRONG_TYPE = 'latency_ms > "fast"'
+NO_MODEL = 'model == "no such"'
+
+
+def stay(page: Page) -> None:
+    """Do nothing: the page is seen as it opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A page in one state.
+
+    Attributes:
+        name: Short, and fit for the name of a file.
+        address: Whole, with the collector that it is asked from.
+        act: What a user does once the page is open.
+        status: Of the answer.
+    """
+
+    name: str
+    address: str
+    act: Callable[[Page], None] = stay
+    status: int = 200
+
+    def open(self, page: Page) -> None:
+        """Bring a tab here, and wait until it is at rest."""
+        answer = page.goto(self.address)
+        assert answer is not None
+        assert answer.status == self.status, f"{self.address}: {answer.status}"
+        page.wait_for_load_state("networkidle")
+        self.act(page)
+        page.wait_for_load_state("networkidle")
+
+
+@contextmanager
+def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
+    """Give all stops, over the demo's data and three more collectors that live as long."""
+    made = run_keys(
+        "add", "--data-dir", str(folder / "locked"), "--project", "shop", "--scope=read"
+    )
+    assert made.returncode == 0, made.stderr
+    with (
+        running(folder / "bare") as bare,
+        running(folder / "locked") as locked,
+        running(folder / "nightly") as nightly,
+    ):
+        yield [
+            Stop("home-empty", f"{bare.endpoint}/"),
+            *_of_unfinished(nightly),  # before five minutes have passed
+            *_of_trips(nightly),
+            *_of_trainings(nightly),
+            *_over_demo(demo),
+            Stop("sign-in", f"{locked.endpoint}/sign-in"),
+            Stop("sign-in-wrong", f"{locked.endpoint}/projects/shop/runs", _try_wrong_key),
+        ]
+
+
+def _first_session(demo: CollectorProcess) -> str:
+    """Find the page of a session of the demo."""
+    sessions = demo.get(f"{DOCS}/sessions")["sessions"]
+    return f"{DOCS}/sessions/{quote(sessions[0]['session'], safe='')}"
+
+
+def _over_demo(demo: CollectorProcess) -> list[Stop]:
+    def run(project: str, where: str) -> str:
+        return f"/projects/{project}/runs/{demo.runs(project, where=where)[0]['run_id']}"
+
+    answer = run("docs-search", 'model == "answer" and version == 2')
+    [last, *_] = demo.get(f"{DOCS}/experiments")["experiments"]
+    worse = f"{DOCS}/experiments/{last['run_id']}"
+    stops = [
+        Stop("home", "/"),
+        Stop("projects", f"{DOCS}/runs", _open_projects),
+        Stop("runs", f"{DOCS}/runs"),
+        Stop("runs-filtered", f"{DOCS}/runs?where={quote(WHERE)}&last=24h"),
+        Stop("runs-marked", f"{DOCS}/runs", _mark_second),
+        Stop("runs-wrong", f"{DOCS}/runs?where={quote(WRONG_TYPE)}", status=400),
+        Stop("runs-none", f"{DOCS}/runs?where={quote(NO_MODEL)}&last=30d"),
+        Stop("project-empty", "/projects/nothing-here/runs"),
+        Stop("completion", f"{DOCS}/runs", _complete),
+        Stop("columns", f"{DOCS}/runs", _open_list("Columns")),
+        Stop("range", f"{DOCS}/runs", _open_time),
+        Stop("views", f"{DOCS}/runs", _open_list("Views")),
+        Stop("export", f"{DOCS}/runs", _open_list("Export")),
+        Stop("help", f"{DOCS}/runs", _press("?")),
+        Stop("run-ok", answer),
+        Stop("run-failed", run("docs-search", 'outcome == "error" and model == "ask"')),
+        Stop("run-numbers", run("digits", 'model == "classify"')),
+        Stop("trace", run("docs-search", 'model == "ask"')),
+        Stop("feedback", answer, _open_feedback),
+        Stop("metrics", "/projects/digits/metrics"),
+        Stop("metrics-empty", "/projects/nothing-here/metrics"),
+        Stop("metrics-sweep", f"{DOCS}/metrics"),
+        Stop("models", f"{DOCS}/models"),
+        Stop("models-empty", "/projects/nothing-here/models"),
+        Stop("model", "/projects/digits/models/classify"),
+        Stop("model-diff", f"{DOCS}/models/answer"),
+        Stop("sessions", f"{DOCS}/sessions"),
+        Stop("sessions-empty", "/projects/nothing-here/sessions"),
+        Stop("session", _first_session(demo)),
+        Stop("judges", f"{DOCS}/judges"),
+        Stop("judges-empty", "/projects/nothing-here/judges"),
+        Stop("judge", f"{DOCS}/judges/grounded"),
+        Stop("judge-versions", f"{DOCS}/judges/concise"),
+        Stop("monitor", f"{DOCS}/monitor"),
+        Stop("monitor-empty", "/projects/nothing-here/monitor"),
+        Stop("slice", f"{DOCS}/monitor", _open_slice),
+        Stop("alerts", f"{SCREENED}/alerts"),
+        Stop("alerts-empty", "/projects/nothing-here/alerts"),
+        Stop("alert", f"{SCREENED}/alerts/texture%20missing"),
+        Stop("alert-rule", f"{SCREENED}/alert-rule?edit=texture+missing"),
+        Stop("alert-rule-wrong", f"{SCREENED}/alert-rule?when=runs+%3E"),
+        Stop("profiles-empty", f"{DOCS}/profiles"),
+        Stop("datasets", f"{DOCS}/datasets"),
+        Stop("datasets-empty", "/projects/nothing-here/datasets"),
+        Stop("dataset", f"{DOCS}/datasets/questions"),
+        Stop("dataset-item", f"{DOCS}/datasets/questions", _edit_item),
+        Stop("experiments", f"{DOCS}/experiments"),
+        Stop("experiments-empty", "/projects/nothing-here/experiments"),
+        Stop("experiment", worse),
+        Stop("experiment-item", worse, _open_item),
+        Stop("experiment-alone", f"{worse}?baseline=none"),
+        Stop("compare-runs", _compare("docs-search", _answers(demo))),
+        Stop("compare-versions", _compare("docs-search", ["answer:v1", "answer:v2"])),
+        Stop("compare-experiments", _compare("docs-search", _experiments(demo))),
+        Stop("error-compare", f"{DOCS}/compare", status=400),
+        Stop("runs-chosen", f"{DOCS}/runs?pick=1"),
+        Stop("artifacts", run("digits", 'kind == "training"')),
+        Stop("error-404", f"{DOCS}/runs/{'0' * 31}1-{'0' * 15}1", status=404),
+        Stop("error-400", f"{DOCS}/runs?cursor=none", status=400),
+    ]
+    return [Stop(one.name, demo.endpoint + one.address, one.act, one.status) for one in stops]
+
+
+def _compare(project: str, of: Sequence[str], **shown: object) -> str:
+    return f"/projects/{project}/compare?{urlencode({'of': list(of), **shown}, doseq=True)}"
+
+
+def _answers(demo: CollectorProcess) -> list[str]:
+    """Name the answers of two versions."""
+    return [
+        demo.runs("docs-search", where=f'model == "answer" and version == {version}')[0]["run_id"]
+        for version in (1, 2)
+    ]
+
+
+def _experiments(demo: CollectorProcess) -> list[str]:
+    found = demo.get(f"{DOCS}/experiments")["experiments"]
+    return [one["run_id"] for one in found[::-1]]
+
+
+def _open_item(page: Page) -> None:
+    page.locator("#rows tbody tr").first.get_by_role("link").click()
+
+
+def _open_slice(page: Page) -> None:
+    page.locator("#slices tbody tr").first.get_by_role("link").first.click()
+
+
+def _edit_item(page: Page) -> None:
+    page.locator("#items").get_by_role("button").first.click()
+
+
+def _of_unfinished(collector: CollectorProcess) -> list[Stop]:
+    """Send a run that goes on and one whose process is gone, and show them."""
+    now_ns = time.time_ns()
+    running_one = make_call("train", start_ns=now_ns - 90 * SECOND_NS)
+    crashed = make_call("index", start_ns=now_ns - 60 * SECOND_NS)
+    sent: list[Span] = [
+        make_start(running_one, {"otel_ml.inputs.preview": '{"data": "digits"}'}),
+        make_start(crashed, {"otel_ml.process": "00000002"}),
+        make_sign("goodbye", now_ns, "00000002"),
+        make_call(
+            "epoch",
+            start_ns=now_ns - 80 * SECOND_NS,
+            end_ns=now_ns - 50 * SECOND_NS,
+            trace_id=running_one.trace_id,
+            parent_span_id=running_one.span_id,
+        ),
+    ]
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "nightly"}
+    collector.deliver(encode(sent), headers)
+    return [
+        Stop("home-unfinished", f"{collector.endpoint}/"),
+        Stop("runs-unfinished", f"{collector.endpoint}{NIGHTLY}/runs"),
+        Stop("run-running", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(running_one)}"),
+        Stop("run-crashed", f"{collector.endpoint}{NIGHTLY}/runs/{id_of(crashed)}"),
+    ]
+
+
+def _of_trainings(collector: CollectorProcess) -> list[Stop]:
+    """Send eight trainings, and show them side by side."""
+    sent: list[Span] = []
+    ids = []
+    for place, rate in enumerate((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)):
+        params = {"rate": rate, "hidden": 64 << place % 2, "optimizer": {"name": "adam"}}
+        start_ns = time.time_ns() - (60 - place) * SECOND_NS
+        run = make_call(
+            "train", {"otel_ml.params": json.dumps(params)}, start_ns=start_ns, end_ns=start_ns + 1
+        )
+        steps = range(30)
+        points: dict[str, Value] = {
+            "otel_ml.metric.names": [name for name in ("val_loss", "val_accuracy") for _ in steps],
+            "otel_ml.metric.values": [
+                *(2 / (1 + at * (place + 1) / 4) for at in steps),
+                *(1 - 0.9 / (1 + at * (place + 1) / 4) for at in steps),
+            ],
+            "otel_ml.metric.steps": [*steps, *steps],
+            "otel_ml.metric.times": [start_ns + at * SECOND_NS for _ in range(2) for at in steps],
+            "otel_ml.metric.modes": ["append"] * 2 * len(steps),
+            "otel_ml.target.start_ns": start_ns,
+        }
+        sent += [run, make_record("update", run, points, start_ns=start_ns)]
+        ids.append(id_of(run))
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "trainings"}
+    collector.deliver(encode(sent), headers)
+    return [
+        Stop("compare-trainings", collector.endpoint + _compare("trainings", ids[:6])),
+        Stop("compare-many", collector.endpoint + _compare("trainings", ids)),
+        Stop(
+            "compare-params",
+            collector.endpoint + _compare("trainings", ids[:6], all=1, scale="log", smooth="0.6"),
+        ),
+        Stop("metrics-chosen", f"{collector.endpoint}/projects/trainings/metrics"),
+    ]
+
+
+def _of_trips(collector: CollectorProcess) -> list[Stop]:
+    """Send conversations with a model, its tools and its judge, and show them."""
+    trips = send_trips(collector)
+    pages = collector.endpoint + TRIPS
+    return [
+        Stop("roots", f"{pages}/runs?roots=1"),
+        Stop("roots-unfolded", f"{pages}/runs?roots=1", _unfold_root),
+        Stop("chat", f"{pages}/runs/{id_of(trips.reply)}"),
+        Stop("chat-raw", f"{pages}/runs/{id_of(trips.reply)}?raw=1"),
+        Stop("chat-agent", f"{pages}/runs/{id_of(trips.agent)}"),
+        Stop("chat-failed", f"{pages}/runs/{id_of(trips.broken)}"),
+        Stop("embedding", f"{pages}/runs/{id_of(trips.embed)}"),
+        Stop("model-tokens", f"{pages}/models/reply"),
+        Stop("session-chat", f"{pages}/sessions/trip-208"),
+    ]
+
+
+def _unfold_root(page: Page) -> None:
+    twist = page.locator(".roots button.twist").first
+    if twist.is_visible():
+        twist.click()
+        page.locator(".kid").first.wait_for()
+
+
+def _press(*keys: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        for key in keys:
+            page.keyboard.press(key)
+
+    return act
+
+
+def _open_list(summary: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        _click_tool(page, page.locator("details.switch > summary").get_by_text(summary, exact=True))
+
+    return act
+
+
+def _click_tool(page: Page, tool: Locator) -> None:
+    if not tool.is_visible():  # on a phone
+        page.get_by_text("More", exact=True).click()
+    tool.click()
+
+
+def _open_time(page: Page) -> None:
+    _click_tool(page, page.locator("#time > summary"))
+
+
+def _open_projects(page: Page) -> None:
+    _open_list("docs-search")(page)
+    page.locator(".pop small").first.wait_for()
+
+
+def _mark_second(page: Page) -> None:
+    _press("j", "j")(page)
+    page.locator("tr.cur").hover()
+
+
+def _complete(page: Page) -> None:
+    _press("/")(page)
+    page.keyboard.type("tags")
+    page.locator("[role=option]").first.wait_for()
+    page.keyboard.press("ArrowDown")
+
+
+def _open_feedback(page: Page) -> None:
+    button = page.locator("#add-feedback")
+    if button.is_visible():
+        button.click()
+
+
+def _try_wrong_key(page: Page) -> None:
+    page.get_by_label("Key", exact=True).fill(WRONG)
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()

@@ -1,0 +1,84 @@
+"""Both roads to a store: embedded, and over the network to a front before chDB."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from otel_ml_collector.store.migrations import connect
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.writer import Writer
+from tests.support.clickhouse import ClickHouse, clickhouse
+from tests.support.collector import CollectorProcess, running
+from tests.support.otel_ml_collector.stores import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A way to a store of its own.
+
+    Attributes:
+        name: embedded or network.
+        run: Runs a collector on it; on the network road several may run before one store.
+    """
+
+    name: str
+    run: Callable[[], AbstractContextManager[CollectorProcess]]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A server for all tests; they keep apart by their databases."""
+    with clickhouse(tmp_path_factory.mktemp("server") / "data") as started:
+        yield started
+
+
+def make_road(name: str, folder: Path, server: ClickHouse) -> Road:
+    """Make a road to an empty store."""
+    if name == "embedded":
+        return Road(name, lambda: running(folder / "data"))
+    url = server.url(server.make_database())
+    return Road(name, lambda: running(folder / "none", "--store", url))
+
+
+@pytest.fixture(scope="module", params=["embedded", "network"])
+def road(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: ClickHouse
+) -> Road:
+    """Each road once, to a store of the module's own."""
+    return make_road(request.param, tmp_path_factory.mktemp("road"), server)
+
+
+@pytest.fixture(scope="module")
+def collector(road: Road) -> Iterator[CollectorProcess]:
+    """A collector on each road for one module; tests keep apart by their projects."""
+    with road.run() as process:
+        yield process
+
+
+@pytest.fixture(params=["embedded", "network"])
+def own_collector(
+    request: pytest.FixtureRequest, tmp_path: Path, server: ClickHouse
+) -> Iterator[CollectorProcess]:
+    """A collector on each road for one test that restarts it."""
+    with make_road(request.param, tmp_path, server).run() as process:
+        yield process
+
+
+@pytest.fixture
+def store(server: ClickHouse) -> Iterator[Store]:
+    """A store on the network road, empty, in this process."""
+    connections = connect(server.url(server.make_database()))
+    try:
+        yield Store(connections, Writer(connections), Reader(connections))
+    finally:
+        connections.close()
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project of the test's own."""
+    name: str = request.node.name
+    return name

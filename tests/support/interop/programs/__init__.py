@@ -1,0 +1,1 @@
+"""Programs that tests run in other environments; each prints what happened, as JSON."""

@@ -1,0 +1,75 @@
+"""What is kept of a value: written, read again, and compared with what was promised of it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml.types import TextOnly, dump, load, wrap
+from tests.support.otel_ml.types.trips import same
+
+_CHARS: Final = 60
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A value and what it is read back as.
+
+    Attributes:
+        name: What it is called in the table.
+        make: Makes it.
+        plain: What it is read back as where that is less than itself; None where it is the same.
+        less: What `plain` lacks; empty where it is the same, or only its text.
+        equals: Compares it with what is read, where `same` does not know how.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    plain: Any = None
+    less: str = ""
+    equals: Callable[[Any, Any], bool] = same
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        kept: The wrapper, and the bytes of the document.
+        read: ``same``, ``plain data ...``, ``its text, said so``, or what is wrong.
+    """
+
+    value: str
+    kept: str
+    read: str
+    is_true: bool
+
+
+def try_sample(sample: Sample) -> Row:
+    """Write a value, read it and compare."""
+    value = sample.make()
+    data = wrap(value)
+    document = dump(data)
+    found = load(document).data
+    kept = f"{data.type_name.removeprefix('otel_ml.types.')}, {len(document):,} bytes"
+    if sample.less == "text":
+        is_true = isinstance(found, TextOnly) and bool(found) and bool(found.of)
+        return Row(sample.name, kept, f"its text, said so: {found.of}", is_true)
+    if sample.less:
+        is_true = same(found, sample.plain)
+        return Row(sample.name, kept, f"plain data {sample.less}: {found!r}", is_true)
+    return Row(
+        sample.name, kept, "same", type(found) is type(value) and sample.equals(found, value)
+    )
+
+
+def rows_of(samples: Mapping[str, Sample] | Iterable[Sample]) -> list[Row]:
+    """Try samples in their order."""
+    each = samples.values() if isinstance(samples, Mapping) else samples
+    return [try_sample(sample) for sample in each]
+
+
+def write_table(rows: Iterable[Row]) -> str:
+    """Write rows below each other."""
+    lines = [("value", "what is kept", "what is read back")]
+    lines += [(row.value, row.kept, row.read.replace("\n", " ")) for row in rows]
+    return "\n".join(f"{a:<44} {b:<26} {c[:_CHARS]}" for a, b, c in lines)

@@ -1,0 +1,107 @@
+"""A real store in a folder, with its writer and reader, or with the whole application."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.records import Records
+from otel_ml_collector.serve.app import make_app, open_collector
+from otel_ml_collector.settings.sources import load
+from otel_ml_collector.span import Span
+from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.connection import Connections
+from otel_ml_collector.store.migrations import connect
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.rollup import recompute
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.writer import Writer
+from tests.support.new_store import lay
+from tests.support.otel_ml_collector.spans import NOW_NS
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store. The engine takes one folder a process: close it before another opens."""
+
+    connections: Connections
+    writer: Writer
+    reader: Reader
+
+    @cached_property
+    def watch(self) -> CallWatch:
+        """What settles the runs that are taken."""
+        return CallWatch(self.connections)
+
+    def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
+        """Map spans at a time, store their records as one group, and settle what is new.
+
+        A collector does the last behind its answer, so that trouble with it is nobody's.
+        """
+        records = map_spans(spans, Filing(project, now_ns))
+        self.writer.write(records)
+        self.watch.note(records, self.writer.stamped_ns or 0)
+        with suppress(Unavailable):
+            self.watch.look()
+        return records
+
+    def compute(self, project: str, days: Sequence[int]) -> None:
+        """Compute the rollup of some days, as if they had been left alone for a minute."""
+        client = self.connections.open()
+        now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
+        recompute(client, self.connections.memory, project, days, now_ns)
+
+    def settle(self) -> None:
+        """Settle all that is stored and was not looked at, as a collector does that starts."""
+        watch = CallWatch(self.connections)
+        while watch.look():
+            pass
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Store]:
+    """Open the store of a folder, and close it at the end."""
+    lay(path)
+    with open_connected(f"chdb://{path}") as store:
+        yield store
+
+
+@contextmanager
+def open_connected(url: str) -> Iterator[Store]:
+    """Open the store of a folder that is laid out, or of a server, and close it at the end."""
+    connections = connect(url)
+    reader = Reader(connections)
+    try:
+        yield Store(connections, Writer(connections), reader)
+    finally:
+        reader.close()
+        connections.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The HTTP application, and the store behind it."""
+
+    app: FastAPI
+    store: Store
+
+
+@contextmanager
+def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
+    """Open a collector over the store of a folder, without a network, and close it at the end."""
+    if "store" not in settings_of:
+        lay(path)
+    settings = load({"data_dir": str(path), **settings_of}, {}, None)
+    collector = open_collector(settings)
+    try:
+        app = make_app(collector, settings)
+        connections = collector.connections
+        yield Service(app, Store(connections, Writer(connections), collector.reader))
+    finally:
+        collector.close()

@@ -1,0 +1,62 @@
+"""OTLP export requests as they arrive, in whichever encoding, kept as one OTLP/JSON request."""
+
+import gzip
+import json
+from typing import Any, Final
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.otlp_json import to_otlp_json
+from tests.support.recorded.words import Words
+
+_Request = type[ExportTraceServiceRequest] | type[ExportLogsServiceRequest]
+_REQUESTS: Final[dict[str, tuple[_Request, str]]] = {
+    "/v1/traces": (ExportTraceServiceRequest, "resourceSpans"),
+    "/v1/logs": (ExportLogsServiceRequest, "resourceLogs"),
+}
+
+
+class Sink:
+    """What one recorder exported; metrics are taken and left out."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, list[Any]] = {"resourceSpans": [], "resourceLogs": []}
+        self.scenarios: list[dict[str, Any]] = []
+        self.words = Words()
+
+    def begin(self, name: str) -> None:
+        """Note that a scenario begins: what comes from now on is of it."""
+        begun = {signal: len(told) for signal, told in self._told.items()}
+        self.scenarios.append({"name": name, **begun, "calls": []})
+
+    def note(self, status: int, usage: object) -> None:
+        """Note what the provider answered to one call of the scenario."""
+        if self.scenarios:
+            self.scenarios[-1]["calls"].append({"status": status, "usage": usage})
+
+    def take(self, path: str, media_type: str, encoding: str, body: bytes) -> bool:
+        """Keep one request; False for a path that is none of OTLP's."""
+        if path.endswith("/v1/metrics"):
+            return True
+        for signal, (message, key) in _REQUESTS.items():
+            if path.endswith(signal):
+                raw = gzip.decompress(body) if encoding == "gzip" else body
+                request = (
+                    json.loads(raw)
+                    if media_type.startswith("application/json")
+                    else to_otlp_json(message.FromString(raw))
+                )
+                self._told[key] += request.get(key, [])
+                return True
+        return False
+
+    @property
+    def spans(self) -> list[Any]:
+        """The ``resourceSpans`` of all requests, in the order in which they came."""
+        return self._told["resourceSpans"]
+
+    @property
+    def logs(self) -> list[Any]:
+        """The ``resourceLogs`` of all requests, in the order in which they came."""
+        return self._told["resourceLogs"]

@@ -1,0 +1,1 @@
+"""Tests that start nothing: no process, no socket, no engine of the store."""

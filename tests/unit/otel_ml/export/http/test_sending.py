@@ -1,0 +1,101 @@
+"""What a request carries, and what sending it brings along."""
+
+import gzip
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from opentelemetry import context
+
+from tests.support.otel_ml.export.http.servers import (
+    DELIVERED,
+    LONG_S,
+    Receiver,
+    Request,
+    open_sender,
+    send_once,
+)
+from tests.support.otel_ml.scripts import ask_script
+
+
+def test_request_is_that_of_the_standard(receiver: Receiver) -> None:
+    """A request is a POST of the body as protobuf, with the headers of the settings."""
+    headers = {"x-otel-ml-project": "shop", "authorization": "Bearer sk-1"}
+    assert send_once(receiver.address, headers=headers) == DELIVERED
+    [request] = receiver.requests
+    assert request.headers.pop("user-agent").startswith("otel-ml/")
+    assert request == Request(
+        "POST",
+        "/v1/traces",
+        {
+            "host": receiver.address.removeprefix("http://"),
+            "accept-encoding": "identity",
+            "content-length": "4",
+            "content-type": "application/x-protobuf",
+            "x-otel-ml-project": "shop",
+            "authorization": "Bearer sk-1",
+        },
+        b"body",
+    )
+
+
+def test_headers_of_the_body_stay(receiver: Receiver) -> None:
+    """No header of the environment can say something else of the body."""
+    names = ("content-length", "content-type", "content-encoding", "transfer-encoding")
+    assert send_once(receiver.address, headers=dict.fromkeys(names, "99")) == DELIVERED
+    [request] = receiver.requests
+    found = [request.headers.get(name) for name in names]
+    assert (found, request.body) == (["4", "application/x-protobuf", None, None], b"body")
+
+
+def test_user_agent_can_be_set(receiver: Receiver) -> None:
+    """A user agent of the environment is sent instead of ours."""
+    send_once(receiver.address, headers={"user-agent": "probe/1"})
+    assert receiver.requests[0].headers["user-agent"] == "probe/1"
+
+
+@pytest.mark.parametrize("body", [b"", b"body", os.urandom(3 * 1024 * 1024)])
+def test_gzip_is_undone_at_the_receiver(receiver: Receiver, body: bytes) -> None:
+    """A compressed body says so, and is the body again when uncompressed."""
+    with open_sender(receiver.address, compression="gzip") as sender:
+        assert sender.post(body, LONG_S) == DELIVERED
+    [request] = receiver.requests
+    assert request.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(request.body) == body
+
+
+def test_instrumentations_are_kept_off(receiver: Receiver) -> None:
+    """While a request runs, its thread's context tells instrumentations to look away."""
+    key = context._SUPPRESS_INSTRUMENTATION_KEY
+    seen: list[object] = []
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(context.get_value(key))
+
+    log, watch = logging.getLogger("urllib3.connectionpool"), Watch()
+    log.addHandler(watch)
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    try:
+        send_once(receiver.address)
+    finally:
+        log.setLevel(level)
+        log.removeHandler(watch)
+    assert (set(seen), context.get_value(key)) == ({True}, None)
+
+
+def test_nothing_heavy_is_imported_early(tmp_path: Path) -> None:
+    """Making a sender imports no HTTP library, which takes longer than all of ours."""
+    assert ask_script(
+        tmp_path,
+        """
+        import sys
+        from otel_ml.export.http import HttpSender
+        from otel_ml.export.settings import resolve
+        sender = HttpSender(resolve(None, "shop", None))
+        sender.close()
+        print([int(name in sys.modules) for name in ("urllib3", "http.client", "ssl")])
+        """,
+    ) == [0, 0, 0]

@@ -1,0 +1,152 @@
+"""Processes that fork: whose the files and the locks are."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.folders import ROOT
+from tests.support.otel_ml.scripts import ask_script
+
+FORKING = """
+import json, os, signal, sys
+from pathlib import Path
+from tests.support.otel_ml.export.spool.spools import drain, files, fill, key, make_spool, segments
+
+def numbers(frames):
+    return [int.from_bytes(one, "big") for one, _ in frames]
+
+directory = Path("spool")
+spool = make_spool(directory, segment_bytes=1_000)
+fill(spool, range(20))
+
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        spool.after_fork_in_child()
+        work()
+        os._exit(0)
+    return child
+
+def ended(child):
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def ask_fork(directory: Path, script: str) -> object:
+    root = str(ROOT)
+    return ask_script(directory, FORKING + script, PYTHONPATH=root)
+
+
+def test_child_begins_its_own_file_at_first_append(tmp_path: Path) -> None:
+    """A forked child has no file before it writes, and then one that is not the parent's."""
+    script = """
+def work():
+    before = files(directory)
+    assert spool.pending() == 0 and drain(spool) == []
+    assert files(directory) == before
+    fill(spool, range(100, 103))
+    assert len(set(files(directory)) - set(before)) == 1
+    assert numbers(drain(spool)) == [100, 101, 102]
+    fill(spool, range(103, 105))
+
+ended(in_child(work))
+print(json.dumps([numbers(drain(spool, 100)), spool.counts.adopted]))
+"""
+    assert ask_fork(tmp_path, script) == [[*range(20), 103, 104], 2]
+
+
+def test_child_does_not_unlock_the_parent(tmp_path: Path) -> None:
+    """While the parent lives, nobody adopts its file, although a child came and went."""
+    script = """
+ended(in_child(lambda: fill(spool, range(100, 101))))
+ended(in_child(spool.close))
+print(json.dumps([numbers(drain(make_spool(directory))), numbers(drain(spool))]))
+"""
+    assert ask_fork(tmp_path, script) == [[100], list(range(20))]
+
+
+def test_child_does_not_hold_the_lock_of_a_killed_parent(tmp_path: Path) -> None:
+    """What a killed parent left is adopted while its child lives, by the child too."""
+    script = """
+ready, go = os.pipe(), os.pipe()
+
+def parent():
+    def child():
+        os.write(ready[1], b"+")
+        os.read(go[0], 1)
+        result = [numbers(drain(spool)), numbers(drain(make_spool(directory)))]
+        os.write(ready[1], json.dumps(result).encode())
+
+    in_child(child)
+    signal.pause()
+
+def first():
+    fill(spool, range(100, 120))
+    parent()
+
+middle = in_child(first)
+assert os.read(ready[0], 1) == b"+"
+os.kill(middle, signal.SIGKILL)
+os.waitpid(middle, 0)
+os.write(go[1], b"+")
+print(os.read(ready[0], 10_000).decode())
+"""
+    assert ask_fork(tmp_path, script) == [list(range(100, 120)), []]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "os._exit(0)"], ids=["ordinarily", "at once"])
+def test_child_that_ends_takes_nothing_from_a_killed_parent(tmp_path: Path, end: str) -> None:
+    """After children that wrote and ended, a killed parent's frames are all there."""
+    script = f"""
+def first():
+    for number in range(3):
+        child = os.fork()
+        if child == 0:
+            spool.after_fork_in_child()
+            fill(spool, range(200 + number, 201 + number))
+            {end}
+        ended(child)
+        fill(spool, range(100 + number, 101 + number))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    script += """
+middle = in_child(first)
+assert os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]) == -signal.SIGKILL
+print(json.dumps(sorted(numbers(drain(make_spool(directory))))))
+"""
+    assert ask_fork(tmp_path, script) == [100, 101, 102, 200, 201, 202]
+
+
+def test_adopter_that_forks(tmp_path: Path) -> None:
+    """A child does not deliver, nor give up, what its parent has adopted."""
+    script = """
+spool.close()
+spool = make_spool(directory)
+batch = spool.take(5, 1_000)
+
+def work():
+    spool.done(batch)
+    assert drain(spool) == []
+    spool.close()
+
+ended(in_child(work))
+spool.give_back(batch)
+print(json.dumps(numbers(drain(spool))))
+"""
+    assert ask_fork(tmp_path, script) == list(range(20))
+
+
+def test_child_of_a_closed_spool(tmp_path: Path) -> None:
+    """A spool that was closed before a fork stays closed in the child."""
+    script = """
+drain(spool)
+spool.close()
+
+def work():
+    assert not spool.append(key(1), b"")
+    assert drain(spool) == []
+
+ended(in_child(work))
+print(json.dumps(files(directory)))
+"""
+    assert ask_fork(tmp_path, script) == []

@@ -1,0 +1,248 @@
+"""Messages of the host's, in the shape of the GenAI conventions."""
+
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from otel_ml.genai.messages import find_input, find_output, find_system, join_chunks
+from tests.support.otel_ml.genai.responses import (
+    ANTHROPIC,
+    ANTHROPIC_EVENTS,
+    CHAT,
+    CHAT_CHUNKS,
+    COMPLETION,
+    EMBEDDINGS,
+    RESPONSE,
+    RESPONSE_EVENTS,
+    as_object,
+)
+
+THOUGHT = {"type": "reasoning", "content": "hm"}
+TEXT = {"type": "text", "content": "hi"}
+CITY = {"city": "Paris"}
+
+
+def call(id: str, arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_call", "id": id, "name": "weather", "arguments": arguments}
+
+
+def said(role: str, *parts: Any, **more: Any) -> list[dict[str, Any]]:
+    return [{"role": role, "parts": list(parts), **more}]
+
+
+OF_CHAT = said("assistant", TEXT, call("call_1", CITY), finish_reason="tool_calls")
+OF_RESPONSE = said("assistant", {"type": "reasoning", "content": "think"}, TEXT, call("call_1", {}))
+OF_ANTHROPIC = said("assistant", THOUGHT, TEXT, call("tu_1", CITY), finish_reason="end_turn")
+
+
+@pytest.mark.parametrize("shape", [lambda value: value, as_object], ids=["dict", "object"])
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (CHAT, OF_CHAT),
+        (COMPLETION, said("assistant", TEXT, finish_reason="length")),
+        (RESPONSE, OF_RESPONSE),
+        (ANTHROPIC, OF_ANTHROPIC),
+        (EMBEDDINGS, []),
+        (CHAT["choices"][0]["message"], said("assistant", TEXT, call("call_1", CITY))),
+    ],
+    ids=["chat", "completion", "response", "anthropic", "embeddings", "message"],
+)
+def test_output(shape: Any, response: Any, expected: Any) -> None:
+    """A response becomes messages, as a dict and as an object."""
+    assert find_output(shape(response)) == expected
+
+
+@pytest.mark.parametrize("shape", [lambda value: value, as_object], ids=["dict", "object"])
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        (CHAT_CHUNKS, OF_CHAT),
+        (RESPONSE_EVENTS, OF_RESPONSE),
+        (RESPONSE_EVENTS[:2], said("assistant", TEXT)),
+        (ANTHROPIC_EVENTS, OF_ANTHROPIC),
+        (["h", "i"], said("assistant", TEXT)),
+        ([{"choices": [{"index": 0, "text": "hi"}]}], said("assistant", TEXT)),
+    ],
+    ids=["chat", "response", "response left", "anthropic", "texts", "completion"],
+)
+def test_stream(shape: Any, chunks: list[Any], expected: Any) -> None:
+    """A stream becomes the messages that the same call gives in one piece."""
+    assert find_output(join_chunks(shape(chunks))) == expected
+
+
+def test_choices_of_a_stream() -> None:
+    """Each choice of a stream is a message."""
+    chunks = [
+        {"choices": [{"index": index, "delta": {"content": text}}]}
+        for index, text in [(1, "b"), (0, "a"), (1, "c")]
+    ]
+    assert find_output(join_chunks(chunks)) == [
+        *said("assistant", {"type": "text", "content": "a"}),
+        *said("assistant", {"type": "text", "content": "bc"}),
+    ]
+
+
+CONVERSATION = [
+    {"role": "system", "content": "Be kind"},
+    {"role": "user", "content": "Weather?", "name": "ann"},
+    CHAT["choices"][0]["message"],
+    {"role": "tool", "tool_call_id": "call_1", "content": "rainy"},
+]
+
+
+def test_conversation() -> None:
+    """A history of OpenAI's keeps its order, its calls and what they gave."""
+    assert find_input({"messages": CONVERSATION, "model": "gpt-4o"}) == [
+        *said("system", {"type": "text", "content": "Be kind"}),
+        *said("user", {"type": "text", "content": "Weather?"}, name="ann"),
+        *said("assistant", TEXT, call("call_1", CITY)),
+        *said("tool", {"type": "tool_call_response", "id": "call_1", "response": "rainy"}),
+    ]
+
+
+def test_conversation_of_anthropic() -> None:
+    """A result of a tool within a message of the user's is a response to the call."""
+    result = {"type": "tool_result", "tool_use_id": "tu_1", "content": "rainy"}
+    messages = [{"role": "user", "content": [result, {"type": "text", "text": "hi"}]}]
+    response = {"type": "tool_call_response", "id": "tu_1", "response": "rainy"}
+    assert find_input({"messages": messages}) == said("user", response, TEXT)
+
+
+def test_items_of_responses() -> None:
+    """Calls and their outputs stand between the messages of OpenAI's responses."""
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        *RESPONSE["output"],
+        {"type": "function_call_output", "call_id": "call_1", "output": "rainy"},
+    ]
+    assert find_input({"input": items}) == [
+        *said("user", TEXT),
+        *said("assistant", {"type": "reasoning", "content": "think"}),
+        *said("assistant", TEXT),
+        *said("assistant", call("call_1", {})),
+        *said("tool", {"type": "tool_call_response", "id": "call_1", "response": "rainy"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"prompt": "hi"},
+        {"input": "hi", "temperature": 0.5},
+        {"question": "hi", "k": 3},
+        {"anything": "hi"},
+    ],
+    ids=str,
+)
+def test_prompt(inputs: dict[str, Any]) -> None:
+    """A lone text is what the user said."""
+    assert find_input(inputs) == said("user", TEXT)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "https://a/b.png"}},
+            {"type": "uri", "modality": "image", "uri": "https://a/b.png"},
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}},
+            {
+                "type": "blob",
+                "modality": "image",
+                "mime_type": "image/png",
+                "byte_size": 5,
+                "content": "",
+            },
+        ),
+        (
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="},
+            },
+            {
+                "type": "blob",
+                "modality": "image",
+                "mime_type": "image/png",
+                "byte_size": 5,
+                "content": "",
+            },
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"data": "aGVs", "format": "wav"}},
+            {
+                "type": "blob",
+                "modality": "audio",
+                "mime_type": "wav",
+                "byte_size": 3,
+                "content": "",
+            },
+        ),
+        (
+            {"type": "file", "file": {"file_id": "file-1"}},
+            {"type": "file", "modality": "document", "file_id": "file-1"},
+        ),
+        (
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "redacted_thinking", "data": "x"},
+        ),
+    ],
+    ids=["image url", "data url", "anthropic image", "audio", "file", "unknown"],
+)
+def test_part(part: Any, expected: Any) -> None:
+    """Media say what they are and how big, an unknown part stays as it is."""
+    assert find_input({"messages": [{"role": "user", "content": [part]}]}) == said("user", expected)
+
+
+@pytest.mark.parametrize(
+    "system", ["Be kind", [{"type": "text", "text": "Be kind"}]], ids=["text", "blocks"]
+)
+def test_system(system: Any) -> None:
+    """Instructions beside the messages are parts of their own."""
+    assert find_system({"system": system, "messages": []}) == [
+        {"type": "text", "content": "Be kind"}
+    ]
+
+
+def test_broken_arguments() -> None:
+    """Arguments that are no JSON, as a stream that was left has them, stay text."""
+    chunks = CHAT_CHUNKS[:4]
+    assert find_output(join_chunks(chunks)) == said("assistant", TEXT, call("call_1", '{"city":'))
+
+
+def test_messages_are_messages() -> None:
+    """What is in the shape of the conventions stays as it is."""
+    assert find_input({"messages": said("user", TEXT)}) == said("user", TEXT)
+
+
+class Raising:
+    """A value whose every attribute raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        7,
+        b"hi",
+        "",
+        {},
+        [],
+        [1],
+        ["a", {}],
+        {"role": 1},
+        MagicMock(),
+        [MagicMock()],
+        Raising(),
+    ],
+    ids=range(12),
+)
+def test_no_message(value: object) -> None:
+    """What does not look like a message is none, of a request as of a response."""
+    assert (find_input({"messages": value, "other": value}), find_output(value)) == ([], [])

@@ -1,0 +1,185 @@
+"""Watching by bets: how seldom nothing is called something, and how soon a change is seen."""
+
+import math
+from collections import Counter
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from otel_ml.statistics.betting import (
+    add_window,
+    count_above,
+    find_alarms,
+    log_stake,
+    session_means,
+)
+from tests.support.examples import examples
+from tests.support.sampling import harder
+
+Draw = np.random.Generator
+N: Final = 200
+WINDOWS: Final = 1_000
+STREAMS: Final = 2_000
+SESSION_STREAMS: Final = examples(at_night=200, on_commit=4)
+
+
+def passes(draw: Draw, rate: float, runs: int, windows: int) -> list[dict[float, int]]:
+    """Draw the windows of a pass rate of runs that stand alone."""
+    passed = draw.binomial(runs, rate, windows).tolist()
+    return [{1.0: count, 0.0: runs - count} for count in passed]
+
+
+def sessions(draw: Draw, rate: float, count: int, windows: int) -> list[Counter[float]]:
+    """Draw windows of sessions of 1 to 50 runs, each with a pass rate of its own."""
+    sizes = draw.integers(1, 51, (windows, count))
+    own = draw.beta(4 * rate, 4 * (1 - rate), (windows, count))
+    means = draw.binomial(sizes, own) / sizes
+    return [Counter(row) for row in means.tolist()]
+
+
+def test_stake_of_two_runs() -> None:
+    """The stake is the mean of bets, each multiplied by its gain or loss of every run."""
+    bets = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
+    stakes = [(1 + bet / 2) * (1 - bet / 2) for bet in bets]
+    assert log_stake({0.0: 1, 1.0: 1}, 0.5) == pytest.approx(math.log(sum(stakes) / 5))
+
+
+def test_sum_over_onsets() -> None:
+    """A window multiplies the sum of those before it and a stake that begins with it."""
+    window = {0.0: 3, 1.0: 1}
+    stake = math.exp(log_stake(window, 0.5))
+    first = add_window(0.0, window, 0.5)
+    assert first == pytest.approx(stake)
+    assert add_window(first, window, 0.5) == pytest.approx(stake + stake * stake)
+
+
+def test_session_is_one() -> None:
+    """A session enters by the mean of its runs, and a run without one by itself."""
+    runs = [("a", 1.0), ("a", 0.0), ("a", 1.0), ("a", 1.0), (None, 1.0), (None, 1.0)]
+    assert session_means(runs) == {0.75: 1, 1.0: 2}
+
+
+def test_quantile_is_a_share() -> None:
+    """A quantile above a threshold is that a larger share of runs is above it."""
+    slow = [(None, 2_500.0)] * 20 + [(None, 300.0)] * 80
+    fast = [(None, 2_500.0)] * 2 + [(None, 300.0)] * 98
+    windows = [count_above(runs, 2_000) for runs in (fast, fast, slow, slow)]
+    assert find_alarms(windows, 0.05, is_above=True) == [2, 3]
+
+
+def test_no_session_changes_nothing() -> None:
+    """A window without a run is no evidence either way."""
+    bad = {0.0: 4, 1.0: 4}
+    assert find_alarms([bad, bad], 0.9, windows_between=100) == [1]
+    assert find_alarms([bad, {}, {}, bad], 0.9, windows_between=100) == [3]
+
+
+def test_beyond_zero_to_one() -> None:
+    """A figure that is not from 0 to 1 is refused: the bound would not hold."""
+    with pytest.raises(ValueError, match=r"Invalid mean 1\.5"):
+        log_stake({1.5: 1}, 0.5)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_turned_round(values: list[float], limit: float, is_above: bool) -> None:
+    """What passes too seldom is what fails too often: the stake is the same."""
+    means = Counter(values)
+    turned = Counter(1 - value for value in values)
+    first = log_stake(means, limit, is_above=is_above)
+    assert first == pytest.approx(log_stake(turned, 1 - limit, is_above=not is_above), abs=1e-6)
+
+
+@given(st.floats(0.01, 0.99), st.integers(1, 40))
+def test_fair(limit: float, runs: int) -> None:
+    """At its limit no stake grows on average: over all outcomes of a window it is exactly 1."""
+    mean = math.fsum(
+        math.comb(runs, passed)
+        * limit**passed
+        * (1 - limit) ** (runs - passed)
+        * math.exp(log_stake({1.0: passed, 0.0: runs - passed}, limit))
+        for passed in range(runs + 1)
+    )
+    assert mean == pytest.approx(1, abs=1e-9)
+
+
+def count_alarms(passed: NDArray[np.int64], runs: int, rate: float, *, is_above: bool) -> int:
+    """Count the alarms of streams, all at once: a window multiplies the sum before it and 1.
+
+    Args:
+        passed: How many runs of each window pass: a row for each stream.
+        runs: Of how many.
+        rate: The limit.
+        is_above: As of `find_alarms`.
+    """
+    factors = np.array(
+        [
+            add_window(0.0, {1.0: number, 0.0: runs - number}, rate, is_above=is_above)
+            for number in range(runs + 1)
+        ]
+    )
+    totals, alarms = np.zeros(len(passed)), 0
+    for window in passed.T:
+        totals = factors[window] * (1 + totals)
+        alarms += int((totals > N).sum())
+        totals[totals > N] = 0.0
+    return alarms
+
+
+def test_streams_at_once() -> None:
+    """Streams that are counted all at once have the alarms of each by itself."""
+    passed = np.random.default_rng(5).binomial(50, 0.8, (10, 80))
+    each = [
+        find_alarms([{1.0: n, 0.0: 50 - n} for n in row], 0.9, windows_between=N)
+        for row in passed.tolist()
+    ]
+    assert sum(map(len, each)) > 10
+    assert count_alarms(passed, 50, 0.9, is_above=False) == sum(map(len, each))
+
+
+@pytest.mark.parametrize(
+    ("rate", "runs"), [(0.9, 200), (0.9, 10), (0.5, 50), (0.99, 200), (0.05, 30)]
+)
+def test_windows_between_false_alarms(rate: float, runs: int) -> None:
+    """At the threshold there are at least N windows between two false alarms, on average."""
+    draw = np.random.default_rng([int(1_000 * rate), runs])
+    for is_above in (False, True):
+        passed = draw.binomial(runs, rate, (STREAMS, WINDOWS))
+        alarms = count_alarms(passed, runs, rate, is_above=is_above)
+        windows = passed.size
+        print(f"rate {rate}, {runs} a window: {windows / max(alarms, 1):,.0f} windows between")  # noqa: T201 - with `-s`
+        # Three standard errors of a count that is as large as it may be.
+        assert alarms <= windows / N + 3 * math.sqrt(windows / N)
+
+
+@harder
+def test_windows_between_false_alarms_of_sessions() -> None:
+    """So it is where runs of a session are alike: a session of fifty counts as one."""
+    draw = np.random.default_rng(7)
+    alarms = sum(
+        len(find_alarms(sessions(draw, 0.9, 12, WINDOWS), 0.9, windows_between=N))
+        for _ in range(SESSION_STREAMS)
+    )
+    windows = SESSION_STREAMS * WINDOWS
+    print(f"sessions: {windows / max(alarms, 1):,.0f} windows between")  # noqa: T201 - with `-s`
+    assert alarms <= windows / N + 3 * math.sqrt(windows / N)
+
+
+def test_a_fall_is_seen_soon() -> None:
+    """A fall by 10 points is seen within 3 windows of 200 runs, after any time without one."""
+    draw = np.random.default_rng(11)
+    waits: list[Any] = []
+    for _ in range(200):
+        before = passes(draw, 0.9, 200, int(draw.integers(1, 100)))
+        alarms = find_alarms([*before, *passes(draw, 0.8, 200, 50)], 0.9)
+        waits.append(next(place for place in alarms if place >= len(before)) - len(before) + 1)
+    print(f"median {median(waits)} windows, 90 % {sorted(waits)[180]}")  # noqa: T201 - with `-s`
+    assert median(waits) <= 3

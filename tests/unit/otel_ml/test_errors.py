@@ -1,0 +1,228 @@
+"""Trouble of ours: counted, logged once, and never the host's."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+from opentelemetry.trace import NoOpTracerProvider
+
+from otel_ml import Client
+from otel_ml.errors import InvalidMetricError, report, trouble
+from tests.support.otel_ml.recording import Recording, attributes
+
+
+class RaisingExporter(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise RuntimeError("export")
+
+    def shutdown(self) -> None:
+        raise RuntimeError("shutdown")
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        raise RuntimeError("flush")
+
+
+class RaisingSampler(Sampler):
+    def should_sample(self, *_args: Any, **_options: Any) -> SamplingResult:
+        raise RuntimeError("sampler")
+
+    def get_description(self) -> str:
+        return "raising"
+
+
+class RaisingProcessor(SpanProcessor):
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        raise RuntimeError("start")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        raise RuntimeError("end")
+
+
+def raising_exporter() -> Client:
+    return Client("shop", exporter=RaisingExporter())
+
+
+def raising_sampler() -> Client:
+    return Client(
+        "shop", tracer_provider=TracerProvider(sampler=RaisingSampler(), shutdown_on_exit=False)
+    )
+
+
+def raising_processor() -> Client:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(RaisingProcessor())
+    return Client("shop", tracer_provider=provider)
+
+
+def no_provider() -> Client:
+    return Client("shop", tracer_provider=NoOpTracerProvider())
+
+
+def bad_setting() -> Client:
+    return Client("shop")
+
+
+BROKEN: list[Callable[[], Client]] = [
+    raising_exporter,
+    raising_sampler,
+    raising_processor,
+    no_provider,
+    bad_setting,
+]
+
+
+@pytest.fixture(params=BROKEN, ids=lambda make: make.__name__)
+def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client of which one part is broken."""
+    if request.param is bad_setting:
+        monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+    made: Client = request.param()
+    return made
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def count(stop: int) -> Iterator[int]:
+    yield from range(stop)
+
+
+def test_broken_part_changes_no_call(broken: Client) -> None:
+    """Whatever part of telemetry is broken, a call returns as without us."""
+    assert broken.trace(add)(1, 2) == 3
+
+
+def test_broken_part_changes_no_exception(broken: Client) -> None:
+    """Whatever part of telemetry is broken, a call raises as without us."""
+    with pytest.raises(ZeroDivisionError, match=r"^division by zero$"):
+        broken.trace(lambda: 1 / 0)()
+
+
+def test_broken_part_changes_no_stream(broken: Client) -> None:
+    """Whatever part of telemetry is broken, a stream gives its chunks as without us."""
+    assert list(broken.trace(count)(3)) == [0, 1, 2]
+
+
+def test_broken_part_changes_no_block(broken: Client) -> None:
+    """Whatever part of telemetry is broken, the block of a run goes through."""
+    with broken.run("training", params={"a": 1}, tags={"b": 2}) as run:
+        run.tag(c=3)
+        run.info("text")
+        run.log_metrics({"loss": 0.5})
+
+
+def test_broken_part_changes_no_flush(broken: Client) -> None:
+    """Whatever part of telemetry is broken, flush answers."""
+    broken.trace(add)(1, 2)
+    assert bool(broken.flush(1)) in {True, False}
+
+
+def test_broken_part_changes_no_close(broken: Client) -> None:
+    """Whatever part of telemetry is broken, close returns."""
+    broken.trace(add)(1, 2)
+    broken.close()
+
+
+def test_blocked_exporter_blocks_no_call() -> None:
+    """While the exporter hangs calls return."""
+    hanging, entered = threading.Event(), threading.Event()
+
+    class HangingExporter(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            entered.set()
+            assert hanging.wait(30)
+            return SpanExportResult.SUCCESS
+
+    client = Client("shop", exporter=HangingExporter())
+    traced = client.trace(add)
+    assert traced(1, 2) == 3
+    assert entered.wait(10)
+    assert [traced(number, 1) for number in range(100)] == list(range(1, 101))
+    hanging.set()
+    client.close()
+
+
+def test_flush_keeps_its_deadline() -> None:
+    """While the exporter hangs flush answers False when its time is over."""
+    hanging = threading.Event()
+    answers: list[bool] = []
+
+    class HangingExporter(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            hanging.wait(30)
+            return SpanExportResult.SUCCESS
+
+    client = Client("shop", exporter=HangingExporter())
+    client.trace(add)(1, 2)
+    thread = threading.Thread(target=lambda: answers.append(bool(client.flush(0.05))))
+    thread.start()
+    thread.join(5)
+    in_time = not thread.is_alive()
+    hanging.set()
+    thread.join()
+    client.close()
+    assert (in_time, answers) == (True, [False])
+
+
+def test_error_without_attributes_is_the_hosts(recording: Recording) -> None:
+    """An error of which nothing can be read comes out as it is, and its run says that it failed."""
+
+    class Hostile(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError("hostile")
+
+    error = Hostile()
+
+    @recording.client.trace
+    def fail() -> None:
+        raise error
+
+    caught: BaseException | None = None
+    try:
+        fail()
+    except BaseException as raised:  # noqa: BLE001 - whatever it is
+        caught = raised
+    assert caught is error
+    [run] = recording.runs()
+    assert attributes(run)["otel_ml.outcome"] == "error"
+
+
+def test_trouble_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Trouble at one place is counted each time and logged the first time, by its type alone."""
+    for number in range(3):
+        report("a place of this test", ValueError(f"the customer's words {number}"))
+    assert trouble()["a place of this test"] == 3
+    [record] = [item for item in caplog.records if item.levelno >= logging.INFO]
+    assert (record.name, record.levelname) == ("otel_ml", "WARNING")
+    assert record.getMessage() == (
+        "Telemetry trouble in a place of this test (ValueError): "
+        "the call went on, counted from now on"
+    )
+
+
+def test_trouble_is_a_copy() -> None:
+    """What trouble returns can be changed without changing the counts."""
+    trouble().clear()
+    report("another place of this test", ValueError())
+    assert trouble()["another place of this test"] == 1
+
+
+def test_refused_metric_is_a_value_error() -> None:
+    """A refused metric can be caught as a ValueError."""
+    assert issubclass(InvalidMetricError, ValueError)
+
+
+def test_client_that_cannot_be_set_up_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that the SDK refuses costs trouble at the first call alone."""
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "abc")
+    before = trouble().get("trace", 0)
+    traced = Client("shop", join=False).trace(add)
+    assert [traced(1, 2) for _ in range(3)] == [3, 3, 3]
+    assert trouble()["trace"] == before + 1

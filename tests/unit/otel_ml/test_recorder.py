@@ -1,0 +1,293 @@
+"""The end of a client's work: flush, close, and what a process says of itself."""
+
+import gc
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_ml import Client, Judge
+from tests.support.otel_ml.otlp_sink import closed_address
+from tests.support.otel_ml.recording import Recording, attributes
+from tests.support.otel_ml.scripts import ask_script
+
+WAIT_S = 10
+
+
+class FailingExporter(SpanExporter):
+    """Delivers nothing, in one of the two ways to say so."""
+
+    def __init__(self, raises: bool) -> None:
+        self._raises = raises
+        self.asked = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.asked.set()
+        if self._raises:
+            raise RuntimeError("no")
+        return SpanExportResult.FAILURE
+
+
+class SlowExporter(SpanExporter):
+    """Delivers when it may, and keeps what it delivered."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.entered.set()
+        assert self.open.wait(WAIT_S)
+        self.spans += spans
+        return SpanExportResult.SUCCESS
+
+
+def test_flush_of_nothing_is_true(client: Client) -> None:
+    """A client that recorded nothing has nothing to deliver."""
+    assert client.flush()
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["refused", "raised"])
+def test_flush_tells_what_was_lost(raises: bool) -> None:
+    """A flush answers False when the exporter refuses a batch or raises over it."""
+    client = Client("shop", exporter=FailingExporter(raises))
+    client.trace(lambda: 1)()
+    assert not client.flush()
+    client.close()
+
+
+def test_flush_tells_what_was_lost_before() -> None:
+    """A flush answers False when a run was lost in the background since the last flush."""
+    exporter = FailingExporter(raises=False)
+    client = Client("shop", exporter=exporter)
+    client.trace(lambda: 1)()
+    assert exporter.asked.wait(WAIT_S)
+    assert not client.flush()
+    client.close()
+
+
+def test_flush_tells_what_the_queue_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush answers False when the queue was too short for all runs."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    exporter = SlowExporter()
+    client = Client("shop", exporter=exporter)
+    traced = client.trace(lambda: 1)
+    traced()
+    assert exporter.entered.wait(WAIT_S)
+    for _ in range(10):
+        traced()
+    exporter.open.set()
+    flushed = client.flush()
+    client.close()
+    assert (flushed.delivered, flushed.lost) == (len(exporter.spans), {"queue full": 8})
+    assert not flushed
+
+
+def test_flush_waits_for_judges(recording: Recording) -> None:
+    """A flush delivers what judges say, too."""
+    recording.client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
+    assert recording.client.flush()
+    run, judge = recording.exporter.get_finished_spans()
+    assert attributes(run)["otel_ml.score.any"] == 1.0
+    assert attributes(judge)["otel_ml.target.kind"] == "judge"
+
+
+def test_flush_tells_that_a_judge_still_runs() -> None:
+    """A flush answers False when a judge is not done in time."""
+    done = threading.Event()
+    client = Client("shop", exporter=InMemorySpanExporter())
+    client.assess(Judge("slow", "", lambda: done.wait(WAIT_S)))(lambda: 1)()
+    assert not client.flush(0.01)
+    done.set()
+    assert client.flush()
+    client.close()
+
+
+def test_close_delivers(recording: Recording) -> None:
+    """Closing delivers what is queued, held runs included."""
+    recording.client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
+    recording.client.close()
+    names = [span.name for span in recording.exporter.get_finished_spans()]
+    assert names == [names[0], "otel_ml.update"]  # the run, and what its judge is
+
+
+def test_second_close_does_nothing(recording: Recording) -> None:
+    """A client may be closed twice, and before its first call."""
+    recording.client.close()
+    recording.client.close()
+    assert recording.client.flush()
+
+
+def test_closed_client_changes_no_call(recording: Recording) -> None:
+    """After close calls return as ever, and runs and judges raise nothing."""
+    traced = recording.client.assess(Judge("any", "", lambda: 1))(lambda a: a)
+    assert traced(1) == 1
+    recording.client.close()
+    assert traced(2) == 2
+    with recording.client.run("training") as run:
+        run.log_metrics({"loss": 0.5})
+
+
+def test_closed_client_does_not_claim_delivery(recording: Recording) -> None:
+    """What was recorded after close was not delivered, and flush says so."""
+    traced = recording.client.trace(lambda a: a)
+    traced(1)
+    recording.client.close()
+    traced(2)
+    delivered = len(recording.exporter.get_finished_spans()) == 2
+    assert bool(recording.client.flush()) == delivered
+
+
+def test_flush_from_many_threads(recording: Recording) -> None:
+    """Threads that record and flush at once lose nothing."""
+    traced = recording.client.trace(lambda a: a)
+
+    def work() -> None:
+        for number in range(50):
+            traced(number)
+            recording.client.flush()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(recording.runs()) == 200
+
+
+def test_numbers_of_threads_are_consecutive(recording: Recording) -> None:
+    """Runs of eight threads carry consecutive numbers, each once."""
+    traced = recording.client.trace(lambda a: a)
+    threads = [
+        threading.Thread(target=lambda: [traced(number) for number in range(50)]) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    seqs = sorted(attributes(span)["otel_ml.seq"] for span in recording.runs())
+    assert seqs == list(range(seqs[0], seqs[0] + 400))
+
+
+def test_new_client_starts_no_thread() -> None:
+    """Making a client and decorating start no thread and open no connection."""
+    before = set(threading.enumerate())
+    client = Client("shop", endpoint=closed_address())
+    client.trace(lambda: 1)
+    client.assess(Judge("any", "", lambda: 1))(lambda: 1)
+    assert set(threading.enumerate()) <= before
+
+
+def test_closed_client_keeps_no_thread() -> None:
+    """A closed client has ended its threads."""
+    before = set(threading.enumerate())
+    client = Client("shop", exporter=InMemorySpanExporter())
+    client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
+    client.close()
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+DISABLED = """
+import json, sys, threading
+from opentelemetry import baggage, context, trace
+from otel_ml import Client, Judge, current_run
+
+host = trace.NonRecordingSpan(
+    trace.SpanContext(7, 8, is_remote=False, trace_flags=trace.TraceFlags(1))
+)
+client = Client("shop", endpoint="http://127.0.0.1:1")
+seen = []
+
+def look():
+    seen.append(trace.get_current_span() is host and baggage.get_baggage("a") == "b")
+
+@client.assess(Judge("any", "", lambda: 1))
+def model(a):
+    look()
+    current_run().tag(a=a)
+    return a
+
+@client.trace
+def stream(a):
+    look()
+    yield a
+
+context.attach(baggage.set_baggage("a", "b"))
+with trace.use_span(host):
+    results = [model(1), *stream(2)]
+    with client.run("training", params={"a": 1}) as run:
+        look()
+        run.info("text")
+        run.log_metrics({"loss": 0.5})
+print(json.dumps({
+    "results": results,
+    "untouched": seen,
+    "recorded": run.is_recorded,
+    "flushed": bool(client.flush()),
+    "threads": len(threading.enumerate()),
+    "loaded": [name for name in sys.modules if name.startswith("opentelemetry.exporter")],
+}))
+"""
+
+
+@pytest.mark.parametrize("value", ["true", "True", " TRUE "])
+def test_disabled_sdk_does_nothing(tmp_path: Path, value: str) -> None:
+    """With the SDK disabled calls work, the host's context stays, nothing is loaded or sent."""
+    assert ask_script(tmp_path, DISABLED, OTEL_SDK_DISABLED=value) == {
+        "results": [1, 2],
+        "untouched": [True, True, True],
+        "recorded": False,
+        "flushed": True,
+        "threads": 1,
+        "loaded": [],
+    }
+
+
+@pytest.mark.parametrize("value", ["false", "1", ""])
+def test_sdk_is_disabled_by_true_alone(tmp_path: Path, value: str) -> None:
+    """Any other value leaves the SDK on, as the standard says."""
+    script = """
+        import json
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from otel_ml import Client
+
+        exporter = InMemorySpanExporter()
+        client = Client("shop", exporter=exporter)
+        client.trace(lambda: 1)()
+        client.flush()
+        print(json.dumps(len(exporter.get_finished_spans())))
+    """
+    assert ask_script(tmp_path, script, OTEL_SDK_DISABLED=value) == 1
+
+
+def test_package_loads_where_processes_do_not_fork(tmp_path: Path) -> None:
+    """Where there is no fork, as on Windows, the client loads and records."""
+    script = """
+        import json, os
+        del os.register_at_fork, os.fork
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from otel_ml import Client, Judge
+
+        exporter = InMemorySpanExporter()
+        client = Client("shop", exporter=exporter)
+        client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
+        client.flush()
+        print(json.dumps(len(exporter.get_finished_spans())))
+    """
+    assert ask_script(tmp_path, script) == 2  # the run, and what its judge is
+
+
+def test_definition_is_told_as_json(recording: Recording) -> None:
+    """The definition travels as JSON text."""
+    recording.client.trace(lambda: 1)()
+    assert json.loads(attributes(recording.run())["otel_ml.model.definition"])["source"]

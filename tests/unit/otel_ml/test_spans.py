@@ -1,0 +1,402 @@
+"""The span of a run, beside the SDK's own span under the same operations."""
+
+import contextlib
+import decimal
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
+
+from otel_ml import Client
+from otel_ml.errors import trouble
+from otel_ml.spans import RunSpan
+from tests.support.examples import examples
+from tests.support.otel_ml.providers import (
+    FixedIds,
+    Provider,
+    WrappingProvider,
+    open_provider,
+    start_under,
+)
+
+Operation = tuple[str, dict[str, Any]]
+
+END_NS = 2_000_000_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> Iterator[None]:
+    """The SDK and we warn of most operations here, thousands of times."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+class NamelessError(Exception):
+    __module__ = None  # type: ignore[assignment]  # seen in generated classes
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    """Give an error its traceback."""
+    with contextlib.suppress(BaseException):
+        raise error from cause
+    return error
+
+
+texts = st.text(max_size=12)
+# Few keys, so that one is set twice; one of ours among them, and one that the SDK refuses.
+keys = st.sampled_from(["a", "b", "c", "d", "otel_ml.outcome", ""]) | texts
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | texts
+    | st.binary(max_size=5)
+    | st.sampled_from([decimal.Decimal("1.5"), {1}, object()]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(texts, inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+attributes = st.dictionaries(keys, values, max_size=5)
+times = st.integers(min_value=0, max_value=2**62)
+contexts = st.builds(
+    SpanContext,
+    trace_id=st.sampled_from([0, 1, 2**128 - 1]),
+    span_id=st.sampled_from([0, 1]),
+    is_remote=st.booleans(),
+    trace_flags=st.sampled_from([TraceFlags(0), TraceFlags(1)]),
+    trace_state=st.none() | st.just(TraceState([("vendor", "x")])),
+)
+errors = st.sampled_from(
+    [
+        ValueError("never raised"),
+        raised(ValueError("wrong")),
+        raised(KeyError("a"), raised(OSError("cause"))),
+        raised(KeyboardInterrupt()),
+        NamelessError(),
+    ]
+)
+codes = st.sampled_from(StatusCode)
+
+
+def _operation(name: str, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Operation]:
+    return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
+
+
+additions: st.SearchStrategy[Operation] = st.one_of(
+    _operation("set_attribute", key=keys, value=values),
+    _operation("set_attributes", attributes=attributes),
+    _operation("add_event", name=texts, attributes=st.none() | attributes, timestamp=times),
+    _operation("add_link", context=contexts, attributes=st.none() | attributes),
+    _operation("set_status", status=codes, description=st.none() | texts),
+    _operation(
+        "set_status",
+        status=st.builds(Status, codes, st.none() | texts),
+        description=st.none() | texts,
+    ),
+    _operation("update_name", name=texts),
+    _operation(
+        "record_exception",
+        exception=errors,
+        attributes=st.none() | attributes,
+        timestamp=times,
+        escaped=st.booleans(),
+    ),
+)
+programs = st.lists(additions | _operation("end", end_time=times), max_size=12)
+_limit = st.none() | st.just(SpanLimits.UNSET) | st.integers(0, 4)
+limits = st.builds(
+    SpanLimits,
+    max_attributes=_limit,
+    max_events=_limit,
+    max_links=_limit,
+    max_span_attributes=_limit,
+    max_event_attributes=_limit,
+    max_link_attributes=_limit,
+    max_attribute_length=_limit,
+    max_span_attribute_length=_limit,
+)
+
+
+def open_pair(limits: SpanLimits) -> tuple[RunSpan, trace.Span]:
+    """A span of ours without attributes and one of the SDK's, of one tracer and with the same ids.
+
+    Returns:
+        Ours and theirs.
+    """
+    provider, _ = open_provider(span_limits=limits, id_generator=FixedIds())
+    ours = start_under(provider)("run", Context(), 1, {}, False)
+    assert isinstance(ours, RunSpan)
+    scope = ours.instrumentation_scope
+    tracer = provider.get_tracer(scope.name, scope.version, attributes=scope.attributes)
+    return ours, tracer.start_span("run", context=Context(), start_time=1)
+
+
+def open_many(count: int) -> list[RunSpan]:
+    """Spans of ours, of one tracer."""
+    start = start_under(open_provider()[0])
+    spans = [start("run", Context(), 1, {}, False) for _ in range(count)]
+    return [span for span in spans if isinstance(span, RunSpan)]
+
+
+def play(span: trace.Span, program: list[Operation]) -> None:
+    for name, arguments in program:
+        getattr(span, name)(**arguments)
+
+
+def said(span: Any) -> dict[str, Any]:
+    """All that a span says, as text where values are never equal to themselves."""
+    return {
+        "name": span.name,
+        "context": span.get_span_context(),
+        "same": span.context == span.get_span_context(),
+        "parent": span.parent,
+        "kind": span.kind,
+        "times": (span.start_time, span.end_time),
+        "status": (span.status.status_code, span.status.description),
+        "attributes": repr(dict(span.attributes)),
+        "events": [
+            (event.name, event.timestamp, repr(dict(event.attributes)), event.dropped_attributes)
+            for event in span.events
+        ],
+        "links": [
+            (link.context, repr(dict(link.attributes)), link.dropped_attributes)
+            for link in span.links
+        ],
+        "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+        "resource": span.resource,
+        "scope": span.instrumentation_scope,
+    }
+
+
+@given(program=programs, limits=limits)
+@settings(max_examples=examples(150))
+def test_span_holds_what_the_sdk_s_holds(program: list[Operation], limits: SpanLimits) -> None:
+    """After each operation of any program a span says what one of the SDK's says."""
+    ours, theirs = open_pair(limits)
+    for operation in program:
+        play(ours, [operation])
+        play(theirs, [operation])
+        assert said(ours) == said(theirs)
+        assert ours.is_recording() == theirs.is_recording()
+
+
+def as_json(span: Any) -> str:
+    try:
+        return str(span.to_json())
+    except TypeError as error:  # bytes have no form in JSON
+        return str(error)
+
+
+@given(program=programs)
+def test_span_is_the_sdk_s_json(program: list[Operation]) -> None:
+    """A span's JSON is that of the SDK's own span, letter by letter."""
+    ours, theirs = open_pair(SpanLimits())
+    play(ours, program)
+    play(theirs, program)
+    assert as_json(ours) == as_json(theirs)
+    assert as_json(ours.copy()) == as_json(theirs)
+
+
+shared = st.lists(contexts.filter(lambda context: context.is_valid), max_size=3)
+
+
+@given(shared=shared, program=programs, limits=limits)
+def test_shared_links_are_links(
+    shared: list[SpanContext], program: list[Operation], limits: SpanLimits
+) -> None:
+    """A span that is given shared links says what it says when each of them was added to it."""
+    ours, theirs = open_pair(limits)
+    ours.link(tuple(Link(context, {}) for context in shared))
+    for context in shared:
+        theirs.add_link(context)
+    play(ours, program)
+    play(theirs, program)
+    assert said(ours) == said(theirs)
+
+
+@given(program=programs, limits=limits)
+def test_independent_copy_holds_the_same(program: list[Operation], limits: SpanLimits) -> None:
+    """A copy of a span holds what the span held, whatever happens to the span then."""
+    ours, theirs = open_pair(limits)
+    play(ours, program)
+    play(theirs, program)
+    copied = ours.copy()
+    play(ours, [("set_attribute", {"key": "later", "value": 1}), ("end", {"end_time": END_NS})])
+    expected = said(theirs)
+    assert {**said(copied), "dropped": ()} == {**expected, "dropped": ()}
+
+
+def test_status_that_is_none_is_ignored() -> None:
+    """What is neither a status nor a code changes no status, as with the SDK's own span."""
+    ours, theirs = open_pair(SpanLimits())
+    for span in (ours, theirs):
+        span.set_status("wrong")  # type: ignore[arg-type]  # a slip of the host's
+    assert said(ours) == said(theirs)
+
+
+def test_block_of_the_host_s_ends_the_span() -> None:
+    """A span used as a block ends with it, also when the block raises."""
+    ours, _ = open_pair(SpanLimits())
+    with pytest.raises(KeyError), ours:
+        raise KeyError("a")
+    assert not ours.is_recording()
+
+
+@pytest.fixture
+def _often_switched() -> Iterator[None]:
+    """Threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_often_switched")
+def test_threads_lose_nothing() -> None:
+    """What several threads add to a span at the same time is all there."""
+    threads = 4
+    spans = open_many(10_000)
+    begin = threading.Barrier(threads)
+
+    def add(number: int) -> None:
+        begin.wait()
+        for span in spans:
+            span.set_attribute(f"key {number}", number)
+            span.add_event(f"event {number}")
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(add, range(threads)))
+    found = {(len(span.attributes or {}), len(span.events)) for span in spans}
+    assert found == {(threads, threads)}
+
+
+# What the host adds while its function is traced.
+
+VOLATILE = {"otel_ml.seq", "otel_ml.latency_ms"}
+
+
+def written(span: ReadableSpan) -> dict[str, Any]:
+    """What a run says, without ids and what the clock makes of it."""
+    found = said(span)
+    del found["context"], found["times"], found["resource"], found["scope"]
+    kept = {key: item for key, item in (span.attributes or {}).items() if key not in VOLATILE}
+    events = [(event.name, repr(dict(event.attributes or {}))) for event in span.events]
+    return {**found, "attributes": repr(sorted(kept.items())), "events": events}
+
+
+class Playing:
+    """A traced function that plays a program on the current span, under one provider."""
+
+    def __init__(self, kind: type[Provider]) -> None:
+        provider, self.exporter = open_provider(kind)
+        self.program: list[Operation] = []
+
+        def model(message: str | None) -> str:
+            play(trace.get_current_span(), self.program)
+            if message is not None:
+                raise ValueError(message)
+            return "answer"
+
+        client = Client("shop", tracer_provider=provider)
+        self.call = client.trace(name="model", tags={"team": "a"})(model)
+        self.call(None)  # the first run of a version says more than the others
+
+    def run(self, program: list[Operation], message: str | None = None) -> ReadableSpan:
+        self.exporter.clear()
+        self.program = program
+        with contextlib.suppress(ValueError):
+            self.call(message)
+        [span] = self.exporter.get_finished_spans()
+        return span
+
+
+@pytest.fixture(scope="module")
+def playing() -> Playing:
+    return Playing(TracerProvider)
+
+
+@pytest.fixture(scope="module")
+def playing_stock() -> Playing:
+    return Playing(WrappingProvider)
+
+
+@given(program=st.lists(additions, max_size=8), message=st.none() | texts)
+def test_host_adds_to_a_run(
+    playing: Playing, playing_stock: Playing, program: list[Operation], message: str | None
+) -> None:
+    """What a traced function adds to the current span arrives as it does on the SDK's own span."""
+    ours = playing.run(program, message)
+    assert type(ours) is RunSpan
+    assert written(ours) == written(playing_stock.run(program, message))
+
+
+def test_host_s_attributes_stand_beside_ours(playing: Playing) -> None:
+    """The host's attributes arrive beside the run's, and under one key the run's stays."""
+    given: dict[str, Any] = {"answer.size": 3, "otel_ml.outcome": "great"}
+    span = playing.run([("set_attributes", {"attributes": given})])
+    found = span.attributes or {}
+    assert found["answer.size"] == 3
+    assert found["otel_ml.outcome"] == "ok"
+    assert found["otel_ml.tag.team"] == "a"
+
+
+class Ended(SpanProcessor):
+    """Keeps what the last span said when it ended, whatever becomes of it later."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.attributes = dict(span.attributes or {})
+
+
+@pytest.mark.parametrize("kind", [TracerProvider, WrappingProvider])
+def test_span_that_the_host_ended_stays_as_it_was(kind: type[TracerProvider]) -> None:
+    """A run's span that the host ends early keeps what it had then, and nothing comes after."""
+    provider, exporter = open_provider(kind)
+    ended = Ended()
+    provider.add_span_processor(ended)  # type: ignore[arg-type]  # any processor will do
+
+    def model() -> None:
+        span = trace.get_current_span()
+        span.set_attribute("answer.size", 3)
+        span.end(END_NS)
+
+    Client("shop", tracer_provider=provider).trace(name="model")(model)()
+    [span] = exporter.get_finished_spans()
+    assert span.end_time == END_NS
+    assert ended.attributes == {
+        "otel_ml.project": "shop",
+        "otel_ml.kind": "model",
+        "otel_ml.model.name": "model",
+        "answer.size": 3,
+    }
+    assert dict(span.attributes or {}) == ended.attributes
+
+
+def test_end_of_the_host_s_is_no_trouble() -> None:
+    """A call whose span was ended by the host returns, and telemetry has no trouble with it."""
+    before = trouble()
+    client = Client("shop", tracer_provider=open_provider()[0])
+
+    def model() -> int:
+        trace.get_current_span().end()
+        return 1
+
+    assert client.trace(model)() == 1
+    assert trouble() == before

@@ -1,0 +1,156 @@
+"""The thread that works for others: started once, woken in time, never lost."""
+
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+import pytest
+
+from otel_ml import worker as module
+from otel_ml.worker import Worker
+from tests.support.collector import wait_until
+
+WAIT_S = 10
+THREADS = 8
+
+
+class Echo:
+    """Takes jobs on its worker, and notes on which thread."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[int] = deque()
+        self.done: list[int] = []
+        self.threads: set[int] = set()
+        self.worker = Worker("echo", self._run)
+
+    def put(self, job: int) -> None:
+        self.jobs.append(job)
+        if self.worker.is_asleep:
+            self.worker.wake()
+
+    def _run(self) -> None:
+        self.threads.add(threading.get_ident())
+        while not self.worker.is_stopping:
+            while self.jobs:
+                self.done.append(self.jobs.popleft())
+            self.worker.rest(lambda: self.jobs)
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    echo = Echo()
+    yield echo
+    echo.worker.close(WAIT_S)
+
+
+def test_one_thread_for_all_who_wake_it(echo: Echo) -> None:
+    """Many threads that bring their first jobs at once start one thread, which sees every job."""
+    together = threading.Barrier(THREADS)
+
+    def bring(first: int) -> None:
+        together.wait(WAIT_S)
+        for number in range(100):
+            echo.put(first * 100 + number)
+
+    threads = [threading.Thread(target=bring, args=[first]) for first in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    wait_until(lambda: len(echo.done) == THREADS * 100, WAIT_S)
+    assert sorted(echo.done) == list(range(THREADS * 100))
+    assert len(echo.threads) == 1
+
+
+def test_job_that_comes_as_it_falls_asleep(echo: Echo) -> None:
+    """Of ten thousand jobs that come one by one, each as the last one is done, none waits."""
+    for number in range(10_000):
+        echo.put(number)
+        until_s = time.monotonic() + WAIT_S
+        while len(echo.done) <= number and time.monotonic() < until_s:
+            time.sleep(0)
+        assert len(echo.done) == number + 1
+
+
+def test_no_thread_is_to_be_had(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started `wake` says so, and the next job starts one."""
+
+    def refuse(thread: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(threading.Thread, "start", refuse)
+        echo.jobs.append(1)
+        assert echo.worker.wake() is False
+    assert (echo.worker.is_alive, echo.worker.is_asleep) == (False, True)
+    echo.put(2)
+    wait_until(lambda: echo.done == [1, 2], WAIT_S)
+
+
+def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a handler of a signal strikes while it is woken first, later jobs are done."""
+
+    class Limit(Exception):
+        pass
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Limit
+
+    class Striker:
+        def __init__(self, left: int) -> None:
+            self.left = left
+
+        def __call__(self, frame: FrameType, event: str, arg: object) -> None:
+            if frame.f_code.co_filename == module.__file__ and event in {"call", "c_return"}:
+                self.left -= 1
+                if self.left == -1:
+                    signal.raise_signal(signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    struck = 0
+    try:
+        for at in range(200):
+            echo, striker = Echo(), Striker(at)
+            echo.jobs.append(1)
+            try:
+                sys.setprofile(striker)
+                echo.worker.wake()
+            except Limit:
+                struck += 1
+            finally:
+                sys.setprofile(None)
+            echo.put(2)
+            wait_until(lambda echo=echo: echo.done == [1, 2], WAIT_S)  # type: ignore[misc]
+            assert len(echo.threads) == 1
+            echo.worker.close(WAIT_S)
+            if striker.left >= 0:
+                break
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert struck > 3
+
+
+def test_work_that_ends_begins_again() -> None:
+    """Where the work was ended from outside, the next job starts another thread."""
+    begun: list[threading.Thread] = []
+    worker = Worker("ends", lambda: begun.append(threading.current_thread()))
+    for count in (1, 2):
+        assert worker.wake()
+        wait_until(lambda count=count: len(begun) == count, WAIT_S)  # type: ignore[misc]
+        begun[-1].join(WAIT_S)
+        assert not worker.is_alive
+    assert begun[0] is not begun[1]
+
+
+def test_stopped_worker_starts_no_more(echo: Echo) -> None:
+    """After `close` its thread has ended, and whoever wakes it hears that there is none."""
+    echo.put(1)
+    wait_until(lambda: echo.done == [1], WAIT_S)
+    echo.worker.close(WAIT_S)
+    assert not echo.worker.is_alive
+    assert echo.worker.wake() is False

@@ -1,0 +1,92 @@
+"""Messages for Slack, held against the blocks that Slack publishes for its own clients.
+
+Spec: https://docs.slack.dev/reference/block-kit/blocks, as the models of `slack_sdk` check it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slack_sdk.errors import SlackObjectFormationError
+from slack_sdk.models.blocks import Block
+
+from otel_ml_collector.alerts.messages import make_slack_message
+from otel_ml_collector.alerts.notification import MOST_ALERTED_SLICES, Notification
+from otel_ml_collector.alerts.trial import make_trial
+from tests.support.otel_ml_collector.alerts.world import FALLS, NOW_NS, PUBLIC_URL
+from tests.unit.otel_ml_collector.alerts.test_messages import NASTY, make_nasty
+
+
+def read_blocks(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Read blocks as Slack's own models do, without the keys that they do not know.
+
+    Raises:
+        SlackObjectFormationError: One is none of Slack's, or beyond its limits.
+    """
+    read = Block.parse_all([dict(block) for block in blocks])
+    return [block.to_dict() for block in read]
+
+
+def check(notification: Notification) -> None:
+    """Check that nothing of a message is unknown to Slack, or too long for it."""
+    message = make_slack_message(notification, PUBLIC_URL)
+    assert read_blocks(message["blocks"]) == message["blocks"]
+
+
+@pytest.mark.parametrize(
+    "notification",
+    [
+        FALLS,
+        replace(FALLS, status="resolved"),
+        replace(FALLS, slices=()),
+        replace(FALLS, slices=FALLS.slices * MOST_ALERTED_SLICES, more_slices=90),
+        make_trial("oncall", NOW_NS),
+    ],
+    ids=["firing", "resolved", "whole rule", "many slices", "trial"],
+)
+def test_message(notification: Notification) -> None:
+    """Every message is made of Slack's blocks, with no key that they do not have."""
+    check(notification)
+
+
+@pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))
+def test_nasty_text(text: str) -> None:
+    """Whatever stands in a rule or a slice, Slack's models take the message."""
+    check(make_nasty(text))
+
+
+@given(st.text(max_size=4_000), st.integers(0, MOST_ALERTED_SLICES))
+def test_any_text(text: str, slices: int) -> None:
+    """Any text of any length gives a message that Slack's models take."""
+    check(replace(make_nasty(text), slices=make_nasty(text).slices[:slices]))
+
+
+def lengthen(blocks: list[dict[str, Any]]) -> None:
+    blocks[0]["text"]["text"] = "x" * 151
+
+
+def crowd(blocks: list[dict[str, Any]]) -> None:
+    context = next(block for block in blocks if block["type"] == "context")
+    context["elements"] = context["elements"][:1] * 11
+
+
+def empty(blocks: list[dict[str, Any]]) -> None:
+    del blocks[1]["text"]
+
+
+@pytest.mark.parametrize("spoil", [lengthen, crowd, empty])
+def test_models_refuse(spoil: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Slack's models refuse a block beyond its limits."""
+    blocks = make_slack_message(FALLS, PUBLIC_URL)["blocks"]
+    spoil(blocks)
+    with pytest.raises(SlackObjectFormationError):
+        read_blocks(blocks)
+
+
+def test_models_drop() -> None:
+    """Slack's models drop a key of no block, so that one more would be seen."""
+    blocks = make_slack_message(FALLS, PUBLIC_URL)["blocks"]
+    assert read_blocks([{**blocks[0], "colour": "red"}]) != [{**blocks[0], "colour": "red"}]

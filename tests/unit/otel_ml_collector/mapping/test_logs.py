@@ -1,0 +1,319 @@
+"""Tests of log records: which records they make, and which of them are rejected."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.logs import map_logs
+from otel_ml_collector.records import LateLog, LineRecord, Metric, ModelVersion, Records, TraceKey
+from otel_ml_collector.span import Log, Scope, Value
+from tests.support.otel_ml_collector.logs import make_log, map_all
+from tests.support.otel_ml_collector.spans import (
+    DAY_NS,
+    NOW_NS,
+    SCOPE,
+    SECOND_NS,
+    make_call,
+    map_one,
+)
+
+TRACE: Final = bytes(15) + b"\1"
+SPAN: Final = bytes(7) + b"\2"
+OWNER: Final = f"{TRACE.hex()}-{SPAN.hex()}"
+KEY: Final = TraceKey(TRACE.hex(), "p", TRACE, NOW_NS, NOW_NS)
+ABOUT_THE_TRACE: Final = TraceKey(TRACE.hex(), "p", bytes(16), NOW_NS, NOW_NS)
+EVALUATION: Final = "gen_ai.evaluation.result"
+
+
+def make(body: Value = None, attributes: dict[str, Value] | None = None, **fields: Any) -> Log:
+    ids: dict[str, Any] = {"trace_id": TRACE, "span_id": SPAN, "scope": Scope({}, "", "", {})}
+    return make_log(body, attributes, **ids | fields)
+
+
+def only_line(log: Log) -> LateLog:
+    (line,) = map_all(log).logs
+    return line
+
+
+def score(**fields: Any) -> Metric:
+    """Make the score that most of the tests expect, but for some fields."""
+    known: dict[str, Any] = {
+        "project": "p",
+        "owner": OWNER,
+        "owner_start_ns": 0,
+        "name": "relevance",
+        "value": None,
+        "step": -1,
+        "time_ns": NOW_NS,
+        "mode": "single",
+        "source": "judge",
+    }
+    return Metric(**known | fields)
+
+
+def told(**attributes: Value) -> dict[str, Value]:
+    """Write the attributes of an evaluation; `__` stands for a dot."""
+    names = {f"gen_ai.evaluation.{key.replace('__', '.')}": attributes[key] for key in attributes}
+    return {"gen_ai.evaluation.name": "relevance", **names}
+
+
+def test_line() -> None:
+    """A log record becomes a line of its span's, with all that it says."""
+    log = make("Slow.", {"retry": 2, "host": "a"}, severity_number=13, severity_text="WARN")
+    records = map_all(log, project="p")
+    (line,) = records.logs
+    assert records == Records(logs=[line], trace_keys=[KEY])
+    assert line == LateLog(
+        "p",
+        OWNER,
+        LineRecord(NOW_NS, "warning", "Slow."),
+        line.record_id,
+        0,
+        "",
+        '{"host":"a","retry":2}',
+    )
+
+
+def test_identity() -> None:
+    """A log record that is delivered again is the same line, whatever comes with it."""
+    log = make("Slow.", {"a": 1, "b": 2})
+    again = replace(log, attributes={"b": 2, "a": 1}, observed_ns=NOW_NS + SECOND_NS)
+    records = map_all(make("Other."), again, log)
+    assert records.logs[1:] == [only_line(log)] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"body": "Fast."},
+        {"attributes": {"a": 1}},
+        {"time_ns": NOW_NS + 1},
+        {"severity_number": 17},
+        {"event": "an event"},
+        {"span_id": bytes(7) + b"\3"},
+        {"trace_id": bytes(15) + b"\3"},
+        {"scope": SCOPE},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_other_line(fields: dict[str, Any]) -> None:
+    """A log record that differs in anything is another line."""
+    log = make("Slow.")
+    assert only_line(replace(log, **fields)).record_id != only_line(log).record_id
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "word"),
+    [
+        (1, "", "debug"),
+        (4, "TRACE4", "debug"),
+        (5, "DEBUG", "debug"),
+        (9, "INFO", "info"),
+        (12, "", "info"),
+        (13, "WARN", "warning"),
+        (17, "ERROR", "error"),
+        (21, "FATAL", "error"),
+        (24, "", "error"),
+        (9, "ERROR", "info"),
+        (0, "warn", "warning"),
+        (0, "WARNING", "warning"),
+        (0, "Critical", "error"),
+        (0, "trace", "debug"),
+        (0, "loud", "info"),
+        (0, "", "info"),
+    ],
+)
+def test_severity(number: int, text: str, word: str) -> None:
+    """The severity is told by the number, without one by the word, and is info without either."""
+    assert only_line(make(severity_number=number, severity_text=text)).line.severity == word
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("FATAL", '{"otel.severity_text":"FATAL"}'), ("Warn", "")]
+)
+def test_severity_text(text: str, kept: str) -> None:
+    """A severity in words that say more than the four here is kept."""
+    log = make(severity_number=21, severity_text=text)
+    assert only_line(log).attributes == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("as it is", "as it is"),
+        ({"b": [1, None], "a": True}, '{"b":[1,null],"a":true}'),
+        (3.5, "3.5"),
+        (b"\xff", '"/w=="'),
+        (None, ""),
+    ],
+)
+def test_body(body: Value, message: str) -> None:
+    """A body that is no text is written as JSON."""
+    assert only_line(make(body)).line.message == message
+
+
+def test_exception() -> None:
+    """A record of an exception that has no body says its type and its message."""
+    log = make(None, {"exception.type": "KeyError", "exception.message": "'a'"})
+    assert only_line(log).line.message == "KeyError: 'a'"
+
+
+def test_event() -> None:
+    """An event has its name, in the field for it or in the attribute that older SDKs set."""
+    fields = [only_line(make(event="my.event", attributes={"event.name": "other", "a": 1}))]
+    attribute = only_line(make(attributes={"event.name": "my.event", "a": 1}))
+    assert [(line.event, line.attributes) for line in (*fields, attribute)] == [
+        ("my.event", '{"a":1,"event.name":"other"}'),
+        ("my.event", '{"a":1}'),
+    ]
+
+
+def test_scope() -> None:
+    """The logger's name is among the attributes."""
+    line = only_line(make(scope=Scope({}, "app.db", "1", {})))
+    assert line.attributes == '{"otel.scope.name":"app.db"}'
+
+
+def test_time() -> None:
+    """A record that does not know when it happened has the time at which it was seen."""
+    assert only_line(make(time_ns=0, observed_ns=NOW_NS - 5)).line.time_ns == NOW_NS - 5
+
+
+def test_trace_alone() -> None:
+    """A record with no span belongs to its trace; ids of zeros are ids that it does not have."""
+    for span_id in (b"", bytes(8)):
+        records = map_all(make("text", span_id=span_id), project="p")
+        assert [line.owner for line in records.logs] == [f"key:{TRACE.hex()}"]
+        assert records.trace_keys == [KEY, ABOUT_THE_TRACE]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"trace_id": b""}, "no_trace"),
+        ({"trace_id": bytes(16)}, "no_trace"),
+        ({"trace_id": b"", "span_id": b""}, "no_trace"),
+        ({"trace_id": b"\1"}, "invalid_trace_id"),
+        ({"span_id": b"\1" * 16}, "invalid_span_id"),
+        ({"time_ns": NOW_NS - 401 * DAY_NS}, "outside_time_window"),
+        ({"time_ns": NOW_NS + DAY_NS}, "outside_time_window"),
+        ({"time_ns": 2**64 - 1}, "outside_time_window"),
+        ({"time_ns": 0, "observed_ns": 0}, "outside_time_window"),
+        ({"attributes": {"otel_ml.project": "a\nb"}}, "invalid_project"),
+        ({"event": EVALUATION}, "invalid_evaluation"),
+        ({"event": EVALUATION, "trace_id": b"", "attributes": told()}, "no_trace"),
+    ],
+)
+def test_reject(fields: dict[str, Any], reason: str) -> None:
+    """A record that can never be stored is rejected with a reason, and those beside it are not."""
+    good = make("good")
+    records = map_all(make("bad", **fields), good, project="p")
+    assert records.rejected == {reason: 1}
+    assert [line.line.message for line in records.logs] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("log", "project"),
+    [
+        (make("", {"otel_ml.project": "log"}, scope=Scope({}, "", "", {})), "log"),
+        (make(scope=Scope({"otel_ml.project": "resource"}, "", "", {})), "resource"),
+        (
+            make(
+                scope=Scope({"otel_ml.project": "resource"}, "", "", {"otel_ml.project": "scope"})
+            ),
+            "scope",
+        ),
+        (make(), "header"),
+    ],
+)
+def test_project(log: Log, project: str) -> None:
+    """A record is filed as spans are: by itself, its scope, its resource, its request."""
+    assert [line.project for line in map_all(log, project="header").logs] == [project]
+
+
+def test_default_project() -> None:
+    """A record that names no project anywhere is filed with the spans that name none."""
+    assert only_line(make()).project == map_one(make_call()).project == "default"
+
+
+def test_evaluation() -> None:
+    """An evaluation is a score of the run of its span, whichever way the event is named."""
+    attributes = told(score__value=0.75, score__label="pass", explanation="To the point.")
+    expected = Records(
+        metrics=[score(value=0.75, passed=True, label="pass", explanation="To the point.")],
+        trace_keys=[KEY],
+    )
+    named = make(None, attributes, event=EVALUATION)
+    former = make(None, {**attributes, "event.name": EVALUATION})
+    assert map_all(named, project="p") == map_all(former, project="p") == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (told(score__value=1), {"value": 1.0}),
+        (told(score__value="0.5"), {"value": 0.5}),
+        (told(score__value=0), {"value": 0.0}),
+        (told(score__value=float("nan")), {"error": "the score is not a number"}),
+        (told(score__value="nan"), {"error": "the score is not a number"}),
+        (told(score__value="high"), {"error": "the evaluation has no score"}),
+        (told(), {"error": "the evaluation has no score"}),
+        (told(score__label="relevant"), {"label": "relevant"}),
+        (told(score__label="Fail"), {"label": "Fail", "passed": False}),
+        (told(score__label="passed"), {"label": "passed", "passed": True}),
+        ({**told(score__label="odd"), "otel_ml.passed": True}, {"label": "odd", "passed": True}),
+        ({**told(), "error.type": "Timeout"}, {"error": "Timeout"}),
+    ],
+)
+def test_score(attributes: dict[str, Value], expected: dict[str, Any]) -> None:
+    """A score is a number; what is none is an error, unless it is a verdict in words."""
+    (found,) = map_all(make(None, attributes, event=EVALUATION), project="p").metrics
+    assert found == score(**expected)
+
+
+def test_judge_version() -> None:
+    """A judge that tells its version opens it."""
+    attributes = {**told(score__value=1.0), "otel_ml.judge.version": "aa"}
+    records = map_all(make(None, attributes, event=EVALUATION), project="p")
+    assert records.metrics == [score(value=1.0, judge_version="aa")]
+    assert records.versions == [
+        ModelVersion("p", "judge", "relevance", "aa", "", "", NOW_NS, NOW_NS)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "owner"),
+    [
+        ({}, OWNER),
+        ({"span_id": b""}, "tag:gen_ai.response.id=r-1"),
+        ({"span_id": b"", "trace_id": b""}, "tag:gen_ai.response.id=r-1"),
+    ],
+)
+def test_response(fields: dict[str, Any], owner: str) -> None:
+    """An evaluation without a span is about the response that it names."""
+    attributes = {**told(score__value=1.0), "gen_ai.response.id": "r-1"}
+    (found,) = map_all(make(None, attributes, event=EVALUATION, **fields), project="p").metrics
+    assert found == score(value=1.0, owner=owner)
+
+
+def test_evaluation_of_a_trace() -> None:
+    """An evaluation that names neither a span nor a response is about its trace."""
+    log = make(None, told(score__value=1.0), event=EVALUATION, span_id=b"")
+    assert map_all(log, project="p") == Records(
+        metrics=[score(value=1.0, owner=f"key:{TRACE.hex()}")], trace_keys=[KEY, ABOUT_THE_TRACE]
+    )
+
+
+def test_times_of_a_trace() -> None:
+    """A trace is found from the first to the last of its log records, in any order."""
+    logs = [make("x", time_ns=NOW_NS + offset) for offset in (5, -5, 0)]
+    assert map_all(*logs, project="p").trace_keys == [
+        replace(KEY, start_ns=NOW_NS - 5, end_ns=NOW_NS + 5)
+    ]
+
+
+def test_nothing() -> None:
+    """No log records make no records."""
+    assert map_logs([], Filing(None, NOW_NS)) == Records()

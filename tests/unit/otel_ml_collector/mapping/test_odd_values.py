@@ -1,0 +1,60 @@
+"""Tests of attributes whose values are of a kind that nobody sends: no record fails the request."""
+
+from typing import Final
+
+import pytest
+
+from otel_ml import attributes as names
+from otel_ml_collector.span import Event, Span, Value
+from tests.support.otel_ml_collector.spans import NOW_NS, make_call, make_record, make_span, map_all
+
+NAMES: Final = sorted(
+    value
+    for name, value in vars(names).items()
+    if name.isupper() and isinstance(value, str) and value.startswith("otel_ml.")
+)
+ODD: Final[tuple[Value, ...]] = ({"a": [1]}, [{"a": 1}, [2]], b"\xff", 2.5, -1, True, None, "\x00")
+TARGET: Final = make_call()
+# Of each record one of which most is read.
+RECORDS: Final[dict[str, dict[str, Value]]] = {
+    "call": {},
+    "update": {"otel_ml.target.model": "m", "otel_ml.target.version": "v"},
+    "evaluation": {"otel_ml.judge.name": "j", "otel_ml.score.value": 0.5},
+    "item": {"otel_ml.item.digest": "0" * 64},
+    "start": {},
+}
+EVENTS: Final[dict[str, dict[str, Value]]] = {
+    names.LINEAGE_EVENT: {
+        names.LINEAGE_ROLE: "used",
+        names.LINEAGE_KIND: "model",
+        names.LINEAGE_NAME: "m",
+    },
+    "otel_ml.log": {},
+    "otel_ml.artifact": {"otel_ml.artifact.ref": "a"},
+    "gen_ai.evaluation.result": {"gen_ai.evaluation.name": "j"},
+}
+
+
+def make(record: str, attributes: dict[str, Value]) -> Span:
+    own = {**RECORDS[record], **attributes}
+    if record == "call":
+        return make_call(attributes=own)
+    return make_record(record, TARGET, own)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_attribute(record: str, name: str) -> None:
+    """Whatever an attribute of ours is, the span is filed or rejected with a reason."""
+    for value in ODD:
+        assert map_all(make(record, {name: value})).rejected.total() <= 1, value
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_event(event: str, name: str) -> None:
+    """Nor does an event of a run or of a record fail."""
+    for value in ODD:
+        made = Event(event, NOW_NS, {**EVENTS[event], name: value})
+        spans = [make_span("run", {}, events=[made]), make_record("update", TARGET, events=[made])]
+        assert map_all(*spans).rejected.total() <= len(spans), value

@@ -1,0 +1,278 @@
+"""Tests of OpenInference's dialect."""
+
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.records import Tag
+from otel_ml_collector.span import Link, Value
+from tests.support.otel_ml_collector.spans import make_span, map_all
+from tests.unit.otel_ml_collector.mapping.dialect_runs import (
+    SPAN,
+    TRACE,
+    expect,
+    expect_score,
+    map_call,
+    without,
+)
+
+# A call of a model with a tool, as an instrumentation of OpenAI writes it.
+LLM: Final[dict[str, Value]] = {
+    "openinference.span.kind": "LLM",
+    "llm.provider": "azure",
+    "llm.system": "openai",
+    "llm.model_name": "gpt-5-2026-08-01",
+    "llm.request.model_name": "gpt-5",
+    "llm.invocation_parameters": '{"temperature": 0.5}',
+    "llm.input_messages.1.message.role": "user",
+    "llm.input_messages.1.message.contents.0.message_content.type": "text",
+    "llm.input_messages.1.message.contents.0.message_content.text": "Where is it?",
+    "llm.input_messages.0.message.role": "system",
+    "llm.input_messages.0.message.content": "Be short.",
+    "llm.output_messages.0.message.role": "assistant",
+    "llm.output_messages.0.message.content": "I look.",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.id": "t-1",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "find",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments": '{"q": "it"}',
+    "llm.token_count.prompt": 12,
+    "llm.token_count.completion": 4,
+    "llm.token_count.total": 16,
+    "llm.token_count.prompt_details.cache_read": 8,
+    "llm.token_count.completion_details.reasoning": 2,
+    "llm.cost.total": 0.25,
+    "session.id": "s-1",
+    "user.id": "u-1",
+    "metadata": '{"plan": "free", "nested": {"a": 1}, "n": 3}',
+    "tag.tags": ["beta"],
+    "input.value": '{"messages": []}',
+    "input.mime_type": "application/json",
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "user"),
+    [
+        ({"metadata": '{"user_id": "ada", "ls_provider": "openai"}'}, "ada"),
+        ({"metadata": '{"userId": "ada"}'}, "ada"),
+        ({"metadata": '{"user_id": "ada"}', "user.id": "eve"}, "eve"),
+        ({"metadata": '{"ls_provider": "openai"}'}, ""),
+    ],
+)
+def test_user_of_metadata(told: dict[str, Value], user: str) -> None:
+    """The user in the metadata of LangChain's configuration is the run's, unless one is named."""
+    run = map_call("ChatOpenAI", {"openinference.span.kind": "LLM", **told})
+    assert run.user == user
+
+
+def test_llm() -> None:
+    """A call of a model is mapped field by field."""
+    kept = without(LLM, "llm.input_messages", "llm.output_messages", "session.id", "user.id")
+    assert map_call("ChatCompletion", LLM) == expect(
+        "ChatCompletion",
+        kept,
+        kind="model",
+        dialect="openinference",
+        model="gpt-5",
+        provider="azure.ai.openai",
+        provider_model="gpt-5-2026-08-01",
+        params='{"temperature":0.5}',
+        inputs=(
+            '[{"content":"Be short.","role":"system"},'
+            '{"role":"user","content":[{"text":"Where is it?","type":"text"}]}]'
+        ),
+        inputs_preview="Where is it?",
+        outputs=(
+            '[{"content":"I look.","role":"assistant","tool_calls":[{"function":'
+            '{"arguments":"{\\"q\\": \\"it\\"}","name":"find"},"id":"t-1"}]}]'
+        ),
+        outputs_preview="I look.",
+        input_tokens=12,
+        output_tokens=4,
+        cached_tokens=8,
+        reasoning_tokens=2,
+        cost=0.25,
+        session="s-1",
+        user="u-1",
+        tags=[Tag("beta", True), Tag("n", 3), Tag("plan", "free")],
+    )
+
+
+def test_retriever() -> None:
+    """A retriever's documents are its output."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "RETRIEVER",
+        "input.value": "temples",
+        "retrieval.documents.0.document.content": "Kyoto",
+        "retrieval.documents.0.document.score": 0.5,
+        "retrieval.documents.1.document.content": "Nara",
+    }
+    assert map_call("search", told) == expect(
+        "search",
+        {"openinference.span.kind": "RETRIEVER"},
+        kind="retriever",
+        dialect="openinference",
+        inputs='"temples"',
+        inputs_preview="temples",
+        outputs='[{"content":"Kyoto","score":0.5},{"content":"Nara"}]',
+        outputs_preview="Kyoto",
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("CHAIN", "chain"),
+        ("TOOL", "tool"),
+        ("EMBEDDING", "embedding"),
+        ("AGENT", "agent"),
+        ("GUARDRAIL", "chain"),
+        ("EVALUATOR", "chain"),
+        ("PROMPT", "chain"),
+        ("DECISION", "chain"),
+        ("UNKNOWN", "chain"),
+        ("of tomorrow", "chain"),
+        (7, "chain"),
+        ("", "span"),
+        (None, "span"),
+    ],
+)
+def test_kind(word: Value, kind: str) -> None:
+    """Each kind has ours, or the nearest of them."""
+    assert map_call("it", {"openinference.span.kind": word}).kind == kind
+
+
+# As BeeAI's instrumentation writes an event of a stream: a span of its call's kind.
+EVENT: Final[dict[str, Value]] = {
+    "openinference.span.kind": "LLM",
+    "input.value": '{"value": {"output": [{"role": "assistant"}]}}',
+    "input.mime_type": "application/json",
+    "metadata.path": "backend.ollama.chat.new_token",
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({}, "span"),
+        ({"llm.model_name": ""}, "span"),
+        ({"llm.model_name": "granite"}, "model"),
+        ({"llm.token_count.prompt": 3}, "model"),
+        ({"llm.input_messages.0.message.content": "Where?"}, "model"),
+        ({"output.value": "In Kyoto."}, "model"),
+        ({"gen_ai.request.model": "granite"}, "model"),
+    ],
+)
+def test_call_without_anything_of_one(more: dict[str, Value], kind: str) -> None:
+    """A span of the kind LLM that says nothing of a call is none."""
+    assert map_call("it", {**EVENT, **more}).kind == kind
+
+
+def test_call_that_failed_at_once() -> None:
+    """A span of the kind LLM that failed is a call, whatever else it says."""
+    assert map_call("it", EVENT, status_code=2).kind == "model"
+
+
+@pytest.mark.parametrize(
+    ("told", "inputs"),
+    [
+        ({"input.value": "[1]", "input.mime_type": "text/plain"}, '"[1]"'),
+        ({"input.value": "[1]", "input.mime_type": "application/json"}, "[1]"),
+        ({"input.value": "[1"}, '"[1"'),
+        ({"input.value": "42"}, '"42"'),
+        ({"llm.prompts.0.prompt.text": "a", "llm.prompts.2.prompt.text": "b"}, '["a","b"]'),
+        ({"embedding.embeddings.0.embedding.text": "a", "input.value": "x"}, '["a"]'),
+        ({"reranker.query": "a"}, '"a"'),
+    ],
+)
+def test_inputs(told: dict[str, Value], inputs: str) -> None:
+    """Inputs are read from where they are, as text or JSON as their type says."""
+    assert map_call("it", {"openinference.span.kind": "LLM", **told}).inputs == inputs
+
+
+def test_scores() -> None:
+    """Evaluations are scores of judges and annotations those of whom they name."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "CHAIN",
+        "evaluations.0.evaluation.name": "relevance",
+        "evaluations.0.evaluation.score": 0.5,
+        "evaluations.0.evaluation.label": "so so",
+        "evaluations.0.evaluation.explanation": "Half of it",
+        "evaluations.0.evaluation.annotator_kind": "LLM",
+        "evaluations.1.evaluation.score": 1.0,
+        "annotations.0.annotation.name": "thumbs",
+        "annotations.0.annotation.score": 1,
+        "annotations.0.annotation.annotator_kind": "HUMAN",
+        "annotations.1.annotation.name": "thumbs",
+        "annotations.1.annotation.score": 0,
+        "annotations.1.annotation.annotator_kind": "HUMAN",
+        "annotations.1.annotation.identifier": "bob",
+    }
+    span = make_span("ask", told, trace_id=TRACE, span_id=SPAN)
+    word = {"source": "human", "record_id": f"{SPAN.hex()}-2", "position": 2}
+    other = {"source": "human", "record_id": f"{SPAN.hex()}-3", "position": 3}
+    assert map_all(span).metrics == [
+        expect_score("relevance", 0.5, label="so so", explanation="Half of it"),
+        expect_score("thumbs", 1.0, **word),
+        expect_score("thumbs", 0.0, annotator="bob", **other),
+    ]
+
+
+def test_feedback_after_the_run() -> None:
+    """Feedback that came after a run is of the run that the evaluator's span links to."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "EVALUATOR",
+        "evaluations.0.evaluation.name": "thumbs",
+        "evaluations.0.evaluation.label": "up",
+        "evaluations.0.evaluation.annotator_kind": "HUMAN",
+        "evaluations.0.evaluation.identifier": "ann",
+        "evaluations.1.evaluation.name": "grounded",
+        "evaluations.1.evaluation.score": 0.5,
+        "evaluations.1.evaluation.annotator_kind": "LLM",
+        "annotations.0.annotation.name": "polite",
+        "annotations.0.annotation.score": 1,
+    }
+    link = Link(b"t" * 16, b"s" * 8, {})
+    span = make_span("rate", told, trace_id=TRACE, span_id=SPAN, links=[link])
+    about, own = f"{(b't' * 16).hex()}-{(b's' * 8).hex()}", f"{TRACE.hex()}-{SPAN.hex()}"
+    assert [
+        (one.name, one.owner, one.owner_start_ns, one.source, one.annotator, one.label)
+        for one in map_all(span).metrics
+    ] == [
+        ("thumbs", about, 0, "human", "ann", "up"),
+        ("grounded", about, 0, "judge", "", ""),
+        ("polite", about, 0, "judge", "", ""),
+    ]
+    unlinked = make_span("rate", told, trace_id=TRACE, span_id=SPAN)
+    assert {one.owner for one in map_all(unlinked).metrics} == {own}
+
+
+def test_feedback_about_a_trace() -> None:
+    """What is said of a trace is of the carrying span's, or of that which an evaluator links to."""
+    told: dict[str, Value] = {
+        "openinference.span.kind": "CHAIN",
+        "trace.annotations.0.annotation.name": "helpful",
+        "trace.annotations.0.annotation.label": "yes",
+        "trace.annotations.0.annotation.annotator_kind": "HUMAN",
+        "trace.annotations.0.annotation.identifier": "ann",
+        "trace.evaluations.0.evaluation.name": "grounded",
+        "trace.evaluations.0.evaluation.score": 0.5,
+        "trace.evaluations.0.evaluation.annotator_kind": "LLM",
+        "session.annotations.0.annotation.name": "of a session that it does not name",
+        "session.annotations.0.annotation.score": 1,
+    }
+    inline = map_all(make_span("ask", told, trace_id=TRACE, span_id=SPAN))
+    link = Link(b"t" * 16, b"s" * 8, {})
+    later = {**told, "openinference.span.kind": "EVALUATOR"}
+    linked = map_all(make_span("rate", later, trace_id=TRACE, span_id=SPAN, links=[link]))
+    for records, trace_id in ((inline, TRACE), (linked, b"t" * 16)):
+        assert {
+            (score.name, score.owner, score.owner_start_ns, score.source, score.annotator)
+            for score in records.metrics
+        } == {
+            ("helpful", f"key:{trace_id.hex()}", 0, "human", "ann"),
+            ("grounded", f"key:{trace_id.hex()}", 0, "judge", ""),
+        }
+        # It is found by the trace, also before a run of that has come.
+        assert (trace_id.hex(), bytes(16)) in {
+            (key.key, key.trace_id) for key in records.trace_keys
+        }

@@ -1,0 +1,270 @@
+"""Tests of what calls of models cost: known prices, prices of the user, and what has none."""
+
+import time
+import tracemalloc
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import pytest
+
+from otel_ml import attributes as names
+from otel_ml.records import Tokens
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.price import Price, read_prices, round_cost, write_cost
+from otel_ml_collector.span import Value
+from tests.support.otel_ml_collector.spans import NOW_NS, SCOPE, make_span
+
+HUGE: Final = 2**63 - 1
+
+
+def ns(year: int, month: int, day: int, hour: int = 12) -> int:
+    return int(datetime(year, month, day, hour, tzinfo=timezone.utc).timestamp()) * 10**9
+
+
+def cost(
+    provider: str,
+    model: str,
+    tokens: tuple[Any, Any],
+    attributes: dict[str, Value] | None = None,
+    *,
+    own: tuple[Price, ...] = (),
+    start_ns: int = NOW_NS,
+) -> float | None:
+    """Map a call with tokens of input and output; return the cost of its run."""
+    told: dict[str, Value] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": model,
+        "gen_ai.usage.input_tokens": tokens[0],
+        "gen_ai.usage.output_tokens": tokens[1],
+    }
+    left = {key: value for key, value in {**told, **(attributes or {})}.items() if value != ""}
+    span = make_span("chat", attributes=left, start_ns=start_ns, end_ns=start_ns + 1, scope=SCOPE)
+    records = map_spans([span], Filing(None, start_ns, prices=Prices(own)))
+    [run] = records.runs
+    return run.cost
+
+
+def written(number: int, more: int = 0) -> dict[str, Value]:
+    return {"gen_ai.usage.cache_creation.input_tokens": number, **cached(more)}
+
+
+def cached(number: int) -> dict[str, Value]:
+    return {"gen_ai.usage.cache_read.input_tokens": number}
+
+
+# US dollars for a million tokens stand beside each row, as the kept table has them.
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens", "attributes", "expected"),
+    [
+        ("openai", "gpt-4o", (1_000, 200), {}, 0.0025 + 0.002),  # 2.5 in, 10 out
+        ("openai", "gpt-4o-2024-08-06", (1_000, 200), {}, 0.0045),
+        ("openai", "gpt-4o", (1_000, 200), cached(400), 0.0015 + 0.0005 + 0.002),  # 1.25 cached
+        ("openai", "gpt-4o-mini", (1_000_000, 0), {}, 0.15),
+        ("openai", "text-embedding-3-small", (1_000_000, ""), {}, 0.02),  # gives no tokens
+        ("anthropic", "claude-3-5-sonnet-20241022", (1_000, 1_000), {}, 0.018),  # 3 in, 15 out
+        # 3.75 for what is written to a cache, 0.3 for what is read from it.
+        ("anthropic", "claude-sonnet-4-5", (100_000, 0), written(90_000), 0.03 + 0.3375),
+        ("anthropic", "claude-sonnet-4-5", (100_000, 0), written(40_000, 50_000), 0.195),
+        ("azure", "gpt-4o", (1_000, 200), {}, 0.0045),
+        ("gcp.vertex_ai", "gemini-1.5-pro", (100_000, 1_000), {}, 0.125 + 0.005),  # 1.25, 5
+        ("gcp.vertex_ai", "gemini-1.5-pro", (200_000, 1_000), {}, 0.5 + 0.01),  # 2.5, 10 > 128,000
+        ("perplexity", "sonar", (1_000, 1_000), {}, 0.001 + 0.001 + 0.012),  # 12 for 1,000 calls
+        ("openai", "gpt-4o", (0, 0), {}, 0.0),
+        ("openai", "openai/gpt-4o", (1_000, 200), {}, 0.0045),
+        ("openai", "gpt-4o:completions", (1_000, 200), {}, 0.0045),
+        ("", "gpt-4o:responses", (1_000, 200), {}, 0.0045),
+        ("strands-agents", "gpt-4o", (1_000, 200), {}, 0.0045),
+        ("microsoft.agent_framework", "gpt-4o-2024-08-06", (1_000, 200), {}, 0.0045),
+        ("my-openai-proxy", "openai/gpt-4o", (1_000, 200), {}, 0.0045),
+        ("", "gpt-4o", (1_000, 200), {}, 0.0045),
+        ("", "claude-3-5-sonnet-20241022", (1_000, 1_000), {}, 0.018),
+        ("openai", "gpt-4o", (HUGE, HUGE), {}, HUGE * 12.5 / 1e6),
+    ],
+)
+def test_known(
+    provider: str,
+    model: str,
+    tokens: tuple[Any, Any],
+    attributes: dict[str, Value],
+    expected: float,
+) -> None:
+    """The cost of a known model is its tokens by its prices."""
+    assert cost(provider, model, tokens, attributes) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens", "attributes"),
+    [
+        ("openai", "no-such-model", (1, 1), {}),
+        ("no-such-provider", "no-such-model", (1, 1), {}),
+        ("anthropic", "gpt-4o", (1, 1), {}),  # a provider that is known has no such model
+        ("", "text-embedding-3-small", (1, 1), {}),  # of two providers
+        ("openai", "", (1, 1), {}),
+        ("openai", "gpt-4o" + "o" * 300, (1, 1), {}),
+        ("openai", "gpt-4o", ("", ""), {}),
+        ("openai", "gpt-4o", (1, ""), {}),
+        ("openai", "gpt-4o", ("", 1), {}),
+        ("openai", "gpt-4o", (-1, 1), {}),
+        ("openai", "gpt-4o", (1, -1), {}),
+        ("openai", "gpt-4o", (10, 1), cached(11)),
+        ("openai", "text-embedding-3-small", (10, 1), {}),
+    ],
+)
+def test_unknown(
+    provider: str, model: str, tokens: tuple[Any, Any], attributes: dict[str, Value]
+) -> None:
+    """What is not known has no cost, and neither have counts that make no sense."""
+    assert cost(provider, model, tokens, attributes) is None
+
+
+def test_told() -> None:
+    """A cost that came with the span stays."""
+    assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.5}) == 0.5
+    assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.0}) == 0.0
+
+
+@pytest.mark.parametrize("name", ["gen_ai.cost.total_cost", "litellm.cost.total"])
+def test_told_by_a_gateway(name: str) -> None:
+    """What a gateway says of the cost stands, unless it is below zero."""
+    assert cost("openai", "gpt-4o", (1_000, 200), {name: 0.25}) == 0.25
+    assert cost("openai", "gpt-4o", (1_000, 200), {name: -0.25}) == pytest.approx(0.0045)
+
+
+@pytest.mark.parametrize("provider", ["", "strands-agents"])
+def test_own_price_without_a_provider(provider: str) -> None:
+    """A price of one's own holds where the only provider that has such a model is not named."""
+    prices = Prices([Price("openai", "ours", 1.0, 1.0)])
+    assert prices.cost(provider, "ours", Tokens(1_000_000, 0), NOW_NS) == 1.0
+    both = Prices([Price("openai", "ours", 1.0), Price("groq", "ours", 2.0)])
+    assert both.cost(provider, "ours", Tokens(1_000_000, 0), NOW_NS) is None
+
+
+def test_no_call() -> None:
+    """A span around a call repeats its tokens, and has no cost."""
+    agent: dict[str, Value] = {"gen_ai.operation.name": "invoke_agent"}
+    assert cost("openai", "gpt-4o", (1_000, 200), agent) is None
+
+
+def test_time() -> None:
+    """A price holds from its day on: o3 cost 10 and 40 until 10 June 2025, then 2 and 8."""
+    before, after = ns(2025, 6, 9), ns(2025, 6, 10)
+    assert cost("openai", "o3", (1_000, 1_000), start_ns=before) == pytest.approx(0.05)
+    assert cost("openai", "o3", (1_000, 1_000), start_ns=after) == pytest.approx(0.01)
+
+
+OWN: Final = read_prices(
+    """{
+        "openai": {"gpt-4o": {"input": 1, "output": 2}},
+        "vertexai": {"mine": {"input": 1, "output": 2, "cached": 0.5, "reasoning": 4}},
+        "here": {"llama": {"input": 0, "output": 0}, "embed": {"input": 3}}
+    }"""
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens", "attributes", "expected"),
+    [
+        ("openai", "gpt-4o", (1_000_000, 1_000_000), {}, 3.0),
+        ("openai", "gpt-4o", (1_000_000, 1_000_000), cached(500_000), 3.0),
+        ("openai", "gpt-4o-mini", (1_000_000, 0), {}, 0.15),
+        ("gcp.vertex_ai", "mine", (1_000_000, 1_000_000), cached(500_000), 0.5 + 0.25 + 2.0),
+        ("vertexai", "mine", (0, 10), {"gen_ai.usage.reasoning.output_tokens": 5}, 30e-6),
+        ("here", "llama", (5, 5), {}, 0.0),
+        ("here", "embed", (1_000_000, ""), {}, 3.0),
+        ("here", "embed", (1_000_000, 1), {}, None),
+        ("here", "LLAMA", (5, 5), {}, None),
+    ],
+)
+def test_own(
+    provider: str,
+    model: str,
+    tokens: tuple[Any, Any],
+    attributes: dict[str, Value],
+    expected: float | None,
+) -> None:
+    """A price of the user stands before the table's, and for models that are not in it."""
+    assert cost(provider, model, tokens, attributes, own=OWN) == (
+        None if expected is None else pytest.approx(expected, rel=1e-12)
+    )
+
+
+def test_without_prices() -> None:
+    """Where no cost is worked out, a run has the one that came or none."""
+    attributes: dict[str, Value] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 1,
+        names.PROJECT: "shop",
+    }
+    span = make_span("chat", attributes=attributes)
+    [run] = map_spans([span], Filing(None, NOW_NS)).runs
+    assert run.cost is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("openai", "expected a JSON object of tables"),
+        ("[]", "prices: expected a table"),
+        ('{"openai": 1}', "openai: expected a table"),
+        ('{"openai": {"m": 1}}', "openai.'m': expected a table"),
+        ('{"openai": {"m": {"output": 1}}}', "openai.'m': expected input, in US dollars for a "),
+        ('{"openai": {"m": {"in": 1}}}', "openai.'m': unknown key 'in': expected input, output"),
+        ('{"openai": {"m": {"input": "1"}}}', "openai.'m'.input: expected US dollars for a "),
+        ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars for a "),
+        ('{"openai": {"m": {"input": -1}}}', "openai.'m'.input: expected a number that is not "),
+        ('{"openai": {"m": {"input": NaN}}}', "openai.'m'.input: expected a number that is not "),
+        (f'{{"openai": {{"m": {{"input": {10**400}}}}}}}', "openai.'m'.input: expected a number "),
+    ],
+)
+def test_bad_prices(text: str, message: str) -> None:
+    """A price that is wrong is told with its place and what would be right."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
+        read_prices(text)
+    assert str(caught.value).startswith(message)
+
+
+def test_many_names() -> None:
+    """Who names a new model in each call does not keep the collector busy looking them up."""
+    prices, started = Prices(), time.monotonic()
+    usage = Tokens(1, 1, None, None)
+    found = {prices.cost("openrouter", f"made-up-{number}", usage, 0) for number in range(20_000)}
+    assert found == {None}
+    assert time.monotonic() - started < 5  # each look-up takes a millisecond
+
+
+def test_long_names() -> None:
+    """Who names a provider of many letters in each call does not fill the memory with them."""
+    prices, usage = Prices(), Tokens(1, 1, None, None)
+    prices.cost("openai", "gpt-4o", usage, NOW_NS)  # which reads the table
+    tracemalloc.start()
+    try:
+        found = {prices.cost(f"{one}{'x' * 100_000}", "m", usage, NOW_NS) for one in range(100)}
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == {None}
+    assert kept < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("cost", "text", "stored"),
+    [
+        (None, "\u2013", None),
+        (0.0, "$ 0", 0.0),
+        (3e-06, "$ 0.000003", 3e-06),
+        (0.00030000000000000003, "$ 0.0003", 0.0003),
+        (0.00032149, "$ 0.000321", 0.00032149),
+        (0.5, "$ 0.5", 0.5),
+        (1.0, "$ 1.00", 1.0),
+        (1204.5, "$ 1,204.50", 1204.5),
+    ],
+)
+def test_money(cost: float | None, text: str, stored: float | None) -> None:
+    """A cost is written without an exponent, and kept without digits of binary fractions."""
+    assert (write_cost(cost), round_cost(cost)) == (text, stored)

@@ -1,0 +1,113 @@
+"""Tests of log records that tell of calls: what is a call, and what is a line of a session.
+
+What real programs sent is checked by tests/process/recorded/test_programs.py.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.span import Value
+from tests.support.otel_ml_collector.logs import make_log, map_all
+from tests.support.otel_ml_collector.spans import NOW_NS
+
+USED: Final[dict[str, Value]] = {"model": "gpt-4o", "input_tokens": "12", "output_tokens": 4}
+
+
+def test_unknown_program() -> None:
+    """A record of any program with model, input and output counts and no trace is a call."""
+    log = make_log("done", {**USED, "session.id": "s-1", "cost_usd": 0.25}, event="api_request")
+    (run,) = map_all(log).runs
+    told = (run.kind, run.model, run.input_tokens, run.output_tokens, run.cost, run.session)
+    assert told == ("model", "gpt-4o", 12, 4, 0.25, "s-1")
+    assert not map_all(log).logs
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"model": ""}, {"input_tokens": None}, {"output_tokens": ""}],
+    ids=repr,
+)
+def test_no_call(changed: dict[str, Value]) -> None:
+    """A record that lacks one of the three is a line of its session."""
+    records = map_all(make_log("done", {**USED, **changed, "session.id": "s-1"}))
+    assert (len(records.runs), len(records.logs)) == (0, 1)
+    assert records.logs[0].owner.startswith("key:")
+
+
+def test_record_of_a_trace() -> None:
+    """A record that names its trace is told of a span, which is the call."""
+    records = map_all(make_log("done", USED, trace_id=b"\1" * 16, span_id=b"\2" * 8))
+    assert (len(records.runs), len(records.logs)) == (0, 1)
+
+
+def test_event_that_lost_its_span() -> None:
+    """An event of the conventions is told of a span, which is the call, even without its id."""
+    event = "gen_ai.client.inference.operation.details"
+    assert not map_all(make_log("done", USED, event=event)).runs
+
+
+def test_same_record() -> None:
+    """A record that is sent twice is one run, and another one is another."""
+    log = make_log("done", USED)
+    other = replace(log, time_ns=NOW_NS + 1)
+    ids = [map_all(one).runs[0].run_id for one in (log, log, other)]
+    assert (ids[0] == ids[1], ids[0] == ids[2]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "tokens"),
+    [
+        ({"input_tokens": "many"}, (None, 4)),
+        ({"output_tokens": -4}, (12, None)),
+        ({"input_tokens": [12]}, (None, 4)),
+        ({"cost_usd": -1.0}, (12, 4)),
+    ],
+    ids=repr,
+)
+def test_bad_counts(changed: dict[str, Value], tokens: tuple[int | None, int | None]) -> None:
+    """A count that makes no sense is none, and stays among the attributes as it came."""
+    (run,) = map_all(make_log("done", {**USED, **changed})).runs
+    assert (run.input_tokens, run.output_tokens, run.cost) == (*tokens, None)
+    assert all(f'"{name}":' in run.attributes for name in changed)
+
+
+def test_failed_call() -> None:
+    """A record of a call that failed is a failed call, with its error."""
+    log = make_log(
+        None,
+        {
+            "event.name": "gemini_cli.api_error",
+            "model": "gemini-2.5-flash",
+            "error": "Resource exhausted",
+            "error_type": "ApiError",
+            "duration_ms": 1_000,
+            "session.id": "s-1",
+        },
+        scope=replace(make_log().scope, name="gemini-cli"),
+    )
+    (run,) = map_all(log).runs
+    told = (run.kind, run.outcome, run.error_type, run.error_message, run.end_ns - run.start_ns)
+    assert told == ("model", "error", "ApiError", "Resource exhausted", 10**9)
+
+
+def test_event_of_rust() -> None:
+    """A place in a source file is no event's name where the attribute has one."""
+    log = make_log(
+        "line",
+        {"event.name": "app.started", "session.id": "s-1"},
+        event="event src/session.rs:803",
+    )
+    assert map_all(log).logs[0].event == "app.started"
+
+
+def test_delta() -> None:
+    """A line for each piece of a streamed answer is left out, and counted."""
+    log = make_log(
+        None,
+        {"event.name": "codex.sse_event", "event.kind": "response.output_text.delta"},
+        scope=replace(make_log().scope, name="codex_otel.log_only"),
+    )
+    records = map_all(log)
+    assert (records.logs, dict(records.rejected)) == ([], {"stream_delta": 1})

@@ -1,0 +1,375 @@
+"""Tests of the way of one request: decode, map, commit, answer."""
+
+import asyncio
+import gzip
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.access import OPEN, put_access
+from otel_ml_collector.decode.signals import Signal
+from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
+from otel_ml_collector.receive.answers import ExportAnswer
+from otel_ml_collector.receive.commit import Commit
+from otel_ml_collector.receive.otlp import OtlpEndpoint
+from otel_ml_collector.receive.pipeline import Export, Intake
+from otel_ml_collector.records import Records
+from otel_ml_collector.span import Span
+from otel_ml_collector.telemetry.service import Telemetry
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.wire import encode
+
+MIB: Final = 2**20
+WAIT_S: Final = 10
+
+
+@dataclass
+class Way:
+    """A pipeline before a store that keeps records, and that can be held."""
+
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    stored: Records = field(default_factory=Records)
+    may_write: threading.Event = field(default_factory=threading.Event)
+    is_writing: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_write.set()
+        self._commit = Commit(self._write, self.telemetry)
+        self._pipeline = Intake(self._commit, self.telemetry)
+
+    def _write(self, records: Records) -> None:
+        self.is_writing.set()
+        self.may_write.wait(WAIT_S)
+        self.stored.extend(records)
+
+    async def accept(
+        self, body: bytes, encoding: str = "identity", project: str | None = None
+    ) -> ExportAnswer:
+        with self._pipeline.hold() as held:
+            held.grow(len(body))
+            return await self._pipeline.accept(Export(body, encoding, project), held)
+
+    async def accept_last(self, exports: list[Export]) -> ExportAnswer:
+        """Accept the last one, which nobody else has then."""
+        with self._pipeline.hold() as held:
+            return await self._pipeline.accept(exports.pop(), held)
+
+    def stop(self) -> None:
+        """Store what is queued, and nothing after it."""
+        self.may_write.set()
+        self._commit.close(WAIT_S)
+
+    def close(self) -> None:
+        self.stop()
+        self._pipeline.close()
+
+    @property
+    def numbers(self) -> list[str]:
+        """The lines of the telemetry that count spans and bytes, by their names."""
+        return sorted(
+            line
+            for line in self.telemetry.render().decode().splitlines()
+            if line.startswith(("otel_ml_spans", "otel_ml_queue")) and "_created" not in line
+        )
+
+
+@pytest.fixture
+def way() -> Iterator[Way]:
+    opened = Way()
+    yield opened
+    opened.close()
+
+
+def make_now(name: str = "answer", **fields: Any) -> Span:
+    """Make a span that starts now: the pipeline's clock is the real one."""
+    return make_call(name, **{"start_ns": time.time_ns(), **fields})
+
+
+def padded(body: bytes, size_bytes: int) -> bytes:
+    """Make a request larger by a field that is ignored."""
+    length = bytearray()
+    left = size_bytes
+    while left > 127:
+        length.append(left & 127 | 128)
+        left >>= 7
+    return body + b"\xfa\x07" + bytes([*length, left]) + bytes(size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("identity", bytes), ("gzip", gzip.compress)], ids=["plain", "gzip"]
+)
+def test_success(way: Way, encoding: str, compress: type[bytes]) -> None:
+    """Spans of a request are stored before it is answered."""
+    body = compress(encode([make_now("one"), make_now("two")]))
+    assert asyncio.run(way.accept(body, encoding, "shop")) == ExportAnswer(0, "")
+    assert [(run.project, run.name) for run in way.stored.runs] == [
+        ("shop", "one"),
+        ("shop", "two"),
+    ]
+
+
+class Body(bytes):
+    """Bytes that tell when nobody has them any more."""
+
+    gone: threading.Event
+
+    def __del__(self) -> None:
+        self.gone.set()
+
+
+def test_body_while_it_is_stored(way: Way) -> None:
+    """The bytes of a request leave the memory before its spans are stored."""
+
+    async def send() -> None:
+        body = Body(encode([make_now()]))
+        gone = body.gone = threading.Event()
+        exports = [Export(body, "identity", None)]
+        del body
+        way.may_write.clear()
+        sending = asyncio.create_task(way.accept_last(exports))
+        await asyncio.to_thread(way.is_writing.wait, WAIT_S)
+        assert gone.is_set()
+        way.may_write.set()
+        await sending
+
+    asyncio.run(send())
+
+
+def test_numbers(way: Way) -> None:
+    """Spans are counted by what became of them."""
+
+    async def send() -> None:
+        await way.accept(encode([make_now(), make_now(span_id=bytes(8))]))
+        await way.accept(encode([make_now()]))
+        with pytest.raises(Rejected):
+            await way.accept(b"\xff")
+
+    asyncio.run(send())
+    assert way.numbers == [
+        "otel_ml_queue_bytes 0.0",
+        "otel_ml_spans_accepted_total 2.0",
+        "otel_ml_spans_duplicate_total 0.0",
+        "otel_ml_spans_received_total 3.0",
+        'otel_ml_spans_rejected_total{reason="invalid_span_id"} 1.0',
+    ]
+
+
+def test_empty_request(way: Way) -> None:
+    """A request without spans is a success and is not written."""
+    assert asyncio.run(way.accept(b"")) == ExportAnswer(0, "")
+    assert not way.is_writing.is_set()
+
+
+def test_partial(way: Way) -> None:
+    """An answer tells how many spans are rejected and why, and the others are stored."""
+    body = encode(
+        [
+            make_now("one"),
+            make_now(span_id=bytes(8)),
+            make_now(trace_id=b"short"),
+            make_now(span_id=b""),
+        ]
+    )
+    assert asyncio.run(way.accept(body)) == ExportAnswer(
+        3, "Spans rejected for good: invalid_span_id 2, invalid_trace_id 1"
+    )
+    assert [run.name for run in way.stored.runs] == ["one"]
+
+
+def test_all_rejected(way: Way) -> None:
+    """A request of bad spans only is answered without a write."""
+    answer = asyncio.run(way.accept(encode([make_now(span_id=b"")])))
+    assert answer == ExportAnswer(1, "Spans rejected for good: invalid_span_id 1")
+    assert not way.is_writing.is_set()
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "message"),
+    [
+        (b"\xff", "identity", "The body is not an OTLP ExportTraceServiceRequest in protobuf"),
+        (gzip.compress(b"{}"), "gzip", "The body is not an OTLP ExportTraceServiceRequest"),
+        (b"plain", "gzip", "The body is not gzip data: "),
+        (gzip.compress(b"plain")[:-1], "gzip", "The body is not gzip data: it ends in the middle"),
+    ],
+    ids=["garbage", "json", "not gzip", "truncated"],
+)
+def test_refused(way: Way, body: bytes, encoding: str, message: str) -> None:
+    """A body that can never be read is refused for good."""
+    with pytest.raises(Rejected, match=f"^{message}"):
+        asyncio.run(way.accept(body, encoding))
+    assert "otel_ml_queue_bytes 0.0" in way.numbers
+
+
+def test_large_that_came_slowly(way: Way) -> None:
+    """The sender of a large body that took long gets its answer soon, and the work goes on."""
+    body = padded(encode([make_now("slow")]), 3 * MIB)
+    way.may_write.clear()
+
+    async def send_slowly() -> float:
+        with way._pipeline.hold() as held:
+            held.grow(len(body))
+            await asyncio.sleep(3.6)  # it comes for longer than an answer may take
+            ended_s = time.monotonic()
+            with pytest.raises(Unavailable):
+                await way._pipeline.accept(Export(body, "identity", "p"), held)
+            waited_s = time.monotonic() - ended_s
+        way.may_write.set()
+        assert (await way.accept(body, project="p")).rejected == 0
+        return waited_s
+
+    assert asyncio.run(send_slowly()) < 0.9
+    assert [run.name for run in way.stored.runs] == ["slow"]
+
+
+def test_large_that_comes_again(way: Way) -> None:
+    """A large body that comes again while its bytes are held needs no room: it waits for them."""
+    body = padded(encode([make_now("again")]), 40 * MIB)
+    endpoint = OtlpEndpoint(way._pipeline, way.telemetry, Signal.TRACES)
+    way.may_write.clear()
+
+    async def send_twice() -> list[int]:
+        first = await post(endpoint, body)
+        other = await post(endpoint, padded(body, MIB))
+        second = asyncio.create_task(post(endpoint, body))
+        await asyncio.sleep(0)
+        way.may_write.set()
+        return [first, other, await second]
+
+    assert asyncio.run(send_twice()) == [503, 503, 200]
+    assert [run.name for run in way.stored.runs] == ["again"]
+
+
+async def post(endpoint: OtlpEndpoint, body: bytes) -> int:
+    """Send a request; return the status of its answer."""
+    headers = {"content-type": "application/x-protobuf", "content-length": str(len(body))}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/traces",
+        "query_string": b"",
+        "headers": [(name.encode(), text.encode()) for name, text in headers.items()],
+        "client": ("127.0.0.1", 9),
+    }
+    put_access(scope, OPEN)
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    await endpoint(scope, receive, send)
+    return int(answers[0]["status"])
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(bytes(64 * MIB + 1), "identity"), (gzip.compress(bytes(64 * MIB + 1)), "gzip")],
+    ids=["plain", "gzip"],
+)
+def test_too_large(way: Way, body: bytes, encoding: str) -> None:
+    """A body of more than 64 MiB, as it came or uncompressed, is too large."""
+    with pytest.raises(TooLarge, match=r"^The body has more than 67108864 bytes uncompressed$"):
+        asyncio.run(way.accept(body, encoding))
+    assert "otel_ml_queue_bytes 0.0" in way.numbers
+
+
+def test_budget(way: Way) -> None:
+    """A request that would hold more than 96 MiB with those under way is sent away at once."""
+    body = padded(encode([make_now()]), 50 * MIB)
+
+    async def send() -> None:
+        way.may_write.clear()
+        first = asyncio.create_task(way.accept(body))
+        assert await asyncio.to_thread(way.is_writing.wait, WAIT_S)
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match=r"^Too many bytes wait for the store$"):
+            await way.accept(body)
+        assert time.monotonic() - started < 2
+        way.may_write.set()
+        assert await first == ExportAnswer(0, "")
+
+    asyncio.run(send())
+
+
+def test_budget_is_given_back(way: Way) -> None:
+    """What an answered request held is there for the next one, also after a refusal."""
+    body = padded(encode([make_now()]), 50 * MIB)
+
+    async def send() -> None:
+        for _ in range(3):
+            assert await way.accept(body) == ExportAnswer(0, "")
+            with pytest.raises(Rejected):
+                await way.accept(b"\xff" * 50 * MIB)
+
+    asyncio.run(send())
+    assert "otel_ml_queue_bytes 0.0" in way.numbers
+
+
+def test_budget_of_compressed(way: Way) -> None:
+    """What a small compressed request becomes counts as held."""
+    body = gzip.compress(padded(encode([make_now()]), 50 * MIB), 1)
+
+    async def send() -> None:
+        way.may_write.clear()
+        first = asyncio.create_task(way.accept(body, "gzip"))
+        assert await asyncio.to_thread(way.is_writing.wait, WAIT_S)
+        with pytest.raises(Unavailable, match=r"^Too many bytes wait for the store$"):
+            await way.accept(body, "gzip")
+        way.may_write.set()
+        assert await first == ExportAnswer(0, "")
+
+    asyncio.run(send())
+    assert "otel_ml_queue_bytes 0.0" in way.numbers
+
+
+def test_budget_of_records(way: Way) -> None:
+    """What records hold beside their text counts as held, as long as they wait."""
+    body = encode([make_now() for _ in range(20)])
+
+    async def send() -> list[str]:
+        way.may_write.clear()
+        answer = asyncio.create_task(way.accept(body))
+        assert await asyncio.to_thread(way.is_writing.wait, WAIT_S)
+        numbers = way.numbers
+        way.may_write.set()
+        assert await answer == ExportAnswer(0, "")
+        return numbers
+
+    assert f"otel_ml_queue_bytes {len(body) + 20 * 1024:.1f}" in asyncio.run(send())
+
+
+def test_deadline(way: Way) -> None:
+    """When the store does not answer, the sender is told within 4 s to send again."""
+    way.may_write.clear()
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match=r"^The store is busy$"):
+        asyncio.run(way.accept(encode([make_now()])))
+    assert 3.4 < time.monotonic() - started < 4
+    assert way.numbers == [
+        "otel_ml_queue_bytes 0.0",
+        "otel_ml_spans_accepted_total 0.0",
+        "otel_ml_spans_duplicate_total 0.0",
+        "otel_ml_spans_received_total 1.0",
+    ]
+
+
+def test_deep_payload(way: Way) -> None:
+    """A payload that is nested without end is stored with its request, not sent again for ever."""
+    deep = '{"a":' * 1_000 + "1" + "}" * 1_000
+    body = encode([make_now("one"), make_now("two", attributes={"otel_ml.inputs": deep})])
+    assert asyncio.run(way.accept(body)) == ExportAnswer(0, "")
+    assert [run.name for run in way.stored.runs] == ["one", "two"]
+
+
+def test_shutting_down(way: Way) -> None:
+    """Once nothing more is stored a request is sent away, to the next collector."""
+    way.stop()
+    with pytest.raises(Unavailable, match=r"^The collector is shutting down$"):
+        asyncio.run(way.accept(encode([make_now()])))
+    assert "otel_ml_queue_bytes 0.0" in way.numbers

@@ -1,0 +1,559 @@
+"""Tests of which runs record the same call, and of what counts once."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml.records import Tokens
+from otel_ml_collector.decode.json import decode_json_traces
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.same_calls import (
+    CallFacts,
+    CallRun,
+    CallShare,
+    OtherRecord,
+    call_run_of,
+    find_shares,
+    find_shares_of,
+    name_model,
+)
+from tests.unit.recorded.test_recorded import filing_of, read
+
+MS: Final = 1_000_000
+OWN: Final = "otel_ml"
+ANTHROPIC: Final = "com.anthropic.sdk.python"
+INFERENCE: Final = "openinference.instrumentation.anthropic"
+TRACELOOP: Final = "opentelemetry.instrumentation.anthropic"
+OPENAI: Final = "opentelemetry.instrumentation.openai_v2"
+LANGCHAIN: Final = "openinference.instrumentation.langchain"
+LLAMA: Final = "openinference.instrumentation.llama_index"
+BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # of a run that says nothing of an answer
+USED: Final = Tokens(input=50, output=7)
+AG2: Final = "opentelemetry.instrumentation.ag2"
+ACCOUNT: Final[dict[str, Any]] = {"inputs_preview": ""}  # of a run that says usage alone
+
+
+def run(
+    name: str, parent: str = "", scope: str = OWN, at: tuple[int, int] = (0, 100), **told: Any
+) -> CallRun:
+    """Make a run of 50 + 7 tokens from one millisecond to another."""
+    said: dict[str, Any] = {"kind": "model", "tokens": USED, "inputs_preview": "why"}
+    said |= {"start_ns": at[0] * MS, "end_ns": at[1] * MS, **told}
+    return CallRun(name.encode(), parent.encode(), scope=scope, **said)
+
+
+def around(name: str, parent: str = "", kind: str = "chain", **told: Any) -> CallRun:
+    """Make a run that says nothing of what was used."""
+    return CallRun(name.encode(), parent.encode(), kind, **told)
+
+
+def calls_of(runs: Sequence[CallRun]) -> list[str]:
+    """Name the calls that count, each with its other records: ``a b c``."""
+    shares = find_shares(runs)
+    return sorted(
+        " ".join([one.span_id.decode(), *(other.span_id.decode() for other in share.others)])
+        for one in runs
+        if one.kind in {"model", "embedding", "judge"}
+        if not (share := shares.get(one.span_id, CallShare())).record_of
+    )
+
+
+# What is recorded, and the calls that count: each run that counts, and its other records.
+CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
+    "anthropic's own span under our decorator": (
+        [run("a"), run("b", "a", ANTHROPIC, (1, 99), response_id="msg_1")],
+        ["a b"],
+    ),
+    "a call of a judge's, recorded twice": (
+        [
+            run("a", kind="judge"),
+            run("b", "a", ANTHROPIC, (1, 99), response_id="msg_1", kind="judge"),
+        ],
+        ["a b"],
+    ),
+    "anthropic's own span under OpenInference": (
+        [run("a", "", INFERENCE), run("b", "a", ANTHROPIC, (1, 99), response_id="msg_1")],
+        ["a b"],
+    ),
+    "traceloop beside anthropic's own": (
+        [
+            around("r"),
+            run("a", "r", TRACELOOP, response_id="msg_1"),
+            run("b", "r", ANTHROPIC, (1, 99), response_id="msg_1"),
+        ],
+        ["a b"],
+    ),
+    "LangChain beside OpenAI, which alone tells the response": (
+        [
+            around("r"),
+            run("a", "r", LANGCHAIN, provider="openai", model="gpt-4o"),
+            run("b", "r", OPENAI, (1, 99), response_id="chatcmpl-1", model="gpt-4o-2024-08-06"),
+        ],
+        ["a b"],
+    ),
+    "our decorator around an instrumented client": (
+        [
+            run("a", response_id="chatcmpl-1"),
+            run("b", "a", OPENAI, (1, 9), response_id="chatcmpl-1"),
+        ],
+        ["a b"],
+    ),
+    "the same response says it, whatever else they say": (
+        [
+            run("a", response_id="r1", tokens=Tokens(), provider="x", model="one"),
+            run("b", "a", OPENAI, (200, 300), response_id="r1", provider="y", model="two"),
+        ],
+        ["a b"],
+    ),
+    "three records of one call": (
+        [run("a"), run("b", "a", INFERENCE, (1, 99)), run("c", "b", ANTHROPIC, (2, 98))],
+        ["a b c"],
+    ),
+    "three records, two of them side by side": (
+        [run("a"), run("b", "a", LANGCHAIN, (1, 99)), run("c", "a", OPENAI, (2, 98))],
+        ["a b c"],
+    ),
+    "our own record counts, wherever it stands": (
+        [run("a", "", LANGCHAIN), run("b", "a", OWN, (1, 99))],
+        ["b a"],
+    ),
+    "wrappers between": (
+        [run("a"), around("w", "a", "span"), around("v", "w"), run("b", "v", OPENAI, (1, 99))],
+        ["a b"],
+    ),
+    "an agent between is no wrapper": (
+        [run("a"), around("w", "a", "agent"), run("b", "w", OPENAI, (1, 99))],
+        ["a", "b"],
+    ),
+    "a tool between is no wrapper": (
+        [run("a"), around("w", "a", "tool"), run("b", "w", OPENAI, (1, 99))],
+        ["a", "b"],
+    ),
+    "a wrapper that is not here": ([run("a"), run("b", "w", OPENAI, (1, 99))], ["a", "b"]),
+    "two calls of a loop that cost the same": (
+        [around("r"), run("a", "r", OPENAI, (0, 10)), run("b", "r", OPENAI, (11, 20))],
+        ["a", "b"],
+    ),
+    "a loop with two instrumentations": (
+        [
+            around("r"),
+            *(run(f"a{n}", "r", LANGCHAIN, (n * 10, n * 10 + 9)) for n in range(3)),
+            *(run(f"b{n}", "r", OPENAI, (n * 10 + 1, n * 10 + 8)) for n in range(3)),
+        ],
+        ["a0 b0", "a1 b1", "a2 b2"],
+    ),
+    "calls at the same time, told apart by the response": (
+        [
+            around("r"),
+            *(run(f"a{n}", "r", TRACELOOP, response_id=f"r{n}") for n in range(200)),
+            *(run(f"b{n}", "r", ANTHROPIC, (1, 99), response_id=f"r{n}") for n in range(200)),
+        ],
+        sorted(f"a{n} b{n}" for n in range(200)),
+    ),
+    "calls at the same time that say no response are as many as they are": (
+        [
+            around("r"),
+            *(run(f"a{n}", "r", LANGCHAIN, (n, 100 + n)) for n in range(2)),
+            *(run(f"b{n}", "r", OPENAI, (n + 1, 99 + n)) for n in range(2)),
+        ],
+        ["a0 b0", "a1 b1"],
+    ),
+    "a decorator around two calls says the second one's response": (
+        [
+            run("a", response_id="r2"),
+            run("b", "a", OPENAI, (1, 40), response_id="r1"),
+            run("c", "a", OPENAI, (50, 99), response_id="r2"),
+        ],
+        ["a c", "b"],
+    ),
+    "different responses of the same usage": (
+        [run("a", response_id="r1"), run("b", "a", OPENAI, (1, 99), response_id="r2")],
+        ["a", "b"],
+    ),
+    "the same response in two traces' halves, not under one parent": (
+        [
+            run("a", "x", OWN, response_id="r1"),
+            run("b", "y", OPENAI, response_id="r1"),
+        ],
+        ["a", "b"],
+    ),
+    "the same response of the same scope": (
+        [run("a", response_id="r1"), run("b", "a", response_id="r1")],
+        ["a", "b"],
+    ),
+    "one after the other": (
+        [around("r"), run("a", "r", OWN, (0, 10)), run("b", "r", OPENAI, (11, 20))],
+        ["a", "b"],
+    ),
+    "another usage": (
+        [run("a"), run("b", "a", OPENAI, (1, 99), tokens=Tokens(input=50, output=8))],
+        ["a", "b"],
+    ),
+    "no usage": (
+        [run("a", tokens=Tokens()), run("b", "a", OPENAI, (1, 99), tokens=Tokens())],
+        ["a", "b"],
+    ),
+    "both failed": (
+        [
+            run("a", tokens=Tokens(), failed=True, model="gpt-missing"),
+            run("b", "a", OPENAI, (1, 99), tokens=Tokens(), failed=True, model="gpt-missing"),
+        ],
+        ["a b"],
+    ),
+    "an answer that broke off, of which one says what had come": (
+        [
+            run("a", tokens=Tokens(input=50, output=1), failed=True, model="claude"),
+            run("b", "a", ANTHROPIC, (1, 99), tokens=Tokens(input=50), failed=True, model="claude"),
+        ],
+        ["a b"],
+    ),
+    "two answers that broke off, of which other amounts had come": (
+        [
+            run("a", tokens=Tokens(input=50, output=1), failed=True, model="claude"),
+            run("b", "a", ANTHROPIC, (1, 99), tokens=Tokens(50, 2), failed=True, model="claude"),
+        ],
+        ["a", "b"],
+    ),
+    "one failed, and was tried again": (
+        [
+            run("a", model="gpt-4o"),
+            run("b", "a", OPENAI, (1, 40), tokens=Tokens(), failed=True, model="gpt-4o"),
+            run("c", "a", OPENAI, (50, 99), model="gpt-4o"),
+        ],
+        ["a c", "b"],
+    ),
+    "both failed, of models that are not known": (
+        [
+            run("a", tokens=Tokens(), failed=True),
+            run("b", "a", OPENAI, (1, 99), tokens=Tokens(), failed=True, model="gpt-4o"),
+        ],
+        ["a", "b"],
+    ),
+    "another model": (
+        [run("a", model="gpt-4o"), run("b", "a", OPENAI, (1, 99), model="gpt-4o-mini")],
+        ["a", "b"],
+    ),
+    "another provider": (
+        [run("a", provider="anthropic"), run("b", "a", OPENAI, (1, 99), provider="openai")],
+        ["a", "b"],
+    ),
+    "a framework for a provider": (
+        [run("a", provider="strands-agents"), run("b", "a", OPENAI, (1, 99), provider="openai")],
+        ["a b"],
+    ),
+    "two names of one provider": (
+        [run("a", provider="OpenAI"), run("b", "a", OPENAI, (1, 99), provider="openai.chat")],
+        ["a b"],
+    ),
+    "OpenAI's model as Azure serves it": (
+        [run("a", provider="azure"), run("b", "a", OPENAI, (1, 99), provider="openai")],
+        ["a b"],
+    ),
+    "an embedding is no answer": (
+        [run("a"), run("b", "a", OPENAI, (1, 99), kind="embedding")],
+        ["a", "b"],
+    ),
+    "two records of one embedding": (
+        [
+            run("a", kind="embedding", tokens=Tokens(input=3)),
+            run("b", "a", OPENAI, (1, 99), kind="embedding", tokens=Tokens(input=3, output=0)),
+        ],
+        ["a b"],
+    ),
+    "a wrapper of the same scope that says nothing of the answer": (
+        [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (1, 99), model="m")],
+        ["b a"],
+    ),
+    "its model dated, and a chain between": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            around("w", "a"),
+            run("b", "w", LLAMA, (1, 99), model="m-2024-07-18"),
+        ],
+        ["b a"],
+    ),
+    "a wrapper around two calls": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 40), model="m"),
+            run("c", "a", LLAMA, (50, 99), model="m"),
+        ],
+        ["b", "c a"],
+    ),
+    "a wrapper around two calls that say nothing of their answers": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 40), model="m", **BARE),
+            run("c", "a", LLAMA, (50, 99), model="m", **BARE),
+        ],
+        ["a c", "b"],
+    ),
+    "a step inside a call that says nothing of the answer": (
+        [
+            run("a", "", LLAMA, model="m", kind="embedding"),
+            run("b", "a", LLAMA, (1, 99), model="m", kind="embedding", **BARE),
+        ],
+        ["a b"],
+    ),
+    "two that say nothing of the answer": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m", **BARE),
+        ],
+        ["a b"],
+    ),
+    "a wrapper, its call, and the client's record of that": (
+        [
+            run("a", "", LLAMA, model="m", **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m"),
+            run("c", "b", OPENAI, (2, 98), model="m", response_id="r"),
+        ],
+        ["b c a"],
+    ),
+    "a wrapper of another scope": (
+        [run("a", "", LANGCHAIN, model="m", **BARE), run("b", "a", OPENAI, (1, 99), model="m")],
+        ["b a"],
+    ),
+    "a wrapper that failed over a call that went well": (
+        [
+            run("a", "", LLAMA, model="m", failed=True, **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m"),
+        ],
+        ["b a"],
+    ),
+    "a wrapper of a call that failed": (
+        [
+            run("a", "", LLAMA, model="m", failed=True, **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m", failed=True, **BARE),
+        ],
+        ["a b"],
+    ),
+    "a wrapper of another model": (
+        [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (1, 99), model="n")],
+        ["a", "b"],
+    ),
+    "our own decorator around a call is a model of its own": (
+        [run("a", model="m", **BARE), run("b", "a", OPENAI, (1, 99), model="m")],
+        ["a", "b"],
+    ),
+    "beside a call of the same scope": (
+        [
+            around("r"),
+            run("a", "r", LLAMA, model="m", **BARE),
+            run("b", "r", LLAMA, (1, 99), model="m"),
+        ],
+        ["a", "b"],
+    ),
+    "a call after the one that it hangs on": (
+        [run("a", "", LLAMA, model="m", **BARE), run("b", "a", LLAMA, (110, 120), model="m")],
+        ["a", "b"],
+    ),
+    "the usage of a call, written down beside it": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2, is_client=True),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+        ],
+        ["a b"],
+    ),
+    "the usage of two like calls, written down beside each": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+            run("c", "r", AG2, (102, 140)),
+            run("d", "r", AG2, (141, 141), **ACCOUNT),
+        ],
+        ["a b", "c d"],
+    ),
+    "the usage of a call, written down in it": (
+        [run("a", "", AG2), run("b", "a", AG2, (99, 99), **ACCOUNT)],
+        ["a b"],
+    ),
+    "the usage of a call, written down around it": (
+        [run("a", "", AG2, **ACCOUNT), run("b", "a", AG2, (1, 99))],
+        ["b a"],
+    ),
+    "the usage of a call, written down by somebody else": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", INFERENCE),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+        ],
+        ["a b"],
+    ),
+    "the usage of a call whose content nobody keeps": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2, is_client=True, inputs_preview=""),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+        ],
+        ["a b"],
+    ),
+    "the usage of a call that nobody else records": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (101, 101), tokens=Tokens(input=9, output=7), inputs_preview=""),
+        ],
+        ["a", "b"],
+    ),
+    "one more usage than calls": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (101, 101), **ACCOUNT),
+            run("c", "r", AG2, (103, 103), **ACCOUNT),
+        ],
+        ["a b", "c"],
+    ),
+    "the usage of another call of long after": (
+        [
+            around("r", kind="agent"),
+            run("a", "r", AG2),
+            run("b", "r", AG2, (5_000, 5_000), **ACCOUNT),
+        ],
+        ["a", "b"],
+    ),
+    "calls one after the other whose content nobody keeps": (
+        [
+            around("r"),
+            run("a", "r", LANGCHAIN, **ACCOUNT),
+            run("b", "r", LANGCHAIN, (101, 200), **ACCOUNT),
+        ],
+        ["a", "b"],
+    ),
+    "spans above each other": ([run("a", "b"), run("b", "a", OPENAI)], ["a b"]),
+    "a span that is its own parent": ([run("a", "a"), run("b", "a", OPENAI)], ["a b"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_calls(case: str) -> None:
+    """Runs record the same call, or not."""
+    runs, expected = CASES[case]
+    assert calls_of(runs) == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+@given(data=st.data())
+def test_any_order(case: str, data: st.DataObject) -> None:
+    """Runs that come in any order, or twice, are the same calls."""
+    runs, _ = CASES[case]
+    again = data.draw(st.lists(st.sampled_from(runs), max_size=3))
+    assert find_shares(data.draw(st.permutations([*runs, *again]))) == find_shares(runs)
+
+
+def test_shares() -> None:
+    """Of a call that one counts which says most, with what only another one says."""
+    other = run(
+        "b",
+        "a",
+        OPENAI,
+        (1, 99),
+        tokens=Tokens(50, 7, 3, 2),
+        cost=0.5,
+        response_id="r",
+        inputs_preview="what",
+        outputs_preview="because",
+        first_token_ms=9.5,
+        stream_chunks=0,
+    )
+    shares = find_shares([run("a", tokens=Tokens(input=50), response_id="r"), other])
+    assert shares == {
+        b"a": CallShare(
+            others=(OtherRecord(b"b", MS, OPENAI),),
+            tokens=Tokens(50, 7, 3, 2),
+            cost=0.5,
+            facts=CallFacts(
+                response_id="r",
+                inputs_preview="why",
+                outputs_preview="because",
+                first_token_ms=9.5,
+                stream_chunks=0,
+                latency_ns=100 * MS,
+            ),
+        ),
+        b"b": CallShare(record_of=b"a"),
+    }
+
+
+@pytest.mark.parametrize(("scope", "cost"), [(TRACELOOP, 0.3), (OWN, 0.5)])
+def test_cost(scope: str, cost: float) -> None:
+    """The cost is that of the record which knows most of the tokens; ours is what it says."""
+    outer = run("a", scope=scope, cost=0.5, response_id="r")
+    inner = run("b", "a", OPENAI, (1, 99), tokens=Tokens(50, 7, 40), cost=0.3, response_id="r")
+    shares = find_shares([outer, inner])
+    assert (shares[b"a"].tokens, shares[b"a"].cost) == (Tokens(50, 7, 40), cost)
+
+
+@pytest.mark.parametrize("kind", ["agent", "chain", "tool", "span"])
+def test_totals(kind: str) -> None:
+    """What an agent, a chain or a tool says beside the calls below it is not added to theirs."""
+    above = run("a", kind=kind, tokens=Tokens(100, 14), cost=2.0)
+    runs = [above, around("w", "a", "tool"), run("b", "w", OPENAI, cost=1.0)]
+    assert find_shares(runs) == {b"a": CallShare()}
+    assert find_shares([above, around("w", "a", "tool")]) == {}
+
+
+def test_judge_below_a_total() -> None:
+    """What a judge uses below an agent takes nothing from what the agent says itself."""
+    agent = around("r", kind="agent", tokens=USED, cost=0.25)
+    assert find_shares([agent, run("j", "r", ANTHROPIC, kind="judge", cost=0.5)]) == {}
+
+
+def test_total_of_cost_alone() -> None:
+    """An agent that says a cost counts with it where only tokens are said below."""
+    above = run("a", kind="agent", cost=2.0)
+    assert find_shares([above, run("b", "a", OPENAI)]) == {b"a": CallShare(cost=2.0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("gpt-4o-mini", "gpt-4o-mini"),
+        ("models/gemini-1.5-pro-001", "gemini-1.5-pro"),
+        ("Claude-3-5-Sonnet-20241022", "claude-3-5-sonnet"),
+        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "anthropic.claude-3-haiku"),
+        ("gpt-3.5-turbo-0613", "gpt-3.5-turbo"),
+        ("llama-3", "llama-3"),
+        ("gpt-5:completions", "gpt-5"),
+    ],
+)
+def test_names_of_models(name: str, plain: str) -> None:
+    """A model is the same one with or without its folder and date."""
+    assert name_model(name) == plain
+
+
+def test_recorded_usage_beside_calls() -> None:
+    """Each of AG2's calls is one, as its middleware writes them: what it used stands beside it."""
+    request = read("ag2.json")["request"]
+    spans = decode_json_traces(json.dumps(request).encode())
+    runs = map_spans(spans, filing_of(request)).runs
+    [stored] = (find_shares_of(runs) or {}).values()
+    accounts = {one.span_id for one in runs if one.name.startswith("record_usage")}
+    assert len(accounts) == 2
+    assert {span_id for span_id, share in stored.items() if share.record_of} == accounts
+    counted = [one for one in runs if one.kind == "model" and one.span_id not in accounts]
+    assert [(one.input_tokens, one.output_tokens) for one in counted] == [(12, 5), (12, 5)]
+
+
+def test_recorded() -> None:
+    """Each call of anthropic under OpenInference is one, as real libraries recorded them."""
+    request = read("openinference_anthropic.json")["request"]
+    spans = decode_json_traces(json.dumps(request).encode())
+    runs = [call_run_of(one) for one in map_spans(spans, filing_of(request)).runs]
+    shares = find_shares(runs)
+    own = {one.span_id for one in runs if one.scope == ANTHROPIC}
+    assert len(own) >= 3
+    assert {span_id for span_id, share in shares.items() if share.record_of} == own
+    counted = [
+        shares.get(one.span_id, CallShare(tokens=one.tokens)).tokens.input or 0 for one in runs
+    ]
+    assert sum(counted) * 2 == sum(one.tokens.input or 0 for one in runs)

@@ -1,0 +1,80 @@
+"""Tests of spans that are not within the times of their parents."""
+
+import pytest
+
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.traces.find import Sender
+from otel_ml_collector.traces.page import find_skews, tell
+from tests.unit.otel_ml_collector.web.test_waterfall import make_run
+
+THIN = "\u202f"
+SHOP, CART = Sender("shop", "1"), Sender("cart", "2")
+ROOT = make_run("root", start_ms=0, length_ms=100)
+
+
+def child(start_ms: float, length_ms: float | None = 10, span_kind: str = "server") -> RunSummary:
+    return make_run("child", "root", start_ms=start_ms, length_ms=length_ms, span_kind=span_kind)
+
+
+def said(run: RunSummary, of_child: Sender = CART, of_root: Sender = SHOP) -> list[str | None]:
+    senders = {"child": of_child, "root": of_root}
+    return [tell(skew, senders) for skew in find_skews([ROOT, run])]
+
+
+def test_early() -> None:
+    """A child that starts before its parent is told with the names of both clocks."""
+    expected = f"starts 320.0{THIN}ms before its parent: the clocks of shop and cart differ"
+    assert said(child(-320)) == [expected]
+
+
+def test_late() -> None:
+    """A child that ends after its parent may also have gone on."""
+    expected = (
+        f"ends 50.0{THIN}ms after its parent: the clocks of shop and cart differ, or it went on"
+    )
+    assert said(child(90, 60)) == [expected]
+
+
+@pytest.mark.parametrize("run", [child(0, 100), child(-1, 10), child(50, 51), child(50, None)])
+def test_within(run: RunSummary) -> None:
+    """A child within its parent, by a millisecond at either end, or without an end is fine."""
+    assert find_skews([ROOT, run]) == []
+
+
+@pytest.mark.parametrize("span_kind", ["consumer", "producer"])
+def test_left_for_later(span_kind: str) -> None:
+    """What takes a message may end at any time, and start no earlier than it was sent."""
+    assert find_skews([ROOT, child(500, 10, span_kind)]) == []
+    assert len(find_skews([ROOT, child(-500, 10, span_kind)])) == 1
+
+
+def test_one_process() -> None:
+    """In one process a child may go on after its parent, but not begin before it by itself."""
+    assert said(child(90, 60), SHOP) == [None]
+    expected = "before its parent: both are of one process, so one of the times was set by hand"
+    assert said(child(-320), SHOP) == [f"starts 320.0{THIN}ms {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("of_child", "names"),
+    [(Sender("shop", "2"), "two processes of shop"), (Sender("", "2"), "two processes")],
+)
+def test_names(of_child: Sender, names: str) -> None:
+    """Two processes of one service, or without a name, are told as that."""
+    [told] = said(child(-320), of_child)
+    assert told is not None
+    assert told.endswith(f"the clocks of {names} differ")
+
+
+def test_sender_unknown() -> None:
+    """Of what is not known nothing is said but the measure."""
+    [early] = find_skews([ROOT, child(-320)])
+    assert tell(early, {}) == f"starts 320.0{THIN}ms before its parent"
+    [late] = find_skews([ROOT, child(90, 60)])
+    assert tell(late, {}) is None
+
+
+def test_parent_that_is_there_already() -> None:
+    """Children that are loaded later are held against the parent that was there before."""
+    assert [skew.early_ms for skew in find_skews([child(-320)], [ROOT])] == [320]
+    assert find_skews([child(-320)]) == []

@@ -1,0 +1,297 @@
+"""Tests of conversations: what a reader sees of the messages of a run, in order."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml.records import Tokens
+from otel_ml_collector.runs.answers import Run, RunSummary
+from otel_ml_collector.traces.conversation import (
+    Attachment,
+    Conversation,
+    Entry,
+    find_conversation,
+    render_markdown,
+)
+from tests.support.browser.trips import MESSAGES, poster
+from tests.unit.otel_ml_collector.web.values import json_values
+
+RUN = "0" * 31 + "1-" + "0" * 15
+AWAY = 'rel="noopener noreferrer nofollow" target="_blank"'
+ASKED = {"role": "user", "content": "Where?"}
+CALL = {"id": "c1", "function": {"name": "find", "arguments": '{"what": "it"}'}}
+CALLED = {"role": "assistant", "tool_calls": [CALL]}
+FOUND = {"role": "tool", "tool_call_id": "c1", "content": "under the bed"}
+
+
+def make(record: type[Any], **told: Any) -> Any:
+    """Make a run of which only some fields matter."""
+    names = [one.name for one in fields(record)]
+    empty: dict[str, Any] = dict.fromkeys(names, "")
+    empty |= {"project": "p", "run_id": f"{RUN}1", "parent_run_id": None, "outcome": "ok"}
+    empty |= {"kind": "model", "version": None, "latency_ms": 7.0, "start_ns": 9, "attributes": {}}
+    known = {**empty, "tokens": Tokens(), **told}
+    return record(**{name: known[name] for name in names})
+
+
+def talk(inputs: Any, outputs: Any, *trace: RunSummary, **told: Any) -> Conversation:
+    run = make(Run, inputs=inputs, outputs=outputs, **told)
+    found = find_conversation(run, trace)
+    assert found is not None
+    return found
+
+
+def kinds(found: Conversation) -> list[tuple[str, str]]:
+    return [(entry.kind, entry.text) for entry in found.entries]
+
+
+def test_what_was_said_in_order() -> None:
+    """System, user, thought, call and answer stand in order, a result under its call."""
+    found = talk({"messages": MESSAGES}, {"choices": [{"message": said("**Yes**")}]})
+    assert [entry.kind for entry in found.entries] == [
+        *("system", "user", "assistant", "user", "thought", "tool", "tool"),
+        "final",
+    ]
+    refused, call, answer = found.entries[2], found.entries[5], found.entries[7]
+    assert refused.is_refused
+    assert (call.name, call.text, call.result) == (
+        "weather",
+        'city="Paris", day="2026-11-28"',
+        '{"dry_until": "15:00", "rain": 0.8}',
+    )
+    assert answer.html == "<p><strong>Yes</strong></p>\n"
+    assert (found.total, found.answers) == (7, 1)
+
+
+def test_an_image_is_drawn_beside_its_text() -> None:
+    """What was sent as an image is drawn, and told by type, size and bytes."""
+    asked = talk({"messages": MESSAGES}, "Yes").entries[3]
+    assert asked.attachments == [Attachment("image/png, 128 \u00d7 96, 426 bytes", poster())]
+
+
+@pytest.mark.parametrize(
+    ("part", "caption"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "https://e.x/a.png"}},
+            "image, https://e.x/a.png, not kept here",
+        ),
+        (
+            {"type": "blob", "modality": "image", "mime_type": "image/png", "byte_size": 2_000},
+            "image/png, 2.0 kB, not kept here",
+        ),
+        (
+            {"type": "image", "source": {"media_type": "image/png", "data": "AAAA"}},
+            "image/png, 3 bytes, not drawn: it is not the image/png that it says it is",
+        ),
+    ],
+)
+def test_an_image_that_is_not_drawn(part: dict[str, Any], caption: str) -> None:
+    """Of an image that is not here, or is none, its type and size are told."""
+    [entry] = talk([{"role": "user", "content": [part]}], None).entries
+    assert entry.attachments == [Attachment(caption)]
+
+
+def test_a_call_links_the_run_of_its_tool() -> None:
+    """A call links the run that was given the same, and has its result where no message has."""
+    other = make(RunSummary, run_id=f"{RUN}2", kind="tool", model="find", inputs="that")
+    tool = make(
+        RunSummary, run_id=f"{RUN}3", kind="tool", model="find", inputs="it", outputs="there"
+    )
+    found = talk([ASKED], CALLED, other, tool)
+    assert [(entry.run, entry.result) for entry in found.entries] == [(None, None), (tool, "there")]
+
+
+def test_a_call_that_may_be_another_links_nothing() -> None:
+    """A call is linked to no run that it may not have made."""
+    tools = [
+        make(RunSummary, run_id=f"{RUN}{n}", kind="tool", model="find", inputs=str(n))
+        for n in (2, 3)
+    ]
+    assert [entry.run for entry in talk([ASKED], CALLED, *tools).entries] == [None, None]
+
+
+def test_a_graph_that_returns_all_its_messages() -> None:
+    """What went in stands once where all messages come out again."""
+    found = talk({"messages": [ASKED]}, {"messages": [ASKED, CALLED, FOUND, said("There.")]})
+    assert kinds(found) == [("user", "Where?"), ("tool", 'what="it"'), ("final", "There.")]
+
+
+def test_an_empty_text_beside_a_call() -> None:
+    """A text that says nothing, as streams have it beside a call, is no message of its own."""
+    parts = [{"type": "text", "content": ""}, {"type": "tool_call", "name": "find"}]
+    found = talk([ASKED], [{"role": "assistant", "parts": parts}])
+    assert kinds(found) == [("user", "Where?"), ("tool", "")]
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def test_an_error_stands_where_the_answer_would() -> None:
+    """A run that failed shows what had come of the answer, then its error."""
+    failed = {"outcome": "error", "error_type": "openai.RateLimitError", "error_message": "slow"}
+    before = make(
+        RunSummary, run_id=f"{RUN}2", parent_run_id="a", start_ns=1, outputs="Yes", **failed
+    )
+    this = make(RunSummary, parent_run_id="a")
+    found = talk([ASKED], "Yes, it", before, this, parent_run_id="a", **failed)
+    assert [(one.kind, one.title, one.text, one.error) for one in found.entries[1:]] == [
+        ("error", "an earlier try", "Yes", "slow"),
+        ("error", "answer", "Yes, it", "slow"),
+    ]
+
+
+@pytest.mark.parametrize("shown", ["slow", "RateLimitError: slow"])
+def test_an_error_is_told_once(shown: str) -> None:
+    """What lists show of a failed try is not shown again, also as older stores have it."""
+    failed = {"outcome": "error", "error_type": "openai.RateLimitError", "error_message": "slow"}
+    before = make(
+        RunSummary, run_id=f"{RUN}2", parent_run_id="a", start_ns=1, outputs=shown, **failed
+    )
+    this = make(RunSummary, parent_run_id="a")
+    found = talk([ASKED], "Yes", before, this, parent_run_id="a")
+    assert [(one.text, one.error) for one in found.entries[1:]] == [("", "slow"), ("Yes", "")]
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ({"output": {"type": "text", "value": "Sunny"}}, "Sunny"),
+        (
+            {"output": {"type": "json", "value": {"sunny": True, "rain": 0}}},
+            '{"sunny":true,"rain":0}',
+        ),
+        ({"output": {"type": "json", "value": {"sky": "Sunny"}}}, "Sunny"),
+        ({"output": {"type": "json", "value": [1, 2]}}, "[1,2]"),
+        ({"output": {"type": "error-text", "value": "No station"}}, "No station"),
+        (
+            {"output": {"type": "content", "value": [{"type": "text", "text": "Sunny"}]}},
+            "Sunny",
+        ),
+        ({"result": {"sky": "Sunny"}}, "Sunny"),
+        ({"result": 21}, "21"),
+    ],
+)
+def test_a_tool_result_of_the_ai_sdk(given: dict[str, Any], result: str) -> None:
+    """What a tool gave stands under its call as text, in each form that Vercel's AI SDK has."""
+    calls = [{"type": "tool-call", "toolCallId": "c1", "toolName": "find", "input": {"what": "it"}}]
+    gave = [{"type": "tool-result", "toolCallId": "c1", "toolName": "find", **given}]
+    found = talk(
+        [ASKED, {"role": "assistant", "content": calls}, {"role": "tool", "content": gave}],
+        "Sunny.",
+    )
+    assert [(one.kind, one.name, one.result) for one in found.entries[1:]] == [
+        ("tool", "find", result),
+        ("final", "", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"message": {"role": "assistant", "content": "It **is**."}, "usage": {"total_tokens": 3}},
+        {"combined_chunk_content": "It **is**.", "chunk_count": 3},
+        {"choices": [{"message": {"content": "It **is**."}}]},
+    ],
+    ids=["Logfire", "Logfire, streamed", "without a role"],
+)
+def test_an_answer_beside_its_usage(answer: dict[str, Any]) -> None:
+    """An answer that stands beside other things is the text that it is."""
+    (entry,) = talk([ASKED], answer).entries[1:]
+    assert (entry.kind, entry.text, entry.raw) == ("final", "It **is**.", None)
+    assert entry.html == "<p>It <strong>is</strong>.</p>\n"
+
+
+def test_an_answer_that_is_an_object() -> None:
+    """A structured answer reads as the JSON that it is."""
+    answer = talk([ASKED], {"city": "Paris", "temp": 21}).entries[-1]
+    assert answer.raw is not None
+    assert answer.raw.text == '{\n  "city": "Paris",\n  "temp": 21\n}'
+
+
+def test_long_conversations_are_read_in_parts() -> None:
+    """Of many messages the last fifty stand there first, with the ways to the others."""
+    run = make(Run, inputs=[{**ASKED, "content": str(n)} for n in range(120)], outputs="Yes")
+    last, first = find_conversation(run, ()), find_conversation(run, (), 20)
+    assert last is not None
+    assert first is not None
+    assert (last.first, last.end, last.earlier, last.later) == (70, 120, 70, 0)
+    assert last.entries[-1].kind == "final"
+    assert (first.first, first.end, first.earlier, first.later) == (0, 20, 0, 70)
+    assert [entry.text for entry in first.entries] == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("<b onclick=x>a</b>", "<p>&lt;b onclick=x&gt;a&lt;/b&gt;</p>\n"),
+        ("[a](javascript:alert)", "<p>[a](javascript:alert)</p>\n"),
+        ("[a](/sign-out)", "<p>[a](/sign-out)</p>\n"),
+        ("[a](https://e.x)", f'<p><a href="https://e.x" {AWAY}>a</a></p>\n'),
+        ("![a<](https://e.x/seen.png)", "<p>[image: a&lt;]</p>\n"),
+        ("# a", "<p><strong>a</strong></p>\n"),
+        ("a\nb", "<p>a<br />\nb</p>\n"),
+        ("&#x202E;a\u202e", "<p>[U+202E]a[U+202E]</p>\n"),
+    ],
+)
+def test_markdown(text: str, html: str) -> None:
+    """Markdown is written without HTML of the text's own, foreign images and odd links."""
+    assert render_markdown(text) == html
+
+
+@pytest.mark.parametrize("text", ["[" * 4_000, "*a_ " * 1_000, "![x](" * 800, "|a|b|\n" * 900])
+def test_a_text_of_nothing_but_marks_stays_text(text: str) -> None:
+    """What Markdown would take long to read stands as it is."""
+    [entry] = talk([said(text)], None).entries
+    assert entry.html is None
+    assert entry.text == text[:4_000]
+
+
+_WORDS = st.sampled_from(
+    (
+        *("role", "type", "content", "parts", "tool_calls", "function", "arguments", "id", "name"),
+        *("finish_reason", "refusal", "tool_call_id", "toolName", "text", "url", "mime_type"),
+    )
+)
+_KINDS = st.sampled_from(
+    (
+        *("assistant", "tool", "text", "tool_call", "tool-call", "blob", "uri", "reasoning"),
+        "image_url",
+    )
+)
+_PART = st.dictionaries(_WORDS, _KINDS | json_values, max_size=6)
+_MESSAGE = st.dictionaries(_WORDS, _KINDS | json_values | _PART | st.lists(_PART), max_size=6)
+
+
+@given(st.lists(_MESSAGE), st.lists(_MESSAGE), json_values)
+def test_any_message(asked: Any, answered: Any, operation: Any) -> None:
+    """Messages with anything in any place, and an operation that is no word, are read or left."""
+    run = make(
+        Run,
+        inputs={"messages": asked},
+        outputs={"choices": [{"message": one, "finish_reason": one} for one in answered]},
+        attributes={"gen_ai.operation.name": operation},
+    )
+    found = find_conversation(run, [])
+    assert isinstance(found, Conversation | None)
+
+
+@given(json_values, json_values)
+def test_any_value(inputs: Any, outputs: Any) -> None:
+    """Any value is a conversation or none, and nothing else happens."""
+    run = make(Run, inputs=inputs, outputs=outputs)
+    assert isinstance(find_conversation(run, ()), Conversation | None)
+
+
+def test_no_conversation() -> None:
+    """What a plain function was given and gave is none."""
+    assert find_conversation(make(Run, inputs={"x": 1}, outputs="y"), ()) is None
+
+
+def test_the_head_of_what_is_folded() -> None:
+    """A folded text shows its first line."""
+    assert Entry("thought", "thought", "\nfirst\nsecond").head == "first"
