@@ -5,9 +5,9 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from otel_ml_collector.store.schema import TABLE_NAMES
-from tests.process.deploy import cluster
 from tests.support.clickhouse import clickhouse
 from tests.support.collector import CollectorProcess, running
+from tests.support.deploy import cluster
 from tests.support.load import PROTOBUF, make_request, run_ids
 
 

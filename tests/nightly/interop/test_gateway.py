@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.nightly.interop.gateway import PROGRAMS, call_through
 from tests.support.collector import running
+from tests.support.interop.gateway import PROGRAMS, call_through
 
 # 12 tokens went in, of which the price list of the proxy knows 4 as cached, and 5 came out.
 COST = (8 * 0.15 + 4 * 0.075 + 5 * 0.6) / 1e6

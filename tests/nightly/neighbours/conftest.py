@@ -10,10 +10,10 @@ import pytest
 from otel_ml_collector.span import Span
 from tests.nightly.neighbours.programs import Jaeger, fetch, running
 from tests.nightly.neighbours.questions import found
-from tests.nightly.neighbours.story import PROJECT, make_story
 from tests.support.collector import CollectorProcess, wait_until
 from tests.support.collector import running as collecting
 from tests.support.load import PROTOBUF
+from tests.support.neighbours.story import PROJECT, make_story
 from tests.support.otel_ml_collector.wire import encode
 
 

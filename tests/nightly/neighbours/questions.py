@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.nightly.neighbours.programs import Answer
-from tests.nightly.neighbours.story import trace_id
+from tests.support.neighbours.story import trace_id
 
 SHOWN: Final = "Jaeger shows the tag and does not find it; here what is shown is found"
 LINKS: Final = (

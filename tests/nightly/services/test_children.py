@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from tests.nightly.services.processes import NEVER_BY_ITSELF, run, serving
 from tests.support.collector import CollectorProcess
+from tests.support.services.processes import NEVER_BY_ITSELF, run, serving
 
 CALLS: Final = 16
 LIMITS: Final = 100

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.nightly.services.processes import python, variables_for
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
+from tests.support.services.processes import python, variables_for
 
 PAGE = ROOT / "docs/how-to/services.md"
 BLOCK = re.compile(r"^```(?:python|py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -8,9 +8,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.nightly.services.processes import serving
 from tests.support.collector import CollectorProcess
 from tests.support.interop.receiver import Receiver, open_receiver
+from tests.support.services.processes import serving
 
 # What is asked for, and the model that it calls, which calls `embed` for each word.
 MODELS: Final = {

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.nightly.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
-from tests.nightly.services.processes import complete
 from tests.nightly.services.test_fastapi import ASGI_MESSAGE
 from tests.support.collector import CollectorProcess
+from tests.support.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
+from tests.support.services.processes import complete
 
 # What the instrumentation of each framework calls a request.
 REQUESTS: Final = {

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.nightly.services.processes import run
 from tests.support.collector import CollectorProcess
+from tests.support.services.processes import run
 
 Answer = dict[str, Any]
 

@@ -6,7 +6,7 @@ import chdb
 import pytest
 
 from otel_ml_collector.store.schema import TABLES
-from tests.process.deploy import cluster
+from tests.support.deploy import cluster
 from tests.support.deploy.tools import DEPLOY
 
 FOLDER = DEPLOY / "clickhouse"

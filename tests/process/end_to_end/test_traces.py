@@ -1,8 +1,8 @@
 """A list of traces: the same rows on the page, in the answer of the API and from the command."""
 
-from tests.process.otel_ml_collector.cli.program import otel_ml
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
+from tests.support.otel_ml_collector.cli.program import otel_ml
 from tests.support.otel_ml_collector.spans import id_of, make_call, make_span, span_id, trace_id
 from tests.support.otel_ml_collector.wire import encode
 

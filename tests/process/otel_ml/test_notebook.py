@@ -1,26 +1,11 @@
-"""Clients and runs show themselves, with a link to their page where there is one."""
+"""Cases of tests/unit/otel_ml/test_notebook.py that start processes."""
 
 import re
-from typing import Final
 
-import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-from otel_ml import Client, current_run
+from otel_ml import Client
 from tests.process.otel_ml.reader.servers import answering
 from tests.support.otel_ml.otlp_sink import Sink
-
-HOSTILE: Final = "<img src=x onerror=alert(1)>\"'&"
-ESCAPED: Final = "&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;"
-QUOTED: Final = "%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E%22%27%26"
-
-
-def html_of(shown: object) -> str:
-    """What a notebook asks for."""
-    html = getattr(shown, "_repr_html_")()  # noqa: B009 - the name is IPython's
-    assert isinstance(html, str)
-    return html
+from tests.unit.otel_ml.test_notebook import html_of
 
 
 def test_client_shows_its_project_and_page() -> None:
@@ -32,42 +17,6 @@ def test_client_shows_its_project_and_page() -> None:
         assert f'href="{page}"' in html_of(client)
         assert server.asked == []
     assert client.stats().configuration == {}  # nothing was set up for it
-
-
-def test_markup_is_escaped() -> None:
-    """Markup in a project's name is text on the line and quoted in the address."""
-    html = html_of(Client(HOSTILE, endpoint="http://collector", join=False))
-    assert html == (
-        f'<div>Client <a href="http://collector/projects/{QUOTED}" target="_blank" '
-        f'rel="noopener noreferrer">{ESCAPED}</a></div>'
-    )
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["javascript:alert(1)", "ftp://collector", "http://[", "javascript://x/%0aalert(1)"]
-)
-def test_link_is_of_http(endpoint: str) -> None:
-    """An endpoint that is no address of HTTP is no link."""
-    client = Client("shop", endpoint=endpoint, join=False)
-    shown = repr(client) + html_of(client)
-    assert "javascript:" not in shown.replace("http://javascript:", "")
-    assert "ftp:" not in shown
-
-
-def test_password_of_the_endpoint_is_not_shown() -> None:
-    """User and password of an endpoint are on no line."""
-    client = Client("shop", endpoint="https://user:s3cret@collector/ml?key=s3cret", join=False)
-    assert repr(client) == "<Client shop https://collector/ml/projects/shop>"
-    assert "s3cret" not in html_of(client)
-
-
-def test_no_link_without_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where spans go to an exporter, a provider of the user's or over gRPC, there is no page."""
-    given = Client("shop", exporter=InMemorySpanExporter())
-    provided = Client("shop", tracer_provider=TracerProvider())
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    for client in (given, provided, Client("shop", endpoint="http://collector:4317", join=False)):
-        assert (repr(client), html_of(client)) == ("<Client shop>", "<div>Client shop</div>")
 
 
 def test_run_shows_its_state_and_page(sink: Sink) -> None:
@@ -82,12 +31,3 @@ def test_run_shows_its_state_and_page(sink: Sink) -> None:
     assert repr(run) == f"<OpenedRun {run.id} ok {page}>"
     assert repr(client) == f"<Client shop {sink.address}/projects/shop>"
     client.close()
-
-
-def test_run_without_a_collector_has_no_link(client: Client) -> None:
-    """A run that goes to an exporter, or is not recorded, is shown without a link."""
-    with client.run("fit") as run:
-        assert repr(run) == f"<OpenedRun {run.id} open>"
-        assert html_of(run) == f"<div>OpenedRun {run.id} · open</div>"
-    nothing = f"{'0' * 32}-{'0' * 16}"
-    assert repr(current_run()) == f"<Run {nothing} not recorded>"

@@ -20,7 +20,7 @@ from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
-from tests.store.otel_ml_collector.api.test_statements import COUNT
+from tests.process.otel_ml_collector.api.test_statements import COUNT
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.otel_ml_collector.asgi import ask

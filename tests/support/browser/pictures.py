@@ -21,15 +21,15 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.nightly.integrations.test_pages import run_blocks
-from tests.nightly.interop.gateway import call_through
-from tests.nightly.services.frameworks import FOLDER, FOLLOWED
 from tests.process.test_docs import run_blocks as run_plain_blocks
 from tests.support.browser.fixtures import ARGUMENTS, CHROMIUM
 from tests.support.browser.trips import TRIPS, send_trips
 from tests.support.collector import CollectorProcess, running
 from tests.support.demo import record_demo
 from tests.support.folders import RECORDED_FOLDER, ROOT
+from tests.support.interop.gateway import call_through
 from tests.support.otel_ml_collector.spans import id_of
+from tests.support.services.frameworks import FOLDER, FOLLOWED
 
 RECORDINGS: Final = RECORDED_FOLDER / "recordings"
 IMAGES: Final = ROOT / "docs" / "images"

@@ -1,37 +1,12 @@
 """Ids of runs beside a host that seeds Python's random numbers."""
 
-import os
 import random
-from pathlib import Path
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_ml import Client
 from tests.support.otel_ml.recording import Recording
-from tests.support.otel_ml.scripts import ask_script
-
-SEEDED = """
-import json
-import random
-
-from otel_ml import Client
-
-ids = []
-for _ in range(2):
-    random.seed(42)
-    with Client(join=False, endpoint="http://127.0.0.1:9").run("fit") as run:
-        ids.append(run.id)
-print(json.dumps(ids), flush=True)
-import os
-os._exit(0)
-"""
-
-
-def test_seeded_programs_have_ids_of_their_own(tmp_path: Path) -> None:
-    """Runs of programs that seed the random numbers alike have different ids."""
-    ids = {*ask_script(tmp_path, SEEDED), *ask_script(tmp_path, SEEDED)}
-    assert len(ids) == 4
 
 
 def test_host_draws_the_same_numbers(recording: Recording) -> None:
@@ -41,20 +16,6 @@ def test_host_draws_the_same_numbers(recording: Recording) -> None:
     traced = recording.client.trace(random.random)
     random.seed(42)
     assert [traced() for _ in range(3)] == expected
-
-
-def test_forked_child_has_ids_of_its_own(client: Client) -> None:
-    """A forked child does not go on with its parent's ids."""
-    client.run("before").end()
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write, client.run("child").id.encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(read, 49).decode() != client.run("parent").id
-    os.close(read)
-    os.close(write)
 
 
 class Counting(IdGenerator):

@@ -159,7 +159,7 @@ def test_arrays_are_numbers_or_lists(
         (np.bool_(True), r"of type numpy\.bool"),
         (np.array([[1, 2], [3, 4]]), r"of type numpy\.ndarray with shape \(2, 2\)"),
         (np.array(["a", "b"]), "'a'"),
-        (Traced(), r"of type tests\.otel_ml\.test_runs_metrics\.Traced with shape \(\)"),
+        (Traced(), r"of type tests\.unit\.otel_ml\.test_runs_metrics\.Traced with shape \(\)"),
         (np.array([True, False]), "True"),
         pytest.param(10**400, "1000", id="huge"),
     ],

@@ -1,7 +1,6 @@
 """The spans that are started for runs, under each kind of provider."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +29,6 @@ from tests.support.otel_ml.providers import (
     within,
 )
 from tests.support.otel_ml.recording import attributes, context
-from tests.support.otel_ml.scripts import ask_script
 
 SAMPLED = NonRecordingSpan(SpanContext(2**100 + 1, 2**50 + 1, True, TraceFlags(1)))
 
@@ -280,39 +278,3 @@ def test_unknown_span_costs_no_call() -> None:
 
 
 # Forked processes.
-
-FORKING = """
-import json, os
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from otel_ml import Client
-
-exporter = InMemorySpanExporter()
-provider = TracerProvider(shutdown_on_exit=False)
-provider.add_span_processor(SimpleSpanProcessor(exporter))
-client = Client("shop", ARGUMENTS)
-call = client.trace(name="ours")(lambda: 1)
-call()
-if os.fork():
-    os.wait()
-else:
-    call()
-    assert client.flush()
-    provider.get_tracer("host").start_span("theirs").end()
-    ours, theirs = exporter.get_finished_spans()[-2:]
-    found = [span.resource.attributes.get("service.instance.id") for span in (ours, theirs)]
-    print(json.dumps([ours.name, theirs.name, found[0] == found[1]]), flush=True)
-    os._exit(0)
-"""
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    ["tracer_provider=provider", "exporter=exporter, join=False"],
-    ids=["joined", "own"],
-)
-def test_forked_child_names_itself(tmp_path: Path, arguments: str) -> None:
-    """In a forked child runs carry the resource that the SDK made for the child."""
-    found = ask_script(tmp_path, FORKING.replace("ARGUMENTS", arguments))
-    assert found == ["ours", "theirs", True]

@@ -1,9 +1,6 @@
 """Tests of the doctor's checks that need no collector."""
 
-import os
 import shutil
-import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +10,6 @@ import pytest
 from otel_ml_collector.cli.doctor import (
     DoctorLine,
     find_disk,
-    find_listener,
-    find_targets,
     find_variables,
     find_within,
 )
@@ -57,17 +52,6 @@ def test_broken_check() -> None:
             "fail", "key", "The check key broke: ValueError: no way", "report it with this line"
         ),
     ]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-def test_listener() -> None:
-    """The process that listens at a port is named, over IPv4 and IPv6, and nobody at a free one."""
-    name = Path("/proc/self/comm").read_text().strip()
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with socket.create_server((host, 0), family=family) as server:
-            port = server.getsockname()[1]
-            assert find_listener(port) == f"{name} (process {os.getpid()})"
-        assert find_listener(port) == ""
 
 
 @pytest.mark.parametrize(
@@ -138,24 +122,3 @@ def test_secrets() -> None:
             "OTEL_EXPORTER_OTLP_TRACES_HEADERS=***, OTEL_ML_API_KEY=***",
         )
     ]
-
-
-def test_targets() -> None:
-    """What OTLP is forwarded to is named, and told when it does not answer."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        there = f"127.0.0.1:{server.getsockname()[1]}"
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            away = f"127.0.0.1:{other.getsockname()[1]}"
-        environment = {"OTEL_ML_FORWARD_OTLP": f"a=http://{there},b=grpc://{away}"}
-        assert list(find_targets(PAGE, environment)) == [
-            DoctorLine("ok", "forward", f"OTLP is forwarded to a at {there}"),
-            DoctorLine(
-                "warn",
-                "forward",
-                f"OTLP is forwarded to b at {away}, which does not answer: "
-                "[Errno 111] Connection refused",
-                "start it, or mend forward_otlp; until then requests wait or are dropped",
-            ),
-        ]
-    assert list(find_targets("http://far.example:4318", environment)) == []
-    assert list(find_targets(PAGE, {"OTEL_ML_FORWARD_OTLP": "nonsense"})) == []

@@ -1,4 +1,4 @@
-"""Slow cases of tests/process/otel_ml/experiments/test_rejudged.py."""
+"""Slow cases of tests/unit/otel_ml/experiments/test_rejudged.py."""
 
 import subprocess
 import sys

@@ -1,13 +1,13 @@
-"""Slow cases of tests/unit/otel_ml_collector/assistants/test_questions.py."""
+"""Slow cases of tests/store/otel_ml_collector/assistants/test_questions.py."""
 
 import sys
 from typing import Final
 
-from tests.support.otel_ml_collector.assistants.fixtures import Ask
-from tests.unit.otel_ml_collector.assistants.test_questions import (
+from tests.store.otel_ml_collector.assistants.test_questions import (
     QUESTIONS,
     follow,
 )
+from tests.support.otel_ml_collector.assistants.fixtures import Ask
 
 # Characters of the answers to all questions.
 MEASURED: Final = 43_264

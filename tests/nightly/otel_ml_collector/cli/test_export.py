@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.otel_ml_collector.cli.program import PROGRAM, environment
 from tests.process.otel_ml_collector.cli.test_export import (
     INTERRUPTED,
     PROJECT,
@@ -16,6 +15,7 @@ from tests.process.otel_ml_collector.cli.test_export import (
 )
 from tests.support.collector import CollectorProcess, wait_until
 from tests.support.load import PROTOBUF, make_request
+from tests.support.otel_ml_collector.cli.program import PROGRAM, environment
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.otel_ml.versions.estimators import survey, write
+from tests.support.otel_ml.versions.estimators import survey, write
 
 # Of each way in which an estimator was another version, and of those that always were one.
 _FEW = (

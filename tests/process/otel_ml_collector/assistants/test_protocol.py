@@ -28,9 +28,9 @@ from otel_ml_collector.assistants.protocol import OF_ALL, OF_KEY, CallLimits, To
 from otel_ml_collector.assistants.routes import make_route
 from otel_ml_collector.receive.admission import Pressure
 from otel_ml_collector.telemetry.service import Telemetry
-from tests.process.otel_ml_collector.cli.program import environment, otel_ml
 from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
+from tests.support.otel_ml_collector.cli.program import environment, otel_ml
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 JSON: Final = {

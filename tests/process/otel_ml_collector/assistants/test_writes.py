@@ -15,9 +15,9 @@ from otel_ml import Client
 from otel_ml_collector.assistants.definitions import ALL_TOOLS, TOOLS
 from otel_ml_collector.span import Span, Value
 from tests.process.otel_ml_collector.assistants.test_protocol import CALL, JSON, post
-from tests.process.otel_ml_collector.cli.program import otel_ml
 from tests.support.collector import running
 from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.cli.program import otel_ml
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 

@@ -14,9 +14,9 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pyarrow.parquet as pq
 import pytest
 
-from tests.process.otel_ml_collector.cli.program import on_terminal, otel_ml
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
+from tests.support.otel_ml_collector.cli.program import on_terminal, otel_ml
 
 PROJECT = "many"
 RUNS = 700

@@ -6,9 +6,9 @@ import pytest
 
 from otel_ml import Client
 from otel_ml.reader import Reader
-from tests.process.otel_ml_collector.cli.program import otel_ml
 from tests.process.otel_ml_collector.cli.test_records import rows
 from tests.support.collector import running
+from tests.support.otel_ml_collector.cli.program import otel_ml
 
 PLACE = ("--project", "shop")
 

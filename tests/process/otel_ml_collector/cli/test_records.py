@@ -15,9 +15,9 @@ import pytest
 
 from otel_ml import Client, Judge
 from otel_ml.reader import Reader
-from tests.process.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
+from tests.support.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
 from tests.support.sampling import sampled
 
 PROJECT = "shop/api"

@@ -10,8 +10,8 @@ import pytest
 from rich.cells import cell_len
 
 from otel_ml import Client
-from tests.process.otel_ml_collector.cli.program import on_terminal, otel_ml
 from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.cli.program import on_terminal, otel_ml
 from tests.support.sampling import sampled
 
 PROJECT: Final = "hostile"

@@ -15,7 +15,7 @@ from otel_ml_collector.jaeger.attributes import VALUE_CHARS, readings, to_text
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Scope, Span, Value
-from tests.nightly.neighbours.story import ANSWER, PROJECT, QUESTION, make_story
+from tests.support.neighbours.story import ANSWER, PROJECT, QUESTION, make_story
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call, make_span, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service

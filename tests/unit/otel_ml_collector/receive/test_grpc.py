@@ -1,7 +1,6 @@
 """Tests of OTLP over gRPC before stores that answer, refuse and break."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator, Mapping
 
 import grpc
@@ -11,7 +10,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.errors import BadSetting, Rejected, Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.receive.otlp import make_server
 from tests.support.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.support.otel_ml_collector.spans import span_id
@@ -106,15 +105,3 @@ def test_failed(error: Exception, code: grpc.StatusCode, number: int) -> None:
     assert (len(status.details), delay is not None) == (int(is_trouble), is_trouble)
     if delay is not None:
         assert RetryInfo.FromString(delay).retry_delay.seconds == 2
-
-
-def test_taken_port(backend: Backend) -> None:
-    """A port that is taken is told in one line."""
-
-    async def listen(address: str) -> None:
-        make_server(backend.pipeline, backend.telemetry, address, let_in)
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(BadSetting, match=f"^The gRPC address {address} cannot be listened at"):
-            asyncio.run(listen(address))

@@ -1,14 +1,12 @@
 """Tests of what the settings say of targets of OTLP."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from otel_ml_collector.settings.targets import OtlpTarget, hide_headers, read_otlp_targets
 from otel_ml_collector.settings.values import Address
-from tests.support.certificates import make_certificate
 
 
 def test_short() -> None:
@@ -18,43 +16,6 @@ def test_short() -> None:
         OtlpTarget("jaeger", "grpc://jaeger:4317"),
         OtlpTarget("tempo", "https://tempo.example/otlp"),
     )
-
-
-def test_whole(tmp_path: Path) -> None:
-    """A table says all that there is to say."""
-    made = make_certificate(tmp_path)
-    table = {
-        "endpoint": "grpcs://[::1]:4317",
-        "required": True,
-        "signals": ["traces"],
-        "takes_json": False,
-        "headers": {"Authorization": "Bearer hush"},
-        "timeout_s": 5,
-        "retry_s": 60,
-        "queue_bytes": 1_000,
-        "queue_requests": 10,
-        "tls_ca": str(made.cert),
-        "tls_cert": str(made.cert),
-        "tls_key": str(made.key),
-    }
-    [target] = read_otlp_targets(json.dumps({"jaeger": table}))
-    assert target == OtlpTarget(
-        name="jaeger",
-        endpoint="grpcs://[::1]:4317",
-        required=True,
-        signals=frozenset({"traces"}),
-        takes_json=False,
-        headers=(("authorization", "Bearer hush"),),
-        timeout_s=5,
-        retry_s=60,
-        queue_bytes=1_000,
-        queue_requests=10,
-        tls_ca=made.cert,
-        tls_cert=made.cert,
-        tls_key=made.key,
-    )
-    assert (target.is_grpc, target.is_secure, target.address) == (True, True, Address("::1", 4317))
-    assert "hush" not in repr(target)
 
 
 NO_URL = "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, without a query"

@@ -1,4 +1,4 @@
-"""BigHummingbird's handle, in both of its forms."""
+"""Cases of tests/unit/otel_ml/compat/bighummingbird/test_client.py that start processes."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ from otel_ml.compat.bighummingbird.judge import Judge
 from tests.support.collector import wait_until
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import run_script
+from tests.unit.otel_ml.compat.bighummingbird.test_client import is_long, score_length
 
 CONFIG = {"workspace_name": "w", "project_name": "Concept Project"}
 
@@ -91,37 +92,6 @@ def test_seed_s_script_runs(tmp_path: Path, sink: Sink) -> None:
         assert span["otel_ml.passed.random-judge"] is (score > 5)
 
 
-def score_length(outputs: str) -> int:
-    return len(outputs)
-
-
-def is_long(score: float) -> bool:
-    return score > 5
-
-
-def is_short(score: float) -> bool:
-    return score < 5
-
-
-def test_judge_s_tag_changes_with_its_code() -> None:
-    """add_judge returns the same tag for the same judge, another one for other code."""
-    handle = BigHummingbird("Concept Project", None)
-    tags = [
-        handle.add_judge(Judge("length", "", score_length, criteria))
-        for criteria in (is_long, is_long, is_short)
-    ]
-    assert tags[0] == tags[1]
-    assert tags[0] != tags[2]
-    assert [tag.partition("@")[0] for tag in tags] == ["length"] * 3
-
-
-@pytest.mark.parametrize("tag", ["any:v1", "", "any@0123456789abcdef"])
-def test_unknown_tag_is_refused(tag: str) -> None:
-    """A tag that add_judge did not return is refused where it is written."""
-    with pytest.raises(ValueError, match=r"^Unknown judge "):
-        BigHummingbird("Concept Project", None).assess(tag)
-
-
 def test_evaluation_over_a_data_set(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     """A judge and a data set by their tags: the function runs once a row, and the result comes."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
@@ -144,15 +114,6 @@ def test_evaluation_over_a_data_set(sink: Sink, monkeypatch: pytest.MonkeyPatch)
     assert sorted(one["otel_ml.score.length"] for one in over) == [4, 11]
 
 
-@pytest.mark.parametrize("tag", ["any:v1", "", "rows@0123456789abcdef"])
-def test_unknown_data_set_is_refused(tag: str) -> None:
-    """A tag that upload_dataset did not return is refused where it is written."""
-    bhb = BigHummingbird("Concept Project", None)
-    judge_tag = bhb.add_judge(Judge("length", "", score_length))
-    with pytest.raises(ValueError, match=r"^Unknown data set "):
-        bhb.assess(judge_tag=judge_tag, dataset_tag=tag)
-
-
 def test_data_set_is_uploaded(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data set of rows is sent, and its tag names it without a server that knows its number."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
@@ -161,8 +122,3 @@ def test_data_set_is_uploaded(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> No
     assert [row.inputs for row in rows] == [{"text": "a"}, "b", 3]
     sent = [json.loads(one["otel_ml.inputs"]) for one in sink.spans if "otel_ml.item.digest" in one]
     assert sent == [{"text": "a"}, "b", 3]
-
-
-def test_data_set_without_description() -> None:
-    """A data set needs no description, and the same rows have the same tag."""
-    assert Dataset("rows", [1, 2]).tag == Dataset("rows", [2, 1], "two").tag

@@ -10,36 +10,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from otel_ml.export.answer import Answer, read_partial_success
+from otel_ml.export.answer import read_partial_success
 from tests.support.examples import examples
-from tests.support.otel_ml.export.http.servers import DELIVERED, Receiver, partial, send_once
-
-
-def test_partial_success(receiver: Receiver) -> None:
-    """What a receiver rejects of a request that it took is told with the reason."""
-    receiver.answer(200, partial(3, "no project"), content_type="application/x-protobuf")
-    assert send_once(receiver.address) == Answer(delivered=True, rejected=3, message="no project")
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"content-type": "application/json"},
-        {"content-type": "text/html"},
-        {"content-encoding": "gzip"},
-    ],
-)
-def test_body_that_is_no_protobuf_is_ignored(receiver: Receiver, headers: dict[str, str]) -> None:
-    """A body that says that it is something else is not read."""
-    receiver.answer(200, partial(3, "no project"), **headers)
-    assert send_once(receiver.address) == DELIVERED
-
-
-def test_text_of_a_receiver_is_cut_and_printable(receiver: Receiver) -> None:
-    """A long text, or one with line feeds, becomes one short line."""
-    receiver.answer(200, partial(1, "a\nb\x1b" + "c" * 10_000))
-    assert send_once(receiver.address).message == "a b " + "c" * 496
-
+from tests.support.otel_ml.export.http.servers import partial
 
 TEXTS = st.text(st.characters(codec="utf-8"))
 

@@ -378,7 +378,7 @@ BEGINNING: Final = """\
 
 Real libraries were run against a provider of fixed answers, and what they exported is mapped on
 every commit; a cell is held to what the provider sent. `make recorded` records them again, and
-`OTEL_ML_WRITE_TABLE=1 python -m pytest tests/unit/recorded/test_calls.py` writes this page. Which
+`OTEL_ML_WRITE_TABLE=1 python -m pytest tests/store/recorded/test_calls.py` writes this page. Which
 attributes are read: [dialects](dialects.md).
 
 * **exact**: what the provider sent; tokens and dollars to the last digit.

@@ -1,4 +1,4 @@
-"""Every estimator of scikit-learn, fitted: ``python -m tests.unit.otel_ml.versions.estimators``.
+"""Every estimator of scikit-learn, fitted: ``python -m tests.support.otel_ml.versions.estimators``.
 
 Prints a table with a row for each: whether a function that names it is one version in two processes
 that fit it, before and after use, and loaded from files; and whether other data open one, where
@@ -38,7 +38,7 @@ from tests.support.folders import ROOT
 
 # How an estimator comes to be in its process.
 WAYS: Final = ("fitted", "again", "used", "loaded", "mapped", "other")
-_MODULE: Final = "tests.unit.otel_ml.versions.estimators"
+_MODULE: Final = "tests.support.otel_ml.versions.estimators"
 _ROWS: Final = 60
 _USES: Final = (
     *("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"),

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 from urllib.request import Request, urlopen
 
-from tests.nightly.services.processes import NEVER_BY_ITSELF, Service, complete, serving
 from tests.support.collector import CollectorProcess, wait_until
 from tests.support.folders import ROOT
+from tests.support.services.processes import NEVER_BY_ITSELF, Service, complete, serving
 
 FOLDER: Final = ROOT / "docs" / "how-to"
 _BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)

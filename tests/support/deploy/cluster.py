@@ -1,4 +1,4 @@
-"""The tables of the store on a ClickHouse cluster: ``python -m tests.process.deploy.cluster``.
+"""The tables of the store on a ClickHouse cluster: ``python -m tests.support.deploy.cluster``.
 
 Made of the one schema, each table Replicated. A shard is a store of its own, with collectors of its
 own; only the keys are the same on all of them.
@@ -21,7 +21,7 @@ _HEAD: Final = """\
 -- its own, for collectors of its own; keys are those of the whole cluster.
 --
 -- Not run: no ClickHouse server and no cluster was at hand. Checked: it is what
--- `python -m tests.process.deploy.cluster` makes of the schema, ClickHouse's parser takes all of
+-- `python -m tests.support.deploy.cluster` makes of the schema, ClickHouse's parser takes all of
 -- it, and a collector works on these tables without their replication.
 """
 _TABLE: Final = re.compile(

@@ -1,0 +1,232 @@
+"""What must not leave the process does not, wherever it stands."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml.redaction import REDACTED, SECRET_KEYS, Redaction
+from tests.support.otel_ml.recording import Recording, attributes, events, inputs, outputs
+from tests.support.otel_ml.strategies import json_values
+
+SECRET = "hunter2-s3cr3t"
+
+
+@dataclasses.dataclass
+class Login:
+    user: str
+    password: str
+
+
+class Slotted:
+    __slots__ = ("api_key",)
+
+    def __init__(self, api_key: str) -> None:
+        self.api_key = api_key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password", "Password", "userPassword", "db_passwd", "token", "access_token", "idToken",
+        "X-Auth-Token", "authorization", "Authorization", "api_key", "apiKey", "API-KEY",
+        "client_secret", "secrets", "private key", "token2",
+    ],
+)  # fmt: skip
+def test_secret_keys(key: str) -> None:
+    """A key that names a secret is told by its words, however it is written."""
+    assert Redaction().is_secret(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["max_tokens", "tokens", "tokenizer", "token_count", "user", "passed", "author", "pass"]
+)
+def test_harmless_keys(key: str) -> None:
+    """A key that counts tokens, or merely resembles a secret one, is none."""
+    assert not Redaction().is_secret(key)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"password": SECRET},
+        {"headers": {"Authorization": f"Bearer {SECRET}"}},
+        [[{"deep": [{"api_key": SECRET}]}]],
+        ({"token": [SECRET, SECRET]},),
+        {"secret": {"nested": SECRET}},
+        {"list": [{"a": 1}] * 500 + [{"password": SECRET}]},
+        {**{f"k{number}": {} for number in range(300)}, "password": SECRET},
+        Login("me", SECRET),
+        {"logins": [Login("me", SECRET)]},
+        {1: {"password": SECRET}, (2, 3): {"token": SECRET}},
+        {"password": b"bytes", "more": {"password": SECRET}},
+        {"password": SECRET, "big": "x" * 100_000},
+    ],
+)
+def test_value_of_a_secret_key_is_hidden(recording: Recording, value: Any) -> None:
+    """The value of a secret key is hidden in inputs, outputs and their previews, at any depth."""
+    assert recording.client.trace(lambda given: given)(value) is value
+    found = attributes(recording.run())
+    assert SECRET not in json.dumps({key: str(item) for key, item in found.items()})
+    assert "redacted" in json.loads(found["otel_ml.capture"])["outputs"]
+
+
+def test_argument_of_a_secret_name_is_hidden(recording: Recording) -> None:
+    """The argument of a parameter with a secret name is hidden; the call gets it as it is."""
+
+    @recording.client.trace
+    def sign_in(user: str, password: str, *, retries: int = 3) -> bool:
+        return password == SECRET
+
+    assert sign_in("me", SECRET)
+    run = recording.run()
+    assert inputs(run) == {"user": "me", "password": REDACTED, "retries": 3}
+    assert outputs(run) is True
+    assert json.loads(attributes(run)["otel_ml.capture"]) == {"inputs": ["redacted"]}
+
+
+def test_harmless_call_is_not_noted(recording: Recording) -> None:
+    """A call without secrets says nothing of redaction."""
+    recording.client.trace(lambda max_tokens: {"tokens": [{"text": "a"}]})(5)
+    run = recording.run()
+    assert "otel_ml.capture" not in attributes(run)
+    assert outputs(run) == {"tokens": [{"text": "a"}]}
+
+
+def hide(text: str) -> str:
+    return text.replace(SECRET, "***")
+
+
+def test_events_are_hidden(recording: Recording) -> None:
+    """What a message, a stack trace or a line assigns to a secret key is hidden."""
+    client = recording.client
+
+    @client.trace
+    def model() -> None:
+        client.current_run().info(f"Authorization: Bearer {SECRET}")
+        client.current_run().warning(f"password={SECRET}, user=me, 'api_key': '{SECRET}'")
+        raise ConnectionError(f"postgres: token={SECRET}; host=db")
+
+    with pytest.raises(ConnectionError):
+        model()
+    run = recording.run()
+    found = {name: dict(said) for name, said in events(run)}
+    assert [said.get("otel_ml.log.message") for _, said in events(run)[:2]] == [
+        f"Authorization: {REDACTED}",
+        f"password={REDACTED}, user=me, 'api_key': {REDACTED}",
+    ]
+    assert found["exception"]["exception.message"] == f"postgres: token={REDACTED}; host=db"
+    stack = [dict(event.attributes or {}).get("exception.stacktrace") for event in run.events]
+    assert SECRET not in str(stack)
+    assert run.status.description == f"ConnectionError: postgres: token={REDACTED}; host=db"
+
+
+def test_secret_tags_are_hidden(recording: Recording) -> None:
+    """A tag of a secret name is hidden."""
+    client = recording.client
+    traced = client.trace(name="model", tags={"api_key": SECRET, "client": "acme"})(lambda: None)
+    traced()
+    found = attributes(recording.run())
+    assert found["otel_ml.tag.api_key"] == REDACTED
+    assert found["otel_ml.tag.client"] == "acme"
+
+
+def test_secret_parameters_are_hidden(recording: Recording) -> None:
+    """A declared parameter of a secret name is hidden."""
+    recording.client.trace(name="model", params={"token": SECRET, "depth": 3})(lambda: None)()
+    assert json.loads(attributes(recording.run())["otel_ml.params"]) == {
+        "token": REDACTED,
+        "depth": 3,
+    }
+
+
+def test_keys_may_be_added() -> None:
+    """A client may hide further keys, and its own ones alone."""
+    more = Redaction(keys=(*SECRET_KEYS, "ssn"))
+    assert more.encode({"SSN": 1, "password": 2}).text == (
+        f'{{"SSN":"{REDACTED}","password":"{REDACTED}"}}'
+    )
+    assert Redaction(keys=["ssn"]).encode({"password": 2}).text == '{"password":2}'
+
+
+def test_nothing_is_hidden_without_keys() -> None:
+    """Without keys and function nothing is hidden, and nothing is looked for."""
+    redaction = Redaction(keys=())
+    assert not redaction.concerns({"password": SECRET}, f'{{"password":"{SECRET}"}}')
+    assert redaction.text(f"password={SECRET}") == f"password={SECRET}"
+    assert redaction.source(f"password='{SECRET}'") == f"password='{SECRET}'"
+
+
+@pytest.mark.parametrize("answer", [ValueError("no"), None, 7])
+def test_failing_function_hides_all(answer: object) -> None:
+    """A text for which the user's function raises, or returns no text, is hidden whole."""
+
+    def redact(text: str) -> str:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]  # that is the point
+
+    redaction = Redaction(redact)
+    assert redaction.encode({"a": 1}).text == f'{{"{REDACTED}":1}}'
+    assert redaction.text("x") == REDACTED
+
+
+def test_source_keeps_its_names() -> None:
+    """In source only literals are hidden: names, annotations and calls stay readable."""
+    text = (
+        'def f(user, password: str, token: str = "abc"):\n'
+        "    password = read_password()\n"
+        "    headers = {'Authorization': 'Bearer abc', 'accept': 'json'}\n"
+    )
+    assert Redaction().source(text) == (
+        f'def f(user, password: str, token: str = "{REDACTED}"):\n'
+        "    password = read_password()\n"
+        f"    headers = {{'Authorization': \"{REDACTED}\", 'accept': 'json'}}\n"
+    )
+
+
+def test_secret_at_the_limit_is_not_cut_into_view() -> None:
+    """A secret that the size limit would cut in two is hidden before the cut."""
+    redaction = Redaction(hide)
+    for length in range(65_500, 65_540):
+        text = redaction.encode("x" * length + SECRET).text
+        assert SECRET[:4] not in text
+        assert len(text) <= 65_536
+
+
+@given(value=json_values)
+def test_harmless_values_are_unchanged(value: Any) -> None:
+    """A JSON value without secret keys is written as it is, and found to be harmless."""
+    redaction = Redaction(keys=["\x00never"])
+    assert json.loads(redaction.encode(value).text) == json.loads(json.dumps(value))
+    assert not redaction.concerns(value, json.dumps(value))
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["a", "password", "B", "auth_token"]), inner, max_size=3
+            )
+        ),
+        max_leaves=30,
+    )
+)
+def test_quick_look_misses_nothing(value: Any) -> None:
+    """Where a value holds a secret key, the quick look says so."""
+
+    def holds(part: Any) -> bool:
+        if isinstance(part, dict):
+            return any(key in {"password", "auth_token"} for key in part) or any(
+                map(holds, part.values())
+            )
+        return isinstance(part, list) and any(map(holds, part))
+
+    redaction = Redaction()
+    for _ in range(2):  # what is known of its keys by now does not count
+        assert redaction.concerns(value, json.dumps(value)) == holds(value)
