@@ -20,7 +20,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: check-image wheels neighbours test-neighbours house site release changelog help demo test test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image wheels neighbours test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,16 +34,18 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/dev.stamp ## All that Python alone can test
-	$(BIN)/python -m pytest $(PYTEST) -m "not browser and not node and not deploy and not interop \
-	  and not nightly"
+test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (about 3 minutes)
+	@echo "make test: tests/unit, which start nothing, then $(SMOKE), which starts a collector"
+	$(BIN)/python -m pytest $(PYTEST) --forbid-skips tests/unit $(SMOKE)
 
-test-all: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What a commit passes, with Node and Chromium; a skipped test is a failure
-	$(BIN)/python -m pytest $(PYTEST) -m "not deploy and not nightly" --forbid-skips
+test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What CI runs after `make check test`: stores, processes, Chromium
+	$(BIN)/python -m pytest $(PYTEST) --forbid-skips --deselect $(SMOKE) \
+	  tests/store tests/process tests/browser
 
-test-nightly: $(VENV)/dev.stamp $(INTEROP:%=.venv-%/stamp) .venv-bench-peers/stamp .venv-evals/stamp .venv-monitors/stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp tests/nightly/interop/agents/node_modules/stamp tools neighbours check-deploy ## All that test-all leaves out, and properties with all examples
-	OTEL_ML_TESTS=nightly $(BIN)/python -m pytest $(PYTEST) --forbid-skips --cov \
-	  -m "(nightly or harder or hypothesis) and not deploy"
+test-all: test test-rest ## All tests of CI, with Node and Chromium
+
+test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/8), or what each part holds (PART=list)
+	$(BIN)/python -m tests.nightly $(PART)
 
 test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector, telemetrygen, Prometheus and Alertmanager (TABLE=1: write docs/jaeger.md)
 	$(BIN)/python -m tests.nightly.neighbours
@@ -53,7 +55,7 @@ neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Bring them: the last two are packages
 	@sh tests/nightly/neighbours/bring.sh "$(NEIGHBOURS)"
 
 test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
-	$(BIN)/python -m pytest -m integrations --forbid-skips tests/nightly/integrations tests/origins
+	$(BIN)/python -m pytest --forbid-skips tests/nightly/integrations tests/nightly/origins
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
 	$(BIN)/python -m tests.house $(BESIDE)
@@ -70,13 +72,13 @@ bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Print the num
 soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
 	$(BIN)/python -m tests.bench.soak
 	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/process/otel_ml_collector/api/test_any_request.py
-	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/process/end_to_end/test_resume.py -k any_moment
+	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/nightly/end_to_end/test_resume.py -k any_moment
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/unit/otel_ml/statistics/test_coverage.py
 
 check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
-	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest -m "deploy and not image" tests/nightly/deploy
+	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest --forbid-skips -m "not image" tests/nightly/deploy
 
 check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network or a daemon, and run it read-only (Debian, root; buildah, mmdebstrap)
 	$(BIN)/python -m pytest -m image --forbid-skips tests/nightly/deploy
@@ -138,7 +140,9 @@ clean: ## Remove what these targets made
 # Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.
 NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 
-# Three workers: each starts collectors of its own and waits for them a third of the time.
+# One module with a real collector, for `make test`.
+SMOKE := tests/process/test_smoke.py
+# Three workers on two cores: a worker waits a third of its time for a collector.
 PYTEST := --numprocesses 3 --dist worksteal --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras

@@ -1,0 +1,127 @@
+"""The parts of the nightly run: what each runs, and what it needs installed.
+
+A part runs everything below its paths that CI leaves out: `tests/nightly`, the cases of sampled
+tests, and properties with all their examples. Of two paths that hold a module the longer one
+decides. Each part takes at most 25 minutes on two quiet cores.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.folders import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the nightly run.
+
+    Attributes:
+        name: What it is about, in a few words.
+        paths: Folders and modules, from the root of the project.
+        targets: What `make` brings first.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+
+
+PARTS: Final = (
+    Part(
+        "the files of deploy/, and programs next to us: Jaeger, otelcol, Prometheus",
+        ("tests/nightly/deploy", "tests/nightly/neighbours", "tests/process/deploy"),
+        ("check-deploy", "neighbours"),
+    ),
+    Part(
+        "other libraries: MLflow, transformers, torch, OpenAI, web frameworks",
+        (
+            "tests/nightly/integrations",
+            "tests/nightly/origins",
+            "tests/nightly/services",
+            "tests/process/origins",
+        ),
+        (
+            ".venv-integrations/stamp",
+            ".venv-llm/stamp",
+            ".venv-instrumentors/stamp",
+            ".venv-services/stamp",
+        ),
+    ),
+    Part(
+        "other versions of the OpenTelemetry SDK, gateways, peers, coding agents",
+        ("tests/nightly/interop", "tests/process/interop"),
+        (
+            *(f".venv-sdk-{version}/stamp" for version in ("1.25", "1.36", "1.44")),
+            *(f".venv-{name}/stamp" for name in ("peers", "threads", "greenlets", "services")),
+            *(f".venv-{name}/stamp" for name in ("rotel", "litellm", "frameworks")),
+            *(f".venv-{name}/stamp" for name in ("bench-peers", "evals", "monitors")),
+            "tests/nightly/interop/agents/node_modules/stamp",
+        ),
+    ),
+    Part("pages in Chromium", ("tests/nightly/browser", "tests/browser"), ("tools",)),
+    Part(
+        "the SDK: properties with all examples, arguments, hostile hosts",
+        (
+            "tests/unit/otel_ml",
+            "tests/store/otel_ml",
+            "tests/process/otel_ml",
+            "tests/nightly/otel_ml",
+            "tests/nightly/hostile",
+            "tests/process/hostile",
+        ),
+    ),
+    Part(
+        "the collector: properties with all examples, large stores, older stores",
+        (
+            "tests/unit",
+            "tests/store",
+            "tests/process/otel_ml_collector",
+            "tests/nightly/otel_ml_collector",
+        ),
+    ),
+    Part(
+        "kills, full disks, overload, two roads to the store",
+        ("tests/nightly/end_to_end", "tests/nightly/contract", "tests/process/contract"),
+    ),
+    Part(
+        "processes end to end, the commands of the docs in fresh environments, the release",
+        ("tests/process", "tests/nightly"),
+        (".venv-site/stamp", ".venv-release/stamp", "tools"),
+    ),
+)
+
+
+def find_part(module: Path) -> Part:
+    """Return the part that runs a test module.
+
+    Args:
+        module: Its path from the root of the project.
+    """
+    places = [
+        (len(path), part)
+        for part in PARTS
+        for path in part.paths
+        if module == Path(path) or Path(path) in module.parents
+    ]
+    return max(places, key=lambda place: place[0])[1]
+
+
+def find_ignored(part: Part) -> list[str]:
+    """Return the paths below those of a part that another part runs."""
+    return sorted(
+        path
+        for other in PARTS
+        if other is not part
+        for path in other.paths
+        if any(Path(own) in Path(path).parents for own in part.paths)
+    )
+
+
+def find_modules(part: Part) -> Iterator[Path]:
+    """Give the test modules of a part."""
+    for module in sorted((ROOT / "tests").rglob("test_*.py")):
+        relative = module.relative_to(ROOT)
+        if relative.parts[1] not in {"support", "bench"} and find_part(relative) is part:
+            yield relative
