@@ -16,6 +16,8 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.demo import OUTPUT, record_demo
 from tests.support.examples import AT_NIGHT, load_profile
 from tests.support.folders import NODE, ROOT
+from tests.support.isolation import count_runs, count_stored, isolated, project_of
+from tests.support.otel_ml_collector.stores import Service, Store, open_service, open_store
 from tests.support.sampling import find_left_out
 
 NODE_LOCK: Final = NODE / "package-lock.json"
@@ -41,11 +43,20 @@ load_profile()
 choose_folder()
 
 
-@pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector for one module; tests keep apart by their projects."""
+@pytest.fixture(scope="session")
+def shared_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """The collector of a worker: `collector` gives it to the tests."""
     with running(tmp_path_factory.mktemp("data")) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def collector(
+    shared_collector: CollectorProcess, request: pytest.FixtureRequest
+) -> Iterator[CollectorProcess]:
+    """A collector that all tests of a worker share. Each module has projects of its own."""
+    with isolated(request.node.nodeid, lambda: count_runs(shared_collector)):
+        yield shared_collector
 
 
 @pytest.fixture
@@ -53,6 +64,38 @@ def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
     """A collector for one test that stops, kills or restarts it: one that begins from nothing."""
     with running(tmp_path / "data", forked=False) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def shared_store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory that `store` and `service` open, once for each module of a worker."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def store(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store that all tests of a worker share. Each module has projects of its own."""
+    with (
+        open_store(shared_store_folder) as opened,
+        isolated(request.node.nodeid, lambda: count_stored(opened)),
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def service(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
+    """The whole HTTP application over the shared store."""
+    with (
+        open_service(shared_store_folder) as opened,
+        isolated(request.node.nodeid, lambda: count_stored(opened.store)),
+    ):
+        yield opened
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project of the test's own."""
+    return project_of(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """All tables of the store, and the version that a program and a store agree on.
 
-Those of records stand in `store.tables`, all others here. A new table of either sort is a name in
+Those of records are in `store.tables`, all others here. A new table of either sort is a name in
 `TABLES`, with what its rows follow, and a line in the list of tables in
-tests/store/otel_ml_collector/store/test_schema.py. An older store gets it when it is opened. A new column
-of a table that stands here, and rows that older stores lack, are a step in `store.migrations`.
+tests/store/otel_ml_collector/store/test_schema.py. An older store gets it when it is opened. A new
+column of a table that is here, and rows that older stores lack, are a step in `store.migrations`.
 """
 
 from typing import Final

@@ -1,0 +1,51 @@
+"""Keeps tests that share a collector or a store apart: each module has projects of its own."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Final
+
+from otel_ml_collector.store.sql import Sql
+from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.stores import Store
+
+_RUNS: Final = "SELECT project, count() FROM runs GROUP BY project"
+# Which module wrote to a project first, of all that this worker has run.
+_OWNERS: Final[dict[str, str]] = {}
+
+
+def project_of(test: str) -> str:
+    """Return a project name that no other test has.
+
+    Args:
+        test: The ID of the test. Modules have tests of one name, so its module is part of it.
+    """
+    module, _, name = test.rpartition("::")
+    return f"{name} {blake2b(module.encode(), digest_size=4).hexdigest()}"
+
+
+def count_runs(collector: CollectorProcess) -> Mapping[str, int]:
+    """Count the runs of each project of a collector."""
+    projects = collector.get("/projects")["projects"]
+    return {project["project"]: project["runs"] for project in projects}
+
+
+def count_stored(store: Store) -> Mapping[str, int]:
+    """Count the runs of each project of a store."""
+    return dict(store.connections.open().query(Sql(_RUNS)).result_rows)
+
+
+@contextmanager
+def isolated(module: str, count: Callable[[], Mapping[str, int]]) -> Iterator[None]:
+    """Fail a module that wrote to a project of another module of this worker.
+
+    Args:
+        module: Its path.
+        count: Counts the runs of each project.
+    """
+    before = count()
+    yield
+    for project, runs in count().items():
+        if runs != before.get(project):
+            owner = _OWNERS.setdefault(project, module)
+            assert owner == module, f"{module} writes to project {project!r} of {owner}: rename it"
