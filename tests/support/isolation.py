@@ -32,7 +32,8 @@ def count_runs(collector: CollectorProcess) -> Mapping[str, int]:
 
 def count_stored(store: Store) -> Mapping[str, int]:
     """Count the runs of each project of a store."""
-    return dict(store.connections.open().query(Sql(_RUNS)).result_rows)
+    rows = store.connections.open().query(Sql(_RUNS)).result_rows
+    return {str(project): int(count) for project, count in rows}
 
 
 @contextmanager

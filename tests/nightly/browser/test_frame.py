@@ -1,4 +1,4 @@
-"""Slow cases of tests/browser/browser/test_frame.py."""
+"""Slow cases of tests/browser/test_frame.py."""
 
 from urllib.parse import urlsplit
 

@@ -1,11 +1,11 @@
-"""Slow cases of tests/browser/browser/test_list_walk.py."""
+"""Slow cases of tests/browser/test_list_walk.py."""
 
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.browser.test_list_walk import ANSWERS, ROWS, RUNS, scroll_on, shown
+from tests.browser.test_list_walk import ANSWERS, ROWS, RUNS, scroll_on, shown
 from tests.support.browser.fixtures import Tab
 from tests.support.sampling import sampled
 

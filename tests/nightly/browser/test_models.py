@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from otel_ml import Client, Judge
 from otel_ml.reader import Reader
-from tests.browser.browser.test_pages import shoot
+from tests.browser.test_pages import shoot
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess, running
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Span, Value
-from tests.browser.browser.test_pages import shoot
+from tests.browser.test_pages import shoot
 from tests.nightly.browser.test_accessibility import AXE, CHECK
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess, running

@@ -1,11 +1,11 @@
-"""Slow cases of tests/browser/browser/test_run_page.py."""
+"""Slow cases of tests/browser/test_run_page.py."""
 
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.browser.test_run_page import Story, row_of
+from tests.browser.test_run_page import Story, row_of
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import running
 from tests.support.folders import SCREENSHOTS

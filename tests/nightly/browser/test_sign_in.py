@@ -1,4 +1,4 @@
-"""Slow cases of tests/browser/browser/test_sign_in.py."""
+"""Slow cases of tests/browser/test_sign_in.py."""
 
 from pathlib import Path
 
