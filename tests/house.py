@@ -24,15 +24,11 @@ PRODUCT: Final = ("otel_ml", "collector")
 _LEFT_OUT: Final = re.compile(r"_pb2|/vendor/|/_proto/|\.svg$|\.png$|py\.typed$")
 _BROAD: Final = frozenset({"Exception", "BaseException"})
 _CONTRACTS: Final = "tool.importlinter"
-# A local is called by its noun: none of these says what it holds.
-EMPTY_WORDS: Final = ("told", "said", "found", "one", "ours", "some")
 FIELDS: Final = ("cached_tokens", "reasoning_tokens", "provider_model")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
-_RIDDLE: Final = re.compile(r"\b(what|who|whose|whom)\b", re.IGNORECASE)
 _TABLES: Final = re.compile(r"\bFROM (runs|scores_by_judge)\b")
 _MANY: Final = 5
 _ORIGINS: Final = "otel_ml.compat."  # whose names are those of other packages
-_Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class House:
@@ -90,8 +86,6 @@ class House:
             and words[name] == len(("def", "call"))
             for name in functions
         )
-        texts = [ast.get_docstring(node) for node in nodes if isinstance(node, _Documented)]
-        firsts = [text.split("\n")[0] for text in texts if text]
         count, field = max((len(self.naming(field)), field) for field in FIELDS)
         return {
             "lines, templates too": sum(text.count("\n") for text in self.texts.values()),
@@ -118,10 +112,6 @@ class House:
             "constants named in 5+ modules": sum(
                 count >= _MANY for count in self._constants().values()
             ),
-            "% docstrings with what, who": round(
-                100 * sum(_RIDDLE.search(line) is not None for line in firsts) / len(firsts), 1
-            ),
-            ", ".join(EMPTY_WORDS): sum(words[word] for word in EMPTY_WORDS),
         }
 
     def _constants(self) -> Counter[str]:
