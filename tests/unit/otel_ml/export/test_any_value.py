@@ -32,12 +32,13 @@ def test_every_value_as_official(value: object) -> None:
 EDGES = [0, 1, 63, 64, 65, 127, 128, 129, 255, 256, 8191, 8192, 16_383, 16_384, 2_097_152]
 
 
-@pytest.mark.parametrize("length", EDGES)
 @pytest.mark.parametrize("letter", ["x", "é", "😀"])
-def test_text_of_any_length(letter: str, length: int) -> None:
+def test_text_of_any_length(letter: str) -> None:
     """Text is written as the official encoder does, whatever bytes its length takes."""
-    span = make_span(name=letter * length, attributes={"k": letter * length, letter * length: "v"})
-    assert_official([span, span])
+    for length in EDGES:
+        text = letter * length
+        span = make_span(name=text, attributes={"k": text, text: "v"})
+        assert_official([span, span])
 
 
 @pytest.mark.parametrize("number", [*EDGES, 4095, 4096, 2**31, 2**63 - 1])

@@ -5,21 +5,13 @@
 
 import sys
 
-import pytest
-
-from tests.support.otel_ml.types.kept import rows_of, try_sample, write_table
+from tests.support.otel_ml.types.kept import rows_of, write_table
 from tests.support.otel_ml.types.samples import SAMPLES
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_value_comes_back(name: str) -> None:
-    """A value comes back as itself, as plain data, or as a text that says that it is one."""
-    row = try_sample(SAMPLES[name])
-    assert row.is_true, row
-
-
 def test_table() -> None:
-    """At least 180 values are tried."""
+    """At least 180 values come back: as themselves, as plain data, or as a text that says so."""
     rows = rows_of(SAMPLES)
     sys.stdout.write(f"\n{write_table(rows)}\n{len(rows)} values\n")
     assert len(rows) >= 180
+    assert [row for row in rows if not row.is_true] == []

@@ -196,12 +196,12 @@ def test_endless_tree_ends() -> None:
     assert len(dump(Native(items))) < 2**29
 
 
-@pytest.mark.parametrize("name", hostile.VALUES)
-def test_hostile_value_is_written_and_read(name: str) -> None:
+def test_hostile_value_is_written_and_read() -> None:
     """No value makes writing, reading or describing it raise."""
-    data = wrap(hostile.VALUES[name]())
-    describe(data)
-    assert type(load(dump(data))) is type(data)
+    for name, make in hostile.VALUES.items():
+        data = wrap(make())
+        describe(data)
+        assert type(load(dump(data))) is type(data), name
 
 
 @given(value=any_values)

@@ -181,11 +181,10 @@ def test_order_of_a_map_does_not_count() -> None:
     assert output_structure(reordered(value)) == output_structure(value)
 
 
-@pytest.mark.parametrize("name", VALUES)
-def test_hostile_value_has_a_structure_or_none(name: str) -> None:
-    """A value that is hostile to its reader has some structure or none, and is only read."""
-    found = output_structure(VALUES[name]())
-    assert found is None or isinstance(found, str)
+def test_hostile_value_has_a_structure_or_none() -> None:
+    """A hostile value has a structure or none, and reading it raises nothing."""
+    structures = {name: output_structure(make()) for name, make in VALUES.items()}
+    assert {type(structure) for structure in structures.values()} <= {str, type(None)}, structures
 
 
 def test_tangled_value_is_read_in_time() -> None:

@@ -47,12 +47,12 @@ TEXTS: Final = st.text(
 )
 
 
-@pytest.mark.parametrize("code", [*UNSEEN, 0xD800, 0xDFFF])
-def test_unseen(code: int) -> None:
-    """What people do not see is visible text, and comes back when it is decoded."""
-    shown = show(f"a{chr(code)}b")
-    assert shown == f"a\\u{{{code:x}}}b"
-    assert unshow(shown) == f"a{chr(code)}b"
+def test_unseen() -> None:
+    """An invisible character is shown as visible text, and comes back when that is decoded."""
+    for code in [*UNSEEN, 0xD800, 0xDFFF]:
+        shown = show(f"a{chr(code)}b")
+        assert shown == f"a\\u{{{code:x}}}b"
+        assert unshow(shown) == f"a{chr(code)}b"
 
 
 def test_seen() -> None:
