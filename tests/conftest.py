@@ -92,6 +92,13 @@ def service(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterat
         yield opened
 
 
+@pytest.fixture(scope="module")
+def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An application over a store of its own, for a module that acts on all projects."""
+    with open_service(tmp_path_factory.mktemp("data")) as opened:
+        yield opened
+
+
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
     """A project of the test's own."""

@@ -3,8 +3,8 @@
 -- its own, for collectors of its own; keys are those of the whole cluster.
 --
 -- Not run: no ClickHouse server and no cluster was at hand. Checked: it is what
--- `python -m tests.support.deploy.cluster` makes of the schema, ClickHouse's parser takes all of it, and a
--- collector works on these tables without their replication.
+-- `python -m tests.support.deploy.cluster` makes of the schema, ClickHouse's parser takes all of
+-- it, and a collector works on these tables without their replication.
 
 CREATE DATABASE IF NOT EXISTS otel_ml ON CLUSTER otel_ml;
 

@@ -24,7 +24,7 @@ PATHS: Final = {
 
 @pytest.fixture
 def project(service: Service) -> Project:
-    return Project(service, f"deleted {next(_NUMBERS)}")
+    return Project(service, f"gone {next(_NUMBERS)}")
 
 
 def send_two(project: Project) -> None:

@@ -22,6 +22,12 @@ from tests.support.otel_ml_collector.stores import Service
 _TIMES: Final = itertools.count(BEGAN_NS + 1_000 * DAY_NS, 1_000 * DAY_NS)
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Retention acts on every project of a store."""
+    return own_service
+
+
 @dataclass(slots=True)
 class Aged:
     """A project at a time far ahead: what comes to a store is stamped later each time.

@@ -8,12 +8,12 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
 
-URL = "/api/v1/projects/p/completion"
+URL = "/api/v1/projects/completion-api/completion"
 
 
 def test_completion(service: Service) -> None:
     """The API tells what stands where in a filter then, and how many runs have it."""
-    service.store.take("p", make_call(attributes={"otel_ml.tag.client": "bigshot"}))
+    service.store.take("completion-api", make_call(attributes={"otel_ml.tag.client": "bigshot"}))
     asked = {
         "where": 'tags["client"] == "bi',
         "start": "2026-11-01",

@@ -40,9 +40,11 @@ def profiles(service: Service) -> list[dict[str, Any]]:
     )
     unbuilt = send("churn", "aa", built.to_dict())
     built.build([{"age": age} for age in range(10, 90)], [{"label": "yes"}, {"label": "no"}] * 40)
-    service.store.take("p", unbuilt, send("odd", "bb", {"type": "what"}))
-    service.store.take("p", send("churn", "cc", built.to_dict()))
-    listed: list[dict[str, Any]] = ask(service.app, "/api/v1/projects/p/profiles").json["profiles"]
+    service.store.take("profiles", unbuilt, send("odd", "bb", {"type": "what"}))
+    service.store.take("profiles", send("churn", "cc", built.to_dict()))
+    listed: list[dict[str, Any]] = ask(service.app, "/api/v1/projects/profiles/profiles").json[
+        "profiles"
+    ]
     return listed
 
 
@@ -60,7 +62,7 @@ def test_newest_version(profiles: list[dict[str, Any]]) -> None:
 
 def test_page(service: Service, profiles: list[dict[str, Any]]) -> None:
     """The page shows each with its bounds, and leads to what is held against it."""
-    page = ask(service.app, "/projects/p/profiles").text
+    page = ask(service.app, "/projects/profiles/profiles").text
     assert "churn@1.0.0" in page
-    assert "/projects/p/fields?than=profile%3Achurn%3Av2" in page
+    assert "/projects/profiles/fields?than=profile%3Achurn%3Av2" in page
     assert "No profile has been sent" in ask(service.app, "/projects/none/profiles").text

@@ -86,12 +86,12 @@ def take(store: Store, project: str, spans: Sequence[Span]) -> None:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A collector with a version that is worse, and with one that is not."""
     with open_service(tmp_path_factory.mktemp("releases")) as service:
-        take(service.store, "p", [tell("a1"), *make_release("answer", 0.7)])
-        take(service.store, "p", make_release("chat", 0.9, seed=3))
+        take(service.store, "releases", [tell("a1"), *make_release("answer", 0.7)])
+        take(service.store, "releases", make_release("chat", 0.9, seed=3))
         yield service
 
 
-def get(service: Service, path: str, project: str = "p") -> Any:
+def get(service: Service, path: str, project: str = "releases") -> Any:
     return ask(service.app, f"/api/v1/projects/{project}/{path}").json
 
 
@@ -138,14 +138,14 @@ def test_model_page(service: Service) -> None:
         "chat": f"chat:v2 beside chat:v1: {chat['sentence']}; new in it: {chat['change']}",
     }
     for model, sentence in sentences.items():
-        page = ask(service.app, f"/projects/p/models/{model}").text
+        page = ask(service.app, f"/projects/releases/models/{model}").text
         (address,) = re.findall(r'hx-get="([^"]*newest-verdict[^"]*)"', page)
         part = html.unescape(ask(service.app, html.unescape(address)).text)
         assert [sentence] == re.findall(r">([^<]*)</a>", part)
         (opened,) = re.findall(r'href="([^"]*)"', part)
         runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
         assert len(runs.json["runs"]) == RUNS
-    assert "<p" not in ask(service.app, "/projects/p/newest-verdict?model=none").text
+    assert "<p" not in ask(service.app, "/projects/releases/newest-verdict?model=none").text
 
 
 def test_watching(service: Service) -> None:
@@ -221,7 +221,7 @@ def test_another_mix_of_clients(service: Service) -> None:
 def test_assistants(service: Service) -> None:
     """The overview that coding agents ask for names it, the worst first."""
     reader = service.store.reader
-    told = answer("overview", {"project": "p"}, reader, "", time.time_ns())["releases"]
+    told = answer("overview", {"project": "releases"}, reader, "", time.time_ns())["releases"]
     assert told["columns"] == ["new", "before", "word", "says", "changed"]
     words = [row[:3] for row in told["rows"]]
     assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "watching"]]

@@ -65,11 +65,11 @@ def take(store: Store, project: str, spans: Sequence[Span]) -> None:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A collector with a client that does worse than the rest."""
     with open_service(tmp_path_factory.mktemp("slices")) as service:
-        take(service.store, "p", [tell("a1"), *make_traffic()])
+        take(service.store, "slices", [tell("a1"), *make_traffic()])
         yield service
 
 
-def get(service: Service, path: str, project: str = "p", **asked: Any) -> Any:
+def get(service: Service, path: str, project: str = "slices", **asked: Any) -> Any:
     query = f"?{urlencode(asked)}" if asked else ""
     return ask(service.app, f"/api/v1/projects/{project}/{path}{query}").json
 
@@ -120,7 +120,7 @@ def test_pairs(service: Service) -> None:
 
 def test_wrong_figure(service: Service) -> None:
     """A figure that there is none of is refused, with those that there are."""
-    refused = ask(service.app, "/api/v1/projects/p/slices?figure=speed")
+    refused = ask(service.app, "/api/v1/projects/slices/slices?figure=speed")
     assert refused.status == 400
     assert "expected one of errors, missing inputs, latency, cost, grounded" in refused.text
 
@@ -199,9 +199,9 @@ def make_run_of(client: str, start_ns: int) -> Span:
 
 def test_page(service: Service) -> None:
     """The page has a line for each finding, and a cell for each figure, which opens the slice."""
-    page = ask(service.app, "/projects/p/monitor").text
-    assert "/projects/p/monitor/findings?last=24h" in page
-    part = ask(service.app, "/projects/p/monitor/findings?last=24h").text
+    page = ask(service.app, "/projects/slices/monitor").text
+    assert "/projects/slices/monitor/findings?last=24h" in page
+    part = ask(service.app, "/projects/slices/monitor/findings?last=24h").text
     assert "2 things are wrong." in part
     assert part.count("<tr><td>") == 6
     assert '<td class="n h3">' in part
@@ -219,12 +219,12 @@ def test_page_of_many_runs(service: Service) -> None:
     now_ns = time.time_ns()
     made_ns = now_ns - 6 * MINUTE_NS
     service.store.connections.open().command(MANY, parameters={"start": made_ns})
-    find_monitor(service.store.reader, "large", "24h", made_ns)
-    older = ask(service.app, "/projects/large/monitor/findings").text
+    find_monitor(service.store.reader, "large-slices", "24h", made_ns)
+    older = ask(service.app, "/projects/large-slices/monitor/findings").text
     assert f'As of <time datetime="{to_rfc3339(made_ns)}">' in older
     (address,) = re.findall(r'hx-get="([^"]*fresh=true[^"]*)"', older)
     assert "As of" not in ask(service.app, html.unescape(address)).text
-    assert "As of" not in ask(service.app, "/projects/large/monitor/findings").text
+    assert "As of" not in ask(service.app, "/projects/large-slices/monitor/findings").text
 
 
 def test_other_project_of_a_key(service: Service) -> None:

@@ -40,12 +40,12 @@ def filled(store: Store) -> Store:
     update: Mapping[str, Value] = {"otel_ml.metric.names": ["loss"], "otel_ml.metric.values": [0.5]}
     logged = make_record("update", calls[0], {**update, "otel_ml.metric.steps": [1]})
     old = make_call("elder", other, start_ns=NOW_NS - 40 * DAY_NS)
-    store.take("p", *calls, late, logged, make_call("search", other), old)
+    store.take("completion", *calls, late, logged, make_call("search", other), old)
     return store
 
 
 def complete(store: Store, where: str, window: Window = ALL, limit: int = 100) -> Completion:
-    return find_completion(store.reader, CompletionQuery("p", where, window, limit))
+    return find_completion(store.reader, CompletionQuery("completion", where, window, limit))
 
 
 def told(found: Completion) -> dict[str, int | None]:
@@ -137,7 +137,7 @@ def test_insert(filled: Store, where: str) -> None:
             where += " "
         else:
             break
-    runs = find_runs(filled.reader, RunsQuery("p", where), NOW_NS).runs
+    runs = find_runs(filled.reader, RunsQuery("completion", where), NOW_NS).runs
     assert runs != []
 
 

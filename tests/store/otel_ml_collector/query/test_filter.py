@@ -179,7 +179,7 @@ class Sample:
         self.runs = runs
 
     def find(self, where: str) -> set[str]:
-        query = RunsQuery("p", where, limit=1_000, start_ns=1)
+        query = RunsQuery("filter", where, limit=1_000, start_ns=1)
         return {run.run_id for run in find_runs(self.store.reader, query, NOW_NS).runs}
 
 
@@ -187,8 +187,8 @@ class Sample:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
     with open_store(tmp_path_factory.mktemp("data")) as store:
         spans = make_runs()
-        store.take("p", *spans)
-        everything = RunsQuery("p", 'kind != "none"', limit=1_000)
+        store.take("filter", *spans)
+        everything = RunsQuery("filter", 'kind != "none"', limit=1_000)
         runs = find_runs(store.reader, everything, NOW_NS).runs
         assert len(runs) == RUNS
         assert {run.outcome for run in runs} == set(OUTCOMES)

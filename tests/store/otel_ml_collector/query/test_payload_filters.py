@@ -72,7 +72,7 @@ class Sample:
         self.store = store
         self.made: dict[str, Mapping[str, Any]] = {}
         draw = random.Random(8)  # noqa: S311 - guards nothing
-        store.take("p", *(self._make(draw, number) for number in range(RUNS)))
+        store.take("payload-filters", *(self._make(draw, number) for number in range(RUNS)))
 
     def _make(self, draw: random.Random, number: int) -> Span:
         made: dict[str, Any] = {"inputs": make_payload(draw)}
@@ -93,7 +93,7 @@ class Sample:
         return make_start(call, call.attributes) if is_open else call
 
     def find(self, where: str) -> set[str]:
-        query = RunsQuery("p", where, limit=1_000, start_ns=1)
+        query = RunsQuery("payload-filters", where, limit=1_000, start_ns=1)
         return {run.run_id for run in find_runs(self.store.reader, query, NOW_NS).runs}
 
 

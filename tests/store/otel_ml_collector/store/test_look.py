@@ -51,7 +51,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
                 ]
             spans = [*late, *(span for call in calls for span in call[:2])]
             late = [span for call in calls for span in call[2:]]
-            take(watch, store, "p", spans)
+            take(watch, store, "look", spans)
             before = read_by_the_engine(store)
             watch.look()
             after = read_by_the_engine(store)
@@ -76,9 +76,9 @@ def test_killed_before_it_looked(tmp_path: Path) -> None:
         "otel_ml.target.tag": "order=7",
     }
     with open_store(tmp_path) as store:
-        store.take("p", make_call("ended", tag))
+        store.take("look", make_call("ended", tag))
         for span in (make_start(make_call("open"), tag), make_span("e", told)):
-            store.writer.write(map_spans([span], Filing("p", NOW_NS)))
+            store.writer.write(map_spans([span], Filing("look", NOW_NS)))
         settle(store)
         named = Sql("SELECT count() FROM settled FINAL WHERE has(owners, 'tag:order=7')")
         assert store.connections.open().query(named).result_rows == [(2,)]

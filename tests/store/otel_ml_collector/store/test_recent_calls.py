@@ -278,12 +278,12 @@ def ranks_of(store: Store, project: str, span: Span) -> set[int]:
 def test_trace_that_made_room() -> None:
     """A trace of which runs had to make room is whole no more, one that was kept is."""
     recent = RecentCalls(most=3)
-    recent.follow("p")
-    recent.note_others("p", time.time_ns() - 10 * 10**9)
+    recent.follow("recent")
+    recent.note_others("recent", time.time_ns() - 10 * 10**9)
     first, second = (make_answer(next(NUMBERS), time.time_ns()) for _ in range(2))
     for span in (second[0], first[0], first[1], first[2]):
-        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], NOTHING_SETTLED)
-    assert recent.find("p", first[0].trace_id) is not None
+        recent.add(map_spans([span], Filing("recent", time.time_ns())).runs, [], NOTHING_SETTLED)
+    assert recent.find("recent", first[0].trace_id) is not None
     for span in second[1:3]:
-        recent.add(map_spans([span], Filing("p", time.time_ns())).runs, [], NOTHING_SETTLED)
-    assert recent.find("p", second[0].trace_id) is None
+        recent.add(map_spans([span], Filing("recent", time.time_ns())).runs, [], NOTHING_SETTLED)
+    assert recent.find("recent", second[0].trace_id) is None

@@ -22,6 +22,12 @@ from tests.support.otel_ml_collector.spans import (
 from tests.support.otel_ml_collector.stores import Service
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """The empty page names every project that has metrics."""
+    return own_service
+
+
 def series_of(*values: float | None, count: int = 0) -> MetricSeries:
     points = [
         MetricPoint(value=value, step=n, time_ns=NOW_NS + n) for n, value in enumerate(values)
