@@ -77,8 +77,6 @@ def runs_of(sink: Sink) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_test_an_item(tmp_path: Path, sink: Sink, workers: int) -> None:
     """Each item is a test and a run over it, judged by its assert; workers share one experiment."""
-    if workers:
-        pytest.importorskip("xdist")
     write(tmp_path, TESTS.replace("{more}", ""))
     options = ("-n", str(workers)) if workers else ()
     ended = run(tmp_path, *options, OTEL_ML_ENDPOINT=sink.address)

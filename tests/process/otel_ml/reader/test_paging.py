@@ -10,7 +10,7 @@ from tests.process.otel_ml.reader.servers import answering, passing_on
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
 
-PROJECT: Final = "many"
+PROJECT: Final = "paged"
 RUNS: Final = 1_700  # four pages
 
 

@@ -18,7 +18,7 @@ from otel_ml import Client, Judge, current_run
 from otel_ml.reader import BadQuery, Inside, NotFound, Reader, Run, Tokens, WorstScore
 from tests.support.collector import CollectorProcess
 
-PROJECT: Final = "shop/api"
+PROJECT: Final = "shop/reader"
 ARRAY: Final = np.arange(6, dtype=">f4").reshape(2, 3)
 TABLE: Final = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 IMAGE: Final = Image.new("RGB", (2, 2), (1, 2, 3))
@@ -202,7 +202,7 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert len(list(reader.runs(told["where"]))) == told["evaluations"] == 2
     alone = reader.judge_strictness(judge["judge"], 1, 1)
     assert (alone["word"], alone["version"], alone["against"]) == ("inconclusive", 1, 1)
-    assert [one.project for one in reader.projects()] == [PROJECT]
+    assert [one.project for one in reader.projects("shop/reader")] == [PROJECT]
 
 
 def test_metrics(reader: Reader) -> None:
@@ -298,7 +298,7 @@ def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
 
     So has one that is read by its id, and a run that is no root has none.
     """
-    client = Client("silent", endpoint=collector.endpoint, join=False)
+    client = Client("silent roots", endpoint=collector.endpoint, join=False)
 
     def length(outputs: str) -> int:
         return len(outputs)
@@ -312,7 +312,7 @@ def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
         ask("when, then?")
     assert client.flush()
     client.close()
-    with Reader("silent", endpoint=collector.endpoint) as reader:
+    with Reader("silent roots", endpoint=collector.endpoint) as reader:
         [root] = reader.runs(roots=True)
         last, first = reader.runs('model == "ask"')
         for one in (root, reader.run(root.run_id)):
@@ -339,7 +339,7 @@ def test_sums(reader: Reader, collector: CollectorProcess) -> None:
     answered = reader.runs('model == "answer"', limit=1)
     assert (answered.sums().runs, answered.sums().errors) == (2, 0)
     assert (
-        collector.get("/projects/shop%2Fapi/sums", where='model == "answer"')["total"]["runs"] == 2
+        collector.get("/projects/shop%2Freader/sums", where='model == "answer"')["total"]["runs"] == 2
     )
     sums = reader.runs().by("model")
     assert {one.label: one.total.runs for one in sums.groups} == {"answer": 2, "fit": 1}

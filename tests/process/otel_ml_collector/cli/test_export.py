@@ -18,7 +18,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
 from tests.support.otel_ml_collector.cli.program import on_terminal, otel_ml
 
-PROJECT = "many"
+PROJECT = "exported"
 RUNS = 700
 FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
 

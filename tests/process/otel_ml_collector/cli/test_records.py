@@ -20,7 +20,7 @@ from tests.support.load import PROTOBUF, make_request
 from tests.support.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
 from tests.support.sampling import sampled
 
-PROJECT = "shop/api"
+PROJECT = "shop/records"
 NOTHING, USAGE, UNREACHABLE, NOT_FOUND, BROKEN_PIPE = 1, 2, 3, 5, 141
 
 
@@ -49,7 +49,7 @@ def endpoint(collector: CollectorProcess) -> str:
             run.log_metrics({"loss": 1 / (step + 1)}, step=step)
     assert client.flush()
     client.close()
-    body = make_request("many", 1_200).SerializeToString()
+    body = make_request("many records", 1_200).SerializeToString()
     collector.deliver(body, PROTOBUF)
     return collector.endpoint
 
@@ -83,7 +83,7 @@ def test_sums(collector: CollectorProcess, endpoint: str) -> None:
     done = otel_ml(endpoint, *asked, "--by", "model", "--columns", "model,runs")
     assert rows(done.stdout) == [["model", "runs"], ["answer", "3"], ["judged", "1"]]
     done = otel_ml(endpoint, *asked, "--by", "model", "--json")
-    told = collector.get("/projects/shop%2Fapi/sums", where='kind == "model"', group="model")
+    told = collector.get("/projects/shop%2Frecords/sums", where='kind == "model"', group="model")
     assert json.loads(done.stdout) == told
     refused = otel_ml(endpoint, *asked, "--by", "nothing")
     assert refused.returncode == USAGE
@@ -118,12 +118,12 @@ def test_filter_order_and_limit(endpoint: str) -> None:
 def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: str) -> None:
     """JSON is what the API answers, over several of its pages too."""
     few = otel_ml(endpoint, "runs", "--project", PROJECT, "--limit", "2", "--format", "json")
-    assert json.loads(few.stdout) == collector.get("/projects/shop%2Fapi/runs", limit=2)
-    many = otel_ml(endpoint, "runs", "--project", "many", "--limit", "1100", "--format", "json")
-    expected = [run["run_id"] for run in collector.runs("many")[:1_100]]
+    assert json.loads(few.stdout) == collector.get("/projects/shop%2Frecords/runs", limit=2)
+    many = otel_ml(endpoint, "runs", "--project", "many records", "--limit", "1100", "--format", "json")
+    expected = [run["run_id"] for run in collector.runs("many records")[:1_100]]
     assert [run["run_id"] for run in json.loads(many.stdout)["runs"]] == expected
     models = otel_ml(endpoint, "models", "--project", PROJECT, "--format", "json")
-    assert json.loads(models.stdout) == collector.get("/projects/shop%2Fapi/models")
+    assert json.loads(models.stdout) == collector.get("/projects/shop%2Frecords/models")
 
 
 def test_csv_is_read_again(endpoint: str) -> None:
@@ -191,7 +191,7 @@ def test_projects(endpoint: str) -> None:
     """Projects are listed with the numbers of their runs."""
     done = otel_ml(endpoint, "projects", "--columns", "project,runs", "--format", "csv")
     found = {line[0]: line[1] for line in csv.reader(io.StringIO(done.stdout.decode()))}
-    assert (found[PROJECT], found["many"]) == ("5", "1200")
+    assert (found[PROJECT], found["many records"]) == ("5", "1200")
 
 
 def test_storage(endpoint: str) -> None:
@@ -199,8 +199,8 @@ def test_storage(endpoint: str) -> None:
     told = json.loads(otel_ml(endpoint, "storage", "--free-days", "0", "--format", "json").stdout)
     shares = {one["project"]: one for one in told["projects"]}
     assert told["days"] == 0
-    assert shares["many"]["bytes"] > 0
-    assert shares["many"]["freed_records"] > 0
+    assert shares["many records"]["bytes"] > 0
+    assert shares["many records"]["freed_records"] > 0
     head, *lines = rows(otel_ml(endpoint, "storage").stdout)
     assert (head[:2], len(lines)) == (["project", "bytes"], len(shares))
     purged = otel_ml(endpoint, "storage", "--purge", "--format", "json")
@@ -213,7 +213,7 @@ def test_storage(endpoint: str) -> None:
     ("arguments", "status", "message"),
     [
         (("runs", "--where", 'model == "none"'), NOTHING, ""),
-        (("models", "--model", "none"), NOT_FOUND, "Project 'shop/api' has no version of a model"),
+        (("models", "--model", "none"), NOT_FOUND, "Project 'shop/records' has no version of a model"),
         (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
         (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of "),
         (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
@@ -259,7 +259,7 @@ def test_place_in_a_filter(endpoint: str) -> None:
 
 def test_reader_that_has_enough(endpoint: str) -> None:
     """A command whose reader goes away ends without a word, as other programs do."""
-    command = [*PROGRAM, "runs", "--project", "many", "--limit", "1200"]
+    command = [*PROGRAM, "runs", "--project", "many records", "--limit", "1200"]
     ours, theirs = os.pipe()
     process = subprocess.Popen(
         command, env=environment(endpoint), stdout=theirs, stderr=subprocess.PIPE

@@ -5,11 +5,10 @@ import decimal
 from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pyarrow as pa
 import pytest
 
 from tests.support.otel_ml.types.trips import same_series, trip
-
-pa = pytest.importorskip("pyarrow")
 
 NOON = datetime.datetime(2024, 5, 17, 12)  # noqa: DTZ001 - a column without a zone
 TYPES: dict[str, tuple[Any, list[Any]]] = {

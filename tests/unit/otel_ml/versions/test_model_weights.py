@@ -17,8 +17,6 @@ from otel_ml.versions.state import WeightKind
 from tests.support.otel_ml.recording import Recording, attributes, judged
 from tests.support.otel_ml.written import imported
 
-pytest.importorskip("sklearn")
-
 CLASSIFIER = """
     import numpy
     from sklearn.linear_model import LogisticRegression, SGDClassifier

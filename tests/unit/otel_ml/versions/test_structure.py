@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pandas  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,7 +144,6 @@ def test_tables_have_keys_of_their_columns() -> None:
 
 def test_pandas_tables_have_columns() -> None:
     """A real table of pandas has its columns, whatever its rows are."""
-    pandas = pytest.importorskip("pandas")
     assert output_structure(pandas.DataFrame({"a": [1], "b": ["x"]})) == "table{a, b}"
     assert output_structure(pandas.DataFrame({"a": [], "b": []})) == "table{a, b}"
     assert output_structure(pandas.DataFrame([[1, 2]])) == "table{*}"

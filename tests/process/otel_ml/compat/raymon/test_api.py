@@ -15,7 +15,7 @@ from otel_ml.compat.raymon.api import RequestFailed
 from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
 
-PROJECT = "shop/api"
+PROJECT = "shop/raymon"
 
 
 @pytest.fixture(scope="module")
