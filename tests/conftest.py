@@ -93,8 +93,15 @@ def service(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.fixture(scope="module")
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store of its own, for a module that acts on more than its projects."""
+    with open_store(tmp_path_factory.mktemp("data")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
 def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """An application over a store of its own, for a module that acts on all projects."""
+    """An application over a store of its own, for a module that acts on more than its projects."""
     with open_service(tmp_path_factory.mktemp("data")) as opened:
         yield opened
 

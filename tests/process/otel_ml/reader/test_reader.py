@@ -339,7 +339,8 @@ def test_sums(reader: Reader, collector: CollectorProcess) -> None:
     answered = reader.runs('model == "answer"', limit=1)
     assert (answered.sums().runs, answered.sums().errors) == (2, 0)
     assert (
-        collector.get("/projects/shop%2Freader/sums", where='model == "answer"')["total"]["runs"] == 2
+        collector.get("/projects/shop%2Freader/sums", where='model == "answer"')["total"]["runs"]
+        == 2
     )
     sums = reader.runs().by("model")
     assert {one.label: one.total.runs for one in sums.groups} == {"answer": 2, "fit": 1}

@@ -119,7 +119,9 @@ def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: st
     """JSON is what the API answers, over several of its pages too."""
     few = otel_ml(endpoint, "runs", "--project", PROJECT, "--limit", "2", "--format", "json")
     assert json.loads(few.stdout) == collector.get("/projects/shop%2Frecords/runs", limit=2)
-    many = otel_ml(endpoint, "runs", "--project", "many records", "--limit", "1100", "--format", "json")
+    many = otel_ml(
+        endpoint, "runs", "--project", "many records", "--limit", "1100", "--format", "json"
+    )
     expected = [run["run_id"] for run in collector.runs("many records")[:1_100]]
     assert [run["run_id"] for run in json.loads(many.stdout)["runs"]] == expected
     models = otel_ml(endpoint, "models", "--project", PROJECT, "--format", "json")
@@ -213,7 +215,11 @@ def test_storage(endpoint: str) -> None:
     ("arguments", "status", "message"),
     [
         (("runs", "--where", 'model == "none"'), NOTHING, ""),
-        (("models", "--model", "none"), NOT_FOUND, "Project 'shop/records' has no version of a model"),
+        (
+            ("models", "--model", "none"),
+            NOT_FOUND,
+            "Project 'shop/records' has no version of a model",
+        ),
         (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
         (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of "),
         (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),

@@ -175,7 +175,7 @@ def test_find_version(store: Store, project: str) -> None:
 
 def test_unknown_model(store: Store, project: str) -> None:
     """A model without versions is not found."""
-    with pytest.raises(Missing, match=r"^Project 'test_unknown_model' has no version of"):
+    with pytest.raises(Missing, match=f"^Project '{project}' has no version of"):
         models.find_versions(store.reader, project, "answer")
 
 

@@ -366,5 +366,5 @@ def test_long_key(store: Store, project: str) -> None:
 
 def test_find_unknown_trace(store: Store, project: str) -> None:
     """A trace that is not there is not found."""
-    with pytest.raises(Missing, match=r"^There is no trace 'test_find_unknown_trace'$"):
+    with pytest.raises(Missing, match=f"^There is no trace '{project}'$"):
         find_trace(store.reader, project, now_ns=NOW_NS)

@@ -27,8 +27,15 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
     trace_id,
 )
+from tests.support.otel_ml_collector.stores import Store
 
 HOSTILE: Final = "'; DROP TABLE runs; -- {x:String} \\ \" \x00 日本 <b>"
+
+
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """Records without a process keep open runs of all projects alive."""
+    return own_store
 
 
 def test_running(line: Timeline) -> None:

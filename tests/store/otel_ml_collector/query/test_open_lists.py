@@ -18,7 +18,14 @@ from tests.support.otel_ml_collector.spans import (
     span_id,
     trace_id,
 )
+from tests.support.otel_ml_collector.stores import Store
 from tests.support.sampling import sampled
+
+
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """Records without a process keep open runs of all projects alive."""
+    return own_store
 
 
 def make_mixture(line: Timeline, number: int) -> list[Span]:

@@ -16,6 +16,7 @@ from tests.support.otel_ml_collector.spans import (
     make_sign,
     make_start,
 )
+from tests.support.otel_ml_collector.stores import Store
 
 OF_PROCESS: Final[dict[str, Value]] = {"otel_ml.process": "00000001"}
 
@@ -28,6 +29,12 @@ ORDERS: Final = {
     "together": ["start end"],
     "together, end first": ["end start"],
 }
+
+
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """Records without a process keep open runs of all projects alive."""
+    return own_store
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
