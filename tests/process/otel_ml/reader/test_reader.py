@@ -18,7 +18,7 @@ from otel_ml import Client, Judge, current_run
 from otel_ml.reader import BadQuery, Inside, NotFound, Reader, Run, Tokens, WorstScore
 from tests.support.collector import CollectorProcess
 
-PROJECT: Final = "shop/reader"
+PROJECT: Final = "reader/shop"
 ARRAY: Final = np.arange(6, dtype=">f4").reshape(2, 3)
 TABLE: Final = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 IMAGE: Final = Image.new("RGB", (2, 2), (1, 2, 3))
@@ -202,7 +202,7 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert len(list(reader.runs(told["where"]))) == told["evaluations"] == 2
     alone = reader.judge_strictness(judge["judge"], 1, 1)
     assert (alone["word"], alone["version"], alone["against"]) == ("inconclusive", 1, 1)
-    assert [one.project for one in reader.projects("shop/reader")] == [PROJECT]
+    assert [one.project for one in reader.projects("reader/shop")] == [PROJECT]
 
 
 def test_metrics(reader: Reader) -> None:
@@ -339,7 +339,7 @@ def test_sums(reader: Reader, collector: CollectorProcess) -> None:
     answered = reader.runs('model == "answer"', limit=1)
     assert (answered.sums().runs, answered.sums().errors) == (2, 0)
     assert (
-        collector.get("/projects/shop%2Freader/sums", where='model == "answer"')["total"]["runs"]
+        collector.get("/projects/reader%2Fshop/sums", where='model == "answer"')["total"]["runs"]
         == 2
     )
     sums = reader.runs().by("model")
