@@ -33,6 +33,7 @@ PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+MARKED_LINK = re.compile(r"\[([^\]\[]+)\]\([^)]*\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 VARIABLE = re.compile(r"OTEL_[A-Z_]*[A-Z]")
 HERE = "http://127.0.0.1:4318"
@@ -55,10 +56,11 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: str(setting.name))
 def test_setting_is_documented(setting: Setting) -> None:
-    """Every setting stands in the docs with its flag, variable, key and default."""
-    line = f"| `{setting.flag}` | `{setting.variable}` | `{setting.name}` | "
-    default = f"`{setting.default}` |" if setting.default else "|"
-    assert line + default in read("docs/configuration.md")
+    """Every setting is in the docs with its flag, variable, key, default and help text."""
+    row = f"| `{setting.flag}` | `{setting.variable}` | `{setting.name}` | "
+    row += f"`{setting.default}` | " if setting.default else "| "
+    page = MARKED_LINK.sub(r"\1", read("docs/configuration.md"))
+    assert f"{row}{setting.help}.".replace("`", "") in page.replace("`", "")
 
 
 def test_every_variable_is_documented() -> None:
