@@ -1,4 +1,4 @@
-"""Writes dialects.md from the tables that the collector's mapping reads by."""
+"""Generate docs/dialects.md from the tables of the collector's mapping."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,38 +16,48 @@ TARGET: Final = ROOT / "docs/dialects.md"
 _BEGINNING: Final = """\
 # Dialects
 
-What becomes of the attributes that other libraries write; `make docs` writes this page from the
-tables that the collector reads by. The rules about them are in [the wire
-contract](wire.md#what-becomes-of-other-spans).
+Look up how otel-ml reads the span attributes of other libraries. `make docs` generates this page
+from the tables that the collector uses. [The wire contract](wire.md#what-becomes-of-other-spans)
+has the rules.
 
-A source is the name of an attribute. `a{b.c}` is the member `c` of the member `b` of JSON in `a`,
-`a.N.b` a list that was flattened into names, `a.*` all that is below `a`, `a{}` the attributes that
-the JSON schema in `a` lists. Of several sources the first that can be read counts; of tags and
-params all do. An attribute that fills the inputs or outputs is not kept beside them; any other
-stays among the attributes of its run, and so does one that is in no table. Which runs have tokens
-and cost: [the wire contract](wire.md#tokens)."""
+Each table lists the fields of a run and their sources. A source is an attribute of the span:
+
+| source | meaning |
+| --- | --- |
+| `a` | the attribute `a` |
+| `a{b.c}` | the key `c` of the object `b` in the JSON of `a` |
+| `a.N.b` | a list that is flattened into attribute names |
+| `a.*` | all attributes whose names start with `a.` |
+| `a{}` | the attributes that the JSON schema in `a` lists |
+
+If a field has several sources, the first one with a valid value is used. Tags and params use all
+sources. An attribute that becomes inputs or outputs is not stored a second time. All other
+attributes stay among the attributes of the run. [Tokens](wire.md#tokens) explains which runs have
+tokens and cost."""
 _KINDS: Final = """\
-A word that is known decides, whichever dialect knows it: `gen_ai.operation.name` and its like,
-below. Without one, the name of a tool makes a `tool`, else the name of an agent an `agent`. A call
-of a model needs both a model and evidence of an answer on the span itself: usage, messages, the id
-of a response, a reason to finish, or an event with content; the names are listed with each dialect.
-A span with an unknown word and no such evidence is a `chain`, and one with neither is a `span`: a
-route or a framework's loop that only names a model is no call of it. Values that are empty are no
-evidence."""
+The kind of a run is found in this order:
+
+1. The kind that an attribute such as `gen_ai.operation.name` names. Every dialect below lists its
+   words.
+2. `tool` if the span names a tool, else `agent` if it names an agent.
+3. `model` if the span names a model and has evidence of an answer: usage, messages, a response ID,
+   a finish reason, or an event with content. Empty values do not count.
+4. `chain` if an attribute has an unknown word.
+5. `span` otherwise. A route or a framework's loop that only names a model is not a model call."""
 _GEN_AI: Final = """\
-Recognised by `gen_ai.*`, and read after the dialects below. Its events are in
-[design/010](design/010-log-records.md)."""
-# What is read of streams, whoever writes it.
+This dialect is recognized by attributes that start with `gen_ai.`. It is read after the dialects
+below. [Design record 010](design/010-log-records.md) describes its events."""
 _STREAMS: Final = """\
-Of whichever dialect a span is, `first_token_ms` of its run is the first of these that is a number
-from 0 to a day; one that is later than the end of the run is read in a finer unit. `stream_chunks`
-is `otel_ml.stream.chunks`, else the number of its events whose name ends in
-`content.completion.chunk`. `tokens_per_second` is made of both ends: tokens that came out, by the
-time from the first piece to the end of the run."""
+These rules apply to all dialects. `first_token_ms` is the first source below with a value from 0 to
+one day. If the value is later than the end of the run, a finer unit is assumed.
+
+`stream_chunks` is `otel_ml.stream.chunks`, else the number of events whose name ends in
+`content.completion.chunk`. `tokens_per_second` is the number of output tokens divided by the time
+from the first chunk to the end of the run."""
 
 
 def make() -> str:
-    """Return the page as the tables have it now."""
+    """Return the text of the page."""
     parts = [_BEGINNING, "## Precedence", _precedence(), "## Kinds", _KINDS, "## gen_ai", _GEN_AI]
     parts += [_kinds(GEN_AI), _evidence(GEN_AI), _fields(GEN_AI.rows)]
     for dialect in DIALECTS:
@@ -60,17 +70,18 @@ def make() -> str:
 def _precedence() -> str:
     order = ["`otel_ml.*`", *(f"`{dialect.name}`" for dialect in DIALECTS)]
     return fill(
-        f"Of a field that several dialects name on one span the first one's word stands: "
+        f"If several dialects set a field, the first one in this order is used: "
         f"{', '.join(order)}, then the general conventions (status, exceptions, `session.id`, "
-        f"`user.id`, the resource). `dialect` of a run is the first one that is recognised."
+        f"`user.id`, the resource). The field `dialect` of a run is the first dialect that is "
+        f"recognized."
     )
 
 
 def _chapter(dialect: Dialect) -> Iterator[str]:
-    if dialect.marks != ("gen_ai.",):  # told apart by its resource, as its notes say
-        yield fill(f"Recognised by {_names(_marks(dialect.marks))}.")
+    if dialect.marks != ("gen_ai.",):  # its notes say how its resource tells it
+        yield fill(f"Recognized by {_names(_marks(dialect.marks))}.")
     if dialect.form == "quoted":
-        yield "All values are JSON, plain texts too: the quotes of a text are taken off."
+        yield "All values are JSON, including plain text, which has quotes. The quotes are removed."
     yield _kinds(dialect)
     yield _evidence(dialect)
     yield _fields(dialect.rows)
@@ -91,9 +102,9 @@ def _kinds(dialect: Dialect) -> str:
         for kind in dict.fromkeys(dialect.kinds.values())
     ]
     rows += [f"| `{kind}` | \u2026`{end}` |" for end, kind in dialect.endings.items()]
-    told_by = f"{_names(dialect.kind_sources)}, in any case"
-    other = f"; another word is a `{dialect.other_kind}`" if dialect.other_kind else ""
-    head = fill(f"The kind is told by {told_by}{other}.")
+    told_by = f"{_names(dialect.kind_sources)} (upper or lower case)"
+    other = f" Any other word is a `{dialect.other_kind}`." if dialect.other_kind else ""
+    head = fill(f"The kind comes from {told_by}.{other}")
     return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
 
 
@@ -101,7 +112,7 @@ def _evidence(dialect: Dialect) -> str:
     told = dialect.evidence
     those = {"tool": told.tools, "agent": told.agents, "model": told.models, "answer": told.answers}
     said = [f"{what} {_names(_marks(names))}" for what, names in those.items() if names]
-    return fill(f"Evidence of a kind: {'; '.join(said)}.") if said else ""
+    return fill(f"Evidence for a kind: {'; '.join(said)}.") if said else ""
 
 
 def _fields(rows: Iterable[Row]) -> str:
@@ -118,21 +129,21 @@ def _first_tokens() -> str:
     units = {1: "milliseconds", 1_000: "seconds"}
     rows = [f"| `{name}` | {units[unit]} |" for name, unit in FIRST_TOKENS.items()]
     rows += [
-        f"| `{FIRST_MOMENT}` | the moment, RFC 3339 |",
-        f"| the event `{FIRST_PIECE}` | its moment |",
-        f"| the first event whose name ends in `{PIECE}` | its moment |",
+        f"| `{FIRST_MOMENT}` | time, RFC 3339 |",
+        f"| the event `{FIRST_PIECE}` | time of the event |",
+        f"| the first event whose name ends in `{PIECE}` | time of the event |",
     ]
-    return "\n".join(["| what says it | in |", "| --- | --- |", *rows])
+    return "\n".join(["| source | unit |", "| --- | --- |", *rows])
 
 
 def _providers() -> str:
     rows = [f"| `{name}` | {_names(others)} |" for name, others in SPELLINGS.items() if others]
     head = fill(
-        "A provider is spelled as the GenAI conventions do, in whatever case it comes; what stands "
-        "after a known name and a dot, as in `openai.chat`, is left out. One that is not known is "
-        "kept as it is."
+        "Provider names are converted to the spelling of the GenAI conventions, in any case. For a "
+        "known provider, everything after a dot is removed, as in `openai.chat`. Unknown names are "
+        "kept."
     )
-    return "\n".join([f"{head}\n", "| provider | also written |", "| --- | --- |", *rows])
+    return "\n".join([f"{head}\n", "| provider | other spellings |", "| --- | --- |", *rows])
 
 
 def _names(found: Iterable[str]) -> str:

@@ -27,8 +27,8 @@ from tests.bench.workloads import CHUNKS, TEXT, answer, look_up
 
 ROUNDS: Final = 9
 TIMES: Final = 2_000  # as many as the sender takes at once
-_WHOLE: Final = "the whole traced call"
-_SENDER: Final = "on the sender's thread: written as OTLP"
+_WHOLE: Final = "whole traced call"
+_SENDER: Final = "on the sender's thread: encoded as OTLP"
 
 _STREAMS: Final = range(200)
 
@@ -63,7 +63,7 @@ def measure(example: Example) -> dict[str, float]:
         for title, piece in pieces.all():
             found[title] = _least(recorder, piece)
     known = sum(us for title, us in found.items() if title not in {_WHOLE, _SENDER})
-    rest = {"the wrapper, and our own functions that call these": found[_WHOLE] - known}
+    rest = {"wrapper and the functions between these parts": found[_WHOLE] - known}
     ends = {title: found.pop(title) for title in (_WHOLE, _SENDER)}
     return {**found, **rest, **ends}
 
@@ -148,16 +148,16 @@ class _Pieces:
         self._call(*example.arguments)  # the first one computes the version
 
     def all(self) -> Iterator[tuple[str, Piece]]:
-        yield "the span starts: ids, sampler, parent", self._span
-        yield "the context that holds the span and the call", self._hold
+        yield "start of the span: IDs, sampler, parent", self._span
+        yield "context with the span and the call", self._hold
         yield "arguments bound to their names", self._bind
         yield "inputs written as JSON", lambda: self._write(self._inputs)
-        yield "noted as open, in case it lasts", self._open
+        yield "registered as an open call", self._open
         yield "context attached and detached", self._attach
         yield "output written as JSON", lambda: self._write(self._output)
         yield "version found by the output's shape", self._version
-        yield "the span numbered, and handed to the queue", self._hand_on
-        yield "the clock read four times, the SDK's own cost noted", self._clock
+        yield "span numbered and enqueued", self._hand_on
+        yield "clock read four times, own cost recorded", self._clock
         yield _WHOLE, self._whole
         yield _SENDER, self._encode
 

@@ -173,9 +173,9 @@ def size_rows(measured: Measured, assumed: Assumed) -> list[Sequence[str]]:
     return rows
 
 
-MEASURED_HEADS: Final = ("a run", "measured")
+MEASURED_HEADS: Final = ("per run", "measured")
 SIZE_HEADS: Final = (
-    *("runs a day", "runs/s in the busiest hour", "cores of collectors"),
+    *("runs a day", "runs/s in the busiest hour", "collector cores"),
     *("shards", "servers", "disk, GB", "USD a month"),
 )
 

@@ -1,4 +1,8 @@
-"""The fields of the language: their names, their kinds, and their meanings."""
+"""The fields of the filter language.
+
+The description of a field is written here only. Completion shows it, and a test compares it with
+``docs/filters.md``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from otel_ml.records import LABELS, describe_field
 
 
 class Kind(Enum):
-    """The kinds of fields, by the values they are compared with."""
+    """Kind of a field, which decides what it can be compared with."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -21,20 +25,22 @@ class Kind(Enum):
     PASSED = "passed"
     JUDGE_VERSION = "judge version"
     METRIC = "metric"
-    WORD = "word"  # what a truth, a person or an agent said: JSON
-    PAYLOAD = "payload"  # JSON that is searched as a text, too
+    WORD = "annotation"  # ground truth, or a label from a reviewer or an agent: JSON
+    PAYLOAD = "payload"  # JSON, which can also be searched as text
     JSON = "json"
-    REASON = "reason"  # a text, or one of several, among the attributes
-    DIGEST = "digest"  # of a payload, computed when it is asked for
+    REASON = "reason"  # one text or several, read from the attributes
+    DIGEST = "digest"  # of a payload, computed by the query
 
 
 @dataclass(frozen=True, slots=True)
 class FieldName:
-    """A field as the docs and the completion tell of it.
+    """A field of the filter language, as docs and completion describe it.
 
     Attributes:
-        key: How it is written, when it needs a key.
-        short: Another name for it.
+        kind: Decides what the field can be compared with.
+        about: Description in a few words, without a capital letter and a full stop.
+        key: Example with a key, such as ``tags["client"]``; empty if the field needs no key.
+        short: Short name of the field; empty for none.
     """
 
     kind: Kind
@@ -44,16 +50,16 @@ class FieldName:
 
 
 _TEXT: Final = Kind.TEXT
-# What lifts the hiding of other records of a call.
+# A filter with this field also finds repeated records of a call.
 RECORD_OF: Final = "record_of"
-# What lifts the hiding of runs over items of data sets.
+# A filter with one of these fields also finds runs of experiments.
 OF_ITEMS: Final = frozenset({"experiment", "item", "item_digest", "repeat", "dataset", "kind"})
 _NUMBER: Final = Kind.NUMBER
 
 FIELD_NAMES: Final[Mapping[str, FieldName]] = {
-    "model": FieldName(_TEXT, "the name under which versions gather"),
-    "version": FieldName(_NUMBER, "the small number of the model's version, or an alias in quotes"),
-    "digest": FieldName(_TEXT, "the digest of the version's definition"),
+    "model": FieldName(_TEXT, "the model's name"),
+    "version": FieldName(_NUMBER, "the version number of the model, or an alias in quotes"),
+    "digest": FieldName(_TEXT, "the digest of the model version's definition"),
     "kind": FieldName(
         _TEXT,
         "model, chain, tool, retriever, embedding, agent, training, experiment, judge or span",
@@ -62,77 +68,93 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "finish_reason": FieldName(
         Kind.REASON, "why the model stopped, such as stop, length or tool_calls"
     ),
-    "response_id": FieldName(_TEXT, "the provider's id of its answer"),
+    "response_id": FieldName(_TEXT, "the response ID from the provider"),
     "outcome": FieldName(_TEXT, "ok, error, cancelled, abandoned, running or crashed"),
-    "error_type": FieldName(_TEXT, "what was raised: its whole name, or the last part of it"),
-    "error_message": FieldName(_TEXT, "its message"),
-    "start": FieldName(Kind.TIME, "when the run began"),
-    "end": FieldName(Kind.TIME, "when it ended"),
-    "latency": FieldName(Kind.DURATION, "how long it took"),
-    "latency_ms": FieldName(_NUMBER, "the same in milliseconds"),
-    "input_tokens": FieldName(_NUMBER, "tokens that went in"),
-    "output_tokens": FieldName(_NUMBER, "tokens that came out"),
-    "cached_tokens": FieldName(_NUMBER, "tokens that were read from a cache", short="cached"),
-    "reasoning_tokens": FieldName(_NUMBER, "tokens that were spent on reasoning"),
-    "cache_creation_tokens": FieldName(_NUMBER, "tokens that were written to a cache"),
-    "cost": FieldName(_NUMBER, "what it cost"),
-    "first_token_ms": FieldName(_NUMBER, "milliseconds from a call to its first piece"),
-    "stream_chunks": FieldName(_NUMBER, "how many pieces an answer came in"),
-    "tokens_per_second": FieldName(
-        _NUMBER, "tokens that came out, by the time from the first piece of them to the end"
+    "error_type": FieldName(_TEXT, "the type of the error: its full name or the last part of it"),
+    "error_message": FieldName(_TEXT, "the message of the error"),
+    "start": FieldName(Kind.TIME, "when the run started"),
+    "end": FieldName(Kind.TIME, "when the run ended"),
+    "latency": FieldName(Kind.DURATION, "the duration of the run"),
+    "latency_ms": FieldName(_NUMBER, "the duration in milliseconds"),
+    "input_tokens": FieldName(_NUMBER, "the number of input tokens"),
+    "output_tokens": FieldName(_NUMBER, "the number of output tokens"),
+    "cached_tokens": FieldName(_NUMBER, "the number of tokens read from a cache", short="cached"),
+    "reasoning_tokens": FieldName(_NUMBER, "the number of tokens used for reasoning"),
+    "cache_creation_tokens": FieldName(_NUMBER, "the number of tokens written to a cache"),
+    "cost": FieldName(_NUMBER, "the cost of the run"),
+    "first_token_ms": FieldName(
+        _NUMBER, "the time to the first chunk of a streamed answer, in milliseconds"
     ),
-    "tags": FieldName(Kind.TAG, "a tag, also one that came later", key='tags["client"]'),
-    "scores": FieldName(Kind.SCORE, "what a judge or a person said last", key='scores["grounded"]'),
-    "passed": FieldName(Kind.PASSED, "whether the run passed", key='passed["grounded"]'),
+    "stream_chunks": FieldName(_NUMBER, "the number of chunks of a streamed answer"),
+    "tokens_per_second": FieldName(
+        _NUMBER, "output tokens per second, from the first chunk to the end"
+    ),
+    "tags": FieldName(
+        Kind.TAG, "a tag, including tags that arrived after the run", key='tags["client"]'
+    ),
+    "scores": FieldName(
+        Kind.SCORE, "the newest score of a judge or reviewer", key='scores["grounded"]'
+    ),
+    "passed": FieldName(Kind.PASSED, "whether the run passed a judge", key='passed["grounded"]'),
     "failed": FieldName(Kind.PASSED, "whether the judge itself failed", key='failed["grounded"]'),
     "judge_version": FieldName(
         Kind.JUDGE_VERSION,
-        "the version of the judge that spoke last: its number, or its digest",
+        "the number or digest of the judge version that gave the newest score",
         key='judge_version["grounded"]',
     ),
     "metrics": FieldName(Kind.METRIC, "the last point of a metric", key='metrics["loss"]'),
-    "truth": FieldName(Kind.WORD, "what turned out to be true", key='truth["churned"]'),
-    "label": FieldName(Kind.WORD, "what a person said last", key='label["thumbs"]'),
-    "agent": FieldName(Kind.WORD, "what an agent said last", key='agent["triage"]'),
+    "truth": FieldName(Kind.WORD, "the ground truth", key='truth["churned"]'),
+    "label": FieldName(Kind.WORD, "the newest label from a reviewer", key='label["thumbs"]'),
+    "agent": FieldName(Kind.WORD, "the newest label from an agent", key='agent["triage"]'),
     "inputs": FieldName(
-        Kind.PAYLOAD, "what went in, or a part of it", key="inputs.question", short="input"
+        Kind.PAYLOAD,
+        "the inputs of the run, or a part of them",
+        key="inputs.question",
+        short="input",
     ),
     "outputs": FieldName(
-        Kind.PAYLOAD, "what came out, or a part of it", key="outputs.items[0]", short="output"
+        Kind.PAYLOAD,
+        "the outputs of the run, or a part of them",
+        key="outputs.items[0]",
+        short="output",
     ),
     "inputs_digest": FieldName(
-        Kind.DIGEST, "what runs with equal inputs have in common: 32 hex digits"
+        Kind.DIGEST, "a digest of the inputs (32 hex digits); equal inputs have equal digests"
     ),
     "params": FieldName(Kind.JSON, "a parameter of the run", key='params["lr"]'),
     "attributes": FieldName(
-        Kind.JSON, "an attribute that has no field", key='attributes["http.route"]'
+        Kind.JSON, "a span attribute that has no field of its own", key='attributes["http.route"]'
     ),
-    "resource": FieldName(Kind.JSON, "an attribute of the sender", key='resource["service.name"]'),
-    "session": FieldName(_TEXT, "the session that the run names, or else its trace"),
-    "user": FieldName(_TEXT, "the user that the run names, or else its trace"),
+    "resource": FieldName(
+        Kind.JSON, "a resource attribute of the sender", key='resource["service.name"]'
+    ),
+    "session": FieldName(_TEXT, "the session of the run or its trace"),
+    "user": FieldName(_TEXT, "the user of the run or its trace"),
     **{name: FieldName(_TEXT, describe_field(name)) for name in LABELS},
-    "run_id": FieldName(_TEXT, "32 hex digits, a dash and 16"),
-    "trace_id": FieldName(_TEXT, "32 hex digits"),
-    "parent_run_id": FieldName(_TEXT, "the run above; empty for a root", short="parent"),
-    "trace_key": FieldName(_TEXT, "any of the user's own keys of the trace"),
-    "record_of": FieldName(
-        _TEXT, "of another record of a call the run that counts for it; empty for a run that counts"
+    "run_id": FieldName(_TEXT, "the run ID: 32 hex digits, a dash and 16 hex digits"),
+    "trace_id": FieldName(_TEXT, "the trace ID: 32 hex digits"),
+    "parent_run_id": FieldName(
+        _TEXT, "the ID of the parent run; empty for a request", short="parent"
     ),
-    "experiment": FieldName(_TEXT, "of a run over an item of a data set the experiment's run id"),
-    "item": FieldName(_TEXT, "the id of the item that a run is over"),
-    "item_digest": FieldName(_TEXT, "the digest of the content of that item"),
-    "repeat": FieldName(_NUMBER, "which repeat of its item a run is, from 0"),
-    "dataset": FieldName(_TEXT, "the data set of an experiment and of its runs"),
+    "trace_key": FieldName(_TEXT, "any of the trace's keys that you set"),
+    "record_of": FieldName(
+        _TEXT, "for a repeated record of a call, the ID of the run that counts; empty for that run"
+    ),
+    "experiment": FieldName(_TEXT, "the experiment's run ID, for a run on an item of a data set"),
+    "item": FieldName(_TEXT, "the ID of the data set item that the run is for"),
+    "item_digest": FieldName(_TEXT, "the digest of that item's content"),
+    "repeat": FieldName(_NUMBER, "which repetition of its item the run is, starting at 0"),
+    "dataset": FieldName(_TEXT, "the data set of an experiment and its runs"),
     "span_kind": FieldName(_TEXT, "internal, server, client, producer, consumer or empty"),
-    "dialect": FieldName(_TEXT, "by which conventions the span was read"),
+    "dialect": FieldName(_TEXT, "the conventions by which the span was read"),
 }
 FIELDS: Final = tuple(FIELD_NAMES)
 SHORT: Final[Mapping[str, str]] = {
     field.short: name for name, field in FIELD_NAMES.items() if field.short
 }
-# Whose words a field is made of.
+# The source of the feedback that each field contains.
 SOURCES: Final[Mapping[str, str]] = {"truth": "actual", "label": "human", "agent": "agent"}
-# What other languages and the answers of the API call them.
+# Names of other tools and of the API, for suggestions in error messages.
 _ALIKE: Final[Mapping[str, str]] = {
     "duration": "latency",
     "status": "outcome",
@@ -156,12 +178,12 @@ _ALIKE: Final[Mapping[str, str]] = {
 
 
 def is_field(name: str) -> bool:
-    """Tell whether a field has a name, or a short name."""
+    """Return whether this is the name or short name of a field."""
     return name in FIELD_NAMES or name in SHORT
 
 
 def nearest(name: str) -> str | None:
-    """Name the field that was probably meant."""
+    """Return the field that was probably meant, or None."""
     if name in _ALIKE:
         return _ALIKE[name]
     close_matches = get_close_matches(name[:40], [*FIELDS, *SHORT], n=1, cutoff=0.7)

@@ -1,1 +1,1 @@
-"""Settings: their table, their sources, and their readers."""
+"""The collector's settings: declaration, sources and parsing."""

@@ -1,4 +1,4 @@
-"""Targets of alerts: Alertmanagers, Slack and webhooks that are told when a rule fires."""
+"""The setting ``alert_targets``: receivers of alerts (Alertmanager, Slack, webhook)."""
 
 import base64
 import binascii
@@ -23,16 +23,16 @@ _MOST_ALERT_TARGETS: Final = 8
 _MOST_ALERT_HEADERS: Final = 32
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,128}")
 _HEADER_TEXT: Final = re.compile(r"[ -~]{0,4096}")
-# What is set for each request.
+# Headers that the collector sets itself.
 _SET_HEADERS: Final = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "te"}
     | {"transfer-encoding", "user-agent", "webhook-id", "webhook-signature", "webhook-timestamp"}
 )
 _ADDRESS: Final = re.compile(r"[!-~]{1,2000}")
-# A secret of fewer bytes is guessed.
+# A shorter secret can be guessed.
 # Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 _LEAST_SECRET_BYTES: Final = 16
-_BASE64_SECRET: Final = "whsec_"  # noqa: S105 - what stands before a secret
+_BASE64_SECRET: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
 _ALERT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -62,7 +62,7 @@ def _read_url(value: object) -> str:
 
 def _read_secret(value: object) -> bytes:
     wrong = ValueError(
-        f"expected a text of at least {_LEAST_SECRET_BYTES} bytes, or whsec_ and these in base64"
+        f"expected a text of at least {_LEAST_SECRET_BYTES} bytes, or whsec_ and base64 of them"
     )
     if not isinstance(value, str):
         raise wrong
@@ -84,7 +84,7 @@ def _read_target_headers(value: object) -> tuple[tuple[str, str], ...]:
     for name, text in value.items():
         lower = name.lower()
         if not _HEADER_NAME.fullmatch(lower) or lower in _SET_HEADERS:
-            raise ValueError(f"{name!r} is no header that may be set here")
+            raise ValueError(f"{name!r} is not a header name that you can set")
         if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):
             raise ValueError(f"expected printable ASCII text for {name!r}")
         headers.append((lower, text))
@@ -93,18 +93,18 @@ def _read_target_headers(value: object) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, slots=True)
 class AlertTarget:
-    """A place that is told of alerts: each field but the name is a key of its table.
+    """A receiver of alerts. Each attribute except ``name`` is a key of its table in the settings.
 
     Attributes:
-        name: As rules name it in ``notify``.
-        kind: What is there.
-        url: Its address: of an Alertmanager the base, to which ``/api/v2/alerts`` is added; of
-            Slack the incoming webhook, which is a secret.
-        secret: Signs what a webhook is sent; None for no signature.
-        headers: What each request carries.
-        allow_private: Whether it may be at a private, loopback or link-local address.
-        timeout_s: How long one try may take in all.
-        tls_ca: Certificates to trust instead of the system's (PEM).
+        name: Name that alert rules use in ``notify``.
+        kind: ``alertmanager``, ``slack`` or ``webhook``.
+        url: For an Alertmanager the base address, to which ``/api/v2/alerts`` is appended. For
+            Slack the address of the incoming webhook, which is a secret.
+        secret: Key that signs requests to a webhook. None sends no signature.
+        headers: Names and values of additional request headers.
+        allow_private: Whether the receiver may have a private, loopback or link-local address.
+        timeout_s: Seconds for one attempt, from connecting to the whole answer.
+        tls_ca: File of certificates (PEM) to trust instead of the system's.
     """
 
     name: str
@@ -120,27 +120,27 @@ class AlertTarget:
 
     @property
     def parts(self) -> SplitResult:
-        """The address, cut into its parts."""
+        """Return the parsed ``url``."""
         return urlsplit(self.url)
 
     @property
     def is_secure(self) -> bool:
-        """Whether it is spoken to over TLS."""
+        """Return whether the receiver uses TLS."""
         return self.parts.scheme == "https"
 
     @property
     def host(self) -> str:
-        """The name or address of its machine, which is no secret."""
+        """Return the host name or IP address. It is not a secret, unlike path and query."""
         return self.parts.hostname or ""
 
     @property
     def port(self) -> int:
-        """The port."""
+        """Return the port, by default 80 or 443."""
         return self.parts.port or _ALERT_PORTS[self.parts.scheme]
 
     @property
     def path(self) -> str:
-        """The path and query that are asked for."""
+        """Return path and query of the request."""
         parts = self.parts
         path = parts.path or "/"
         if self.kind == "alertmanager":
@@ -148,7 +148,10 @@ class AlertTarget:
         return f"{path}?{parts.query}" if parts.query else path
 
     def hide_secrets(self, text: str) -> str:
-        """Leave out of a text what nobody but the target may know."""
+        """Return the text with path, query and header values replaced by ``***``.
+
+        The path of an Alertmanager is kept, because it is not a secret.
+        """
         own_path = self.parts.path.strip("/")
         secrets = [own_path if self.kind != "alertmanager" else "", self.parts.query]
         secrets += [value for _, value in self.headers]
@@ -158,27 +161,27 @@ class AlertTarget:
         return text
 
 
-# By key: what reads it.
+# Reader of each key.
 _ALERT_TARGET_KEYS: Final = readers_of(AlertTarget)
 _SHOWN_KEYS: Final = frozenset({"kind", "allow_private", "timeout_s", "tls_ca"})
 
 
 def read_alert_targets(text: str) -> tuple[AlertTarget, ...]:
-    """Read a JSON object of targets' tables by name; empty for none.
+    """Read receivers from a JSON object of their tables by name; empty text gives none.
 
     Raises:
-        ValueError: With what would be right; secrets are left out.
+        ValueError: A receiver is invalid. The message has the expected form and no secrets.
     """
     if not text.strip():
         return ()
     tables = _read_tables(text)
     if len(tables) > _MOST_ALERT_TARGETS:
-        raise ValueError(f"expected at most {_MOST_ALERT_TARGETS} targets")
+        raise ValueError(f"expected at most {_MOST_ALERT_TARGETS} receivers")
     return tuple(_read_alert_target(name, table) for name, table in tables.items())
 
 
 def hide_alert_targets(text: str) -> str:
-    """Show the text of targets without addresses, secrets and headers."""
+    """Return the text of the setting with addresses, secrets and headers replaced by ``***``."""
     try:
         tables = _read_tables(text) if text.strip() else None
     except ValueError:
@@ -190,7 +193,7 @@ def hide_alert_targets(text: str) -> str:
 
 def _hide_table(table: object) -> object:
     if not isinstance(table, dict):
-        return "***"  # a key that is misspelt may hold a secret too
+        return "***"  # a misspelt key can contain a secret
     return {key: value if key in _SHOWN_KEYS else "***" for key, value in table.items()}
 
 
@@ -200,7 +203,7 @@ def _read_tables(text: str) -> dict[str, Any]:
     except ValueError:
         tables = None
     if not isinstance(tables, dict):
-        raise ValueError("expected a JSON object of tables by name")  # noqa: TRY004 - of a text
+        raise ValueError("expected a JSON object of tables by name")  # noqa: TRY004 - a setting's text
     return tables
 
 
@@ -211,7 +214,7 @@ def _read_alert_target(name: str, table: object) -> AlertTarget:
         raise ValueError(f"{name}: expected {' and '.join(sorted(missing))}")
     target = AlertTarget(name, **values)
     if target.secret is not None and target.kind != "webhook":
-        raise ValueError(f"{name}.secret: expected it of a webhook alone")
+        raise ValueError(f"{name}.secret: expected it only for kind 'webhook'")
     if target.tls_ca is not None and not target.is_secure:
-        raise ValueError(f"{name}.tls_ca: expected https:// where it stands")
+        raise ValueError(f"{name}.tls_ca: expected an https:// address")
     return target

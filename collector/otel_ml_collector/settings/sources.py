@@ -1,4 +1,7 @@
-"""Where settings come from: flags over ``OTEL_ML_*`` over ``otel-ml.toml`` over defaults."""
+"""Load settings from flags, ``OTEL_ML_*`` variables, ``otel-ml.toml`` and defaults.
+
+The first of these sources that has a setting decides.
+"""
 
 import json
 import re
@@ -15,7 +18,7 @@ from otel_ml_collector.settings.table import TABLE, Setting, Settings
 from otel_ml_collector.settings.values import problem_of
 
 DEFAULT_FILE: Final = "otel-ml.toml"
-# What the SDK reads: these are no mistakes in the environment of a collector.
+# Variables of the SDK. The collector does not warn about them.
 SDK_VARIABLES: Final = (
     "OTEL_ML_API_KEY",
     "OTEL_ML_CAPTURE",
@@ -32,14 +35,14 @@ _KEY: Final = re.compile(r"""[ \t]*\[?[ \t]*["']?([A-Za-z0-9_-]+)["']?[ \t]*[.\]
 
 @dataclass(frozen=True, slots=True)
 class SettingText:
-    """The text of a setting, before it is read.
+    """The text of a setting, before it is parsed.
 
     Attributes:
         setting: The setting.
-        text: Its value as text.
-        source: Either default, file, variable or flag.
-        name: The setting's name there.
-        place: File and line where it stands; empty outside a file.
+        text: Value as text.
+        source: ``default``, ``file``, ``variable`` or ``flag``.
+        name: Name of the setting in that source, such as ``--http``.
+        place: File and line; empty unless the source is a file.
     """
 
     setting: Setting
@@ -50,16 +53,16 @@ class SettingText:
 
     @property
     def shown(self) -> str:
-        """The text without its secrets."""
+        """Return the text without its secrets."""
         return self.setting.show(self.text)
 
     @property
     def told_by(self) -> str:
-        """Which source it is, and the name that it has there: ``variable OTEL_ML_HTTP``."""
+        """Return the source and the name in it, such as ``variable OTEL_ML_HTTP``."""
         return "default" if self.source == "default" else f"{self.source} {self.place or self.name}"
 
     def problem(self, reason: object) -> str:
-        """Write the error of an invalid setting."""
+        """Return the error message for an invalid value."""
         place = f"{self.place}: " if self.place else ""
         return f"{place}Invalid {self.name} {self.shown!r}: {reason}"
 
@@ -67,16 +70,16 @@ class SettingText:
 def load(
     flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
 ) -> Settings:
-    """Join the sources and check every value.
+    """Load and check all settings.
 
     Args:
-        flags: Values of the command line by setting's name; None where a flag was not given.
-        environment: The process's variables.
-        file: A TOML file that must exist, or None to read `DEFAULT_FILE` when it is there.
+        flags: Values of the command line by name of the setting; None if a flag was not given.
+        environment: Environment variables of the process.
+        file: TOML file that must exist, or None to read `DEFAULT_FILE` if it exists.
 
     Raises:
-        BadSetting: A value, a key or the file is wrong; each line of the message names where the
-            fault stands and what would be right.
+        BadSetting: A value, a key or the file is wrong. The message has one line per problem, with
+            its place and the expected form.
     """
     chosen, problems = choose(flags, environment, file)
     values: dict[str, Any] = {}
@@ -95,7 +98,15 @@ def load(
 def choose(
     flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
 ) -> tuple[dict[str, SettingText], list[str]]:
-    """Choose the source of each setting, and list the faults of the file's keys.
+    """Choose the source of each setting.
+
+    Args:
+        flags: Values of the command line by name of the setting; None if a flag was not given.
+        environment: Environment variables of the process. An empty value counts as unset.
+        file: TOML file that must exist, or None to read `DEFAULT_FILE` if it exists.
+
+    Returns:
+        The text of each setting by name, and one message per invalid key of the file.
 
     Raises:
         BadSetting: The file cannot be read.
@@ -112,7 +123,7 @@ def choose(
         name, flag = setting.name, flags.get(setting.name)
         if flag is not None:
             chosen[name] = SettingText(setting, flag, "flag", setting.flag)
-        elif text := environment.get(setting.variable):  # empty means unset, as for OpenTelemetry
+        elif text := environment.get(setting.variable):  # empty means unset, as in OpenTelemetry
             chosen[name] = SettingText(setting, text, "variable", setting.variable)
         elif name in content:
             chosen[name] = SettingText(setting, _as_text(content[name]), "file", name, places[name])
@@ -123,7 +134,7 @@ def choose(
 
 
 def warnings_of(environment: Mapping[str, str]) -> list[str]:
-    """Say which variables look like settings and are none."""
+    """Return a warning for each unknown variable that starts with ``OTEL_ML_``."""
     known = (*(setting.variable for setting in TABLE), *SDK_VARIABLES)
     return [
         f"Unknown variable {name}: {suggest(name, known)}"
@@ -133,13 +144,13 @@ def warnings_of(environment: Mapping[str, str]) -> list[str]:
 
 
 def _find_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Say which settings, each right by itself, cannot stand beside the others, and why."""
+    """Find settings that contradict each other; yields the name and what is expected."""
     if {"tls_cert", "tls_key"} <= values.keys():
         cert, key = values["tls_cert"], values["tls_key"]
         if cert and key:
             reason = problem_of(cert, key)
         else:
-            reason = f"expected tls_{'key' if cert else 'cert'} beside it" if cert or key else ""
+            reason = f"expected tls_{'key' if cert else 'cert'} too" if cert or key else ""
         if reason:
             yield "tls_cert" if cert else "tls_key", reason
     listeners = [values[name] for name in ("http", "grpc") if name in values]
@@ -150,31 +161,39 @@ def _find_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _settle_store(values: dict[str, Any], chosen: Mapping[str, SettingText]) -> None:
-    """Keep either the store or the data directory: the setting closer to the start of the program.
+    """Keep either ``store`` or ``data_dir``, whichever comes from the stronger source.
+
+    Flags are the strongest source, then variables, the file and defaults.
 
     Raises:
-        BadSetting: The setting that counts would have to be guessed.
+        BadSetting: ``collector_name`` is missing, although records are forwarded from a
+            ClickHouse server.
     """
     items = [_SOURCES.index(chosen[name].source) for name in ("store", "data_dir")]
     if not values["store"] or items[0] < items[1]:
         values["store"] = f"{_EMBEDDED}{quote(str(values['data_dir']))}"
     if values["store"].startswith(_EMBEDDED):
         values["data_dir"] = Path(unquote(values["store"].removeprefix(_EMBEDDED)))
-        values["collector_name"] = ""  # the only collector of its store
+        values["collector_name"] = ""  # an embedded store has only one collector
         return
     values["data_dir"] = None
-    if values["forward_records"] and not values["collector_name"]:  # a host's name may change
+    if (
+        values["forward_records"] and not values["collector_name"]
+    ):  # no default, because a host name can change
         raise BadSetting(
-            "forward_records with a ClickHouse server: expected a collector_name, which no other "
-            "collector of that server has and which stays when this one starts again"
+            "forward_records with a ClickHouse server: expected a collector_name that no other "
+            "collector of that server has and that never changes"
         )
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read the values of a TOML file and, as compilers write it, the place of each key.
+    """Read a TOML file.
+
+    Returns:
+        The values by key, and the place of each key as ``file:line``.
 
     Raises:
-        BadSetting: It cannot be read, or is not TOML.
+        BadSetting: The file cannot be read or is not TOML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -189,7 +208,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _find_fault(key: str, value: object) -> str:
-    """Say why a key of a file is none, or its value not of the right kind; empty when both are."""
+    """Return what is wrong with a key of the file or the type of its value; empty if nothing is."""
     setting = _KNOWN.get(key)
     if setting is None:
         return f"Unknown key {key!r}: {suggest(key, _KNOWN)}"

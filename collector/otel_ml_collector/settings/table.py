@@ -1,4 +1,8 @@
-"""The settings of the collector: each is declared once, as a field of `Settings`."""
+"""The settings of the collector: each one is a field of `Settings`.
+
+The help text of a setting is written here only. ``--help`` prints it, and a test compares it with
+``docs/configuration.md``.
+"""
 
 # ruff: noqa: RUF009 - what `setting` returns is a field
 
@@ -52,13 +56,14 @@ class Setting:
     """One setting: flag ``--the-name``, variable ``OTEL_ML_THE_NAME``, key ``the_name`` in a file.
 
     Attributes:
-        default: What it is when nothing says it, as text.
-        read: Makes the value of a text, or raises ValueError with what would be right.
-        help: What it is for.
-        takes_table: In the file it may be a table; as text that is a JSON object.
-        takes_tables: In the file it may be several tables of its name; as text a JSON list.
-        show: Makes of its text what may be shown, without what is secret in it.
-        name: The key in the file: its field in `Settings`.
+        default: Default value, as text.
+        read: Converts text to the value. Raises ValueError with the expected form.
+        help: One line for ``--help``, without a full stop.
+        takes_table: Whether the file may contain a table. As text, a table is a JSON object.
+        takes_tables: Whether the file may contain several tables of this name. As text, they are a
+            JSON list.
+        show: Returns the text without secrets, for logs and ``otel-ml check``.
+        name: Key in the file, which is also the field in `Settings`.
     """
 
     default: str
@@ -71,22 +76,22 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The command line's name of it."""
+        """Return the flag, such as ``--data-dir``."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
-        """The environment's name of it."""
+        """Return the environment variable, such as ``OTEL_ML_DATA_DIR``."""
         return f"OTEL_ML_{self.name.upper()}"
 
     @property
     def is_switch(self) -> bool:
-        """Whether its flag stands alone, without a value."""
+        """Return whether the flag takes no value."""
         return self.read is read_switch
 
     @property
     def takes_many(self) -> bool:
-        """Whether it has any number of values, with commas or as a list."""
+        """Return whether the setting is a list: text with commas, or a list in the file."""
         return isinstance(self.read(self.default), tuple)
 
 
@@ -99,7 +104,7 @@ def setting(
     show: Callable[[str], str] = hide_password,
     takes_tables: bool = False,
 ) -> Any:
-    """Declare a field of `Settings`; the arguments are those of `Setting`."""
+    """Declare a field of `Settings`. The arguments are the attributes of `Setting`."""
     return field(
         metadata={"setting": Setting(default, read, about, takes_table, show, takes_tables)}
     )
@@ -107,147 +112,180 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the collector runs.
+    """The settings of one collector, as `load` returns them.
 
-    `load` fills it: `store` is always an address, and `data_dir` is the folder of the embedded
-    store, None when the store is a server.
+    `store` is always an address, also for the embedded store. `data_dir` is the folder of the
+    embedded store, or None if the store is a ClickHouse server.
     """
 
-    data_dir: Path | None = setting("otel-ml-data", read_folder, "folder of the embedded store")
+    data_dir: Path | None = setting("otel-ml-data", read_folder, "Folder of the embedded store")
     http: Address = setting(
-        "127.0.0.1:4318", read_address, "HOST:PORT of OTLP over HTTP, API and pages"
+        "127.0.0.1:4318", read_address, "HOST:PORT for OTLP over HTTP, the API and the web pages"
     )
-    grpc: Address = setting("127.0.0.1:4317", read_address, "HOST:PORT of OTLP over gRPC")
+    grpc: Address = setting("127.0.0.1:4317", read_address, "HOST:PORT for OTLP over gRPC")
     store: str = setting(
-        "", read_store, "store instead of --data-dir: clickhouse://user:pw@host:port/db"
+        "",
+        read_store,
+        "ClickHouse server to use instead of --data-dir: "
+        "clickhouse://user:password@host:port/database",
     )
     allowed_hosts: tuple[str, ...] = setting(
-        "", read_names, "names this service may be addressed by, with commas"
+        "", read_names, "Host names that clients may use for this collector, separated by commas"
     )
     insecure: bool = setting(
         "false",
         read_switch,
-        "listen beyond loopback although there are no keys: anyone who reaches it reads it",
+        "Allow listening beyond loopback without API keys: anyone who can connect can read the "
+        "data",
     )
     require_keys: bool = setting(
-        "false", read_switch, "answer nobody without a key, also while there is none"
+        "false", read_switch, "Refuse requests without an API key, even if there are no keys yet"
     )
     metrics_open: str = setting(
         "loopback",
         one_of("loopback", "everyone", "nobody"),
-        "who reads /metrics without a key once there are keys: loopback, everyone or nobody",
+        "Who can read /metrics without a key if there are keys: loopback, everyone or nobody",
     )
     artifact_limit_bytes: int = setting(
-        "100663296", whole_number("bytes", 1, 2**31 - 1), "largest artifact, as a JSON document"
+        "100663296",
+        whole_number("bytes", 1, 2**31 - 1),
+        "Largest artifact upload in bytes, as a JSON document",
     )
     min_free_disk_bytes: int = setting(
         "268435456",
         whole_number("bytes", 0, 2**63 - 1),
-        "free disk below which nothing is taken, 0 for no bound",
+        "Free disk space in bytes below which the collector accepts no data; 0 turns this check "
+        "off",
     )
     max_connections: int = setting(
-        "2000", whole_number("connections", 1, 1_000_000), "connections to HTTP and to gRPC, each"
+        "2000",
+        whole_number("connections", 1, 1_000_000),
+        "Maximum number of connections, for HTTP and for gRPC each",
     )
     request_timeout_s: int = setting(
         "30",
         whole_number("seconds", 1, 3_600),
-        "seconds in which a request arrives; one more for each 16 KiB of its body",
+        "Seconds for an HTTP request to arrive, plus one second per 16 KiB of body received",
     )
     keep_records_days: int = setting(
         "0",
         whole_number("days", 0, MOST_DAYS),
-        "days that records are kept from their arrival, 0 for ever; a project may have its own",
+        "Days to keep records after they arrive; 0 keeps them forever",
     )
     keep_payloads_days: int = setting(
         "0",
         whole_number("days", 0, MOST_DAYS),
-        "days that inputs, outputs, lines and logged data are kept, 0 as long as records",
+        "Days to keep inputs, outputs, lines of text and logged data; 0 keeps them as long as "
+        "records",
     )
     tls_cert: Path | None = setting(
-        "", read_file, "file of the certificate (PEM): HTTP and gRPC speak TLS"
+        "", read_file, "Certificate file (PEM) that turns on TLS for HTTP and gRPC"
     )
-    tls_key: Path | None = setting("", read_file, "file of the certificate's private key (PEM)")
+    tls_key: Path | None = setting(
+        "", read_file, "Private key file of the certificate (PEM, without a password)"
+    )
     cors_origins: tuple[str, ...] = setting(
-        "", read_origins, "pages that may send OTLP from a browser, https://..."
+        "",
+        read_origins,
+        "Origins of web pages that may send OTLP from a browser, such as https://app.example, "
+        "separated by commas",
     )
     metrics_tags: tuple[str, ...] = setting(
-        "", read_tags, "tags of runs that are labels in /metrics, with commas"
+        "",
+        read_tags,
+        "Tags of runs to use as labels in /metrics, at most five, separated by commas",
     )
-    log_level: str = setting("info", one_of(*_LEVELS), "one of debug, info, warning, error")
-    log_format: str = setting("text", one_of("text", "json"), "text, or json for one object a line")
+    log_level: str = setting(
+        "info", one_of(*_LEVELS), "Least severe level to log: debug, info, warning or error"
+    )
+    log_format: str = setting(
+        "text", one_of("text", "json"), "Format of the log: text, or json for one object per line"
+    )
     forward_otlp: tuple[OtlpTarget, ...] = setting(
         "",
         read_otlp_targets,
-        "collectors that get OTLP as it came: NAME=grpc://HOST:PORT or http, with commas",
+        "Destinations for a copy of all OTLP, at most eight: NAME=grpc://HOST:PORT or "
+        "NAME=http://HOST:PORT, separated by commas",
         takes_table=True,
         show=hide_headers,
     )
     forward_records: tuple[RecordTarget, ...] = setting(
         "",
         read_record_targets,
-        "services that get the records: NAME=grpc://[:KEY@]HOST:PORT or grpcs, with commas",
+        "Services that receive records, at most eight: NAME=grpc://[:KEY@]HOST:PORT, separated by "
+        "commas",
     )
     collector_name: str = setting(
-        "", read_name, "name among the collectors of one ClickHouse server, for forward_records"
+        "",
+        read_name,
+        "Unique and permanent name of this collector, required for --forward-records with a "
+        "ClickHouse server",
     )
     prices: tuple[Price, ...] = setting(
         "",
         read_prices,
-        'US dollars for a million tokens: {"provider": {"model": {"input": 1, "output": 2}}}',
+        'Prices of models in US dollars per million tokens: {"provider": {"model": {"input": 1, '
+        '"output": 2}}}',
         takes_table=True,
     )
     project_from: str = setting(
         "default",
         one_of("default", "service.name"),
-        "project of what names none: default, or service.name for that of its resource",
+        "Project of spans and log records that name none: default, or service.name to use the "
+        "service name of their resource",
     )
     sampled_projects: tuple[str, ...] = setting(
         "",
         read_projects,
-        "projects of which a sampler on the way drops spans, with commas, or * for all",
+        "Projects whose spans a sampler drops on the way, separated by commas, or * for all: "
+        "their missing spans count as sampled, not missing",
     )
     metrics: str = setting(
         "leave",
         one_of("leave", "refuse"),
-        "OTLP metrics that are not forwarded: leave them out with success, or refuse them",
+        "What to do with OTLP metrics that no destination receives: leave (accept and drop them) "
+        "or refuse (reject them)",
     )
-    no_mcp: bool = setting("false", read_switch, "do not answer assistants at /mcp")
+    no_mcp: bool = setting("false", read_switch, "Turn off /mcp, the address for AI assistants")
     mcp_writes: bool = setting(
-        "false", read_switch, "let assistants add feedback and save runs as tests"
+        "false", read_switch, "Let AI assistants add feedback and save runs as tests"
     )
     alert_targets: tuple[AlertTarget, ...] = setting(
         "",
         read_alert_targets,
-        'who is told of alerts: {"name": {"kind": "alertmanager", "url": "http://HOST:9093"}}',
+        'Receivers of alerts, at most eight: {"name": {"kind": "alertmanager", "url": '
+        '"http://HOST:9093"}}',
         takes_table=True,
         show=hide_alert_targets,
     )
     public_url: str = setting(
         "",
         read_public_url,
-        "where people reach these pages, for links in messages: https://otel-ml.example",
+        "Address at which users open the web pages, such as https://otel-ml.example, for links in "
+        "messages",
     )
     alert: tuple[Mapping[str, Any], ...] = setting(
         "",
         read_tables,
-        "rules of alerts, each a table [[alert]] of the file, or a JSON list of objects",
+        "Alert rules: tables [[alert]] in the file, or a JSON list of objects",
         takes_tables=True,
     )
     alerts: AlertSettings = setting(
         "evaluate=true",
         read_alerts,
-        "evaluate=false: rules of alerts are not looked at here, but by another collector",
+        "evaluate=false turns off the evaluation of alert rules in this collector",
         takes_table=True,
     )
     trace_url: str = setting(
         "",
         read_trace_url,
-        "where a run's page links to its trace in Jaeger or Tempo: http://HOST/trace/{trace_id}",
+        "Address of a trace in Jaeger or Tempo, to which the page of a run links: "
+        "http://HOST/trace/{trace_id}",
     )
 
     @property
     def page_url(self) -> str:
-        """The address that links in messages begin with."""
+        """Return the base address for links in messages, without a trailing slash."""
         scheme = "https" if self.tls_cert else "http"
         return self.public_url or f"{scheme}://{address_here(self.http)}"
 

@@ -1,4 +1,4 @@
-"""Targets that the collector sends on to: collectors that get OTLP, services that get records."""
+"""The settings ``forward_otlp`` and ``forward_records``: where the collector sends data on."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _MOST_HEADERS: Final = 32
 _MIB: Final = 2**20
 _HEADER: Final = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE: Final = re.compile(r"[ -~]{0,4096}")
-# What the transport says itself.
+# Headers that the collector sets itself.
 _OUR_HEADERS: Final = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "te"}
     | {"transfer-encoding", "user-agent", "x-otel-ml-passed"}
@@ -37,8 +37,8 @@ _SCHEMES: Final = ("grpc", "grpcs", "http", "https")
 _SECURE: Final = frozenset({"grpcs", "https"})
 _HTTP_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
 _MEANT: Final = (
-    "expected grpc://HOST:PORT or grpcs://HOST:PORT, with :KEY@ before the host when the service "
-    "wants a key, and ?ca=FILE after the port when its certificate is none of the system's"
+    "expected grpc://HOST:PORT or grpcs://HOST:PORT, with :KEY@ before the host if the service "
+    "needs a key, and ?ca=FILE after the port if the system does not trust its certificate"
 )
 
 
@@ -61,7 +61,7 @@ def _read_endpoint(value: object) -> str:
         if parts.port is None or parts.path.strip("/"):
             raise ValueError("expected HOST:PORT after grpc://, and no path")
     elif parts.path.rstrip("/").endswith(("/v1/traces", "/v1/logs", "/v1/metrics")):
-        raise ValueError("expected the base address: /v1/traces and /v1/logs are added")
+        raise ValueError("expected the base address: /v1/traces and /v1/logs are appended")
     return value.rstrip("/")
 
 
@@ -72,9 +72,9 @@ def _read_headers(value: object) -> tuple[tuple[str, str], ...]:
     for name, text in value.items():
         lower = name.lower()
         if not _HEADER.fullmatch(lower) or lower.endswith("-bin") or lower.startswith("grpc-"):
-            raise ValueError(f"{name!r} is no name that a header may have over HTTP and gRPC")
+            raise ValueError(f"{name!r} is not a valid header name over HTTP and gRPC")
         if lower in _OUR_HEADERS:
-            raise ValueError(f"{name!r} is a header that is set here")
+            raise ValueError(f"{name!r} is a header that the collector sets itself")
         if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
             raise ValueError(f"expected printable ASCII text for {name!r}")
         headers.append((lower, text))
@@ -90,22 +90,23 @@ def _read_signals(value: object) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class OtlpTarget:
-    """A place that OTLP is forwarded to: each field but the name is a key of its table.
+    """A destination for OTLP. Each attribute except ``name`` is a key of its table.
 
     Attributes:
-        name: What it is called in the log and in ``/metrics``.
-        endpoint: Its base address; the scheme says how it is spoken to.
-        required: Success is answered only when it has acknowledged too.
-        signals: Which of ``traces``, ``logs`` and ``metrics`` it gets.
-        takes_json: A request in JSON goes there as it came; else as protobuf. Not over gRPC.
-        headers: What each request carries.
-        timeout_s: How long it may take to answer.
-        retry_s: How long a request waits for it before it is dropped.
-        queue_bytes: How many bytes wait for it at most.
-        queue_requests: How many requests wait for it at most.
-        tls_ca: Certificates to trust instead of the system's.
-        tls_cert: A certificate to show, with its key.
-        tls_key: Its private key.
+        name: Name in the log and in ``/metrics``.
+        endpoint: Base address. Its scheme is ``grpc``, ``grpcs``, ``http`` or ``https``.
+        required: Whether a sender gets success only after this destination has acknowledged.
+        signals: Signals to forward: any of ``traces``, ``logs`` and ``metrics``.
+        takes_json: Whether JSON requests are forwarded as JSON. If False, and always over gRPC,
+            they are converted to protobuf.
+        headers: Names and values of additional request headers.
+        timeout_s: Seconds to wait for an answer.
+        retry_s: Seconds for which a request is retried before it is dropped.
+        queue_bytes: Maximum bytes of queued requests.
+        queue_requests: Maximum number of queued requests.
+        tls_ca: File of certificates (PEM) to trust instead of the system's.
+        tls_cert: File of the client certificate (PEM).
+        tls_key: File of the client certificate's private key (PEM).
     """
 
     name: str
@@ -124,22 +125,22 @@ class OtlpTarget:
 
     @property
     def is_grpc(self) -> bool:
-        """Whether it is spoken to over gRPC."""
+        """Return whether the destination uses gRPC."""
         return self.endpoint.startswith("grpc")
 
     @property
     def is_secure(self) -> bool:
-        """Whether it is spoken to over TLS."""
+        """Return whether the destination uses TLS."""
         return urlsplit(self.endpoint).scheme in _SECURE
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Return host and port."""
         parts = urlsplit(self.endpoint)
         return Address(parts.hostname or "", parts.port or _HTTP_PORTS.get(parts.scheme, 0))
 
     def is_at(self, listener: Address) -> bool:
-        """Tell whether the target is a listener of this machine, as far as addresses show."""
+        """Return whether the destination is this listener, judging by the addresses alone."""
         there = self.address
         if not listener.port or there.port != listener.port:
             return False
@@ -148,24 +149,25 @@ class OtlpTarget:
         return is_near and (is_wide or listener.is_loopback or there.host == listener.host)
 
 
-# By key: what reads it.
+# Reader of each key.
 _READERS: Final = readers_of(OtlpTarget)
 
 
 def read_otlp_targets(text: str) -> tuple[OtlpTarget, ...]:
-    """Read targets: ``name=URL`` with commas between, or a JSON object of their tables by name.
+    """Read destinations from ``name=URL,name=URL`` or from a JSON object of tables by name.
 
     Raises:
-        ValueError: With what would be right; values of headers are left out.
+        ValueError: A destination is invalid. The message has the expected form and no values of
+            headers.
     """
     tables = _tables_of(text)
     if len(tables) > _MOST_TARGETS:
-        raise ValueError(f"expected at most {_MOST_TARGETS} targets")
+        raise ValueError(f"expected at most {_MOST_TARGETS} destinations")
     return tuple(_read_target(name, table) for name, table in tables.items())
 
 
 def hide_headers(text: str) -> str:
-    """Show the text of targets without the values of their headers."""
+    """Return the text of the setting with passwords and values of headers replaced by ``***``."""
     try:
         tables = _tables_of(text)
     except ValueError:
@@ -179,7 +181,7 @@ def hide_headers(text: str) -> str:
 def _shown(table: object) -> object:
     if not isinstance(table, dict):
         return table
-    shown = _READERS.keys() - {"headers"}  # a key that is misspelt may hold a secret too
+    shown = _READERS.keys() - {"headers"}  # a misspelt key can contain a secret
     return {key: value if key in shown else "***" for key, value in table.items()}
 
 
@@ -191,7 +193,7 @@ def _tables_of(text: str) -> dict[str, Any]:
             raise ValueError("expected each name once")
         return {name: {"endpoint": endpoint} for name, _, endpoint in pairs}
     try:
-        tables: dict[str, Any] = json.loads(text)  # what begins with a brace is an object
+        tables: dict[str, Any] = json.loads(text)  # text that starts with { is an object
     except ValueError as error:
         raise ValueError("expected NAME=URL,NAME=URL or a JSON object of tables") from error
     return tables
@@ -210,7 +212,7 @@ def _read_target(name: str, table: object) -> OtlpTarget:
 def _tls_problem(target: OtlpTarget) -> str:
     files = (target.tls_ca, target.tls_cert, target.tls_key)
     if any(files) and not target.is_secure:
-        return "expected https:// or grpcs:// where tls_ca, tls_cert or tls_key stands"
+        return "expected https:// or grpcs:// for tls_ca, tls_cert and tls_key"
     if (target.tls_cert is None) != (target.tls_key is None):
         return "expected tls_cert and tls_key together"
     if target.tls_cert and target.tls_key:
@@ -220,14 +222,15 @@ def _tls_problem(target: OtlpTarget) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RecordTarget:
-    """A RecordService.
+    """A gRPC service that receives records (``RecordService``).
 
     Attributes:
         address: ``host:port``.
-        is_secure: Whether it speaks TLS.
-        key: Sent as a bearer token; empty for none.
-        ca: Certificates to trust instead of the system's (PEM).
-        name: What it is called in the log, in ``/metrics`` and where its cursors are kept.
+        is_secure: Whether the service uses TLS.
+        key: Bearer token; empty sends none.
+        ca: File of certificates (PEM) to trust instead of the system's.
+        name: Name in the log, in ``/metrics`` and in the store, which keeps how far the service
+            has received records.
     """
 
     address: str
@@ -241,7 +244,7 @@ def read_record_target(text: str) -> RecordTarget:
     """Read ``grpc://[:key@]host:port``, or ``grpcs`` for TLS with an optional ``?ca=file``.
 
     Raises:
-        ValueError: It is none; the message says what would be right, and not the key.
+        ValueError: The text is invalid. The message has the expected form and not the key.
     """
     try:
         parts = urlsplit(text.strip())
@@ -261,14 +264,14 @@ def read_record_target(text: str) -> RecordTarget:
 
 
 def read_record_targets(text: str) -> tuple[RecordTarget, ...]:
-    """Read targets, ``name=grpc://...`` with commas between them, at most eight.
+    """Read at most eight services, ``name=grpc://...`` separated by commas.
 
     Raises:
-        ValueError: A target is invalid, or two have the same name.
+        ValueError: A service is invalid, or two have the same name.
     """
     targets = tuple(_read_named(part.strip()) for part in text.split(",") if part.strip())
     if len({target.name for target in targets}) < len(targets) or len(targets) > _MOST_TARGETS:
-        raise ValueError(f"expected at most {_MOST_TARGETS} targets, each name once")
+        raise ValueError(f"expected at most {_MOST_TARGETS} services, each name once")
     return targets
 
 
@@ -287,5 +290,5 @@ def _read_ca(parts: SplitResult, *, is_secure: bool) -> Path | None:
         raise ValueError(_MEANT)
     path = Path(options["ca"][-1]).expanduser()
     if not path.is_file():
-        raise ValueError(f"expected a file of certificates (PEM), which {path} is not")
+        raise ValueError(f"expected a file of certificates (PEM), but {path} is not a file")
     return path

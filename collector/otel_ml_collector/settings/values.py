@@ -1,4 +1,4 @@
-"""Readers of settings: each makes a value of a text, or raises an error with the expected form."""
+"""Parse the text of settings. Each reader raises ValueError with the expected form."""
 
 import ipaddress
 import json
@@ -21,25 +21,25 @@ _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
 _MAX_PROJECTS: Final = 1_000
 _MAX_TABLES: Final = 500
-EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where not to ask
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, only replaced
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#]*?):[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a port to listen at; port 0 lets the system choose."""
+    """Host and port to listen on. Port 0 lets the system choose a port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """``host:port``, with brackets around an IPv6 host."""
+        """Return ``host:port``, with brackets around an IPv6 host."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Return whether only this machine can reach the address."""
         if self.host == "localhost":
             return True
         try:
@@ -49,17 +49,17 @@ class Address:
 
 
 def address_here(address: Address) -> Address:
-    """Return the address by which a listener is reached from this machine."""
+    """Return the address at which this machine reaches a listener: 0.0.0.0 becomes 127.0.0.1."""
     return Address(EVERYWHERE.get(address.host, address.host), address.port)
 
 
 def hide_password(text: str) -> str:
-    """Show a text, with the password of an address left out."""
+    """Return the text with passwords in addresses replaced by ``***``."""
     return _PASSWORD.sub(r"\1:***@", text)
 
 
 def read_address(text: str) -> Address:
-    """Read ``host:port``, an IPv6 host with brackets."""
+    """Read ``host:port``. An IPv6 host needs brackets."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (separator and _is_host(host) and port.isdecimal() and int(port) <= _MAX_PORT):
@@ -68,26 +68,26 @@ def read_address(text: str) -> Address:
 
 
 def read_switch(text: str) -> bool:
-    """Read ``true`` or ``false``."""
+    """Read ``true``, ``false``, ``1`` or ``0``."""
     if text.lower() not in {"true", "false", "1", "0"}:
         raise ValueError("expected true or false")
     return text.lower() in {"true", "1"}
 
 
 def read_names(text: str) -> tuple[str, ...]:
-    """Read names with commas between them, in lower case."""
+    """Read names separated by commas. They are converted to lower case."""
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def read_name(text: str) -> str:
-    """Read a name, or nothing."""
+    """Read a name of at most 64 characters, or empty text."""
     if text and not NAME.fullmatch(text):
         raise ValueError("expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")
     return text
 
 
 def read_origins(text: str) -> tuple[str, ...]:
-    """Read origins of pages, with commas between them, as browsers write them."""
+    """Read web page origins separated by commas, such as ``https://shop.example``."""
     origins = read_names(text)
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
@@ -96,17 +96,17 @@ def read_origins(text: str) -> tuple[str, ...]:
 
 
 def read_tags(text: str) -> tuple[str, ...]:
-    """Read names of tags, at most five, with commas between them, as they are written."""
+    """Read at most five tag names separated by commas; upper and lower case stay."""
     tags = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if len(tags) > _MAX_TAGS or len({label_of(tag) for tag in tags}) < len(tags):
         raise ValueError(
-            f"expected at most {_MAX_TAGS} names that differ in their letters, digits and _"
+            f"expected at most {_MAX_TAGS} names that differ in letters, digits or underscores"
         )
     return tags
 
 
 def read_projects(text: str) -> tuple[str, ...]:
-    """Read names of projects with commas between them, as they are written, or ``*`` for all."""
+    """Read project names separated by commas, or ``*`` for all projects."""
     projects = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if len(projects) > _MAX_PROJECTS or ("*" in projects and len(projects) > 1):
         raise ValueError(f"expected at most {_MAX_PROJECTS} names of projects, or * for all")
@@ -114,23 +114,24 @@ def read_projects(text: str) -> tuple[str, ...]:
 
 
 def label_of(tag: str) -> str:
-    """Name the label of a tag for Prometheus, which takes letters, digits and underscores."""
+    """Return the Prometheus label of a tag, such as ``tag_client``."""
     return f"tag_{_NO_LABEL.sub('_', tag)}"
 
 
 @dataclass(frozen=True, slots=True)
 class AlertSettings:
-    """How rules of alerts are looked at.
+    """Whether this collector evaluates alert rules.
 
     Attributes:
-        evaluate: Whether this collector does; of several before one store one does.
+        evaluate: False turns the evaluation off. If several collectors share a store, only one of
+            them evaluates.
     """
 
     evaluate: bool = True
 
 
 def read_alerts(text: str) -> AlertSettings:
-    """Read ``evaluate=false``, or the same as a JSON object."""
+    """Read ``evaluate=true`` or ``evaluate=false``, or the same as a JSON object."""
     wrong = ValueError("expected evaluate=true or evaluate=false")
     if not text.lstrip().startswith("{"):
         name, _, value = text.partition("=")
@@ -147,7 +148,7 @@ def read_alerts(text: str) -> AlertSettings:
 
 
 def read_tables(text: str) -> tuple[Mapping[str, Any], ...]:
-    """Read a JSON list of objects; nothing for none."""
+    """Read a JSON list of objects. Empty text gives an empty tuple."""
     wrong = ValueError(f"expected a JSON list of at most {_MAX_TABLES} objects")
     try:
         tables = json.loads(text) if text else []
@@ -161,14 +162,14 @@ def read_tables(text: str) -> tuple[Mapping[str, Any], ...]:
 
 
 def read_folder(text: str) -> Path:
-    """Read the path of a folder, which need not be there."""
-    if not text or not text.isprintable() or "?" in text:  # the engine would read options there
+    """Read the path of a folder. The folder need not exist."""
+    if not text or not text.isprintable() or "?" in text:  # the engine reads options after it
         raise ValueError("expected the path of a folder, without a question mark")
     return _path(text)
 
 
 def read_file(text: str) -> Path | None:
-    """Read the path of a file that can be read; None for none."""
+    """Read the path of a readable file. Empty text gives None."""
     if not text:
         return None
     path = _path(text)
@@ -176,11 +177,11 @@ def read_file(text: str) -> Path | None:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise ValueError(f"expected a file that can be read ({error.strerror})") from error
+        raise ValueError(f"expected a readable file ({error.strerror})") from error
 
 
 def read_store(text: str) -> str:
-    """Read the address of a store; empty for the data directory."""
+    """Read the address of a store. Empty text means the data directory."""
     wrong = ValueError(
         "expected chdb:///absolute/path or clickhouse://user:password@host:port/database"
     )
@@ -193,7 +194,7 @@ def read_store(text: str) -> str:
 
 
 def read_trace_url(text: str) -> str:
-    """Read where traces are shown elsewhere, with ``{trace_id}`` in it; empty for nowhere."""
+    """Read an address that contains ``{trace_id}``, or empty text."""
     wrong = ValueError(
         "expected the address of a trace with {trace_id} for its id, without a password, such as "
         "http://jaeger:16686/trace/{trace_id}"
@@ -208,8 +209,8 @@ def read_trace_url(text: str) -> str:
 
 
 def read_public_url(text: str) -> str:
-    """Read the address under which people reach the pages; empty for that of the listener."""
-    wrong = ValueError("expected http://HOST or https://HOST, with the path that pages stand below")
+    """Read the address at which users open the pages, or empty text for the listener's."""
+    wrong = ValueError("expected http://HOST or https://HOST, with the path of the pages")
     parts = _split(text, wrong)
     is_address = parts.scheme in {"http", "https"} and parts.hostname
     is_plain = _URL.fullmatch(text) and "@" not in parts.netloc
@@ -219,15 +220,15 @@ def read_public_url(text: str) -> str:
 
 
 def problem_of(cert: Path, key: Path) -> str:
-    """Say why a certificate and a key cannot be used for TLS; empty when they can.
+    """Return why a certificate and its key cannot be used for TLS; empty if they can.
 
     Args:
-        cert: The certificate in PEM, and after it those that vouch for it.
-        key: Its private key in PEM, without a password.
+        cert: File of the certificate (PEM), optionally followed by its chain.
+        key: File of the private key (PEM, without a password).
     """
-    import ssl  # few settings name a certificate
+    import ssl  # imported here: few settings need it
 
-    def refuse() -> str:  # OpenSSL would ask for a password at the terminal
+    def refuse() -> str:  # otherwise OpenSSL asks for a password at the terminal
         raise ValueError("the key has a password")
 
     try:
@@ -242,7 +243,7 @@ def problem_of(cert: Path, key: Path) -> str:
 
 
 def whole_number(unit: str, least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers within bounds."""
+    """Return a reader of whole numbers from ``least`` to ``most``, both included."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
@@ -253,7 +254,7 @@ def whole_number(unit: str, least: int, most: int) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Return a reader of a word out of a closed set."""
+    """Return a reader that accepts one of these words in any case, and returns lower case."""
 
     def read(text: str) -> str:
         if text.lower() not in words:
@@ -264,14 +265,14 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def table_of(place: str, value: object, example: str = "") -> Mapping[str, Any]:
-    """Take a value of a file for the table that it has to be."""
+    """Return the value if it is a table, else raise ValueError with the place and an example."""
     if isinstance(value, dict):
         return value
     raise ValueError(f"{place}: expected a table{example}")
 
 
 def _split(text: str, wrong: ValueError) -> SplitResult:
-    """Split an address into its parts, or raise an error when its port is invalid."""
+    """Parse an address. Raises the given error if its port is invalid."""
     try:
         parts = urlsplit(text)
         if parts.port == 0:
@@ -284,8 +285,8 @@ def _split(text: str, wrong: ValueError) -> SplitResult:
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser().resolve()
-    except RuntimeError as error:  # there is no such user
-        raise ValueError("expected a path; no home folder is known for its ~") from error
+    except RuntimeError as error:  # the user after ~ does not exist
+        raise ValueError("expected a path; the user of its ~ has no home folder") from error
 
 
 def _is_host(text: str) -> bool:
@@ -297,10 +298,10 @@ def _is_host(text: str) -> bool:
 
 
 def read_flag(value: object) -> bool:
-    """Read the value of a table that is true or false.
+    """Return a boolean of a table.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The value is not a boolean.
     """
     if value is True or value is False:
         return value
@@ -308,18 +309,18 @@ def read_flag(value: object) -> bool:
 
 
 def read_whole(unit: str, least: int, most: int) -> Callable[[object], int]:
-    """Make the reader of a whole number in a table, as `whole_number` reads it of a text."""
+    """Return a reader of a whole number in a table, from ``least`` to ``most``."""
     read = whole_number(unit, least, most)
     return lambda entry: read(str(entry))
 
 
 def read_path(value: object) -> Path | None:
-    """Read the value of a table that is the path of a file, as `read_file` does of a text."""
+    """Read the path of a readable file in a table."""
     return read_file(str(value))
 
 
 def readers_of(target: type) -> Mapping[str, Callable[[object], Any]]:
-    """Return the readers of a table's keys: of each field but the name its annotation."""
+    """Return the reader of each key of a table, from the annotations of a dataclass."""
     return {
         name: kind.__metadata__[0]
         for name, kind in get_type_hints(target, include_extras=True).items()
@@ -330,16 +331,19 @@ def readers_of(target: type) -> Mapping[str, Callable[[object], Any]]:
 def read_table(
     name: str, table: object, readers: Mapping[str, Callable[[object], Any]], example: str
 ) -> dict[str, Any]:
-    """Read the table of a target under its name.
+    """Parse one named table of the settings, such as ``[forward_otlp.tempo]``.
 
     Args:
-        name: The name.
-        table: As it was written.
-        readers: The reader of each key that it may have.
-        example: Such a table.
+        name: Name of the table.
+        table: Value from the file or from JSON.
+        readers: Reader of each allowed key.
+        example: A valid table, for the error message.
+
+    Returns:
+        The parsed values by key. Keys that are absent are left out.
 
     Raises:
-        ValueError: With what would be right.
+        ValueError: The name, a key or a value is wrong. The message has the expected form.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")

@@ -8,17 +8,15 @@ from typing import Any, Final
 from tests.nightly.neighbours.programs import Answer
 from tests.support.neighbours.story import trace_id
 
-SHOWN: Final = "Jaeger shows the tag and does not find it; here what is shown is found"
-LINKS: Final = (
-    "Jaeger 2.13 finds no attributes of links; here they are found as those of events are"
-)
-NO_STATUS: Final = "Jaeger 2.13 compares with the status OK, whatever is asked"
-NAMELESS: Final = "a span that names no service is of `unknown_service` here, OpenTelemetry's word"
-NO_TAGS: Final = "Jaeger 2.13 reads no attributes in this version of its API"
+SHOWN: Final = "Jaeger shows this tag but cannot search it; otel-ml can"
+LINKS: Final = "Jaeger 2.13 cannot search attributes of links; otel-ml can"
+NO_STATUS: Final = "Jaeger 2.13 always compares with the status OK"
+NAMELESS: Final = "otel-ml uses OpenTelemetry's name `unknown_service` for spans without a service"
+NO_TAGS: Final = "Jaeger 2.13 ignores attributes in this version of its API"
 DEPTH: Final = (
-    "Jaeger fails beyond what it can search; here less than 1 is refused, and 1,000 the most"
+    "Jaeger fails outside its limits; otel-ml refuses less than 1 and returns at most 1,000"
 )
-NO_LIMIT: Final = "Jaeger 2.13 fails without a number of traces; here it is 100 then"
+NO_LIMIT: Final = "Jaeger 2.13 fails without a number of traces; otel-ml uses 100"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +217,13 @@ OURS: Final[Sequence[Question]] = (
     _tagged("models", "otel_ml.tag.tier", "2"),
     _tagged("models", "otel_ml.tag.ratio", "0.5"),
     _tagged("models", "otel_ml.tag.paid", "true"),
-    _tagged("models", "client", "bigshot", "a user's own tag is also found by its plain name here"),
+    _tagged("models", "client", "bigshot", "otel-ml also finds your own tags by their plain name"),
     _tagged("models", "otel_ml.latency_ms", "250"),
     _tagged("models", "otel_ml.latency_ms", "1.5"),
     _tagged("models", "otel_ml.inputs", '{"question": "how?"}'),
-    _tagged("models", "otel_ml.inputs", '{"question":"how?"}', "blanks in JSON do not count here"),
+    _tagged(
+        "models", "otel_ml.inputs", '{"question":"how?"}', "otel-ml ignores whitespace in JSON"
+    ),
     _tagged("models", "otel_ml.params", '{"k": 3}'),
     _tagged("models", "otel_ml.trace_key", "order-17"),
     _tagged("models", "otel_ml.process", "0000000a"),
@@ -232,7 +232,7 @@ OURS: Final[Sequence[Question]] = (
     _tagged("models", "user.id", "u-1"),
     _tagged("models", "gen_ai.request.model", "gpt-x"),
     _tagged("models", "gen_ai.usage.input_tokens", "12"),
-    _tagged("bank", "otel_ml.kind", "span", "the collector says of every span of what kind it is"),
+    _tagged("bank", "otel_ml.kind", "span", "otel-ml adds a kind to every span"),
 )
 SEARCHES: Final[Sequence[Question]] = (
     _searched("bank"),
@@ -254,7 +254,9 @@ SEARCHES: Final[Sequence[Question]] = (
     _searched("bank", minDuration="2s", maxDuration="1s", reads=status),
     _searched("bank", minDuration="soon", reads=status),
     _searched("bank", minDuration="1", reads=status),
-    _searched("bank", minDuration="-1s", reads=status, reason="less than nothing is refused here"),
+    _searched(
+        "bank", minDuration="-1s", reads=status, reason="otel-ml refuses a negative duration"
+    ),
     _searched("shop", start="{start}"),
     _searched("shop", start="{after}"),
     _searched("shop", end="{start}"),

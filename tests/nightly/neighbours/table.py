@@ -1,4 +1,4 @@
-"""The page docs/jaeger.md: what both programs answered, question by question."""
+"""Write docs/jaeger.md: what Jaeger and the collector answer to the same requests."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,20 +11,26 @@ from tests.support.folders import ROOT
 PAGE: Final = ROOT / "docs/jaeger.md"
 _CHARS: Final = 90
 _BEGINNING: Final = """\
-# Beside Jaeger
+# Compared with Jaeger
 
-The same ten spans of six traces were given to Jaeger 2.13 (with its store in memory) and to the
-collector, and both were asked the same. `make test-neighbours` asks again and holds this page to
-the answers; `make test-neighbours TABLE=1` writes it. How the API is used:
-[read traces in Grafana](how-to/grafana-jaeger.md).
+Check here how the collector's Jaeger API differs from Jaeger itself. The test sends the same ten
+spans of six traces to Jaeger 2.13 (with its store in memory) and to the collector. It then sends
+the same requests to both. [Read traces in Grafana](how-to/grafana-jaeger.md) shows how to use the
+API.
 
-Lists are compared in any order, of a search the traces that it finds (by the last digits of their
-ids, or their number where a limit lets each choose), of a wrong question the status: the words
-differ."""
+`make test-neighbours` repeats the test and compares the answers with this page.
+`make test-neighbours TABLE=1` writes this page.
+
+What is compared:
+
+* lists: their entries in any order
+* searches: the traces that are found, by the last digits of their IDs; with a limit only the number
+  of traces
+* wrong requests: the status, not the text"""
 _SPANS: Final = """\
 ## What a span shows
 
-All fields of all spans of the story are the same in both versions of the API, but for these. The
+These fields differ. All other fields of all spans are the same, in both versions of the API. The
 order of spans and events is not compared."""
 
 
@@ -51,12 +57,12 @@ def make_page(groups: Mapping[str, Sequence[Asked]], spans: Iterable[tuple[str, 
     """
     asked = [one for group in groups.values() for one in group]
     same = sum(one.is_same for one in asked)
-    parts = [_BEGINNING, f"Of {len(asked)} questions {same} have the same answer."]
+    parts = [_BEGINNING, f"{same} of {len(asked)} requests have the same answer."]
     for title, group in groups.items():
         rows = "\n".join(_rows(group))
         parts += [
             f"## {title}",
-            f"| asked | Jaeger | here | |\n| --- | --- | --- | --- |\n{rows}",
+            f"| request | Jaeger | otel-ml | |\n| --- | --- | --- | --- |\n{rows}",
         ]
     differences = "\n".join(f"| {what} | {why} |" for what, why in spans)
     parts += [_SPANS, f"| field | why it differs |\n| --- | --- |\n{differences}"]

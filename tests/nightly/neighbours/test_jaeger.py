@@ -13,12 +13,12 @@ from tests.nightly.neighbours.questions import GROUPS, Question
 from tests.nightly.neighbours.table import PAGE, Asked, all_questions, make_page
 
 # What each span says beside what it was sent with, or not as it was sent, and why.
-FILED: Final = "the collector says of every span where it is filed, and what became of it"
-BLANKS: Final = "JSON is stored without blanks"
-LINE: Final = "the line of plain text that lists show; the whole stands beside it"
-ENDS: Final = "Jaeger lets a span without a length last 1 ns, and warns; here it lasts nothing"
-NO_NAME: Final = "Jaeger names a service that nobody named `missing-service-name`"
-SCHEMAS: Final = "Jaeger keeps no schema URLs; here those of resource and scope come back"
+FILED: Final = "otel-ml adds project, kind and outcome to every span"
+BLANKS: Final = "otel-ml stores JSON without whitespace"
+LINE: Final = "otel-ml shows the one-line preview of its lists, next to the whole value"
+ENDS: Final = "Jaeger changes a span of zero length to 1 ns and adds a warning; otel-ml keeps 0"
+NO_NAME: Final = "Jaeger uses the name `missing-service-name` for spans without a service"
+SCHEMAS: Final = "Jaeger does not store schema URLs; otel-ml returns those of resource and scope"
 DIFFERENCES: Final = {
     "otel_ml.kind": FILED,
     "otel_ml.outcome": FILED,

@@ -40,9 +40,10 @@ def test_installed_program(tmp_path: Path) -> None:
 def test_help(tmp_path: Path) -> None:
     """The help of ``serve`` names every flag with its default."""
     text = " ".join(run(tmp_path, "serve", "--help").stdout.split())
-    assert "--data-dir VALUE folder of the embedded store [otel-ml-data]" in text
-    assert "--http VALUE HOST:PORT of OTLP over HTTP, API and pages [127.0.0.1:4318]" in text
-    assert "--insecure listen beyond loopback" in text
+    assert "--data-dir VALUE Folder of the embedded store [otel-ml-data]" in text
+    http = "--http VALUE HOST:PORT for OTLP over HTTP, the API and the web pages [127.0.0.1:4318]"
+    assert http in text
+    assert "--insecure Allow listening beyond loopback" in text
 
 
 @pytest.mark.parametrize(

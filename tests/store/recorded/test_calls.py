@@ -41,7 +41,7 @@ from tests.unit.recorded.test_recorded import RECORDED, filing_of, read
 PAGE: Final = ROOT / "docs/emitters.md"
 EXACT: Final = "exact"
 STATED: Final = "as stated"
-SILENT: Final = "not told"
+SILENT: Final = "not sent"
 NOTHING: Final = "–"
 # What the provider answers: tokens in, out, of a cache and of thought.
 CHAT: Final = (12, 5, 4, 2)
@@ -376,15 +376,19 @@ def judge_cell(cell: str, found: Mapping[str, object], expected: Mapping[str, ob
 BEGINNING: Final = """\
 # What is read of each library
 
-Real libraries were run against a provider of fixed answers, and what they exported is mapped on
-every commit; a cell is held to what the provider sent. `make recorded` records them again, and
-`OTEL_ML_WRITE_TABLE=1 python -m pytest tests/store/recorded/test_calls.py` writes this page. Which
-attributes are read: [dialects](dialects.md).
+Look up what otel-ml can read from the spans of your library. The tests run each library against a
+provider with fixed answers, and record its spans. They then compare each run in otel-ml with what
+the provider sent. [Dialects](dialects.md) lists the attributes that are read.
 
-* **exact**: what the provider sent; tokens and dollars to the last digit.
-* **not told**: the library writes nothing that it could be read from.
-* **as stated**: the library states a cost of its own, which counts.
-* **–**: there is nothing to tell."""
+| cell | meaning |
+| --- | --- |
+| **exact** | equal to what the provider sent; tokens and cost to the last digit |
+| **not sent** | the library does not put this information on its spans |
+| **as stated** | the library reports its own cost, and otel-ml uses that |
+| **–** | this case has no such information |
+
+The tests run on every commit. `make recorded` records the spans again, and
+`OTEL_ML_WRITE_TABLE=1 python -m pytest tests/store/recorded/test_calls.py` writes this page."""
 
 
 def make_page(store: Store) -> str:

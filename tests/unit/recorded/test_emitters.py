@@ -223,7 +223,7 @@ def check_scenario(name: str, scenario: str, told: Scenario) -> None:
         for cell in found
         if cell in expected
     ]
-    cells += [f"{cell} not told" for cell in untold]
+    cells += [f"{cell} not sent" for cell in untold]
     sys.stdout.write(f"\n| {name} | {scenario} | {' | '.join(cells)} |\n")
     assert {cell: found[cell] for cell in found if cell in expected} == {
         cell: expected[cell] for cell in found if cell in expected

@@ -167,23 +167,22 @@ _OPENINFERENCE: Final = Dialect(
     ),
     texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
     notes=(
-        "An evaluation or annotation of `annotator_kind` `HUMAN` is a score of source `human`, any "
-        "other of source `judge`; the `identifier` of a person's is who said it.",
-        "Evaluations and annotations of a span of the kind `EVALUATOR` with a single link are of "
-        "the run that it links to: that is how feedback travels which came after the run.",
-        "What is said of a trace (`trace.evaluations`, `trace.annotations`) is a score of the "
-        "roots of the span's trace, or of the trace that such a span links to.",
-        "What is said of a session (`session.evaluations`, `session.annotations`) is a score of "
-        "the session that the span names in `session.id`, and of no run.",
-        "A span of the kind `LLM` or `RERANKER` that names no model, tokens, messages or "
-        "`output.value`, and did not fail, is no call: some libraries write one for each token of "
-        "a stream.",
+        "Evaluations and annotations become scores. The source is `human` if `annotator_kind` is "
+        "`HUMAN`, and the annotator is its `identifier`. Otherwise the source is `judge`.",
+        "A span of kind `EVALUATOR` with one link carries feedback that arrives after the run. Its "
+        "scores belong to the linked run.",
+        "`trace.evaluations` and `trace.annotations` are scores of the root runs of the span's "
+        "trace, or of the linked trace.",
+        "`session.evaluations` and `session.annotations` are scores of the session in "
+        "`session.id`, not of a run.",
+        "A span of kind `LLM` or `RERANKER` without model, tokens, messages, `output.value` and "
+        "error is not a call. Some libraries write such a span for each token of a stream.",
         "`graph.node.*`, templates, prompts, tools and details of costs stay attributes.",
-        "CrewAI writes no span of an agent that is handed a task: the run of the tool "
-        "`Delegate work to coworker` names it among its arguments (`coworker`), and what the agent "
-        "calls stands inside that run.",
-        "A value whose `input.mime_type` or `output.mime_type` is `text/plain` is text, even if it "
-        "could be read as JSON.",
+        "CrewAI writes no span for an agent that receives a delegated task. The tool "
+        "`Delegate work to coworker` names the agent in its argument `coworker`, and the agent's "
+        "calls are inside that tool run.",
+        "If `input.mime_type` or `output.mime_type` is `text/plain`, the value is text, even if it "
+        "is valid JSON.",
     ),
 )
 
@@ -233,8 +232,8 @@ _OPENLLMETRY: Final = Dialect(
         Row("tags", (f"{_PROPERTIES}*",)),
     ),
     notes=(
-        "What is written in `gen_ai.*` is read from there.",
-        "Prompts (`traceloop.prompt.*`), paths, `traceloop.entity.version` and totals of tokens "
+        "Attributes in `gen_ai.*` are read by that dialect.",
+        "Prompts (`traceloop.prompt.*`), paths, `traceloop.entity.version` and token totals "
         "stay attributes.",
     ),
 )
@@ -282,7 +281,7 @@ _MLFLOW: Final = Dialect(
     form="quoted",
     notes=(
         "Totals of a trace (`mlflow.trace.tokenUsage`, `mlflow.trace.cost`), experiments, logged "
-        "models, prompts and log levels stay attributes. Assessments do not travel on spans.",
+        "models, prompts and log levels stay attributes. MLflow does not put assessments on spans.",
     ),
 )
 
@@ -392,11 +391,11 @@ VERCEL: Final = Dialect(
         Row("tags", ("ai.telemetry.metadata.*",)),
     ),
     notes=(
-        "The span of the function is a chain and that of the model inside it, whose operation ends "
-        "in `.doGenerate`, `.doStream` or `.doEmbed`, is the call that has the tokens.",
-        "Tools, headers, reasons to finish and times of the first chunk stay attributes.",
-        "Before version 6 of the AI SDK input tokens of Anthropic and Bedrock are those beside the "
-        "cached ones: these, which stand in the provider's metadata, are added.",
+        "The span of the function is a chain. The call with the tokens is the span inside it whose "
+        "operation ends in `.doGenerate`, `.doStream` or `.doEmbed`.",
+        "Tools, headers, finish reasons and times of the first chunk stay attributes.",
+        "Before version 6 of the AI SDK, input tokens of Anthropic and Bedrock do not include "
+        "cached tokens. The cached tokens from the provider's metadata are added.",
     ),
 )
 
@@ -452,8 +451,8 @@ _GENKIT: Final = Dialect(
         Row("response_id", (f"{_GENKIT_RAW}id}}", f"{_GENKIT_RAW}responseId}}"), CALLS),
     ),
     notes=(
-        "The provider is what stands before the slash in the name of a model.",
-        "Whatever else an action is (a flow, a prompt, `generate` itself) is a chain: it repeats "
+        "The provider is the part of the model name before the slash.",
+        "Every other action (a flow, a prompt, `generate` itself) is a chain, because it repeats "
         "the usage of the calls inside it.",
     ),
 )
@@ -498,24 +497,24 @@ _LOGFIRE: Final = Dialect(
     },
     failure=Failure("logfire.level_num", 17, "logfire.msg", is_spare=True),
     notes=(
-        "A span that names no `gen_ai.operation.name` is an agent's when it has one of "
-        f"{_listed(_ACTING_NAMES['agent'])}, and a tool's when it has one of "
+        "A span without `gen_ai.operation.name` is an agent if it has one of "
+        f"{_listed(_ACTING_NAMES['agent'])}, and a tool if it has one of "
         f"{_listed(_ACTING_NAMES['tool'])}.",
-        "Arguments of a function, which `logfire.json_schema` lists, are the inputs when nothing "
-        "else is and the span has no `gen_ai.*`.",
-        "`request_data` and `response_data` count where `gen_ai.input.messages` and "
+        "The arguments of a function, listed by `logfire.json_schema`, are the inputs if there is "
+        "no other source and the span has no `gen_ai.*`.",
+        "`request_data` and `response_data` are used if `gen_ai.input.messages` and "
         "`gen_ai.output.messages` are absent.",
-        "`logfire.level_num` of 17 and more is the outcome `error`; its message is `logfire.msg` "
-        "when the span has no other.",
-        "A stream is two spans, of the request and of all that came: one with `request_data` and "
-        "without `response_data`, output messages, usage, the id of a response and a reason to "
-        "finish is a chain unless it failed, and the other one is the call.",
-        "A span of `logfire.span_type` `annotation` is a run of kind `span`, and what it says in "
-        "the attribute that `logfire.feedback.name` names is a score of its parent, source "
-        "`human`: a number, a bool (passed) or a text (label), explained by "
-        "`logfire.feedback.comment`.",
-        "A span of `logfire.span_type` `pending_span` opens its parent, which is running until it "
-        "ends.",
+        "If `logfire.level_num` is at least 17, the outcome is `error`. The message is "
+        "`logfire.msg` if the span has no other message.",
+        "A stream has two spans, one for the request and one for the answer. The span with "
+        "`request_data` but without any sign of an answer is a chain unless it failed. The other "
+        "span is the call.",
+        "A span with `logfire.span_type` `annotation` is a run of kind `span`. It carries a score "
+        "for its parent, with source `human`. `logfire.feedback.name` names the attribute with the "
+        "value: a number, a bool (passed) or text (label). `logfire.feedback.comment` is the "
+        "explanation.",
+        "A span with `logfire.span_type` `pending_span` marks its parent as running until the "
+        "parent ends.",
     ),
 )
 
@@ -589,9 +588,9 @@ _LANGFUSE: Final = Dialect(
     ),
     failure=Failure("langfuse.observation.level", "ERROR", "langfuse.observation.status_message"),
     notes=(
-        "`langfuse.observation.level` `ERROR` is the outcome `error`, and "
-        "`langfuse.observation.status_message` its message.",
-        "Prompts and experiments stay attributes. Scores do not travel on spans.",
+        "If `langfuse.observation.level` is `ERROR`, the outcome is `error` and "
+        "`langfuse.observation.status_message` is the message.",
+        "Prompts and experiments stay attributes. Langfuse does not put scores on spans.",
     ),
 )
 
@@ -659,10 +658,10 @@ _HAYSTACK: Final = Dialect(
         "haystack.tool.error", at=True, message="haystack.agent.step.tool.output{error}"
     ),
     notes=(
-        "Contents, models and tokens are on its spans only where `HAYSTACK_CONTENT_TRACING_ENABLED`"
-        " is `true`.",
-        "A component is a call when the name of its class ends in `Generator` or `Embedder`.",
-        "`haystack.tool.error` is the outcome `error`.",
+        "Set `HAYSTACK_CONTENT_TRACING_ENABLED` to `true`. Otherwise Haystack's spans have no "
+        "content, models and tokens.",
+        "A component is a call if the name of its class ends in `Generator` or `Embedder`.",
+        "A span with `haystack.tool.error` has the outcome `error`.",
     ),
 )
 
@@ -680,10 +679,10 @@ _OPENLIT: Final = Dialect(
     sdk="openlit",
     scores=("gen_ai.eval.*",),
     notes=(
-        "Recognised by `telemetry.sdk.name` of the resource, which is `openlit`; `gen_ai.*` is "
-        "read as it is from anyone.",
-        "Each number below `gen_ai.eval.` is the score of a judge of that name.",
-        "The total of tokens stays an attribute.",
+        "Recognized by the resource attribute `telemetry.sdk.name` with the value `openlit`. "
+        "Attributes in `gen_ai.*` are read by that dialect.",
+        "Each number in `gen_ai.eval.*` is the score of a judge of that name.",
+        "The token total stays an attribute.",
     ),
 )
 
@@ -699,8 +698,8 @@ _GEMINI_CLI: Final = Dialect(
         Row("model", (names.GEN_AI_WORKFLOW_NAME, names.GEN_AI_OPERATION), frozenset({"chain"})),
     ),
     notes=(
-        "Recognised by the scope `gemini-cli`. Its calls, tools and questions are in its [log "
-        "records](wire.md#log-records), its spans are chains.",
+        "Recognized by the scope `gemini-cli`. Its spans are chains. Its calls, tools and "
+        "questions are in its [log records](wire.md#log-records).",
     ),
 )
 _CODEX: Final = Dialect(
@@ -710,8 +709,8 @@ _CODEX: Final = Dialect(
     named_kinds={"chain": ("codex.turn.token_usage.input_tokens",)},
     rows=(Row("session", ("thread.id",), frozenset({"chain"})),),
     notes=(
-        "Recognised by a scope that begins with `codex`. Its calls, tools and questions are in its "
-        "[log records](wire.md#log-records); the span of a turn is a chain.",
+        "Recognized by a scope that starts with `codex`. The span of a turn is a chain. Its calls, "
+        "tools and questions are in its [log records](wire.md#log-records).",
     ),
 )
 

@@ -35,7 +35,7 @@ def test_one(tmp_path: Path, given: str, missing: str) -> None:
     file = tmp_path / "one.pem"
     file.write_text("")
     said = problem(**{f"tls_{given}": str(file)})
-    assert said == f"Invalid --tls-{given} '{file}': expected tls_{missing} beside it"
+    assert said == f"Invalid --tls-{given} '{file}': expected tls_{missing} too"
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_no_file(tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     said = problem(tls_cert=str(tmp_path / "none"), tls_key=str(made.key))
     assert said.startswith("Invalid --tls-cert ")
-    assert said.endswith("expected a file that can be read (No such file or directory)")
+    assert said.endswith("expected a readable file (No such file or directory)")
 
 
 def test_no_certificate(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_fields(filled: Store) -> None:
     """Where a condition begins, all fields are told, and what they are."""
     items = complete(filled, 'model == "a" and ').items
     assert {"model", "tags", "input", "parent", "last", "not"} <= {item.text for item in items}
-    assert next(item for item in items if item.text == "cost").about == "what it cost"
+    assert next(item for item in items if item.text == "cost").about == "the cost of the run"
 
 
 def test_searched_fields(filled: Store) -> None:

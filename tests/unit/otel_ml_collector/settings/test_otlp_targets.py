@@ -36,13 +36,13 @@ NO_URL = "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, with
         ("a=grpc://tempo:1/x", "a.endpoint: expected HOST:PORT after grpc://, and no path"),
         (
             "a=http://tempo/v1/traces",
-            "a.endpoint: expected the base address: /v1/traces and /v1/logs are added",
+            "a.endpoint: expected the base address: /v1/traces and /v1/logs are appended",
         ),
         ("a=http://b,a=http://c", "expected each name once"),
         ("A=http://b", "'A': expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'"),
         (
             ",".join(f"{name}=http://b" for name in "abcdefghi"),
-            "expected at most 8 targets",
+            "expected at most 8 destinations",
         ),
         ('{"a": {}}', "a: expected an endpoint"),
         ('{"a": 1}', "a: expected a table such as {endpoint = 'http://tempo:4318'}"),
@@ -60,9 +60,12 @@ def test_bad_text(text: str, message: str) -> None:
     [
         ({"header": {}}, "a: unknown key 'header': did you mean headers?"),
         ({"headers": "x"}, "a.headers: expected a table of at most 32 names and texts"),
-        ({"headers": {"a b": "x"}}, "a.headers: 'a b' is no name that a header may have over "),
-        ({"headers": {"x-bin": "x"}}, "a.headers: 'x-bin' is no name that a header may have "),
-        ({"headers": {"Host": "x"}}, "a.headers: 'Host' is a header that is set here"),
+        ({"headers": {"a b": "x"}}, "a.headers: 'a b' is not a valid header name over "),
+        ({"headers": {"x-bin": "x"}}, "a.headers: 'x-bin' is not a valid header name "),
+        (
+            {"headers": {"Host": "x"}},
+            "a.headers: 'Host' is a header that the collector sets itself",
+        ),
         ({"headers": {"x": "a\nb"}}, "a.headers: expected printable ASCII text for 'x'"),
         ({"headers": {"x": 1}}, "a.headers: expected printable ASCII text for 'x'"),
         ({"required": "yes"}, "a.required: expected true or false"),
@@ -70,8 +73,8 @@ def test_bad_text(text: str, message: str) -> None:
         ({"signals": ["profiles"]}, "a.signals: expected any of traces, logs and metrics"),
         ({"timeout_s": 0}, "a.timeout_s: expected a number of seconds from 1 to 60"),
         ({"queue_bytes": 1.5}, "a.queue_bytes: expected a number of bytes from 1 to "),
-        ({"tls_ca": "/missing"}, "a.tls_ca: expected a file that can be read (No such file"),
-        ({"tls_ca": __file__}, "a: expected https:// or grpcs:// where tls_ca, tls_cert or "),
+        ({"tls_ca": "/missing"}, "a.tls_ca: expected a readable file (No such file"),
+        ({"tls_ca": __file__}, "a: expected https:// or grpcs:// for tls_ca, tls_cert and "),
         (
             {"tls_key": __file__, "endpoint": "https://tempo"},
             "a: expected tls_cert and tls_key together",

@@ -32,7 +32,7 @@ def test_targets(tmp_path: Path) -> None:
         ("a=http://h:1", "expected grpc://HOST:PORT"),
         ("a=grpc://:k\u00e9y@h:1", "expected a key of printable ASCII"),
         ("a=grpc://h:1,a=grpc://g:1", "each name once"),
-        (",".join(f"t{number}=grpc://h:1" for number in range(9)), "at most 8 targets"),
+        (",".join(f"t{number}=grpc://h:1" for number in range(9)), "at most 8 services"),
     ],
 )
 def test_invalid_targets(text: str, said: str) -> None:

@@ -22,7 +22,7 @@ def test_tags(text: str, tags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("text", ["a,b,c,d,e,f", "is-new,is_new", "größe,gr__e"])
 def test_odd_tags(text: str) -> None:
     """Too many tags are refused, and so are two that would be one label."""
-    with pytest.raises(ValueError, match=r"^expected at most 5 names that differ in their letters"):
+    with pytest.raises(ValueError, match=r"^expected at most 5 names that differ in letters"):
         read_tags(text)
 
 
