@@ -19,7 +19,8 @@ import pytest
 
 import otel_ml
 from tests.support.certificates import make_certificate
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")

@@ -16,7 +16,8 @@ from typing import Final
 from otel_ml import Client
 from tests.bench.process import run_module, start_module
 from tests.bench.table import print_table, verdict
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 ROUNDS: Final = 50
 PROJECT: Final = "killed"

@@ -8,7 +8,8 @@ from playwright.sync_api import Browser, expect
 
 from otel_ml import Client
 from tests.browser.conftest import Tab
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 ASKED: dict[str, str] = {}

@@ -17,8 +17,9 @@ import pytest
 from tests.bench.artifacts import make_document, measure, put
 from tests.otel_ml_collector.spans import id_of, make_artifact, make_call
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
+from tests.support.waiting import wait_until
 
 JSON: Final = {"content-type": "application/json"}
 DOCUMENT: Final = b'{"type":"otel_ml.types.Native","params":{"data":7}}'

@@ -30,7 +30,8 @@ from otel_ml.reader import Reader
 from otel_ml.reader.api import Api, Question
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml_collector.cli import main
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 RUNS: Final = 60
 

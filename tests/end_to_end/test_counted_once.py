@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 RECORDING: Final = Path(__file__).parents[1] / "recorded/recordings/openinference_anthropic.json"
 # Three answers of anthropic under OpenInference: 16 tokens in and 5 out each, and a refused call.

@@ -13,8 +13,9 @@ from otel_ml_collector.span import Span
 from tests.otel_ml_collector.deleting import make_told
 from tests.otel_ml_collector.spans import id_of
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
+from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "killed"}
 # When the collector is killed, after it was asked: before anything is on disk, and later.

@@ -18,8 +18,8 @@ import pytest
 
 from examples.demo.checks import find_missing
 from examples.demo.records import Records
-from tests.support.collector import wait_until
 from tests.support.demo import OUTPUT, usual_ports_taken
+from tests.support.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")

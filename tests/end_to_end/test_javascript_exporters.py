@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.plain_run import plain_run, written
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.node
 

@@ -17,8 +17,9 @@ from otel_ml_collector.span import Span, Value
 from tests.otel_ml_collector.spans import make_call, make_sign
 from tests.otel_ml_collector.stores import open_store
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.relay import PROTOBUF, Relay
+from tests.support.waiting import wait_until
 
 PROJECT = "shop"
 # 13 numbers when it ends by itself: the run's start and end, 10 calls, the goodbye.

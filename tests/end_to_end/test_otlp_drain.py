@@ -16,8 +16,9 @@ from tests.end_to_end.test_otlp_contract import (
     make_span,
     refused_by_grpc,
 )
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.senders import LATER, OK, SPANS, UNREACHED, Senders, all_run_ids
+from tests.support.waiting import wait_until
 
 END_S = 10
 

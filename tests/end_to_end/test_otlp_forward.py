@@ -25,12 +25,13 @@ from tests.otel_ml_collector.log_wire import encode_logs
 from tests.otel_ml_collector.logs import make_log
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import make_request, run_ids
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
 from tests.support.ports import free_port
 from tests.support.prometheus import numbers_in
 from tests.support.senders import EXPORT
+from tests.support.waiting import wait_until
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"

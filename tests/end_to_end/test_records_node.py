@@ -12,8 +12,9 @@ from typing import Final
 import pytest
 
 from tests.support.backend import ROOT
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.node
 

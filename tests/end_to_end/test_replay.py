@@ -24,7 +24,8 @@ from otel_ml.experiments.replay import plan_replay
 from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import as_judge
 from otel_ml.reader import Reader
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 RUNS = 40
 DAY = datetime.date(2026, 11, 24)

@@ -18,7 +18,8 @@ from otel_ml import Client, Dataset
 from otel_ml.arguments import InvalidArgumentError
 from otel_ml.judges.ready import exact
 from tests.otel_ml.providers import ApiProvider, Provider, WrappingProvider
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 ITEMS: Final = 60
 REPEATS: Final = 2

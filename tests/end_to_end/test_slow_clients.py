@@ -13,9 +13,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request
 from tests.support.senders import EXPORT
+from tests.support.waiting import wait_until
 
 TIMEOUT_S = 3
 IDLE = 1_000

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 KILLS = 10
 MOST_CALLS = 400

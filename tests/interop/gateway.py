@@ -14,7 +14,8 @@ from typing import Final
 from tests.interop.environments import ROOT
 from tests.recorded.server import serving
 from tests.recorded.sink import Sink
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 PROGRAMS: Final = ROOT / ".venv-litellm/bin"
 _COLLECTOR: Final = "http://127.0.0.1:4318"

@@ -25,7 +25,8 @@ from tests.end_to_end.test_python_exporters import (
     tracing,
 )
 from tests.interop.environments import ROOT
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

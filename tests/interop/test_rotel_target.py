@@ -9,8 +9,9 @@ import pytest
 
 from tests.end_to_end.test_otlp_forward import forwarding, numbers, send
 from tests.interop.test_rotel import find_program, free_address, is_open
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import make_request, run_ids
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

@@ -12,9 +12,10 @@ from tests.neighbours.programs import Jaeger, fetch, running
 from tests.neighbours.questions import found
 from tests.neighbours.story import PROJECT, make_story
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.collector import running as collecting
 from tests.support.load import PROTOBUF
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 # Where `make neighbours` puts them: what it builds, and the packages of Debian that it unpacks.

@@ -25,8 +25,9 @@ from tests.otel_ml_collector.alerts.world import (
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store, open_store
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
+from tests.support.waiting import wait_until
 
 _PATIENCE_S: Final = 60.0
 

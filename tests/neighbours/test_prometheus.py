@@ -32,10 +32,11 @@ from tests.neighbours.prometheus import (
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.clickhouse import ClickHouse, clickhouse
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
 from tests.support.ports import free_port
 from tests.support.relay import Relay
+from tests.support.waiting import wait_until
 
 PROJECT: Final = "shop"
 # Named as one of which a sampler drops spans.

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.origins.program import finish, preamble, run, snippet, start
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 METRICS: Final = preamble("c") + preamble("c1") + snippet("c1_metrics")
 HANDLER: Final = preamble("c") + snippet("c4_handler") + "\ntrain(project, 0.1)\n"

@@ -12,7 +12,8 @@ from PIL import Image
 
 from otel_ml import types
 from tests.origins.program import finish, preamble, run, snippet, start
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 PROJECT: Final = "d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80"
 TRACE_ID: Final = "472b649d-cce8-4d50-9682-6b81a80755c0"

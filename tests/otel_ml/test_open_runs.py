@@ -17,7 +17,7 @@ from otel_ml.runs import Run
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, parent_id, span_id, stable
 from tests.otel_ml.scripts import run_script
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 LONG_S = 20.0
 

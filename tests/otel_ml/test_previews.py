@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client
 from tests.otel_ml.otlp_sink import Reply, Sink
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 LONG: Final = "x" * 5_000
 CUT: Final = ["word " * 20] * 1_000  # more than is kept of a value

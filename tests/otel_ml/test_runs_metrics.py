@@ -17,7 +17,7 @@ from tests.otel_ml.recording import (
     stable,
     trace_id,
 )
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 
 def points(recording: Recording) -> list[tuple[Any, ...]]:

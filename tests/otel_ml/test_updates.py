@@ -11,7 +11,7 @@ from otel_ml.tags import Value
 from otel_ml.updates import EVENT_BYTES, EVENTS, POINTS, Updates
 from otel_ml.wire import line_event
 from tests.otel_ml.recording import Recording, attributes, events, parent_id, span_id, stable
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 
 def said(recording: Recording) -> dict[str, Any]:

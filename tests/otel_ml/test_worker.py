@@ -14,7 +14,7 @@ import pytest
 
 from otel_ml import worker as module
 from otel_ml.worker import Worker
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 WAIT_S = 10
 THREADS = 8

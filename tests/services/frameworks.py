@@ -16,7 +16,8 @@ from typing import Final
 from urllib.request import Request, urlopen
 
 from tests.services.processes import NEVER_BY_ITSELF, ROOT, Service, complete, serving
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 FOLDER: Final = ROOT / "docs" / "how-to"
 _BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -13,7 +13,8 @@ import pytest
 
 from tests.interop.receiver import open_receiver
 from tests.services.processes import NEVER_BY_ITSELF, Service, serving
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

@@ -27,7 +27,7 @@ from otel_ml.recorder import Stats
 from tests.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.otel_ml.recording import attributes
 from tests.otel_ml.scripts import ask_script, run_script
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 LATE_MS = "60000"
 LONG_S = 20.0

@@ -17,7 +17,7 @@ from otel_ml.judges.pool import JudgePool
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, judged
 from tests.otel_ml.scripts import run_script
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 WAIT_S = 20
 SHORT_S = 0.02

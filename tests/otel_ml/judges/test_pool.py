@@ -27,7 +27,7 @@ from tests.otel_ml.recording import (
     trace_id,
 )
 from tests.otel_ml.scripts import run_script
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 WAIT_S = 10
 

@@ -20,9 +20,9 @@ from otel_ml_collector.telemetry.service import AlertSendNumbers
 from otel_ml_collector.times import HOUR_NS
 from tests.otel_ml_collector.alerts.world import FALLS, make_target
 from tests.otel_ml_collector.stores import Store
-from tests.support.collector import wait_until
 from tests.support.otlp_sink import Reply, Sink, http_sink
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 RESOLVED: Final = replace(FALLS, status="resolved", changed_ns=FALLS.changed_ns + HOUR_NS)
 # Announces, says so, and waits to be killed; the next one sends what is left.
@@ -33,7 +33,7 @@ from otel_ml_collector.store.notifications import read_deliveries
 from tests.otel_ml_collector.alerts.test_delivery import delivering, states_of
 from tests.otel_ml_collector.alerts.world import FALLS, make_target
 from tests.otel_ml_collector.stores import open_store
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 with open_store(Path(sys.argv[1])) as store:
     target = make_target("webhook", sys.argv[2])

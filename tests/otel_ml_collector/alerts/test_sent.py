@@ -12,8 +12,8 @@ from tests.otel_ml_collector.alerts.test_evaluation import RULE, call
 from tests.otel_ml_collector.alerts.world import FALLS
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.stores import open_service
-from tests.support.collector import wait_until
 from tests.support.otlp_sink import Reply, http_sink
+from tests.support.waiting import wait_until
 
 SECRETS: Final = ("not-to-be-shown", "0123456789abcdef")
 

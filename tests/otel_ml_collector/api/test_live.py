@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 NOW_NS = 1_795_158_000 * 10**9
 

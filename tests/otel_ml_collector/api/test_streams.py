@@ -16,7 +16,7 @@ from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.asgi import ask
 from tests.otel_ml_collector.spans import NOW_NS, make_call
 from tests.otel_ml_collector.stores import Service
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 LARGE = "/api/v1/projects/large/export?columns=run_id,inputs"
 

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.otel_ml_collector.cli.program import PROGRAM, environment, on_terminal, otel_ml
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
+from tests.support.waiting import wait_until
 
 PROJECT = "many"
 RUNS = 700

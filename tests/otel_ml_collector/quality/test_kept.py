@@ -19,7 +19,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.otel_ml_collector.quality.test_quality import call, get, make_run, save, tell
 from tests.otel_ml_collector.spans import DAY_NS, SECOND_NS
 from tests.otel_ml_collector.stores import Service, Store, open_service
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 FIRST_NS: Final = (time.time_ns() // DAY_NS - 5) * DAY_NS
 DAYS: Final = 3

@@ -23,8 +23,8 @@ from otel_ml_collector.span import Span
 from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.wire import encode
-from tests.support.collector import wait_until
 from tests.support.otlp_sink import Sink, http_sink
+from tests.support.waiting import wait_until
 
 WAIT_S = 10
 SHOP = Access("key", "", frozenset({"ingest"}), ("shop", "shed"))

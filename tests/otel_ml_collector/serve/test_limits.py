@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from otel_ml_collector.serve.http_server import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 CONNECTIONS = 20
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))

@@ -11,7 +11,7 @@ from otel_ml.compat.bighummingbird.dataset import Dataset
 from otel_ml.compat.bighummingbird.judge import Judge
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import run_script
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 CONFIG = {"workspace_name": "w", "project_name": "Concept Project"}
 

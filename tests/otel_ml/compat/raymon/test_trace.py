@@ -18,7 +18,7 @@ from otel_ml.compat.raymon import (
     set_current_trace,
 )
 from tests.otel_ml.otlp_sink import Sink
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 ID = "472b649d-cce8-4d50-9682-6b81a80755c0"
 
