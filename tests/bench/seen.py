@@ -26,7 +26,8 @@ _WARM: Final = 3
 _OK: Final = 200
 _APART_S: Final = 0.7
 _AGAIN_S: Final = 0.002
-# A program with the client of a tree: it says when each call returned, and rests.
+# A program with the client of a tree: it calls for each line of its input, and says when each call
+# returned.
 _CALLS: Final = """
 import sys, time
 from otel_ml import Client, current_run
