@@ -5,7 +5,7 @@ No other test module pauses; ``tests/test_waiting.py`` checks that.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ _GROWTH: Final = 1.5
 
 
 def wait_until(
-    condition: Callable[[], T],
+    condition: Callable[[], T | None],
     timeout_s: float = 20.0,
     *,
     about: str | Callable[[], str] = "the condition",
@@ -48,7 +48,7 @@ def wait_until(
 
 
 async def async_wait_until(
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], T | None],
     timeout_s: float = 20.0,
     *,
     about: str | Callable[[], str] = "the condition",
@@ -56,8 +56,7 @@ async def async_wait_until(
     """Poll a condition until it is truthy; other tasks of the loop run meanwhile.
 
     Args:
-        condition: A function, plain or async. Called at least once, and once more after the
-            deadline.
+        condition: As for ``wait_until``.
         timeout_s: Seconds until the wait fails.
         about: What is awaited, as for ``wait_until``.
 
@@ -71,9 +70,7 @@ async def async_wait_until(
     pause_s = _FIRST_PAUSE_S
     while True:
         is_last = time.monotonic() >= deadline_s
-        answer = condition()
-        value = await answer if isinstance(answer, Awaitable) else answer
-        if value:
+        if value := condition():
             return value
         if is_last:
             raise _failure(about, timeout_s, value)
@@ -81,9 +78,24 @@ async def async_wait_until(
         pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
 
 
+def elapsed(seconds: float) -> Callable[[], bool]:
+    """Return a condition that holds once so much time has passed from now on.
+
+    For tests about time itself: a callee that takes longer than it may, a client that is slow. To
+    wait for something to happen, name that as the condition.
+    """
+    due_s = time.monotonic() + seconds
+    return lambda: time.monotonic() >= due_s
+
+
 async def run_other_tasks() -> None:
     """Suspend this task once, so that a function under test really awaits something."""
     await asyncio.sleep(0)
+
+
+def run_other_threads() -> None:
+    """Release the interpreter's lock once."""
+    time.sleep(0)
 
 
 def _failure(about: str | Callable[[], str], timeout_s: float, value: object) -> AssertionError:
