@@ -20,7 +20,7 @@ import pytest
 import otel_ml
 from tests.support.certificates import make_certificate
 from tests.support.collector import CollectorProcess, running
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapsed, wait_until
 
 ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
@@ -229,7 +229,7 @@ def tell(collector: CollectorProcess) -> CollectorProcess:
     @client.trace(name="answer", tags={"client": "acme"})
     def answer(seconds: float) -> None:
         otel_ml.current_run().identify(session="chat-17", user="ada")
-        threading.Event().wait(seconds)
+        wait_until(elapsed(seconds))
         raise ValueError("out of stock")
 
     with contextlib.suppress(ValueError):
@@ -301,7 +301,7 @@ def test_live(told: CollectorProcess, tmp_path: Path) -> None:
 
         def is_heard() -> bool:
             with client.run("slow"):
-                threading.Event().wait(0.25)
+                wait_until(elapsed(0.25))
             client.flush()
             return "event: run" in shell.shown
 

@@ -32,6 +32,8 @@ import chdb
 import lz4.frame  # type: ignore[import-untyped]  # it carries no types
 from backports import zstd
 
+from tests.support.waiting import elapsed, wait_until
+
 USER: Final = "otel"
 PASSWORD: Final = "geheim:@/ü"
 # A server's own: http_max_uri_size, http_max_field_value_size.
@@ -141,7 +143,8 @@ class Engine:
                     connection.query(f"SET {name} = {_quoted(value)}")
             if self._bytes_per_s and _INSERT.match(asked.query):
                 with self._disk:
-                    threading.Event().wait(len(asked.query) / self._bytes_per_s)
+                    takes_s = len(asked.query) / self._bytes_per_s
+                    wait_until(elapsed(takes_s), takes_s + 20)
             return _run(connection, asked)
         except RuntimeError as error:
             text = str(error)
