@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.house import ROOT
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.scripts import ask_script, run_script
 
@@ -111,8 +112,9 @@ def test_sigterm_right_after_the_first_call_loses_nothing(tmp_path: Path, sink: 
 def test_slow_disk_loses_nothing(tmp_path: Path, sink: Sink) -> None:
     """A process that ends while what sends is loaded waits for it, as for a slow receiver."""
     # Longer than a delivery without progress is waited for, shorter than the end of a process.
-    (tmp_path / "gzip.py").write_text("import time\n\ntime.sleep(6)\n")
-    run_script(tmp_path, CALL, OTEL_ML_ENDPOINT=sink.address)
+    loading = "from tests.support.waiting import elapsed, wait_until\n\nwait_until(elapsed(6))\n"
+    (tmp_path / "gzip.py").write_text(loading)
+    run_script(tmp_path, CALL, OTEL_ML_ENDPOINT=sink.address, PYTHONPATH=str(ROOT))
     assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]
 
 
@@ -144,12 +146,12 @@ def test_fork_within_an_import_that_sending_waits_for(tmp_path: Path, sink: Sink
     """A module that calls and forks while it is imported ends, though sending imports it too."""
     (tmp_path / "gzip.py").write_text(
         """
-import os, sys, time
+import os, sys
 import otel_ml
 
 otel_ml.trace(name="model")(lambda: 1)()
 while "otel_ml.export.http" not in sys.modules:  # which imports this very module
-    time.sleep(0.001)
+    pass
 child = os.fork()
 if child == 0:
     os._exit(0)

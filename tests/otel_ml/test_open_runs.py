@@ -17,7 +17,7 @@ from otel_ml.runs import Run
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, parent_id, span_id, stable
 from tests.otel_ml.scripts import run_script
-from tests.support.waiting import wait_until
+from tests.support.waiting import async_wait_until, wait_until
 
 LONG_S = 20.0
 
@@ -117,8 +117,7 @@ class Hanging:
 
         @client.trace(name="task")
         async def task(number: int) -> int:
-            while not over.is_set():
-                await asyncio.sleep(0.01)
+            await async_wait_until(over.is_set, LONG_S)
             return number
 
         async def tasks() -> None:

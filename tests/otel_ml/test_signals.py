@@ -22,6 +22,7 @@ from otel_ml.errors import trouble
 from otel_ml.process import MARKS
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, inputs, outputs
+from tests.support.waiting import wait_until
 
 _OURS: Final = str(Path(otel_ml.__file__).parent)
 _LIMITS: Final = 300
@@ -412,7 +413,7 @@ def test_limit_while_a_thread_starts_reaches_the_host(sink: Sink) -> None:
     def strike(frame: FrameType, event: str, started: object) -> None:
         if event == "c_return" and started is _thread.start_new_thread and not struck:
             struck.append(frame.f_code.co_name)
-            time.sleep(0.2)  # the new thread says that it runs
+            wait_until(frame.f_locals["self"].is_alive)  # the new thread says that it runs
             signal.raise_signal(signal.SIGALRM)
 
     client = Client("shop", endpoint=sink.address, join=False)

@@ -13,6 +13,7 @@ from otel_ml.export.delivery import Delivery
 from otel_ml.recorder import Stats
 from tests.otel_ml.otlp_sink import Reply, Sink, closed_address, open_sink
 from tests.otel_ml.recording import Recording, attributes
+from tests.support.waiting import elapsed, wait_until
 
 LATE_MS = "60000"
 LONG_S = 20.0
@@ -284,8 +285,7 @@ def test_cost_is_unknown_before_a_call() -> None:
 
 def test_cost_is_that_of_the_sdk(recording: Recording) -> None:
     """What a call costs leaves out what the function itself took."""
-    pause = threading.Event()
-    traced = recording.client.trace(lambda: pause.wait(0.02))
+    traced = recording.client.trace(lambda: wait_until(elapsed(0.02)))
     for _ in range(20):
         traced()
     stats = recording.client.stats()

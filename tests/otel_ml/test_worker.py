@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from types import FrameType
@@ -27,6 +26,7 @@ class Echo:
         self.jobs: deque[int] = deque()
         self.done: list[int] = []
         self.threads: set[int] = set()
+        self.is_done = threading.Semaphore(0)  # released once a job
         self.worker = Worker("echo", self._run)
 
     def put(self, job: int) -> None:
@@ -39,6 +39,7 @@ class Echo:
         while not self.worker.is_stopping:
             while self.jobs:
                 self.done.append(self.jobs.popleft())
+                self.is_done.release()
             self.worker.rest(lambda: self.jobs)
 
 
@@ -72,9 +73,7 @@ def test_job_that_comes_as_it_falls_asleep(echo: Echo) -> None:
     """Of ten thousand jobs that come one by one, each as the last one is done, none waits."""
     for number in range(10_000):
         echo.put(number)
-        until_s = time.monotonic() + WAIT_S
-        while len(echo.done) <= number and time.monotonic() < until_s:
-            time.sleep(0)
+        assert echo.is_done.acquire(timeout=WAIT_S)
         assert len(echo.done) == number + 1
 
 
@@ -165,10 +164,13 @@ def test_forked_child_starts_its_own(echo: Echo) -> None:
     wait_until(lambda: echo.done == [1], WAIT_S)
     child = os.fork()
     if child == 0:
-        signal.alarm(WAIT_S)
-        is_new = not echo.worker.is_alive
-        echo.put(2)
-        while echo.done != [1, 2]:
-            time.sleep(0.01)
-        os._exit(0 if is_new and len(echo.threads) <= 2 else 1)
+        signal.alarm(2 * WAIT_S)
+        status = 1
+        try:
+            is_new = not echo.worker.is_alive
+            echo.put(2)
+            wait_until(lambda: echo.done == [1, 2], WAIT_S)
+            status = 0 if is_new and len(echo.threads) <= 2 else 1
+        finally:
+            os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -40,6 +40,7 @@ from tests.otel_ml.recording import (
     stable,
 )
 from tests.support.examples import examples
+from tests.support.waiting import run_other_tasks
 
 TRACED = Recording()
 thorough = settings(max_examples=examples(500))
@@ -55,7 +56,7 @@ def count(stop: int) -> Iterator[int]:
 
 async def count_later(stop: int) -> AsyncIterator[int]:
     for number in range(stop):
-        await asyncio.sleep(0)
+        await run_other_tasks()
         yield number
 
 

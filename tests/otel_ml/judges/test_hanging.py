@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from otel_ml.judges.pool import JudgePool
 from tests.otel_ml.otlp_sink import Sink
 from tests.otel_ml.recording import Recording, attributes, judged
 from tests.otel_ml.scripts import run_script
-from tests.support.waiting import wait_until
+from tests.support.waiting import async_wait_until, elapsed, run_other_tasks, wait_until
 
 WAIT_S = 20
 SHORT_S = 0.02
@@ -121,7 +120,7 @@ def test_slow_rubric_is_an_error(pool: JudgePool) -> None:
     said = Said()
 
     def rubric() -> float:
-        time.sleep(2 * SHORT_S)
+        wait_until(elapsed(2 * SHORT_S))
         return 1.0
 
     pool.submit(said.call(judge(rubric)))
@@ -274,7 +273,7 @@ def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> 
     async def stubborn() -> float:
         while not over.is_set():
             try:
-                await asyncio.sleep(0.01)
+                await async_wait_until(over.is_set, WAIT_S)
             except asyncio.CancelledError:
                 continue
         return 1.0
@@ -284,7 +283,7 @@ def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> 
         return 1.0
 
     async def good() -> float:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return 0.5
 
     rubric = blocking if blocks else stubborn
@@ -328,7 +327,7 @@ def test_blocked_loop_is_not_the_others_fault(pool: JudgePool) -> None:
 
 
 async def later_half() -> float:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return 0.5
 
 
@@ -340,7 +339,7 @@ async def later_half() -> float:
         "async def rubric(): threading.Event().wait()",
         "async def rubric():\n"
         "    while True:\n"
-        "        try: await asyncio.sleep(0.01)\n"
+        "        try: await asyncio.Event().wait()\n"
         "        except asyncio.CancelledError: pass",
     ],
     ids=["sync", "async", "blocks its loop", "is not cancelled"],

@@ -173,12 +173,8 @@ def test_late_score_is_a_record(recording: Recording, gate: Gate) -> None:
 
 def wait_for_run(recording: Recording) -> Any:
     """The run, as soon as it was handed over: its judge may still be waiting."""
-    pause = threading.Event()
-    for _ in range(WAIT_S * 100):
-        for span in recording.exporter.get_finished_spans():
-            return span
-        pause.wait(0.01)
-    raise AssertionError("the run was not handed over")
+    finished = recording.exporter.get_finished_spans
+    return wait_until(finished, WAIT_S, about="a run that is handed over")[0]
 
 
 def test_early_score_waits_for_no_late_one(recording: Recording, gate: Gate) -> None:

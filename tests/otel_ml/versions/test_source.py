@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 
 from otel_ml.versions.source import Source, find_source, plain_function
 from tests.otel_ml.written import imported
+from tests.support.waiting import run_other_threads
 
 OFFSET = 2
 
@@ -272,7 +272,7 @@ class Cycle:
         self.itself = self
 
     def __del__(self) -> None:
-        time.sleep(0)
+        run_other_threads()
 
 
 def find_often(target: Callable[..., Any]) -> set[str | None]:
