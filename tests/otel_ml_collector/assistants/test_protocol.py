@@ -36,6 +36,7 @@ from tests.otel_ml_collector.cli.program import environment, otel_ml
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Service, open_service
 from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import async_wait_until, elapsed, wait_until
 
 JSON: Final = {
     "content-type": "application/json",
@@ -269,7 +270,7 @@ def test_busy_with_what_is_sent() -> None:
 
     async def call(limit_s: float) -> None:
         async with yielding.turn(limit_s):
-            await asyncio.sleep(0.05)
+            await async_wait_until(elapsed(0.05))
 
     async def call_all() -> None:
         nonlocal now_s
@@ -324,9 +325,12 @@ def test_slow_question(tmp_path: Path) -> None:
         with ThreadPoolExecutor(1) as pool:
             answered = pool.submit(slow.post, "/mcp", body, JSON)
             statuses: list[int] = []
-            while not answered.done():
+
+            def is_answered() -> bool:
                 statuses.append(send(slow, "asked", '"meanwhile"'))
-                time.sleep(0.1)  # a sender's pace
+                return answered.done()
+
+            wait_until(is_answered, 2 * LIMIT_S + 10)
             took_s = time.monotonic() - began_s
         result = json.loads(answered.result()[2])["result"]
         told = "The answer took longer than 10 s: ask for less with since, until or where"

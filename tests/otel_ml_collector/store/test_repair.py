@@ -6,7 +6,6 @@ The limit of this process on the size of files stands for a disk that is full.
 import re
 import resource
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +19,13 @@ from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.sql import Sql
 from tests.otel_ml_collector.spans import make_call
 from tests.otel_ml_collector.stores import Store, open_store
+from tests.support.waiting import wait_until
 
 GROUPS: Final = 5
 MERGE: Final = Sql("OPTIMIZE TABLE runs FINAL")
+RUNNING: Final = Sql(
+    "SELECT 1 FROM system.processes WHERE query LIKE '%WHERE sleepEachRow%' AND read_rows > 0"
+)
 DELETE: Final = Sql("DELETE FROM runs WHERE name = 'm0'")
 
 
@@ -150,7 +153,7 @@ def test_reader_meanwhile(store: Store) -> None:
         client.command(Sql("INSERT INTO runs SELECT * FROM runs"))
     client.command(Sql("SYSTEM STOP MERGES runs"))
     reading.start()
-    time.sleep(0.2)
+    wait_until(lambda: store.reader.rows(RUNNING, {}), about="the reader at work")
     repair.look()
     assert len(names(store)) == GROUPS
     reading.join()
