@@ -19,7 +19,7 @@ from tests.otel_ml_collector.spans import id_of, make_artifact, make_call
 from tests.otel_ml_collector.wire import encode
 from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapsed, wait_until
 
 JSON: Final = {"content-type": "application/json"}
 DOCUMENT: Final = b'{"type":"otel_ml.types.Native","params":{"data":7}}'
@@ -227,9 +227,8 @@ def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
         path = path_of("p", hashlib.sha256(document).hexdigest())
         with ThreadPoolExecutor(1) as pool:
             upload = pool.submit(put, own_collector.endpoint, "p", document)
-            deadline_s = time.monotonic() + 0.05 * number
-            while not upload.done() and time.monotonic() < deadline_s:
-                send(own_collector, "GET", "/healthz")
+            is_moment = elapsed(0.05 * number)
+            wait_until(lambda upload=upload, is_moment=is_moment: upload.done() or is_moment())  # type: ignore[misc]
             own_collector.kill()
         is_stored = upload.exception() is None and upload.result() == 201
         own_collector.restart()
