@@ -18,6 +18,7 @@ from otel_ml_collector.times import DAY_NS, to_rfc3339
 from tests.bench.dataset import JUDGE, project_name
 from tests.bench.dataset_load import Loaded, load
 from tests.bench.load import Load, send_load
+from tests.bench.pace import pace
 from tests.bench.payload import SPANS
 from tests.bench.process import cpu_s_of
 from tests.bench.spread import spread
@@ -177,7 +178,7 @@ def _call_patiently(asker: Asker, tool: str, given: Given) -> Called:
         if "a minute" not in called.refusal:
             assert "longer" in called.refusal or not called.refusal, (tool, called.refusal)
             return called
-        time.sleep(1)  # the minute is what is waited for
+        pace(1)  # the minute is what is waited for
 
 
 def report_nobody(rounds: int = ROUNDS) -> None:

@@ -2,7 +2,6 @@
 
 import random
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.pace import pace
 from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
@@ -69,7 +69,7 @@ def measure(kills: int = KILLS, seed: int | None = None) -> Crashed:
             senders = Senders(collector, _PROJECT, spans=_SPANS)
             for _ in range(kills):
                 senders.wait_for(1)
-                time.sleep(moments.uniform(0, _LATEST_S))  # the moment is what is tried here
+                pace(moments.uniform(0, _LATEST_S))  # the moment is what is tried here
                 collector.kill()
                 collector.restart()
             senders.drain()

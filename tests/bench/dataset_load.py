@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_ml_collector.times import HOUR_NS
 from tests.bench.dataset import SPANS, Dataset, Plan, field, make_request
+from tests.bench.pace import pace
 from tests.support.collector import CollectorProcess
 
 IN_FLIGHT: Final = 6
@@ -115,7 +116,7 @@ def send(connection: HTTPConnection, body: bytes) -> None:
             assert not told, told  # something was rejected
             return
         assert answer.status in _BUSY, told
-        time.sleep(_AGAIN_S)
+        pace(_AGAIN_S)
 
 
 def _training(end_ns: int) -> Iterator[tuple[bytes, int]]:

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Final
 
 from otel_ml import Client
 from tests.bench.contenders import CONTENDERS, open_contender
+from tests.bench.pace import pace
 from tests.bench.process import run_module, start_module
 from tests.bench.sink import count, open_sink
 from tests.bench.table import print_table, verdict
@@ -118,7 +118,7 @@ def _run(ending: str, calls: str, endpoint: str, spool: str) -> None:
         raise ValueError
     if ENDINGS.get(ending) == -signal.SIGTERM:
         os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(_END_S)
+        pace(_END_S)  # ended by the signal
 
 
 def _open(ending: str, endpoint: str, spool: str) -> Decorator:

@@ -1,12 +1,13 @@
 """What otel-ml, MLflow and pydantic-evals are given alike: items, two versions, a scorer, failures.
 
-Nothing but Python is imported: each of the three reads it in an environment of its own.
+Nothing beyond Python is needed: each of the three reads it in an environment of its own.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from tests.bench.pace import pace
 
 ITEMS: Final = 200
 CONCURRENCY: Final = 4
@@ -39,7 +40,7 @@ class Case:
 
     def answer_a(self, number: int) -> str:
         """Answer as version A does."""
-        time.sleep(_CALL_S)
+        pace(_CALL_S)
         return expected(number) if self.is_right_a(number) else "?"
 
     def answer_b(self, number: int) -> str:
@@ -48,7 +49,7 @@ class Case:
         Raises:
             RuntimeError: It is one of those that fail.
         """
-        time.sleep(_CALL_S)
+        pace(_CALL_S)
         if number in self.failing_calls:
             raise RuntimeError("the model is overloaded")
         return expected(number) if self.is_right_b(number) else "?"

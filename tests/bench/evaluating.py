@@ -10,6 +10,7 @@ from typing import Final
 
 from otel_ml import Client, Dataset
 from otel_ml.judges.ready import exact
+from tests.bench.pace import pace
 from tests.bench.sink import open_sink
 from tests.bench.table import print_table, verdict
 
@@ -21,7 +22,7 @@ FLOOR: Final = 0.10
 
 def wait(number: int) -> int:
     """Take 1 ms as a call over a network does."""
-    time.sleep(CALL_S)
+    pace(CALL_S)
     return number
 
 

@@ -1,11 +1,11 @@
 """Memory of a collector that has nothing to do: just ready, and a while after its first request."""
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.pace import pace
 from tests.bench.spread import spread
 from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess
@@ -34,7 +34,7 @@ def measure() -> Idle:
             body = make_request("idle", 1).SerializeToString()
             status, _, _ = collector.post("/v1/traces", body, PROTOBUF)
             assert (status, collector.status("/")) == (200, 200)
-            time.sleep(_REST_S)  # idle is what is measured
+            pace(_REST_S)  # idle is what is measured
             return Idle(ready_mb, collector.resident_mb)
         finally:
             collector.kill()

@@ -5,7 +5,6 @@ import random
 import struct
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from subprocess import Popen
 from typing import Final
 
 from otel_ml import Client
+from tests.bench.pace import pace
 from tests.bench.process import run_module, start_module
 from tests.bench.table import print_table, verdict
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 ROUNDS: Final = 50
 PROJECT: Final = "killed"
@@ -109,7 +110,7 @@ class _Trial:
         with start_module("killed", "call", number, self._endpoint, self._folder) as program:
             try:
                 wait_until(lambda: _returned(shared) > 0 or _is_over(program), _START_S)
-                time.sleep(after_s)  # the moment is what is tried here
+                pace(after_s)  # the moment is what is tried here
             finally:
                 program.kill()
         calls = _returned(shared)
@@ -173,7 +174,7 @@ def _run(what: str, name: str, endpoint: str, folder: str) -> None:
                 model(f"{name}.{call}")
                 call += 1
                 _NUMBER.pack_into(returned, 0, call)
-            time.sleep(_PAUSE_S)
+            pace(_PAUSE_S)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import grpc
 import uvloop
 from google.rpc.error_details_pb2 import RetryInfo
 
+from tests.bench.pace import pace_async
 from tests.bench.payload import Template
 from tests.bench.payload_full import FullTemplate
 
@@ -111,7 +112,7 @@ async def _keep_sending(
             sent.refused += 1
             sent.refusals_s.append(wait_s)
             left_s = until - time.perf_counter()
-            await asyncio.sleep(max(min(again_s, left_s), 0))
+            await pace_async(max(min(again_s, left_s), 0))
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import grpc
 
+from tests.bench.pace import pace_async
 from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess
 from tests.support.load import make_request, run_ids
@@ -221,7 +222,7 @@ async def _send_good(sender: _Http | _Grpc, found: Mutated) -> None:
     request = make_request(_GOOD, 2)
     good = Payload("traces", PROTOBUF, request.SerializeToString(), True)
     while (answer := await sender.ask(good)) in _LATER:
-        await asyncio.sleep(_PAUSE_S)
+        await pace_async(_PAUSE_S)
     assert answer in _TAKEN, answer
     found.good += run_ids(request)
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from otel_ml import Client
 from tests.bench.memory import resident_mb
+from tests.bench.pace import pace
 from tests.bench.process import start_module
 from tests.bench.sink import count, open_sink
 from tests.bench.table import print_table, verdict
@@ -87,7 +88,7 @@ def _run(seconds: str, endpoint: str, spool: str) -> None:
         if gone_s >= 1:
             baseline_mb = baseline_mb or resident_mb()
             most_mb = max(most_mb, resident_mb())
-        time.sleep(_TICK_S)
+        pace(_TICK_S)
     print("made", flush=True)
     while client.stats().queued and time.monotonic() - began_s < float(seconds) + _SETTLE_S:
         client.flush(1.0)

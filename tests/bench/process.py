@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tests.bench.pace import pace
+
 _ROOT: Final = Path(__file__).parents[2]
 _RUN_S: Final = 1_800
 # Until a process is idle it is waited for so long; it is where it uses less of a second.
@@ -60,5 +62,5 @@ def wait_idle(pid: int) -> None:
     quiet, deadline = 0, time.monotonic() + _LONGEST_S
     while quiet < _QUIET_S and time.monotonic() < deadline:
         before_s = cpu_s_of(pid)
-        time.sleep(1)
+        pace(1)
         quiet = quiet + 1 if cpu_s_of(pid) - before_s < _LITTLE else 0

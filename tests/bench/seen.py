@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.bench.beside import Tree
 from tests.bench.dataset_load import send
+from tests.bench.pace import pace
 from tests.bench.payload import Template
 from tests.bench.spread import spread
 from tests.bench.table import print_table
@@ -23,8 +24,10 @@ from tests.support.folders import ROOT
 TIMES: Final = 15
 _WARM: Final = 3
 _OK: Final = 200
+_APART_S: Final = 0.7
 _AGAIN_S: Final = 0.002
-# A program with the client of a tree: it says when each call returned, and rests.
+# A program with the client of a tree: it calls for each line of its input, and says when each call
+# returned.
 _CALLS: Final = """
 import sys, time
 from otel_ml import Client, current_run
@@ -34,10 +37,9 @@ client = Client("seen", endpoint=sys.argv[1])
 def answer(text):
     return current_run().id
 
-for _ in range(int(sys.argv[2])):
+for _ in sys.stdin:
     run = answer("question")
     print(time.time_ns(), run, flush=True)
-    time.sleep(0.7)
 """
 
 
@@ -76,12 +78,17 @@ def _post(connection: HTTPConnection) -> float:
 
 
 def _call(connection: HTTPConnection, endpoint: str, tree: Tree) -> Iterator[float]:
-    times = _WARM + TIMES
-    command = [*tree.launcher, sys.executable, "-c", _CALLS, endpoint, str(times)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tree.folder) as program:
+    command = [*tree.launcher, sys.executable, "-c", _CALLS, endpoint]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, bufsize=1, cwd=tree.folder
+    ) as program:
+        assert program.stdin is not None
         assert program.stdout is not None
-        for line in program.stdout:
-            returned_ns, run = line.split()
+        for _ in range(_WARM + TIMES):
+            pace(_APART_S)
+            program.stdin.write("call\n")
+            returned_ns, run = program.stdout.readline().split()
             _wait(connection, f"/api/v1/runs/{run}")
             yield (time.time_ns() - int(returned_ns)) / 1e6
 
@@ -94,5 +101,5 @@ def _wait(connection: HTTPConnection, path: str) -> None:
         body = answer.read()
         if answer.status == _OK and b'"running"' not in body:
             return
-        time.sleep(_AGAIN_S)
+        pace(_AGAIN_S)
     raise AssertionError(path)

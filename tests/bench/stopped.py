@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml import Client
+from tests.bench.pace import pace_async
 from tests.bench.process import start_module
 from tests.bench.sink import find_process, open_sink
 from tests.bench.spread import spread
@@ -103,7 +104,7 @@ async def _load(port: int, seconds: float) -> list[float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         due_s = began_s + number * _INTERVAL_S / _CONNECTIONS
         while due_s < began_s + seconds:
-            await asyncio.sleep(due_s - loop.time())
+            await pace_async(due_s - loop.time())
             writer.write(b"question\n")
             await reader.readline()
             waits_s.append(loop.time() - due_s)
@@ -123,7 +124,7 @@ async def _ask(port: int, line: bytes) -> bytes:
 
 
 async def _answer(question: str) -> dict[str, object]:
-    await asyncio.sleep(_MODEL_S)
+    await pace_async(_MODEL_S)
     return {"answer": question, "confidence": 0.9}
 
 

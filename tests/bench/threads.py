@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.load import Load, send_load
+from tests.bench.pace import pace
 from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess, running
 
@@ -138,7 +139,7 @@ def _watch(pid: int, is_over: Callable[[], bool], seconds: float = float("inf"))
     ends_s = time.monotonic() + seconds
     seen = [held_by(pid)]
     while not is_over() and time.monotonic() < ends_s:
-        time.sleep(_REST_S)  # the load goes on
+        pace(_REST_S)  # the load goes on
         seen = [Held.most([*seen, held_by(pid)])]
     return seen[0]
 

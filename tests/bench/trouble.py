@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from tests.bench.pace import pace
 from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess
 from tests.support.disk import Disk, open_disk
@@ -102,7 +103,7 @@ def _try(kind: Kind, seconds: float, collector: CollectorProcess, disk: Disk) ->
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         _begin(kind, disk, collector.pid)
-        time.sleep(_TICK_S)
+        pace(_TICK_S)
     ready.append(collector.status("/readyz"))
     answers = senders.begin_counting()
     ended_s = time.monotonic()
@@ -137,7 +138,7 @@ def _list(collector: CollectorProcess) -> list[dict[str, Any]]:
         except AssertionError:
             if time.monotonic() > until_s:
                 raise
-            time.sleep(_TICK_S)
+            pace(_TICK_S)
 
 
 def _begin(kind: Kind, disk: Disk, pid: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.bench.pace import pace_async
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Run = Callable[[int], None]
 
@@ -41,7 +43,7 @@ def look_up(text: str) -> dict[str, object]:
 
 
 async def _answer_later(x: int, y: str) -> dict[str, object]:
-    await asyncio.sleep(0)
+    await pace_async(0)
     return {"x": x, "y": y}
 
 

@@ -18,8 +18,9 @@ import pytest
 
 import otel_ml
 from tests.support.certificates import make_certificate
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
+from tests.support.waiting import elapsed, wait_until
 
 NAMES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
 PAGES: Final = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -227,7 +228,7 @@ def tell(collector: CollectorProcess) -> CollectorProcess:
     @client.trace(name="answer", tags={"client": "acme"})
     def answer(seconds: float) -> None:
         otel_ml.current_run().identify(session="chat-17", user="ada")
-        threading.Event().wait(seconds)
+        wait_until(elapsed(seconds))
         raise ValueError("out of stock")
 
     with contextlib.suppress(ValueError):
@@ -299,7 +300,7 @@ def test_live(told: CollectorProcess, tmp_path: Path) -> None:
 
         def is_heard() -> bool:
             with client.run("slow"):
-                threading.Event().wait(0.25)
+                wait_until(elapsed(0.25))
             client.flush()
             return "event: run" in shell.shown
 

@@ -33,6 +33,7 @@ import lz4.frame  # type: ignore[import-untyped]  # it carries no types
 from backports import zstd
 
 from tests.support.folders import ROOT
+from tests.support.waiting import elapsed, wait_until
 
 USER: Final = "otel"
 PASSWORD: Final = "geheim:@/ü"
@@ -143,7 +144,8 @@ class Engine:
                     connection.query(f"SET {name} = {_quoted(value)}")
             if self._bytes_per_s and _INSERT.match(asked.query):
                 with self._disk:
-                    threading.Event().wait(len(asked.query) / self._bytes_per_s)
+                    takes_s = len(asked.query) / self._bytes_per_s
+                    wait_until(elapsed(takes_s), takes_s + 20)
             return _run(connection, asked)
         except RuntimeError as error:
             text = str(error)

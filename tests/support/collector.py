@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -18,11 +19,13 @@ from urllib.request import Request, urlopen
 
 from tests.support.forked import Forked
 from tests.support.new_store import lay
+from tests.support.waiting import wait_until
 
 READY = re.compile(r"otel-ml is ready: (https?://\S+) .*gRPC (\S+)")
 _READY_S = 60
 _STOP_S = 30
-_DELIVERIES = 30
+_DELIVER_S = 60
+_DELIVER_AGAIN_S = 1
 
 
 class CollectorProcess:
@@ -153,11 +156,17 @@ class CollectorProcess:
             headers: Of the request.
             is_whole: Whether every span is to be taken.
         """
-        for _ in range(_DELIVERIES):
+        due_s = 0.0
+
+        def offer() -> tuple[int, bytes] | None:
+            nonlocal due_s
+            if time.monotonic() < due_s:
+                return None
             status, _, answer = self.post("/v1/traces", body, headers)
-            if status != HTTPStatus.SERVICE_UNAVAILABLE:
-                break
-            threading.Event().wait(1)
+            due_s = time.monotonic() + _DELIVER_AGAIN_S
+            return None if status == HTTPStatus.SERVICE_UNAVAILABLE else (status, answer)
+
+        status, answer = wait_until(offer, _DELIVER_S, about=f"room for {len(body)} bytes")
         assert (status, not answer.strip(b"{}")) == (HTTPStatus.OK, is_whole), answer
 
     def runs(self, project: str, **parameters: object) -> list[dict[str, Any]]:
@@ -210,16 +219,6 @@ class CollectorProcess:
                 ready.set()
         process.stdout.close()
         ready.set()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait for a condition with a deadline."""
-    pause = threading.Event()
-    for _ in range(int(timeout_s / 0.05)):
-        if condition():
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"not within {timeout_s} s")
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_ml import attributes as names
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.waiting import elapsed, wait_until
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 OK: Final = frozenset({"http 200", "grpc OK"})
@@ -96,7 +97,7 @@ class Senders:
                 answer = connection.send(body)
                 self._note(body, answer, time.monotonic() - started)
                 if answer not in OK:
-                    threading.Event().wait(_PAUSE_S)
+                    wait_until(elapsed(_PAUSE_S))
 
     def _next(self) -> bytes | None:
         with self._lock, suppress(IndexError):

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from playwright.sync_api import Browser, Page, Request, expect
 
 from otel_ml_collector.span import Span, Value
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.waiting import wait_until
 
 PROJECT: Final = "hostile"
 MEGABYTE: Final = 1_000_000

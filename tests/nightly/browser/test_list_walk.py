@@ -42,7 +42,8 @@ def test_back_finds_the_same_place(tab: Tab, late_ms: int) -> None:
     expect(page.locator(ROWS)).to_have_count(len(before))
     assert shown(page) == before
     assert page.locator("input[role=combobox]").input_value() == ANSWERS
-    page.wait_for_timeout(late_ms)
+    due_ms = page.evaluate("performance.now()") + late_ms
+    page.wait_for_function("due => performance.now() >= due", arg=due_ms)
     held[0].continue_()
     expect(page.locator(".hist")).to_be_visible()  # above the rows, later than they
     page.wait_for_function(

@@ -8,7 +8,8 @@ from playwright.sync_api import Browser, expect
 
 from otel_ml import Client
 from tests.support.browser.fixtures import Tab
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 ASKED: dict[str, str] = {}
 

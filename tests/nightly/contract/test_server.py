@@ -6,10 +6,11 @@ from pathlib import Path
 
 from tests.process.contract.test_roads import send
 from tests.support.clickhouse import ClickHouse
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.keys import ask, make_key
 from tests.support.load import make_request, run_ids
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="embedded*")
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.request import Request, urlopen
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.otlp_sink import Sent, Sink, http_sink
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 _PATIENCE_S: Final = 300.0
 _SECRET: Final = b"0123456789abcdef"

@@ -15,6 +15,7 @@ from tests.support.examples import examples
 from tests.support.otel_ml_collector.spans import id_of, make_artifact, make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.sampling import harder
+from tests.support.waiting import elapsed, wait_until
 
 
 @harder
@@ -38,9 +39,8 @@ def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
         path = path_of("p", hashlib.sha256(document).hexdigest())
         with ThreadPoolExecutor(1) as pool:
             upload = pool.submit(put, own_collector.endpoint, "p", document)
-            deadline_s = time.monotonic() + 0.05 * number
-            while not upload.done() and time.monotonic() < deadline_s:
-                send(own_collector, "GET", "/healthz")
+            is_moment = elapsed(0.05 * number)
+            wait_until(lambda upload=upload, is_moment=is_moment: upload.done() or is_moment())  # type: ignore[misc]
             own_collector.kill()
         is_stored = upload.exception() is None and upload.result() == 201
         own_collector.restart()

@@ -11,7 +11,8 @@ from tests.process.end_to_end.test_counted_once import (
     send,
     totals,
 )
-from tests.support.collector import running, wait_until
+from tests.support.collector import running
+from tests.support.waiting import wait_until
 
 
 def test_killed_between(tmp_path: Path) -> None:

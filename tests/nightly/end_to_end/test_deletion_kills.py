@@ -10,12 +10,13 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from otel_ml_collector.span import Span
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.deleting import make_told
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.sampling import harder
+from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "killed"}
 # When the collector is killed, after it was asked: before anything is on disk, and later.

@@ -6,7 +6,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.process.end_to_end.test_demo import PAGES, TIMEOUT_S, running_demo
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_demo_stays_up_until_ctrl_c(tmp_path: Path) -> None:

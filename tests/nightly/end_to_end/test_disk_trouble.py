@@ -12,10 +12,11 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.bench.trouble import Kind, measure
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.disk import MountedDisk, kinds, open_disk
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.waiting import wait_until
 
 _HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "full"}
 

@@ -8,12 +8,13 @@ from typing import Final
 
 from otel_ml_collector.span import Span
 from tests.store.otel_ml_collector.store.test_experiments import make_item_run, make_production
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.sampling import harder
+from tests.support.waiting import wait_until
 
 KILLS: Final = examples(10, on_commit=1)
 ITEMS: Final = 40

@@ -16,6 +16,7 @@ from tests.support.otel_ml_collector.spans import make_call, make_sign
 from tests.support.otel_ml_collector.stores import open_store
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.relay import PROTOBUF, Relay
+from tests.support.waiting import elapsed, wait_until
 
 
 @pytest.fixture
@@ -38,12 +39,11 @@ def test_killed_process(own_collector: CollectorProcess, relay: Relay, tmp_path:
 
 def test_killed_collector(own_collector: CollectorProcess) -> None:
     """Of a sender that sends again what was not acknowledged, nothing is missing after kills."""
-    pause = threading.Event()
     for moment, delay_s in enumerate((0.0, 0.02, 0.05)):
         body = encode([number(moment * 200 + place) for place in range(1, 201)])
         sender = threading.Thread(target=post, args=(own_collector, body))
         sender.start()
-        pause.wait(delay_s)  # anywhere between the first byte and the answer
+        wait_until(elapsed(delay_s))  # anywhere between the first byte and the answer
         own_collector.kill()
         sender.join()
         own_collector.restart()

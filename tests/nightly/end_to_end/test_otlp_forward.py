@@ -15,10 +15,11 @@ from tests.process.end_to_end.test_otlp_forward import (
     send,
     send_grpc,
 )
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import make_request, run_ids
 from tests.support.otlp_sink import http_sink
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 
 def test_killed_target(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import secrets
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from tests.support.clickhouse import clickhouse
 from tests.support.collector import CollectorProcess, running
 from tests.support.hostile.crowd import busy_loops
 from tests.support.load import PROTOBUF, make_request
+from tests.support.waiting import elapsed, wait_until
 
 SPANS: Final = 128
 SECONDS: Final = 6
@@ -195,7 +195,8 @@ def send_until_stored(collector: CollectorProcess, large: Large) -> list[tuple[i
         answer = send(collector, large)
         answers.append((answer.status, answer.took_s))
         if answer.status == 503:
-            threading.Event().wait(float(answer.retry_after))
+            again_s = float(answer.retry_after)
+            wait_until(elapsed(again_s), again_s + 20)
     return answers
 
 
@@ -227,11 +228,14 @@ def test_eight_large(tmp_path: Path, write: Callable[[str], Large], mib: int) ->
     with running(tmp_path / "data") as collector:
         with ThreadPoolExecutor(8) as pool:
             sent = [pool.submit(send_until_stored, collector, one) for one in large]
-            while not all(one.done() for one in sent):
+
+            def is_sent() -> bool:
                 started_s = time.monotonic()
                 assert collector.status("/healthz") == 200
                 healths_s.append(time.monotonic() - started_s)
-                threading.Event().wait(0.02)
+                return all(one.done() for one in sent)
+
+            wait_until(is_sent, 2 * DEADLINE_S, about="an answer to each of the eight")
         assert [one.result()[-1][0] for one in sent] == [200] * 8
         assert runs_of(collector) == {one.project: one.spans for one in large}
         peak_mb = collector.peak_mb

@@ -9,9 +9,10 @@ from otel_ml_collector.forward.record_client import Messages
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from tests.support.backend import running_backend
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.prometheus import numbers_in
 from tests.support.senders import Senders, all_run_ids
+from tests.support.waiting import wait_until
 
 TARGET_KILLS = 4
 RUNS_BETWEEN = 64

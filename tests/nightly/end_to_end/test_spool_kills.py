@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.folders import ROOT
+from tests.support.waiting import wait_until
 
 KILLS = 10
 MOST_CALLS = 400
@@ -22,8 +24,9 @@ PROJECT = "killed"
 # Calls without end, some of them judged; prints the run id of each call that has returned. Given a
 # number, makes so many calls and waits until its input ends.
 APPLICATION = """
-import itertools, os, sys, threading
+import itertools, os, sys
 from otel_ml import Client, Judge, current_run
+from tests.support.waiting import elapsed, wait_until
 
 client = Client("killed", spool=sys.argv[1])
 
@@ -39,7 +42,7 @@ last = int(sys.argv[2]) if len(sys.argv) > 2 else None
 for number in range(last) if last is not None else itertools.count():
     returned = (judged if number % 5 == 0 else model)(number)
     os.write(1, returned.encode() + b"\\n")
-    threading.Event().wait(0.001)
+    wait_until(elapsed(0.001))
 sys.stdin.read()
 """
 
@@ -48,7 +51,7 @@ sys.stdin.read()
 def running(endpoint: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-c", APPLICATION, *map(str, arguments)],
-        env={**os.environ, "OTEL_ML_ENDPOINT": endpoint},
+        env={**os.environ, "OTEL_ML_ENDPOINT": endpoint, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

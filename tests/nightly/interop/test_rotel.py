@@ -24,8 +24,9 @@ from tests.process.end_to_end.test_python_exporters import (
     run_id,
     tracing,
 )
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
+from tests.support.waiting import wait_until
 
 PROJECT = "behind rotel"
 QUICKLY = ("--otlp-exporter-retry-initial-backoff", "100ms")

@@ -9,8 +9,9 @@ import pytest
 
 from tests.nightly.interop.test_rotel import find_program, free_address, is_open
 from tests.process.end_to_end.test_otlp_forward import forwarding, numbers, send
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import make_request, run_ids
+from tests.support.waiting import wait_until
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import pytest
 from otel_ml_collector.span import Span
 from tests.nightly.neighbours.programs import Jaeger, fetch, running
 from tests.nightly.neighbours.questions import found
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.collector import running as collecting
 from tests.support.load import PROTOBUF
 from tests.support.neighbours.story import PROJECT, make_story
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 # Where `make neighbours` puts them: what it builds, and the packages of Debian that it unpacks.
 _BUILT: Final = ROOT / ".cache/neighbours"

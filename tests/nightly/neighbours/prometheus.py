@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.nightly.neighbours.programs import PROGRAMS, Program, fetch, replaced
-from tests.support.collector import wait_until
 from tests.support.folders import ROOT
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 CONFIG: Final = ROOT / "deploy/prometheus/prometheus.yml"
 RULES: Final = ROOT / "deploy/prometheus/rules.yml"

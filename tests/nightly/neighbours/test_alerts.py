@@ -14,7 +14,7 @@ from tests.nightly.neighbours.programs import running
 from tests.nightly.neighbours.prometheus import Alertmanager, Inbox
 from tests.nightly.neighbours.test_prometheus import collecting, watching
 from tests.process.otel_ml_collector.alerts.test_delivery import delivering, states_of
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.alerts.world import (
     CHANGED_NS,
@@ -26,6 +26,7 @@ from tests.support.otel_ml_collector.alerts.world import (
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.waiting import wait_until
 from tests.unit.otel_ml_collector.alerts.test_messages import NASTY, make_nasty
 
 _PATIENCE_S: Final = 60.0

@@ -24,9 +24,10 @@ from tests.nightly.neighbours.programs import (
     run_to_end,
     running,
 )
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 REQUESTS: Final = 40
 SPANS: Final = 25

@@ -8,7 +8,7 @@ import pytest
 from tests.nightly.neighbours.programs import Jaeger, count_spans, running
 from tests.nightly.neighbours.test_chain import SERVICE, make_batch, send, stored
 from tests.support.collector import running as collecting
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

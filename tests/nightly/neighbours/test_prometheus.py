@@ -30,13 +30,14 @@ from tests.nightly.neighbours.prometheus import (
     deployed_scrape,
 )
 from tests.support.clickhouse import ClickHouse, clickhouse
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.ports import free_port
 from tests.support.relay import Relay
+from tests.support.waiting import wait_until
 
 PROJECT: Final = "shop"
 # Named as one of which a sampler drops spans.

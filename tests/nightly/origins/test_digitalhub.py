@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.process.origins.test_digitalhub import newest
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.origins.program import finish, preamble, run, start
+from tests.support.waiting import wait_until
 
 TELL: Final = """
 import sys

@@ -45,6 +45,7 @@ def test_first_call_waits_for_little(tmp_path: Path, sink: Sink) -> None:
 def test_slow_disk_loses_nothing(tmp_path: Path, sink: Sink) -> None:
     """A process that ends while what sends is loaded waits for it, as for a slow receiver."""
     # Longer than a delivery without progress is waited for, shorter than the end of a process.
-    (tmp_path / "gzip.py").write_text("import time\n\ntime.sleep(6)\n")
-    run_script(tmp_path, CALL, OTEL_ML_ENDPOINT=sink.address)
+    loading = "from tests.support.waiting import elapsed, wait_until\n\nwait_until(elapsed(6))\n"
+    (tmp_path / "gzip.py").write_text(loading)
+    run_script(tmp_path, CALL, OTEL_ML_ENDPOINT=sink.address, PYTHONPATH=str(ROOT))
     assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]

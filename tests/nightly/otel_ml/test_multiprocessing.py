@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from tests.process.otel_ml.test_multiprocessing import terminate
+from tests.process.otel_ml.test_multiprocessing import ENDLESS, terminate
 from tests.process.otel_ml.test_sigterm import LIMIT_S, hanging
 from tests.support.otel_ml.otlp_sink import Sink
 
@@ -11,6 +11,6 @@ from tests.support.otel_ml.otlp_sink import Sink
 def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
     """A child whose collector says nothing ends 2 s after it was told to."""
     with hanging(sink):
-        status, took_s = terminate(tmp_path, sink, "model(1)\nready.set()\ntime.sleep(600)")
+        status, took_s = terminate(tmp_path, sink, f"model(1)\nready.set()\n{ENDLESS}")
     assert status == -signal.SIGTERM
     assert took_s < LIMIT_S + 1.5

@@ -1,19 +1,18 @@
 """Slow cases of tests/process/otel_ml/test_process_end.py."""
 
-import threading
 from pathlib import Path
 
 from tests.process.otel_ml.test_process_end import CALLS, outputs
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink
 from tests.support.otel_ml.scripts import run_script
+from tests.support.waiting import elapsed, wait_until
 
 
 def test_slow_collector_gets_all_at_exit(tmp_path: Path, sink: Sink) -> None:
     """A script waits at its end for a collector that takes long over each request."""
-    pause = threading.Event()
 
     def reply(_: Received) -> Reply:
-        pause.wait(2.5)
+        wait_until(elapsed(2.5))
         return Reply()
 
     sink.reply = reply

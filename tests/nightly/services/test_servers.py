@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.interop.receiver import open_receiver
 from tests.support.services.processes import NEVER_BY_ITSELF, Service, serving
+from tests.support.waiting import wait_until
 
 WEB: Final = "tests.nightly.services.programs.web"
 UVICORN: Final = ("uvicorn", f"{WEB}:app", "--port", "0", "--workers", "2")

@@ -6,9 +6,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_ml import Client
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="embedded*")
 

@@ -13,9 +13,10 @@ from tests.process.contract.test_roads import send
 from tests.support.certificates import make_certificate
 from tests.support.clickhouse import ClickHouse, clickhouse
 from tests.support.clickhouse_front import PASSWORD
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="embedded*")
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.bench.artifacts import make_document, put
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 JSON: Final = {"content-type": "application/json"}
 DOCUMENT: Final = b'{"type":"otel_ml.types.Native","params":{"data":7}}'

@@ -30,7 +30,9 @@ from otel_ml.reader import Reader
 from otel_ml.reader.api import Api, Question
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml_collector.cli import main
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.folders import ROOT
+from tests.support.waiting import elapsed, wait_until
 
 RUNS: Final = 60
 
@@ -346,10 +348,12 @@ def test_judge_that_fails_or_hangs(client: Client) -> None:
         if len(outputs) % 2:
             raise RuntimeError("no answer")
         if len(outputs) == 40:
-            time.sleep(60)
+            over.wait(60)
         return True
 
+    over = threading.Event()
     change = client.judge("", Judge("odd", "", rubric, timeout_s=0.5))
+    over.set()
     assert (len(change.runs), change.errors) == (RUNS, 31)
     assert "it failed on 31, first:" in str(change)
 
@@ -364,7 +368,7 @@ def test_rate_and_concurrency(client: Client) -> None:
         with lock:
             at_once += 1
             most = max(most, at_once)
-        time.sleep(0.3)
+        wait_until(elapsed(0.3))  # time for one too many to begin
         with lock:
             at_once -= 1
         return Score(1.0)
@@ -407,11 +411,11 @@ def test_wrong_arguments(client: Client) -> None:
 
 
 JUDGES: Final = """
-import time
 from otel_ml import Judge
+from tests.support.waiting import elapsed, wait_until
 
 def is_very_short(outputs):
-    time.sleep(0.02)
+    wait_until(elapsed(0.02))
     return len(outputs) <= 20
 
 brief = Judge("brief", "At most 20 characters.", is_very_short)
@@ -466,7 +470,10 @@ def test_progress_on_a_terminal(client: Client, collector: CollectorProcess, jud
     command = [sys.executable, "-m", "otel_ml_collector", "judge", judges, "--where", "", *place]
     ours, terminal = pty.openpty()
     with subprocess.Popen(
-        [*command, "--concurrency", "1"], stdout=subprocess.PIPE, stderr=terminal
+        [*command, "--concurrency", "1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
     ) as process:
         os.close(terminal)
         process.communicate(timeout=120)
@@ -514,9 +521,9 @@ def test_cost_is_said_beforehand(
     assert message in capsys.readouterr().err
 
 
-# Judges so many runs, and no other until there is a file that says that it was begun again.
+# Judges so many runs, and no other unless there is a file that says that it was begun again.
 HELD: Final = """
-import pathlib, time
+import pathlib, threading
 from otel_ml import Judge
 
 here = pathlib.Path(__file__).parent
@@ -524,8 +531,8 @@ here = pathlib.Path(__file__).parent
 def is_very_short(outputs):
     with (here / "asked.txt").open("a") as file:
         file.write(f"{len(outputs)}\\n")
-    while len((here / "asked.txt").read_text().split()) > HELD and not (here / "again").exists():
-        time.sleep(0.02)
+    if len((here / "asked.txt").read_text().split()) > HELD and not (here / "again").exists():
+        threading.Event().wait()
     return len(outputs) <= 20
 
 brief = Judge("brief", "At most 20 characters.", is_very_short)

@@ -14,12 +14,13 @@ import pytest
 
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.store.backup import restore
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.disk import LimitedDisk, kinds, open_disk
 from tests.support.otel_ml_collector.deleting import make_told
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
+from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "kept"}
 

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import RECORDED_FOLDER
+from tests.support.waiting import wait_until
 
 RECORDING: Final = RECORDED_FOLDER / "recordings/openinference_anthropic.json"
 # Three answers of anthropic under OpenInference: 16 tokens in and 5 out each, and a refused call.

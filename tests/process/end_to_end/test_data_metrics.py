@@ -18,7 +18,8 @@ from otel_ml import (
 from otel_ml.compat.digitalhub import Entity, Project
 from otel_ml.reader import Reader
 from otel_ml.statistics.sketches import sketch_values
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 ROWS: Final = [{"age": None if n % 4 == 0 else n, "churned": n % 2 == 0} for n in range(40)]
 

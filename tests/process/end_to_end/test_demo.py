@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 from examples.demo.checks import find_missing
 from examples.demo.records import Records
-from tests.support.collector import wait_until
 from tests.support.demo import OUTPUT, usual_ports_taken
 from tests.support.folders import ROOT
+from tests.support.waiting import wait_until
 
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
 SERVED = re.compile(r"otel-ml is ready: (http://\S+) ")

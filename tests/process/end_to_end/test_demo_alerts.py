@@ -15,10 +15,10 @@ from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.notifications import NotificationBox
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
 from tests.process.otel_ml_collector.alerts.test_delivery import delivering
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otel_ml_collector.stores import open_store
 from tests.support.otlp_sink import http_sink
+from tests.support.waiting import wait_until
 
 _FORKING: Final = multiprocessing.get_context("forkserver")
 _PROJECT: Final = "breast-cancer"

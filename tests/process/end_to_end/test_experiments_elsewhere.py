@@ -11,7 +11,8 @@ from typing import Final
 
 from otel_ml import Client, Dataset
 from otel_ml.judges.ready import exact
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 PROJECT: Final = "evaluated"
 ITEMS: Final = 40

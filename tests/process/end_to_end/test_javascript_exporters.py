@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import NODE
 from tests.support.plain_run import plain_run, written
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 PACKAGE = NODE
 

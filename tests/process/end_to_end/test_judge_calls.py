@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from otel_ml import Client, LLMJudge
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 PROJECT = "judged"
 # A thousand tokens in, ten out: dearer by far than the call that is judged.

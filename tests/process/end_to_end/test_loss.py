@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.relay import PROTOBUF, Relay
+from tests.support.waiting import wait_until
 
 PROJECT = "shop"
 # 13 numbers when it ends by itself: the run's start and end, 10 calls, the goodbye.

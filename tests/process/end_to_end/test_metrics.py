@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.util.types import AnyValue
 
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.telemetry.page import Numbers, read_page
 from tests.support.relay import PROTOBUF, Relay
+from tests.support.waiting import wait_until
 
 PROMTOOL = ".cache/prometheus/usr/bin/promtool"
 # Two versions of a model, of which the second one raises, and a judge.

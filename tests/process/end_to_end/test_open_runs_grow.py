@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from otel_ml import Client
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
 from tests.support.sampling import harder
+from tests.support.waiting import wait_until
 
 POINTS = examples(1_000_000, on_commit=100_000)
 OTHER = """

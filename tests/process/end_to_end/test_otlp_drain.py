@@ -16,7 +16,8 @@ from tests.process.end_to_end.test_otlp_contract import (
     make_span,
     refused_by_grpc,
 )
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 END_S = 10
 

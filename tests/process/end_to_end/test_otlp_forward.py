@@ -18,7 +18,7 @@ import pytest
 from backports import zstd
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import make_request
 from tests.support.otel_ml_collector.json_wire import encode_json
 from tests.support.otel_ml_collector.log_wire import encode_logs
@@ -29,6 +29,7 @@ from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
 from tests.support.ports import free_port
 from tests.support.prometheus import numbers_in
 from tests.support.senders import EXPORT
+from tests.support.waiting import wait_until
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"

@@ -36,9 +36,10 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AnyValue
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.plain_run import plain_run, written
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 Protocol = Literal["grpc", "http"]
 Compression = Literal["none", "gzip", "deflate"]

@@ -11,9 +11,10 @@ from typing import Final
 
 import pytest
 
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.waiting import wait_until
 
 PAGE: Final = ROOT / "docs/how-to/records.md"
 PROTO: Final = ROOT / "proto/otel_ml_collector/v1/records.proto"

@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from otel_ml_collector.exporter import RecordExporter
 from tests.support.application import CALL, DEFINITION, MS_NS, START_NS, TABLE, Application
 from tests.support.backend import BackendProcess, running_backend
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 KINDS: Final = (
     *("runs", "model_versions", "metrics", "tags", "logs", "artifacts", "trace_keys"),

@@ -13,9 +13,10 @@ from otel_ml_collector.exporter import RecordExporter
 from tests.support.application import Application
 from tests.support.backend import run_ids_in, serving
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.prometheus import numbers_in
+from tests.support.waiting import wait_until
 
 KEY: Final = "s3cret, with 100% odd=signs"
 IN_URL: Final = "s3cret%2C%20with%20100%25%20odd%3Dsigns"

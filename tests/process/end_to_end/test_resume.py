@@ -1,6 +1,7 @@
 """An experiment whose process is killed goes on in another one, from what the collector has."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -13,24 +14,27 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client
 from otel_ml.judges.ready import exact
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.folders import ROOT
 from tests.support.otel_ml.providers import ApiProvider, Provider, WrappingProvider
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 ITEMS: Final = 60
 REPEATS: Final = 2
 APP: Final = """
-import json, sys, time
+import json, sys
 
 from otel_ml import Client, Dataset
 from otel_ml.judges.ready import exact
+from tests.support.waiting import elapsed, wait_until
 
 asked = []
 
 
 def answer(a):
     asked.append(a)
-    time.sleep(0.1)
+    wait_until(elapsed(0.1))
     if a % 10 == 7:
         raise KeyError(a)
     return a + 1
@@ -58,6 +62,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, "app.py", collector.endpoint, name, resume, temperature],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
     )

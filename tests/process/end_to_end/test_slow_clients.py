@@ -13,10 +13,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request
 from tests.support.sampling import sampled
 from tests.support.senders import EXPORT
+from tests.support.waiting import elapsed, wait_until
 
 TIMEOUT_S = 3
 IDLE = 1_000
@@ -137,7 +138,7 @@ def one_byte_a_second(collector: CollectorProcess) -> None:
         for connection in slow:
             connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
         for _ in range(TIMEOUT_S + 1):
-            time.sleep(1)  # it is what makes the client slow
+            wait_until(elapsed(1))  # which makes the client slow
             for connection in slow:
                 try:
                     connection.send(b"x")
@@ -160,7 +161,6 @@ def idle(collector: CollectorProcess) -> None:
     with ExitStack() as stack:
         silent = [stack.enter_context(connect(collector.endpoint)) for _ in range(IDLE)]
         silent += [stack.enter_context(connect(collector.grpc)) for _ in range(IDLE // 10)]
-        threading.Event().wait(1)
         assert [answer_of(connection) for connection in silent[:IDLE]] == [b""] * IDLE
 
 
@@ -255,7 +255,7 @@ def unread_answers(collector: CollectorProcess) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(place(collector.endpoint))
             connection.sendall(ask * 100)
-        threading.Event().wait(2)
+        wait_until(elapsed(2))  # beside which others are answered
 
 
 @sampled(2, without="one_byte_a_second")

@@ -11,8 +11,9 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 from PIL import Image
 
 from otel_ml import types
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.origins.program import finish, preamble, run, snippet, start
+from tests.support.waiting import wait_until
 
 PROJECT: Final = "d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80"
 TRACE_ID: Final = "472b649d-cce8-4d50-9682-6b81a80755c0"

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_ml import Client, InvalidMetricError
 from otel_ml.export.delivery import Delivery
 from tests.support.otel_ml.otlp_sink import Sink, closed_address, open_sink
+from tests.support.waiting import wait_until
 
 
 def call_once(client: Client) -> None:
@@ -271,11 +272,7 @@ def test_first_span_leaves_soon(sink: Sink) -> None:
     """A run is delivered on its own, without a flush."""
     client = Client("shop", endpoint=sink.address)
     client.trace(name="model")(lambda: 1)()
-    pause = Event()
-    for _ in range(200):
-        if sink.spans:
-            break
-        pause.wait(0.05)
+    wait_until(lambda: sink.spans)
     assert [span["name"] for span in sink.spans] == ["model"]
     client.close()
 

@@ -67,8 +67,9 @@ def test_all_jobs_arrive(tmp_path: Path, sink: Sink, way: str, method: str, trac
     assert outputs(sink) == [*before, *range(3 if way == "processes" else 20)]
 
 
+ENDLESS: Final = "select.select([], [], [])"
 CHILD: Final = """
-import hashlib, json, multiprocessing, os, signal, sys, time
+import hashlib, json, multiprocessing, os, select, signal, sys, time
 import otel_ml
 
 @otel_ml.trace(name="model")
@@ -110,11 +111,11 @@ def terminate(directory: Path, sink: Sink, job: str) -> tuple[int, float]:
 @pytest.mark.parametrize(
     "work",
     [
-        "time.sleep(600)",
+        ENDLESS,
         "[0 for _ in iter(int, 1)]",
         "hashlib.pbkdf2_hmac('md5', b'', b'', 1 << 30)",
     ],
-    ids=["sleep", "loop", "c"],
+    ids=["system call", "loop", "c"],
 )
 def test_job_that_goes_on(tmp_path: Path, sink: Sink, work: str) -> None:
     """A child that is terminated in the middle of a job delivers and ends, also from a C call."""
@@ -133,7 +134,7 @@ def test_job_that_goes_on(tmp_path: Path, sink: Sink, work: str) -> None:
 )
 def test_handler_of_the_child_stays(tmp_path: Path, sink: Sink, job: str) -> None:
     """A handler that the child sets, before its first call or after, is the one that is called."""
-    status, _ = terminate(tmp_path, sink, f"{job}\nready.set()\ntime.sleep(600)")
+    status, _ = terminate(tmp_path, sink, f"{job}\nready.set()\n{ENDLESS}")
     assert (status, outputs(sink)) == (7, [0, 1])
 
 
@@ -150,12 +151,12 @@ def test_signal_of_a_grandchild(tmp_path: Path, sink: Sink) -> None:
     """A process that the child forks ends by its own signal alone, at once and with its status."""
     job = """model(1)
         grandchild = os.fork()
-        grandchild or time.sleep(600)
+        grandchild or select.select([], [], [])
         os.kill(grandchild, signal.SIGTERM)
         status = os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])
         model(status)
         signal.signal(signal.SIGTERM, leave)
         ready.set()
-        time.sleep(600)"""
+        select.select([], [], [])"""
     status, _ = terminate(tmp_path, sink, "\n".join(line.strip() for line in job.splitlines()))
     assert (status, outputs(sink)) == (7, [-signal.SIGTERM, 0, 1])

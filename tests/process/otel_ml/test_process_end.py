@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Sink, closed_address
 from tests.support.otel_ml.scripts import run_script
 from tests.support.sampling import sampled
@@ -70,12 +71,13 @@ def test_running_judge_is_heard_at_exit(tmp_path: Path, sink: Sink) -> None:
     script = """
         import threading
         import otel_ml
+        from tests.support.waiting import elapsed, wait_until
 
         entered = threading.Event()
 
         def rubric(outputs):
             entered.set()
-            threading.Event().wait(0.7)
+            wait_until(elapsed(0.7))
             return outputs
 
         @otel_ml.assess(otel_ml.Judge("slow", "", rubric))
@@ -85,7 +87,7 @@ def test_running_judge_is_heard_at_exit(tmp_path: Path, sink: Sink) -> None:
         model(1)
         entered.wait(10)
     """
-    run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
+    run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address, PYTHONPATH=str(ROOT))
     scores = [
         span.get("otel_ml.score.slow", span.get("otel_ml.score.value")) for span in sink.spans
     ]
@@ -125,6 +127,7 @@ def test_held_run_of_a_joined_client_is_delivered(tmp_path: Path, sink: Sink) ->
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
         from otel_ml import Client, Judge
+        from tests.support.waiting import elapsed, wait_until
 
         client = Client("shop")
         trace.set_tracer_provider(TracerProvider())
@@ -132,7 +135,7 @@ def test_held_run_of_a_joined_client_is_delivered(tmp_path: Path, sink: Sink) ->
 
         def rubric(outputs):
             entered.set()
-            threading.Event().wait(0.1)
+            wait_until(elapsed(0.1))
             return outputs
 
         @client.assess(Judge("slow", "", rubric))
@@ -142,7 +145,7 @@ def test_held_run_of_a_joined_client_is_delivered(tmp_path: Path, sink: Sink) ->
         model(1)
         entered.wait(10)
     """
-    run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
+    run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address, PYTHONPATH=str(ROOT))
     runs = [span for span in sink.spans if "otel_ml.target.kind" not in span]
     assert [span["otel_ml.outputs"] for span in runs] == ["1"]
 

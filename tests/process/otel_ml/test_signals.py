@@ -3,7 +3,6 @@
 import _thread
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 
@@ -11,6 +10,7 @@ import pytest
 
 from otel_ml import Client
 from tests.support.otel_ml.otlp_sink import Sink
+from tests.support.waiting import wait_until
 from tests.unit.otel_ml.test_signals import (
     Limit,
     handler,
@@ -26,7 +26,7 @@ def test_limit_while_a_thread_starts_reaches_the_host(sink: Sink) -> None:
     def strike(frame: FrameType, event: str, started: object) -> None:
         if event == "c_return" and started is _thread.start_new_thread and not struck:
             struck.append(frame.f_code.co_name)
-            time.sleep(0.2)  # the new thread says that it runs
+            wait_until(frame.f_locals["self"].is_alive)  # the new thread says that it runs
             signal.raise_signal(signal.SIGALRM)
 
     client = Client("shop", endpoint=sink.address, join=False)

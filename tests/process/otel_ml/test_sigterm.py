@@ -13,10 +13,11 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.collector import wait_until
+from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, open_sink
 from tests.support.otel_ml.scripts import ask_script, run_script
 from tests.support.sampling import sampled
+from tests.support.waiting import elapsed, wait_until
 
 LATE_MS = "60000"
 LONG_S = 20.0
@@ -38,7 +39,11 @@ for number in range(1_000):
 TERMINATE = "os.kill(os.getpid(), signal.SIGTERM)\n"
 # A signal that comes just before the main thread blocks is heard when it wakes, which CPython
 # cannot help: so it wakes often.
-WAIT = "print('ready', flush=True)\nwhile True:\n    threading.Event().wait(0.05)\n"
+WAIT = """
+from tests.support.waiting import wait_until
+print("ready", flush=True)
+wait_until(lambda: False, 60)
+"""
 
 
 def outputs(sink: Sink) -> list[int]:
@@ -52,7 +57,7 @@ def started(directory: Path, text: str, **variables: str) -> Iterator[subprocess
     path.write_text(dedent(text))
     with subprocess.Popen(
         [sys.executable, str(path)],
-        env={**os.environ, **variables},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -90,11 +95,11 @@ def test_all_calls_are_delivered(tmp_path: Path, sink: Sink) -> None:
     "waiting",
     [
         "threading.Event().wait()",
-        "time.sleep(60)",
-        "import asyncio\nasyncio.run(asyncio.sleep(60))",
+        "import select\nselect.select([], [], [])",
+        "import asyncio\nasyncio.run(asyncio.Event().wait())",
         "while True: pass",
     ],
-    ids=["lock", "sleep", "loop", "work"],
+    ids=["lock", "system call", "loop", "work"],
 )
 def test_waiting_process_delivers(tmp_path: Path, sink: Sink, waiting: str) -> None:
     """Whatever the main thread does, the signal delivers and ends the process."""
@@ -107,10 +112,9 @@ def test_waiting_process_delivers(tmp_path: Path, sink: Sink, waiting: str) -> N
 
 def test_slow_delivery_outlives_the_program(tmp_path: Path, sink: Sink) -> None:
     """A program that comes to its end while the signal's delivery goes on loses nothing by it."""
-    pause = threading.Event()
 
     def reply(_: Received) -> Reply:
-        pause.wait(1.0)
+        wait_until(elapsed(1.0))
         return Reply()
 
     sink.reply = reply
@@ -120,10 +124,9 @@ def test_slow_delivery_outlives_the_program(tmp_path: Path, sink: Sink) -> None:
 
 def test_signal_during_the_last_delivery(tmp_path: Path, sink: Sink) -> None:
     """A signal that comes while a process that ends delivers its calls costs none of them."""
-    pause = threading.Event()
 
     def reply(_: Received) -> Reply:
-        pause.wait(1.0)
+        wait_until(elapsed(1.0))
         return Reply()
 
     sink.reply = reply

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_ml import Client, Judge
-from tests.support.collector import wait_until
 from tests.support.otel_ml.otlp_sink import Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import run_script
+from tests.support.waiting import wait_until
 
 LONG_S = 20.0
 KILLED = -9

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.otel_ml.test_worker import WAIT_S, Echo
 
 
@@ -26,10 +25,13 @@ def test_forked_child_starts_its_own(echo: Echo) -> None:
     wait_until(lambda: echo.done == [1], WAIT_S)
     child = os.fork()
     if child == 0:
-        signal.alarm(WAIT_S)
-        is_new = not echo.worker.is_alive
-        echo.put(2)
-        while echo.done != [1, 2]:
-            time.sleep(0.01)
-        os._exit(0 if is_new and len(echo.threads) <= 2 else 1)
+        signal.alarm(2 * WAIT_S)
+        status = 1
+        try:
+            is_new = not echo.worker.is_alive
+            echo.put(2)
+            wait_until(lambda: echo.done == [1, 2], WAIT_S)
+            status = 0 if is_new and len(echo.threads) <= 2 else 1
+        finally:
+            os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

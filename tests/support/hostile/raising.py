@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tests.support.hostile.case import Case
+from tests.support.waiting import run_other_tasks
 
 
 class SilentError(Exception):
@@ -30,7 +31,7 @@ def fail(error: BaseException) -> NoReturn:
 
 
 async def fail_later(error: BaseException) -> NoReturn:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     raise error
 
 

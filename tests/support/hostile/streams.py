@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 from tests.support.hostile.case import Case
+from tests.support.waiting import run_other_tasks
 
 
 def count(stop: int) -> Generator[int, Any, str]:
@@ -23,7 +24,7 @@ def count(stop: int) -> Generator[int, Any, str]:
 
 async def count_later(stop: int) -> AsyncIterator[int]:
     for number in range(stop):
-        await asyncio.sleep(0)
+        await run_other_tasks()
         yield number
 
 
@@ -116,7 +117,7 @@ def break_later(function: Callable[..., Any]) -> list[int]:
             found.append(number)
             break
         gc.collect()
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return found
 
     return asyncio.run(main())
@@ -151,7 +152,7 @@ def change_tasks(function: Callable[..., Any]) -> list[int]:
 
         found = [await asyncio.create_task(step()) for _ in range(2)]
         asyncio.create_task(stream.aclose())  # noqa: RUF006 - forgotten, on purpose
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return found
 
     return asyncio.run(main())

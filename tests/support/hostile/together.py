@@ -8,6 +8,7 @@ from typing import Any
 
 import otel_ml
 from tests.support.hostile.case import Case
+from tests.support.waiting import run_other_tasks
 
 THREADS = 1_000
 TASKS = 10_000
@@ -19,7 +20,7 @@ def double(number: int) -> int:
 
 
 async def double_later(number: int) -> int:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return 2 * number
 
 

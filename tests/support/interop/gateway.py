@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.recorded.server import serving
 from tests.support.recorded.sink import Sink
+from tests.support.waiting import wait_until
 
 PROGRAMS: Final = ROOT / ".venv-litellm/bin"
 _COLLECTOR: Final = "http://127.0.0.1:4318"

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 from urllib.request import Request, urlopen
 
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.services.processes import NEVER_BY_ITSELF, Service, complete, serving
+from tests.support.waiting import wait_until
 
 FOLDER: Final = ROOT / "docs" / "how-to"
 _BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)

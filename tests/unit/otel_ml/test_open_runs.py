@@ -13,7 +13,6 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_ml import Client
 from otel_ml.recorder import HEARTBEAT_S, OpenRuns
 from otel_ml.runs import Run
-from tests.support.collector import wait_until
 from tests.support.otel_ml.recording import (
     Recording,
     attributes,
@@ -22,6 +21,7 @@ from tests.support.otel_ml.recording import (
     span_id,
     stable,
 )
+from tests.support.waiting import async_wait_until, wait_until
 
 LONG_S = 20.0
 
@@ -102,8 +102,7 @@ class Hanging:
 
         @client.trace(name="task")
         async def task(number: int) -> int:
-            while not over.is_set():
-                await asyncio.sleep(0.01)
+            await async_wait_until(over.is_set, LONG_S)
             return number
 
         async def tasks() -> None:

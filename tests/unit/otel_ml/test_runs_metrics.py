@@ -9,7 +9,6 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 
 from otel_ml import Client, InvalidMetricError
-from tests.support.collector import wait_until
 from tests.support.otel_ml.recording import (
     Recording,
     attributes,
@@ -18,6 +17,7 @@ from tests.support.otel_ml.recording import (
     stable,
     trace_id,
 )
+from tests.support.waiting import wait_until
 
 
 def points(recording: Recording) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_ml import Client, Judge
 from otel_ml.recorder import Stats
 from tests.support.otel_ml.recording import Recording, attributes
+from tests.support.waiting import elapsed, wait_until
 
 LONG_S = 20.0
 
@@ -120,8 +121,7 @@ def test_cost_is_unknown_before_a_call() -> None:
 
 def test_cost_is_that_of_the_sdk(recording: Recording) -> None:
     """What a call costs leaves out what the function itself took."""
-    pause = threading.Event()
-    traced = recording.client.trace(lambda: pause.wait(0.02))
+    traced = recording.client.trace(lambda: wait_until(elapsed(0.02)))
     for _ in range(20):
         traced()
     stats = recording.client.stats()

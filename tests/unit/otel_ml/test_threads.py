@@ -15,6 +15,7 @@ import otel_ml
 from otel_ml import Client
 from otel_ml.loading import start_apart
 from tests.support.otel_ml.recording import Recording, outputs, parent_id, span_id
+from tests.support.waiting import run_other_tasks
 
 
 def start_thread(function: Callable[[int], int]) -> int:
@@ -115,7 +116,7 @@ def test_coroutine_function_stays_one(recording: Recording) -> None:
     child = recording.client.trace(name="child")(double)
 
     async def later(number: int) -> int:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return child(number)
 
     with recording.client.run("parent"):

@@ -10,7 +10,6 @@ from otel_ml.metrics import make_points
 from otel_ml.tags import Value
 from otel_ml.updates import EVENT_BYTES, EVENTS, POINTS, Updates
 from otel_ml.wire import line_event
-from tests.support.collector import wait_until
 from tests.support.otel_ml.recording import (
     Recording,
     attributes,
@@ -19,6 +18,7 @@ from tests.support.otel_ml.recording import (
     span_id,
     stable,
 )
+from tests.support.waiting import wait_until
 
 
 def said(recording: Recording) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from types import FrameType
@@ -13,7 +12,7 @@ import pytest
 
 from otel_ml import worker as module
 from otel_ml.worker import Worker
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 WAIT_S = 10
 THREADS = 8
@@ -26,6 +25,7 @@ class Echo:
         self.jobs: deque[int] = deque()
         self.done: list[int] = []
         self.threads: set[int] = set()
+        self.is_done = threading.Semaphore(0)  # released once a job
         self.worker = Worker("echo", self._run)
 
     def put(self, job: int) -> None:
@@ -38,6 +38,7 @@ class Echo:
         while not self.worker.is_stopping:
             while self.jobs:
                 self.done.append(self.jobs.popleft())
+                self.is_done.release()
             self.worker.rest(lambda: self.jobs)
 
 
@@ -71,9 +72,7 @@ def test_job_that_comes_as_it_falls_asleep(echo: Echo) -> None:
     """Of ten thousand jobs that come one by one, each as the last one is done, none waits."""
     for number in range(10_000):
         echo.put(number)
-        until_s = time.monotonic() + WAIT_S
-        while len(echo.done) <= number and time.monotonic() < until_s:
-            time.sleep(0)
+        assert echo.is_done.acquire(timeout=WAIT_S)
         assert len(echo.done) == number + 1
 
 

@@ -19,6 +19,7 @@ from tests.support.otel_ml.recording import (
     outputs,
     stable,
 )
+from tests.support.waiting import run_other_tasks
 
 PICKLED = Client("shop", exporter=InMemorySpanExporter())
 
@@ -29,7 +30,7 @@ def add(a: int, b: int = 2) -> int:
 
 
 async def add_later(a: int, b: int = 2) -> int:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return a + b
 
 
@@ -326,7 +327,7 @@ def test_awaitable_object_is_recorded_when_awaited(recording: Recording) -> None
 
     class Later:
         async def __call__(self, a: int) -> int:
-            await asyncio.sleep(0)
+            await run_other_tasks()
             return a * 2
 
     assert asyncio.run(awaited(recording.client.trace(Later())(2))) == 4

@@ -13,10 +13,11 @@ import pytest
 from opentelemetry import trace
 
 from tests.support.otel_ml.recording import Recording, outputs, stable
+from tests.support.waiting import async_wait_until, elapsed
 
 
 async def answer(question: str, wait_s: float = 0.02) -> str:
-    await asyncio.sleep(wait_s)
+    await async_wait_until(elapsed(wait_s))
     if question == "no":
         raise ValueError("no answer")
     trace.get_current_span().set_attribute("seen", True)

@@ -19,6 +19,7 @@ from tests.support.otel_ml.recording import (
     stable,
     trace_id,
 )
+from tests.support.waiting import run_other_tasks
 
 
 def add(a: int, b: int = 2) -> int:
@@ -27,7 +28,7 @@ def add(a: int, b: int = 2) -> int:
 
 
 async def add_later(a: int, b: int = 2) -> int:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return a + b
 
 

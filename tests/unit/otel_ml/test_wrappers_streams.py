@@ -26,6 +26,7 @@ from tests.support.otel_ml.recording import (
     span_id,
     stable,
 )
+from tests.support.waiting import run_other_tasks
 from tests.unit.otel_ml.programs import (
     ASYNC_GENERATORS,
     GENERATORS,
@@ -55,7 +56,7 @@ def count(stop: int) -> Iterator[int]:
 
 async def count_later(stop: int) -> AsyncIterator[int]:
     for number in range(stop):
-        await asyncio.sleep(0)
+        await run_other_tasks()
         yield number
 
 

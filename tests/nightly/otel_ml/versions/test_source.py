@@ -1,13 +1,13 @@
 """Slow cases of tests/unit/otel_ml/versions/test_source.py."""
 
 import gc
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tests.support.otel_ml.written import imported
+from tests.support.waiting import run_other_threads
 from tests.unit.otel_ml.versions.test_source import text_of
 
 
@@ -18,7 +18,7 @@ class Cycle:
         self.itself = self
 
     def __del__(self) -> None:
-        time.sleep(0)
+        run_other_threads()
 
 
 def find_often(target: Callable[..., Any]) -> set[str | None]:

@@ -20,7 +20,7 @@ from otel_ml_collector.store.notifications import read_deliveries
 from tests.process.otel_ml_collector.alerts.test_delivery import delivering, states_of
 from tests.support.otel_ml_collector.alerts.world import FALLS, make_target
 from tests.support.otel_ml_collector.stores import open_store
-from tests.support.collector import wait_until
+from tests.support.waiting import wait_until
 
 with open_store(Path(sys.argv[1])) as store:
     target = make_target("webhook", sys.argv[2])

@@ -11,7 +11,8 @@ from tests.process.otel_ml_collector.api.test_live import (
     numbers_of,
     record,
 )
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

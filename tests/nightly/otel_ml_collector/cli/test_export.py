@@ -13,9 +13,10 @@ from tests.process.otel_ml_collector.cli.test_export import (
     _Breaks,
     breaking,
 )
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
 from tests.support.otel_ml_collector.cli.program import PROGRAM, environment
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

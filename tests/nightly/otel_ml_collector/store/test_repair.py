@@ -1,7 +1,6 @@
 """Slow cases of tests/store/otel_ml_collector/store/test_repair.py."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import pytest
 
 from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.sql import Sql
-from tests.store.otel_ml_collector.store.test_repair import GROUPS, names, refusing
+from tests.store.otel_ml_collector.store.test_repair import GROUPS, RUNNING, names, refusing
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_reader_meanwhile(store: Store) -> None:
         client.command(Sql("INSERT INTO runs SELECT * FROM runs"))
     client.command(Sql("SYSTEM STOP MERGES runs"))
     reading.start()
-    time.sleep(0.2)
+    wait_until(lambda: store.reader.rows(RUNNING, {}), about="the reader at work")
     repair.look()
     assert len(names(store)) == GROUPS
     reading.join()

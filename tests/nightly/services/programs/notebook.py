@@ -6,12 +6,13 @@ Prints what the cells displayed, and the runs that the collector has while the k
 import json
 import os
 import sys
-import time
 from typing import Any
 from urllib.request import urlopen
 
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.support.waiting import wait_until
 
 BEGIN = """
 import otel_ml
@@ -44,15 +45,16 @@ RECORDED = CELLS.index("client")
 
 
 def runs(count: int) -> list[dict[str, Any]]:
-    """Ask the collector until that many runs have ended, for 10 s."""
+    """Ask the collector until that many runs have ended."""
     address = f"{os.environ['OTEL_ML_ENDPOINT']}/api/v1/projects/{os.environ['OTEL_ML_PROJECT']}"
-    for _ in range(200):
+
+    def ended() -> list[dict[str, Any]] | None:
         with urlopen(f"{address}/runs") as answer:
-            found: list[dict[str, Any]] = json.load(answer)["runs"]
-        if len(found) == count and all(run["outputs"] is not None for run in found):
-            break
-        time.sleep(0.05)
-    return found
+            listed: list[dict[str, Any]] = json.load(answer)["runs"]
+        is_whole = len(listed) == count and all(run["outputs"] is not None for run in listed)
+        return listed if is_whole else None
+
+    return wait_until(ended, about=f"{count} runs that have ended")
 
 
 def main() -> dict[str, Any]:

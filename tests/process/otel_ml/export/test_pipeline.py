@@ -24,11 +24,12 @@ from otel_ml.export.delivery import Delivery
 from otel_ml.export.pipeline import Pace, Pipeline
 from otel_ml.export.queue import SpanBatch, SpanQueue
 from otel_ml.recorder import Stats
-from tests.support.collector import wait_until
+from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.recording import attributes
 from tests.support.otel_ml.scripts import ask_script, run_script
 from tests.support.sampling import sampled
+from tests.support.waiting import elapsed, wait_until
 
 LATE_MS = "60000"
 LONG_S = 20.0
@@ -114,6 +115,7 @@ def test_event_loop_never_waits(tmp_path: Path, sink: Sink) -> None:
     script = f"""
         import asyncio, json
         from otel_ml import Client
+        from tests.support.waiting import async_wait_until
 
         client = Client("shop", endpoint={sink.address!r})
 
@@ -123,8 +125,8 @@ def test_event_loop_never_waits(tmp_path: Path, sink: Sink) -> None:
 
         async def main():
             await model(0)
-            while not client.stats().delivered:  # from now on the sender gets on
-                await asyncio.sleep(0.01)
+            # From now on the sender gets on.
+            await async_wait_until(lambda: client.stats().delivered)
             for number in range(2_000):
                 await model(number)
 
@@ -133,7 +135,8 @@ def test_event_loop_never_waits(tmp_path: Path, sink: Sink) -> None:
         stats = client.stats()
         print(json.dumps([stats.blocked_ms, stats.delivered + stats.lost["queue full"]]))
     """
-    assert ask_script(tmp_path, script, OTEL_BSP_MAX_QUEUE_SIZE="5") == [0.0, 2_001]
+    variables = {"OTEL_BSP_MAX_QUEUE_SIZE": "5", "PYTHONPATH": str(ROOT)}
+    assert ask_script(tmp_path, script, **variables) == [0.0, 2_001]
 
 
 WAITING = """
@@ -161,10 +164,9 @@ WAITING = """
 @pytest.fixture(scope="module")
 def durations(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], float, int]:
     """How long 100 calls took while a span got through every half second, in how many minutes."""
-    pause = threading.Event()
 
     def reply(_: Received) -> Reply:
-        pause.wait(0.5)
+        wait_until(elapsed(0.5))
         return Reply()
 
     with open_sink() as sink:
@@ -364,7 +366,7 @@ def test_after_a_rest_a_span_waits_a_tenth(sink: Sink, monkeypatch: pytest.Monke
     client = Client("shop", endpoint=sink.address, join=False)
     call(client)
     client.flush()  # the sender is loaded and begins to rest
-    time.sleep(2.1)
+    wait_until(elapsed(2.1))
     began = time.monotonic()
     call(client)
     wait_until(lambda: len(sink.spans) == 2, timeout_s=LONG_S)

@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_ml import Client, types
 from otel_ml.export.delivery import Delivery
 from otel_ml.export.documents import DocumentQueue, HashedText
-from tests.support.collector import wait_until
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import ask_script, run_script
+from tests.support.waiting import wait_until
 
 LONG = "x" * 100_000
 LONG_S = 20.0

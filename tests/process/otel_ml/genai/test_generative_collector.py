@@ -3,8 +3,9 @@
 from typing import Any
 
 from otel_ml import Client
-from tests.support.collector import CollectorProcess, wait_until
+from tests.support.collector import CollectorProcess
 from tests.support.otel_ml.genai.responses import CHAT, as_object
+from tests.support.waiting import wait_until
 
 
 def test_run_in_the_api(collector: CollectorProcess) -> None:

@@ -18,7 +18,7 @@ from tests.support.sampling import sampled
         "async def rubric(): threading.Event().wait()",
         "async def rubric():\n"
         "    while True:\n"
-        "        try: await asyncio.sleep(0.01)\n"
+        "        try: await asyncio.Event().wait()\n"
         "        except asyncio.CancelledError: pass",
     ],
     ids=["sync", "async", "blocks its loop", "is not cancelled"],

@@ -13,11 +13,11 @@ from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.store.notifications import NotificationBox, read_deliveries
 from otel_ml_collector.telemetry.service import AlertSendNumbers
 from otel_ml_collector.times import HOUR_NS
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.alerts.world import FALLS, make_target
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.otlp_sink import Reply, Sink, http_sink
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 RESOLVED: Final = replace(FALLS, status="resolved", changed_ns=FALLS.changed_ns + HOUR_NS)
 

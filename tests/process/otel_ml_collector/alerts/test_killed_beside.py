@@ -32,10 +32,10 @@ from tests.process.otel_ml_collector.alerts.test_killed_looks import (
     run_process,
 )
 from tests.support.clickhouse import clickhouse
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otel_ml_collector.stores import open_connected
 from tests.support.otlp_sink import Sink, http_sink
+from tests.support.waiting import wait_until
 
 _PATIENCE_S: Final = 120.0
 _COLLECTORS: Final = ("first", "second")

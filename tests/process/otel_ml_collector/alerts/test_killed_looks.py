@@ -33,11 +33,11 @@ from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.process.otel_ml_collector.alerts.test_delivery import delivering
 from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, RULE, make_hour
 from tests.store.otel_ml_collector.query.test_judges import tell
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.otlp_sink import Sink, http_sink
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 # Remax fails in hours 4 and 3, Century in hours 3 and 2: four changes of what fires.
 PASSED: Final = {

@@ -9,11 +9,11 @@ from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.store.notifications import read_deliveries
 from otel_ml_collector.times import HOUR_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import RULE, call
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.alerts.world import FALLS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import open_service
 from tests.support.otlp_sink import Reply, http_sink
+from tests.support.waiting import wait_until
 
 SECRETS: Final = ("not-to-be-shown", "0123456789abcdef")
 

@@ -13,10 +13,10 @@ import pytest
 import uvicorn
 
 from otel_ml_collector.store.sql import Sql
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.waiting import wait_until
 
 LARGE = "/api/v1/projects/large/export?columns=run_id,inputs"
 

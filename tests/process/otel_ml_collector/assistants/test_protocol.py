@@ -32,6 +32,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
 from tests.support.otel_ml_collector.cli.program import environment, otel_ml
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.waiting import async_wait_until, elapsed
 
 JSON: Final = {
     "content-type": "application/json",
@@ -264,7 +265,7 @@ def test_busy_with_what_is_sent() -> None:
 
     async def call(limit_s: float) -> None:
         async with yielding.turn(limit_s):
-            await asyncio.sleep(0.05)
+            await async_wait_until(elapsed(0.05))
 
     async def call_all() -> None:
         nonlocal now_s

@@ -16,10 +16,11 @@ from otel_ml_collector.cli import main
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.notifications import read_deliveries
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.otlp_sink import http_sink
+from tests.support.waiting import wait_until
 
 # The end of a whole hour; from two hours before it on all runs fail.
 HOUR_END_NS: Final = (time.time_ns() - MINUTE_NS) // HOUR_NS * HOUR_NS

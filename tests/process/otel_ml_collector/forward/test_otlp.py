@@ -29,11 +29,11 @@ from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
 from tests.support.certificates import make_certificate
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
 from tests.support.prometheus import numbers_in
+from tests.support.waiting import wait_until
 
 WAIT_S = 10.0
 

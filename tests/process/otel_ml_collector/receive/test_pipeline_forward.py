@@ -21,10 +21,10 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.settings.targets import OtlpTarget
 from otel_ml_collector.span import Span
 from otel_ml_collector.telemetry.service import OtlpForwardNumbers, Telemetry
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.otlp_sink import Sink, http_sink
+from tests.support.waiting import wait_until
 
 WAIT_S = 10
 SHOP = Access("key", "", frozenset({"ingest"}), ("shop", "shed"))

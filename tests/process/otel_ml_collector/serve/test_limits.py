@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from otel_ml_collector.serve.http_server import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
-from tests.support.collector import CollectorProcess, running, wait_until
+from tests.support.collector import CollectorProcess, running
 from tests.support.sampling import sampled
+from tests.support.waiting import elapsed, wait_until
 
 CONNECTIONS = 20
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -149,13 +149,13 @@ def test_slow_body_of_answered_request(collector: CollectorProcess) -> None:
 
 def test_fast_body(collector: CollectorProcess) -> None:
     """A body that comes fast enough may take longer than a request may take."""
-    parts, pause = 8, threading.Event()
+    parts = 8
     head = POST.replace(b"host:", b"connection: close\r\nhost:") % (parts * BODY_BYTES_PER_S)
     with connect(collector.endpoint) as connection:
         connection.sendall(head)
         for _ in range(parts):
             connection.sendall(b"\xff" * BODY_BYTES_PER_S)
-            pause.wait(0.25)
+            wait_until(elapsed(0.25))
         assert read(connection)[0] == 400  # it came whole, and is no protobuf
 
 

@@ -8,6 +8,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from otel_ml_collector.serve.http_server import Limits, make_protocol
+from tests.support.waiting import async_wait_until
 
 CHUNK = bytes(1 << 20)
 CHUNKS = 64
@@ -39,8 +40,7 @@ async def ask(reads: bool) -> int:
         while reads and (part := await loop.sock_recv(client, len(CHUNK))):
             received += len(part)
         await ended.wait()
-        while state.connections:
-            await asyncio.sleep(0.01)
+        await async_wait_until(lambda: not state.connections)
     server.close()
     return received
 

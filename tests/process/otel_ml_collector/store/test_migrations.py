@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -47,6 +46,7 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service, Store, open_service, open_store
 from tests.support.sampling import sampled
+from tests.support.waiting import elapsed, wait_until
 
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
@@ -493,7 +493,7 @@ def test_killed_migration(tmp_path: Path, olds: Olds, delay_s: float) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
-        threading.Event().wait(delay_s)
+        wait_until(elapsed(delay_s))  # the moment is what is tried here
         process.kill()
     with open_service(tmp_path) as service:
         assert answers(service, 2, olds[2].spans) == olds[2].expected

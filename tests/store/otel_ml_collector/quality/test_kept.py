@@ -17,9 +17,9 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
 from tests.store.otel_ml_collector.quality.test_quality import call, get, make_run, save, tell
-from tests.support.collector import wait_until
 from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.waiting import wait_until
 
 FIRST_NS: Final = (time.time_ns() // DAY_NS - 5) * DAY_NS
 DAYS: Final = 3

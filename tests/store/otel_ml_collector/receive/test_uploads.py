@@ -13,6 +13,7 @@ from otel_ml_collector.telemetry.service import Telemetry
 from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.otel_ml_collector.telemetry.page import read
+from tests.support.waiting import async_wait_until
 
 DOCUMENT = b'{"type":"x"}'
 SHA256 = hashlib.sha256(DOCUMENT).hexdigest()
@@ -106,9 +107,11 @@ def test_too_many(case: Case, project: str) -> None:
     """An upload beyond those that are taken at once is told to come again, and then is taken."""
 
     async def story() -> None:
-        go_on = asyncio.Event()
+        go_on, begun = asyncio.Event(), 0
 
         async def slow() -> AsyncIterator[bytes]:
+            nonlocal begun
+            begun += 1
             yield DOCUMENT[:3]
             await go_on.wait()
             yield DOCUMENT[3:]
@@ -117,7 +120,7 @@ def test_too_many(case: Case, project: str) -> None:
         running = [
             asyncio.ensure_future(accept(project, SHA256, slow(), LIMIT)) for _ in range(AT_ONCE)
         ]
-        await asyncio.sleep(0)
+        await async_wait_until(lambda: begun == AT_ONCE)
         with pytest.raises(Unavailable, match=r"^There are 8 uploads already$"):
             await accept(project, SHA256, parts_of(DOCUMENT), LIMIT)
         go_on.set()

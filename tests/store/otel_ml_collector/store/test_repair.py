@@ -21,6 +21,9 @@ from tests.support.otel_ml_collector.stores import Store, open_store
 
 GROUPS: Final = 5
 MERGE: Final = Sql("OPTIMIZE TABLE runs FINAL")
+RUNNING: Final = Sql(
+    "SELECT 1 FROM system.processes WHERE query LIKE '%WHERE sleepEachRow%' AND read_rows > 0"
+)
 DELETE: Final = Sql("DELETE FROM runs WHERE name = 'm0'")
 
 

@@ -17,22 +17,23 @@ else:
 
 # ruff: noqa: E402 - what is imported before the library patched it stays as it was
 import threading
-import time
 from typing import Any
 
 from otel_ml import Client, Judge
 from tests.support.interop.programs.describe import answer
 
 _CALLS = 40
+_MEETING_S = 30
 _LONG = "word " * 6_000
 
 
 def _deliver(client: Client) -> dict[str, object]:
     """Call a model in greenlets that take turns."""
+    together = threading.Barrier(_CALLS)
 
     @client.assess(Judge("any", "", lambda: 1.0))
     def model(number: int) -> str:
-        time.sleep(0.001)
+        together.wait(_MEETING_S)
         return f"{number} {_LONG}"
 
     threads = [threading.Thread(target=model, args=(number,)) for number in range(_CALLS)]
@@ -62,10 +63,10 @@ def limit() -> list[object]:
 
     class Slow:
         def __repr__(self) -> str:
-            time.sleep(30)
+            threading.Event().wait()
             return "slow"
 
-    model = client.trace(lambda given: time.sleep(30) if given is None else given)
+    model = client.trace(lambda given: threading.Event().wait() if given is None else given)
     found: list[object] = []
     for given in (None, Slow()):
         try:

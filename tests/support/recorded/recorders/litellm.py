@@ -1,6 +1,5 @@
 """Calls of LiteLLM's SDK under its callback for OpenTelemetry."""
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,6 +10,7 @@ from opentelemetry import trace
 
 from tests.support.recorded.recorders._openai import ASKED, MESSAGES, MODEL, TOOL
 from tests.support.recorded.recorders._scenarios import begin
+from tests.support.waiting import elapsed, wait_until
 
 BUSY = "openai/gpt-busy"
 NAMED = f"openai/{MODEL}"
@@ -38,7 +38,7 @@ def main() -> None:
     for name, call in scenarios.items():
         begin(name)
         call()
-        time.sleep(_BEHIND_S)
+        wait_until(elapsed(_BEHIND_S))
 
 
 def plain(model: str = NAMED, **more: Any) -> Any:

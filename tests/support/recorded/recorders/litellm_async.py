@@ -12,6 +12,7 @@ from opentelemetry import trace
 from tests.support.recorded.recorders._openai import ASKED, MESSAGES, TOOL
 from tests.support.recorded.recorders._scenarios import begin
 from tests.support.recorded.recorders.litellm import BUSY, NAMED, TURNS, answer, of_session
+from tests.support.waiting import async_wait_until, elapsed
 
 # Its callbacks run in the loop behind the calls, and nothing tells when they are done.
 _BEHIND_S = 2
@@ -35,7 +36,7 @@ async def main() -> None:
     for name, call in scenarios.items():
         begin(name)
         await call()
-        await asyncio.sleep(_BEHIND_S)
+        await async_wait_until(elapsed(_BEHIND_S))
 
 
 async def plain(model: str = NAMED, **more: Any) -> Any:

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from tests.support.recorded.recorders._exporting import make_provider
 from tests.support.recorded.recorders._openai import MESSAGES, MODEL, TOOL
 from tests.support.recorded.recorders._scenarios import begin
 from tests.support.recorded.recorders.litellm import RESULTS, TURNS, of_session
+from tests.support.waiting import elapsed, wait_until
 
 _CONFIG = """\
 model_list:
@@ -49,8 +49,11 @@ def main() -> None:
         program = [str(Path(sys.executable).parent / "litellm"), "--config", str(config)]
         proxy = subprocess.Popen([*program, "--port", str(port)], env=os.environ)
         try:
-            _wait(f"http://127.0.0.1:{port}/health/liveliness")
-            _record(f"http://127.0.0.1:{port}/v1/chat/completions")
+            address = f"http://127.0.0.1:{port}"
+            wait_until(
+                lambda: _is_ready(f"{address}/health/liveliness"), _READY_S, about="a ready proxy"
+            )
+            _record(f"{address}/v1/chat/completions")
         finally:
             proxy.terminate()
             proxy.wait(60)
@@ -82,7 +85,7 @@ def _record(address: str) -> None:
         begin(name)
         with suppress(urllib.error.HTTPError):  # of the one that has to fail
             call()
-        time.sleep(_BEHIND_S)
+        wait_until(elapsed(_BEHIND_S))
 
 
 def ask_instrumented(address: str) -> None:
@@ -105,14 +108,10 @@ def _post(address: str, body: object) -> Mapping[str, Any]:
     return told
 
 
-def _wait(address: str) -> None:
-    until = time.monotonic() + _READY_S
-    while time.monotonic() < until:
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
-            return
-        time.sleep(0.5)
-    message = "the proxy is not ready"
-    raise TimeoutError(message)
+def _is_ready(address: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        return True
+    return False
 
 
 def _free_port() -> int:

@@ -20,6 +20,7 @@ from otel_ml.experiments.dataset import Item
 from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import close, contains, exact, f1_words, is_json, matches
 from tests.support.otel_ml.recording import Recording, attributes
+from tests.support.waiting import async_wait_until, elapsed, run_other_tasks
 
 SUMS = Dataset(
     "sums",
@@ -37,7 +38,7 @@ def add(a: int, b: int) -> int:
 
 
 async def add_later(a: int, b: int) -> int:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return a + b
 
 
@@ -293,9 +294,9 @@ def test_slow_async_calls_are_errors(recording: Recording) -> None:
     async def slow(a: int, b: int) -> int:
         if a == 10:
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
-                await asyncio.sleep(1)
+                await async_wait_until(elapsed(1))
         return a + b
 
     result = recording.client.evaluate(slow, SUMS, [exact], timeout_s=0.3)
@@ -328,7 +329,7 @@ def test_interruption_keeps_what_is_done(recording: Recording, way: str) -> None
         return a + b
 
     async def interrupt_later(a: int, b: int) -> int:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return interrupt(a, b)
 
     function = interrupt_later if way == "async" else interrupt
@@ -358,13 +359,16 @@ def test_evaluate_is_refused_on_a_loop(recording: Recording) -> None:
 def test_cancelled_aevaluate_is_cancelled(recording: Recording) -> None:
     """A cancelled aevaluate is cancelled, and so is its run."""
 
-    async def wait(a: int, b: int) -> int:
-        await asyncio.sleep(60)
-        return a
-
     async def program() -> None:
+        entered = asyncio.Event()
+
+        async def wait(a: int, b: int) -> int:
+            entered.set()
+            await asyncio.Event().wait()
+            return a
+
         task = asyncio.ensure_future(recording.client.aevaluate(wait, SUMS))
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(entered.wait(), 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -438,7 +442,7 @@ def test_async_judges_of_sync_functions(recording: Recording) -> None:
     """A judge may be async, whatever the function is."""
 
     async def later(outputs: int, expected: int) -> bool:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return outputs == expected
 
     for way in WAYS.values():

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +12,8 @@ from otel_ml.errors import trouble
 from otel_ml.judges.judge import Judgement
 from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
-from tests.support.collector import wait_until
 from tests.support.otel_ml.recording import Recording, attributes, judged
+from tests.support.waiting import async_wait_until, elapsed, run_other_tasks, wait_until
 
 WAIT_S = 20
 SHORT_S = 0.02
@@ -118,7 +117,7 @@ def test_slow_rubric_is_an_error(pool: JudgePool) -> None:
     said = Said()
 
     def rubric() -> float:
-        time.sleep(2 * SHORT_S)
+        wait_until(elapsed(2 * SHORT_S))
         return 1.0
 
     pool.submit(said.call(judge(rubric)))
@@ -271,7 +270,7 @@ def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> 
     async def stubborn() -> float:
         while not over.is_set():
             try:
-                await asyncio.sleep(0.01)
+                await async_wait_until(over.is_set, WAIT_S)
             except asyncio.CancelledError:
                 continue
         return 1.0
@@ -281,7 +280,7 @@ def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> 
         return 1.0
 
     async def good() -> float:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return 0.5
 
     rubric = blocking if blocks else stubborn
@@ -325,5 +324,5 @@ def test_blocked_loop_is_not_the_others_fault(pool: JudgePool) -> None:
 
 
 async def later_half() -> float:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return 0.5

@@ -18,6 +18,7 @@ from otel_ml import Judge
 from otel_ml.judges.judge import Criteria
 from tests.support.otel_ml.hostile import Hostile, HostileClass
 from tests.support.otel_ml.recording import Recording, attributes, judged
+from tests.support.waiting import async_wait_until, elapsed, run_other_tasks, wait_until
 
 WAIT_S = 10
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
@@ -27,9 +28,9 @@ def judge(rubric: Callable[..., Any], criteria: Criteria | None = None, **more: 
     return Judge("any", "", rubric, criteria, **more)
 
 
-def sleep(time_s: float) -> Callable[[], float]:
+def lasting(time_s: float) -> Callable[[], float]:
     def rubric() -> float:
-        time.sleep(time_s)
+        wait_until(elapsed(time_s))
         return 1.0
 
     return rubric
@@ -63,7 +64,7 @@ class Noting:
 class NotingLater(Noting):
     async def __call__(self, outputs: float) -> float:  # type: ignore[override]  # on purpose
         self.loop = asyncio.get_running_loop()
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return super().__call__(outputs)
 
 
@@ -104,7 +105,7 @@ def test_judge_lengthens_no_run(recording: Recording) -> None:
 
 def test_judge_is_no_cost_of_ours(recording: Recording) -> None:
     """What an inline judge takes is not counted as the cost of recording."""
-    model = recording.client.assess(judge(sleep(0.2)), inline=True)(lambda: 1)
+    model = recording.client.assess(judge(lasting(0.2)), inline=True)(lambda: 1)
     for _ in range(3):  # the first one loads what judges need
         model()
     cost_us = recording.client.stats().cost_p50_us
@@ -347,7 +348,7 @@ def test_async_call_is_judged_before_it_returns(recording: Recording) -> None:
 
     @recording.client.assess(first, second, inline=True)
     async def model(a: int) -> float:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return a * 2.0
 
     async def main() -> asyncio.AbstractEventLoop:
@@ -499,7 +500,7 @@ def test_stubborn_rubric_holds_no_caller(recording: Recording) -> None:
     async def rubric() -> float:
         while not over.is_set():
             try:
-                await asyncio.sleep(0.01)
+                await async_wait_until(over.is_set, WAIT_S)
             except asyncio.CancelledError:
                 continue
         return 1.0
@@ -524,5 +525,5 @@ def test_slow_sync_rubric_holds_no_loop(recording: Recording) -> None:
 
 def test_slow_sync_rubric_of_a_sync_call_has_no_score(recording: Recording) -> None:
     """A sync rubric on the caller cannot be stopped, but what it says too late does not count."""
-    assert call(recording, judge(sleep(0.05), timeout_s=0.01), False) == "answer"
+    assert call(recording, judge(lasting(0.05), timeout_s=0.01), False) == "answer"
     assert error_of(recording) == "timed out after 0.01 s"

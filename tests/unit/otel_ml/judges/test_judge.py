@@ -4,7 +4,6 @@ import asyncio
 import json
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from otel_ml import Judge, Score
 from otel_ml.judges.judge import Judgement
 from tests.support.otel_ml.hostile import Hostile, HostileClass
 from tests.support.otel_ml.written import imported
+from tests.support.waiting import elapsed, run_other_tasks, wait_until
 
 INPUTS = {"question": "why", "limit": 3}
 
@@ -85,7 +85,7 @@ def test_unknown_parameter_is_an_error() -> None:
 
 
 async def later(outputs: str) -> float:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return float(len(outputs))
 
 
@@ -224,7 +224,7 @@ def criteria(score):
 
 
 async def is_long_later(score: float) -> bool:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return score > 5
 
 
@@ -255,12 +255,12 @@ async def never_ending(outputs: str) -> float:
 
 
 def slow(outputs: str) -> float:
-    time.sleep(0.02)
+    wait_until(elapsed(0.02))
     return 1.0
 
 
 def slow_and_raising(outputs: str) -> float:
-    time.sleep(0.02)
+    wait_until(elapsed(0.02))
     raise ValueError("wrong")
 
 

@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 from otel_ml import Judge
 from tests.support.otel_ml.recording import Recording
+from tests.support.waiting import elapsed, wait_until
 
 ROUNDS = 7
 CALLS = 16
 
 
 def model() -> int:
-    time.sleep(0.008)
+    wait_until(elapsed(0.008))
     return 1
 
 
 def rubric(outputs: int) -> float:
-    time.sleep(0.1)
+    wait_until(elapsed(0.1))
     return float(outputs)
 
 

@@ -17,6 +17,7 @@ from otel_ml import LLMJudge
 from otel_ml.judges.judge import Judgement
 from tests.support.otel_ml.recording import Recording, attributes, judged
 from tests.support.otel_ml.written import imported
+from tests.support.waiting import run_other_tasks
 
 RUBRIC = "1 if the answer follows from the question, else 0."
 GOOD = '{"score": 0.5, "explanation": "half of it"}'
@@ -40,7 +41,7 @@ class Model:
 
 class LaterModel(Model):
     async def __call__(self, prompt: str) -> str:  # type: ignore[override]  # on purpose
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return super().__call__(prompt)
 
 

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_ml import Client, Judge, LLMJudge
 from otel_ml.spans import run_id_of
 from tests.support.otel_ml.recording import Recording, attributes
+from tests.support.waiting import run_other_tasks
 
 JUDGING: Final = "otel_ml.judging"
 
@@ -54,7 +55,7 @@ def test_async_call(recording: Recording, *, is_inline: bool) -> None:
 
     @recording.client.trace(name="asked")
     async def ask() -> float:
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return 1.0
 
     async def rubric() -> float:

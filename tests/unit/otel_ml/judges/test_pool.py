@@ -14,7 +14,6 @@ from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
 from otel_ml.testing import read_evaluations
 from otel_ml.versions.definition import Definition, define
-from tests.support.collector import wait_until
 from tests.support.otel_ml.recording import (
     Recording,
     attributes,
@@ -27,6 +26,7 @@ from tests.support.otel_ml.recording import (
     trace_id,
 )
 from tests.support.sampling import sampled
+from tests.support.waiting import wait_until
 
 WAIT_S = 10
 
@@ -172,12 +172,8 @@ def test_late_score_is_a_record(recording: Recording, gate: Gate) -> None:
 
 def wait_for_run(recording: Recording) -> Any:
     """The run, as soon as it was handed over: its judge may still be waiting."""
-    pause = threading.Event()
-    for _ in range(WAIT_S * 100):
-        for span in recording.exporter.get_finished_spans():
-            return span
-        pause.wait(0.01)
-    raise AssertionError("the run was not handed over")
+    finished = recording.exporter.get_finished_spans
+    return wait_until(finished, WAIT_S, about="a run that is handed over")[0]
 
 
 def test_early_score_waits_for_no_late_one(recording: Recording, gate: Gate) -> None:

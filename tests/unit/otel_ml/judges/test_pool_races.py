@@ -1,9 +1,7 @@
 """Many threads, judges of every sort, and an end in the middle: no call and no judge is lost."""
 
-import asyncio
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +12,7 @@ from otel_ml import Judge
 from otel_ml.judges.judge import Judgement
 from otel_ml.judges.judged_call import JudgedCall
 from otel_ml.judges.pool import JudgePool
+from tests.support.waiting import elapsed, run_other_tasks, wait_until
 
 WAIT_S = 30
 THREADS = 8
@@ -54,18 +53,19 @@ def exiting(outputs: int) -> float:
 
 
 def slow(outputs: int) -> float:
-    time.sleep(0.002)
+    wait_until(elapsed(0.002))
     return 1.0
 
 
 def now_and_then_hanging(outputs: int) -> float:
     if outputs % 50 == 0:
-        time.sleep(0.7)  # beyond its time, and half a second: its thread is left behind
+        # Beyond its time, and half a second: its thread is left behind.
+        wait_until(elapsed(0.7))
     return 1.0
 
 
 async def awaited(outputs: int) -> float:
-    await asyncio.sleep(0)
+    await run_other_tasks()
     return 1.0
 
 

@@ -16,6 +16,7 @@ from otel_ml.versions.definition import define
 from otel_ml.versions.state import WeightKind
 from tests.support.otel_ml.recording import Recording, attributes, judged
 from tests.support.otel_ml.written import imported
+from tests.support.waiting import wait_until
 
 CLASSIFIER = """
     import numpy
@@ -199,8 +200,7 @@ def test_weights_that_change_while_they_are_read(recording: Recording, slow: Slo
     """An object that is fitted while it is read is read again, as it is then."""
     model = recording.client.trace(ask_slow)
     model(1)
-    while not slow.reads:
-        time.sleep(0.001)
+    wait_until(lambda: slow.reads)
     slow.weights = b"other"
     slow.may_be_read.set()
     assert versions(recording) == [define(ask_slow).digest]

@@ -13,6 +13,7 @@ from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.telemetry.service import Telemetry
 from tests.support.otel_ml_collector.spans import make_call, map_all
+from tests.support.waiting import elapsed, wait_until
 
 WAIT_S = 10
 BUSY = "The store is busy"
@@ -365,11 +366,10 @@ def test_told() -> None:
 
 def test_groups_of_a_slow_store() -> None:
     """A store that needs long for a group gets smaller ones, so that no sender waits too long."""
-    slow = threading.Event()
 
     def behave(names: set[str]) -> None:
         if "slow" in names:
-            slow.wait(1)
+            wait_until(elapsed(1))
 
     store = FakeStore(behave)
     with running(store) as commit:

@@ -22,6 +22,7 @@ from otel_ml_collector.span import Span
 from otel_ml_collector.telemetry.service import Telemetry
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.waiting import async_wait_until, elapsed, run_other_tasks
 
 MIB: Final = 2**20
 WAIT_S: Final = 10
@@ -212,7 +213,7 @@ def test_large_that_came_slowly(way: Way) -> None:
     async def send_slowly() -> float:
         with way._pipeline.hold() as held:
             held.grow(len(body))
-            await asyncio.sleep(3.6)  # it comes for longer than an answer may take
+            await async_wait_until(elapsed(3.6))  # it comes for longer than an answer may take
             ended_s = time.monotonic()
             with pytest.raises(Unavailable):
                 await way._pipeline.accept(Export(body, "identity", "p"), held)
@@ -235,7 +236,7 @@ def test_large_that_comes_again(way: Way) -> None:
         first = await post(endpoint, body)
         other = await post(endpoint, padded(body, MIB))
         second = asyncio.create_task(post(endpoint, body))
-        await asyncio.sleep(0)
+        await run_other_tasks()
         way.may_write.set()
         return [first, other, await second]
 

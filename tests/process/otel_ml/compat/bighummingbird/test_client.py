@@ -9,9 +9,9 @@ import pytest
 from otel_ml.compat.bighummingbird import BigHummingbird
 from otel_ml.compat.bighummingbird.dataset import Dataset
 from otel_ml.compat.bighummingbird.judge import Judge
-from tests.support.collector import wait_until
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import run_script
+from tests.support.waiting import wait_until
 from tests.unit.otel_ml.compat.bighummingbird.test_client import is_long, score_length
 
 CONFIG = {"workspace_name": "w", "project_name": "Concept Project"}

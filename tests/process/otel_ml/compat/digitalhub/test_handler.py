@@ -1,6 +1,5 @@
 """DigitalHub's decorator: outputs by name, and a function that stays what it is."""
 
-import asyncio
 import inspect
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from otel_ml.compat.digitalhub import handler, name_outputs
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import run_script
+from tests.support.waiting import run_other_tasks
 
 SCRIPT = """
     import asyncio
@@ -132,7 +132,7 @@ def test_function_keeps_its_kind_and_signature() -> None:
     @handler(outputs=["model"])
     async def train(project: str, rate: float = 0.1) -> float:
         """Train."""
-        await asyncio.sleep(0)
+        await run_other_tasks()
         return rate
 
     assert inspect.iscoroutinefunction(train)

@@ -17,8 +17,8 @@ from otel_ml.compat.raymon import (
     current_trace,
     set_current_trace,
 )
-from tests.support.collector import wait_until
 from tests.support.otel_ml.otlp_sink import Sink
+from tests.support.waiting import run_other_tasks, wait_until
 
 ID = "472b649d-cce8-4d50-9682-6b81a80755c0"
 
@@ -186,7 +186,7 @@ def test_current_trace_is_the_threads_own(logger: RaymonAPILogger) -> None:
     async def main() -> None:
         ready = asyncio.Event()
         tasks = [asyncio.create_task(handle(key, ready)) for key in "cd"]
-        await asyncio.sleep(0)
+        await run_other_tasks()
         ready.set()
         await asyncio.gather(*tasks)
 

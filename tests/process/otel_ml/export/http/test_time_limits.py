@@ -22,6 +22,7 @@ from tests.support.otel_ml.export.http.servers import (
     silent,
     takes,
 )
+from tests.support.waiting import elapsed, wait_until
 
 
 def drip_head(connection: socket.socket) -> None:
@@ -37,10 +38,9 @@ def drip_lines(connection: socket.socket) -> None:
 
 def continue_for_ever(connection: socket.socket) -> None:
     read_request(connection)
-    pause = threading.Event()
     while True:
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        pause.wait(0.02)
+        wait_until(elapsed(0.02))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -113,6 +113,6 @@ def test_time_counts_anew_for_each_request(receiver: Receiver) -> None:
     """A kept connection serves requests long after the time of its first was over."""
     with open_sender(receiver.address) as sender:
         assert sender.post(b"body", SHORT_S) == DELIVERED
-        threading.Event().wait(2 * SHORT_S)
+        wait_until(elapsed(2 * SHORT_S))
         assert sender.post(b"body", SHORT_S) == DELIVERED
     assert receiver.connections == 1

@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from otel_ml.export.answer import Answer
 from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import ExportSettings
+from tests.support.waiting import elapsed, wait_until
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 DELIVERED = Answer(delivered=True)
@@ -162,10 +163,9 @@ def send_once(address: str, timeout_s: float = LONG_S, **changes: object) -> Ans
 
 def drip(connection: socket.socket, data: bytes) -> None:
     """Send a byte now and then until the client has enough."""
-    pause = threading.Event()
     for byte in data:
         connection.sendall(bytes([byte]))
-        pause.wait(0.02)
+        wait_until(elapsed(0.02))
 
 
 def silent(connection: socket.socket) -> None:
