@@ -776,16 +776,17 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
 
     A sender whose answer was lost with the collector does the same.
     """
-    with running(tmp_path_factory.mktemp("killed")) as process:
+    folder = tmp_path_factory.mktemp("killed")
+    requests = [make_request("north", 20) for _ in range(2)]
+    bodies = [request.SerializeToString() for request in requests]
+    with running(folder) as process:
         admin = make_key(process, "", scopes="ingest,read,annotate,admin,import")
         north, south = (make_key(process, admin, project) for project in ("north", "south"))
-        requests = [make_request("north", 20) for _ in range(2)]
-        bodies = [request.SerializeToString() for request in requests]
         headers = {**PROTOBUF, "authorization": f"Bearer {north}"}
         for body in bodies:
             process.deliver(body, headers)
         process.kill()
-        process.restart()
+    with running(folder) as process:
         process.deliver(bodies[0], headers)
         ids = [run_id for request in requests for run_id in run_ids(request)]
         yield Killed(process, admin, north, south, sorted(ids))
