@@ -76,6 +76,14 @@ def test_ages(aged: Aged) -> None:
     assert project.names() == ["mark-middle", "mark-new", "model", "model"]
 
 
+def test_last_day(aged: Aged) -> None:
+    """Records of 30 days stay while they are 30 days old, and leave when they are 31."""
+    for days_ago in (30, 31):
+        aged.arrive(days_ago, make_call(f"{days_ago} days", start_ns=BEGAN_NS))
+    aged.retention(Days(records=30)).sweep()
+    assert aged.project.names() == ["30 days"]
+
+
 def test_words_about_a_session(aged: Aged) -> None:
     """They are kept as long as records are, from their arrival on."""
     for days_ago, session in ((40, "old"), (10, "new")):

@@ -112,6 +112,16 @@ def test_figures(store: Store, project: str) -> None:
     assert [bucket.start_ns for bucket in stats.groups[0].buckets] == [WEEK.start_ns]
 
 
+def test_quantiles(store: Store, project: str) -> None:
+    """Of 100 calls of 1 to 100 s the quantiles are within 1 % of 50, 90, 95 and 99 s."""
+    at_ns = WEEK.start_ns + HOUR_NS
+    ends_ns = [at_ns + seconds * SECOND_NS for seconds in range(1, 101)]
+    store.take(project, *(make_call(start_ns=at_ns, end_ns=end_ns) for end_ns in ends_ns))
+    total = ask(store, project).total
+    found = (total.p50_ms, total.p90_ms, total.p95_ms, total.p99_ms)
+    assert found == pytest.approx((50_000, 90_000, 95_000, 99_000), rel=0.011)
+
+
 def say(version: str, score: float, *, passed: bool, at_ns: int = WEEK.start_ns) -> Span:
     """Make a run that a version of a judge scored."""
     told = {"grounded": {"version": version}}

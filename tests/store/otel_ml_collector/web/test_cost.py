@@ -73,6 +73,23 @@ def test_no_price_at_the_time(service: Service) -> None:
     assert read_page(service, {**OPENAI, **TOKENS}, None) == [expected]
 
 
+def test_price_of_cached_tokens(service: Service) -> None:
+    """Tokens that were read from a cache have a price of their own in the cost of a call."""
+    prices = Prices([Price("ours", "mine-1", 10.0, 20.0, cached=1.0)])
+    told: dict[str, Value] = {
+        **CALL,
+        "gen_ai.provider.name": "ours",
+        "gen_ai.request.model": "mine-1",
+        "gen_ai.usage.input_tokens": 1_000,
+        "gen_ai.usage.cache_read.input_tokens": 400,
+        "gen_ai.usage.output_tokens": 100,
+    }
+    span = make_span("call", told)
+    service.store.writer.write(map_spans([span], Filing("cached", NOW_NS, prices=prices)))
+    run = ask(service.app, f"/api/v1/projects/cached/runs/{id_of(span)}").json
+    assert run["cost"] == 0.0084  # 600 x 10 + 400 x 1 + 100 x 20, by the million
+
+
 def test_own_price() -> None:
     """A price of the user's own is told from those of the table, and whose it is."""
     [named, alone] = [MINE.find("ours", "mine-1"), MINE.find("autogen", "mine-1")]

@@ -1,0 +1,223 @@
+"""Shows which tests detect twelve small defects: ``python -m tests.seeded [--all] [NAME ...]``.
+
+It copies the project, working tree included, into a temporary folder. There it first runs the
+chosen tests without a defect: they must pass, or detection means nothing. Then it makes one defect
+after another and runs the same tests, first those of ``make test``, then those that CI adds.
+
+By default these are the tests that `tests.support.defects` names. ``--all`` runs whole tiers, which
+takes twelve times as long as CI. Each NAME is a part of the name of a defect, to try only some.
+
+The exit status is 1 if ``make test`` misses more than three of the defects, or CI misses one. CI
+runs ``make test`` first, so it detects whatever that detects.
+"""
+
+# ruff: noqa: T201 - it prints a table, and what it is doing
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.defects import DEFECTS, Defect
+
+ROOT: Final = Path(__file__).parents[1]
+UNIT: Final = ("unit",)
+OTHERS: Final = ("store", "process", "browser")
+SMOKE: Final = "process/test_smoke.py"
+MAY_MISS: Final = 3  # of all defects, by `make test`
+_LIMIT_S: Final = 3_600.0  # a test that hangs has detected something, too
+_PASSED, _FAILED = 0, 1  # exit statuses of pytest
+_FAILURE: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the tests of one stage say of the project.
+
+    Attributes:
+        failed: The first test that failed; empty if all passed.
+    """
+
+    failed: str
+
+    @property
+    def word(self) -> str:
+        """What the table says."""
+        return "detects it" if self.failed else "misses it"
+
+
+class SeededError(Exception):
+    """The defects or their tests do not fit the project."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print which stage detects which defect; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.seeded", description="Show which tests detect twelve small defects."
+    )
+    parser.add_argument("--all", action="store_true", help="run whole tiers for each defect")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a part of a defect's name")
+    options = parser.parse_args(arguments)
+    defects = [
+        defect
+        for defect in DEFECTS
+        if not options.names or any(name in defect.name for name in options.names)
+    ]
+    try:
+        return try_defects(defects, is_all=options.all)
+    except SeededError as error:
+        print(f"seeded: {error}", file=sys.stderr)
+        return 2
+
+
+def try_defects(defects: Sequence[Defect], *, is_all: bool) -> int:
+    """Make one defect after another in a copy of the project; returns the exit status."""
+    with tempfile.TemporaryDirectory(prefix="otel-ml-seeded-") as folder:
+        copy = Path(folder) / "project"
+        copy_project(copy)
+        for defect in defects:
+            read_with_defect(copy, defect)
+        stages = {defect.name: choose_tests(copy, None if is_all else defect) for defect in defects}
+        check_without_defect(copy, stages.values())
+        rows = []
+        for defect in defects:
+            began_s = time.monotonic()
+            outcomes = try_defect(copy, defect, stages[defect.name])
+            rows.append((defect, outcomes, time.monotonic() - began_s))
+    print_table(rows)
+    by_make_test = sum(bool(first.failed) for _, (first, _), _ in rows)
+    by_ci = sum(bool(first.failed or second.failed) for _, (first, second), _ in rows)
+    print(f"\nmake test detects {by_make_test} of {len(rows)}, CI {by_ci} of {len(rows)}.")
+    return int(by_make_test < len(rows) - MAY_MISS or by_ci < len(rows))
+
+
+def copy_project(copy: Path) -> None:
+    """Copy what git knows of the project, and new files that it does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = ROOT / name, copy / name
+        if source.is_file():  # neither deleted in the working tree, nor a link to a folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    # Some tests ask git which files there are.
+    for arguments in (("init", "--quiet"), ("add", "--all")):
+        subprocess.run(["git", *arguments], cwd=copy, check=True)
+
+
+def read_with_defect(copy: Path, defect: Defect) -> str:
+    """Return the text of a file with its defect.
+
+    Raises:
+        SeededError: The line that it changes is not in the file, or several times.
+    """
+    file = copy / defect.file
+    if not file.is_file():
+        raise SeededError(f"{defect.name}: there is no file {defect.file}")
+    text = file.read_text()
+    if (number := text.count(defect.old)) != 1:
+        raise SeededError(
+            f"{defect.name}: expected {defect.old!r} once in {defect.file}, found it {number} times"
+        )
+    return text.replace(defect.old, defect.new)
+
+
+def choose_tests(copy: Path, defect: Defect | None) -> tuple[list[str], list[str]]:
+    """Choose the tests of `make test` and those that CI adds: of whole tiers without a defect."""
+    if defect is None:
+        added = [f"tests/{tier}" for tier in OTHERS if (copy / "tests" / tier).is_dir()]
+        return ["tests/unit", f"tests/{SMOKE}"], [*added, f"--deselect=tests/{SMOKE}"]
+    units = find_tests(copy, defect.packages, UNIT)
+    others = find_tests(copy, defect.others, OTHERS)
+    if not others:
+        raise SeededError(f"{defect.name}: found none of {', '.join(defect.others)}")
+    return [*units, f"tests/{SMOKE}"], others
+
+
+def find_tests(copy: Path, names: Iterable[str], tiers: Sequence[str]) -> list[str]:
+    """Find tests that are named without the folder of their tier, in each of some tiers."""
+    paths = [f"tests/{tier}/{name}" for name in names for tier in tiers]
+    paths += [f"tests/{name}" for name in names if name.endswith(".py")]  # in no tier yet
+    return [path for path in paths if (copy / path).exists()]
+
+
+def check_without_defect(copy: Path, stages: Iterable[tuple[list[str], list[str]]]) -> None:
+    """Run all chosen tests once.
+
+    Raises:
+        SeededError: One of them fails: then it detects nothing.
+    """
+    tests = list(dict.fromkeys(test for stage in stages for part in stage for test in part))
+    outcome = run_tests(copy, tests)
+    if outcome.failed:
+        raise SeededError(f"without any defect {outcome.failed} fails")
+
+
+def try_defect(
+    copy: Path, defect: Defect, stage: tuple[list[str], list[str]]
+) -> tuple[Outcome, Outcome]:
+    """Run the tests of both stages with a defect, which is gone afterwards."""
+    file = copy / defect.file
+    text = file.read_text()
+    file.write_text(read_with_defect(copy, defect))
+    try:
+        first, second = (run_tests(copy, tests) for tests in stage)
+    finally:
+        file.write_text(text)
+    for what, outcome in (("make test", first), ("CI", second)):
+        found = f": {outcome.failed}" if outcome.failed else ""
+        print(f"{defect.name}: {what} {outcome.word}{found}", file=sys.stderr, flush=True)
+    return first, second
+
+
+def run_tests(copy: Path, tests: Sequence[str]) -> Outcome:
+    """Run tests of the copy until the first fails.
+
+    Raises:
+        SeededError: They could not be run.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    paths = os.pathsep.join([str(copy), str(copy / "collector")])
+    try:
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome(f"a test that takes longer than {_LIMIT_S:.0f} s")
+    if done.returncode == _PASSED:
+        return Outcome("")
+    failures = _FAILURE.findall(done.stdout)
+    if done.returncode != _FAILED or not failures:
+        raise SeededError(f"{' '.join(command)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return Outcome(failures[0])
+
+
+def print_table(rows: Iterable[tuple[Defect, tuple[Outcome, Outcome], float]]) -> None:
+    """Print a table in Markdown."""
+    print("| defect | file | `make test` | CI | seconds |\n| --- | --- | --- | --- | ---: |")
+    for defect, (first, second), seconds in rows:
+        cells = (defect.name, f"`{defect.file}`", first.word, second.word, f"{seconds:.0f}")
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

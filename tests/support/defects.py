@@ -1,0 +1,126 @@
+"""Twelve small defects, each one line of product code, and the tests that should detect them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One defect: a text of a file that another text replaces.
+
+    Attributes:
+        name: What a user would notice.
+        file: The product file, from the root of the project.
+        old, new: The text, which is in the file exactly once, and its replacement.
+        packages: Test folders or modules whose unit tests `make test` runs.
+        others: Test modules of the other tiers, which CI runs after `make test`.
+
+    Tests are named by their path without the folder of their tier, so a test may change its tier.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    packages: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+DEFECTS: Final = (
+    Defect(
+        name="A span is lost at exit",
+        file="otel_ml/export/pipeline.py",
+        old="target = None if self.is_durable else self._settled + self._source.pending",
+        new="target = None if self.is_durable else self._settled + self._source.pending - 1",
+        packages=("otel_ml/export",),
+        others=("otel_ml/test_process_end.py",),
+    ),
+    Defect(
+        name="A score is counted twice",
+        file="collector/otel_ml_collector/store/scores.py",
+        old="FROM ({scores}) WHERE {where} GROUP BY {by})",
+        new="FROM ({scores}) WHERE {where} GROUP BY {by}, time_ns)",
+        packages=("otel_ml_collector/mapping", "otel_ml_collector/store"),
+        others=("otel_ml_collector/query/test_one_run.py", "otel_ml_collector/query/test_stats.py"),
+    ),
+    Defect(
+        name="A filter ignores `not`",
+        file="collector/otel_ml_collector/filter/sql.py",
+        old='return Sql("NOT ({part})").fill(part=self.write(tree.part))',
+        new='return Sql("({part})").fill(part=self.write(tree.part))',
+        packages=("otel_ml_collector/query",),
+        others=("otel_ml_collector/query/test_filter.py",),
+    ),
+    Defect(
+        name="A p95 is computed as a p99",
+        file="collector/otel_ml_collector/stats.py",
+        old="p50, p90, p95, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in",
+        new="p50, p90, p99, p95 = (ns / 1e6 if math.isfinite(ns) else None for ns in",
+        packages=("otel_ml_collector/query",),
+        others=("otel_ml_collector/query/test_stats.py",),
+    ),
+    Defect(
+        name="A verdict ignores failed calls",
+        file="otel_ml/statistics/verdict.py",
+        old="        if run.is_error:\n            return self.of_failed\n",
+        new="        if run.is_error:\n            return None\n",
+        packages=("otel_ml/statistics/test_verdict.py",),
+        others=("otel_ml_collector/test_experiments.py",),
+    ),
+    Defect(
+        name="A key reads another project",
+        file="collector/otel_ml_collector/access.py",
+        old='facts["projects"] = None if named == [ALL_PROJECTS] else tuple(named)',
+        new='facts["projects"] = None if len(named) == 1 else tuple(named)',
+        packages=("otel_ml_collector/test_access.py",),
+        others=("otel_ml_collector/serve/test_gate.py", "end_to_end/test_keys.py"),
+    ),
+    Defect(
+        name="A page does not escape its text",
+        file="collector/otel_ml_collector/web/render.py",
+        old="autoescape=True",
+        new="autoescape=False",
+        packages=("otel_ml_collector/web",),
+        others=("otel_ml_collector/web/test_home.py", "otel_ml_collector/web/test_sessions.py"),
+    ),
+    Defect(
+        name="Retention deletes one day early",
+        file="collector/otel_ml_collector/store/retention.py",
+        old="max(today_ns - days * DAY_NS, 0)",
+        new="max(today_ns - (days - 1) * DAY_NS, 0)",
+        packages=("otel_ml_collector/store",),
+        others=("otel_ml_collector/test_retention.py",),
+    ),
+    Defect(
+        name="A duplicate appears after `kill -9`",
+        file="collector/otel_ml_collector/store/counted.py",
+        old='RECORDED: Final = Sql("runs FINAL")',
+        new='RECORDED: Final = Sql("runs")',
+        packages=("otel_ml_collector/receive", "otel_ml_collector/store"),
+        others=("end_to_end/test_durability.py",),
+    ),
+    Defect(
+        name="A version changes with the hash seed",
+        file="otel_ml/versions/scopes.py",
+        old="return sorted({chain for chain in chains if chain and chain[0] in outside})",
+        new="return list({chain for chain in chains if chain and chain[0] in outside})",
+        packages=("otel_ml/versions/test_definition.py",),
+        others=("otel_ml/versions/test_golden_digests.py",),
+    ),
+    Defect(
+        name="Cached tokens have a wrong price",
+        file="collector/otel_ml_collector/mapping/prices.py",
+        old="(rates.cached, usage.cached or 0)",
+        new="(rates.input, usage.cached or 0)",
+        packages=("otel_ml_collector/mapping/test_prices.py",),
+        others=("otel_ml_collector/web/test_cost.py",),
+    ),
+    Defect(
+        name="An alert fires without data",
+        file="collector/otel_ml_collector/alerts/states.py",
+        old='return WindowLook(end_ns, "no data", value, measured.runs, total)',
+        new='return WindowLook(end_ns, "bad", value, measured.runs, total)',
+        packages=("otel_ml_collector/alerts/test_states.py",),
+        others=("otel_ml_collector/alerts/test_evaluation.py",),
+    ),
+)
