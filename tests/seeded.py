@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.defects import DEFECTS, Defect
+from tests.support.folders import ROOT
 
-ROOT: Final = Path(__file__).parents[1]
 UNIT: Final = ("unit",)
 OTHERS: Final = ("store", "process", "browser")
 SMOKE: Final = "process/test_smoke.py"
@@ -150,7 +150,6 @@ def choose_tests(copy: Path, defect: Defect | None) -> tuple[list[str], list[str
 def find_tests(copy: Path, names: Iterable[str], tiers: Sequence[str]) -> list[str]:
     """Find tests that are named without the folder of their tier, in each of some tiers."""
     paths = [f"tests/{tier}/{name}" for name in names for tier in tiers]
-    paths += [f"tests/{name}" for name in names if name.endswith(".py")]  # in no tier yet
     return [path for path in paths if (copy / path).exists()]
 
 

@@ -24,10 +24,13 @@ from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import exact
 from otel_ml.reader import Reader
 from otel_ml_collector.span import Span, Value
-from tests.origins.program import finish, preamble, snippet, start
-from tests.otel_ml_collector.log_wire import encode_logs
-from tests.otel_ml_collector.logs import make_log
-from tests.otel_ml_collector.spans import (
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import WRONG, ask, make_key
+from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.origins.program import finish, preamble, snippet, start
+from tests.support.otel_ml_collector.log_wire import encode_logs
+from tests.support.otel_ml_collector.logs import make_log
+from tests.support.otel_ml_collector.spans import (
     MS_NS,
     SECOND_NS,
     id_of,
@@ -36,14 +39,12 @@ from tests.otel_ml_collector.spans import (
     make_span,
     make_start,
 )
-from tests.otel_ml_collector.wire import encode
-from tests.support.collector import CollectorProcess, running, wait_until
-from tests.support.keys import WRONG, ask, make_key
-from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.otel_ml_collector.wire import encode
 from tests.support.otlp_json import to_otlp_json
 from tests.support.otlp_sink import Sink, http_sink
 from tests.support.plain_run import plain_run, written
 from tests.support.senders import EXPORT
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("smoke")  # one worker runs all, so they share the collector
 
