@@ -241,9 +241,10 @@ def tell(collector: CollectorProcess) -> CollectorProcess:
 
 
 @pytest.fixture(scope="module")
-def told(collector: CollectorProcess) -> CollectorProcess:
-    """A collector that has what the pages ask for."""
-    return tell(collector)
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector of its own that has what the pages ask for, in the projects that they name."""
+    with running(tmp_path_factory.mktemp("told") / "data") as collector:
+        yield tell(collector)
 
 
 def at(collector: CollectorProcess, folder: Path) -> contextlib.AbstractContextManager[Terminal]:

@@ -98,7 +98,7 @@ def test_unreadable(said: str, collector: CollectorProcess) -> None:
     for dialect in DIALECTS:
         run = runs[dialect.name]
         assert (set(run["tokens"].values()), run["cost"]) == ({None}, None)
-        kept = collector.get(f"/runs/{run['run_id']}", project=project)["attributes"]
+        kept = collector.get(f"/projects/{project}/runs/{run['run_id']}")["attributes"]
         page = unescape(collector.get_text(f"/projects/{project}/runs/{run['run_id']}"))
         numbers = [row for row in dialect.rows if row.field in _NUMBERS]
         told = [source for row in numbers for source in row.sources if source in kept]

@@ -22,7 +22,7 @@ from tests.support.otel_ml.otlp_sink import open_sink
 
 @pytest.fixture
 def project(collector: CollectorProcess) -> Iterator[Project]:
-    project = Project("faults", collector.endpoint)
+    project = Project("faults of DigitalHub", collector.endpoint)
     yield project
     project.client.close()
 
@@ -39,7 +39,7 @@ def finished(project: Project, run: Entity) -> str:
 def test_cost_is_linear() -> None:
     """Of a thousand calls each point is sent once, in few requests."""
     with open_sink() as sink:
-        project = Project("faults", sink.address)
+        project = Project("faults of DigitalHub", sink.address)
         run = project.run("fit")
         for step in range(1_000):
             run.log_metrics({"loss": 1 / (step + 1)})
@@ -67,7 +67,7 @@ def test_points_have_step_and_time(collector: CollectorProcess, project: Project
     for step in (0, 10, 20):
         run.handle.log_metrics({"loss": 1.0}, step=step)
     run_id = finished(project, run)
-    [series] = collector.get("/projects/faults/metrics", run_id=run_id)["series"]
+    [series] = collector.get("/projects/faults%20of%20DigitalHub/metrics", run_id=run_id)["series"]
     times = [point["time_ns"] for point in series["points"]]
     assert [point["step"] for point in series["points"]] == [0, 10, 20]
     assert times == sorted(times)

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.folders import NODE
+
 HERE = Path(__file__).parent
-PYRIGHT = HERE.parent / "node" / "node_modules" / "pyright" / "index.js"
+PYRIGHT = NODE / "node_modules" / "pyright" / "index.js"
 
 
 def check(node: str, file: str) -> list[dict[str, Any]]:

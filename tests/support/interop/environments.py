@@ -29,7 +29,7 @@ class Answers:
 
 
 def ask(environment: str, program: str, *arguments: str, **variables: str) -> Answers:
-    """Run a module of `tests.nightly.interop.programs` and return its answers.
+    """Run a module of `tests.support.interop.programs` and return its answers.
 
     Args:
         environment: ``sdk-1.25`` names ``.venv-sdk-1.25``, which ``make .venv-sdk-1.25/stamp``
@@ -40,7 +40,7 @@ def ask(environment: str, program: str, *arguments: str, **variables: str) -> An
     """
     kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
     done = subprocess.run(
-        [_python(environment), "-m", f"tests.nightly.interop.programs.{program}", *arguments],
+        [_python(environment), "-m", f"tests.support.interop.programs.{program}", *arguments],
         env={**kept, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,

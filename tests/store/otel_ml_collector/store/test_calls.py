@@ -59,6 +59,12 @@ ONCE: Final = (1, 50, 7, 0.25)
 WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Other modules make traces with the same IDs."""
+    return own_service
+
+
 def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
     """Make what our decorator, traceloop and anthropic itself record of one call below a chain."""
     trace = trace_id(number)
