@@ -55,7 +55,7 @@ def collector(
     shared_collector: CollectorProcess, request: pytest.FixtureRequest
 ) -> Iterator[CollectorProcess]:
     """A collector that all tests of a worker share. Each module has projects of its own."""
-    with isolated(request.node.nodeid, lambda: count_runs(shared_collector)):
+    with isolated(request.node.nodeid, "collector", lambda: count_runs(shared_collector)):
         yield shared_collector
 
 
@@ -77,7 +77,7 @@ def store(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterator
     """A store that all tests of a worker share. Each module has projects of its own."""
     with (
         open_store(shared_store_folder) as opened,
-        isolated(request.node.nodeid, lambda: count_stored(opened)),
+        isolated(request.node.nodeid, "store", lambda: count_stored(opened)),
     ):
         yield opened
 
@@ -87,7 +87,7 @@ def service(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterat
     """The whole HTTP application over the shared store."""
     with (
         open_service(shared_store_folder) as opened,
-        isolated(request.node.nodeid, lambda: count_stored(opened.store)),
+        isolated(request.node.nodeid, "store", lambda: count_stored(opened.store)),
     ):
         yield opened
 

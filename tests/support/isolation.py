@@ -10,8 +10,8 @@ from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.stores import Store
 
 _RUNS: Final = "SELECT project, uniqExact(trace_id, span_id) FROM runs GROUP BY project"
-# Which module wrote to a project first, of all that this worker has run.
-_OWNERS: Final[dict[str, str]] = {}
+# Which module wrote to a project of a place first, of all that this worker has run.
+_OWNERS: Final[dict[tuple[str, str], str]] = {}
 # Of spans that name no project: their tests find their own by trace ID.
 _NOBODYS: Final = "default"
 
@@ -39,11 +39,12 @@ def count_stored(store: Store) -> Mapping[str, int]:
 
 
 @contextmanager
-def isolated(module: str, count: Callable[[], Mapping[str, int]]) -> Iterator[None]:
+def isolated(module: str, place: str, count: Callable[[], Mapping[str, int]]) -> Iterator[None]:
     """Fail a module that wrote to a project of another module of this worker.
 
     Args:
         module: Its path.
+        place: What is shared: ``collector`` or ``store``.
         count: Counts the runs of each project.
     """
     before = count()
@@ -52,5 +53,5 @@ def isolated(module: str, count: Callable[[], Mapping[str, int]]) -> Iterator[No
         if (
             runs > before.get(project, 0) and project != _NOBODYS
         ):  # others may be deleted, or too old, meanwhile
-            owner = _OWNERS.setdefault(project, module)
+            owner = _OWNERS.setdefault((place, project), module)
             assert owner == module, f"{module} writes to project {project!r} of {owner}: rename it"

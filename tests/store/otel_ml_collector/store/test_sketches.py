@@ -33,6 +33,12 @@ DAY_START_NS: Final = (time.time_ns() // DAY_NS - 3) * DAY_NS
 RUNS: Final = 60
 
 
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """Sketches are made of every project of a store."""
+    return own_store
+
+
 def make_runs(seed: int, runs: int = RUNS) -> list[Span]:
     """Make runs over three hours, some of a session, with what a judge said of every second."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
