@@ -43,7 +43,7 @@ _MAX_BYTES: Final = 512 * 1024 * 1024
 _MAX_MESSAGE_CHARS: Final = 2_000
 _LATER: Final = frozenset({429, 502, 503, 504})
 _OF_SPANS: Final = ("content-type", "content-encoding", "accept-encoding")
-_RANDOM: Final = random.SystemRandom()  # the host's own draws are not moved
+_RANDOM: Final = random.SystemRandom()  # does not change the state of the host's generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Api:
         while True:
             page = self.get(*path, cursor=cursor, **parameters)
             yield from page[name]
-            cursor = page.get("next_cursor")  # an older collector tells of all projects at once
+            cursor = page.get("next_cursor")  # older collectors return all projects at once
             if cursor is None:
                 return
 
@@ -161,7 +161,7 @@ class Api:
             return _parse(reply.content)
         except ValueError:
             raise Refused(
-                f"{self.page} answers and is no otel-ml collector", reply.status
+                f"{self.page} is not an otel-ml collector: it did not send JSON", reply.status
             ) from None
 
     def exchange(self, question: Question) -> Reply:
@@ -190,7 +190,7 @@ class Api:
                 if reply.status not in _LATER or not left or too_late:
                     return reply
             time.sleep(pause_s)
-        raise AssertionError  # the last try returns or raises
+        raise AssertionError  # the last attempt returns or raises
 
     def stream(self, question: Question) -> Iterator[bytes]:
         """Send a request and yield its response in parts as they arrive.
@@ -251,7 +251,8 @@ class Api:
     def _open(self) -> HttpConnections:
         if not self._settings.url:
             raise Unusable("Invalid endpoint: expected an address such as http://localhost:4318")
-        if self._line is None or self._owner != os.getpid():  # a forked child shares no connection
+        # A forked child must not share connections with its parent.
+        if self._line is None or self._owner != os.getpid():
             line = LOADING.load(partial(open_connections, self._settings))
             self._line, self._owner = line, os.getpid()
         return self._line
@@ -261,7 +262,7 @@ class Api:
         while part := answer.read(_CHUNK, deadline):
             size += len(part)
             if size > _MAX_BYTES:
-                raise Refused(f"The answer is longer than {_MAX_BYTES} bytes", response.status)
+                raise Refused(f"The response is longer than {_MAX_BYTES} bytes", response.status)
             parts.append(part)
         url = f"{self.page}{question.below}{question.address}"
         return Reply(response.status, dict(response.headers), b"".join(parts), url)
@@ -302,7 +303,7 @@ class _Answer:
             with attempt_until(deadline):
                 return self.response.read(size, decode_content=True)
         except _problems() as error:
-            raise _no_answer(self._page, error, "The answer of {page} broke off") from error
+            raise _no_answer(self._page, error, "The response of {page} broke off") from error
 
 
 def _no_answer(page: str, error: BaseException, what: str = "No answer from {page}") -> Unreachable:
@@ -348,4 +349,4 @@ def _parse(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        return json.loads(content)  # a payload may hold numbers or surrogates that orjson refuses
+        return json.loads(content)  # accepts numbers and surrogates that orjson rejects

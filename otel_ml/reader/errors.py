@@ -5,7 +5,7 @@ from typing import Final
 
 from otel_ml.notebook import show_unseen
 
-_AROUND: Final = 60  # characters of a filter on either side of what is wrong
+_AROUND: Final = 60  # characters of a filter to show on each side of the error
 
 
 class ReaderError(Exception):

@@ -49,16 +49,16 @@ Format = Literal["jsonl", "csv", "parquet"]
 
 _PAGE: Final = 500
 _COLUMNS_CHARS: Final = 65_536
-# What a page of runs may take when their payloads are fetched together.
+# Maximum size of the payloads that are fetched together for a page of runs.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
-# Older collectors know these names alone.
+# Names of the orders in older collectors.
 _FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
-# How many rows a notebook shows at once, and how it asks for them.
+# Rows that a notebook shows, and the request that fetches them.
 SHOWN: Final = 20
 GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _RUN_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
-# What is fetched of the runs of a page together: the columns of an export, and what they give.
+# Parts that are fetched together for a page: columns of an export, and the parts they contain.
 _Columns = tuple[tuple[str, ...], frozenset[str]]
 _PAYLOAD: Final[_Columns] = (
     ("inputs", "outputs", "params"),
@@ -107,7 +107,7 @@ class PagedList(HasCard, Generic[Item]):
     or a slice fetches only what it needs; a slice returns a plain list.
     """
 
-    _key: str  # under which a page of the API has its items
+    _key: str  # key of the items in a page of the API
 
     def __init__(self) -> None:
         self._begun = _Begun()
@@ -152,7 +152,7 @@ class PagedList(HasCard, Generic[Item]):
             return sum(len(page[self._key]) for page in self._plain_pages())
         counted = deque(self.pages())
         length = sum(len(page[self._key]) for page in counted)
-        begun.pages = counted  # from here on the walk takes them away
+        begun.pages = counted  # the iterator consumes them
         return length
 
     def __bool__(self) -> bool:
@@ -184,10 +184,10 @@ class PagedList(HasCard, Generic[Item]):
         else:
             items = [*self._last(-place)]
         if not items:
-            raise IndexError(f"Invalid index {place}: there are not so many {self._key}")
+            raise IndexError(f"Invalid index {place}: the list has fewer {self._key}")
         return items[0]
 
-    __reversed__ = None  # asked item by item it would take as many requests
+    __reversed__ = None  # would take one request per item
 
     def _walk(self, begun: "_Begun") -> Generator[Item, None, None]:
         if begun.pages is None:
@@ -229,7 +229,7 @@ class Runs(PagedList[Run]):
     def _last(self, count: int) -> Iterator[Run]:
         if self._wanted.limit is not None or self._wanted.order not in BY_TIME:
             return super()._last(count)
-        order = OLDEST if self._wanted.order == NEWEST else NEWEST  # from the other end
+        order = OLDEST if self._wanted.order == NEWEST else NEWEST
         return islice(self._with(order=order, limit=count), count - 1, None)
 
     @property
@@ -312,7 +312,7 @@ class Runs(PagedList[Run]):
         listed = None if is_all and wanted.order in BY_TIME else list(self)
         if listed:
             wanted = _narrowed(wanted, [run.start_ns for run in listed])
-        if wanted.traces:  # an export leaves plain spans out unless its filter speaks of kinds
+        if wanted.traces:  # an export includes plain spans only if its filter has a kind
             any_kind = 'kind != "judge"'
             where = f"({wanted.where}) and {any_kind}" if wanted.where.strip() else any_kind
             wanted = replace(wanted, where=where)
@@ -320,8 +320,8 @@ class Runs(PagedList[Run]):
         body = pa.BufferOutputStream()
         for part in export(self._api, wanted, "parquet", names):
             body.write(part)
-        # Memory of pyarrow's own and no thread: one that lets go of an object of Python's while
-        # the process ends aborts it.
+        # pyarrow's own memory and no threads: a thread that releases a Python object while the
+        # process exits aborts it.
         file = pq.ParquetFile(pa.BufferReader(body.getvalue()), pre_buffer=False)
         table = file.read(use_threads=False)
         if listed is not None:
@@ -407,10 +407,10 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
         except ReaderError as error:
             return note(f"Not shown: {error}")
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-            return note(f"Not shown: {page} answers as no otel-ml collector does")
+            return note(f"Not shown: {page} does not answer like an otel-ml collector")
 
     answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # On a thread of its own: looking up the name of a host knows no deadline.
+    # On its own thread: DNS lookup has no time limit.
     name = "otel-ml-reader"
     start_apart(threading.Thread(target=lambda: answers.put(attempt()), name=name, daemon=True))
     try:
@@ -459,7 +459,7 @@ class _Page:
         self._api = api
         self._wanted = wanted
         self._starts = {run["run_id"]: run["start_ns"] for run in summaries}
-        # One is quicker by itself, and so are runs that lie apart in time.
+        # A request per run is faster for one run, and for runs that are far apart in time.
         is_alone = not summaries[1:] or wanted.order not in BY_TIME
         self._left = [] if is_alone else [*parts]
 
@@ -488,7 +488,7 @@ class _Page:
                 size += len(line)
                 if size > _PAGE_BYTES:
                     return
-        except ReaderError:  # such as too many exports at once: each run is fetched by itself
+        except ReaderError:  # for example too many exports: each run is then fetched separately
             return
 
 
@@ -570,6 +570,6 @@ def _chosen(table: "pa.Table", ids: list[str]) -> "pa.Table":
 
 
 def _taken(table: "pa.Table", places: Sequence[int]) -> "pa.Table":
-    import pyarrow as pa  # who has a table has loaded it
+    import pyarrow as pa  # already loaded: the argument is one of its tables
 
     return table.take(pa.array(places, pa.int64()))

@@ -72,7 +72,7 @@ _OBJECTS: Final = 250
 _INT64_MAX: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
-_NO_BASELINE: Final = "none"  # is compared with nothing
+_NO_BASELINE: Final = "none"
 
 
 class Reader(HasCard):
@@ -267,7 +267,7 @@ class Reader(HasCard):
             return numbered[1], int(numbered[2])
         model, at, alias = text.rpartition("@")
         if not at or not model:
-            expected = "a number beside it, or a version such as churn:v3 or churn@champion"
+            expected = "a version such as churn:v3 or churn@champion, or a number as well"
             raise invalid("model", text, expected)
         aliases = [item for item in self.aliases(model).aliases if item.alias == alias]
         if not aliases or aliases[0].version is None:
@@ -628,7 +628,7 @@ class Reader(HasCard):
             try:
                 orjson.dumps(value)
             except TypeError as error:
-                raise invalid(field, value, "a value of JSON") from error
+                raise invalid(field, value, "a JSON value") from error
         saved: dict[str, Any] = self._api.ask(Question(path, method="PUT", body=wanted))
         return saved
 
@@ -816,7 +816,7 @@ class Reader(HasCard):
             check_integer("version", version, 1, _INT64_MAX)
         check_integer("points", points, 1, _MOST_POINTS)
         if (run_id is None) == (model is None or version is None):
-            raise ValueError("Expected a run_id, or a model and its version")
+            raise ValueError("Pass either run_id, or model and version")
         about = {"run_id": run_id, "model": model, "version": version}
         series = self._get("metrics", **about, name=name, points=points)["series"]
         of_run = run_id is not None
@@ -877,7 +877,7 @@ class Reader(HasCard):
         check_text("ref", ref)
         _check_texts(run_id=run_id, trace=trace)
         if (run_id is None) == (trace is None):
-            raise ValueError("Expected one of run_id and trace")
+            raise ValueError("Pass either run_id or trace")
         answer = self._get("objects", run_id=run_id, trace_id=trace, ref=ref)
         return _value(answer["obj_data"])
 
@@ -945,7 +945,7 @@ class Reader(HasCard):
             except ValueError as error:
                 raise invalid("actual", actual, ACTUAL_WANTED) from error
         facts = {
-            "id": statement_id or uuid4().hex,  # asked again after a lost answer it is stored once
+            "id": statement_id or uuid4().hex,  # so that a retried request is stored once
             "judge": judge,
             "source": source,
             "time": check_moment("time", time),
@@ -1223,7 +1223,7 @@ def _check_texts(**given: object) -> None:
 
 
 def _value(document: Any) -> Any:
-    from otel_ml import types  # loads what reads values, which who only lists need not pay
+    from otel_ml import types  # slow import, needed only to load values
 
     return types.load(document).data
 

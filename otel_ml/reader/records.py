@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _EMPTY: Final[dict[str, Any]] = {}
 R = TypeVar("R")
-# Under this a list of roots tells what is inside of each.
+# Key of the totals inside each root, in a list of roots.
 INSIDE: Final = "inside"
 
 

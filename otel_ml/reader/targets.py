@@ -17,7 +17,7 @@ TargetKind = Literal["class", "number", "ranking"]
 TARGET_KINDS: Final = ("class", "number", "ranking")
 About = Literal["run_id", "trace_id", "trace_key", "tag"]
 ABOUT: Final = ("run_id", "trace_id", "trace_key", "tag")
-# So many statements are one request.
+# Rows per request.
 ACTUALS_AT_ONCE: Final = 1_000
 _MOST_CHARS: Final = 65_536
 _MOST_K: Final = 1_000

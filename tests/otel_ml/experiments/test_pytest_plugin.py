@@ -146,7 +146,7 @@ def test_one_test_for_the_whole(tmp_path: Path) -> None:
     assert run(tmp_path, **off).returncode == 0
     ended = run(tmp_path, CHANGED="1", BASELINE="baseline.jsonl", **off)
     assert ended.returncode == 1
-    assert "Expected not worse" in ended.stdout
+    assert "The result is worse" in ended.stdout
     assert "30 worse than before" in ended.stdout
 
 
