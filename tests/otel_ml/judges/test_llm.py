@@ -197,7 +197,7 @@ def test_error_of_the_model_is_the_judge_s() -> None:
 def test_reply_that_is_no_text_is_an_error(reply: object) -> None:
     """A callable that returns no text is an error at once."""
     assert evaluate(Model(reply, GOOD)) == said(
-        error=f"ask returned {type(reply).__name__}: expected the reply as text"
+        error=f"ask returned {type(reply).__name__}: expected text"
     )
 
 
@@ -246,10 +246,10 @@ def test_scale_has_its_ends(score: float, error: str | None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"minimum": 1}, r"Invalid maximum 1.0: expected one above the minimum 1"),
+        ({"minimum": 1}, r"Invalid maximum 1.0: expected a number above the minimum 1"),
         ({"maximum": float("nan")}, r"Invalid maximum nan: expected a finite number"),
         ({"maximum": float("inf")}, r"Invalid maximum inf: expected a finite number"),
-        ({"labels": {}}, r"Invalid labels \{\}: expected words and their scores"),
+        ({"labels": {}}, r"Invalid labels \{\}: expected a mapping of words to scores"),
         ({"labels": {"a": float("nan")}}, r"Invalid labels nan: expected a finite number"),
         ({"retries": -1}, r"Invalid retries -1: expected an integer from 0 to 10"),
         ({"retries": 11}, r"Invalid retries 11: expected an integer from 0 to 10"),

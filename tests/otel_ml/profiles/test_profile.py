@@ -305,7 +305,7 @@ def test_unknown_thresholds(
     built: ModelProfile, thresholds: dict[str, dict[str, Any]], name: str
 ) -> None:
     """A threshold of something that neither profile has is refused by its name."""
-    with pytest.raises(ValueError, match=f"Invalid .* {name!r} of thresholds"):
+    with pytest.raises(ValueError, match=f"Invalid .* {name!r} in thresholds"):
         built.contrast(built, thresholds)
 
 
