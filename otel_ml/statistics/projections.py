@@ -1,4 +1,4 @@
-"""Embeddings as a few numbers: fixed random projections, and the length of the vector."""
+"""Reduces embeddings to a few numbers: fixed random projections, and the length of the vector."""
 
 import math
 import random
@@ -25,15 +25,15 @@ class Projected:
     """An embedding as a field's value.
 
     Attributes:
-        norm: Its length.
-        projections: As many numbers as `PROJECTIONS`.
+        norm: Length of the vector.
+        projections: The projections. There are `PROJECTIONS` of them.
     """
 
     norm: float
     projections: tuple[float, ...]
 
     def __str__(self) -> str:
-        """Tell its length."""
+        """Return the length as text."""
         return f"embedding of length {self.norm:.4g}"
 
 
@@ -41,10 +41,10 @@ def project(numbers: Sequence[float]) -> Projected:
     """Project a vector: each projection sums every 32nd number, with fixed random signs.
 
     Args:
-        numbers: Finite, at most `MOST_NUMBERS`.
+        numbers: Finite numbers, at most `MOST_NUMBERS`.
 
     Source: Charikar, Chen, Farach-Colton, Finding frequent items in data streams, Theoretical
-    Computer Science 312 (2004); of sums by random signs distances are kept on average.
+    Computer Science 312 (2004); sums with random signs keep distances on average.
     """
     scaled = [
         sum(map(mul, numbers[place::PROJECTIONS], _SIGNS[place::PROJECTIONS]))
@@ -59,7 +59,7 @@ def _round(number: float) -> float:
 
 
 def is_embedding(numbers: Sequence[object]) -> bool:
-    """Tell whether a list is of finite numbers, and long enough to be an embedding."""
+    """Return whether a list has only finite numbers and is long enough to be an embedding."""
     return (
         FEWEST_NUMBERS <= len(numbers) <= MOST_NUMBERS
         and {*map(type, numbers)} <= {float, int}
