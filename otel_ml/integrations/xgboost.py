@@ -1,4 +1,4 @@
-"""Training with XGBoost as a run: its parameters, and its numbers round by round."""
+"""Records training with XGBoost as a run, with parameters and metrics by round."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -29,15 +29,15 @@ _NEVER: Final = frozenset(
 class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its package is not there for the type check
     """Records each training of ``xgboost.train``, ``xgboost.cv`` or an estimator as a run.
 
-    A run opens when a training begins, with the parameters of the booster as its params, takes
-    every number of each round, named as XGBoost prints it (``valid-rmse``), and ends with the
-    training. A training that raises calls no callback: open the run yourself, as a block
-    around the training, and give it, so that the error is its outcome.
+    The run starts and ends with the training. Its params are the parameters of the booster. Its
+    metrics are the numbers of each round, named as XGBoost prints them (``valid-rmse``). XGBoost
+    calls no callback if a training raises. To record the error, open the run yourself in a
+    ``with`` block around the training and pass it as `run`.
 
     Args:
-        name: The model's name.
-        client: Records the runs; by default a client that the environment sets up.
-        run: An open run, to which all is added; it is not ended here.
+        name: Name of the model.
+        client: Client that records the runs. Default: a client configured by the environment.
+        run: An open run to add everything to. The callback does not end it.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
 
     @property
     def run(self) -> Run | None:
-        """The run of the training that began last; None before the first."""
+        """The run of the most recent training. None before the first."""
         return self._run
 
     def before_training(self, model: Any) -> Any:
-        """Open a run, on a single process of several."""
+        """Open a run. With several processes only the first one does."""
         if self._given is None and xgboost.collective.get_rank() == 0:
             with quiet("xgboost"):
                 if self._client is None:
@@ -68,14 +68,14 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
     def after_iteration(
         self, model: Any, epoch: int, evals_log: Mapping[str, Mapping[str, list[Any]]]
     ) -> bool:
-        """Log the numbers of a round; never ends the training."""
+        """Log the metrics of a round. Never stops the training."""
         if self._run is not None:
             with quiet("xgboost"):
                 self._run.log_metrics(dict(_numbers(evals_log)), step=epoch)
         return False
 
     def after_training(self, model: Any) -> Any:
-        """End the run that was opened here, with the round that early stopping chose as a tag."""
+        """End the run that this callback opened. The best round of early stopping becomes a tag."""
         if self._run is not None:
             with quiet("xgboost"):
                 best = getattr(model, "attr", lambda _: None)("best_iteration")
@@ -87,7 +87,7 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
 
 
 def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[str, float]]:
-    """Name the last number of each metric; of a cross-validation its mean and deviation."""
+    """Yield the last value of each metric. For cross-validation: its mean and deviation."""
     for data, metrics in logged.items():
         for metric, values in metrics.items():
             last = values[-1]
@@ -99,7 +99,7 @@ def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[st
 
 
 def _params(model: Any) -> dict[str, Any]:
-    """Choose the parameters in which trainings differ."""
+    """Return the parameters in which trainings differ."""
     folds = getattr(model, "cvfolds", None)  # of a cross-validation all have the same
     settings = _settings(folds[0].bst if folds else model)
     data = xgboost.DMatrix(np.zeros((1, 1)))  # a booster does not keep it
@@ -112,7 +112,7 @@ def _params(model: Any) -> dict[str, Any]:
 
 
 def _settings(booster: Any) -> dict[str, str]:
-    """Read all parameters of a booster, by name, as it writes them."""
+    """Return all parameters of a booster by name, as the booster writes them."""
     learner = json.loads(booster.save_config())["learner"]
     return dict(_leaves({name: part for name, part in learner.items() if name != "metrics"}))
 
@@ -126,7 +126,7 @@ def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _value(text: str) -> Any:
-    """Read a written number; XGBoost keeps floats in 32 bits."""
+    """Convert a written number. XGBoost stores floats with 32 bits."""
     try:
         return int(text)
     except ValueError:
