@@ -158,7 +158,7 @@ def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The result is a function of the same kind.
     """
-    from otel_ml.default import trace  # only where something is handled
+    from otel_ml.default import trace  # imported only when a handler is used
 
     by_default = trace(kind="training")(function)
     by_client = WeakKeyDictionary[Client, Callable[..., Any]]()
@@ -184,7 +184,7 @@ def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
             return (yield from choose(*args, *kwargs.values())(*args, **kwargs))
 
     elif inspect.isasyncgenfunction(function):
-        return by_default  # what is sent into it has no simple way through another one
+        return by_default  # a wrapper could not pass on values that are sent into the generator
     else:
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -236,7 +236,7 @@ def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object]
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
     """Return a description of the model of an MLflow run. See `otel_ml.integrations.mlflow`."""
-    from otel_ml.integrations.mlflow import from_mlflow_run  # who calls it needs MLflow
+    from otel_ml.integrations.mlflow import from_mlflow_run  # MLflow is optional
 
     return from_mlflow_run(run_id)
 
@@ -246,6 +246,6 @@ def get_mlflow_model_metrics(run_id: str) -> dict[str, float]:
 
     To import the history of the metrics, use `otel_ml.integrations.mlflow.import_mlflow_run`.
     """
-    from otel_ml.integrations.mlflow import get_mlflow_model_metrics  # as above
+    from otel_ml.integrations.mlflow import get_mlflow_model_metrics  # MLflow is optional
 
     return get_mlflow_model_metrics(run_id)

@@ -28,7 +28,7 @@ class Exporter(SpanExporter):
     def __init__(self) -> None:
         project = os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
         key = os.environ.get("OTEL_ML_API_KEY")
-        # Not what OTEL_EXPORTER_OTLP_PROTOCOL says: opentelemetry-distro sets that to grpc.
+        # Ignore OTEL_EXPORTER_OTLP_PROTOCOL: opentelemetry-distro sets it to grpc.
         settings = resolve(None, project, key, "http/protobuf")
         destination = OtlpDestination(settings)
         destination.open()

@@ -54,14 +54,14 @@ class Instrumentor:
             if not type(self)._active:
                 return
             for function in functions:
-                with quiet("instrument"):  # the host's module is imported
+                with quiet("instrument"):  # an exception must not break the host's import
                     self._trace(loaded, function)
 
         register_post_import_hook(patch, module)
 
     def _trace(self, module: ModuleType, function: str) -> None:
         """Replace a function or method by its traced form."""
-        from otel_ml.default import trace  # only for who names functions
+        from otel_ml.default import trace  # imported only if the variable names functions
 
         *path, name = function.split(".")
         owner: Any = module
@@ -70,7 +70,7 @@ class Instrumentor:
         original = inspect.getattr_static(owner, name, None)
         if original is None:
             _logger.warning(
-                "Nothing to trace: %s names %s:%s, which is not there",
+                "Nothing to trace: %s names %s:%s, which does not exist",
                 *(_VARIABLE, module.__name__, function),
             )
             return

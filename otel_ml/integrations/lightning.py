@@ -12,7 +12,7 @@ from otel_ml.client import Client
 from otel_ml.errors import quiet
 from otel_ml.runs import Run
 
-try:  # one framework under two names: a trainer of the one takes loggers of the other
+try:  # one framework under two names; each trainer accepts the other's loggers
     from lightning.pytorch.loggers import Logger as _Base
 except ImportError:
     from pytorch_lightning.loggers import Logger as _Base
@@ -20,7 +20,7 @@ except ImportError:
 __all__ = ["Logger"]
 
 
-class Logger(_Base):  # type: ignore[misc]  # its package is not there for the type check
+class Logger(_Base):  # type: ignore[misc]  # the package is not installed for type checking
     """Records the work of a ``Trainer`` as a run: ``Trainer(logger=Logger("digits"))``.
 
     The run starts with the trainer and ends with the trainer's first task. Its params are the
@@ -44,7 +44,7 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
         self._given = run
         self._run = run
         self._params: dict[str, Any] = {}
-        # Asked for before there is a run; the trainer's seed has no part in it.
+        # Needed before the run opens. `secrets` does not depend on the trainer's seed.
         self._version = secrets.token_hex(4)
 
     @property
@@ -108,7 +108,7 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
     def _open(self, name: str) -> Run:
         if self._run is None:
             if self._client is None:
-                from otel_ml.default import run as open_run  # only where no client is named
+                from otel_ml.default import run as open_run  # needed only without a client
             else:
                 open_run = self._client.run
             tags = {"version": self._version}

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-# What is on its way at once: a joined provider's queue holds 2,048.
+# Batch size, below the queue size of a joined provider (2,048).
 _SPANS_AT_ONCE: Final = 256
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
@@ -134,7 +134,7 @@ def numbered_span_id(number: int, *parts: str) -> int:
 
 def _digest(parts: Iterable[str], size: int) -> int:
     text = "\0".join(parts).encode("utf-8", "replace")
-    return int.from_bytes(hashlib.sha256(text).digest()[:size], "big") or 1  # 0 is no id
+    return int.from_bytes(hashlib.sha256(text).digest()[:size], "big") or 1  # 0 is not a valid id
 
 
 def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[int, Delivery]:
@@ -155,10 +155,10 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     recorder = client._recorder.in_force
     if not recorder.enabled:
         return 0, Delivery(reason="nothing is recorded: OTEL_SDK_DISABLED")
-    # No process and no number: what is sent again shall be the same, and fills no gap.
+    # Without process id and sequence number, so that a repeated import sends identical records.
     facts = {names.PROJECT: recorder.project}
     sent, total = 0, Delivery()
-    recorder.flush(timeout_s)  # what was told before is not ours to tell
+    recorder.flush(timeout_s)  # earlier records must not count in the import's outcome
     rest = iter(records)
     while part := list(islice(rest, _SPANS_AT_ONCE)):
         for record in part:
@@ -177,10 +177,10 @@ def _put(recorder: Recorder, record: Record, attributes: Attributes) -> None:
         above = Identity(identity.trace_id, record.parent_id)
         context = trace.set_span_in_context(NonRecordingSpan(above.context), context)
     span = start(record.name, context, record.start_ns, attributes, True)
-    if type(span) is not RunSpan or span._made_context is not None:  # somebody looked at its ids
+    if type(span) is not RunSpan or span._made_context is not None:  # the ids are already fixed
         raise ValueError(
-            f"Invalid client: expected Client(join=False), spans of {type(span).__name__} under "
-            "a provider of the service's cannot be given ids"
+            "Invalid client: expected Client(join=False), because the service's provider assigns "
+            f"the ids of its {type(span).__name__} spans"
         )
     span.trace_id, span.span_id = identity.trace_id, identity.span_id
     for name, value, at_ns in record.events:
@@ -207,7 +207,7 @@ _MOST_ABOVE: Final = 32
 _OUTCOMES: Final = {"FINISHED": "ok", "FAILED": "error", "KILLED": "cancelled"}
 _PARENT: Final = "mlflow.parentRunId"
 _PYFUNC: Final = "python_function"
-# How Python writes whole numbers and others.
+# Numbers as Python writes them.
 _WHOLE_NUMBER: Final = re.compile("-?(?:0|[1-9][0-9]{0,17})")
 _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?")
 
@@ -355,9 +355,6 @@ def _runs_of(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
             return
 
 
-# A run as records of ours: its points and artifacts first, the run itself last.
-
-
 class MlflowRun:
     """One MLflow run, converted to records.
 
@@ -394,7 +391,7 @@ class MlflowRun:
             above.append(parent)
             try:
                 tags = self._client.get_run(parent).data.tags
-            except MlflowException:  # it is gone for good
+            except MlflowException:  # the parent was deleted
                 break
         self._parent_id = span_id_of("mlflow run", above[0]) if above else None
         root = above[-1] if above else self._run_id
@@ -620,9 +617,6 @@ class MlflowRun:
         return {part: sorted(notes)} if notes else {}
 
 
-# The model of a run as plain values: where it lies, what it takes and returns.
-
-
 def _describe_model(client: MlflowClient, run: Run) -> dict[str, Any]:
     """Describe the model that a run logged. If there are several, the first one.
 
@@ -668,7 +662,7 @@ def _describe_datasets(run: Run) -> list[dict[str, Any]]:
 
 def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
     """Return the models that a run logged with MLflow 3, separate from its artifacts."""
-    outputs = getattr(run, "outputs", None)  # not before MLflow 3
+    outputs = getattr(run, "outputs", None)  # since MLflow 3
     logged_models = [
         _or_none(lambda model_id=output.model_id: client.get_logged_model(model_id))  # type: ignore[misc]  # mypy cannot infer a default
         for output in getattr(outputs, "model_outputs", None) or ()

@@ -98,7 +98,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     node = metafunc.definition.nodeid
     if "item" not in metafunc.fixturenames:
-        raise pytest.UsageError(f"{node} takes no item: {_USAGE} above def test(item)")
+        raise pytest.UsageError(f"{node} has no parameter item: {_USAGE} above def test(item)")
     dataset, repeats = _read_marker(node, metafunc, marker)
     session = metafunc.config.stash[_STATE]
     session.datasets[node] = dataset
@@ -121,7 +121,7 @@ def _read_marker(
     repeats = kwargs.pop("repeats", 1)
     if given is None or kwargs or type(repeats) is not int or repeats < 1:
         raise pytest.UsageError(f"Invalid marker {_MARKER} of {node}: {_USAGE}")
-    if isinstance(given, str):  # beside the test, else where pytest was started
+    if isinstance(given, str):  # relative to the test's folder, else to the working directory
         beside = metafunc.definition.path.parent / given
         given = beside if beside.is_file() else given
     try:
@@ -135,7 +135,7 @@ def item(request: pytest.FixtureRequest) -> "Item":
     """The data set item of a test marked ``otel_ml``."""
     job = getattr(request, "param", None)
     if not isinstance(job, _Job):
-        raise pytest.UsageError(f"{request.node.nodeid} asks for an item: {_USAGE}")
+        raise pytest.UsageError(f"{request.node.nodeid} uses item without a data set: {_USAGE}")
     test_item: Item = job.item
     return test_item
 
@@ -143,7 +143,7 @@ def item(request: pytest.FixtureRequest) -> "Item":
 @pytest.fixture
 def otel_ml_evaluate() -> "Callable[..., Result]":
     """Run a function on a data set. See `otel_ml.evaluate`."""
-    from otel_ml.default import evaluate  # only where a test asks for it
+    from otel_ml.default import evaluate  # imported only if a test uses it
 
     return evaluate
 
@@ -176,7 +176,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
 def _open(session: _Session, about: dict[str, Any]) -> _Suite:
     """Open the experiment of a marked function, once."""
     node = about["node"]
-    # In a session of several processes only the workers have read the data set.
+    # With pytest-xdist only the workers have loaded the data set.
     suite = session.suites.setdefault(node, _Suite(about))
     if suite.run is None:
         from otel_ml.default import _CLIENT  # only where a test is marked
@@ -196,13 +196,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     suite.passed += report.passed
 
 
-# The session of the process that collects the reports: that hook is given no configuration.
+# The session of the process that collects the reports. Its hook gets no config.
 _REPORTING: _Session | None = None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Remember the session state for counting reports."""
-    global _REPORTING  # noqa: PLW0603 - as above
+    global _REPORTING  # noqa: PLW0603 - the report hook gets no config
     state = session.config.stash[_STATE]
     _REPORTING = None if state.is_worker else state
 

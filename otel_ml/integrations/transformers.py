@@ -11,8 +11,7 @@ from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 
-# Of the hundred and more arguments these say what was trained, whatever their values; of the
-# others those count that were changed.
+# Recorded always. Of the more than 100 arguments, others are recorded only if they were changed.
 _ALWAYS: Final = (
     "learning_rate",
     "num_train_epochs",
@@ -24,13 +23,13 @@ _ALWAYS: Final = (
     "weight_decay",
     "seed",
 )
-# Places and what is printed say nothing of a model; a token is a secret.
+# Paths and output settings do not describe the model. Tokens are secrets.
 _NEVER: Final = frozenset(
     {"output_dir", "logging_dir", "run_name", "report_to", "hub_token", "push_to_hub_token"}
 )
 
 
-class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not there for the type check
+class Callback(TrainerCallback):  # type: ignore[misc]  # not installed for type checking
     """Records each training of a ``Trainer`` as a run.
 
     The run starts and ends with the training. Its params are the training arguments, and its
@@ -72,7 +71,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         with quiet("transformers"):
             model = kwargs.get("model")
             if self._client is None:
-                from otel_ml.default import run as open_run  # only where no client is named
+                from otel_ml.default import run as open_run  # needed only without a client
             else:
                 open_run = self._client.run
             self._run = open_run(
@@ -112,7 +111,7 @@ def _number(value: Any) -> float | None:
     if getattr(value, "size", None) is not None and hasattr(value, "item"):
         try:
             value = value.item()
-        except (ValueError, RuntimeError):  # it has several
+        except (ValueError, RuntimeError):  # more than one element
             return None
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return float(value) if is_number else None

@@ -13,10 +13,9 @@ from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 
-# Of the fifty parameters these say what was trained, whatever their values; of the others those
-# count that were changed.
+# Recorded always. Of the 50 parameters, others are recorded only if they were changed.
 _ALWAYS: Final = ("booster", "eta", "max_depth", "objective", "seed", "subsample")
-# How it computes, what it found in the data by itself, and second names of others.
+# Settings of the computation, values derived from the data, and aliases of other parameters.
 _NEVER: Final = frozenset(
     {
         *("device", "fail_on_invalid_gpu_id", "n_jobs", "nthread", "validate_parameters"),
@@ -26,7 +25,7 @@ _NEVER: Final = frozenset(
 )
 
 
-class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its package is not there for the type check
+class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # not installed for mypy
     """Records each training of ``xgboost.train``, ``xgboost.cv`` or an estimator as a run.
 
     The run starts and ends with the training. Its params are the parameters of the booster. Its
@@ -59,7 +58,7 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
         if self._given is None and xgboost.collective.get_rank() == 0:
             with quiet("xgboost"):
                 if self._client is None:
-                    from otel_ml.default import run as open_run  # only where no client is named
+                    from otel_ml.default import run as open_run  # needed only without a client
                 else:
                     open_run = self._client.run
                 self._run = open_run(self._name, params=_params(model))
@@ -100,9 +99,9 @@ def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[st
 
 def _params(model: Any) -> dict[str, Any]:
     """Return the parameters in which trainings differ."""
-    folds = getattr(model, "cvfolds", None)  # of a cross-validation all have the same
+    folds = getattr(model, "cvfolds", None)  # all folds have the same parameters
     settings = _settings(folds[0].bst if folds else model)
-    data = xgboost.DMatrix(np.zeros((1, 1)))  # a booster does not keep it
+    data = xgboost.DMatrix(np.zeros((1, 1)))  # must stay alive: the booster does not keep it
     usual = _settings(xgboost.Booster({}, [data]))
     return {
         name: _value(text)
@@ -121,7 +120,7 @@ def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, part in config.items():
         if isinstance(part, Mapping):
             yield from _leaves(part)
-        elif isinstance(part, str) and name != "name":  # which says its objective again
+        elif isinstance(part, str) and name != "name":  # "name" repeats the objective
             yield name, part
 
 

@@ -16,19 +16,19 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
-# How many sessions, or runs that stand alone, have a mean: by that mean, from 0 to 1.
+# Number of sessions (or independent runs) by their mean, from 0 to 1.
 Means = Mapping[float, int]
-# What a session gains or loses of a stake: how far below its limit it is, and how many do so.
+# Number of sessions by their gain: how far they are below their limit.
 Gains = Mapping[float, int]
 
-# A false alarm in so many windows at most, on average, unless told otherwise.
+# Default for the average number of windows between two false alarms, at least.
 WINDOWS_BETWEEN: Final = 1_000
-# The smallest part of a stake that is bet for a session at its limit; each further bet is twice it.
+# Smallest bet for a session at its limit, as a part of the stake. Each further bet doubles it.
 _LEAST_BET: Final = 1 / 16
 _MOST_BET: Final = 1_024.0
-# No bet can lose more than so much of its stake at once.
+# Largest part of its stake that a bet can lose at once.
 _MOST_LOST: Final = 0.5
-# Beyond it a sum says nothing more.
+# Sums are capped at this number, to avoid overflow.
 _MOST_SUM: Final = 1e300
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Fewer truths do not tell how far probabilities can be believed.
+# Fewer runs with ground truth are not enough to calibrate.
 FEWEST_TRUTHS: Final = 100
 
 
@@ -98,7 +98,7 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
         heights, weights = merged.get(place, (0.0, 0.0))
         merged[place] = (heights + height * weight, weights + weight)
     places = sorted(merged)
-    # Of each level stretch the sum of heights, the weight, and how many places it has.
+    # For each level segment: sum of heights, weight, number of points.
     stretches: list[tuple[float, float, int]] = []
     for place in places:
         total, weight, number = *merged[place], 1

@@ -22,24 +22,24 @@ from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
 DriftWord: TypeAlias = Literal["drift", "as before", "too few"]
 
 MARGIN: Final = 0.1
-# A distance is held against those of the reference's windows where there are so many.
+# Number of reference windows from which on the usual distance is used.
 CALIBRATED: Final = 7
 FEWEST_VALUES: Final = 100
 CHANCE: Final = 0.01
-# Windows of days have one of the same weekday so often; of fewer of these nothing is usual.
+# Windows of days repeat their weekday after 7; fewer than 3 of a weekday are not enough.
 _WEEK: Final = 7
 _FEWEST_WEEKS: Final = 3
 _RESAMPLINGS: Final = 200
-# Neighbouring bins are joined to so many cells before they are resampled.
+# Number of cells into which adjacent bins are joined before resampling.
 _CELLS: Final = 100
-# From here on the normal distribution stands for that of Poisson.
+# From this mean on the normal distribution replaces Poisson's.
 _MANY: Final = 30.0
 _TERMS: Final = 1_000
-# Of an embedding's projections so many are resampled.
+# Number of an embedding's projections that are resampled.
 _FARTHEST: Final = 4
 _TINY: Final = 1e-300
 
-# Where a distribution function changes: its slope and its jump there.
+# Positions where a distribution function changes, with the change of slope and the jump.
 _Steps: TypeAlias = Mapping[float, tuple[float, float]]
 
 
@@ -78,7 +78,7 @@ def wasserstein(first: Sketch, second: Sketch) -> float:
     """
     area, low, gap, slope = 0.0, 0.0, 0.0, 0.0
     for at, (steeper, jump) in _differences(first, second):
-        # The gap is linear up to here; it may pass 0 between.
+        # The gap is linear between two positions and may cross 0.
         width, end = at - low, gap + slope * (at - low)
         if gap * end >= 0:
             area += width * abs(gap + end) / 2
@@ -117,7 +117,7 @@ def population_stability(reference: Sketch, window: Sketch) -> float:
     index = 0.0
     for before, after in _value_shares(reference, window):
         if not before and not after:
-            continue  # such as the rest of values, where all are kept
+            continue  # for example the rest, if all values were kept
         low, high = max(before, 0.5 / reference.n), max(after, 0.5 / window.n)
         index += (high - low) * math.log(high / low)
     return index
@@ -207,7 +207,7 @@ def chance(reference: Sketch, window: Sketch) -> float:
         return min(min(tails, default=1.0) * max(len(tails), 1), 1.0)
     if reference.kind == "embedding":
         gaps = distances_of_projections(reference, window)
-        # The farthest of them decide, held to a bound for all.
+        # Only the largest distances are tested, corrected for all projections.
         farthest = sorted(gaps, key=lambda name: (-gaps[name], name))[:_FARTHEST]
         tails = [chance(reference.parts[name], window.parts[name]) for name in farthest]
         return min(min(tails, default=1.0) * max(len(gaps), 1), 1.0)
@@ -234,7 +234,7 @@ def _resample(
     sizes: tuple[float, float],
     measure: Callable[[Sequence[float], Sequence[float]], float],
 ) -> float:
-    generator = random.Random(0)  # noqa: S311 - a question asked again has the same answer
+    generator = random.Random(0)  # noqa: S311 - fixed seed: the same data give the same result
     first, second = sizes
     pooled = [
         (first * share + second * other) / (first + second)
@@ -282,7 +282,7 @@ def gamma_tail(value: float, mean: float, spread: float) -> float:
     shape = mean * mean / spread
     x = value * mean / spread
     log_front = shape * math.log(x) - x - math.lgamma(shape)
-    front = math.exp(log_front) if log_front > -700 else 0.0  # noqa: PLR2004 - else it is 0
+    front = math.exp(log_front) if log_front > -700 else 0.0  # noqa: PLR2004 - exp underflows
     if x < shape + 1:
         term = total = 1 / shape
         for step in range(1, _TERMS):
@@ -301,7 +301,7 @@ def gamma_tail(value: float, mean: float, spread: float) -> float:
         ratio = (below + numerator / ratio) or _TINY
         change = fraction * ratio
         total *= change
-        if abs(change - 1) < 1e-15:  # noqa: PLR2004 - the last digit of a float
+        if abs(change - 1) < 1e-15:  # noqa: PLR2004 - precision of a float
             break
     return min(max(front * total, 0.0), 1.0)
 

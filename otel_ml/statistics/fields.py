@@ -49,10 +49,9 @@ from otel_ml.statistics.sketches import (
 
 FieldKind: TypeAlias = Literal["number", "category", "text", "embedding"]
 
-# Of a value that was redacted or cut: it is there, and nothing of it is kept.
+# A value that was redacted or cut: it counts as present, but its content is unknown.
 HIDDEN: Final = "hidden"
-# Of a column of tables: how many of its cells were looked at, also those without a value, and in
-# how many tables.
+# For a column of tables: number of cells, including empty ones, and number of tables.
 CELLS: Final = "cells"
 TABLES: Final = "tables"
 _NO_VALUES: Final = (HIDDEN, CELLS, TABLES)
@@ -65,12 +64,12 @@ _SCALARS: Final = ("number", "text", "bool")
 VALUE: Final = "value"
 MISSING: Final = "missing"
 TYPE: Final = "type"
-# Windows of a reference that are as the judged one: a change that goes on is no part of what it is
-# held against, for so many windows.
+# Maximum number of recent windows that are left out of the reference because they already have
+# the change.
 _MOST_LATELY: Final = 14
 _FEWEST_OWN: Final = FEWEST_VALUES // 2
 _WIDE_BINS: Final = 20
-# Values of a category that a sentence names.
+# Number of category values that a sentence names.
 _NAMED_VALUES: Final = 2
 _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
@@ -225,7 +224,7 @@ def field_of_sketch(sketch: Sketch) -> FieldSketch:
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
     if sketch.kind == "number":
-        # More values than can be counted one by one: it is of numbers.
+        # Too many different values to count individually: a field of numbers.
         counted = Sketch("category", sketch.n, clustered=sketch.clustered)
         return FieldSketch(runs, {"number": sketch.n}, number=bare, category=counted)
     if sketch.kind == "category":
@@ -446,7 +445,7 @@ def _compare_field(
     before_parts = before.parts(kind)
     for part in [*TEXT_PARTS, VALUE, MISSING, TYPE]:
         if part == "vocabulary" and len(own) < CALIBRATED:
-            continue  # numbers and names are new words each day: how many, only its windows tell
+            continue  # new words (numbers, names) are normal: only own windows show how many
         if part in before_parts and part in after_parts:
             windows = [of_window.get(part, Sketch("category")) for of_window in own]
             parts.append(
@@ -472,7 +471,7 @@ def compare_part(
         reference, window, own=lambda: own_distances(reference, windows), margin=margin
     )
     if comparison.word != "too few" and comparison.distance > margin / 2:
-        # The longest stretch first: a shorter one has part of the change in its reference.
+        # The longest period first: with a shorter one, the reference still has part of the change.
         for lately in _find_stretches(window, windows):
             before = reference
             for late in windows[-lately:]:
@@ -703,7 +702,7 @@ def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
         for value in before.values.keys() | after.values.keys()
     }
     moved = sorted(shares, key=lambda value: (-abs(shares[value][1] - shares[value][0]), value))
-    # A value that is new says more than all that became rarer by it.
+    # A new value is more informative than the values that became rarer because of it.
     fresh = [value for value in moved if not shares[value][0] and shares[value][1] >= _LEAST_SHOWN]
     items = []
     for value in dict.fromkeys([*fresh, *moved]):

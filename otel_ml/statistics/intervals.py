@@ -17,21 +17,21 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-# One cluster: the sum of its values and how many they are.
+# One cluster: sum and number of its values.
 ClusterSum = tuple[float, int]
-# One after the other, or how many clusters there are of each sum and size.
+# A list of clusters, or the number of clusters by sum and size.
 ClusterSums = Sequence[ClusterSum] | Mapping[ClusterSum, int]
 
 CONFIDENCE: Final = 0.95
 _NORMAL: Final = NormalDist()
-# From here on Student's t is the normal distribution and the first terms of its expansion.
+# From here on, Student's t is computed by the first terms of its expansion around the normal.
 _MANY_DEGREES: Final = 1e6
 _LAST_DIGIT: Final = 1e-16
 _LARGE: Final = 50
 _POWER: Final = 0.8
-# A rate of fewer items than these gets an imagined pair in its variance.
+# With fewer items, an imaginary pair is added to the variance of a rate.
 _FEW: Final = 100
-# Fewer clusters than these that say anything do not tell how alike the values of a cluster are.
+# Minimum number of informative clusters to estimate the correlation within clusters.
 _SPOKEN: Final = 10
 
 
@@ -177,7 +177,7 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
     Brown, Cai, DasGupta, Statistical Science 16 (2001), section 3.1.1.
     """
     if not (n > 0 and 0 <= passed <= n):
-        raise ValueError(f"Invalid counts {passed!r} of {n!r}: expected from 0 to n, and n above 0")
+        raise ValueError(f"Invalid counts {passed!r} of {n!r}: expected a part of a total above 0")
     rate, z = passed / n, normal_quantile(_upper(confidence))
     low, high = score_bounds(rate, n, z)
     return Estimate(rate, low, high, round(n), round(n))
@@ -209,7 +209,7 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
     rate = min(max(mean.value, 0.0), 1.0)
     size = mean.alike
     if mean.variance > 0 and 0 < rate < 1:
-        # As in a sample of single items, where the jackknife gives p (1 - p) / (n - 1).
+        # For independent items the jackknife variance is p (1 - p) / (n - 1). Solve for n.
         simple = rate * (1 - rate) / mean.variance + 1
         said = min(
             sum(count for (name, _), count in counts.items() if name > 0),
@@ -322,7 +322,7 @@ def newcombe_paired(
     based on paired data, Statistics in Medicine 17 (1998), 2635-2650, method 10.
     """
     if min(both, first, second, neither) < 0:
-        raise ValueError("Invalid counts below 0: expected how many items there were")
+        raise ValueError("Invalid counts below 0: expected numbers of items")
     n = both + first + second + neither
     earlier = wilson(both + first, n, confidence=confidence)
     later = wilson(both + second, n, confidence=confidence)
@@ -459,13 +459,13 @@ def cluster_median(
     n = len(ordered)
     numbers = [value for _, value in ordered]
     median = (numbers[(n - 1) // 2] + numbers[n // 2]) / 2
-    # How many values of each cluster are below the median; one that equals it is so by half.
+    # Number of values below the median in each cluster; values equal to it count half.
     clusters = [cluster for cluster, _ in ordered]
     at, behind = bisect_left(numbers, median), bisect_right(numbers, median)
     below, same, sizes = Counter(clusters[:at]), Counter(clusters[at:behind]), Counter(clusters)
     sums = [(below.get(name, 0) + 0.5 * same.get(name, 0), of) for name, of in sizes.items()]
     share = cluster_rate(sums, confidence=confidence)
-    # At least as far out as the interval of a median of single values reaches.
+    # Use the wider side, so that the interval is at least as wide as for independent values.
     half = max(0.5 - share.low, share.high - 0.5)
     low = numbers[max(math.floor((0.5 - half) * n), 0)]
     high = numbers[min(math.ceil((0.5 + half) * n), n) - 1]
@@ -537,7 +537,7 @@ def bootstrap(
     """
     if not runs:
         raise ValueError("No runs: expected at least one")
-    value, draw = statistic(runs), random.Random(seed).choices  # noqa: S311  # not for secrets
+    value, draw = statistic(runs), random.Random(seed).choices  # noqa: S311 - not for secrets
     drawn = (statistic(draw(runs, k=len(runs))) for _ in range(resamples))
     found = sorted(item for item in drawn if not math.isnan(item))
     if not found:
@@ -625,7 +625,7 @@ def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
     alike = n * n / sum(of * of * count for (_, of), count in sums.items())
     if clusters == 1:
         return _Mean(mean, math.inf, n, 1, alike)
-    # The mean without a cluster differs from that of all by (sum - size * mean) / (n - size).
+    # Leaving out a cluster changes the mean by (sum - size * mean) / (n - size).
     squares = sum_counted((((one - of * mean) / (n - of)) ** 2 for one, of in sums), counts)
     return _Mean(mean, squares * (clusters - 1) / clusters, n, clusters, alike)
 
@@ -661,7 +661,7 @@ def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
     scale = z * z / n
     middle = (rate + scale / 2) / (1 + scale)
     half = z * math.sqrt(rate * (1 - rate) / n + scale / n / 4) / (1 + scale)
-    # Exact at the ends, where the two terms are equal but for their last digit.
+    # Exact at 0 and 1, where rounding would leave a difference in the last digit.
     return 0.0 if rate == 0 else middle - half, 1.0 if rate == 1 else middle + half
 
 
@@ -757,7 +757,7 @@ def mcnemar_mid_p(first: int, second: int) -> float:
     asymptotic are better than exact conditional, BMC Medical Research Methodology 13 (2013), 91.
     """
     if min(first, second) < 0:
-        raise ValueError("Invalid counts below 0: expected how many items flipped")
+        raise ValueError("Invalid counts below 0: expected numbers of items that flipped")
     n, fewer = first + second, min(first, second)
     if first == second:
         return 1.0 - _binomial(n, fewer) / 2 if n else 1.0

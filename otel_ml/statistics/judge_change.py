@@ -23,7 +23,7 @@ from otel_ml.statistics.verdict import (
 _JUDGE: Final = "judge"
 _OF_RATES: Final = ("more lenient", "stricter")
 _OF_SCORES: Final = ("higher", "lower")
-# Whether a run passed before, and now, in the order of `PassCounts`.
+# Pass before and pass after, in the order of `PassCounts`.
 _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 
@@ -122,7 +122,7 @@ def compare_judge_versions(
     """
     heard = [partner for partner in pairs if not (partner.before.failed or partner.after.failed)]
     if not heard:
-        raise ValueError("No runs: expected at least one that both versions judged")
+        raise ValueError("No runs: expected at least one that both versions scored")
     words = [(item.before.passed, item.after.passed) for item in heard]
     if all(word is None for pair in words for word in pair):
         return _compare_scores(heard, margin)

@@ -90,7 +90,7 @@ def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
     for cell, label, fold in zip(cells, labels, folds, strict=True):
         held = by_fold[fold]
         others = max(len(labels) - held[0], 1)
-        prior = -held[1] / others  # all deviations from the middle sum up to 0
+        prior = -held[1] / others  # the deviations from the mean sum to 0
         own = sums[cell, fold]
         whole = wholes[cell]
         mean = (whole[1] - own[1] + prior) / (whole[0] - own[0] + 1)
@@ -104,13 +104,13 @@ def _sample(
 ) -> tuple[Sequence[Cell], Sequence[Label]]:
     if len(cells) <= _TESTED_ROWS:
         return cells, labels
-    chosen = random.Random(_SEED).sample(range(len(cells)), _TESTED_ROWS)  # noqa: S311 - no secret
+    chosen = random.Random(_SEED).sample(range(len(cells)), _TESTED_ROWS)  # noqa: S311 - not secret
     return [cells[place] for place in chosen], [labels[place] for place in chosen]
 
 
 def _draw_folds(count: int) -> list[int]:
     folds = [place % _FOLDS for place in range(count)]
-    random.Random(_SEED).shuffle(folds)  # noqa: S311 - as above
+    random.Random(_SEED).shuffle(folds)  # noqa: S311 - not secret
     return folds
 
 

@@ -8,14 +8,14 @@ from operator import mul
 from typing import Final
 
 PROJECTIONS: Final = 32
-# Fewer numbers are a list, and not an embedding.
+# A shorter list is not an embedding.
 FEWEST_NUMBERS: Final = 16
 MOST_NUMBERS: Final = 8_192
 NORM: Final = "norm"
-# The parts of an embedding: its projections, in their order.
+# Names of an embedding's projections, in their order.
 PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
 _SIGNS: Final = tuple(
-    random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - the same in each process
+    random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - equal in all processes
 )
 _PROJECTED_DIGITS: Final = 6
 

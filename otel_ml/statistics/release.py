@@ -46,13 +46,13 @@ from otel_ml.statistics.verdict import (
 ReleaseWord = Literal["worse", "watching", "no different", "better"]
 RELEASE_WORDS: Final[tuple[ReleaseWord, ...]] = ("worse", "watching", "no different", "better")
 
-# How often a version that changed nothing may ever be called worse: half of it goes to the bound of
-# the baseline, half to the bets.
+# Probability that a version that changes nothing is ever called worse. Half of it is spent on the
+# bound of the baseline, half on the bets.
 FALSE_WORSE: Final = 0.01
 _HALF: Final = FALSE_WORSE / 2
-# Windows wait for each other until all strata are there, or they have so many units.
+# Windows are pooled until all strata are present, or until they have this many units.
 _MOST_WAITING: Final = 2_000
-# A stratum of which the new version has so much less of its runs says nothing of it.
+# A stratum is left out if its share in the new version is below this part of its baseline share.
 _LEAST_SHARE: Final = 0.1
 
 
@@ -72,7 +72,7 @@ class Unit(NamedTuple):
     first: float
 
 
-# How many units there are that are alike.
+# Number of equal units.
 Units: TypeAlias = Mapping[Unit, int]
 
 
@@ -364,7 +364,7 @@ class _Compared:
             return figure.margin
         n = sum(unit.n * count for unit, count in self.baseline.items())
         mean = math.fsum(unit.total * count for unit, count in self.baseline.items()) / n
-        # Of sessions by their means, which is less than that of runs, or of runs alone.
+        # Standard deviation between units, which is at most that of single runs.
         squares = math.fsum(
             unit.n * (unit.total / unit.n - mean) ** 2 * count
             for unit, count in self.baseline.items()
@@ -410,7 +410,7 @@ def _plan(
     smallest = detectable(baseline, confidence=confidence)
     if not smallest < margin or not math.isfinite(candidate.high - candidate.low):
         return smallest, None
-    # What is left for the new version beside the baseline's own part.
+    # Variance that remains for the new version after the baseline's part.
     return smallest, needed(candidate, math.sqrt(margin**2 - smallest**2), confidence=confidence)
 
 

@@ -9,13 +9,13 @@ from typing import Final
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeOutcome, JudgeVerdict
 
-# How many regressions and flaky items are named.
+# Maximum number of regressions and flaky items that are listed.
 NAMED: Final = 10
 CELL_CHARS: Final = 120
-# The id of an item that nobody gave one: of its inputs, see `otel_ml.items.name_items`.
+# An automatic item id, made from the inputs; see `otel_ml.items.name_items`.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
 _PREPOSITIONS: Final = {"better": "than", "worse": "than", "no different": "from"}
-# Marks of Markdown and of HTML within it.
+# Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
 
@@ -112,7 +112,7 @@ class Report:
         notes += [
             f"{name}: {judge.why}"
             for name, judge in self.judges.items()
-            if judge.why not in judge.sentence  # which is printed above them
+            if judge.why not in judge.sentence  # the sentence is printed above the notes
         ]
         notes += advise_judging(self.judges, self.baseline_id)
         if self.left_out:
@@ -203,7 +203,7 @@ def write_label(name: str, run_id: str, start_ns: int) -> str:
 def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
     """Return the judge with an item's largest drop, and its values before and after."""
     judge = next(iter(change.judges), "")
-    if not judge:  # no judge saw it, but its calls fail
+    if not judge:  # no judge scored it, but its calls fail
         return "", 1 - change.errors[0], 1 - change.errors[1]
     return judge, change.steps[judge].before, change.steps[judge].after
 

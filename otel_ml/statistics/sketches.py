@@ -18,25 +18,25 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 
 Kind: TypeAlias = Literal["number", "category", "text", "vocabulary", "embedding"]
-# How many values, the sum of their places in the bin, and the sum of the squares of these.
+# Number of values, sum of their positions in the bin, sum of the squared positions.
 Bin: TypeAlias = tuple[int, int, int]
 
 GROWTH: Final = 1.02
-# Bins of positive numbers have keys above 0, of negative ones below, of zero 0.
+# Keys are positive for positive numbers, negative for negative numbers, and 0 for zero.
 KEY_OF_1: Final = 40_000
-# Places in a bin go from 0 to this; smaller and larger numbers count as the ends of their range.
+# Positions in a bin are from 0 to this number. Numbers outside of the range count as its ends.
 PLACES: Final = 32_768
 SMALLEST: Final = 1e-300
 LARGEST: Final = 1e300
 MOST_VALUES: Final = 200
-# A longer text is counted as a value of its field, and not kept.
+# A longer text counts as a value, but is not stored.
 LONGEST_VALUE: Final = 64
 BUCKETS: Final = 1_024
-# Share of a field's values that must be numbers, or among the 200 largest.
+# Share of a field's values that must be numbers, or among the 200 most frequent values.
 MOSTLY: Final = 0.95
 FEW_VALUES: Final = 20
 
-# The letters of a script, as the inside of a character class that Python and RE2 both read.
+# Letters of each script, as the inside of a character class for Python and RE2.
 SCRIPTS: Final[Mapping[str, str]] = {
     "Latin": "A-Za-z\u00c0-\u024f",
     "Greek": "\u0370-\u03ff",
@@ -52,7 +52,7 @@ OTHER_SCRIPT: Final = "other"
 _OF_SCRIPT: Final = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS.items()}
 _DIGIT: Final = re.compile("[0-9]")
 _CAPITAL: Final = re.compile("[A-Z]")
-# The parts of a text, in the order in which they are shown.
+# Parts of a text, in display order.
 TEXT_PARTS: Final[Mapping[str, Kind]] = {
     "words": "number",
     "characters": "number",
@@ -167,9 +167,7 @@ class Sketch:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError("Invalid sketch: expected what Sketch.to_dict returned") from error
         if kind not in ("number", "category", "text", "vocabulary", "embedding"):
-            raise ValueError(
-                f"Invalid kind of a sketch {kind!r}: expected number, category or text"
-            )
+            raise ValueError(f"Invalid kind of sketch {kind!r}: expected number, category or text")
         return sketch
 
 
@@ -200,7 +198,7 @@ def moments_of(key: int, of_bin: Bin) -> tuple[int, float, float]:
     size = GROWTH ** (abs(key) - KEY_OF_1)
     unit = size * (GROWTH - 1) / PLACES
     mean = size + unit * (places / count + 0.5)
-    # Of whole numbers exact: a float would lose the digits in which they differ.
+    # Exact for integers: a float would lose the digits in which they differ.
     variance = (count * squares - places * places) / (count * count) * unit * unit
     return count, math.copysign(mean, key), variance
 

@@ -33,16 +33,16 @@ FigureKind: TypeAlias = Literal["rate", "score", "amount"]
 SliceWord: TypeAlias = Literal["worse", "better", "no different", "too few"]
 
 LEAST_SLICE: Final = 30
-# Errors and missing inputs are seldom: a point of them matters.
+# Errors and missing inputs are rare, so 1 point already matters.
 FAULT_MARGIN: Final = 0.01
-# Of what is told 5 % may be chance. A fifth of that is kept back: that far out in its tails, t of
-# unequal sessions tells a little too often (tests/otel_ml/statistics/test_slices.py).
+# 5 % of the reported slices may be due to chance. A fifth of that is held back: with sessions of
+# unequal size, t is significant slightly too often (tests/otel_ml/statistics/test_slices.py).
 FALSE_DISCOVERIES: Final = 0.04
-# Fewer units than these that have an event, or have none, do not tell how alike their runs are.
+# Minimum number of sessions with an event, and without, to estimate correlation within sessions.
 _SPOKEN: Final = 10
-# Where fewer events are expected, the normal distribution says too often that they are no chance.
+# With fewer expected events, the normal distribution is significant too often.
 _FEW_EVENTS: Final = 30.0
-# An effect of so many margins is drawn stronger.
+# Effect sizes, in margins, from which on the colour is stronger.
 _STRENGTHS: Final = (3.0, 6.0)
 
 
@@ -232,19 +232,19 @@ class _Comparison:
         if clusters < LEAST_CLUSTERS or clusters_of_rest < LEAST_CLUSTERS:
             return None
         is_rate = figure.kind == "rate"
-        if is_rate and every.t in (0, every.n):  # no run differs from another
+        if is_rate and every.t in (0, every.n):  # all runs are equal
             mean = every.t / every.n
             return cls(mean, mean, 0.0, 1.0, round(n), round(clusters), 1.0, 0.0)
         squares = _rest_squares(part, every)
         variances = _vary(part, every, squares)
         own = variances.of_slice * clusters / (clusters - 1)
         other = variances.of_rest * clusters_of_rest / (clusters_of_rest - 1)
-        # What a side is worth where the runs of a session are all alike (Kish 1965, 11.7).
+        # Effective sample size if all runs of a session are equal (Kish 1965, 11.7).
         alike = (n**2 / part.nn, n_rest**2 / max(squares.nn, 1.0))
         if is_rate:
             effects = _design_effects(part, every, (own, other), alike)
             single = every.t / every.n * (1 - every.t / every.n)
-            # Thirty runs without an error do not vary at all, and are no certainty.
+            # Thirty runs without an error have no variance, but that is no certainty.
             own = max(own, single * effects[0] / n)
             other = max(other, single * effects[1] / n_rest)
         variance = max(own + other - 2 * variances.together, 0.0)
@@ -256,7 +256,7 @@ class _Comparison:
         p = 1.0 if difference == 0 else 0.0
         if difference and error:
             p = _chance_of(ratio, degrees)
-        # What is likely anyway is not counted out.
+        # Skip the exact test if the difference is clearly not significant.
         if is_rate and difference and abs(ratio) >= _LIKELY:
             chance = _few_events_p(part, every, effects)
             p = p if chance is None else chance
@@ -273,7 +273,7 @@ class _Comparison:
         )
 
 
-# Such chances are far above any that is told: they are only so exact as that needs.
+# Smaller t ratios are never significant, so an approximate p-value is enough.
 _LIKELY: Final = 1.0
 
 
@@ -374,7 +374,7 @@ def _say(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> 
     half = _quantile(_round_down(compared.degrees)) * compared.error
     bounds = (value - half, value + half)
     is_told = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
-    # A rate that is different by the count of events may be none by its interval.
+    # The test on few events and the interval of a rate can disagree.
     is_told = is_told and (bounds[0] > 0 or bounds[1] < 0)
     is_worse = (value > 0) == figure.lower_is_better
     strength = 1 + sum(abs(value) >= times * margin for times in _STRENGTHS) if is_told else 0

@@ -22,11 +22,11 @@ from otel_ml.statistics.intervals import (
     student_quantile,
 )
 
-# Fewer clusters than these that hit, or miss, do not tell how alike the runs of a cluster are.
+# Minimum number of clusters with a hit, and with a miss, to estimate correlation within clusters.
 _SPOKEN: Final = 10
-# So many buckets that are old enough tell what is usual at an age.
+# Minimum number of old enough buckets to know the usual share at an age.
 FEWEST_BUCKETS: Final = 5
-# Where less than this of the truths that come at last is usually here, a bucket is too young.
+# A bucket is too young if usually less than this share of its ground truth has arrived.
 YOUNG: Final = 0.5
 _AddedUp = TypeVar("_AddedUp", bound="_Sums")
 
@@ -217,7 +217,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
     multiple regression (2003), section 3.6.2, for the statistic.
     """
     n = sums.n
-    # Where the truths are one number, what is left of the difference is rounding.
+    # If all ground truth is equal, the remaining difference is rounding.
     spread = sums.squares - sums.truth**2 / n if n else 0.0
     if spread <= 1e-12 * sums.squares:
         return None
@@ -226,7 +226,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
         return Estimate(value, -math.inf, 1.0, round(n), 1)
     mean = sums.truth / n
     share = sums.error / spread**2
-    # The derivatives by runs, squared errors, truths and squared truths.
+    # Derivatives by runs, squared errors, ground truth and squared ground truth.
     slopes = (share * mean**2, -1 / spread, -2 * share * mean, share)
     products = (
         (sums.nn, sums.ne, sums.nt, sums.ns),
@@ -234,7 +234,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
         (sums.nt, sums.et, sums.tt, sums.ts),
         (sums.ns, sums.es, sums.ts, sums.ss),
     )
-    # Linearised, the clusters' parts add up to 0: R² is the same for twice the runs.
+    # The linearized parts of the clusters add up to 0, because R² does not depend on the size.
     squares = math.fsum(
         first * second * products[row][column]
         for row, first in enumerate(slopes)
@@ -309,7 +309,7 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
             bucket.came[place] / bucket.n for bucket in buckets if bucket.n and bucket.age >= age
         )
         shares.append(_middle(old) if len(old) >= FEWEST_BUCKETS else None)
-    # Fewer buckets are as old as a greater age, but a share that has come never goes again.
+    # Fewer buckets reach higher ages, so force the share not to fall.
     known = [share for share in shares if share is not None]
     return [*accumulate(known, max), *shares[len(known) :]]
 

@@ -19,7 +19,7 @@ from otel_ml.statistics.intervals import (
 )
 from otel_ml.statistics.verdict import LEAST_ITEMS, decide, estimate_mean
 
-# A difference of self-agreement below it does not matter: two points, as of any rate.
+# Smallest difference of agreement that matters: 2 points, as for any rate.
 MARGIN: Final = 0.02
 _FEW_POINTS: Final = 0.1
 _WORDS: Final = {"better": "steadier", "worse": "less steady"}
@@ -58,7 +58,7 @@ class RepeatedInput:
         n = len(scores)
         if n < 2:  # noqa: PLR2004 - a pair
             return None
-        # A step between neighbours lies within each pair of which one is below it, one above.
+        # A step between neighbours counts for each pair with one score below and one above it.
         steps = (
             (after - before) * place * (n - place)
             for place, (before, after) in enumerate(pairwise(scores), 1)

@@ -42,9 +42,9 @@ Word = Literal["better", "worse", "no different", "inconclusive"]
 RATE_MARGIN: Final = 0.02
 SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
 AMOUNT_MARGIN: Final = 0.05
-# Of one cluster: how many runs passed both times, before only, now only, and neither time.
+# Number of a cluster's runs that passed both times, only before, only now, and never.
 PassCounts = tuple[int, int, int, int]
-# A cluster of one run, by whether it passed before, and now.
+# A cluster of one run, by pass before and now.
 _ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
     (1, 1): (1, 0, 0, 0),
     (1, 0): (0, 1, 0, 0),
@@ -58,12 +58,12 @@ LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
 _AMOUNT_OF: Final = {name: attrgetter(name) for name in AMOUNTS}
-# What items belong together by unless told, and the word for it in a sentence.
+# The default cluster key, and the words for cluster keys in sentences.
 DEFAULT_CLUSTER: Final = "source_session"
 SOURCE_CLUSTERS: Final[Mapping[str, str]] = {DEFAULT_CLUSTER: "session", "source_run": "source run"}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
-_FEW_POINTS: Final = 0.1  # below it points have a decimal
+_FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
 WORST_FIRST: Final = ("worse", "inconclusive", "no different", "better")
 
 

@@ -170,7 +170,7 @@ class Trace:
                 check_callable(f"logger.{name}", getattr(logger, name, None), "a method")
             self._other, self.run = logger, OpenedRun(None, INVALID_SPAN, 0, {})
         outer = _current.get()
-        # Weak: a chain of all traces before would keep each of them open.
+        # A weak reference: a chain of all earlier traces would keep them open.
         self._outer = None if outer is None else weakref.ref(outer)
         if set_global:
             set_current_trace(self)
@@ -248,7 +248,7 @@ def current_trace() -> Trace:
     """
     trace = _current.get()
     if trace is None:
-        raise TraceException("No current trace: expected one that was made in this task or thread")
+        raise TraceException("No current trace: create a Trace in this task or thread first")
     return trace
 
 

@@ -13,20 +13,20 @@ from otel_ml.reader.api import Api, Question
 
 Moment = str | datetime | None
 
-_PROFILES: Final = "a profile is sent by client.profile(profile, action=model), see profiling"
-_NO_CREATION: Final = "a project is made by its first record: use Client(project)"
-_NO_ACCOUNTS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
+_PROFILES: Final = "send a profile with client.profile(profile, action=model), see profiling"
+_NO_CREATION: Final = "a project is created by its first record: use Client(project)"
+_NO_ACCOUNTS: Final = "the collector has no accounts: set a key in OTEL_ML_API_KEY"
 _REDUCERS: Final = (
-    "what a reducer checks is an alert rule with hold='2 of 3', saved by Reader.save_alert"
+    "instead of a reducer, save an alert rule with hold='2 of 3' by Reader.save_alert"
 )
 _RULES: Final = f"there are no manifests: {_REDUCERS}"
 _REDUCED: Final = (
-    "use Reader.fields(model, than='profile:NAME', where=slice), which holds runs against a "
+    "use Reader.fields(model, than='profile:NAME', where=slice), which compares runs with a "
     f"profile; {_REDUCERS}"
 )
-_PAGE: Final = 1_000  # as many as one answer holds
-_HTTP: Final = "other routes than Raymon's: see docs/api.md"
-# What is not here, and what to use in its place.
+_PAGE: Final = 1_000  # maximum number of items in a response
+_HTTP: Final = "the routes differ from Raymon's: see docs/api.md"
+# Methods that are not available, and what to use instead.
 _ELSEWHERE: Final = {
     "profile_create": _PROFILES,
     "profile_ls": _PROFILES,
@@ -146,7 +146,7 @@ class RaymonAPI:
         """Return logged data by its ``obj_id``, in the form of `object_search`."""
         return self._get("projects", str(project_id), "objects", str(object_id))
 
-    def object_ls(  # noqa: PLR0917 - as many, in this order, as Raymon's has
+    def object_ls(  # noqa: PLR0917 - same parameters and order as in raymon
         self,
         project_id: str,
         ref: str,
@@ -178,7 +178,7 @@ class RaymonAPI:
             return runs
         object_ls: list[Any] = []
         for trace_id in dict.fromkeys(run["trace_id"] for run in runs.json()["runs"]):
-            # Without the reference: with it the answer is the data itself.
+            # Ask without the reference: with it, the response contains the data.
             answer = self._objects(project_id, trace_id=trace_id, limit=_PAGE, **within)
             if not answer.ok:
                 return answer
@@ -289,9 +289,6 @@ def _made(value: object) -> Response:
 
 def _moment(moment: Moment) -> str | None:
     return moment.isoformat() if isinstance(moment, datetime) else moment
-
-
-# Raymon's slices, ``client==Remax && app==v1.0.0``, in the filter language of the collector.
 
 
 def to_filter(slicestr: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn
 from otel_ml.profiles import DataException
 
 _HOME: Final = "raymon.profiling.extractors."
-_CONFIDENCE: Final = 4  # its place in a box: x, y, width, height, confidence, then a share a class
+_CONFIDENCE: Final = 4  # index in a box: x, y, width, height, confidence, share of each class
 _NOT_BUILT: Final = (
     "DN2AnomalyScorer",
     "FixedSubpatchSimilarity",
@@ -28,7 +28,7 @@ class Extractor:
     A subclass implements `extract` and is registered when it is defined.
     """
 
-    # Under which raymon's files name it; the module and name of a subclass of the user's.
+    # Class name in raymon's files. For your own subclasses: module and class name.
     path: ClassVar[str] = ""
     known: ClassVar[dict[str, type["Extractor"]]] = {}
 
@@ -53,7 +53,7 @@ class Extractor:
         made = Extractor.known.get(str(jcr["class"]))
         if made is None:
             raise ValueError(
-                f"Unknown extractor {jcr['class']!r}: expected one of a class that is defined"
+                f"Unknown extractor {jcr['class']!r}: import the module that defines its class"
             )
         return made.from_jcr(jcr["state"])
 
@@ -114,7 +114,7 @@ class EvalExtractor(Extractor, home="extractors"):
         outputs, actuals = rows_of(output), rows_of(actual)
         if len(outputs) != len(actuals):
             raise DataException(
-                f"Invalid actual of {len(actuals)} rows: expected {len(outputs)}, as of output"
+                f"Invalid actual of {len(actuals)} rows: expected {len(outputs)} as in output"
             )
         return [self.extract(*pair) for pair in zip(outputs, actuals, strict=True)]
 
@@ -147,7 +147,7 @@ class ElementExtractor(SimpleExtractor, home="structured.element"):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "element" and not isinstance(value, str | int):
-            raise DataException(f"Invalid element {value!r}: expected a key or a place")
+            raise DataException(f"Invalid element {value!r}: expected a key or an index")
         super().__setattr__(name, value)
 
     def extract(self, data: Any) -> Any:
@@ -250,7 +250,7 @@ class AvgIntensity(SimpleExtractor, home="vision.intensity"):
 
     def extract(self, data: Any) -> float:
         """Return the mean brightness."""
-        from PIL import ImageStat  # only who has pictures has it
+        from PIL import ImageStat  # optional
 
         return float(ImageStat.Stat(data.convert("L")).mean[0])
 
@@ -260,7 +260,7 @@ class Sharpness(SimpleExtractor, home="vision.sharpness"):
 
     def extract(self, data: Any) -> float:
         """Return the mean Laplacian."""
-        from PIL import ImageFilter, ImageStat  # only who has pictures has it
+        from PIL import ImageFilter, ImageStat  # optional
 
         laplacian = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1)
         return float(ImageStat.Stat(data.convert("L").filter(laplacian)).mean[0])
@@ -408,7 +408,7 @@ def rows_of(data: Any) -> list[Any]:
 def __getattr__(name: str) -> NoReturn:
     if name in _NOT_BUILT:
         raise ImportError(
-            f"{name} is not built: a subclass of SimpleExtractor with your fitted model takes its "
-            "place, see docs/how-to/from-raymon.md"
+            f"{name} is not available: use a subclass of SimpleExtractor with your fitted model, "
+            "see docs/how-to/from-raymon.md"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

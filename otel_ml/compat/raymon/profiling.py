@@ -43,9 +43,6 @@ class DataType:
     CAT = "CAT"
 
 
-# Statistics: what raymon keeps of the values of a component.
-
-
 class Stats:
     """Statistics of a component's values. Each one is None until it is built.
 
@@ -168,9 +165,6 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
         percentiles=[ordered[place] for place in places],
         **facts,
     )
-
-
-# Components.
 
 
 class Component(profiles.Component):
@@ -313,11 +307,8 @@ def _dtype_of(dtype: Any) -> str:
     if kind == "f":
         return DataType.FLOAT
     if kind in "cmM":
-        raise ValueError(f"Invalid dtype {dtype}: expected numbers, or values that repeat")
+        raise ValueError(f"Invalid dtype {dtype}: expected a numeric or categorical type")
     return DataType.CAT
-
-
-# Scores.
 
 
 class Score(scores.ProfileScore):
@@ -380,9 +371,6 @@ _SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
 }
 
 
-# Profiles.
-
-
 class ModelProfile(profiles.ModelProfile):
     """A profile with raymon's methods.
 
@@ -414,7 +402,7 @@ class ModelProfile(profiles.ModelProfile):
         """``name@version`` in lower case."""
         return f"{self.name}@{self.version}".lower()
 
-    def build(  # noqa: PLR0917 - as many, in this order, as Raymon's has
+    def build(  # noqa: PLR0917 - same parameters and order as in raymon
         self,
         input: Any = None,
         output: Any = None,
@@ -583,7 +571,7 @@ class ModelProfile(profiles.ModelProfile):
 def _part(rows: Mapping[str, list[Any]], part: str, component: profiles.Component) -> list[Any]:
     if part not in rows:
         raise profiles.DataException(
-            f"Invalid {part} None: expected a table, as component {component.name!r} reads it"
+            f"Invalid {part} None: expected a table, because component {component.name!r} reads it"
         )
     return rows[part]
 

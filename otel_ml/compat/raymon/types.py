@@ -94,7 +94,7 @@ def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
     wrapper = load(jcr)
     named = _KIND_OF_FORM.get(type(wrapper))
     if named is not None:
-        wrapper.__class__ = named  # it differs in the name of the written form alone
+        wrapper.__class__ = named  # the classes differ only in the written type name
     return wrapper
 
 

@@ -108,7 +108,7 @@ def test_repeats(tmp_path: Path, sink: Sink) -> None:
     [
         (TESTS.replace("qa.jsonl", "none.jsonl").replace("{more}", ""), "none.jsonl"),
         (TESTS.replace("{more}", ", repeats=0"), "Invalid marker otel_ml of"),
-        (TESTS.replace("{more}", "").replace("(item)", "()"), "takes no item"),
+        (TESTS.replace("{more}", "").replace("(item)", "()"), "has no parameter item"),
     ],
 )
 def test_wrong_markers(tmp_path: Path, text: str, message: str) -> None:
