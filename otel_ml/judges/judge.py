@@ -329,7 +329,7 @@ def cache_key(
     """Return a digest of everything that a score depends on.
 
     Returns:
-        None if JSON cannot represent the values exactly: they are too long, opaque (arrays,
+        None if JSON cannot represent the values exactly. They are too long, opaque (arrays,
         tables, objects), or change in JSON (NaN, tuples, dates).
     """
     import hashlib  # loads OpenSSL, which would slow down start-up

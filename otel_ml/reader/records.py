@@ -206,8 +206,14 @@ class Figures:
     """Totals of a set of runs. A call that was recorded twice counts once.
 
     Attributes:
-        error_share, p50_ms, p95_ms: Share of failed runs, and latency quantiles in milliseconds,
-            accurate to 1 %. None if there are no runs.
+        runs: Number of runs.
+        errors: Number of failed runs.
+        error_share: Share of failed runs, from 0 to 1. None if there are no runs.
+        p50_ms: Median latency in milliseconds, accurate to 1 %. None if no run has ended.
+        p90_ms: 90 % quantile of the latency.
+        p95_ms: 95 % quantile of the latency.
+        p99_ms: 99 % quantile of the latency.
+        tokens: Number of tokens.
         cost: Cost in US dollars of the runs with a known cost. None if no cost is known.
         judges: Figures of each version of a judge, as the API returns them.
     """

@@ -52,7 +52,7 @@ class TargetHandle:
             bucket: Length of a time bucket. Default: chosen so that the period has about sixty.
 
         Returns:
-            The result of ``GET .../targets/{target}``: `figures` with confidence intervals,
+            The result of ``GET .../targets/{target}``. It has `figures` with confidence intervals,
             `points` by the time of the prediction, `versions`, `coverage`, `classes`, `confusion`
             and `calibration`. A point with `early` is too recent to judge. `estimate` is the
             estimated accuracy of the runs that have no ground truth yet.
