@@ -499,8 +499,8 @@ def _target_of(
 def source_digest(function: Callable[..., Any]) -> str:
     """Return the digest of the loaded source files of a function's package.
 
-    If the module is not in a package, the loaded modules in its folder count. Returns an empty
-    text if there is no file, as in a console.
+    If the module is not in a package, the loaded modules in its folder count. Empty if the
+    function has no source file, for example in an interactive console.
     """
     while isinstance(function, partial):
         function = function.func

@@ -53,14 +53,12 @@ class Component:
             output or ground truth. An `EvalComponent` passes output and ground truth. The function
             runs in your process. None reads `path` instead.
         dtype: ``INT``, ``FLOAT``, ``CAT`` for values that repeat, or ``TEXT``.
-        low: Smallest valid number. Default: the smallest number of the data the profile was built
-            from.
-        high: Largest valid number. Default: the largest number of that data.
+        low: Smallest valid number. Default: the smallest number seen when the profile was built.
+        high: Largest valid number. Default: the largest number seen when the profile was built.
         path: Path of the value: ``inputs.age``, ``outputs.label``, or ``outputs`` for the whole
             output. Default: the component's name within its part, or the part itself if it is not
             a mapping.
-        values: Valid values of a ``CAT``. Default: the values of the data the profile was built
-            from.
+        values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
 
     Attributes:
         sketch: Distribution of the values that the component was built from. None before it is
@@ -293,11 +291,9 @@ class EvalComponent(Component):
         dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` or ``TEXT``.
         output: Path of the output that the function gets.
         actual: Path of the ground truth that the function gets.
-        low: Smallest valid number. Default: the smallest number of the data the profile was built
-            from.
-        high: Largest valid number. Default: the largest number of that data.
-        values: Valid values of a ``CAT``. Default: the values of the data the profile was built
-            from.
+        low: Smallest valid number. Default: the smallest number seen when the profile was built.
+        high: Largest valid number. Default: the largest number seen when the profile was built.
+        values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
     """
 
     side = "eval"

@@ -121,12 +121,12 @@ class FieldSketch:
         return "text" if texts >= numbers else "number"
 
     def of_kind(self, kind: FieldKind) -> Sketch:
-        """Return the sketch that is compared for a kind."""
+        """Return the sketch of a kind of value: of the numbers, categories, texts or embeddings."""
         sketches = {"number": self.number, "category": self.category, "text": self.text}
         return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
-        """Return the sketches to compare: the value or the parts of texts, presence, type."""
+        """Return the sketches to compare: the value (or the parts of a text), presence and type."""
         own = self.of_kind(kind)
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
         there = replace(own, n=self.runs - self.missing, missing=self.missing)
@@ -563,7 +563,7 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return the number above or below which the share grew most, and whether it is above."""
+    """Return the number on one side of which the share grew most, and whether that is above it."""
     if not before.n or not after.n:
         return None
     below = gap = 0.0

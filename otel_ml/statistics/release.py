@@ -78,12 +78,12 @@ Units: TypeAlias = Mapping[Unit, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureUnits:
-    """One figure of a baseline and of a new version.
+    """One figure, such as error share or latency, of a baseline and of a new version.
 
     Attributes:
         name: Name of the figure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of amounts.
-        baseline: Units of the baseline.
+        baseline: Units (sessions) of the baseline.
         windows: Units of the new version by the window in which they started. Only complete
             windows, in the order of time.
         low: Smallest value. Smaller values count as this one.
@@ -147,9 +147,9 @@ class FigureVerdict:
 
 
 def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
-    """Judge a new version by some figures, in their order.
+    """Judge a new version by some figures, such as error share or latency, in their order.
 
-    A figure is left out if a side has no unit, or if the sides share no stratum.
+    A figure is left out if a side has no session with it, or if the sides share no stratum.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:

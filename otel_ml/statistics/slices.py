@@ -90,7 +90,7 @@ class MeanVariances(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """One figure of a slice, and of all runs of its model.
+    """One figure, such as error share or latency, for a slice and for all runs of its model.
 
     Attributes:
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of amounts.
@@ -135,7 +135,7 @@ class RestVerdict:
 
     @property
     def n(self) -> int:
-        """Number of runs of the slice with the figure, if it was judged."""
+        """Number of runs of the slice that have the figure. 0 if it was not judged."""
         return self.difference.n if self.difference else 0
 
 

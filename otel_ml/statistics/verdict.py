@@ -338,7 +338,7 @@ class JudgeOutcome:
 
     @property
     def is_no_worse(self) -> bool:
-        """Whether the result is certainly not worse than the baseline by more than the margin."""
+        """Whether the result is shown to be at most the margin worse than the baseline."""
         if self.difference is None:
             return False
         if self.lower_is_better:
