@@ -176,7 +176,7 @@ class _Range:
     def read(self, reply: Mapping[str, Any]) -> Score:
         score = reply["score"]
         if isinstance(score, bool) or not isinstance(score, int | float):
-            raise _UnusableReply("the score is no number")
+            raise _UnusableReply("the score is not a number")
         if not self._minimum <= score <= self._maximum:
             raise _UnusableReply(f"the score is not from {self._ends}")
         return Score(float(score), None, reply["explanation"])
@@ -195,7 +195,7 @@ class _Labels:
     def read(self, reply: Mapping[str, Any]) -> Score:
         label = reply["score"]
         if not isinstance(label, str) or label not in self._labels:
-            raise _UnusableReply(f"the score is none of {self._words}")
+            raise _UnusableReply(f"the score is not one of {self._words}")
         return Score(float(self._labels[label]), label, reply["explanation"])
 
 
@@ -237,7 +237,7 @@ def _parse(reply: object) -> dict[str, Any]:
     if set(document) != {"score", "explanation"}:
         raise _UnusableReply("its keys are not score and explanation, each once")
     if not isinstance(document["explanation"], str):
-        raise _UnusableReply("the explanation is no text")
+        raise _UnusableReply("the explanation is not text")
     return document
 
 

@@ -137,15 +137,15 @@ BAD = [
     ('{"explanation": "x"}', KEYS),
     ('{"score": 1, "explanation": "x", "more": 1}', KEYS),
     ('{"score": 0, "score": 1, "explanation": "x"}', KEYS),
-    ('{"score": "1", "explanation": "x"}', "the score is no number"),
-    ('{"score": true, "explanation": "x"}', "the score is no number"),
-    ('{"score": null, "explanation": "x"}', "the score is no number"),
-    ('{"score": [1], "explanation": "x"}', "the score is no number"),
+    ('{"score": "1", "explanation": "x"}', "the score is not a number"),
+    ('{"score": true, "explanation": "x"}', "the score is not a number"),
+    ('{"score": null, "explanation": "x"}', "the score is not a number"),
+    ('{"score": [1], "explanation": "x"}', "the score is not a number"),
     ('{"score": 1.01, "explanation": "x"}', "the score is not from 0 to 1"),
     ('{"score": -1, "explanation": "x"}', "the score is not from 0 to 1"),
     ('{"score": 1e999, "explanation": "x"}', "the score is not from 0 to 1"),
-    ('{"score": 1, "explanation": null}', "the explanation is no text"),
-    ('{"score": 1, "explanation": ["x"]}', "the explanation is no text"),
+    ('{"score": 1, "explanation": null}', "the explanation is not text"),
+    ('{"score": 1, "explanation": ["x"]}', "the explanation is not text"),
     ("x" * 70_000, "it is too long"),
 ]
 
@@ -231,7 +231,7 @@ def test_other_word_is_an_error(score: object) -> None:
     """A score that is none of the words is an error."""
     reply = json.dumps({"score": score, "explanation": "x"})
     assert evaluate(Model(reply), labels=WORDS, retries=0) == said(
-        error='no usable reply in 1 try: the score is none of "good", "so-so", "bad"'
+        error='no usable reply in 1 try: the score is not one of "good", "so-so", "bad"'
     )
 
 
