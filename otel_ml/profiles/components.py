@@ -215,7 +215,7 @@ class Component:
         if all(value is None for value in fitting):
             raise DataException(
                 f"Invalid values of component {self.name!r} in {' and '.join(self.part_names)}: "
-                f"none of {len(known)} is of dtype {self.dtype}"
+                f"expected at least one of dtype {self.dtype} among {len(known)}"
             )
         self.sketch = None
         self.sketch = sketch_values(fitting, kind=self.kind)

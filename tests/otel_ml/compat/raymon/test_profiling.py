@@ -131,7 +131,7 @@ def test_nothing_but_nan_is_refused() -> None:
 def test_errors_of_nothing_but_nan_are_refused() -> None:
     """An error without a value builds nothing, and output and truth are named."""
     error = EvalComponent("model_abs_error", AbsoluteRegressionError())
-    with pytest.raises(DataException, match=r"'model_abs_error' in outputs and actuals: none"):
+    with pytest.raises(DataException, match=r"'model_abs_error' in outputs and actuals: expected"):
         ModelProfile(components=[error]).build(output=[np.nan], actual=[1.0])
 
 
