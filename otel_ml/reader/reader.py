@@ -816,7 +816,7 @@ class Reader(HasCard):
             check_integer("version", version, 1, _INT64_MAX)
         check_integer("points", points, 1, _MOST_POINTS)
         if (run_id is None) == (model is None or version is None):
-            raise ValueError("Pass either run_id, or model and version")
+            raise ValueError("Expected either run_id, or model and version")
         about = {"run_id": run_id, "model": model, "version": version}
         series = self._get("metrics", **about, name=name, points=points)["series"]
         of_run = run_id is not None
@@ -877,7 +877,7 @@ class Reader(HasCard):
         check_text("ref", ref)
         _check_texts(run_id=run_id, trace=trace)
         if (run_id is None) == (trace is None):
-            raise ValueError("Pass either run_id or trace")
+            raise ValueError("Expected either run_id or trace")
         answer = self._get("objects", run_id=run_id, trace_id=trace, ref=ref)
         return _value(answer["obj_data"])
 
